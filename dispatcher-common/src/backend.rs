@@ -1,0 +1,75 @@
+//! Backends as the datapath sees them: where to forward, and whether.
+
+use crate::net::MacBytes;
+
+/// The backend may be given packets of connections it has.
+pub const USABLE: u8 = 1 << 0;
+/// The backend is not down: UDP flows stay, and a SYN keeps its half-open entry.
+pub const UP: u8 = 1 << 1;
+/// New connections may be placed on it: up, not quiesced, weight above 0.
+pub const NEW: u8 = 1 << 2;
+/// The backend is on this host: its packets are passed to the kernel.
+pub const LOCAL: u8 = 1 << 3;
+/// The slot belongs to a backend; clear once the backend was removed.
+pub const PRESENT: u8 = 1 << 4;
+/// The backend's MAC address is not known.
+pub const NO_MAC: u8 = 1 << 5;
+
+/// Destination MAC, interface index and flags in one word, so that a reader never sees a mixture of two.
+///
+/// Bits 0–47: MAC in transmission order (bits 0–7 the first byte); 48–55: interface index; 56–63: flags.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Forward(pub u64);
+
+impl Forward {
+    /// Packs the parts.
+    #[must_use]
+    pub const fn new(mac: MacBytes, interface: u8, flags: u8) -> Self {
+        Self(u64::from_le_bytes([mac[0], mac[1], mac[2], mac[3], mac[4], mac[5], interface, flags]))
+    }
+
+    /// Destination MAC.
+    #[must_use]
+    pub const fn mac(self) -> MacBytes {
+        let b = self.0.to_le_bytes();
+        [b[0], b[1], b[2], b[3], b[4], b[5]]
+    }
+
+    /// Interface index (not the kernel's ifindex) on which the backend lives.
+    #[inline(always)]
+    #[must_use]
+    pub const fn interface(self) -> u32 {
+        (self.0 >> 48) as u32 & 0xff
+    }
+
+    /// Flags of this module.
+    #[inline(always)]
+    #[must_use]
+    pub const fn flags(self) -> u8 {
+        (self.0 >> 56) as u8
+    }
+}
+
+shared! {
+    /// A slot of `BACKENDS`: one backend of one service. Written by the controller, each field by one store.
+    pub struct BackendValue [16] {
+        /// A [`Forward`] word.
+        pub forward: u64,
+        /// [`crate::service::ServiceId`] that the slot belongs to; unchanged while a way may point to the slot.
+        pub service: u32,
+        /// Zero.
+        pub _reserved: u32,
+    }
+}
+
+shared! {
+    /// A record of `INTERFACES`, by interface index.
+    pub struct InterfaceValue [16] {
+        /// The NIC's own MAC and, as flags, 1 when the record is in use ([`Forward`]'s layout, interface index 0).
+        pub mac: u64,
+        /// The kernel's ifindex.
+        pub ifindex: u32,
+        /// Zero.
+        pub _reserved: u32,
+    }
+}

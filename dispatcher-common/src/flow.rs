@@ -1,0 +1,149 @@
+//! Flows: the table's key, its hash, and the record that lets a listing name a connection.
+
+use crate::net::{Address, is_v4};
+
+/// Random 64-bit keys that a flow hash uses.
+pub const HASH_KEYS: usize = 12;
+/// 32-bit words of an IPv4 flow: client, VIP, both ports, protocol.
+pub const WORDS_V4: usize = 4;
+/// 32-bit words of an IPv6 flow.
+pub const WORDS_V6: usize = 10;
+
+/// Keyed 64-bit hash of a flow: multilinear over 64-bit random keys, then one multiply-xorshift.
+///
+/// `words` are the flow's bytes as they stand in the packet, read as native 32-bit words, in the order client address,
+/// VIP, client port and VIP port (one word), protocol. `key(i)` yields the i-th of [`HASH_KEYS`] keys.
+///
+/// The finaliser is not optional: without it 11 of 150 keys overflow buckets badly on consecutive ports.
+#[inline(always)]
+pub fn flow_hash<const N: usize>(words: [u32; N], key: impl Fn(usize) -> u64) -> u64 {
+    let (mut s, mut t) = (key(10), key(11));
+    let mut i = 0;
+    while i < N {
+        s = s.wrapping_add(key(i).wrapping_mul(u64::from(words[i])));
+        t = t.wrapping_add(key((i + 5) % HASH_KEYS).wrapping_mul(u64::from(words[N - 1 - i])));
+        i += 1;
+    }
+    let mut h = s & 0xffff_ffff_0000_0000 | t >> 32;
+    h ^= h >> 32;
+    h = h.wrapping_mul(0xD6E8_FEB8_6659_FD93);
+    h ^ h >> 32
+}
+
+/// The hash as the table uses it: its top bit says whether the flow is TCP, so that the protocol can be read off a way.
+#[inline(always)]
+#[must_use]
+pub const fn table_hash(hash: u64, tcp: bool) -> u64 {
+    hash & !(1 << 63) | (tcp as u64) << 63
+}
+
+/// The first bucket of a flow.
+#[inline(always)]
+#[must_use]
+pub const fn first_bucket(hash: u64, mask: u32) -> u32 {
+    hash as u32 & mask
+}
+
+/// The second bucket: the first XOR bits of the hash, taken over its whole width so that flows which meet here do not
+/// share more of their fingerprint than chance has it.
+#[inline(always)]
+#[must_use]
+pub const fn second_bucket(hash: u64, mask: u32) -> u32 {
+    (hash ^ hash >> 32) as u32 & mask
+}
+
+shared! {
+    /// The whole flow of a connection, in `FLOWS` at the way's own number.
+    ///
+    /// Written by the datapath after the way, without a lock: a reader hashes the record and believes it only when the
+    /// hash agrees with the way's fingerprint, before and after.
+    pub struct Flow [40] {
+        /// Client address.
+        pub client: Address,
+        /// Address the client sent to.
+        pub vip: Address,
+        /// Client port, network order.
+        pub client_port: [u8; 2],
+        /// Port the client sent to, network order.
+        pub vip_port: [u8; 2],
+        /// Tick (2³² ns of the monotonic clock) at which the record was written in the upper 24 bits, protocol number in
+        /// the lower 8.
+        pub born_and_protocol: u32,
+    }
+}
+
+impl Flow {
+    /// Protocol number.
+    #[must_use]
+    pub const fn protocol(&self) -> u8 {
+        self.born_and_protocol as u8
+    }
+
+    /// Tick at which the record was written, modulo 2²⁴.
+    #[must_use]
+    pub const fn born(&self) -> u32 {
+        self.born_and_protocol >> 8
+    }
+
+    /// The hash the datapath gives this flow ([`table_hash`] included).
+    #[must_use]
+    pub fn hash(&self, keys: &[u64; HASH_KEYS]) -> u64 {
+        let key = |i: usize| keys[i];
+        let ports = word(&self.client_port, &self.vip_port);
+        let protocol = u32::from(self.protocol());
+        let hash = if is_v4(&self.client) && is_v4(&self.vip) {
+            flow_hash([at(&self.client, 12), at(&self.vip, 12), ports, protocol], key)
+        } else {
+            let (c, v) = (&self.client, &self.vip);
+            let words = [
+                at(c, 0),
+                at(c, 4),
+                at(c, 8),
+                at(c, 12),
+                at(v, 0),
+                at(v, 4),
+                at(v, 8),
+                at(v, 12),
+                ports,
+                protocol,
+            ];
+            flow_hash(words, key)
+        };
+        table_hash(hash, self.protocol() == crate::net::TCP)
+    }
+}
+
+fn at(bytes: &Address, offset: usize) -> u32 {
+    u32::from_ne_bytes([bytes[offset], bytes[offset + 1], bytes[offset + 2], bytes[offset + 3]])
+}
+
+fn word(a: &[u8; 2], b: &[u8; 2]) -> u32 {
+    u32::from_ne_bytes([a[0], a[1], b[0], b[1]])
+}
+
+/// Bit of the destination-address filter for an address given as native 32-bit words (IPv4: one, IPv6: four folded by
+/// the caller with [`fold`]).
+#[inline(always)]
+#[must_use]
+pub const fn filter_bit(folded: u32) -> u32 {
+    (folded.wrapping_mul(0x9E37_79B1)) >> 16 & (crate::limits::ADDRESS_FILTER_BITS - 1)
+}
+
+/// Folds an IPv6 address to the word that [`filter_bit`] takes.
+#[inline(always)]
+#[must_use]
+pub const fn fold(a: u32, b: u32, c: u32, d: u32) -> u32 {
+    let x = (a as u64 | (b as u64) << 32).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    let y = (c as u64 | (d as u64) << 32) ^ x ^ x >> 29;
+    (y ^ y >> 32) as u32
+}
+
+/// The filter bit of an address, as the controller computes it.
+#[must_use]
+pub fn filter_bit_of(address: &Address) -> u32 {
+    if is_v4(address) {
+        filter_bit(at(address, 12))
+    } else {
+        filter_bit(fold(at(address, 0), at(address, 4), at(address, 8), at(address, 12)))
+    }
+}

@@ -1,0 +1,28 @@
+//! The contract between the dispatcher's XDP datapath and its controller.
+//!
+//! Everything that both sides must agree on is declared here once: the values in maps, the bits of a connection-table
+//! word, the flow hash, the reasons a packet leaves the path, limits and map names. The crate is `no_std` and builds for
+//! the BPF target and for the host alike.
+//!
+//! Layout rules: `#[repr(C)]`, fixed-width integers and byte arrays only, no implicit padding, all-zero is a valid value.
+//! Addresses and ports are byte arrays in network order; every other integer is in host order (BPF objects are
+//! little-endian, and so is every host this is built for).
+
+#![cfg_attr(not(test), no_std)]
+
+#[cfg(not(target_endian = "little"))]
+compile_error!("the shared layout is little-endian");
+
+#[macro_use]
+mod shared;
+
+pub mod backend;
+pub mod connection;
+pub mod counts;
+pub mod flow;
+pub mod limits;
+pub mod maps;
+pub mod net;
+pub mod reason;
+pub mod service;
+pub mod settings;

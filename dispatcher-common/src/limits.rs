@@ -1,0 +1,24 @@
+//! Capacities, each with where it comes from.
+
+/// Backend slots, slot 0 (never used) included: 14 bits of a connection-table word.
+pub const MAX_SLOTS: u32 = 1 << 14;
+/// Services. The per-service reason counters take `MAX_SERVICES` × 256 bytes a CPU.
+pub const MAX_SERVICES: u32 = 4096;
+/// Backends of one service.
+pub const MAX_BACKENDS_PER_SERVICE: usize = 1024;
+/// NICs one datapath serves. Index 0 is a NIC like any other.
+pub const MAX_INTERFACES: u32 = 64;
+/// Slots of all schedule rings together: 2 MiB. Two rings of every service must fit while one replaces the other.
+pub const SCHEDULE_POOL: u32 = 1 << 20;
+/// Largest weight a configuration may allow.
+pub const MAX_WEIGHT_BOUND: u32 = 100;
+/// Bits of the destination-address filter: 8 KiB, so that the words of live VIPs stay in the first-level cache.
+pub const ADDRESS_FILTER_BITS: u32 = 1 << 16;
+/// Connections the overflow map takes when both buckets of a flow are full.
+pub const OVERFLOW_CAPACITY: u32 = 1 << 14;
+/// Fill of the connection table that `capacity` is meant for, in percent (0.0037 % of flows then meet two full buckets).
+pub const RECOMMENDED_FILL_PERCENT: u64 = 60;
+/// VLAN tags that are parsed; a packet with more is passed on.
+pub const MAX_VLAN_TAGS: u32 = 2;
+/// IPv6 extension headers that are walked (RFC 8200 §4.1 recommends at most seven, one of them twice).
+pub const MAX_IPV6_EXT_HEADERS: u32 = 8;

@@ -1,0 +1,67 @@
+//! Names of the maps, and the version of everything in them.
+
+/// Version of the layout of all pinned maps. Raised with every change that an older controller or datapath would misread.
+pub const LAYOUT_VERSION: u64 = 1;
+
+/// Array, mapped: one [`crate::settings::Settings`].
+pub const SETTINGS: &str = "SETTINGS";
+/// Array, mapped: one value of `ADDRESS_FILTER_BITS` / 64 words, one bit per [`crate::flow::filter_bit`].
+pub const ADDRESS_FILTER: &str = "ADDRESS_FILTER";
+/// Hash: VIP ([`crate::net::Address`]) → number of its services (u32). A VIP without services is not in it.
+pub const VIPS: &str = "VIPS";
+/// Hash: [`crate::service::ServiceKey`] → [`crate::service::ServiceId`] (u32).
+pub const SERVICES: &str = "SERVICES";
+/// Array, mapped: [`crate::service::Policy`] by service.
+pub const POLICIES: &str = "POLICIES";
+/// Array, mapped: [`crate::service::ServiceState`] by service.
+pub const SERVICE_STATE: &str = "SERVICE_STATE";
+/// Array, mapped: backend slots (u16), the rings of all services.
+pub const SCHEDULES: &str = "SCHEDULES";
+/// Array, mapped: [`crate::backend::BackendValue`] by slot.
+pub const BACKENDS: &str = "BACKENDS";
+/// Array, mapped: [`crate::backend::InterfaceValue`] by interface index.
+pub const INTERFACES: &str = "INTERFACES";
+/// Device map: interface index → ifindex.
+pub const DEVICES: &str = "DEVICES";
+/// Array, mapped: [`crate::connection::Bucket`]s.
+pub const CONNECTIONS: &str = "CONNECTIONS";
+/// Array, mapped: [`crate::connection::FlowBucket`]s.
+pub const FLOWS: &str = "FLOWS";
+/// Hash: [`crate::flow::table_hash`] (u64) → [`crate::connection::Way`] (u64).
+pub const OVERFLOW: &str = "OVERFLOW";
+/// Per-CPU array: [`crate::counts::PacketCounts`].
+pub const PACKET_COUNTS: &str = "PACKET_COUNTS";
+/// Per-CPU array: [`crate::counts::BackendCounts`].
+pub const BACKEND_COUNTS: &str = "BACKEND_COUNTS";
+/// Per-CPU array: [`crate::counts::ServiceCounts`].
+pub const SERVICE_COUNTS: &str = "SERVICE_COUNTS";
+
+/// All of them: every map is pinned under its name.
+pub const ALL: [&str; 16] = [
+    SETTINGS,
+    ADDRESS_FILTER,
+    VIPS,
+    SERVICES,
+    POLICIES,
+    SERVICE_STATE,
+    SCHEDULES,
+    BACKENDS,
+    INTERFACES,
+    DEVICES,
+    CONNECTIONS,
+    FLOWS,
+    OVERFLOW,
+    PACKET_COUNTS,
+    BACKEND_COUNTS,
+    SERVICE_COUNTS,
+];
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn names_fit_the_kernel() {
+        for name in super::ALL {
+            assert!(name.len() <= 15, "{name} is longer than BPF_OBJ_NAME_LEN - 1");
+        }
+    }
+}

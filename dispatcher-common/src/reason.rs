@@ -1,0 +1,125 @@
+//! Reasons: every way a packet leaves the path, with its verdict and its label.
+
+/// What becomes of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Verdict {
+    /// Left to the kernel.
+    Pass,
+    /// Sent out of the NIC it came by.
+    Tx,
+    /// Sent out of another NIC.
+    Redirect,
+    /// Discarded.
+    Drop,
+}
+
+impl Verdict {
+    /// The metric label.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Tx => "tx",
+            Self::Redirect => "redirect",
+            Self::Drop => "drop",
+        }
+    }
+}
+
+/// Places for reasons in counter maps; more than there are, so that one more does not change the layout.
+pub const REASONS: usize = 32;
+
+macro_rules! reasons {
+    ($($(#[doc = $doc:literal])+ $name:ident = $number:literal $verdict:ident $label:literal),+ $(,)?) => {
+        /// Why a packet left the path. Exactly one is counted for every packet.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(u32)]
+        pub enum Reason { $($(#[doc = $doc])+ $name = $number),+ }
+
+        impl Reason {
+            /// Every reason, by number.
+            pub const ALL: &'static [Self] = &[$(Self::$name),+];
+
+            /// The metric label.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str { match self { $(Self::$name => $label),+ } }
+
+            /// What becomes of a packet that leaves for this reason.
+            #[must_use]
+            pub const fn verdict(self) -> Verdict { match self { $(Self::$name => Verdict::$verdict),+ } }
+
+            /// One line of explanation, as in the reference.
+            #[must_use]
+            pub const fn describe(self) -> &'static str { match self { $(Self::$name => concat!($($doc),+)),+ } }
+        }
+    };
+}
+
+reasons! {
+    /// Forwarded to a backend on the NIC the packet came by.
+    Forwarded = 0 Tx "forwarded",
+    /// Forwarded to a backend on another NIC.
+    Redirected = 1 Redirect "forwarded",
+    /// For a backend on this host (`local = true`).
+    Local = 2 Pass "local",
+    /// Neither IPv4 nor IPv6 (ARP among them), more VLAN tags than are parsed, or too short to tell.
+    NotIp = 3 Pass "not_ip",
+    /// To an address that is not a VIP with services, or in a frame that is not addressed to this NIC.
+    NotOurs = 4 Pass "not_ours",
+    /// ICMP or ICMPv6 to a VIP: the kernel answers.
+    Icmp = 5 Pass "icmp",
+    /// To a VIP, but neither TCP, UDP nor ICMP.
+    OtherProtocol = 6 Pass "other_protocol",
+    /// A TCP packet without a connection, by `orphan = "pass"`.
+    OrphanPassed = 7 Pass "orphan",
+    /// To a VIP, but to a port and protocol that no service has.
+    NoService = 8 Drop "no_service",
+    /// The service has no backend that takes new connections.
+    NoBackend = 9 Drop "no_backend",
+    /// A FIN without a connection.
+    OrphanFin = 10 Drop "orphan_fin",
+    /// An RST without a connection.
+    OrphanRst = 11 Drop "orphan_rst",
+    /// An ACK without a connection.
+    OrphanAck = 12 Drop "orphan_ack",
+    /// A TCP packet without a connection and without SYN, FIN, RST and ACK, or with both SYN and ACK.
+    OrphanOther = 13 Drop "orphan_other",
+    /// A fragment to a VIP.
+    Fragment = 14 Drop "fragment",
+    /// To a VIP, but a header is cut short or contradicts itself.
+    Malformed = 15 Drop "malformed",
+    /// To a VIP, behind more IPv6 extension headers than are walked.
+    ExtensionHeaders = 16 Drop "extension_headers",
+    /// The connection's backend is down, and `on_down = "drop"` or it was taken down by hand.
+    BackendDown = 17 Drop "backend_down",
+    /// The connection's backend was removed.
+    BackendGone = 18 Drop "backend_gone",
+    /// The connection's backend has no known MAC address.
+    BackendNoMac = 19 Drop "backend_no_mac",
+    /// A SYN whose fingerprint is that of another established connection.
+    Collision = 20 Drop "collision",
+    /// The NIC on which the backend lives is not there.
+    NoInterface = 21 Drop "no_interface",
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_positions_and_leave_room() {
+        for (i, reason) in Reason::ALL.iter().enumerate() {
+            assert_eq!(*reason as usize, i);
+        }
+        assert!(Reason::ALL.len() <= REASONS);
+    }
+
+    #[test]
+    fn a_label_is_unique_within_its_verdict() {
+        for (i, a) in Reason::ALL.iter().enumerate() {
+            for b in &Reason::ALL[..i] {
+                assert!((a.verdict(), a.as_str()) != (b.verdict(), b.as_str()));
+            }
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Services as the datapath sees them.
+
+use crate::net::Address;
+
+/// Index into `POLICIES`, `SERVICE_STATE` and `SERVICE_COUNTS`.
+pub type ServiceId = u32;
+
+shared! {
+    /// Key of `SERVICES`: exact VIP:port, or port 0 for all ports.
+    pub struct ServiceKey [20] {
+        /// VIP.
+        pub vip: Address,
+        /// Port, network order; 0: every port.
+        pub port: [u8; 2],
+        /// Protocol number.
+        pub protocol: u8,
+        /// Zero (it takes part in the key).
+        pub _reserved: u8,
+    }
+}
+
+impl ServiceKey {
+    /// The key of a service; `port` in host order.
+    #[must_use]
+    pub const fn new(vip: Address, port: u16, protocol: u8) -> Self {
+        Self { vip, port: port.to_be_bytes(), protocol, _reserved: 0 }
+    }
+}
+
+shared! {
+    /// A record of `POLICIES`. Written by the controller, each field by one store.
+    pub struct Policy [64] {
+        /// A [`Schedule`] descriptor.
+        pub schedule: u64,
+        /// Orphan policy ([`orphan`]) in bits 0–7, scheduler ([`scheduler`]) in bits 8–15, protocol number in 16–23.
+        pub choices: u64,
+        /// `stale_timeout` in ticks, rounded up: how long orphans are placed by hash after the last hash placement.
+        pub stale_ticks: u64,
+        /// Zero: room for affinity, rules and measurement.
+        pub _reserved: [u64; 5],
+    }
+}
+
+shared! {
+    /// A record of `SERVICE_STATE`, written by the datapath: a cache line of its own for every service.
+    pub struct ServiceState [64] {
+        /// Next position of the schedule, ever rising; taken by an atomic add, modulo the ring's length.
+        pub cursor: u64,
+        /// Tick + 1 of the last placement by hash; 0: never.
+        pub hashed_at: u64,
+        /// Zero.
+        pub _reserved: [u64; 6],
+    }
+}
+
+/// Where a service's ring lies in `SCHEDULES`: offset and length in one word, so that a swap is one store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Schedule(pub u64);
+
+impl Schedule {
+    /// Packs offset and length, both in ring slots.
+    #[must_use]
+    pub const fn new(offset: u32, length: u32) -> Self {
+        Self((offset as u64) << 32 | length as u64)
+    }
+
+    /// First slot in the pool.
+    #[inline(always)]
+    #[must_use]
+    pub const fn offset(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
+    /// Slots of the ring; 0: no backend takes new connections.
+    #[inline(always)]
+    #[must_use]
+    pub const fn length(self) -> u32 {
+        self.0 as u32
+    }
+}
+
+/// What becomes of a TCP packet that is no SYN and has no connection.
+pub mod orphan {
+    /// Dropped and counted by kind.
+    pub const DROP: u8 = 0;
+    /// Treated as the first packet of a connection.
+    pub const SCHEDULE: u8 = 1;
+    /// Left to the kernel.
+    pub const PASS: u8 = 2;
+}
+
+/// How new connections are placed.
+pub mod scheduler {
+    /// From the service's ring, by the cursor (`rr`, `wrr`).
+    pub const RING: u8 = 0;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_schedule_gives_back_its_parts() {
+        let s = Schedule::new(0xffff_0000, 25_600);
+        assert_eq!((s.offset(), s.length()), (0xffff_0000, 25_600));
+    }
+}

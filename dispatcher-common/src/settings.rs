@@ -1,0 +1,42 @@
+//! What one datapath was made with, and what the controller tells it at runtime.
+
+use crate::{connection::EXPIRY_CLASSES, flow::HASH_KEYS};
+
+shared! {
+    /// The one record of `SETTINGS`, pinned with the maps: a new controller reads from it what the table was made with.
+    pub struct Settings [256] {
+        /// Keys of the table's hash; random, made once.
+        pub hash_keys: [u64; HASH_KEYS],
+        /// Keys of the hash that places flows on a schedule; random, but may be shared by two dispatchers.
+        pub schedule_keys: [u64; 2],
+        /// Buckets of the connection table: a power of two.
+        pub buckets: u64,
+        /// `connections.capacity` as it was when the table was made.
+        pub capacity: u64,
+        /// Idle ticks after which the datapath may reuse a way, by [`crate::connection::Way::expiry_class`]: the longest
+        /// timeout of any service. Written by the controller at runtime.
+        pub expiry_ticks: [u64; EXPIRY_CLASSES],
+        /// Entries in `OVERFLOW`: raised by whoever inserts, lowered by whoever removes. Looked up only when not 0.
+        pub overflow_entries: u64,
+        /// Zero.
+        pub _reserved: [u64; 6],
+        /// [`crate::maps::LAYOUT_VERSION`]; written last, so 0 means that a set-up was cut short.
+        pub layout_version: u64,
+    }
+}
+
+shared! {
+    /// The program's constants (`.rodata`, symbol `CONFIG`), one set for each NIC it is loaded for.
+    pub struct Config [128] {
+        /// As [`Settings::hash_keys`].
+        pub hash_keys: [u64; HASH_KEYS],
+        /// As [`Settings::schedule_keys`].
+        pub schedule_keys: [u64; 2],
+        /// Buckets − 1.
+        pub bucket_mask: u32,
+        /// Index of the NIC this program is attached to, into `INTERFACES`, `DEVICES` and `PACKET_COUNTS`.
+        pub interface: u32,
+        /// Zero.
+        pub _reserved: u64,
+    }
+}

@@ -1,0 +1,1 @@
+//! The command line: what can be typed, a file a verb, rendering.

@@ -1,0 +1,1 @@
+//! Configuration: a TOML file, read whole, every error found, turned into a valid [`crate::model::Config`].

@@ -1,0 +1,16 @@
+//! Controller of the dispatcher.
+//!
+//! The control loop: a configuration ([`config`]) is merged with what was set at runtime ([`reconcile`]) into what
+//! should run ([`model::State`]); the daemon turns that, with what it knows of NICs and neighbours ([`network`]), into the
+//! contents of maps ([`dataplane`], [`schedule`]) and writes the difference. Everything else asks the daemon: [`api`],
+//! [`cli`], [`metrics`].
+
+pub mod api;
+pub mod cli;
+pub mod config;
+pub mod dataplane;
+pub mod metrics;
+pub mod model;
+pub mod network;
+pub mod reconcile;
+pub mod schedule;

@@ -1,0 +1,2 @@
+//! `dispatcher`: parse, run, report.
+fn main() {}

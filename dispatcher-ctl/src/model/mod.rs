@@ -1,0 +1,283 @@
+//! The controller's words: what a configuration asks for and what is in force. Plain values, no I/O.
+//!
+//! [`Config`] is a valid configuration; [`State`] is what runs: the same services and backends with everything that
+//! was set at runtime. Both are serialised into the controller's own record ([`Record`]), which lives beside the pinned
+//! maps and dies with them.
+
+use std::{net::IpAddr, net::SocketAddr, path::PathBuf, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+mod mac;
+
+pub use mac::{Mac, ParseMacError};
+
+/// A valid configuration: what a file says, defaults filled in.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Config {
+    /// NICs to attach to.
+    pub interfaces: Vec<String>,
+    /// Where in the kernel the program runs.
+    pub xdp_mode: XdpMode,
+    /// Unix socket of the API.
+    pub api_socket: PathBuf,
+    /// Where metrics are served.
+    pub metrics_listen: SocketAddr,
+    /// Directory on a bpffs for pinned maps and links.
+    pub pin_dir: PathBuf,
+    /// Whether VIPs are put on the NICs.
+    pub manage_vips: bool,
+    /// The connection table.
+    pub connections: Connections,
+    /// The services, in the file's order; names and (VIP, port, protocol) are unique.
+    pub services: Vec<ServiceConfig>,
+}
+
+/// Settings of the connection table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Connections {
+    /// Connections the table is made for.
+    pub capacity: u64,
+    /// What becomes of TCP packets without a connection.
+    pub orphan: Orphan,
+}
+
+/// Where in the kernel the program runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum XdpMode {
+    /// In the driver.
+    Native,
+    /// In the network stack, for drivers without XDP.
+    Generic,
+}
+
+/// What becomes of a TCP packet that is no SYN and has no connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Orphan {
+    /// Dropped and counted by kind.
+    Drop,
+    /// Treated as new.
+    Schedule,
+    /// Left to the kernel.
+    Pass,
+}
+
+/// Protocol of a service.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    clap::ValueEnum,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// RFC 9293.
+    Tcp,
+    /// RFC 768.
+    Udp,
+}
+
+/// How new connections are placed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Scheduler {
+    /// Next backend in turn.
+    Rr,
+    /// Interleaved weighted round robin.
+    Wrr,
+}
+
+/// How packets reach a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum ForwardMode {
+    /// By rewriting MAC addresses (direct routing).
+    Mac,
+}
+
+/// What becomes of established TCP connections of a backend that goes down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum OnDown {
+    /// Forwarded as long as they live.
+    Keep,
+    /// Dropped.
+    Drop,
+}
+
+/// A service: VIP, port and protocol, with policy and backends.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ServiceConfig {
+    /// Unique name.
+    pub name: String,
+    /// Address clients use.
+    pub vip: IpAddr,
+    /// Port; 0: every port.
+    pub port: u16,
+    /// Protocol.
+    pub protocol: Protocol,
+    /// Scheduler for new connections.
+    pub scheduler: Scheduler,
+    /// Forwarding mode.
+    pub forward: ForwardMode,
+    /// Idle time after which an established connection (or a UDP flow) is removed.
+    #[serde(with = "duration")]
+    pub stale_timeout: Duration,
+    /// Idle time after which a half-open connection is removed.
+    #[serde(with = "duration")]
+    pub syn_timeout: Duration,
+    /// Idle time after which a closing connection is removed, once there are more than `fin_count`.
+    #[serde(with = "duration")]
+    pub fin_timeout: Duration,
+    /// Closing connections that are kept until `stale_timeout`.
+    pub fin_count: u64,
+    /// What becomes of established connections of a backend that goes down.
+    pub on_down: OnDown,
+    /// Largest weight a backend may have.
+    pub weight_bound: u32,
+    /// The backends, in the file's order; names and addresses are unique in the service.
+    pub backends: Vec<BackendConfig>,
+}
+
+/// A backend of a service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackendConfig {
+    /// Name, unique in its service.
+    pub name: String,
+    /// Its own address, by which its MAC is found.
+    pub address: IpAddr,
+    /// Its MAC, if it is not to be looked up.
+    pub mac: Option<Mac>,
+    /// Share of new connections; 0: none.
+    pub weight: u32,
+    /// Whether it is on this host.
+    pub local: bool,
+}
+
+/// What runs: configuration and what was set at runtime, merged.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    /// NICs to be attached to, those attached at runtime included.
+    pub interfaces: Vec<String>,
+    /// Services in force.
+    pub services: Vec<Service>,
+}
+
+/// A service in force.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Service {
+    /// Its number in the datapath.
+    pub id: u32,
+    /// Its settings in force; `config.backends` is empty, see `backends`.
+    pub config: ServiceConfig,
+    /// Its backends.
+    pub backends: Vec<Backend>,
+}
+
+/// A backend in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Backend {
+    /// Its slot in the datapath, 1..[`dispatcher_common::limits::MAX_SLOTS`].
+    pub slot: u32,
+    /// Its settings in force; `weight` is the current one.
+    pub config: BackendConfig,
+    /// No new connections; existing ones go on.
+    pub quiesced: bool,
+    /// Taken down by hand.
+    pub down: bool,
+    /// Milliseconds since the epoch at which `down` or `quiesced` last changed, or the backend was added.
+    pub since_ms: u64,
+}
+
+/// A VIP that the controller itself put on a NIC.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct OwnedVip {
+    /// NIC.
+    pub interface: String,
+    /// Address, as /32 or /128.
+    pub vip: IpAddr,
+}
+
+/// The controller's own record, kept with the pinned maps.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// The file as last applied.
+    pub applied: Config,
+    /// What runs.
+    pub state: State,
+    /// VIPs on NICs that are ours to remove.
+    pub vips: Vec<OwnedVip>,
+    /// Slots of removed backends that ways may still point to.
+    pub retired_slots: Vec<u32>,
+    /// Interface indices by NIC name: position is the index in the datapath, empty where free.
+    pub interface_names: Vec<String>,
+}
+
+impl Protocol {
+    /// Its number.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Tcp => dispatcher_common::net::TCP,
+            Self::Udp => dispatcher_common::net::UDP,
+        }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        }
+    }
+}
+
+impl ServiceConfig {
+    /// VIP, port and protocol: what no two services may share.
+    #[must_use]
+    pub const fn key(&self) -> (IpAddr, u16, Protocol) {
+        (self.vip, self.port, self.protocol)
+    }
+}
+
+impl Backend {
+    /// Whether it is shown as quiesced: by hand, or by weight 0.
+    #[must_use]
+    pub const fn is_quiesced(&self) -> bool {
+        self.quiesced || self.config.weight == 0
+    }
+}
+
+/// Durations as the configuration writes them (`300s`, `1500ms`).
+pub mod duration {
+    use std::time::Duration;
+
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    /// Writes a duration.
+    ///
+    /// # Errors
+    /// As the serializer.
+    pub fn serialize<S: Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&humantime::format_duration(*value).to_string().replace(' ', ""))
+    }
+
+    /// Reads a duration.
+    ///
+    /// # Errors
+    /// Where the text is no duration.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        humantime::parse_duration(&text).map_err(serde::de::Error::custom)
+    }
+}

@@ -1,0 +1,1 @@
+//! Reconciliation: what runs, what is wanted, and the difference between them. Pure.

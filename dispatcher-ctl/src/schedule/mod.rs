@@ -1,0 +1,1 @@
+//! Schedules: the rings from which the datapath places new connections. Pure.

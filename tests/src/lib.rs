@@ -1,0 +1,1 @@
+//! Shared by the tests and the demo: laboratories of network namespaces.
