@@ -15,7 +15,7 @@ pub const SERVICES: &str = "SERVICES";
 pub const POLICIES: &str = "POLICIES";
 /// Array, mapped: [`crate::service::ServiceState`] by service.
 pub const SERVICE_STATE: &str = "SERVICE_STATE";
-/// Array, mapped: backend slots (u16), the rings of all services.
+/// Array, mapped: backend slots (u16), the rings of all services; [`crate::service::SCHEDULE_PACK`] slots an element.
 pub const SCHEDULES: &str = "SCHEDULES";
 /// Array, mapped: [`crate::backend::BackendValue`] by slot.
 pub const BACKENDS: &str = "BACKENDS";

@@ -53,6 +53,10 @@ shared! {
     }
 }
 
+/// Ring slots in one element of `SCHEDULES`: array elements are multiples of eight bytes, so four fill one. Mapped, the
+/// pool is one array of u16 without gaps, [`crate::limits::SCHEDULE_POOL`] long.
+pub const SCHEDULE_PACK: usize = 4;
+
 /// Where a service's ring lies in `SCHEDULES`: offset and length in one word, so that a swap is one store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Schedule(pub u64);

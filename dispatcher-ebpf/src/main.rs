@@ -2,13 +2,18 @@
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 
 #[cfg(target_arch = "bpf")]
-mod bpf {
+mod config;
+#[cfg(target_arch = "bpf")]
+mod maps;
+
+#[cfg(target_arch = "bpf")]
+mod entry {
     use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
 
     /// Passes everything.
     #[xdp]
-    pub fn dispatcher(_ctx: XdpContext) -> u32 {
-        xdp_action::XDP_PASS
+    fn dispatcher(_ctx: XdpContext) -> u32 {
+        if crate::config::interface() > 63 { xdp_action::XDP_DROP } else { xdp_action::XDP_PASS }
     }
 
     #[panic_handler]
