@@ -1,0 +1,252 @@
+//! Requests that change something: what may be said, and how it changes a configuration. Values are checked by whoever
+//! applies them.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::Seconds;
+use crate::model::{
+    BackendConfig, ForwardMode, Mac, OnDown, Protocol, Scheduler, ServiceConfig, XdpMode,
+};
+
+/// Query of every change: `?save=true` writes it to the configuration file, too.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Save {
+    /// Whether the file shall say it.
+    #[serde(default)]
+    pub save: bool,
+}
+
+/// `POST /v1/interfaces/{name}`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AttachInterface {
+    /// Where the program shall run; as configured where it is not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<XdpMode>,
+}
+
+/// `PATCH /v1/services/{service}`: settings that can change while a service runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PatchService {
+    /// Scheduler for new connections.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scheduler: Option<Scheduler>,
+    /// Forwarding mode.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub forward: Option<ForwardMode>,
+    /// Idle time after which a connection is removed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stale_timeout: Option<Seconds>,
+    /// Idle time after which a half-open connection is removed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub syn_timeout: Option<Seconds>,
+    /// Idle time after which a closing connection is removed, once there are more than `fin_count`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fin_timeout: Option<Seconds>,
+    /// Closing connections that are kept until `stale_timeout`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fin_count: Option<u64>,
+    /// What becomes of established connections of a backend that goes down.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_down: Option<OnDown>,
+    /// Largest weight a backend may have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight_bound: Option<u32>,
+}
+
+/// `PUT /v1/services/{service}` (create or replace) and `POST` (create). What is not said takes its default.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PutService {
+    /// Address clients use.
+    pub vip: IpAddr,
+    /// Port; 0: every port.
+    pub port: u16,
+    /// Protocol.
+    pub protocol: Protocol,
+    /// Scheduler for new connections.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scheduler: Option<Scheduler>,
+    /// Forwarding mode.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forward: Option<ForwardMode>,
+    /// Idle time after which a connection is removed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stale_timeout: Option<Seconds>,
+    /// Idle time after which a half-open connection is removed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub syn_timeout: Option<Seconds>,
+    /// Idle time after which a closing connection is removed, once there are more than `fin_count`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fin_timeout: Option<Seconds>,
+    /// Closing connections that are kept until `stale_timeout`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fin_count: Option<u64>,
+    /// What becomes of established connections of a backend that goes down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_down: Option<OnDown>,
+    /// Largest weight a backend may have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight_bound: Option<u32>,
+}
+
+/// `PATCH /v1/services/{service}/backends/{backend}`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PatchBackend {
+    /// Its weight, by hand.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight: Option<u32>,
+    /// No new connections; existing ones go on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quiesced: Option<bool>,
+    /// Up or down by hand.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub up: Option<bool>,
+    /// Its own address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<IpAddr>,
+    /// Its MAC; `null` or `"auto"` in a request: to be looked up.
+    #[serde(skip_serializing_if = "Option::is_none", with = "patch_mac", default)]
+    pub mac: Option<Option<Mac>>,
+    /// Whether it is on the dispatcher's host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub local: Option<bool>,
+}
+
+/// `PUT /v1/services/{service}/backends/{backend}` (create or replace) and `POST` (create).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PutBackend {
+    /// Its own address.
+    pub address: IpAddr,
+    /// Share of new connections; 0: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<u32>,
+    /// Its MAC, if it is not to be looked up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mac: Option<Mac>,
+    /// Whether it is on the dispatcher's host.
+    #[serde(default)]
+    pub local: bool,
+}
+
+/// Query of `GET /v1/connections`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConnectionQuery {
+    /// Only this service's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    /// Only this client's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<IpAddr>,
+    /// Only this backend's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backend: Option<String>,
+    /// At most so many; [`ConnectionQuery::DEFAULT_LIMIT`] where it is not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+}
+
+impl ConnectionQuery {
+    /// Connections listed where no limit is said.
+    pub const DEFAULT_LIMIT: usize = 1000;
+
+    /// The limit in force.
+    #[must_use]
+    pub fn limit(&self) -> usize {
+        self.limit.unwrap_or(Self::DEFAULT_LIMIT)
+    }
+}
+
+impl PatchService {
+    /// Changes a service's settings; what is not said stays.
+    pub fn apply(&self, config: &mut ServiceConfig) {
+        fn set<T: Clone>(to: &mut T, from: Option<&T>) {
+            if let Some(value) = from {
+                to.clone_from(value);
+            }
+        }
+        set(&mut config.scheduler, self.scheduler.as_ref());
+        set(&mut config.forward, self.forward.as_ref());
+        set(&mut config.stale_timeout, self.stale_timeout.map(|s| s.0).as_ref());
+        set(&mut config.syn_timeout, self.syn_timeout.map(|s| s.0).as_ref());
+        set(&mut config.fin_timeout, self.fin_timeout.map(|s| s.0).as_ref());
+        set(&mut config.fin_count, self.fin_count.as_ref());
+        set(&mut config.on_down, self.on_down.as_ref());
+        set(&mut config.weight_bound, self.weight_bound.as_ref());
+    }
+}
+
+impl PutService {
+    /// What it says beyond VIP, port and protocol.
+    #[must_use]
+    pub fn settings(&self) -> PatchService {
+        PatchService {
+            scheduler: self.scheduler,
+            forward: self.forward,
+            stale_timeout: self.stale_timeout,
+            syn_timeout: self.syn_timeout,
+            fin_timeout: self.fin_timeout,
+            fin_count: self.fin_count,
+            on_down: self.on_down,
+            weight_bound: self.weight_bound,
+        }
+    }
+}
+
+impl PatchBackend {
+    /// Changes a backend's settings (`quiesced` and `up` are no settings); what is not said stays.
+    pub fn apply(&self, config: &mut BackendConfig) {
+        config.weight = self.weight.unwrap_or(config.weight);
+        config.address = self.address.unwrap_or(config.address);
+        config.mac = self.mac.unwrap_or(config.mac);
+        config.local = self.local.unwrap_or(config.local);
+    }
+}
+
+/// A MAC that may be left alone (absent), looked up (`null`, `"auto"`) or set.
+mod patch_mac {
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer, de::Error as _};
+
+    use crate::model::Mac;
+
+    pub(super) fn serialize<S: Serializer>(
+        value: &Option<Option<Mac>>,
+        s: S,
+    ) -> Result<S::Ok, S::Error> {
+        value.flatten().serialize(s)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        d: D,
+    ) -> Result<Option<Option<Mac>>, D::Error> {
+        match Option::<String>::deserialize(d)?.as_deref() {
+            None | Some("auto") => Ok(Some(None)),
+            Some(text) => text.parse().map(|mac| Some(Some(mac))).map_err(D::Error::custom),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_patch_tells_absent_from_null() {
+        let read = |text| serde_json::from_str::<PatchBackend>(text);
+        assert_eq!(read("{}").unwrap(), PatchBackend::default());
+        assert_eq!(read(r#"{"mac": null}"#).unwrap().mac, Some(None));
+        assert_eq!(read(r#"{"mac": "auto"}"#).unwrap().mac, Some(None));
+        let mac = "02:00:00:00:00:01".parse().unwrap();
+        assert_eq!(read(r#"{"mac": "02:00:00:00:00:01"}"#).unwrap().mac, Some(Some(mac)));
+        assert!(read(r#"{"mac": "x"}"#).is_err() && read(r#"{"wieght": 1}"#).is_err());
+        let patch = PatchBackend { mac: Some(None), weight: Some(3), ..Default::default() };
+        assert_eq!(read(&serde_json::to_string(&patch).unwrap()).unwrap(), patch);
+    }
+}

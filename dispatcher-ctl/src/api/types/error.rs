@@ -1,0 +1,113 @@
+//! Errors on the API: one line for people, its kind for programs.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Why a request was not done. Nothing was changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApiError {
+    /// Its kind: the HTTP status.
+    #[serde(skip)]
+    pub kind: ErrorKind,
+    /// One line, lower case: object, value, what was expected.
+    pub error: String,
+    /// How to mend it, when that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+    /// Every error, where a configuration was refused; `error` then sums them up.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<String>,
+}
+
+/// Kinds of errors.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// It was tried and failed: 500.
+    #[default]
+    Failed,
+    /// There is no such object: 404.
+    NotFound,
+    /// A value is not valid: 422.
+    Invalid,
+    /// The object exists already, or a name stands for several: 409.
+    Conflict,
+}
+
+impl ErrorKind {
+    /// Its HTTP status.
+    #[must_use]
+    pub const fn status(self) -> u16 {
+        match self {
+            Self::Failed => 500,
+            Self::NotFound => 404,
+            Self::Invalid => 422,
+            Self::Conflict => 409,
+        }
+    }
+
+    /// The kind that a status stands for.
+    #[must_use]
+    pub const fn of_status(status: u16) -> Self {
+        match status {
+            404 => Self::NotFound,
+            409 => Self::Conflict,
+            400..=499 => Self::Invalid,
+            _ => Self::Failed,
+        }
+    }
+}
+
+impl ApiError {
+    /// An error of a kind.
+    #[must_use]
+    pub fn new(kind: ErrorKind, error: impl Into<String>) -> Self {
+        Self { kind, error: error.into(), hint: None, errors: Vec::new() }
+    }
+
+    /// It was tried and failed.
+    #[must_use]
+    pub fn failed(error: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Failed, error)
+    }
+
+    /// There is no such object.
+    #[must_use]
+    pub fn not_found(error: impl Into<String>) -> Self {
+        Self::new(ErrorKind::NotFound, error)
+    }
+
+    /// A value is not valid.
+    #[must_use]
+    pub fn invalid(error: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Invalid, error)
+    }
+
+    /// The object exists already, or a name stands for several.
+    #[must_use]
+    pub fn conflict(error: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Conflict, error)
+    }
+
+    /// With a hint how to mend it.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// With every single error.
+    #[must_use]
+    pub fn errors(mut self, errors: Vec<String>) -> Self {
+        self.errors = errors;
+        self
+    }
+}
+
+impl fmt::Display for ApiError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.error)
+    }
+}
+
+impl std::error::Error for ApiError {}
