@@ -8,8 +8,10 @@ use std::{net::IpAddr, net::SocketAddr, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+mod choice;
 mod mac;
 
+pub use choice::Choice;
 pub use mac::{Mac, ParseMacError};
 
 /// A valid configuration: what a file says, defaults filled in.
@@ -217,9 +219,18 @@ pub struct Record {
     /// VIPs on NICs that are ours to remove.
     pub vips: Vec<OwnedVip>,
     /// Slots of removed backends that ways may still point to.
-    pub retired_slots: Vec<u32>,
+    pub retired_slots: Vec<RetiredSlot>,
     /// Interface indices by NIC name: position is the index in the datapath, empty where free.
     pub interface_names: Vec<String>,
+}
+
+/// The slot of a removed backend. Neither slot nor service id may be given away while a way points to the slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct RetiredSlot {
+    /// The slot.
+    pub slot: u32,
+    /// Id of the service it belonged to, which counts what becomes of packets that still find their way there.
+    pub service: u32,
 }
 
 impl Protocol {
@@ -234,11 +245,8 @@ impl Protocol {
 
     /// Its name.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Tcp => "tcp",
-            Self::Udp => "udp",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.word()
     }
 }
 

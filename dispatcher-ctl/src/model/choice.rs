@@ -1,0 +1,85 @@
+//! The words by which a configuration names its choices (`tcp`, `wrr`, `drop`), in one place for reader and writer.
+
+use std::fmt;
+
+use super::{ForwardMode, OnDown, Orphan, Protocol, Scheduler, XdpMode};
+
+/// A setting that is one of a few words.
+pub trait Choice: Copy + PartialEq + 'static {
+    /// Every value, in the order in which they are offered.
+    const ALL: &'static [Self];
+
+    /// The word in configuration, API and metrics.
+    fn word(self) -> &'static str;
+
+    /// The value of a word, if it is one.
+    #[must_use]
+    fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|value| value.word() == word)
+    }
+
+    /// All words, as an expectation is phrased: `a`, `a or b`, `a, b or c`.
+    #[must_use]
+    fn words() -> String {
+        let words: Vec<_> = Self::ALL.iter().map(|value| value.word()).collect();
+        match words.split_last() {
+            Some((last, rest)) if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),
+            Some((only, _)) => (*only).to_owned(),
+            None => String::new(),
+        }
+    }
+}
+
+macro_rules! choice {
+    ($name:ident { $($variant:ident = $word:literal),+ $(,)? }) => {
+        impl Choice for $name {
+            const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            fn word(self) -> &'static str {
+                match self { $(Self::$variant => $word),+ }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(self.word())
+            }
+        }
+    };
+}
+
+choice!(XdpMode { Native = "native", Generic = "generic" });
+choice!(Orphan { Drop = "drop", Schedule = "schedule", Pass = "pass" });
+choice!(Protocol { Tcp = "tcp", Udp = "udp" });
+choice!(Scheduler { Rr = "rr", Wrr = "wrr" });
+choice!(ForwardMode { Mac = "mac" });
+choice!(OnDown { Keep = "keep", Drop = "drop" });
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words_agree_with_serde<T: Choice + serde::Serialize>() {
+        for value in T::ALL {
+            assert_eq!(serde_json::to_value(value).unwrap(), value.word());
+            assert!(T::from_word(value.word()) == Some(*value));
+        }
+    }
+
+    #[test]
+    fn words_are_those_of_serialisation() {
+        words_agree_with_serde::<XdpMode>();
+        words_agree_with_serde::<Orphan>();
+        words_agree_with_serde::<Protocol>();
+        words_agree_with_serde::<Scheduler>();
+        words_agree_with_serde::<ForwardMode>();
+        words_agree_with_serde::<OnDown>();
+    }
+
+    #[test]
+    fn words_are_listed_as_people_list_them() {
+        assert_eq!(ForwardMode::words(), "mac");
+        assert_eq!(Scheduler::words(), "rr or wrr");
+        assert_eq!(Orphan::words(), "drop, schedule or pass");
+    }
+}
