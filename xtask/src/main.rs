@@ -1,2 +1,48 @@
-//! xtask.
-fn main() {}
+//! Set-up, build, demo, test and check of the dispatcher: `cargo xtask TASK`.
+//!
+//! One module per task; this file only dispatches. Every task starts with the set-up of what it needs.
+
+#![forbid(unsafe_code)]
+
+mod build;
+mod setup;
+mod shell;
+mod test;
+mod workspace;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+const USAGE: &str = "\
+usage: cargo xtask TASK
+
+  setup                 install what build, demo and test need; quick when nothing is missing
+  build                 build target/release/dispatcher
+  test                  run every test (root; needs BPF)
+";
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match run(&words) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(words: &[&str]) -> Result<()> {
+    match words {
+        ["setup", rest @ ..] => setup::run(rest),
+        ["build"] => build::run(),
+        ["test", rest @ ..] => test::run(rest),
+        [] | ["help" | "-h" | "--help"] => {
+            print!("{USAGE}");
+            Ok(())
+        }
+        _ => bail!("no such task: {}\n{USAGE}", words.join(" ")),
+    }
+}

@@ -1,0 +1,59 @@
+//! `cargo xtask setup`: what is missing is installed, or named with the command that gets it.
+//!
+//! Finding out what is missing costs only look-ups of files and four short commands, so every task begins with it.
+
+mod apt;
+mod bpffs;
+mod linker;
+mod packages;
+mod toolchain;
+
+use anyhow::{Result, bail};
+
+pub(crate) use apt::is_root;
+
+/// What a task needs; each includes the one before, [`Need::Vm`] and [`Need::Bench`] only [`Need::Build`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// A toolchain for BPF and its linker.
+    Build,
+    /// What demo and tests run: servers, clients, network tools, bpffs.
+    Run,
+    /// What boots another kernel.
+    Vm,
+    /// What builds the measuring harness.
+    Bench,
+    /// What the checks run.
+    Check,
+}
+
+/// The task: all that build, demo and test need, or only what `--for TASK` names.
+///
+/// # Errors
+/// When something is missing and cannot be installed.
+pub(crate) fn run(words: &[&str]) -> Result<()> {
+    let need = match words {
+        [] | ["--for", "test" | "demo"] => Need::Run,
+        ["--for", "build"] => Need::Build,
+        ["--for", "vm"] => Need::Vm,
+        ["--for", "bench"] => Need::Bench,
+        ["--for", "check"] => Need::Check,
+        _ => bail!("setup: {}: expected --for build|test|demo|check|vm|bench", words.join(" ")),
+    };
+    ensure(need)
+}
+
+/// Sees to it that what is needed is there, and says what it did.
+///
+/// # Errors
+/// When something is missing and cannot be installed; the message names it and the command that gets it.
+pub(crate) fn ensure(need: Need) -> Result<()> {
+    let installed = apt::install_missing(packages::of(need))?;
+    let toolchain = toolchain::choose()?;
+    let built = linker::ensure()?;
+    let mounted = need == Need::Run && bpffs::ensure()?;
+    let quiet = !installed && !built && !mounted;
+    let state = if quiet { "nothing is missing" } else { "done" };
+    eprintln!("setup: {state} (BPF: {toolchain})");
+    Ok(())
+}

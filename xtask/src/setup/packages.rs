@@ -1,0 +1,76 @@
+//! Which Debian package brings which program.
+
+use std::path::Path;
+
+use super::Need;
+use crate::workspace;
+
+/// Something a package brings, by which its presence is told without asking dpkg.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tool {
+    /// A program of the search path, or a file where it starts with a slash.
+    probe: &'static str,
+    /// The package that brings it.
+    pub(super) package: &'static str,
+}
+
+impl Tool {
+    const fn new(probe: &'static str, package: &'static str) -> Self {
+        Self { probe, package }
+    }
+
+    /// Whether it is there.
+    pub(super) fn is_present(&self) -> bool {
+        if self.probe.starts_with('/') {
+            Path::new(self.probe).exists()
+        } else {
+            workspace::find_program(self.probe).is_some()
+        }
+    }
+}
+
+/// Demo and tests. The toolchain for BPF and LLVM have rules of their own: see their modules.
+const RUN: [Tool; 14] = [
+    Tool::new("nginx", "nginx"),
+    Tool::new("curl", "curl"),
+    Tool::new("wrk", "wrk"),
+    Tool::new("dig", "dnsutils"),
+    Tool::new("ip", "iproute2"),
+    Tool::new("ethtool", "ethtool"),
+    Tool::new("tcpdump", "tcpdump"),
+    Tool::new("ping", "iputils-ping"),
+    Tool::new("socat", "socat"),
+    Tool::new("bpftool", "bpftool"),
+    Tool::new("ps", "procps"),
+    Tool::new("promtool", "prometheus"),
+    Tool::new("nsenter", "util-linux"),
+    Tool::new("mount", "mount"),
+];
+
+/// Booting a Debian kernel under qemu.
+const VM: [Tool; 6] = [
+    Tool::new("qemu-system-x86_64", "qemu-system-x86"),
+    Tool::new("busybox", "busybox-static"),
+    Tool::new("cpio", "cpio"),
+    Tool::new("depmod", "kmod"),
+    Tool::new("xz", "xz-utils"),
+    Tool::new("dpkg-deb", "dpkg"),
+];
+
+/// Building the measuring harness, which is in C.
+const BENCH: [Tool; 4] = [
+    Tool::new("clang-19", "clang-19"),
+    Tool::new("gcc", "gcc"),
+    Tool::new("make", "make"),
+    Tool::new("/usr/include/bpf/libbpf.h", "libbpf-dev"),
+];
+
+/// Programs a task needs beside what builds the product.
+pub(super) const fn of(need: Need) -> &'static [Tool] {
+    match need {
+        Need::Build | Need::Check => &[],
+        Need::Run => &RUN,
+        Need::Vm => &VM,
+        Need::Bench => &BENCH,
+    }
+}
