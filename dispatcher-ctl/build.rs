@@ -17,8 +17,11 @@ fn main() -> Result<()> {
     let manifest_dir = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?);
     let workspace = manifest_dir.parent().context("the crate lies in a workspace")?;
     let out_dir = PathBuf::from(env::var("OUT_DIR")?);
-    // OUT_DIR is TARGET/PROFILE/build/CRATE-HASH/out.
-    let target_dir = out_dir.ancestors().nth(4).context("OUT_DIR lies in a target directory")?;
+    // OUT_DIR is TARGET/PROFILE/build/CRATE-HASH/out, or TARGET/TRIPLE/PROFILE/… when a target was named.
+    let mut above = out_dir.ancestors().skip(4).take(2);
+    let target_dir = above.find(|dir| dir.join("tools").is_dir()).with_context(|| {
+        format!("no tools in the target directory above {}\n{HINT}", out_dir.display())
+    })?;
     let tools = target_dir.join("tools");
     for watched in ["dispatcher-ebpf", "dispatcher-common", "Cargo.toml", "Cargo.lock"] {
         println!("cargo:rerun-if-changed={}", workspace.join(watched).display());
