@@ -4,6 +4,8 @@
 
 use std::future::Future;
 
+pub mod client;
+pub mod server;
 pub mod types;
 
 use types::{
@@ -65,6 +67,13 @@ pub trait Controller: Send + Sync + 'static {
         service: String,
         save: bool,
     ) -> impl Future<Output = Result<(), ApiError>> + Send;
+
+    /// The one backend that is meant.
+    fn backend(
+        &self,
+        service: String,
+        backend: String,
+    ) -> impl Future<Output = Result<types::Backend, ApiError>> + Send;
 
     /// A backend in; `replace` as for [`Controller::put_service`].
     fn put_backend(

@@ -1,0 +1,103 @@
+//! What a request says, and how a refusal is answered: always as JSON.
+
+use axum::{
+    body::Bytes,
+    extract::{FromRequest, FromRequestParts, Path, Query, Request},
+    http::{StatusCode, request::Parts},
+    response::{IntoResponse, Response},
+};
+use serde::de::DeserializeOwned;
+
+use crate::api::types::ApiError;
+
+/// An error with the status it is answered with.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    status: StatusCode,
+    error: ApiError,
+}
+
+impl Refusal {
+    /// An error with a status of its own.
+    pub(super) fn new(status: StatusCode, error: impl Into<String>) -> Self {
+        Self { status, error: ApiError::invalid(error) }
+    }
+}
+
+impl From<ApiError> for Refusal {
+    fn from(error: ApiError) -> Self {
+        let status = StatusCode::from_u16(error.kind.status());
+        Self { status: status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), error }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        (self.status, axum::Json(self.error)).into_response()
+    }
+}
+
+/// Parts of the path, decoded.
+pub(super) struct Names<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Names<T> {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        Path::from_request_parts(parts, state)
+            .await
+            .map(|Path(names)| Self(names))
+            .map_err(|e| Refusal::new(StatusCode::BAD_REQUEST, format!("path: {e}")))
+    }
+}
+
+/// The query.
+pub(super) struct Asked<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Asked<T> {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
+        Query::try_from_uri(&parts.uri).map(|Query(query)| Self(query)).map_err(|e| {
+            let cause = std::error::Error::source(&e).map_or(e.to_string(), ToString::to_string);
+            Refusal::new(StatusCode::BAD_REQUEST, format!("query: {cause}"))
+        })
+    }
+}
+
+/// The body as JSON; an empty one is an object without fields.
+pub(super) struct Body<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
+        let Text(text) = Text::from_request(request, state).await?;
+        let json = if text.trim().is_empty() { "{}" } else { &text };
+        serde_json::from_str(json).map(Self).map_err(|e| {
+            let status = match e.classify() {
+                serde_json::error::Category::Data => StatusCode::UNPROCESSABLE_ENTITY,
+                serde_json::error::Category::Eof
+                | serde_json::error::Category::Io
+                | serde_json::error::Category::Syntax => StatusCode::BAD_REQUEST,
+            };
+            Refusal::new(status, format!("body: {e}"))
+        })
+    }
+}
+
+/// The body as text.
+pub(super) struct Text(pub(super) String);
+
+impl<S: Send + Sync> FromRequest<S> for Text {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
+        let bytes = Bytes::from_request(request, state)
+            .await
+            .map_err(|e| Refusal::new(e.status(), format!("body: {}", e.body_text())))?;
+        String::from_utf8(bytes.into())
+            .map(Self)
+            .map_err(|_| Refusal::new(StatusCode::BAD_REQUEST, "body: is not utf-8, expected text"))
+    }
+}
