@@ -1,0 +1,202 @@
+//! How does a segment learn that a VIP is here now? By gratuitous ARP (RFC 5227) and unsolicited neighbour
+//! advertisements (RFC 4861), sent from a packet socket.
+
+use std::{
+    collections::HashMap,
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    os::fd::{AsRawFd as _, OwnedFd},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+use tokio::task::AbortHandle;
+
+use super::NetworkError;
+use crate::model::Mac;
+
+/// Pauses before the announcements after the first, which neighbours may have missed.
+const REPEATS: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(2)];
+
+const ETHERTYPE_ARP: u16 = 0x0806;
+const ETHERTYPE_IPV6: u16 = 0x86dd;
+const BROADCAST: Mac = Mac([0xff; 6]);
+/// ff02::1, all nodes, and the MAC it maps to (RFC 2464 §7).
+const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+const ALL_NODES_MAC: Mac = Mac([0x33, 0x33, 0, 0, 0, 1]);
+
+/// Sends announcements and their repetitions.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Announcer {
+    repeating: Arc<Mutex<HashMap<(u32, IpAddr), AbortHandle>>>,
+}
+
+impl Announcer {
+    /// Announces a VIP now, and again after each of [`REPEATS`].
+    pub(super) fn announce(&self, ifindex: u32, mac: Mac, vip: IpAddr) -> Result<(), NetworkError> {
+        self.stop(ifindex, vip);
+        let refused = |source| NetworkError::Refused {
+            what: format!("announce vip {vip} on ifindex {ifindex}"),
+            source,
+        };
+        let socket = packet_socket().map_err(refused)?;
+        send_all(&socket, ifindex, mac, vip).map_err(refused)?;
+        let repeating = tokio::spawn(async move {
+            for pause in REPEATS {
+                tokio::time::sleep(pause).await;
+                if let Err(error) = send_all(&socket, ifindex, mac, vip) {
+                    tracing::debug!(%vip, ifindex, %error, "announcement not repeated");
+                    return;
+                }
+            }
+        });
+        self.lock().insert((ifindex, vip), repeating.abort_handle());
+        Ok(())
+    }
+
+    /// Ends the repetitions for a VIP that is going away.
+    pub(super) fn stop(&self, ifindex: u32, vip: IpAddr) {
+        let mut repeating = self.lock();
+        repeating.retain(|_, task| !task.is_finished());
+        if let Some(task) = repeating.remove(&(ifindex, vip)) {
+            task.abort();
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<(u32, IpAddr), AbortHandle>> {
+        self.repeating.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn packet_socket() -> io::Result<OwnedFd> {
+    // Protocol 0: the socket receives nothing.
+    Ok(socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, None)?)
+}
+
+fn send_all(socket: &OwnedFd, ifindex: u32, mac: Mac, vip: IpAddr) -> io::Result<()> {
+    match vip {
+        IpAddr::V4(v4) => {
+            // Some hosts learn from requests only, some from replies only.
+            send(socket, ifindex, &gratuitous_arp(mac, v4, ArpKind::Request))?;
+            send(socket, ifindex, &gratuitous_arp(mac, v4, ArpKind::Reply))
+        }
+        IpAddr::V6(v6) => send(socket, ifindex, &neighbour_advertisement(mac, v6)),
+    }
+}
+
+fn send(socket: &OwnedFd, ifindex: u32, frame: &[u8]) -> io::Result<()> {
+    let ifindex = i32::try_from(ifindex).map_err(io::Error::other)?;
+    // SAFETY: `sockaddr_ll` is made of integers, for which all-zero is a value.
+    let mut to: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
+    to.sll_family = libc::AF_PACKET as libc::sa_family_t;
+    to.sll_ifindex = ifindex;
+    // SAFETY: `frame` and `to` are live for the call and their lengths are given as they are; the kernel only reads
+    // them.
+    let sent = unsafe {
+        libc::sendto(
+            socket.as_raw_fd(),
+            frame.as_ptr().cast(),
+            frame.len(),
+            0,
+            (&raw const to).cast(),
+            size_of::<libc::sockaddr_ll>() as libc::socklen_t,
+        )
+    };
+    if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+#[derive(Clone, Copy)]
+enum ArpKind {
+    Request = 1,
+    Reply = 2,
+}
+
+/// A gratuitous ARP frame: sender and target are the VIP.
+fn gratuitous_arp(mac: Mac, vip: Ipv4Addr, kind: ArpKind) -> Vec<u8> {
+    let mut frame = ethernet(BROADCAST, mac, ETHERTYPE_ARP);
+    // Ethernet, IPv4, lengths of their addresses.
+    frame.extend([0, 1, 0x08, 0, 6, 4, 0, kind as u8]);
+    frame.extend(mac.0);
+    frame.extend(vip.octets());
+    frame.extend(match kind {
+        ArpKind::Request => [0; 6],
+        ArpKind::Reply => mac.0,
+    });
+    frame.extend(vip.octets());
+    frame.resize(60, 0);
+    frame
+}
+
+/// An unsolicited neighbour advertisement to all nodes, with the override flag.
+fn neighbour_advertisement(mac: Mac, vip: Ipv6Addr) -> Vec<u8> {
+    const LENGTH: u8 = 32;
+    const ICMPV6: u8 = 58;
+    let mut message = vec![136, 0, 0, 0, 0x20, 0, 0, 0];
+    message.extend(vip.octets());
+    // Option: target link-layer address, one unit of eight bytes.
+    message.extend([2, 1]);
+    message.extend(mac.0);
+    let mut pseudo_header = Vec::from(vip.octets());
+    pseudo_header.extend(ALL_NODES.octets());
+    pseudo_header.extend([0, 0, 0, LENGTH, 0, 0, 0, ICMPV6]);
+    let checksum = checksum(pseudo_header.iter().chain(&message).copied());
+    message[2..4].copy_from_slice(&checksum);
+
+    let mut frame = ethernet(ALL_NODES_MAC, mac, ETHERTYPE_IPV6);
+    frame.extend([0x60, 0, 0, 0, 0, LENGTH, ICMPV6, 255]);
+    frame.extend(vip.octets());
+    frame.extend(ALL_NODES.octets());
+    frame.extend(message);
+    frame
+}
+
+fn ethernet(destination: Mac, source: Mac, ethertype: u16) -> Vec<u8> {
+    let mut frame = Vec::with_capacity(90);
+    frame.extend(destination.0);
+    frame.extend(source.0);
+    frame.extend(ethertype.to_be_bytes());
+    frame
+}
+
+/// The Internet checksum (RFC 1071) of an even number of bytes.
+fn checksum(bytes: impl Iterator<Item = u8>) -> [u8; 2] {
+    let mut sum = 0_u32;
+    for (i, byte) in bytes.enumerate() {
+        sum += u32::from(byte) << if i % 2 == 0 { 8 } else { 0 };
+    }
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    let [.., a, b] = (!sum).to_be_bytes();
+    [a, b]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAC: Mac = Mac([2, 0, 0, 0, 0, 1]);
+
+    #[test]
+    fn a_gratuitous_arp_names_the_vip_twice() {
+        let frame = gratuitous_arp(MAC, Ipv4Addr::new(192, 0, 2, 80), ArpKind::Request);
+        assert_eq!(frame.len(), 60);
+        assert_eq!(&frame[..14], [255, 255, 255, 255, 255, 255, 2, 0, 0, 0, 0, 1, 8, 6]);
+        assert_eq!(&frame[14..22], [0, 1, 8, 0, 6, 4, 0, 1]);
+        assert_eq!(&frame[28..32], [192, 0, 2, 80]);
+        assert_eq!(&frame[38..42], [192, 0, 2, 80]);
+    }
+
+    #[test]
+    fn an_advertisement_s_checksum_proves_right() {
+        let vip = "2001:db8::80".parse().unwrap();
+        let frame = neighbour_advertisement(MAC, vip);
+        assert_eq!(frame.len(), 14 + 40 + 32);
+        let (header, message) = (&frame[14..54], &frame[54..]);
+        let mut covered = header[8..40].to_vec();
+        covered.extend([0, 0, 0, 32, 0, 0, 0, 58]);
+        covered.extend(message);
+        assert_eq!(checksum(covered.into_iter()), [0, 0], "sum with the checksum in it");
+    }
+}

@@ -1,0 +1,51 @@
+//! What can go wrong between the controller and the kernel's network.
+
+use std::io;
+
+/// A request to the kernel's network that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum NetworkError {
+    /// No netlink socket could be had.
+    #[error("netlink: {0}")]
+    Socket(#[source] io::Error),
+    /// The kernel refused a request.
+    #[error("{what}: {source}")]
+    Refused {
+        /// What was asked for, as `add vip 192.0.2.80 on ifindex 3`.
+        what: String,
+        /// The kernel's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// The netlink connection is closed.
+    #[error("{what}: the netlink connection is closed")]
+    Closed {
+        /// What was asked for.
+        what: String,
+    },
+}
+
+impl NetworkError {
+    /// The kernel's error number, where the kernel answered.
+    #[must_use]
+    pub fn errno(&self) -> Option<i32> {
+        match self {
+            Self::Socket(source) | Self::Refused { source, .. } => source.raw_os_error(),
+            Self::Closed { .. } => None,
+        }
+    }
+
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "the others mean a broken answer, all alike"
+    )]
+    pub(super) fn from_netlink(what: impl FnOnce() -> String, error: rtnetlink::Error) -> Self {
+        match error {
+            rtnetlink::Error::NetlinkError(message) => {
+                Self::Refused { what: what(), source: message.to_io() }
+            }
+            rtnetlink::Error::RequestFailed => Self::Closed { what: what() },
+            other => Self::Refused { what: what(), source: io::Error::other(other.to_string()) },
+        }
+    }
+}

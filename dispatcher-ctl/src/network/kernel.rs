@@ -1,0 +1,324 @@
+//! What is asked of the kernel: one function for each request, and what its answers and reports mean.
+
+#![expect(clippy::wildcard_enum_match_arm, reason = "netlink's enums are long, and grow")]
+
+use std::{collections::HashMap, net::IpAddr};
+
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use netlink_packet_route::{
+    AddressFamily, RouteNetlinkMessage,
+    address::{AddressAttribute, AddressFlags, AddressMessage, CacheInfo},
+    neighbour::{NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState},
+    route::{RouteAddress, RouteAttribute, RouteMessage, RouteType},
+};
+use rtnetlink::{
+    Handle, MulticastGroup, RouteMessageBuilder,
+    packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload},
+};
+
+use super::{
+    Link, NetworkError, VipAdded,
+    neighbour::{self, Ask, Entry, Key},
+};
+
+/// What the kernel reports.
+pub(super) type Events = futures_util::stream::BoxStream<'static, Event>;
+
+/// One report of the kernel.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// A NIC is there, like this.
+    Link(Link),
+    /// A NIC is not there.
+    LinkGone(u32),
+    /// A neighbour's entry.
+    Neighbour(Key, Entry),
+    /// Routes or addresses changed.
+    Routes,
+    /// Reports were lost.
+    Overrun,
+}
+
+/// Where the kernel would send packets to an address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Route {
+    /// Straight to it, out of this NIC.
+    OnLink(u32),
+    /// Elsewhere: words that follow the address.
+    Elsewhere(String),
+}
+
+/// The connection that carries requests.
+#[derive(Clone, Debug)]
+pub(super) struct Kernel {
+    handle: Handle,
+}
+
+impl Kernel {
+    /// Opens the connection, in the calling thread's network namespace.
+    pub(super) fn connect() -> Result<Self, NetworkError> {
+        let (connection, handle, _) = rtnetlink::new_connection().map_err(NetworkError::Socket)?;
+        tokio::spawn(connection);
+        Ok(Self { handle })
+    }
+
+    /// Subscribes to what happens to links, neighbours, addresses and routes.
+    pub(super) fn subscribe() -> Result<Events, NetworkError> {
+        let groups = [
+            MulticastGroup::Link,
+            MulticastGroup::Neigh,
+            MulticastGroup::Ipv4Ifaddr,
+            MulticastGroup::Ipv6Ifaddr,
+            MulticastGroup::Ipv4Route,
+            MulticastGroup::Ipv6Route,
+            MulticastGroup::Ipv4Rule,
+            MulticastGroup::Ipv6Rule,
+        ];
+        let (connection, handle, messages) =
+            rtnetlink::new_multicast_connection(&groups).map_err(NetworkError::Socket)?;
+        tokio::spawn(connection);
+        let events = messages.filter_map(move |(message, _)| {
+            // The connection closes when nobody holds its handle.
+            let _held = &handle;
+            std::future::ready(event(message.payload))
+        });
+        Ok(events.boxed())
+    }
+
+    /// All NICs.
+    pub(super) async fn links(&self) -> Result<Vec<Link>, NetworkError> {
+        let messages: Vec<_> = self
+            .handle
+            .link()
+            .get()
+            .execute()
+            .try_collect()
+            .await
+            .map_err(|e| NetworkError::from_netlink(|| "list links".to_owned(), e))?;
+        Ok(messages.iter().filter_map(Link::parse).collect())
+    }
+
+    /// All neighbours.
+    pub(super) async fn neighbours(&self) -> Result<HashMap<Key, Entry>, NetworkError> {
+        let messages: Vec<_> = self
+            .handle
+            .neighbours()
+            .get()
+            .execute()
+            .try_collect()
+            .await
+            .map_err(|e| NetworkError::from_netlink(|| "list neighbours".to_owned(), e))?;
+        Ok(messages.iter().filter_map(neighbour::parse).collect())
+    }
+
+    /// Where packets to an address would go.
+    pub(super) async fn route(&self, address: IpAddr) -> Result<Route, NetworkError> {
+        let request = match address {
+            IpAddr::V4(v4) => {
+                RouteMessageBuilder::<std::net::Ipv4Addr>::new().destination_prefix(v4, 32).build()
+            }
+            IpAddr::V6(v6) => {
+                RouteMessageBuilder::<std::net::Ipv6Addr>::new().destination_prefix(v6, 128).build()
+            }
+        };
+        let answer = self.handle.route().get(request).execute().boxed().try_next().await;
+        match answer {
+            Ok(Some(message)) => Ok(route(&message)),
+            Ok(None) => Ok(Route::Elsewhere("has no route".to_owned())),
+            Err(error) => {
+                let error = NetworkError::from_netlink(|| format!("route to {address}"), error);
+                // The kernel answered: unreachable, prohibited, and the like.
+                if error.errno().is_some() {
+                    Ok(Route::Elsewhere("has no route".to_owned()))
+                } else {
+                    Err(error)
+                }
+            }
+        }
+    }
+
+    /// Asks the kernel to find, or to confirm, a neighbour's MAC. It sends the ARP requests or neighbour solicitations
+    /// and reports the outcome as an event; no packet of ours is needed.
+    pub(super) async fn ask(&self, (ifindex, address): Key, ask: Ask) -> Result<(), NetworkError> {
+        let mut message = NeighbourMessage::default();
+        message.header.family = family(address);
+        message.header.ifindex = ifindex;
+        message.attributes.push(NeighbourAttribute::Destination(address.into()));
+        let flags = match ask {
+            // As if a packet were to be sent: an entry is made where there is none, and one that failed starts over.
+            Ask::Resolve => {
+                message.header.flags = NeighbourFlags::Use;
+                NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE
+            }
+            // Without a MAC and without NLM_F_REPLACE the entry keeps its MAC and flags, and the kernel's probes (to
+            // that MAC) decide whether it stays.
+            Ask::Confirm => {
+                message.header.state = NeighbourState::Probe;
+                NLM_F_REQUEST | NLM_F_ACK
+            }
+        };
+        self.execute(RouteNetlinkMessage::NewNeighbour(message), flags, || {
+            format!("resolve {address} on ifindex {ifindex}")
+        })
+        .await
+    }
+
+    /// See [`super::Network::add_vip`].
+    pub(super) async fn add_vip(
+        &self,
+        ifindex: u32,
+        vip: IpAddr,
+    ) -> Result<VipAdded, NetworkError> {
+        if self.has_address(ifindex, vip).await? {
+            return Ok(VipAdded::AlreadyThere);
+        }
+        let mut request = self.handle.address().add(ifindex, vip, prefix(vip));
+        let attributes = &mut request.message_mut().attributes;
+        // A /32's broadcast address would be the VIP itself.
+        attributes
+            .retain(|a| !matches!(a, AddressAttribute::Flags(_) | AddressAttribute::Broadcast(_)));
+        attributes.push(AddressAttribute::Flags(AddressFlags::Nodad | AddressFlags::Noprefixroute));
+        if vip.is_ipv6() {
+            let mut lifetime = CacheInfo::default();
+            lifetime.ifa_preferred = 0;
+            lifetime.ifa_valid = u32::MAX;
+            attributes.push(AddressAttribute::CacheInfo(lifetime));
+        }
+        match request.execute().await {
+            Ok(()) => Ok(VipAdded::Added),
+            Err(error) => {
+                let what = || format!("add vip {vip} on ifindex {ifindex}");
+                let error = NetworkError::from_netlink(what, error);
+                if error.errno() == Some(libc::EEXIST) {
+                    Ok(VipAdded::AlreadyThere)
+                } else {
+                    Err(error)
+                }
+            }
+        }
+    }
+
+    /// See [`super::Network::remove_vip`].
+    pub(super) async fn remove_vip(&self, ifindex: u32, vip: IpAddr) -> Result<(), NetworkError> {
+        let mut message = AddressMessage::default();
+        message.header.family = family(vip);
+        message.header.prefix_len = prefix(vip);
+        message.header.index = ifindex;
+        message.attributes.push(AddressAttribute::Local(vip));
+        message.attributes.push(AddressAttribute::Address(vip));
+        let removed = self.handle.address().del(message).execute().await;
+        let what = || format!("remove vip {vip} from ifindex {ifindex}");
+        match removed.map_err(|e| NetworkError::from_netlink(what, e)) {
+            Err(e) if matches!(e.errno(), Some(libc::EADDRNOTAVAIL | libc::ENODEV)) => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Whether a NIC has an address, whatever its prefix.
+    async fn has_address(&self, ifindex: u32, address: IpAddr) -> Result<bool, NetworkError> {
+        let messages: Vec<_> = self
+            .handle
+            .address()
+            .get()
+            .set_link_index_filter(ifindex)
+            .execute()
+            .try_collect()
+            .await
+            .map_err(|e| {
+                NetworkError::from_netlink(|| format!("addresses of ifindex {ifindex}"), e)
+            })?;
+        Ok(messages.iter().filter(|m| m.header.index == ifindex).any(|message| {
+            let local = message.attributes.iter().find_map(|a| match a {
+                AddressAttribute::Local(ip) => Some(*ip),
+                _ => None,
+            });
+            let own = local.or_else(|| {
+                message.attributes.iter().find_map(|a| match a {
+                    AddressAttribute::Address(ip) => Some(*ip),
+                    _ => None,
+                })
+            });
+            own == Some(address)
+        }))
+    }
+
+    async fn execute(
+        &self,
+        message: RouteNetlinkMessage,
+        flags: u16,
+        what: impl Fn() -> String,
+    ) -> Result<(), NetworkError> {
+        let mut request = NetlinkMessage::from(message);
+        request.header.flags = flags;
+        let mut answers = self
+            .handle
+            .clone()
+            .request(request)
+            .map_err(|e| NetworkError::from_netlink(&what, e))?;
+        while let Some(answer) = answers.next().await {
+            if let NetlinkPayload::Error(error) = answer.payload {
+                return Err(NetworkError::Refused { what: what(), source: error.to_io() });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn family(address: IpAddr) -> AddressFamily {
+    if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 }
+}
+
+const fn prefix(address: IpAddr) -> u8 {
+    if address.is_ipv4() { 32 } else { 128 }
+}
+
+fn event(payload: NetlinkPayload<RouteNetlinkMessage>) -> Option<Event> {
+    let message = match payload {
+        NetlinkPayload::InnerMessage(message) => message,
+        NetlinkPayload::Overrun(_) => return Some(Event::Overrun),
+        _ => return None,
+    };
+    use RouteNetlinkMessage as M;
+    match message {
+        M::NewLink(m) => Link::parse(&m).map(Event::Link),
+        M::DelLink(m) => Link::parse(&m).map(|link| Event::LinkGone(link.ifindex)),
+        M::NewNeighbour(m) => neighbour::parse(&m).map(|(key, entry)| Event::Neighbour(key, entry)),
+        M::DelNeighbour(m) => {
+            neighbour::parse(&m).map(|(key, _)| Event::Neighbour(key, Entry::Absent))
+        }
+        M::NewAddress(_)
+        | M::DelAddress(_)
+        | M::NewRoute(_)
+        | M::DelRoute(_)
+        | M::NewRule(_)
+        | M::DelRule(_) => Some(Event::Routes),
+        _ => None,
+    }
+}
+
+fn route(message: &RouteMessage) -> Route {
+    let (mut nic, mut gateway) = (None, None);
+    for attribute in &message.attributes {
+        if let RouteAttribute::Oif(ifindex) = attribute {
+            nic = Some(*ifindex);
+        } else if let RouteAttribute::Gateway(address) = attribute {
+            gateway = Some(match address {
+                RouteAddress::Inet(v4) => v4.to_string(),
+                RouteAddress::Inet6(v6) => v6.to_string(),
+                _ => "a gateway".to_owned(),
+            });
+        } else if let RouteAttribute::Via(_) = attribute {
+            gateway = Some("a gateway".to_owned());
+        }
+    }
+    match (message.header.kind, nic, gateway) {
+        (RouteType::Local, ..) => {
+            Route::Elsewhere("is an address of this host (hint: local = true)".to_owned())
+        }
+        (RouteType::Unicast, Some(ifindex), None) => Route::OnLink(ifindex),
+        (RouteType::Unicast, _, Some(gateway)) => {
+            Route::Elsewhere(format!("is not on-link on an attached nic (route via {gateway})"))
+        }
+        _ => Route::Elsewhere("has no unicast route".to_owned()),
+    }
+}

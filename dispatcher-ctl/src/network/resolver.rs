@@ -1,0 +1,431 @@
+//! The resolver: one task that follows links, routes and neighbours and keeps the resolutions current.
+//!
+//! It believes events, and every [`RESYNC`] (at once when events were lost) it reads everything anew. Its work is
+//! bounded: at most [`BATCH`] requests to the kernel per [`PACE`], whatever the number of backends.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    net::IpAddr,
+    sync::PoisonError,
+    time::{Duration, Instant},
+};
+
+use futures_util::{StreamExt as _, future::join_all};
+use tokio::sync::{mpsc, watch};
+
+use super::{
+    Link, NetworkError, NetworkEvent, Progress, Resolution, Resolutions, Watch,
+    kernel::{Event, Events, Kernel, Route},
+    neighbour::{Ask, Entry, Key, Neighbour},
+};
+
+/// Time between full readings of the kernel's tables.
+const RESYNC: Duration = Duration::from_secs(30);
+/// Requests in one go.
+const BATCH: usize = 100;
+/// Time between goes, where there is more to do than one takes.
+const PACE: Duration = Duration::from_millis(100);
+/// How often a MAC is confirmed, with few backends.
+const CONFIRM: Duration = Duration::from_secs(3);
+/// The least time for each backend: 500 confirmations a second.
+const CONFIRM_EACH: Duration = Duration::from_millis(2);
+/// How long changes of routes are gathered before they are looked up.
+const GATHER: Duration = Duration::from_millis(50);
+
+/// A watched address.
+#[derive(Debug)]
+struct Backend {
+    /// `None`: not looked up yet.
+    route: Option<Route>,
+    neighbour: Neighbour,
+}
+
+pub(super) struct Resolver {
+    kernel: Kernel,
+    reports: Events,
+    links: BTreeMap<u32, Link>,
+    /// The kernel's neighbour table, as far as it is known.
+    table: HashMap<Key, Entry>,
+    /// Attached NICs.
+    nics: BTreeMap<u32, String>,
+    backends: BTreeMap<IpAddr, Backend>,
+    /// Addresses whose route is to be looked up, and from when on.
+    unrouted: BTreeSet<IpAddr>,
+    route_at: Instant,
+    /// When each backend wants something done.
+    due: BTreeSet<(Instant, IpAddr)>,
+    /// Not before this time, so that requests are paced.
+    act_at: Instant,
+    resync_at: Instant,
+    order: u64,
+    /// Backends of which nothing is known yet.
+    pending: usize,
+    resolutions: Resolutions,
+    events: mpsc::UnboundedSender<NetworkEvent>,
+    progress: watch::Sender<Progress>,
+}
+
+impl Resolver {
+    /// Subscribes and reads everything once.
+    pub(super) async fn start(
+        kernel: Kernel,
+        resolutions: Resolutions,
+        events: mpsc::UnboundedSender<NetworkEvent>,
+        progress: watch::Sender<Progress>,
+    ) -> Result<Self, NetworkError> {
+        // Before the first reading, so that nothing is missed between the two.
+        let reports = Kernel::subscribe()?;
+        let now = Instant::now();
+        Ok(Self {
+            reports,
+            links: kernel.links().await?.into_iter().map(|l| (l.ifindex, l)).collect(),
+            table: kernel.neighbours().await?,
+            kernel,
+            nics: BTreeMap::new(),
+            backends: BTreeMap::new(),
+            unrouted: BTreeSet::new(),
+            route_at: now,
+            due: BTreeSet::new(),
+            act_at: now,
+            resync_at: now + RESYNC,
+            order: 0,
+            pending: 0,
+            resolutions,
+            events,
+            progress,
+        })
+    }
+
+    /// Runs until nobody is left to give orders.
+    pub(super) async fn run(mut self, mut orders: mpsc::UnboundedReceiver<Watch>) {
+        loop {
+            let next = self.next();
+            tokio::select! {
+                order = orders.recv() => match order {
+                    Some(order) => self.watch(order),
+                    None => return,
+                },
+                report = self.reports.next() => match report {
+                    Some(report) => self.take_in(report),
+                    None => self.subscribe_again().await,
+                },
+                () = tokio::time::sleep_until(next.into()) => self.work().await,
+            }
+            self.report_progress();
+        }
+    }
+
+    /// When there is work that no event announces.
+    fn next(&self) -> Instant {
+        let mut next = self.resync_at;
+        if !self.unrouted.is_empty() {
+            next = next.min(self.route_at);
+        }
+        if let Some((due, _)) = self.due.first() {
+            next = next.min((*due).max(self.act_at));
+        }
+        next
+    }
+
+    async fn work(&mut self) {
+        let now = Instant::now();
+        if self.resync_at <= now {
+            self.resync().await;
+        }
+        if !self.unrouted.is_empty() && self.route_at <= now {
+            self.look_up_routes().await;
+        }
+        if self.act_at <= now {
+            self.act().await;
+        }
+    }
+
+    fn watch(&mut self, order: Watch) {
+        let now = Instant::now();
+        self.order = order.order;
+        let gone: Vec<_> =
+            self.backends.keys().filter(|a| !order.addresses.contains(a)).copied().collect();
+        for address in gone {
+            self.reschedule(address, |this| {
+                this.backends.remove(&address);
+            });
+            self.resolutions.write().unwrap_or_else(PoisonError::into_inner).remove(&address);
+            self.unrouted.remove(&address);
+        }
+        for address in order.addresses {
+            if !self.backends.contains_key(&address) {
+                self.reschedule(address, |this| {
+                    let neighbour = Neighbour::new(Entry::Absent, now);
+                    this.backends.insert(address, Backend { route: None, neighbour });
+                });
+                self.unrouted.insert(address);
+                self.route_at = now;
+            }
+        }
+        let nics: BTreeMap<_, _> = order.nics.into_iter().collect();
+        if nics != self.nics {
+            self.nics = nics;
+            self.look_up_all(now);
+        }
+    }
+
+    fn take_in(&mut self, report: Event) {
+        match report {
+            Event::Link(link) => self.link(link),
+            Event::LinkGone(ifindex) => self.link_gone(ifindex),
+            Event::Neighbour(key, entry) => self.observe(key, entry),
+            Event::Routes => self.look_up_all(Instant::now() + GATHER),
+            Event::Overrun => {
+                tracing::debug!("netlink reports were lost, reading everything anew");
+                self.resync_at = Instant::now();
+            }
+        }
+    }
+
+    fn link(&mut self, link: Link) {
+        let before = self.links.insert(link.ifindex, link.clone());
+        if before.as_ref() == Some(&link) {
+            return;
+        }
+        if let Some(before) = before
+            && before.name != link.name
+        {
+            self.tell(NetworkEvent::LinkGone { name: before.name, ifindex: before.ifindex });
+        }
+        let ifindex = link.ifindex;
+        self.tell(NetworkEvent::LinkChanged(link));
+        self.publish_nic(ifindex);
+    }
+
+    fn link_gone(&mut self, ifindex: u32) {
+        self.table.retain(|(nic, _), _| *nic != ifindex);
+        if let Some(link) = self.links.remove(&ifindex) {
+            self.tell(NetworkEvent::LinkGone { name: link.name, ifindex });
+        }
+        self.publish_nic(ifindex);
+        self.look_up_all(Instant::now() + GATHER);
+    }
+
+    /// Publishes every backend behind a NIC anew.
+    fn publish_nic(&self, ifindex: u32) {
+        for (address, backend) in &self.backends {
+            if backend.route == Some(Route::OnLink(ifindex)) {
+                self.publish(*address);
+            }
+        }
+    }
+
+    /// Takes in a neighbour's entry.
+    fn observe(&mut self, key: Key, entry: Entry) {
+        if entry == Entry::Absent {
+            self.table.remove(&key);
+        } else {
+            self.table.insert(key, entry.clone());
+        }
+        let (ifindex, address) = key;
+        let watched = self.backends.get(&address).and_then(|b| b.route.as_ref());
+        if watched == Some(&Route::OnLink(ifindex)) {
+            self.change(address, |backend| backend.neighbour.observe(entry, Instant::now()));
+        }
+    }
+
+    /// Changes a backend, and what follows from it.
+    fn change<T>(&mut self, address: IpAddr, change: impl FnOnce(&mut Backend) -> T) -> Option<T> {
+        let result = self.reschedule(address, |this| this.backends.get_mut(&address).map(change));
+        self.publish(address);
+        result
+    }
+
+    /// Keeps `due` and `pending` true across a change of a backend.
+    fn reschedule<T>(&mut self, address: IpAddr, change: impl FnOnce(&mut Self) -> T) -> T {
+        let look = |this: &Self| match this.backends.get(&address) {
+            None => (None, false),
+            Some(Backend { route: None, .. }) => (None, true),
+            // Without a NIC there is nobody to ask.
+            Some(Backend { route: Some(Route::Elsewhere(_)), .. }) => (None, false),
+            Some(Backend { neighbour, .. }) => (neighbour.due(), neighbour.pending),
+        };
+        let (due_before, pending_before) = look(self);
+        let result = change(self);
+        let (due, pending) = look(self);
+        self.pending = self.pending + usize::from(pending) - usize::from(pending_before);
+        if due != due_before {
+            self.due.extend(due.map(|due| (due, address)));
+            if let Some(before) = due_before {
+                self.due.remove(&(before, address));
+            }
+        }
+        result
+    }
+
+    fn look_up_all(&mut self, at: Instant) {
+        if self.unrouted.is_empty() {
+            self.route_at = at;
+        }
+        self.unrouted.extend(self.backends.keys());
+    }
+
+    async fn look_up_routes(&mut self) {
+        let mut batch = Vec::with_capacity(BATCH);
+        while batch.len() < BATCH
+            && let Some(address) = self.unrouted.pop_first()
+        {
+            batch.push(address);
+        }
+        let routes = join_all(batch.iter().map(|address| self.kernel.route(*address))).await;
+        for (address, route) in batch.into_iter().zip(routes) {
+            match route {
+                Ok(route) => self.place(address, route),
+                Err(error) => tracing::warn!(%address, %error, "route not looked up"),
+            }
+        }
+    }
+
+    /// Takes in where an address is.
+    fn place(&mut self, address: IpAddr, route: Route) {
+        let route = match route {
+            Route::OnLink(ifindex) if !self.nics.contains_key(&ifindex) => {
+                let name = self.links.get(&ifindex).map_or("another nic", |link| &link.name);
+                Route::Elsewhere(format!("is not on-link on an attached nic (it is on {name})"))
+            }
+            route @ (Route::OnLink(_) | Route::Elsewhere(_)) => route,
+        };
+        let entry = match route {
+            Route::OnLink(ifindex) => self.table.get(&(ifindex, address)).cloned(),
+            Route::Elsewhere(_) => None,
+        };
+        self.change(address, |backend| {
+            if backend.route.as_ref() != Some(&route) {
+                backend.neighbour = Neighbour::new(entry.unwrap_or(Entry::Absent), Instant::now());
+                backend.route = Some(route);
+            }
+        });
+    }
+
+    /// Does what is due: asks the kernel, lets MACs lapse.
+    async fn act(&mut self) {
+        let now = Instant::now();
+        let confirm_every = CONFIRM.max(CONFIRM_EACH * self.backends.len() as u32);
+        let mut asks = Vec::new();
+        while asks.len() < BATCH
+            && let Some((due, address)) = self.due.first().copied()
+            && due <= now
+        {
+            let Some((route, ask)) = self.change(address, |backend| {
+                (backend.route.clone(), backend.neighbour.act(now, confirm_every))
+            }) else {
+                self.due.pop_first();
+                continue;
+            };
+            if let (Some(Route::OnLink(ifindex)), Some(ask)) = (route, ask) {
+                asks.push(((ifindex, address), ask));
+            }
+        }
+        if asks.is_empty() {
+            return;
+        }
+        self.act_at = now + PACE;
+        let answers = join_all(asks.iter().map(|(key, ask)| self.kernel.ask(*key, *ask))).await;
+        for ((key, ask), answer) in asks.into_iter().zip(answers) {
+            if let Err(error) = answer {
+                self.refused(key, ask, &error);
+            }
+        }
+    }
+
+    fn refused(&mut self, key: Key, ask: Ask, error: &NetworkError) {
+        match (ask, error.errno()) {
+            // The entry is gone or has no MAC any more; the event that says so is on its way.
+            (Ask::Confirm, Some(libc::ENOENT | libc::EINVAL)) => self.observe(key, Entry::Absent),
+            (Ask::Resolve, Some(libc::ENOBUFS)) => {
+                self.change(key.1, |backend| backend.neighbour.no_room());
+            }
+            _ => tracing::debug!(address = %key.1, %error, "kernel not asked"),
+        }
+    }
+
+    /// Reads everything anew and takes in the differences.
+    async fn resync(&mut self) {
+        self.resync_at = Instant::now() + RESYNC;
+        let (links, table) = match (self.kernel.links().await, self.kernel.neighbours().await) {
+            (Ok(links), Ok(table)) => (links, table),
+            (Err(error), _) | (_, Err(error)) => {
+                tracing::warn!(%error, "network not read");
+                return;
+            }
+        };
+        let here: BTreeSet<u32> = links.iter().map(|link| link.ifindex).collect();
+        let gone: Vec<u32> = self.links.keys().filter(|i| !here.contains(i)).copied().collect();
+        for ifindex in gone {
+            self.link_gone(ifindex);
+        }
+        for link in links {
+            self.link(link);
+        }
+        let deleted: Vec<Key> =
+            self.table.keys().filter(|key| !table.contains_key(key)).copied().collect();
+        for key in deleted {
+            self.observe(key, Entry::Absent);
+        }
+        for (key, entry) in table {
+            self.observe(key, entry);
+        }
+        self.look_up_all(Instant::now());
+    }
+
+    async fn subscribe_again(&mut self) {
+        tracing::warn!("netlink subscription ended, subscribing again");
+        tokio::time::sleep(PACE).await;
+        match Kernel::subscribe() {
+            Ok(reports) => self.reports = reports,
+            Err(error) => tracing::warn!(%error, "not subscribed"),
+        }
+        self.resync_at = Instant::now();
+    }
+
+    /// What is known of the way to a watched address.
+    fn resolve(&self, address: IpAddr, backend: &Backend) -> Resolution {
+        let unresolved = |why: &str| Resolution::Unresolved(format!("{address} {why}"));
+        let ifindex = match &backend.route {
+            None => return unresolved("is being looked up"),
+            Some(Route::Elsewhere(why)) => return unresolved(why),
+            Some(Route::OnLink(ifindex)) => *ifindex,
+        };
+        let name = self.nics.get(&ifindex).map_or("nic", String::as_str);
+        match self.links.get(&ifindex) {
+            None => return unresolved(&format!("was on {name}, which is gone")),
+            Some(link) if !link.up => return unresolved(&format!("is on {name}, which is down")),
+            Some(_) => {}
+        }
+        match backend.neighbour.mac(Instant::now()) {
+            Some(mac) => Resolution::Resolved { ifindex, mac },
+            None => unresolved(&backend.neighbour.complaint(name)),
+        }
+    }
+
+    /// Writes what is known of an address where everybody reads it, and tells if it is another.
+    fn publish(&self, address: IpAddr) {
+        let Some(backend) = self.backends.get(&address) else { return };
+        let to = self.resolve(address, backend);
+        let from = {
+            let mut all = self.resolutions.write().unwrap_or_else(PoisonError::into_inner);
+            if all.get(&address) == Some(&to) {
+                return;
+            }
+            all.insert(address, to.clone())
+        };
+        let from = from
+            .unwrap_or_else(|| Resolution::Unresolved(format!("{address} is not looked up yet")));
+        self.tell(NetworkEvent::ResolutionChanged { address, from, to });
+    }
+
+    fn report_progress(&self) {
+        let progress = Progress { order: self.order, pending: self.pending };
+        self.progress.send_if_modified(|now| std::mem::replace(now, progress) != progress);
+    }
+
+    fn tell(&self, event: NetworkEvent) {
+        // Nobody listens any more when the daemon is stopping.
+        let _ = self.events.send(event);
+    }
+}
