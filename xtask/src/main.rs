@@ -20,6 +20,7 @@ usage: cargo xtask TASK
   setup                 install what build, demo and test need; quick when nothing is missing
   build                 build target/release/dispatcher
   test                  run every test (root; needs BPF)
+  test --kernel 6.1     run the packet tests under Debian's kernel of that version, in qemu
 ";
 
 fn main() -> ExitCode {

@@ -3,6 +3,7 @@
 use std::{
     ffi::OsStr,
     io::IsTerminal as _,
+    path::Path,
     process::{Command, Stdio},
 };
 
@@ -57,6 +58,12 @@ impl Cmd {
     /// Takes a variable out of the command's environment.
     pub(crate) fn env_remove(mut self, name: &str) -> Self {
         self.command.env_remove(name);
+        self
+    }
+
+    /// Runs in another directory.
+    pub(crate) fn dir(mut self, dir: &Path) -> Self {
+        self.command.current_dir(dir);
         self
     }
 

@@ -63,6 +63,14 @@ pub(super) fn install(packages: &[&str]) -> Result<()> {
     disable_services(packages)
 }
 
+/// Fetches apt's package lists when they are missing or old and this process may.
+///
+/// # Errors
+/// When apt fails.
+pub(crate) fn refresh_package_lists() -> Result<()> {
+    if lists_are_fresh() || !is_root()? { Ok(()) } else { update() }
+}
+
 fn update() -> Result<()> {
     get(&["update"], &[])
 }

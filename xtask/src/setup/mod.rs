@@ -10,7 +10,7 @@ mod toolchain;
 
 use anyhow::{Result, bail};
 
-pub(crate) use apt::is_root;
+pub(crate) use apt::{is_root, refresh_package_lists};
 
 /// What a task needs; each includes the one before, [`Need::Vm`] and [`Need::Bench`] only [`Need::Build`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,10 +3,11 @@
 //! All of it uses one profile (dev), so that nothing is compiled twice; the datapath is optimised in either.
 
 mod summary;
+mod vm;
 
 use std::{
     io::{BufRead as _, BufReader},
-    process::Stdio,
+    process::{Command, Stdio},
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -14,14 +15,15 @@ use anyhow::{Context as _, Result, bail};
 use crate::{setup, shell::Cmd, workspace};
 use summary::Summary;
 
-/// Runs the task.
+/// Runs the task: here, or the packet tests under another kernel (`--kernel 6.1`).
 ///
 /// # Errors
 /// When not root, without BPF, when a test fails, when none ran, or when a test program does not build.
 pub(crate) fn run(words: &[&str]) -> Result<()> {
     match words {
         [] => here(),
-        _ => bail!("test: {}: expected nothing", words.join(" ")),
+        ["--kernel", version, filters @ ..] => vm::run(version, filters),
+        _ => bail!("test: {}: expected nothing, or --kernel VERSION", words.join(" ")),
     }
 }
 
@@ -32,40 +34,36 @@ fn here() -> Result<()> {
     let mut summary = Summary::default();
     // The binary that the end-to-end tests start.
     Cmd::new("cargo").args(["build", "--package", "dispatcher-ctl", "--bins"]).run()?;
-    // Unit and model tests, side by side.
-    let mut ended =
-        vec![cargo_test(&["--workspace", "--exclude", "dispatcher-tests"], &mut summary)?];
-    // Packet, network-namespace and end-to-end tests.
-    ended.push(cargo_test(&["--package", "dispatcher-tests"], &mut summary)?);
+    // Unit and model tests first, then packet, network-namespace and end-to-end tests.
+    let mut all_well = cargo_test(&["--workspace", "--exclude", "dispatcher-tests"], &mut summary)?;
+    all_well &= cargo_test(&["--package", "dispatcher-tests"], &mut summary)?;
     println!("{summary}");
-    if summary.passed == 0 {
-        bail!("no test ran");
-    }
-    if summary.failed > 0 || ended.contains(&false) {
-        bail!("cargo test: {}", summary.failures());
-    }
-    Ok(())
+    summary.judge(all_well)
 }
 
-/// Runs cargo test, shows what it says and adds it up. Yields whether cargo test was content.
+/// Runs cargo test. Yields whether it was content.
 fn cargo_test(args: &[&str], summary: &mut Summary) -> Result<bool> {
-    let mut child = Cmd::new("cargo")
+    let mut command = Cmd::new("cargo")
         .args(["test", "--no-fail-fast"])
         .args(args)
         .env("DISPATCHER_REQUIRE_BPF", "1")
         .env("DISPATCHER_BIN", workspace::target()?.join("debug/dispatcher"))
-        .announced()
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("cannot run cargo")?;
-    let output = child.stdout.take().context("cargo's output is piped")?;
+        .announced();
+    command.stdout(Stdio::piped());
+    stream(command, summary)
+}
+
+/// Runs test programs, shows what they say and adds it up. Yields whether they ended with status 0.
+fn stream(mut command: Command, summary: &mut Summary) -> Result<bool> {
+    let mut child = command.spawn().with_context(|| format!("cannot run {command:?}"))?;
+    let output = child.stdout.take().context("the output is piped")?;
     for line in BufReader::new(output).split(b'\n') {
-        let line = line.context("cannot read cargo's output")?;
+        let line = line.context("cannot read the output of the tests")?;
         let line = String::from_utf8_lossy(&line);
         println!("{line}");
         summary.read(&line);
     }
-    Ok(child.wait().context("cannot wait for cargo")?.success())
+    Ok(child.wait().context("cannot wait for the tests")?.success())
 }
 
 fn require_privileges() -> Result<()> {

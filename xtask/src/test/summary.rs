@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use anyhow::{Result, bail};
+
 /// Sums of the "test result:" lines.
 #[derive(Debug, Default)]
 pub(super) struct Summary {
@@ -36,8 +38,22 @@ impl Summary {
         }
     }
 
+    /// Whether the run is good: something ran, nothing failed, and the programs ended well.
+    ///
+    /// # Errors
+    /// When it is not; the message names the tests that failed.
+    pub(super) fn judge(&self, all_well: bool) -> Result<()> {
+        if self.failed > 0 || !all_well {
+            bail!("{}", self.failures());
+        }
+        if self.passed == 0 {
+            bail!("no test ran");
+        }
+        Ok(())
+    }
+
     /// Which tests failed, in one line.
-    pub(super) fn failures(&self) -> String {
+    fn failures(&self) -> String {
         if self.names.is_empty() {
             "a test program did not build or did not end well".to_owned()
         } else {
@@ -76,7 +92,11 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_did_not_build_is_told_from_a_failed_test() {
-        assert!(Summary::default().failures().contains("did not build"));
+    fn a_run_is_good_only_when_something_ran_and_all_went_well() {
+        let mut summary = Summary::default();
+        assert_eq!(summary.judge(true).unwrap_err().to_string(), "no test ran");
+        assert!(summary.judge(false).unwrap_err().to_string().contains("did not build"));
+        summary.read("test result: ok. 2 passed; 0 failed; 0 ignored");
+        assert!(summary.judge(true).is_ok() && summary.judge(false).is_err());
     }
 }
