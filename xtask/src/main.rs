@@ -5,6 +5,8 @@
 #![forbid(unsafe_code)]
 
 mod build;
+mod check;
+mod docs;
 mod setup;
 mod shell;
 mod test;
@@ -21,6 +23,8 @@ usage: cargo xtask TASK
   build                 build target/release/dispatcher
   test                  run every test (root; needs BPF)
   test --kernel 6.1     run the packet tests under Debian's kernel of that version, in qemu
+  check                 formatting, lints, documentation, dependencies
+  docs [--check]        write the reference pages that come from the code, or compare them
 ";
 
 fn main() -> ExitCode {
@@ -40,6 +44,8 @@ fn run(words: &[&str]) -> Result<()> {
         ["setup", rest @ ..] => setup::run(rest),
         ["build"] => build::run(),
         ["test", rest @ ..] => test::run(rest),
+        ["check"] => check::run(),
+        ["docs", rest @ ..] => docs::run(rest),
         [] | ["help" | "-h" | "--help"] => {
             print!("{USAGE}");
             Ok(())

@@ -49,7 +49,7 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
 /// When something is missing and cannot be installed; the message names it and the command that gets it.
 pub(crate) fn ensure(need: Need) -> Result<()> {
     let installed = apt::install_missing(packages::of(need))?;
-    let toolchain = toolchain::choose()?;
+    let toolchain = toolchain::choose(need == Need::Check)?;
     let built = linker::ensure()?;
     let mounted = need == Need::Run && bpffs::ensure()?;
     let quiet = !installed && !built && !mounted;

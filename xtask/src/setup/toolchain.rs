@@ -17,11 +17,11 @@ const LINKED: &str = "dispatcher-bpf";
 const PACKAGES: [&str; 3] = ["rustc-web", "cargo-web", "libstd-rust-web-dev-bpf"];
 const TARGET: &str = "bpfel-unknown-none";
 
-/// Chooses the toolchain, records it for dispatcher-ctl's build script and describes it.
+/// Chooses the toolchain, records it for dispatcher-ctl's build script and describes it; `lints`: sees to its clippy.
 ///
 /// # Errors
 /// When there is none and none can be installed.
-pub(super) fn choose() -> Result<String> {
+pub(super) fn choose(lints: bool) -> Result<String> {
     let installed = installed()?;
     let choice = match std::env::var("DISPATCHER_BPF_TOOLCHAIN") {
         Ok(forced) => forced,
@@ -34,6 +34,9 @@ pub(super) fn choose() -> Result<String> {
     let version = version(name)?;
     if llvm_major(&version) != Some(LLVM_MAJOR) {
         bail!("toolchain {name} has {version}; bpf-linker is built with LLVM {LLVM_MAJOR}");
+    }
+    if lints && name == LINKED && !Path::new("/usr/bin/cargo-clippy").exists() {
+        apt::install(&["rust-web-clippy"])?;
     }
     record(&choice)?;
     Ok(format!("toolchain {choice}, {version}"))

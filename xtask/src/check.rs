@@ -1,0 +1,69 @@
+//! `cargo xtask check`: everything that can be said about the code without running it.
+
+use anyhow::{Context as _, Result};
+
+use crate::{docs, setup, shell::Cmd, workspace};
+
+/// Tools beyond the toolchain: used where they are there, named where they are not.
+const OPTIONAL: [(&str, &[&str], &str); 3] = [
+    ("cargo-deny", &["check", "--hide-inclusion-graph"], "cargo install --locked cargo-deny"),
+    ("typos", &[], "cargo install --locked typos-cli"),
+    ("taplo", &["format", "--check"], "cargo install --locked taplo-cli"),
+];
+
+/// Runs the task.
+///
+/// # Errors
+/// At the first check that finds something.
+pub(crate) fn run() -> Result<()> {
+    setup::ensure(setup::Need::Check)?;
+    let deny: &[&str] = &["--", "-D", "warnings"];
+    Cmd::new("cargo").args(["fmt", "--all", "--check"]).run()?;
+    Cmd::new("cargo").args(["clippy", "--workspace", "--all-targets"]).args(deny).run()?;
+    datapath()?;
+    docs::check()?;
+    Cmd::new("cargo")
+        .args(["doc", "--workspace", "--no-deps", "--quiet"])
+        .env("RUSTDOCFLAGS", "-D warnings")
+        .run()?;
+    for (program, args, hint) in OPTIONAL {
+        if workspace::find_program(program).is_some() {
+            Cmd::new(program).args(args).run()?;
+        } else {
+            eprintln!("check: {program} is not installed, not run\nhint: {hint}");
+        }
+    }
+    println!("checked");
+    Ok(())
+}
+
+/// clippy for the datapath as it is built: for the BPF target, with that toolchain.
+fn datapath() -> Result<()> {
+    let file = workspace::tools()?.join("bpf-toolchain");
+    let choice = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+    let mut words = choice.split_whitespace();
+    let name = words.next().context("set-up records a toolchain")?;
+    let build_std: &[&str] = match words.next() {
+        Some("build-std") => &["-Z", "build-std=core"],
+        _ => &[],
+    };
+    Cmd::new("rustup")
+        .args([
+            "run",
+            name,
+            "cargo",
+            "clippy",
+            "--release",
+            "--package",
+            "dispatcher-ebpf",
+            "--bins",
+        ])
+        .args(["--target", "bpfel-unknown-none", "--target-dir"])
+        .arg(workspace::target()?.join("bpf"))
+        .args(build_std)
+        .args(["--", "-D", "warnings"])
+        .env("RUSTC_BOOTSTRAP", "1")
+        .env("RUSTFLAGS", "-Ctarget-cpu=v3")
+        .env_remove("RUSTUP_TOOLCHAIN")
+        .run()
+}
