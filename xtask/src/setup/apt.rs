@@ -18,20 +18,20 @@ const POLICY: &str = "/usr/sbin/policy-rc.d";
 /// Packages that would enable a service of the whole system, and that service.
 const SERVICES: [(&str, &str); 2] = [("nginx", "nginx"), ("prometheus", "prometheus")];
 
-/// Installs the packages of the tools that are not there, and says whether it had to.
+/// Installs the packages of the tools that are not there.
 ///
 /// # Errors
 /// As [`install`].
-pub(super) fn install_missing(tools: &[Tool]) -> Result<bool> {
+pub(super) fn install_missing(tools: &[Tool]) -> Result<()> {
     let missing: Vec<&str> =
         tools.iter().filter(|tool| !tool.is_present()).map(|tool| tool.package).collect();
     if missing.is_empty() {
-        return Ok(false);
+        return Ok(());
     }
     install(&missing)?;
     match tools.iter().find(|tool| !tool.is_present()) {
         Some(tool) => bail!("package {} is installed and {tool:?} still not there", tool.package),
-        None => Ok(true),
+        None => Ok(()),
     }
 }
 

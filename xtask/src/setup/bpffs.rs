@@ -9,19 +9,18 @@ use crate::shell::Cmd;
 
 const DIR: &str = "/sys/fs/bpf";
 
-/// Mounts bpffs unless it is mounted, and says whether it had to.
+/// Mounts bpffs unless it is mounted.
 ///
 /// # Errors
 /// When it is not mounted and this process may not.
-pub(super) fn ensure() -> Result<bool> {
+pub(super) fn ensure() -> Result<()> {
     let mounts =
         fs::read_to_string("/proc/self/mounts").context("cannot read /proc/self/mounts")?;
     if mounts.lines().any(|line| line.split(' ').skip(1).take(2).eq([DIR, "bpf"])) {
-        return Ok(false);
+        return Ok(());
     }
     if !apt::is_root()? {
         bail!("{DIR} is not mounted\nhint: sudo mount -t bpf bpf {DIR}");
     }
-    Cmd::new("mount").args(["-t", "bpf", "bpf", DIR]).run()?;
-    Ok(true)
+    Cmd::new("mount").args(["-t", "bpf", "bpf", DIR]).run()
 }

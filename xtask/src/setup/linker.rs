@@ -11,16 +11,16 @@ use crate::{shell::Cmd, workspace};
 pub(super) const LLVM_MAJOR: u32 = 22;
 const VERSION: &str = "0.13.0";
 
-/// Builds bpf-linker unless it is there and runs, and says whether it had to.
+/// Builds bpf-linker unless it is there and runs.
 ///
 /// # Errors
 /// When LLVM is missing and cannot be installed, or the build fails.
-pub(super) fn ensure() -> Result<bool> {
+pub(super) fn ensure() -> Result<()> {
     let tools = workspace::tools()?;
     let works =
         |path: PathBuf| Cmd::new(path).arg("--version").read().is_ok_and(|v| v.contains(VERSION));
     if works(tools.join("bin/bpf-linker")) {
-        return Ok(false);
+        return Ok(());
     }
     let prefix = llvm_prefix()?;
     eprintln!("setup: building bpf-linker {VERSION} with {}", prefix.display());
@@ -30,8 +30,7 @@ pub(super) fn ensure() -> Result<bool> {
         .arg(&tools)
         .env("LLVM_PREFIX", &prefix)
         .env_remove("CARGO_TARGET_DIR")
-        .run()?;
-    Ok(true)
+        .run()
 }
 
 /// LLVM's directory: `LLVM_PREFIX`, or Debian's, installed where it is missing.

@@ -43,17 +43,17 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
     ensure(need)
 }
 
-/// Sees to it that what is needed is there, and says what it did.
+/// Sees to it that what is needed is there; what it installs, it announces.
 ///
 /// # Errors
 /// When something is missing and cannot be installed; the message names it and the command that gets it.
 pub(crate) fn ensure(need: Need) -> Result<()> {
-    let installed = apt::install_missing(packages::of(need))?;
+    apt::install_missing(packages::of(need))?;
     let toolchain = toolchain::choose(need == Need::Check)?;
-    let built = linker::ensure()?;
-    let mounted = need == Need::Run && bpffs::ensure()?;
-    let quiet = !installed && !built && !mounted;
-    let state = if quiet { "nothing is missing" } else { "done" };
-    eprintln!("setup: {state} (BPF: {toolchain})");
+    linker::ensure()?;
+    if need == Need::Run {
+        bpffs::ensure()?;
+    }
+    eprintln!("setup: everything is in place (BPF: {toolchain})");
     Ok(())
 }
