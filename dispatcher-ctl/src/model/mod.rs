@@ -256,6 +256,12 @@ impl ServiceConfig {
     pub const fn key(&self) -> (IpAddr, u16, Protocol) {
         (self.vip, self.port, self.protocol)
     }
+
+    /// The key as people write it: `192.0.2.80:80/tcp`, `[2001:db8::80]:80/tcp`.
+    #[must_use]
+    pub fn endpoint(&self) -> String {
+        format!("{}/{}", SocketAddr::new(self.vip, self.port), self.protocol)
+    }
 }
 
 impl Backend {
@@ -272,12 +278,21 @@ pub mod duration {
 
     use serde::{Deserialize as _, Deserializer, Serializer};
 
+    /// A duration as text: whole seconds as `300s`, anything else in parts.
+    #[must_use]
+    pub fn text(value: Duration) -> String {
+        match value.subsec_nanos() {
+            0 => format!("{}s", value.as_secs()),
+            _ => humantime::format_duration(value).to_string().replace(' ', ""),
+        }
+    }
+
     /// Writes a duration.
     ///
     /// # Errors
     /// As the serializer.
     pub fn serialize<S: Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&humantime::format_duration(*value).to_string().replace(' ', ""))
+        serializer.serialize_str(&text(*value))
     }
 
     /// Reads a duration.

@@ -1,0 +1,365 @@
+//! Whether values make sense, one by one and together: for a file, for a merge and for a change at runtime alike.
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, Ipv4Addr},
+    path::Path,
+    time::Duration,
+};
+
+use dispatcher_common::limits::{
+    MAX_BACKENDS_PER_SERVICE, MAX_INTERFACES, MAX_SERVICES, MAX_SLOTS, MAX_WEIGHT_BOUND,
+    SCHEDULE_POOL,
+};
+
+use super::{ConfigError, ConfigErrors};
+use crate::{
+    model::{BackendConfig, Config, Mac, ServiceConfig},
+    schedule,
+};
+
+/// `weight_bound`, as messages say it.
+pub(super) const BOUND_RANGE: &str = "1..=100";
+/// Longest timeout: stamps in the connection table wrap after 4.9 h.
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(4 * 3600);
+/// Longest name of a service or backend.
+const LONGEST_NAME: usize = 63;
+/// Longest name of a NIC: IFNAMSIZ − 1.
+const LONGEST_INTERFACE: usize = 15;
+/// Longest path of a Unix socket: `sun_path` without its end.
+const LONGEST_SOCKET: usize = 107;
+/// Ring slots of all services: while one ring replaces another, both are there.
+const RING_SLOTS: usize = SCHEDULE_POOL as usize / 2;
+
+/// Something wrong, and the values it follows from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// What is wrong, and at which path.
+    pub error: ConfigError,
+    /// Paths of other values that take part in it: if one of them is wrong itself, this may not be.
+    pub causes: Vec<String>,
+}
+
+/// Everything wrong with a configuration, in its order.
+#[must_use]
+pub fn config(config: &Config) -> Vec<Problem> {
+    let mut found = Found::default();
+    found.interfaces(&config.interfaces);
+    found.path("api_socket", &config.api_socket, LONGEST_SOCKET);
+    found.path("pin_dir", &config.pin_dir, usize::MAX);
+    found.services(&config.services);
+    found.problems
+}
+
+/// Everything wrong with services, one by one and together.
+///
+/// # Errors
+/// All problems, without paths: the services need not be those of a file.
+pub fn services(services: &[ServiceConfig]) -> Result<(), ConfigErrors> {
+    let mut found = Found::default();
+    found.services(services);
+    found.pathless()
+}
+
+/// Everything wrong with a list of NICs.
+///
+/// # Errors
+/// All problems, without paths.
+pub fn interfaces(names: &[String]) -> Result<(), ConfigErrors> {
+    let mut found = Found::default();
+    found.interfaces(names);
+    found.pathless()
+}
+
+/// What may be wrong with a weight.
+///
+/// # Errors
+/// What is said of it.
+pub fn weight(weight: u32, weight_bound: u32) -> Result<(), String> {
+    if weight <= weight_bound {
+        return Ok(());
+    }
+    Err(format!(
+        "weight {weight} is above weight_bound {weight_bound}, expected 0..={weight_bound}"
+    ))
+}
+
+/// A name as messages show it: in quotes where it is no name.
+#[must_use]
+pub fn shown(name: &str) -> String {
+    if is_name(name) { name.to_owned() } else { format!("{name:?}") }
+}
+
+#[derive(Default)]
+struct Found {
+    problems: Vec<Problem>,
+    /// Path of the object that is looked at, with its dot.
+    prefix: String,
+    /// What messages call it, with colon and blank.
+    object: String,
+}
+
+impl Found {
+    fn say(&mut self, key: &str, message: &str) -> &mut Problem {
+        let path = format!("{}{key}", self.prefix);
+        let error = ConfigError::new(path, format!("{}{message}", self.object));
+        self.problems.push(Problem { error, causes: Vec::new() });
+        let last = self.problems.len() - 1;
+        &mut self.problems[last]
+    }
+
+    fn complain(&mut self, key: &str, check: Result<(), String>) {
+        if let Err(message) = check {
+            self.say(key, &message);
+        }
+    }
+
+    fn pathless(self) -> Result<(), ConfigErrors> {
+        let pathless = |p: Problem| ConfigError { path: String::new(), ..p.error };
+        let errors: Vec<_> = self.problems.into_iter().map(pathless).collect();
+        if errors.is_empty() { Ok(()) } else { Err(ConfigErrors(errors)) }
+    }
+
+    fn interfaces(&mut self, names: &[String]) {
+        for (i, name) in names.iter().enumerate() {
+            let key = format!("interfaces[{i}]");
+            if !is_interface(name) {
+                let message = format!(
+                    "interface {name:?} is no NIC's name, expected 1 to {LONGEST_INTERFACE} \
+                     bytes without blanks, '/' and ':'"
+                );
+                self.say(&key, &message);
+            } else if names[..i].contains(name) {
+                self.say(&key, &format!("interface {name} is listed twice, expected once"));
+            }
+        }
+        if names.len() > MAX_INTERFACES as usize {
+            let message = format!("{} NICs are too many, expected {MAX_INTERFACES}", names.len());
+            self.say("interfaces", &message);
+        }
+    }
+
+    fn path(&mut self, key: &str, path: &Path, longest: usize) {
+        let length = path.as_os_str().len();
+        if !path.is_absolute() {
+            self.say(key, &format!("{key} {path:?} is not absolute, expected a path from /"));
+        } else if length > longest {
+            let message =
+                format!("{key} has {length} bytes, expected at most {longest} for a Unix socket");
+            self.say(key, &message);
+        }
+    }
+
+    fn services(&mut self, services: &[ServiceConfig]) {
+        for (i, service) in services.iter().enumerate() {
+            self.object = match service.name.as_str() {
+                "" => format!("service[{i}]: "),
+                name => format!("service {}: ", shown(name)),
+            };
+            self.prefix = format!("service[{i}].");
+            self.service(service);
+            self.backends(i, service);
+        }
+        (self.object, self.prefix) = (String::new(), String::new());
+        self.services_together(services);
+    }
+
+    fn service(&mut self, service: &ServiceConfig) {
+        self.complain("name", name(&service.name));
+        self.complain("vip", vip(service.vip));
+        for (key, value) in [
+            ("stale_timeout", service.stale_timeout),
+            ("syn_timeout", service.syn_timeout),
+            ("fin_timeout", service.fin_timeout),
+        ] {
+            self.complain(key, timeout(key, value));
+        }
+        if !(1..=MAX_WEIGHT_BOUND).contains(&service.weight_bound) {
+            let message = format!(
+                "weight_bound {} is out of range, expected {BOUND_RANGE}",
+                service.weight_bound
+            );
+            self.say("weight_bound", &message);
+        }
+    }
+
+    fn backends(&mut self, i: usize, service: &ServiceConfig) {
+        let (mut names, mut addresses) = (HashMap::new(), HashMap::new());
+        for (j, backend) in service.backends.iter().enumerate() {
+            self.object = match (service.name.as_str(), backend.name.as_str()) {
+                ("", _) | (_, "") => format!("service[{i}].backend[{j}]: "),
+                (service, backend) => format!("backend {}/{}: ", shown(service), shown(backend)),
+            };
+            let at = format!("service[{i}].backend[{j}]");
+            self.prefix = format!("{at}.");
+            self.backend(i, service, backend);
+            if let Some(first) = names.insert(backend.name.as_str(), j) {
+                let message = format!("name {} is given twice, expected once", backend.name);
+                self.say("name", &message).causes = vec![backend_path(i, first, "name")];
+            }
+            if let Some(first) = addresses.insert(backend.address, j) {
+                let other = shown(&service.backends[first].name);
+                let message =
+                    format!("address {} is backend {other}'s, expected once", backend.address);
+                self.say("address", &message).causes = vec![backend_path(i, first, "address")];
+            }
+        }
+        let count = service.backends.len();
+        if count > MAX_BACKENDS_PER_SERVICE {
+            self.prefix = format!("service[{i}].");
+            self.object = format!("service {}: ", shown(&service.name));
+            let message =
+                format!("{count} backends are too many, expected {MAX_BACKENDS_PER_SERVICE}");
+            self.say("backend", &message);
+        }
+    }
+
+    fn backend(&mut self, i: usize, service: &ServiceConfig, backend: &BackendConfig) {
+        self.complain("name", name(&backend.name));
+        self.complain("address", address(backend.address, backend.local));
+        if backend.address == service.vip && !backend.local {
+            let problem = self.say(
+                "address",
+                &format!(
+                    "address {} is the service's vip, expected the backend's own",
+                    backend.address
+                ),
+            );
+            problem.causes = vec![format!("service[{i}].vip")];
+        }
+        if let Some(mac) = backend.mac {
+            self.complain("mac", unicast(mac));
+        }
+        if let Err(message) = weight(backend.weight, service.weight_bound) {
+            let problem = self.say("weight", &message);
+            problem.causes = vec![format!("service[{i}].weight_bound")];
+        }
+    }
+
+    fn services_together(&mut self, services: &[ServiceConfig]) {
+        let (mut names, mut keys) = (HashMap::new(), HashMap::new());
+        for (i, service) in services.iter().enumerate() {
+            let path = |i: usize, key: &str| format!("service[{i}].{key}");
+            if let Some(first) = names.insert(service.name.as_str(), i) {
+                let message =
+                    format!("service {0}: name {0} is given twice, expected once", service.name);
+                self.say(&path(i, "name"), &message).causes = vec![path(first, "name")];
+            }
+            if let Some(first) = keys.insert(service.key(), i) {
+                let message = format!(
+                    "service {}: {} is service {}'s, expected once",
+                    shown(&service.name),
+                    service.endpoint(),
+                    shown(&services[first].name),
+                );
+                let causes = ["vip", "port", "protocol"]
+                    .iter()
+                    .flat_map(|key| [path(i, key), path(first, key)])
+                    .collect();
+                self.say(&path(i, "vip"), &message).causes = causes;
+            }
+        }
+        self.totals(services);
+    }
+
+    fn totals(&mut self, services: &[ServiceConfig]) {
+        let backends: usize = services.iter().map(|s| s.backends.len()).sum();
+        let rings: usize = services.iter().map(ring_slots).sum();
+        for (count, most, what) in [
+            (services.len(), MAX_SERVICES as usize, "services"),
+            (backends, MAX_SLOTS as usize - 1, "backends of all services"),
+            (rings, RING_SLOTS, "schedule slots (weights divided by their gcd) of all services"),
+        ] {
+            if count > most {
+                self.say("service", &format!("{count} {what} are too many, expected {most}"));
+            }
+        }
+    }
+}
+
+fn ring_slots(service: &ServiceConfig) -> usize {
+    let weights: Vec<_> = service.backends.iter().map(|b| b.weight).collect();
+    schedule::ring_length(service.scheduler, &weights)
+}
+
+fn backend_path(i: usize, j: usize, key: &str) -> String {
+    format!("service[{i}].backend[{j}].{key}")
+}
+
+fn is_name(name: &str) -> bool {
+    let is_part = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
+    (1..=LONGEST_NAME).contains(&name.len()) && name.bytes().all(is_part)
+}
+
+fn name(name: &str) -> Result<(), String> {
+    if is_name(name) {
+        return Ok(());
+    }
+    Err(format!(
+        "name {name:?} is not valid, expected 1 to {LONGEST_NAME} of A-Z a-z 0-9 '_' '.' '-'"
+    ))
+}
+
+fn is_interface(name: &str) -> bool {
+    let is_part = |c: char| c != '/' && c != ':' && !c.is_whitespace() && !c.is_control();
+    (1..=LONGEST_INTERFACE).contains(&name.len())
+        && name.chars().all(is_part)
+        && !matches!(name, "." | "..")
+}
+
+fn vip(vip: IpAddr) -> Result<(), String> {
+    if vip.is_unspecified() {
+        return Err(format!(
+            "vip {vip} is not supported in this version, expected one unicast address"
+        ));
+    }
+    unicast_address("vip", vip)?;
+    if vip.is_loopback() {
+        return Err(format!("vip {vip} is a loopback address, expected one that clients reach"));
+    }
+    Ok(())
+}
+
+fn address(address: IpAddr, local: bool) -> Result<(), String> {
+    if address.is_unspecified() {
+        return Err(format!("address {address} is unspecified, expected the backend's own"));
+    }
+    unicast_address("address", address)?;
+    if address.is_loopback() && !local {
+        return Err(format!(
+            "address {address} is a loopback address, expected one on a NIC's link"
+        ));
+    }
+    Ok(())
+}
+
+fn unicast_address(key: &str, address: IpAddr) -> Result<(), String> {
+    if address.is_multicast() || address == IpAddr::V4(Ipv4Addr::BROADCAST) {
+        return Err(format!("{key} {address} is a multicast address, expected a unicast one"));
+    }
+    if let IpAddr::V6(v6) = address
+        && let Some(v4) = v6.to_ipv4_mapped()
+    {
+        return Err(format!("{key} {address} is an IPv4 address in disguise, expected {v4}"));
+    }
+    Ok(())
+}
+
+fn unicast(mac: Mac) -> Result<(), String> {
+    if mac.is_unicast() {
+        return Ok(());
+    }
+    let kind = if mac.0 == [0; 6] { "all zero" } else { "multicast" };
+    Err(format!("mac {mac} is {kind}, expected a unicast one"))
+}
+
+fn timeout(key: &str, timeout: Duration) -> Result<(), String> {
+    let written = crate::model::duration::text(timeout);
+    if timeout.is_zero() {
+        Err(format!("{key} {written} is zero, expected more than 0s and at most 4h"))
+    } else if timeout > LONGEST_TIMEOUT {
+        Err(format!("{key} {written} is too long, expected at most 4h"))
+    } else {
+        Ok(())
+    }
+}

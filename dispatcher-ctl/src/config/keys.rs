@@ -1,0 +1,117 @@
+//! Which keys a configuration may have, and what is said of one it may not.
+
+/// The keys of one kind of table.
+#[derive(Debug)]
+pub(super) struct Keys {
+    /// Where they stand, as a hint says it.
+    pub(super) at: &'static str,
+    /// Keys that are read.
+    pub(super) known: &'static [&'static str],
+    /// Keys that a later version reads.
+    pub(super) later: &'static [&'static str],
+}
+
+/// Before the first table.
+pub(super) const TOP: Keys = Keys {
+    at: "at the top of the file, before the first [table]",
+    known: &[
+        "interfaces",
+        "xdp_mode",
+        "api_socket",
+        "metrics_listen",
+        "pin_dir",
+        "manage_vips",
+        "connections",
+        "manager",
+        "service",
+    ],
+    later: &["api_listen"],
+};
+
+/// `[connections]`.
+pub(super) const CONNECTIONS: Keys =
+    Keys { at: "in [connections]", known: &["capacity", "orphan"], later: &["syn_guard"] };
+
+/// `[manager]`.
+pub(super) const MANAGER: Keys = Keys {
+    at: "in [manager]",
+    known: &["enabled"],
+    later: &["interval", "refresh", "sensitivity", "smoothing", "report_timeout", "proportions"],
+};
+
+/// `[[service]]`.
+pub(super) const SERVICE: Keys = Keys {
+    at: "in [[service]]",
+    known: &[
+        "name",
+        "vip",
+        "port",
+        "protocol",
+        "scheduler",
+        "forward",
+        "stale_timeout",
+        "syn_timeout",
+        "fin_timeout",
+        "fin_count",
+        "on_down",
+        "weight_bound",
+        "backend",
+    ],
+    later: &["measure", "slow_start", "affinity", "advisor", "rule"],
+};
+
+/// `[[service.backend]]`.
+pub(super) const BACKEND: Keys = Keys {
+    at: "in [[service.backend]]",
+    known: &["name", "address", "mac", "weight", "local"],
+    later: &["fixed_weight", "sticky", "sorry", "max_connections"],
+};
+
+const ALL: [&Keys; 5] = [&TOP, &CONNECTIONS, &MANAGER, &SERVICE, &BACKEND];
+/// Similarity (Jaro-Winkler, 0 to 1) from which a key is taken for a mistyped one.
+const SIMILAR: f64 = 0.8;
+
+impl Keys {
+    /// How to mend a key that is not known here: a misspelling, or a key that stands elsewhere.
+    pub(super) fn hint(&self, unknown: &str) -> Option<String> {
+        let has = |keys: &Keys| keys.known.contains(&unknown) || keys.later.contains(&unknown);
+        if let Some(keys) = ALL.iter().find(|keys| has(keys)) {
+            return Some(format!("{unknown} belongs {}", keys.at));
+        }
+        self.known
+            .iter()
+            .map(|key| (strsim::jaro_winkler(unknown, key), key))
+            .filter(|(similarity, _)| *similarity >= SIMILAR)
+            .max_by(|(a, _), (b, _)| a.total_cmp(b))
+            .map(|(_, key)| format!("did you mean {key}?"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mistyped_key_is_recognised() {
+        for (typed, meant) in [
+            ("sheduler", "scheduler"),
+            ("shceduler", "scheduler"),
+            ("stale-timeout", "stale_timeout"),
+            ("protocl", "protocol"),
+            ("backends", "backend"),
+            ("weightbound", "weight_bound"),
+        ] {
+            assert_eq!(SERVICE.hint(typed), Some(format!("did you mean {meant}?")), "{typed}");
+        }
+        assert_eq!(SERVICE.hint("colour"), None);
+    }
+
+    #[test]
+    fn a_key_in_the_wrong_table_is_sent_to_the_right_one() {
+        assert_eq!(SERVICE.hint("capacity").unwrap(), "capacity belongs in [connections]");
+        assert_eq!(
+            CONNECTIONS.hint("pin_dir").unwrap(),
+            "pin_dir belongs at the top of the file, before the first [table]"
+        );
+    }
+}

@@ -1,0 +1,156 @@
+//! The walk over the document: table after table, key after key.
+
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    path::PathBuf,
+};
+
+use toml_edit::TableLike;
+
+use super::{
+    ConfigError, ConfigErrors, check, defaults,
+    document::{Document, Section},
+    keys,
+};
+use crate::model::{BackendConfig, Config, Connections, Protocol, ServiceConfig};
+
+/// Capacities of the connection table: two buckets, and 2²⁵ of them (2 GiB; the largest that was mapped).
+const CAPACITY: std::ops::RangeInclusive<i64> = 16..=268_435_456;
+/// What stands for an address that could not be read, until the error is reported.
+const NO_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+
+/// Reads and checks a whole configuration.
+pub(super) fn configuration(text: &str, file: &str) -> Result<Config, ConfigErrors> {
+    let mut document = Document::new(file, text);
+    let parsed = match toml_edit::Document::parse(text) {
+        Ok(parsed) => parsed,
+        Err(error) => {
+            let offset = error.span().map_or(0, |span| span.start);
+            document.report(offset, ConfigError::new("", syntax(error.message())));
+            document.finish()?;
+            return Err(ConfigError::new("", syntax(error.message())).into());
+        }
+    };
+    let config = top(&mut document, parsed.as_table());
+    for problem in check::config(&config) {
+        document.problem(problem);
+    }
+    document.finish().map(|()| config)
+}
+
+fn syntax(message: &str) -> String {
+    format!("broken TOML: {}", message.lines().collect::<Vec<_>>().join(", "))
+}
+
+fn top<'a>(document: &mut Document<'a>, table: &'a dyn TableLike) -> Config {
+    let mut s = document.section(table, &keys::TOP, String::new(), String::new());
+    s.require("interfaces", "an array of NIC names (empty if they are attached at runtime)");
+    let mut config = defaults::config(s.texts("interfaces", "NIC names").unwrap_or_default());
+    set(&mut config.xdp_mode, s.choice("xdp_mode", &[]));
+    set(&mut config.api_socket, path(&mut s, "api_socket"));
+    let expected = "an address and port such as \"127.0.0.1:9464\"";
+    set(&mut config.metrics_listen, s.parsed("metrics_listen", expected));
+    set(&mut config.pin_dir, path(&mut s, "pin_dir"));
+    set(&mut config.manage_vips, s.boolean("manage_vips"));
+    if let Some(table) = s.table("connections") {
+        connections(s.document(), table, &mut config.connections);
+    }
+    if let Some(table) = s.table("manager") {
+        manager(s.document(), table);
+    }
+    for (i, table) in s.tables("service").into_iter().enumerate() {
+        config.services.push(service(s.document(), table, i));
+    }
+    s.close();
+    config
+}
+
+fn path(s: &mut Section<'_, '_>, key: &str) -> Option<PathBuf> {
+    s.text(key, "a path", |text| Some(PathBuf::from(text)))
+}
+
+fn connections<'a>(d: &mut Document<'a>, table: &'a dyn TableLike, to: &mut Connections) {
+    let mut s = d.section(table, &keys::CONNECTIONS, "connections".into(), "connections".into());
+    let expected = format!("{}..={}", CAPACITY.start(), CAPACITY.end());
+    set(&mut to.capacity, s.integer("capacity", CAPACITY, &expected));
+    set(&mut to.orphan, s.choice("orphan", &["reset"]));
+    s.close();
+}
+
+fn manager<'a>(d: &mut Document<'a>, table: &'a dyn TableLike) {
+    let mut s = d.section(table, &keys::MANAGER, "manager".into(), "manager".into());
+    if s.boolean("enabled") == Some(true) {
+        let message = "enabled true is not supported in this version, expected false";
+        s.wrong("enabled", message.into(), None);
+    }
+    s.close();
+}
+
+fn service<'a>(d: &mut Document<'a>, table: &'a dyn TableLike, i: usize) -> ServiceConfig {
+    let at = format!("service[{i}]");
+    let mut s = d.section(table, &keys::SERVICE, at.clone(), at);
+    let name = name(&mut s);
+    if !name.is_empty() {
+        s.object = format!("service {}", check::shown(&name));
+    }
+    s.require("vip", "an IPv4 or IPv6 address");
+    s.require("port", "0..=65535 (0: every port)");
+    s.require("protocol", &<Protocol as crate::model::Choice>::words());
+    let vip = s.parsed("vip", "an IPv4 or IPv6 address").unwrap_or(NO_ADDRESS);
+    let port = s.integer("port", 0..=65_535, "0..=65535").unwrap_or(0);
+    let protocol = s.choice("protocol", &[]).unwrap_or(Protocol::Tcp);
+    let mut service = defaults::service(name, vip, port, protocol);
+    let later = ["lc", "wlc", "rtt", "xmitbyte", "maglev", "sh"];
+    set(&mut service.scheduler, s.choice("scheduler", &later));
+    set(&mut service.forward, s.choice("forward", &["tunnel", "nat"]));
+    set(&mut service.stale_timeout, s.duration("stale_timeout"));
+    set(&mut service.syn_timeout, s.duration("syn_timeout"));
+    set(&mut service.fin_timeout, s.duration("fin_timeout"));
+    set(&mut service.fin_count, s.integer("fin_count", 0..=i64::MAX, "0 or more"));
+    set(&mut service.on_down, s.choice("on_down", &["reset"]));
+    let bound = s.integer("weight_bound", 0..=i64::from(u32::MAX), check::BOUND_RANGE);
+    set(&mut service.weight_bound, bound);
+    let (path, object) = (s.path("backend"), service.name.clone());
+    for (j, table) in s.tables("backend").into_iter().enumerate() {
+        let at = format!("{path}[{j}]");
+        let backend = backend(s.document(), table, at, &object, service.weight_bound);
+        service.backends.push(backend);
+    }
+    s.close();
+    service
+}
+
+fn backend<'a>(
+    d: &mut Document<'a>,
+    table: &'a dyn TableLike,
+    at: String,
+    service: &str,
+    bound: u32,
+) -> BackendConfig {
+    let mut s = d.section(table, &keys::BACKEND, at.clone(), at);
+    let name = name(&mut s);
+    if !name.is_empty() && !service.is_empty() {
+        s.object = format!("backend {}/{}", check::shown(service), check::shown(&name));
+    }
+    s.require("address", "an IPv4 or IPv6 address");
+    let address = s.parsed("address", "an IPv4 or IPv6 address").unwrap_or(NO_ADDRESS);
+    let mut backend = defaults::backend(name, address, bound);
+    backend.mac = s.parsed("mac", "six hexadecimal bytes such as \"02:00:00:00:00:01\"");
+    let weights = 0..=i64::from(u32::MAX);
+    set(&mut backend.weight, s.integer("weight", weights, &format!("0..={bound}")));
+    set(&mut backend.local, s.boolean("local"));
+    s.close();
+    backend
+}
+
+fn name(s: &mut Section<'_, '_>) -> String {
+    s.require("name", "a name");
+    s.text("name", "a name", |text| Some(text.to_owned())).unwrap_or_default()
+}
+
+/// Replaces a default by what was said, if anything was.
+fn set<T>(to: &mut T, said: Option<T>) {
+    if let Some(value) = said {
+        *to = value;
+    }
+}

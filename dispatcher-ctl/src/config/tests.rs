@@ -1,0 +1,448 @@
+//! What is said of wrong configurations, word for word, and what right ones mean.
+
+use std::{path::Path, time::Duration};
+
+use super::*;
+use crate::model::{OnDown, Orphan, Protocol, Scheduler, XdpMode};
+
+/// The errors of a text, one line each, hints included.
+fn errors(text: &str) -> Vec<String> {
+    let errors = parse(text, "lab.toml").expect_err("the text is wrong");
+    errors.to_string().lines().map(str::to_owned).collect()
+}
+
+/// A right configuration with one service and backend, and `insert` in the service.
+fn service(insert: &str) -> String {
+    format!(
+        "interfaces = [\"eth0\"]\n\
+         [[service]]\n\
+         name = \"web\"\n\
+         vip = \"192.0.2.80\"\n\
+         port = 80\n\
+         protocol = \"tcp\"\n\
+         {insert}\n"
+    )
+}
+
+fn backend(insert: &str) -> String {
+    service(&format!("[[service.backend]]\nname = \"web-1\"\naddress = \"10.0.0.11\"\n{insert}"))
+}
+
+#[track_caller]
+fn one(text: &str, want: &[&str]) {
+    assert_eq!(errors(text), want);
+}
+
+#[test]
+fn defaults_are_those_of_the_manual() {
+    let config = parse(&backend(""), "lab.toml").unwrap();
+    assert_eq!(config.interfaces, ["eth0"]);
+    assert_eq!(config.xdp_mode, XdpMode::Native);
+    assert_eq!(config.api_socket, Path::new("/run/dispatcher/api.sock"));
+    assert_eq!(config.metrics_listen.to_string(), "127.0.0.1:9464");
+    assert_eq!(config.pin_dir, Path::new("/sys/fs/bpf/dispatcher"));
+    assert!(config.manage_vips);
+    assert_eq!((config.connections.capacity, config.connections.orphan), (1_000_000, Orphan::Drop));
+    let [web] = config.services.as_slice() else { panic!("one service") };
+    assert_eq!((web.protocol, web.scheduler), (Protocol::Tcp, Scheduler::Wrr));
+    assert_eq!(web.stale_timeout, Duration::from_secs(300));
+    assert_eq!(web.syn_timeout, Duration::from_secs(30));
+    assert_eq!((web.fin_timeout, web.fin_count), (Duration::from_secs(30), 4000));
+    assert_eq!((web.on_down, web.weight_bound), (OnDown::Keep, 20));
+    let [backend] = web.backends.as_slice() else { panic!("one backend") };
+    assert_eq!((backend.weight, backend.local, backend.mac), (10, false, None));
+}
+
+#[test]
+fn defaults_depend_on_the_service() {
+    for (port, protocol, seconds) in [(80, "tcp", 300), (21, "tcp", 900), (21, "udp", 30)] {
+        let text = service("")
+            .replace("port = 80", &format!("port = {port}"))
+            .replace("\"tcp\"", &format!("{protocol:?}"));
+        let config = parse(&text, "lab.toml").unwrap();
+        assert_eq!(config.services[0].stale_timeout, Duration::from_secs(seconds));
+    }
+    for (bound, weight) in [(1, 1), (2, 1), (3, 2), (20, 10), (100, 50)] {
+        let text = backend("").replace("[[service.b", &format!("weight_bound = {bound}\n$&"));
+        let text = text.replace("$&", "[[service.b");
+        assert_eq!(parse(&text, "lab.toml").unwrap().services[0].backends[0].weight, weight);
+    }
+}
+
+#[test]
+fn families_may_differ_and_services_may_be_empty() {
+    let text = backend("").replace("10.0.0.11", "2001:db8::11");
+    parse(&text, "lab.toml").unwrap();
+    parse(&service(""), "lab.toml").unwrap();
+    parse("interfaces = []", "lab.toml").unwrap();
+    parse("interfaces = []\n[manager]\nenabled = false", "lab.toml").unwrap();
+}
+
+#[test]
+fn tables_may_be_inline_or_dotted() {
+    let text = "interfaces = [\"eth0\"]\nconnections.capacity = 32\n\
+        service = [{ name = \"a\", vip = \"2001:db8::1\", port = 1, protocol = \"udp\",\n\
+        backend = [{ name = \"b\", address = \"10.0.0.1\", weight = 30 }] }]";
+    one(
+        text,
+        &["lab.toml:4:57: service[0].backend[0].weight: backend a/b: weight 30 is above \
+           weight_bound 20, expected 0..=20"],
+    );
+    let config = parse(&text.replace("30", "3"), "lab.toml").unwrap();
+    assert_eq!((config.connections.capacity, config.services[0].backends[0].weight), (32, 3));
+    one(
+        "interfaces = []\nconnections.capacity = 2",
+        &["lab.toml:2:24: connections.capacity: connections: capacity 2 is out of range, \
+           expected 16..=268435456"],
+    );
+}
+
+#[test]
+fn all_errors_are_found_at_once_in_the_order_of_the_text() {
+    let text = r#"interfaces = ["eth0", "eth0", "a/b"]
+xdp_mode = "fast"
+
+[connections]
+capacity = 3
+syn_guard = 1
+pin_dir = "/x"
+
+[manager]
+enabled = true
+
+[[service]]
+name = "web"
+vip = "192.0.2.80"
+port = 70000
+protocol = "tcp"
+scheduler = "fastest"
+
+[[service.backend]]
+name = "web-1"
+address = "10.0.0.11"
+mac = "01:00:5e:00:00:01"
+weight = 101
+
+[[service.backend]]
+name = "web-1"
+address = "10.0.0.11"
+sheduler = "rr"
+
+[[service]]
+name = "dns"
+vip = "2001:db8::53"
+port = 53
+protocol = "udp"
+
+[[service]]
+name = "dns2"
+vip = "2001:db8::53"
+port = 53
+protocol = "udp"
+on_down = "reset"
+"#;
+    let want = [
+        "lab.toml:1:23: interfaces[1]: interface eth0 is listed twice, expected once",
+        "lab.toml:1:31: interfaces[2]: interface \"a/b\" is no NIC's name, expected 1 to 15 bytes \
+         without blanks, '/' and ':'",
+        "lab.toml:2:12: xdp_mode: xdp_mode \"fast\" is unknown, expected native or generic",
+        "lab.toml:5:12: connections.capacity: connections: capacity 3 is out of range, expected \
+         16..=268435456",
+        "lab.toml:6:1: connections.syn_guard: connections: syn_guard is not supported in this \
+         version",
+        "lab.toml:7:1: connections.pin_dir: connections: key \"pin_dir\" is unknown",
+        "  hint: pin_dir belongs at the top of the file, before the first [table]",
+        "lab.toml:10:11: manager.enabled: manager: enabled true is not supported in this version, \
+         expected false",
+        "lab.toml:15:8: service[0].port: service web: port 70000 is out of range, expected \
+         0..=65535",
+        "lab.toml:17:13: service[0].scheduler: service web: scheduler \"fastest\" is unknown, \
+         expected rr or wrr",
+        "lab.toml:22:7: service[0].backend[0].mac: backend web/web-1: mac 01:00:5e:00:00:01 is \
+         multicast, expected a unicast one",
+        "lab.toml:23:10: service[0].backend[0].weight: backend web/web-1: weight 101 is above \
+         weight_bound 20, expected 0..=20",
+        "lab.toml:26:8: service[0].backend[1].name: backend web/web-1: name web-1 is given twice, \
+         expected once",
+        "lab.toml:27:11: service[0].backend[1].address: backend web/web-1: address 10.0.0.11 is \
+         backend web-1's, expected once",
+        "lab.toml:28:1: service[0].backend[1].sheduler: backend web/web-1: key \"sheduler\" is \
+         unknown",
+        "lab.toml:38:7: service[2].vip: service dns2: [2001:db8::53]:53/udp is service dns's, \
+         expected once",
+        "lab.toml:41:11: service[2].on_down: service dns2: on_down \"reset\" is not supported in \
+         this version, expected keep or drop",
+    ];
+    assert_eq!(errors(text), want);
+}
+
+#[test]
+fn an_empty_service_lacks_its_keys() {
+    one(
+        "interfaces = []\n[[service]]\n[[service.backend]]",
+        &[
+            "lab.toml:2:1: service[0].name: service[0]: name is missing, expected a name",
+            "lab.toml:2:1: service[0].vip: service[0]: vip is missing, expected an IPv4 or IPv6 \
+             address",
+            "lab.toml:2:1: service[0].port: service[0]: port is missing, expected 0..=65535 (0: \
+             every port)",
+            "lab.toml:2:1: service[0].protocol: service[0]: protocol is missing, expected tcp or \
+             udp",
+            "lab.toml:3:1: service[0].backend[0].name: service[0].backend[0]: name is missing, \
+             expected a name",
+            "lab.toml:3:1: service[0].backend[0].address: service[0].backend[0]: address is \
+             missing, expected an IPv4 or IPv6 address",
+        ],
+    );
+    one(
+        "",
+        &[
+            "lab.toml:1:1: interfaces: interfaces is missing, expected an array of NIC names (empty \
+           if they are attached at runtime)",
+        ],
+    );
+}
+
+#[test]
+fn broken_toml_is_one_error_with_its_place() {
+    one(
+        "interfaces = [\"eth0\"\n[[service]]\n",
+        &["lab.toml:2:1: broken TOML: missing comma between array elements, expected `,`"],
+    );
+    one("interfaces = []\ninterfaces = []\n", &["lab.toml:2:1: broken TOML: duplicate key"]);
+}
+
+#[test]
+fn a_value_of_the_wrong_kind_says_how_to_write_it() {
+    for (insert, want) in [
+        (
+            "weight_bound = \"20\"",
+            [
+                "lab.toml:7:16: service[0].weight_bound: service web: weight_bound \"20\" is a \
+                 string, expected a whole number 1..=100",
+                "  hint: weight_bound = 20",
+            ],
+        ),
+        (
+            "syn_timeout = 30",
+            [
+                "lab.toml:7:15: service[0].syn_timeout: service web: syn_timeout 30 has no unit, \
+                 expected a duration",
+                "  hint: syn_timeout = \"30s\"",
+            ],
+        ),
+        (
+            "shceduler = \"rr\"",
+            [
+                "lab.toml:7:1: service[0].shceduler: service web: key \"shceduler\" is unknown",
+                "  hint: did you mean scheduler?",
+            ],
+        ),
+    ] {
+        assert_eq!(errors(&service(insert)), want);
+    }
+    one(
+        "interfaces = \"eth0\"\nmanage_vips = \"true\"\nservice = 3\nconnections = 4",
+        &[
+            "lab.toml:1:14: interfaces: interfaces \"eth0\" is a string, expected an array of NIC \
+             names",
+            "  hint: interfaces = [\"eth0\"]",
+            "lab.toml:2:15: manage_vips: manage_vips \"true\" is a string, expected true or false",
+            "  hint: manage_vips = true",
+            "lab.toml:3:11: service: service 3 is an integer, expected tables headed [[service]]",
+            "lab.toml:4:15: connections: connections 4 is an integer, expected a table: \
+             [connections]",
+        ],
+    );
+}
+
+#[test]
+fn values_out_of_their_range_are_named() {
+    let service_lines = |insert: &str, want: &str| {
+        one(&service(insert), &[&format!("lab.toml:7:{want}")]);
+    };
+    service_lines(
+        "weight_bound = 101",
+        "16: service[0].weight_bound: service web: weight_bound 101 is out of range, expected \
+         1..=100",
+    );
+    service_lines(
+        "weight_bound = -1",
+        "16: service[0].weight_bound: service web: weight_bound -1 is out of range, expected \
+         1..=100",
+    );
+    service_lines(
+        "stale_timeout = \"5h\"",
+        "17: service[0].stale_timeout: service web: stale_timeout 18000s is too long, expected at \
+         most 4h",
+    );
+    service_lines(
+        "stale_timeout = \"0s\"",
+        "17: service[0].stale_timeout: service web: stale_timeout 0s is zero, expected more than \
+         0s and at most 4h",
+    );
+    service_lines(
+        "fin_timeout = \"soon\"",
+        "15: service[0].fin_timeout: service web: fin_timeout \"soon\" is not a duration such as \
+         \"30s\"",
+    );
+    service_lines(
+        "fin_count = -5",
+        "13: service[0].fin_count: service web: fin_count -5 is out of range, expected 0 or more",
+    );
+    service_lines(
+        "scheduler = \"maglev\"",
+        "13: service[0].scheduler: service web: scheduler \"maglev\" is not supported in this \
+         version, expected rr or wrr",
+    );
+    service_lines(
+        "forward = \"nat\"",
+        "11: service[0].forward: service web: forward \"nat\" is not supported in this version, \
+         expected mac",
+    );
+    for later in ["measure = false", "slow_start = \"0s\"", "affinity = {}", "rule = []"] {
+        let key = later.split(' ').next().unwrap();
+        let want =
+            format!("1: service[0].{key}: service web: {key} is not supported in this version");
+        service_lines(later, &want);
+    }
+}
+
+#[test]
+fn addresses_must_be_ones_that_packets_can_go_to() {
+    for (vip, want) in [
+        ("0.0.0.0", "vip 0.0.0.0 is not supported in this version, expected one unicast address"),
+        ("::", "vip :: is not supported in this version, expected one unicast address"),
+        ("239.1.1.1", "vip 239.1.1.1 is a multicast address, expected a unicast one"),
+        ("ff02::1", "vip ff02::1 is a multicast address, expected a unicast one"),
+        ("255.255.255.255", "vip 255.255.255.255 is a multicast address, expected a unicast one"),
+        ("127.0.0.1", "vip 127.0.0.1 is a loopback address, expected one that clients reach"),
+        (
+            "::ffff:192.0.2.1",
+            "vip ::ffff:192.0.2.1 is an IPv4 address in disguise, expected 192.0.2.1",
+        ),
+        ("192.0.2.256", "vip \"192.0.2.256\" is not an IPv4 or IPv6 address"),
+    ] {
+        let text = service("").replace("192.0.2.80", vip);
+        one(&text, &[&format!("lab.toml:4:7: service[0].vip: service web: {want}")]);
+    }
+    for (address, want) in [
+        ("0.0.0.0", "address 0.0.0.0 is unspecified, expected the backend's own"),
+        ("192.0.2.80", "address 192.0.2.80 is the service's vip, expected the backend's own"),
+        ("::1", "address ::1 is a loopback address, expected one on a NIC's link"),
+        ("224.0.0.5", "address 224.0.0.5 is a multicast address, expected a unicast one"),
+    ] {
+        let text = backend("").replace("10.0.0.11", address);
+        let want =
+            format!("lab.toml:9:11: service[0].backend[0].address: backend web/web-1: {want}");
+        one(&text, &[&want]);
+    }
+    let local = backend("local = true").replace("10.0.0.11", "127.0.0.1");
+    parse(&local, "lab.toml").unwrap();
+}
+
+#[test]
+fn macs_must_be_one_station_s() {
+    let at = "lab.toml:10:7: service[0].backend[0].mac: backend web/web-1: mac";
+    for (mac, want) in [
+        ("ff:ff:ff:ff:ff:ff", "ff:ff:ff:ff:ff:ff is multicast, expected a unicast one"),
+        ("00:00:00:00:00:00", "00:00:00:00:00:00 is all zero, expected a unicast one"),
+        (
+            "02:00:00:00:01",
+            "\"02:00:00:00:01\" is not six hexadecimal bytes such as \
+                            \"02:00:00:00:00:01\"",
+        ),
+    ] {
+        one(&backend(&format!("mac = {mac:?}")), &[&format!("{at} {want}")]);
+    }
+}
+
+#[test]
+fn names_are_short_and_plain() {
+    let long = "x".repeat(64);
+    for name in ["", "we b", "web/1", "wéb", "a\\nb", &long] {
+        let text = service("").replace("name = \"web\"", &format!("name = \"{name}\""));
+        let errors = errors(&text);
+        let [error] = errors.as_slice() else { panic!("{errors:?}") };
+        assert!(error.starts_with("lab.toml:3:8: service[0].name: service"), "{error}");
+        assert!(error.ends_with("is not valid, expected 1 to 63 of A-Z a-z 0-9 '_' '.' '-'"));
+    }
+    one(
+        "interfaces = [1, \"eth0\", \"eth0\"]",
+        &[
+            "lab.toml:1:15: interfaces[0]: interfaces holds an integer, expected NIC names",
+            "lab.toml:1:26: interfaces[2]: interface eth0 is listed twice, expected once",
+        ],
+    );
+    for name in ["", "a-name-of-16-byt", "a b", ".", "a:b"] {
+        let errors = errors(&format!("interfaces = [{name:?}]"));
+        assert!(errors[0].contains("is no NIC's name"), "{errors:?}");
+    }
+}
+
+#[test]
+fn what_follows_from_an_error_is_not_an_error_of_its_own() {
+    // Without the mistakes these two would not be one service, nor would the weight be too great.
+    let text = format!(
+        "{}[[service]]\nname = \"b\"\nvip = \"192.0.2.80\"\nport = 99999\nprotocol = \"tcp\"\n\
+         weight_bound = 0\n[[service.backend]]\nname = \"x\"\naddress = \"10.0.0.1\"\nweight = 7\n",
+        service("").replace("80\n", "0\n"),
+    );
+    let errors = errors(&text);
+    assert_eq!(errors.len(), 2, "{errors:#?}");
+    assert!(errors[0].contains("port 99999") && errors[1].contains("weight_bound 0"));
+}
+
+#[test]
+fn limits_are_kept() {
+    let backends: String = (0..1025)
+        .map(|i| {
+            let address = format!("10.0.{}.{}", i / 256, i % 256);
+            format!("[[service.backend]]\nname = \"b{i}\"\naddress = \"{address}\"\n")
+        })
+        .collect();
+    one(
+        &service(&backends.replace("10.0.0.0\"", "10.9.0.0\"")),
+        &["lab.toml:7:1: service[0].backend: service web: 1025 backends are too many, expected \
+           1024"],
+    );
+    let names: Vec<_> = (0..65).map(|i| format!("\"eth{i}\"")).collect();
+    let errors = errors(&format!("interfaces = [{}]", names.join(",")));
+    assert_eq!(errors, ["lab.toml:1:14: interfaces: 65 NICs are too many, expected 64"]);
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named() {
+    let errors = load(Path::new("/nonexistent/x.toml")).unwrap_err().to_string();
+    assert!(errors.starts_with("configuration file /nonexistent/x.toml cannot be read: no such"));
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("latin1.toml");
+    std::fs::write(&file, b"# \xe9").unwrap();
+    assert!(load(&file).unwrap_err().to_string().ends_with("latin1.toml is not UTF-8 text"));
+}
+
+#[test]
+fn examples_are_right() {
+    let read = |name: &str| {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples").join(name);
+        load(&path).unwrap_or_else(|errors| panic!("{errors}"))
+    };
+    let minimal = read("minimal.toml");
+    assert_eq!((minimal.services.len(), minimal.services[0].backends.len()), (1, 2));
+    read("full.toml");
+}
+
+#[test]
+fn the_full_example_has_every_key() {
+    let text = include_str!("../../../examples/full.toml");
+    for keys in [keys::TOP, keys::CONNECTIONS, keys::MANAGER, keys::SERVICE, keys::BACKEND] {
+        for key in keys.known {
+            let told = text.lines().any(|line| {
+                let line = line.trim_start_matches(['#', ' ', '[']);
+                let line = line.strip_prefix("service.").unwrap_or(line);
+                line.strip_prefix(key).is_some_and(|rest| rest.starts_with([' ', ']']))
+            });
+            assert!(told, "examples/full.toml lacks {key} {}", keys.at);
+        }
+    }
+}
