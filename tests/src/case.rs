@@ -1,0 +1,301 @@
+//! Packet cases as data: packets in, and what must become of each.
+//!
+//! A [`Case`] is a name, a [`World`] and steps. For every packet the runner checks the verdict, the frame byte for byte
+//! (a forwarded one differs from what came in by its two MAC addresses and nothing else), that exactly one reason was
+//! counted, with the packet's L3 bytes, and that the counters of backends and services moved as the step says and not
+//! otherwise.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use dispatcher_common::{
+    connection::State,
+    counts::BackendCounts,
+    reason::{REASONS, Reason, Verdict},
+};
+
+use crate::{
+    datapath::{Datapath, World, action},
+    packet_builder::{Packet, PacketBuilder},
+};
+
+/// A named sequence of packets with what must become of them.
+pub struct Case {
+    name: String,
+    world: World,
+    steps: Vec<Step>,
+}
+
+enum Step {
+    Packet(Packet, Expect),
+    Table(Vec<(State, u16)>),
+    Do(Box<dyn Fn(&mut Datapath) -> Result<()>>),
+}
+
+/// What must become of a packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Expect {
+    reason: Reason,
+    /// The backend that gets it, by slot.
+    slot: Option<u16>,
+    /// Whether a connection is placed.
+    opens: bool,
+    /// Whether it is counted as a SYN seen again.
+    repeats: bool,
+    /// The service under which an early exit is counted.
+    service: Option<u32>,
+    /// L3 bytes, where they are not those that the frame's IP header states.
+    bytes: Option<u64>,
+}
+
+impl Case {
+    /// A case in this world, without steps.
+    #[must_use]
+    pub fn new(name: impl Into<String>, world: World) -> Self {
+        Self { name: name.into(), world, steps: Vec::new() }
+    }
+
+    /// The packet is the first of a connection, and goes to the backend in this slot.
+    #[must_use]
+    pub fn opens(self, packet: PacketBuilder, slot: u16) -> Self {
+        self.goes(packet, slot, |expect| expect.opens = true)
+    }
+
+    /// The packet goes to the backend of its connection.
+    #[must_use]
+    pub fn follows(self, packet: PacketBuilder, slot: u16) -> Self {
+        self.goes(packet, slot, |_| {})
+    }
+
+    /// The packet is a half-open connection's SYN seen again.
+    #[must_use]
+    pub fn repeats(self, packet: PacketBuilder, slot: u16) -> Self {
+        self.goes(packet, slot, |expect| expect.repeats = true)
+    }
+
+    /// The packet leaves the path early, unchanged.
+    #[must_use]
+    pub fn leaves(mut self, packet: PacketBuilder, reason: Reason) -> Self {
+        let expect =
+            Expect { reason, slot: None, opens: false, repeats: false, service: None, bytes: None };
+        self.steps.push(Step::Packet(packet.build(), expect));
+        self
+    }
+
+    /// The last packet goes to its backend by another reason than [`Reason::Forwarded`].
+    #[must_use]
+    pub fn by(self, reason: Reason) -> Self {
+        self.last(|expect| expect.reason = reason)
+    }
+
+    /// The last packet's early exit is counted for this service.
+    #[must_use]
+    pub fn of_service(self, service: u32) -> Self {
+        self.last(|expect| expect.service = Some(service))
+    }
+
+    /// The last packet's L3 bytes, where its IP header does not tell.
+    #[must_use]
+    pub fn bytes(self, bytes: u64) -> Self {
+        self.last(|expect| expect.bytes = Some(bytes))
+    }
+
+    /// The table now holds these ways, in any order.
+    #[must_use]
+    pub fn table(mut self, ways: &[(State, u16)]) -> Self {
+        let mut ways = ways.to_vec();
+        ways.sort_unstable();
+        self.steps.push(Step::Table(ways));
+        self
+    }
+
+    /// Something changes, or is looked at.
+    #[must_use]
+    pub fn then(mut self, action: impl Fn(&mut Datapath) -> Result<()> + 'static) -> Self {
+        self.steps.push(Step::Do(Box::new(action)));
+        self
+    }
+
+    /// The reasons that the case meets.
+    pub fn reasons(&self) -> impl Iterator<Item = Reason> {
+        self.steps.iter().filter_map(|step| match step {
+            Step::Packet(_, expect) => Some(expect.reason),
+            Step::Table(_) | Step::Do(_) => None,
+        })
+    }
+
+    /// Runs the case on a datapath that is refilled for it, or loaded where there is none that suits.
+    ///
+    /// # Errors
+    ///
+    /// The first step that did not come out as it says.
+    pub fn run(&self, loaded: &mut Option<Datapath>) -> Result<()> {
+        let datapath = match loaded {
+            Some(datapath) if datapath.suits(&self.world) => {
+                datapath.refill(&self.world).context("cannot refill the maps")?;
+                datapath
+            }
+            _ => loaded.insert(Datapath::load(&self.world)?),
+        };
+        for (i, step) in self.steps.iter().enumerate() {
+            let result = match step {
+                Step::Packet(packet, expect) => self.check(datapath, packet, expect),
+                Step::Table(ways) => check_table(datapath, ways),
+                Step::Do(change) => change(datapath),
+            };
+            result.with_context(|| format!("{}: step {}", self.name, i + 1))?;
+        }
+        Ok(())
+    }
+
+    fn goes(mut self, packet: PacketBuilder, slot: u16, change: impl FnOnce(&mut Expect)) -> Self {
+        let mut expect = Expect {
+            reason: Reason::Forwarded,
+            slot: Some(slot),
+            opens: false,
+            repeats: false,
+            service: None,
+            bytes: None,
+        };
+        change(&mut expect);
+        self.steps.push(Step::Packet(packet.build(), expect));
+        self
+    }
+
+    fn last(mut self, change: impl FnOnce(&mut Expect)) -> Self {
+        if let Some(Step::Packet(_, expect)) = self.steps.last_mut() {
+            change(expect);
+        }
+        self
+    }
+
+    fn check(&self, datapath: &Datapath, packet: &Packet, expect: &Expect) -> Result<()> {
+        let before = self.snapshot(datapath)?;
+        let run = datapath.run(&packet.bytes)?;
+        let after = self.snapshot(datapath)?;
+        let bytes = expect.bytes.unwrap_or_else(|| l3_bytes(packet));
+
+        let reasons = after.reasons.since(&before.reasons);
+        ensure!(
+            reasons == [(expect.reason, 1, bytes)],
+            "counted {reasons:?}, expected ({:?}, 1, {bytes})",
+            expect.reason
+        );
+        let verdict = expect.reason.verdict();
+        ensure!(run.action == action_of(verdict), "action {}, expected {verdict:?}", run.action);
+        let expected = self.output(packet, expect)?;
+        ensure!(run.bytes == expected, "frame\n  {:02x?}, expected\n  {expected:02x?}", run.bytes);
+
+        let mut backends = before.backends;
+        if let Some(counts) = expect.slot.and_then(|slot| backends.get_mut(&slot)) {
+            counts.packets += 1;
+            counts.bytes += bytes;
+            counts.connections += u64::from(expect.opens);
+            counts.retransmissions += u64::from(expect.repeats);
+        }
+        ensure!(after.backends == backends, "backends {:?}, expected {backends:?}", after.backends);
+        let mut services = before.services;
+        if let Some(counts) = expect.service.and_then(|service| services.get_mut(&service)) {
+            counts[expect.reason as usize] += 1;
+        }
+        for (service, expected) in services {
+            let counted = after.services[&service];
+            ensure!(counted == expected, "service {service}: {counted:?}, expected {expected:?}");
+        }
+        Ok(())
+    }
+
+    /// The frame as it must come out: on its way to a backend, with new MAC addresses and otherwise as it came in.
+    fn output(&self, packet: &Packet, expect: &Expect) -> Result<Vec<u8>> {
+        let mut bytes = packet.bytes.clone();
+        if !matches!(expect.reason.verdict(), Verdict::Tx | Verdict::Redirect) {
+            return Ok(bytes);
+        }
+        let slot = expect.slot.context("a forwarded packet has a backend")?;
+        let Some(backend) = self.world.backends.iter().find(|backend| backend.slot == slot) else {
+            bail!("slot {slot}: no such backend in the case's world");
+        };
+        let index = u32::from(backend.interface);
+        let Some(nic) = self.world.interfaces.iter().find(|nic| nic.index == index) else {
+            bail!("interface {index}: no such NIC in the case's world");
+        };
+        bytes[..6].copy_from_slice(&backend.mac);
+        bytes[6..12].copy_from_slice(&nic.mac);
+        Ok(bytes)
+    }
+
+    fn snapshot(&self, datapath: &Datapath) -> Result<Snapshot> {
+        let slots = self.world.backends.iter().map(|backend| backend.slot);
+        let services = self.world.services.iter().map(|service| service.id);
+        Ok(Snapshot {
+            reasons: datapath.counts()?,
+            backends: slots.map(|s| Ok((s, datapath.backend_counts(s)?))).collect::<Result<_>>()?,
+            services: services
+                .map(|s| Ok((s, datapath.service_counts(s)?)))
+                .collect::<Result<_>>()?,
+        })
+    }
+}
+
+struct Snapshot {
+    reasons: crate::datapath::Counts,
+    backends: BTreeMap<u16, BackendCounts>,
+    services: BTreeMap<u32, [u64; REASONS]>,
+}
+
+/// The `xdp_action` of a verdict.
+#[must_use]
+pub const fn action_of(verdict: Verdict) -> u32 {
+    match verdict {
+        Verdict::Pass => action::PASS,
+        Verdict::Tx => action::TX,
+        Verdict::Redirect => action::REDIRECT,
+        Verdict::Drop => action::DROP,
+    }
+}
+
+/// L3 bytes as the frame's IP header states them; of what is not IP, the bytes after the EtherType.
+fn l3_bytes(packet: &Packet) -> u64 {
+    let header = packet.bytes.get(packet.l3..).unwrap_or_default();
+    let at = |i: usize| {
+        u64::from(header.get(i).copied().unwrap_or(0)) << 8
+            | u64::from(header.get(i + 1).copied().unwrap_or(0))
+    };
+    match packet.bytes.get(packet.l3.wrapping_sub(2)..packet.l3) {
+        Some([0x08, 0x00]) => at(2),
+        Some([0x86, 0xdd]) => 40 + at(4),
+        _ => header.len() as u64,
+    }
+}
+
+/// Compares the table's ways with what is expected, and each established way with its flow record.
+fn check_table(datapath: &Datapath, expected: &[(State, u16)]) -> Result<()> {
+    let found = datapath.ways()?;
+    let mut ways: Vec<_> = found.iter().map(|(_, w)| (w.state(), w.slot() as u16)).collect();
+    ways.sort_unstable();
+    ensure!(ways == expected, "table holds {ways:?}, expected {expected:?}");
+    for (place, way) in found {
+        let flow = datapath.flow(place)?;
+        ensure!(
+            way.state() == State::HalfOpen || way.matches(flow.hash(datapath.hash_keys())),
+            "the flow record at {place:?} is not its way's: {flow:?}"
+        );
+    }
+    Ok(())
+}
+
+/// Runs cases, where that is possible, and reports all that fail.
+///
+/// # Panics
+///
+/// When a case fails.
+pub fn run(cases: &[Case]) {
+    if !crate::datapath::available() {
+        return;
+    }
+    let mut loaded = None;
+    let errors = cases.iter().filter_map(|case| case.run(&mut loaded).err());
+    let failures: Vec<String> = errors.map(|error| format!("{error:#}")).collect();
+    let count = failures.len();
+    assert!(failures.is_empty(), "{count} of {} cases:\n{}", cases.len(), failures.join("\n"));
+}

@@ -1,0 +1,200 @@
+//! Filling the maps, at the start and while packets flow.
+
+use std::net::IpAddr;
+
+use anyhow::{Context as _, Result, ensure};
+use aya::{Pod, maps::xdp::DevMap};
+use dispatcher_common::{
+    backend::{BackendValue, Forward, InterfaceValue},
+    connection::{Bucket, FlowBucket},
+    flow::filter_bit_of,
+    limits::{self, ADDRESS_FILTER_BITS},
+    maps, net,
+    service::{Policy, SCHEDULE_PACK, Schedule, ServiceKey, ServiceState},
+    settings::Settings,
+};
+
+use super::{Backend, Datapath, Interface, Service, World, config, devices};
+
+impl Datapath {
+    /// Whether the loaded program has this world's constants, so that it can be refilled. Devices count among them: a
+    /// device map's element cannot be taken out again.
+    #[must_use]
+    pub fn suits(&self, world: &World) -> bool {
+        self.config == config(world) && self.devices == devices(world)
+    }
+
+    /// Empties all maps but the counters and fills them again: as good as loaded afresh, and quicker.
+    ///
+    /// # Errors
+    ///
+    /// The world's constants are not those the program was loaded with.
+    pub fn refill(&mut self, world: &World) -> Result<()> {
+        ensure!(self.suits(world), "the program was loaded with other constants");
+        self.empty()?;
+        self.fill(world)
+    }
+
+    pub(super) fn fill(&mut self, world: &World) -> Result<()> {
+        let settings = Settings {
+            hash_keys: world.hash_keys,
+            schedule_keys: world.schedule_keys,
+            buckets: u64::from(world.buckets),
+            expiry_ticks: world.expiry_ticks,
+            layout_version: maps::LAYOUT_VERSION,
+            ..Settings::ZERO
+        };
+        self.array_mut(maps::SETTINGS)?.set(0, settings, 0)?;
+        let highest = world.services.iter().map(|service| service.id).max().unwrap_or(0);
+        ensure!(highest < USED_SERVICES, "service {highest}: below {USED_SERVICES} was expected");
+        for interface in &world.interfaces {
+            self.set_interface(interface)?;
+        }
+        for backend in &world.backends {
+            self.set_backend(backend)?;
+        }
+        for service in &world.services {
+            self.add_service(service)?;
+        }
+        Ok(())
+    }
+
+    fn empty(&mut self) -> Result<()> {
+        self.clear_hash::<u64, u64>(maps::OVERFLOW)?;
+        self.clear_hash::<ServiceKey, u32>(maps::SERVICES)?;
+        self.clear_hash::<net::Address, u32>(maps::VIPS)?;
+        self.array_mut(maps::ADDRESS_FILTER)?.set(0, FilterWords::EMPTY, 0)?;
+        self.clear_array(maps::CONNECTIONS, Bucket::ZERO, self.config.bucket_mask + 1)?;
+        self.clear_array(maps::FLOWS, FlowBucket::ZERO, self.config.bucket_mask + 1)?;
+        self.clear_array(maps::POLICIES, Policy::ZERO, USED_SERVICES)?;
+        self.clear_array(maps::SERVICE_STATE, ServiceState::ZERO, USED_SERVICES)?;
+        self.clear_array(maps::BACKENDS, BackendValue::ZERO, USED_SLOTS)?;
+        self.clear_array(maps::INTERFACES, InterfaceValue::ZERO, limits::MAX_INTERFACES)?;
+        self.next_ring = 0;
+        Ok(())
+    }
+
+    /// Writes a NIC's record and, where it has an ifindex, its redirection target.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses an ifindex that is not there.
+    pub fn set_interface(&mut self, interface: &Interface) -> Result<()> {
+        let mac = Forward::new(interface.mac, 0, 1).0;
+        let value = InterfaceValue { mac, ifindex: interface.ifindex, _reserved: 0 };
+        self.array_mut(maps::INTERFACES)?.set(interface.index, value, 0)?;
+        if interface.ifindex != 0 {
+            let map = self.ebpf.map_mut(maps::DEVICES).context("no map DEVICES")?;
+            DevMap::try_from(map)?.set(interface.index, interface.ifindex, None, 0)?;
+        }
+        Ok(())
+    }
+
+    /// Writes a backend's slot.
+    ///
+    /// # Errors
+    ///
+    /// As the map's.
+    pub fn set_backend(&mut self, backend: &Backend) -> Result<()> {
+        let slot = backend.slot;
+        ensure!(u32::from(slot) < USED_SLOTS, "slot {slot}: below {USED_SLOTS} was expected");
+        let forward = Forward::new(backend.mac, backend.interface, backend.flags).0;
+        let value = BackendValue { forward, service: backend.service, _reserved: 0 };
+        Ok(self.array_mut(maps::BACKENDS)?.set(u32::from(backend.slot), value, 0)?)
+    }
+
+    /// Writes a service: ring, policy, key, VIP and filter bit, in the order that is safe while packets flow.
+    ///
+    /// # Errors
+    ///
+    /// As the maps'.
+    pub fn add_service(&mut self, service: &Service) -> Result<()> {
+        let policy = Policy {
+            schedule: self.write_ring(&service.ring)?.0,
+            choices: u64::from(service.orphan) | u64::from(service.protocol) << 16,
+            stale_ticks: service.stale_ticks,
+            _reserved: [0; 5],
+        };
+        self.array_mut(maps::POLICIES)?.set(service.id, policy, 0)?;
+        let vip = net::address(service.vip);
+        let key = ServiceKey::new(vip, service.port, service.protocol);
+        self.hash_mut(maps::SERVICES)?.insert(key, service.id, 0)?;
+        let mut vips = self.hash_mut::<net::Address, u32>(maps::VIPS)?;
+        let services = vips.get(&vip, 0).unwrap_or(0);
+        vips.insert(vip, services + 1, 0)?;
+        self.open_filter(service.vip)
+    }
+
+    /// Sets the filter's bit of an address, VIP or not.
+    ///
+    /// # Errors
+    ///
+    /// As the map's.
+    pub fn open_filter(&mut self, address: IpAddr) -> Result<()> {
+        let bit = filter_bit_of(&net::address(address)) as usize;
+        let mut filter = self.array_mut::<FilterWords>(maps::ADDRESS_FILTER)?;
+        let mut words = filter.get(&0, 0)?;
+        words.0[bit / 64] |= 1 << (bit % 64);
+        Ok(filter.set(0, words, 0)?)
+    }
+
+    /// Swaps a service's ring; the old one is left where it lies, as long as somebody may read it.
+    ///
+    /// # Errors
+    ///
+    /// As the maps'.
+    pub fn set_ring(&mut self, service: u32, ring: &[u16]) -> Result<()> {
+        let schedule = self.write_ring(ring)?;
+        let mut policies = self.array_mut::<Policy>(maps::POLICIES)?;
+        let mut policy = policies.get(&service, 0)?;
+        policy.schedule = schedule.0;
+        Ok(policies.set(service, policy, 0)?)
+    }
+
+    /// Writes a ring right behind the last one, so that rings start at any place of a pack.
+    fn write_ring(&mut self, ring: &[u16]) -> Result<Schedule> {
+        let offset = self.next_ring;
+        let mut packs = self.array_mut::<[u16; SCHEDULE_PACK]>(maps::SCHEDULES)?;
+        for (at, slot) in (offset as usize..).zip(ring) {
+            let index = (at / SCHEDULE_PACK) as u32;
+            let mut pack = packs.get(&index, 0)?;
+            pack[at % SCHEDULE_PACK] = *slot;
+            packs.set(index, pack, 0)?;
+        }
+        self.next_ring = offset + ring.len() as u32;
+        Ok(Schedule::new(offset, ring.len() as u32))
+    }
+
+    fn clear_array<T: Pod + PartialEq>(&mut self, name: &str, zero: T, length: u32) -> Result<()> {
+        let mut map = self.array_mut::<T>(name)?;
+        for index in 0..length {
+            if map.get(&index, 0)? != zero {
+                map.set(index, zero, 0)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn clear_hash<K: Pod, V: Pod>(&mut self, name: &str) -> Result<()> {
+        let mut map = self.hash_mut::<K, V>(name)?;
+        let keys: Vec<K> = map.keys().collect::<Result<_, _>>()?;
+        keys.iter().try_for_each(|key| Ok(map.remove(key)?))
+    }
+}
+
+/// Service ids below this are used by worlds.
+const USED_SERVICES: u32 = 64;
+/// Slots below this are used by worlds.
+const USED_SLOTS: u32 = 1024;
+
+/// The filter as one value of its map.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct FilterWords([u64; ADDRESS_FILTER_BITS as usize / 64]);
+
+impl FilterWords {
+    const EMPTY: Self = Self([0; ADDRESS_FILTER_BITS as usize / 64]);
+}
+
+// SAFETY: an array of integers: no padding, and any bytes are a value.
+unsafe impl Pod for FilterWords {}

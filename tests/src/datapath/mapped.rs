@@ -1,0 +1,92 @@
+//! The connection table as memory: words that change while another CPU's packets pass.
+
+use std::{
+    io,
+    os::fd::{AsFd as _, AsRawFd as _},
+    ptr::NonNull,
+    sync::atomic::AtomicU64,
+};
+
+use anyhow::{Context as _, Result};
+use aya::maps::Map;
+use dispatcher_common::{
+    connection::{STAMP_BITS, TICK_SHIFT, Way},
+    maps,
+};
+
+use super::Datapath;
+
+/// `CONNECTIONS` mapped: every way, in order.
+pub struct MappedTable {
+    words: NonNull<AtomicU64>,
+    length: usize,
+}
+
+// SAFETY: the mapping belongs to the value until it is dropped, and is only handed out as atomics.
+unsafe impl Send for MappedTable {}
+// SAFETY: as above; atomics may be shared.
+unsafe impl Sync for MappedTable {}
+
+impl Datapath {
+    /// Maps the connection table.
+    ///
+    /// # Errors
+    ///
+    /// As mmap(2)'s.
+    pub fn mapped_table(&self) -> Result<MappedTable> {
+        let map = self.ebpf.map(maps::CONNECTIONS).context("no map CONNECTIONS")?;
+        let Map::Array(data) = map else { anyhow::bail!("CONNECTIONS: not an array") };
+        let buckets =
+            aya::maps::Array::<_, dispatcher_common::connection::Bucket>::try_from(map)?.len();
+        let length = buckets as usize * dispatcher_common::connection::WAYS;
+        // SAFETY: a fresh shared mapping of the array's whole value area, at an address the kernel chooses; the kernel
+        // checks its length against the map.
+        let at = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                length * 8,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED,
+                data.fd().as_fd().as_raw_fd(),
+                0,
+            )
+        };
+        if at == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error()).context("cannot map CONNECTIONS");
+        }
+        Ok(MappedTable { words: NonNull::new(at.cast()).context("mapped at 0")?, length })
+    }
+}
+
+impl MappedTable {
+    /// The ways.
+    #[must_use]
+    pub fn words(&self) -> &[AtomicU64] {
+        // SAFETY: the mapping is `length` words long, page-aligned, and lives as long as `self`; an array map's memory is
+        // initialised, and the kernel's program changes it by whole words only.
+        unsafe { std::slice::from_raw_parts(self.words.as_ptr(), self.length) }
+    }
+}
+
+impl Drop for MappedTable {
+    fn drop(&mut self) {
+        // SAFETY: the mapping was made by `mapped_table` with this length and nobody else unmaps it.
+        unsafe { libc::munmap(self.words.as_ptr().cast(), self.length * 8) };
+    }
+}
+
+/// Now, in ticks of the clock that the datapath stamps ways with.
+#[must_use]
+pub fn now() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is a valid timespec; CLOCK_MONOTONIC always exists on Linux.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
+    (time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64) >> TICK_SHIFT
+}
+
+/// The same way, stamped so many ticks ago.
+#[must_use]
+pub fn aged(way: Way, ticks: u64) -> Way {
+    let stamp = now().wrapping_sub(ticks) & ((1 << STAMP_BITS) - 1);
+    Way(way.0 & !(((1 << STAMP_BITS) - 1) << 16) | stamp << 16)
+}

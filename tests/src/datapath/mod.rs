@@ -1,0 +1,176 @@
+//! The loaded object: what does the datapath do with this packet?
+//!
+//! Loads the object into the kernel, unpinned and attached to nothing, fills its maps from a [`World`], and runs packets
+//! through it with `BPF_PROG_TEST_RUN`. [`reading`] looks at what it left in its maps. No part of the controller is used
+//! but the object's bytes.
+
+use anyhow::{Context as _, Result, ensure};
+use aya::{
+    Ebpf, EbpfLoader, Pod, TestRun as _, TestRunOptions,
+    maps::{Array, HashMap, MapData},
+    programs::{ProgramError, Xdp},
+};
+use dispatcher_common::{flow::HASH_KEYS, maps, settings::Config};
+
+mod filling;
+pub mod mapped;
+mod reading;
+mod world;
+
+pub use reading::{Counts, Place};
+pub use world::{Backend, CLIENT, CLIENT6, Interface, Service, VIP, VIP6, World, usable};
+
+/// The datapath in the kernel, with its maps.
+pub struct Datapath {
+    ebpf: Ebpf,
+    config: Config,
+    devices: Vec<(u32, u32)>,
+    next_ring: u32,
+}
+
+/// What became of a packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// The program's return value, an `xdp_action`.
+    pub action: u32,
+    /// The frame as the program left it.
+    pub bytes: Vec<u8>,
+}
+
+/// `xdp_action` values.
+pub mod action {
+    /// Discarded.
+    pub const DROP: u32 = 1;
+    /// Left to the kernel.
+    pub const PASS: u32 = 2;
+    /// Out of the NIC it came by.
+    pub const TX: u32 = 3;
+    /// Out of another NIC.
+    pub const REDIRECT: u32 = 4;
+}
+
+impl Datapath {
+    /// Loads the object and fills its maps.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the kernel refuses; a program that the verifier refuses comes with its log.
+    pub fn load(world: &World) -> Result<Self> {
+        ensure!(world.buckets.is_power_of_two(), "buckets {}: a power of two", world.buckets);
+        let config = config(world);
+        let mut ebpf = EbpfLoader::new()
+            .override_global("CONFIG", &config, true)
+            .map_max_entries(maps::CONNECTIONS, world.buckets)
+            .map_max_entries(maps::FLOWS, world.buckets)
+            .load(dispatcher_ctl::dataplane::OBJECT)
+            .context("cannot load the object")?;
+        let program: &mut Xdp =
+            ebpf.program_mut("dispatcher").context("no program dispatcher")?.try_into()?;
+        program.load().context("cannot load the program")?;
+        let mut datapath = Self { ebpf, config, devices: devices(world), next_ring: 0 };
+        datapath.fill(world)?;
+        Ok(datapath)
+    }
+
+    /// Runs a frame through the program.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the kernel refuses; frames shorter than an Ethernet header, for one.
+    pub fn run(&self, frame: &[u8]) -> Result<Run> {
+        self.run_times(frame, 1)
+    }
+
+    /// Runs the same frame again and again, each time as the run before left it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::run`].
+    pub fn run_times(&self, frame: &[u8], times: u32) -> Result<Run> {
+        let program: &Xdp =
+            self.ebpf.program("dispatcher").context("no program dispatcher")?.try_into()?;
+        // Room for a program that makes a frame longer: it would be seen, not lost.
+        let mut bytes = vec![0; frame.len() + 256];
+        let options = TestRunOptions {
+            data_in: Some(frame),
+            data_out: Some(&mut bytes),
+            repeat: times,
+            ..TestRunOptions::new()
+        };
+        let result = program.test_run(options).map_err(|error: ProgramError| {
+            anyhow::Error::new(error).context(format!("test run of {} bytes", frame.len()))
+        })?;
+        bytes.truncate(result.data_size_out as usize);
+        Ok(Run { action: result.return_value, bytes })
+    }
+
+    /// Index of the NIC the program was loaded for.
+    #[must_use]
+    pub const fn interface(&self) -> u32 {
+        self.config.interface
+    }
+
+    /// Keys of the table's hash.
+    #[must_use]
+    pub const fn hash_keys(&self) -> &[u64; HASH_KEYS] {
+        &self.config.hash_keys
+    }
+
+    fn array<T: Pod>(&self, name: &str) -> Result<Array<&MapData, T>> {
+        let map = self.ebpf.map(name).with_context(|| format!("no map {name}"))?;
+        Array::try_from(map).with_context(|| format!("map {name}"))
+    }
+
+    fn array_mut<T: Pod>(&mut self, name: &str) -> Result<Array<&mut MapData, T>> {
+        let map = self.ebpf.map_mut(name).with_context(|| format!("no map {name}"))?;
+        Array::try_from(map).with_context(|| format!("map {name}"))
+    }
+
+    fn hash<K: Pod, V: Pod>(&self, name: &str) -> Result<HashMap<&MapData, K, V>> {
+        let map = self.ebpf.map(name).with_context(|| format!("no map {name}"))?;
+        HashMap::try_from(map).with_context(|| format!("map {name}"))
+    }
+
+    fn hash_mut<K: Pod, V: Pod>(&mut self, name: &str) -> Result<HashMap<&mut MapData, K, V>> {
+        let map = self.ebpf.map_mut(name).with_context(|| format!("no map {name}"))?;
+        HashMap::try_from(map).with_context(|| format!("map {name}"))
+    }
+}
+
+/// The program's constants for this world.
+const fn config(world: &World) -> Config {
+    Config {
+        hash_keys: world.hash_keys,
+        schedule_keys: world.schedule_keys,
+        bucket_mask: world.buckets - 1,
+        interface: world.interface,
+        _reserved: 0,
+    }
+}
+
+/// The redirection targets of this world: interface index and ifindex.
+fn devices(world: &World) -> Vec<(u32, u32)> {
+    let real = world.interfaces.iter().filter(|interface| interface.ifindex != 0);
+    real.map(|interface| (interface.index, interface.ifindex)).collect()
+}
+
+/// Whether this process may load the object. Says why not; with `DISPATCHER_REQUIRE_BPF=1` that is a failure.
+///
+/// # Panics
+///
+/// When the object cannot be loaded and the environment says that it must be.
+#[must_use]
+pub fn available() -> bool {
+    // SAFETY: geteuid has no preconditions and cannot fail.
+    let reason = if unsafe { libc::geteuid() } != 0 {
+        "not root"
+    } else if !aya::sys::is_map_supported(aya::maps::MapType::Array).unwrap_or(false) {
+        "the kernel refuses to make a BPF map"
+    } else {
+        return true;
+    };
+    let required = std::env::var_os("DISPATCHER_REQUIRE_BPF").is_some_and(|value| value == "1");
+    assert!(!required, "DISPATCHER_REQUIRE_BPF=1, but: {reason}");
+    eprintln!("skipped: {reason}");
+    false
+}

@@ -1,0 +1,152 @@
+//! What the datapath left in its maps: counters, ways, flow records.
+
+use anyhow::{Context as _, Result};
+use aya::maps::PerCpuArray;
+use dispatcher_common::{
+    connection::{Bucket, FlowBucket, WAYS, Way},
+    counts::{BackendCounts, PacketCounts, ServiceCounts},
+    flow::Flow,
+    maps,
+    reason::{REASONS, Reason},
+    service::ServiceState,
+};
+
+use super::Datapath;
+
+/// Where a way stands in the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place {
+    /// Bucket.
+    pub bucket: u32,
+    /// Way of the bucket.
+    pub way: usize,
+}
+
+/// Packets and bytes by reason, summed over CPUs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Counts(Vec<(u64, u64)>);
+
+impl Counts {
+    /// Packets and bytes that came on top of `earlier`, by reason, without zeros.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Vec<(Reason, u64, u64)> {
+        Reason::ALL
+            .iter()
+            .zip(self.0.iter().zip(&earlier.0))
+            .filter(|(_, (now, then))| now != then)
+            .map(|(reason, (now, then))| (*reason, now.0 - then.0, now.1 - then.1))
+            .collect()
+    }
+}
+
+impl Datapath {
+    /// Packets and bytes by reason on the NIC the program was loaded for.
+    ///
+    /// # Errors
+    ///
+    /// As the map's.
+    pub fn counts(&self) -> Result<Counts> {
+        let map = self.per_cpu::<PacketCounts>(maps::PACKET_COUNTS)?;
+        let first = self.interface() * REASONS as u32;
+        let mut counts = Vec::with_capacity(Reason::ALL.len());
+        for index in first..first + Reason::ALL.len() as u32 {
+            let values = map.get(&index, 0)?;
+            counts.push(values.iter().fold((0, 0), |s, c| (s.0 + c.packets, s.1 + c.bytes)));
+        }
+        Ok(Counts(counts))
+    }
+
+    /// A backend's counters, summed over CPUs.
+    ///
+    /// # Errors
+    ///
+    /// As the map's.
+    pub fn backend_counts(&self, slot: u16) -> Result<BackendCounts> {
+        let values = self.per_cpu::<BackendCounts>(maps::BACKEND_COUNTS)?.get(&slot.into(), 0)?;
+        Ok(values.iter().fold(BackendCounts::ZERO, |sum, c| BackendCounts {
+            packets: sum.packets + c.packets,
+            bytes: sum.bytes + c.bytes,
+            connections: sum.connections + c.connections,
+            retransmissions: sum.retransmissions + c.retransmissions,
+        }))
+    }
+
+    /// A service's early exits by reason, summed over CPUs.
+    ///
+    /// # Errors
+    ///
+    /// As the map's.
+    pub fn service_counts(&self, service: u32) -> Result<[u64; REASONS]> {
+        let values = self.per_cpu::<ServiceCounts>(maps::SERVICE_COUNTS)?.get(&service, 0)?;
+        let mut sum = [0; REASONS];
+        for cpu in values.iter() {
+            sum.iter_mut().zip(cpu.packets).for_each(|(total, count)| *total += count);
+        }
+        Ok(sum)
+    }
+
+    /// Cursor and last placement by hash.
+    ///
+    /// # Errors
+    ///
+    /// As the map's.
+    pub fn service_state(&self, service: u32) -> Result<ServiceState> {
+        Ok(self.array::<ServiceState>(maps::SERVICE_STATE)?.get(&service, 0)?)
+    }
+
+    /// Every way of the table that is not free.
+    ///
+    /// # Errors
+    ///
+    /// As the map's.
+    pub fn ways(&self) -> Result<Vec<(Place, Way)>> {
+        let map = self.array::<Bucket>(maps::CONNECTIONS)?;
+        let mut found = Vec::new();
+        for bucket in 0..map.len() {
+            for (way, word) in map.get(&bucket, 0)?.ways.into_iter().enumerate() {
+                if word != 0 {
+                    found.push((Place { bucket, way }, Way(word)));
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Overwrites a way.
+    ///
+    /// # Errors
+    ///
+    /// As the map's.
+    pub fn set_way(&mut self, place: Place, word: Way) -> Result<()> {
+        let mut map = self.array_mut::<Bucket>(maps::CONNECTIONS)?;
+        let mut bucket = map.get(&place.bucket, 0)?;
+        bucket.ways[place.way] = word.0;
+        Ok(map.set(place.bucket, bucket, 0)?)
+    }
+
+    /// The flow record at a way's number.
+    ///
+    /// # Errors
+    ///
+    /// As the map's.
+    pub fn flow(&self, place: Place) -> Result<Flow> {
+        debug_assert!(place.way < WAYS);
+        Ok(self.array::<FlowBucket>(maps::FLOWS)?.get(&place.bucket, 0)?.flows[place.way])
+    }
+
+    /// Connections in the overflow map: table hash and way.
+    ///
+    /// # Errors
+    ///
+    /// As the map's.
+    pub fn overflow(&self) -> Result<Vec<(u64, Way)>> {
+        let map = self.hash::<u64, u64>(maps::OVERFLOW)?;
+        let entries: Result<Vec<_>, _> = map.iter().collect();
+        Ok(entries?.into_iter().map(|(hash, word)| (hash, Way(word))).collect())
+    }
+
+    fn per_cpu<T: aya::Pod>(&self, name: &str) -> Result<PerCpuArray<&aya::maps::MapData, T>> {
+        let map = self.ebpf.map(name).with_context(|| format!("no map {name}"))?;
+        PerCpuArray::try_from(map).with_context(|| format!("map {name}"))
+    }
+}

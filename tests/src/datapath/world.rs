@@ -1,0 +1,166 @@
+//! What the maps are filled with: the datapath's surroundings, as plain values.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use dispatcher_common::{
+    backend::{NEW, PRESENT, UP, USABLE},
+    connection::EXPIRY_CLASSES,
+    flow::HASH_KEYS,
+    service::orphan,
+};
+
+use crate::packet_builder::{Mac, NIC_MAC};
+
+/// Everything that is told to the datapath before the first packet.
+#[derive(Clone, Debug)]
+pub struct World {
+    /// Buckets of the connection table: a power of two.
+    pub buckets: u32,
+    /// Index of the NIC that packets come by.
+    pub interface: u32,
+    /// Keys of the table's hash.
+    pub hash_keys: [u64; HASH_KEYS],
+    /// Keys of the placement by hash.
+    pub schedule_keys: [u64; 2],
+    /// Idle ticks after which a way may be reused, by expiry class.
+    pub expiry_ticks: [u64; EXPIRY_CLASSES],
+    /// NICs.
+    pub interfaces: Vec<Interface>,
+    /// Services.
+    pub services: Vec<Service>,
+    /// Backends.
+    pub backends: Vec<Backend>,
+}
+
+/// A NIC.
+#[derive(Clone, Copy, Debug)]
+pub struct Interface {
+    /// Interface index, the dispatcher's own.
+    pub index: u32,
+    /// Its MAC.
+    pub mac: Mac,
+    /// The kernel's ifindex as a redirection target; 0: none.
+    pub ifindex: u32,
+}
+
+/// A service.
+#[derive(Clone, Debug)]
+pub struct Service {
+    /// Service id.
+    pub id: u32,
+    /// VIP.
+    pub vip: IpAddr,
+    /// Port; 0: all.
+    pub port: u16,
+    /// Protocol number.
+    pub protocol: u8,
+    /// Orphan policy ([`orphan`]).
+    pub orphan: u8,
+    /// How long orphans are placed by hash after a placement by hash.
+    pub stale_ticks: u64,
+    /// Its ring: backend slots.
+    pub ring: Vec<u16>,
+}
+
+/// A backend of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Backend {
+    /// Its slot.
+    pub slot: u16,
+    /// Its service.
+    pub service: u32,
+    /// Its MAC.
+    pub mac: Mac,
+    /// Index of the NIC it lives on.
+    pub interface: u8,
+    /// Flags of [`dispatcher_common::backend`].
+    pub flags: u8,
+}
+
+/// The client of most cases.
+pub const CLIENT: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);
+/// The client of most IPv6 cases.
+pub const CLIENT6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xc, 0, 0, 0, 0, 7);
+/// The VIP of most cases.
+pub const VIP: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 80);
+/// The VIP of most IPv6 cases.
+pub const VIP6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x80);
+
+/// A backend that is up and takes new connections, on NIC 0, with a MAC made from its slot.
+#[must_use]
+pub const fn usable(slot: u16, service: u32) -> Backend {
+    let [high, low] = slot.to_be_bytes();
+    let mac = [0x02, 0, 0, 0xbe, high, low];
+    Backend { slot, service, mac, interface: 0, flags: PRESENT | USABLE | UP | NEW }
+}
+
+impl World {
+    /// No services; one NIC; a small table with fixed keys and the default time-outs in ticks.
+    #[must_use]
+    pub fn empty() -> Self {
+        let mut keys = [0; HASH_KEYS + 2];
+        let mut state = 0x9E37_79B9_7F4A_7C15_u64;
+        for key in &mut keys {
+            state = state.wrapping_mul(0xD120_0000_5851_F42D).wrapping_add(0x1405_7B7E_F767_814F);
+            *key = (state ^ state >> 29) | 1;
+        }
+        let mut hash_keys = [0; HASH_KEYS];
+        hash_keys.copy_from_slice(&keys[..HASH_KEYS]);
+        Self {
+            buckets: 64,
+            interface: 0,
+            hash_keys,
+            schedule_keys: [keys[HASH_KEYS], keys[HASH_KEYS + 1]],
+            // Free, half-open, established, closing; UDP, then TCP.
+            expiry_ticks: [0, 8, 8, 8, 0, 8, 71, 8],
+            interfaces: vec![Interface { index: 0, mac: NIC_MAC, ifindex: 0 }],
+            services: Vec::new(),
+            backends: Vec::new(),
+        }
+    }
+
+    /// TCP port 80 and UDP port 53 of the VIP of either family (services 1 to 4), three backends each.
+    ///
+    /// The slots of service n are 10·n + 1 to 10·n + 3, and its ring has each once.
+    #[must_use]
+    pub fn standard() -> Self {
+        let tcp = dispatcher_common::net::TCP;
+        let udp = dispatcher_common::net::UDP;
+        Self::empty()
+            .service(1, VIP.into(), 80, tcp, 3)
+            .service(2, VIP6.into(), 80, tcp, 3)
+            .service(3, VIP.into(), 53, udp, 3)
+            .service(4, VIP6.into(), 53, udp, 3)
+    }
+
+    /// With one more service of so many backends; slots and ring as in [`Self::standard`].
+    #[must_use]
+    pub fn service(mut self, id: u32, vip: IpAddr, port: u16, protocol: u8, backends: u16) -> Self {
+        let ring: Vec<u16> = (1..=backends).map(|n| id as u16 * 10 + n).collect();
+        self.backends.extend(ring.iter().map(|slot| usable(*slot, id)));
+        let orphan = orphan::DROP;
+        self.services.push(Service { id, vip, port, protocol, orphan, stale_ticks: 71, ring });
+        self
+    }
+
+    /// With another ring for a service.
+    #[must_use]
+    pub fn ring(mut self, service: u32, ring: &[u16]) -> Self {
+        self.services.iter_mut().filter(|s| s.id == service).for_each(|s| s.ring = ring.to_vec());
+        self
+    }
+
+    /// With an orphan policy for every service.
+    #[must_use]
+    pub fn orphans(mut self, policy: u8) -> Self {
+        self.services.iter_mut().for_each(|service| service.orphan = policy);
+        self
+    }
+
+    /// With a backend changed.
+    #[must_use]
+    pub fn backend(mut self, slot: u16, change: impl Fn(&mut Backend)) -> Self {
+        self.backends.iter_mut().filter(|backend| backend.slot == slot).for_each(change);
+        self
+    }
+}
