@@ -5,10 +5,9 @@ use anyhow::{Context as _, Result};
 use crate::{docs, setup, shell::Cmd, workspace};
 
 /// Tools beyond the toolchain: used where they are there, named where they are not.
-const OPTIONAL: [(&str, &[&str], &str); 3] = [
+const OPTIONAL: [(&str, &[&str], &str); 2] = [
     ("cargo-deny", &["check", "--hide-inclusion-graph"], "cargo install --locked cargo-deny"),
     ("typos", &[], "cargo install --locked typos-cli"),
-    ("taplo", &["format", "--check"], "cargo install --locked taplo-cli"),
 ];
 
 /// Runs the task.
@@ -59,7 +58,7 @@ fn datapath() -> Result<()> {
             "--bins",
         ])
         .args(["--target", "bpfel-unknown-none", "--target-dir"])
-        .arg(workspace::target()?.join("bpf"))
+        .arg(workspace::target()?.join("bpf-clippy"))
         .args(build_std)
         .args(["--", "-D", "warnings"])
         .env("RUSTC_BOOTSTRAP", "1")
