@@ -1,0 +1,177 @@
+//! Every metric: name, help, kind, labels, and where in a [`Status`] its values stand.
+
+use crate::api::types::{Backend, Service, Status};
+
+/// Kinds of metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// It only rises.
+    Counter,
+    /// It rises and falls.
+    Gauge,
+}
+
+/// A metric's declaration.
+#[derive(Clone, Copy, Debug)]
+pub struct Family {
+    /// Its name.
+    pub name: &'static str,
+    /// What it tells.
+    pub help: &'static str,
+    /// Its kind.
+    pub kind: Kind,
+    /// Names of its labels.
+    pub labels: &'static [&'static str],
+    /// Finds its values.
+    pub read: for<'a> fn(&'a Status, &mut Vec<Reading<'a>>),
+}
+
+/// One value, with the values of the family's labels; empty ones at the end belong to no label.
+#[derive(Clone, Copy, Debug)]
+pub struct Reading<'a> {
+    /// Values of labels.
+    pub labels: [&'a str; 3],
+    /// The value.
+    pub value: f64,
+}
+
+macro_rules! families {
+    ($($kind:ident $name:literal [$($label:literal),*] $help:literal, $read:expr;)+) => {
+        /// All metrics, in the order in which they are served.
+        pub const ALL: &[Family] = &[$(Family {
+            name: $name,
+            help: $help,
+            kind: Kind::$kind,
+            labels: &[$($label),*],
+            read: $read,
+        }),+];
+    };
+}
+
+families! {
+    Counter "dispatcher_packets_total" ["interface", "verdict", "reason"]
+        "Packets seen at an interface, by what became of them and why.",
+        |s, out| reasons(s, out, |r| r.packets);
+    Counter "dispatcher_bytes_total" ["interface", "verdict", "reason"]
+        "Layer 3 bytes seen at an interface, by what became of them and why.",
+        |s, out| reasons(s, out, |r| r.bytes);
+    Gauge "dispatcher_interface_attached" ["interface"]
+        "Whether the datapath is attached to the interface.",
+        |s, out| out.extend(s.interfaces.iter().map(|i| reading([&i.name, "", ""], flag(i.attached))));
+    Counter "dispatcher_service_packets_total" ["service"]
+        "Packets forwarded for a service.",
+        |s, out| services(s, out, |s| s.packets);
+    Counter "dispatcher_service_bytes_total" ["service"]
+        "Layer 3 bytes forwarded for a service.",
+        |s, out| services(s, out, |s| s.bytes);
+    Counter "dispatcher_service_connections_total" ["service"]
+        "Connections of a service placed on a backend.",
+        |s, out| services(s, out, |s| s.connections);
+    Counter "dispatcher_service_drops_total" ["service", "reason"]
+        "Packets of a service that were dropped, by reason.",
+        drops;
+    Counter "dispatcher_backend_packets_total" ["service", "backend"]
+        "Packets forwarded to a backend.",
+        |s, out| backends(s, out, |b| count(b.packets));
+    Counter "dispatcher_backend_bytes_total" ["service", "backend"]
+        "Layer 3 bytes forwarded to a backend.",
+        |s, out| backends(s, out, |b| count(b.bytes));
+    Counter "dispatcher_backend_connections_total" ["service", "backend"]
+        "Connections placed on a backend.",
+        |s, out| backends(s, out, |b| count(b.connections));
+    Counter "dispatcher_backend_retransmissions_total" ["service", "backend"]
+        "SYNs of half-open connections of a backend that were seen again.",
+        |s, out| backends(s, out, |b| count(b.retransmissions));
+    Gauge "dispatcher_backend_active_connections" ["service", "backend"]
+        "Connections of a backend in the table, closing ones excepted.",
+        |s, out| backends(s, out, |b| count(b.active_connections));
+    Gauge "dispatcher_backend_half_open_connections" ["service", "backend"]
+        "Connections of a backend whose handshake is not complete.",
+        |s, out| backends(s, out, |b| count(b.half_open_connections));
+    Gauge "dispatcher_backend_weight" ["service", "backend"]
+        "Weight of a backend in force.",
+        |s, out| backends(s, out, |b| f64::from(b.weight));
+    Gauge "dispatcher_backend_up" ["service", "backend"]
+        "Whether packets may go to a backend: not down, its MAC address known, its interface there.",
+        |s, out| backends(s, out, |b| flag(b.up));
+    Gauge "dispatcher_backend_quiesced" ["service", "backend"]
+        "Whether a backend is given no new connections by hand.",
+        |s, out| backends(s, out, |b| flag(b.quiesced));
+    Gauge "dispatcher_backend_resolved" ["service", "backend"]
+        "Whether the MAC address of a backend is known, or none is needed.",
+        |s, out| backends(s, out, |b| flag(b.local || b.mac.is_some()));
+    Gauge "dispatcher_connections" []
+        "Connections in the table, closing ones included.",
+        |s, out| out.push(reading(NONE, count(s.connections.connections)));
+    Gauge "dispatcher_half_open_connections" []
+        "Connections in the table whose handshake is not complete.",
+        |s, out| out.push(reading(NONE, count(s.connections.half_open_connections)));
+    Gauge "dispatcher_overflow_connections" []
+        "Connections kept outside their buckets, because these were full.",
+        |s, out| out.push(reading(NONE, count(s.connections.overflow_connections)));
+    Gauge "dispatcher_connections_capacity" []
+        "Connections the table was made for.",
+        |s, out| out.push(reading(NONE, count(s.connections.connections_capacity)));
+    Counter "dispatcher_connections_expired_total" ["cause"]
+        "Connections removed from the table by the sweep, by cause.",
+        |s, out| out.extend(
+            s.connections.connections_expired.iter().map(|(c, n)| reading([c, "", ""], count(*n)))
+        );
+    Counter "dispatcher_weight_updates_total" []
+        "Weights changed at runtime.",
+        |s, out| out.push(reading(NONE, count(s.weight_updates)));
+    Gauge "dispatcher_config_reload_success" []
+        "Whether the configuration was applied when it was last loaded.",
+        |s, out| out.push(reading(NONE, flag(s.config.reload_success)));
+    Gauge "dispatcher_start_time_seconds" []
+        "When the controller started, in seconds since the epoch.",
+        |s, out| out.push(reading(NONE, s.started));
+    Gauge "dispatcher_build_info" ["version"]
+        "1, labelled with the controller's version.",
+        |s, out| out.push(reading([&s.version, "", ""], 1.0));
+}
+
+const NONE: [&str; 3] = ["", "", ""];
+
+fn reading(labels: [&str; 3], value: f64) -> Reading<'_> {
+    Reading { labels, value }
+}
+
+/// Exact up to 2⁵³.
+fn count(n: u64) -> f64 {
+    n as f64
+}
+
+fn flag(is: bool) -> f64 {
+    f64::from(u8::from(is))
+}
+
+fn reasons<'a>(
+    status: &'a Status,
+    out: &mut Vec<Reading<'a>>,
+    value: fn(&crate::api::types::ReasonCount) -> u64,
+) {
+    for interface in &status.interfaces {
+        out.extend(interface.reasons.iter().map(|reason| {
+            reading([&interface.name, &reason.verdict, &reason.reason], count(value(reason)))
+        }));
+    }
+}
+
+fn services<'a>(status: &'a Status, out: &mut Vec<Reading<'a>>, value: fn(&Service) -> u64) {
+    out.extend(status.services.iter().map(|s| reading([&s.name, "", ""], count(value(s)))));
+}
+
+fn drops<'a>(status: &'a Status, out: &mut Vec<Reading<'a>>) {
+    for service in &status.services {
+        out.extend(service.drops.iter().map(|(r, n)| reading([&service.name, r, ""], count(*n))));
+    }
+}
+
+fn backends<'a>(status: &'a Status, out: &mut Vec<Reading<'a>>, value: fn(&Backend) -> f64) {
+    for service in &status.services {
+        out.extend(
+            service.backends.iter().map(|b| reading([&service.name, &b.name, ""], value(b))),
+        );
+    }
+}
