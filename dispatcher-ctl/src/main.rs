@@ -1,2 +1,7 @@
-//! `dispatcher`: parse, run, report.
-fn main() {}
+//! `dispatcher`: parse, do, report.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    dispatcher_ctl::cli::main()
+}

@@ -40,6 +40,12 @@ pub enum ClientError {
         /// What the system said.
         source: io::Error,
     },
+    /// The socket may not be used.
+    #[error("api socket {socket}: permission denied, expected its owner or a member of its group")]
+    Denied {
+        /// The socket.
+        socket: PathBuf,
+    },
     /// The daemon refused or failed.
     #[error(transparent)]
     Refused(#[from] ApiError),
@@ -266,8 +272,11 @@ impl Client {
                     | io::ErrorKind::ConnectionRefused
                     | io::ErrorKind::NotADirectory
             );
+            let socket = self.socket.clone();
             if nobody {
-                ClientError::NoDaemon { socket: self.socket.clone(), source }
+                ClientError::NoDaemon { socket, source }
+            } else if source.kind() == io::ErrorKind::PermissionDenied {
+                ClientError::Denied { socket }
             } else {
                 self.broken(source.to_string().to_lowercase())
             }

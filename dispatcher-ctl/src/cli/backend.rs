@@ -1,0 +1,52 @@
+//! `dispatcher backend add|set|remove`.
+
+use super::{
+    Ask, Outcome,
+    args::{Backend, BackendAdd, BackendRemove, BackendSet},
+    error::CliError,
+    output, target,
+};
+use crate::api::types::{PatchBackend, PutBackend};
+
+pub(super) fn backend(ask: &Ask, args: Backend) -> Outcome {
+    match args {
+        Backend::Add(args) => add(ask, &args),
+        Backend::Set(args) => set(ask, &args),
+        Backend::Remove(args) => remove(ask, &args),
+    }
+}
+
+fn add(ask: &Ask, args: &BackendAdd) -> Outcome {
+    let request =
+        PutBackend { address: args.address, weight: args.weight, mac: args.mac, local: args.local };
+    let save = args.changing.save;
+    let backend = ask.daemon(async |client| {
+        client.add_backend(&args.service, &args.name, &request, save).await
+    })?;
+    Ok(output::backends::line(&args.service, &backend))
+}
+
+fn set(ask: &Ask, args: &BackendSet) -> Outcome {
+    let request = PatchBackend {
+        weight: args.weight,
+        address: args.address,
+        mac: args.mac.map(|mac| mac.0),
+        local: args.local,
+        ..PatchBackend::default()
+    };
+    if request == PatchBackend::default() {
+        return Err(CliError::usage(format!(
+            "backend {}/{}: nothing to set, expected an option such as --weight",
+            args.target.service, args.target.backend
+        )));
+    }
+    target::patch(ask, &args.target, &request, args.changing.save)
+}
+
+fn remove(ask: &Ask, args: &BackendRemove) -> Outcome {
+    let name = &args.target;
+    ask.daemon(async |client| {
+        client.delete_backend(&name.service, &name.backend, args.changing.save).await
+    })?;
+    Ok(output::line(format!("backend {}/{}: removed", name.service, name.backend)))
+}

@@ -1,0 +1,16 @@
+//! `dispatcher check`: is this a valid configuration?
+
+use super::{Outcome, args::Check};
+use crate::config;
+
+pub(super) fn check(args: &Check) -> Outcome {
+    let file = args.config.display();
+    let config = config::load(&args.config)?;
+    let services = config.services.len();
+    let backends: usize = config.services.iter().map(|service| service.backends.len()).sum();
+    Ok(format!("{file}: ok ({}, {})\n", some(services, "service"), some(backends, "backend")))
+}
+
+fn some(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}

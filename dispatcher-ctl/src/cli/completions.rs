@@ -1,0 +1,11 @@
+//! `dispatcher completions`: what a shell needs to complete the command line.
+
+use clap::CommandFactory as _;
+
+use super::args::{Cli, Completions};
+
+pub(super) fn completions(args: &Completions) -> String {
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "dispatcher", &mut script);
+    String::from_utf8_lossy(&script).into_owned()
+}

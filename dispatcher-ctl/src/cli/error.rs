@@ -1,0 +1,90 @@
+//! How a verb fails: what stderr says and the exit status.
+
+use crate::{
+    api::{client::ClientError, types::ErrorKind},
+    config::ConfigErrors,
+};
+
+/// Exit statuses.
+pub mod exit {
+    /// It was tried and failed.
+    pub const FAILED: u8 = 1;
+    /// Wrong usage or configuration.
+    pub const USAGE: u8 = 2;
+    /// No daemon.
+    pub const NO_DAEMON: u8 = 3;
+}
+
+/// A failure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CliError {
+    /// Exit status.
+    pub status: u8,
+    /// Every error of a refused configuration.
+    pub details: Vec<String>,
+    /// One line; after `details` it sums them up.
+    pub message: String,
+    /// How to mend it, when that is known.
+    pub hint: Option<String>,
+}
+
+impl CliError {
+    /// It was tried and failed.
+    #[must_use]
+    pub fn failed(message: impl Into<String>) -> Self {
+        Self { status: exit::FAILED, details: Vec::new(), message: message.into(), hint: None }
+    }
+
+    /// Wrong usage or configuration.
+    #[must_use]
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self { status: exit::USAGE, ..Self::failed(message) }
+    }
+
+    /// With a hint how to mend it.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+impl From<ConfigErrors> for CliError {
+    /// A single error speaks for itself; of several, the file's name and their number is the sum.
+    fn from(errors: ConfigErrors) -> Self {
+        let mut errors = errors.0;
+        if errors.len() == 1
+            && let Some(error) = errors.pop()
+        {
+            return Self { hint: error.hint.clone(), ..Self::usage(error.to_string()) };
+        }
+        let place = errors.iter().find_map(|error| error.place.as_ref());
+        let file = place.map_or("configuration", |place| place.file.as_str());
+        let sum = format!("{file}: {} errors", errors.len());
+        let details = errors.iter().map(|error| ConfigErrors::from(error.clone()).to_string());
+        Self { details: details.collect(), ..Self::usage(sum) }
+    }
+}
+
+impl From<ClientError> for CliError {
+    fn from(error: ClientError) -> Self {
+        let message = error.to_string();
+        match error {
+            ClientError::NoDaemon { .. } => {
+                Self { status: exit::NO_DAEMON, ..Self::failed(message) }
+                    .hint("dispatcher run -c FILE, or --api-socket PATH if it listens elsewhere")
+            }
+            ClientError::Denied { .. } => {
+                Self::failed(message).hint("run it as root, or as a member of the socket's group")
+            }
+            ClientError::Broken { .. } => Self::failed(message),
+            ClientError::Refused(refused) => {
+                let status = match refused.kind {
+                    ErrorKind::Invalid => exit::USAGE,
+                    ErrorKind::Failed | ErrorKind::NotFound | ErrorKind::Conflict => exit::FAILED,
+                };
+                Self { status, details: refused.errors, message: refused.error, hint: refused.hint }
+            }
+        }
+    }
+}

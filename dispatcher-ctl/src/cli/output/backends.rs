@@ -1,0 +1,99 @@
+//! `backends`: a row a backend.
+
+use serde::Serialize;
+
+use super::{
+    Column, Paint, Style, Table,
+    table::{number, plain, text},
+    units::{bytes, si, span, whole},
+};
+use crate::api::types::{Backend, Service};
+
+const COLUMNS: &[Column] = &[
+    text("SERVICE"),
+    text("BACKEND"),
+    text("ADDRESS"),
+    text("MAC"),
+    text("INTERFACE"),
+    number("WEIGHT"),
+    text("STATE"),
+    text("SINCE"),
+    number("ACTIVE"),
+    number("HALF-OPEN"),
+    number("CONNECTIONS"),
+    number("PACKETS"),
+    number("BYTES"),
+];
+
+/// A backend and whose it is.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Row<'a> {
+    /// Name of the service.
+    pub service: &'a str,
+    /// The backend.
+    #[serde(flatten)]
+    pub backend: &'a Backend,
+}
+
+/// All backends of services.
+#[must_use]
+pub fn rows(services: &[Service]) -> Vec<Row<'_>> {
+    let mut rows = Vec::new();
+    for service in services {
+        rows.extend(service.backends.iter().map(|backend| Row { service: &service.name, backend }));
+    }
+    rows
+}
+
+/// The table.
+#[must_use]
+pub fn table(rows: &[Row<'_>], style: &Style) -> String {
+    let mut table = Table::new(COLUMNS, style);
+    for Row { service, backend } in rows {
+        table.row([
+            plain(service),
+            (backend.name.clone(), Paint::Bold),
+            plain(backend.address),
+            plain(backend.mac.map_or("-".to_owned(), |mac| mac.to_string())),
+            plain(backend.interface.as_deref().unwrap_or("-")),
+            plain(backend.weight),
+            state(backend),
+            plain(span(style.now - backend.since)),
+            plain(whole(backend.active_connections)),
+            plain(whole(backend.half_open_connections)),
+            plain(whole(backend.connections)),
+            plain(si(backend.packets as f64)),
+            plain(bytes(backend.bytes as f64)),
+        ]);
+    }
+    table.render()
+}
+
+/// One backend in one line, as verbs that change it leave it. `service` as it was typed.
+#[must_use]
+pub fn line(service: &str, backend: &Backend) -> String {
+    super::line(format!(
+        "backend {service}/{}: {}, weight {}, {} active",
+        backend.name,
+        state(backend).0,
+        backend.weight,
+        whole(backend.active_connections)
+    ))
+}
+
+/// Its state, in colour.
+pub(super) fn state(backend: &Backend) -> (String, Paint) {
+    let paint = match backend {
+        Backend { up: false, down_by_hand: true, .. }
+        | Backend { up: true, quiesced: true, .. } => Paint::Odd,
+        Backend { up: false, .. } => Paint::Bad,
+        Backend { weight: 0, .. } => Paint::Odd,
+        Backend { .. } => Paint::Good,
+    };
+    let state = if backend.up && backend.quiesced && !backend.state.contains("quiesced") {
+        format!("{}, quiesced", backend.state)
+    } else {
+        backend.state.clone()
+    };
+    (state, paint)
+}

@@ -1,0 +1,8 @@
+//! `dispatcher reload`: make the difference between the file as last applied and as it is.
+
+use super::{Ask, Outcome, args::Format, output, show};
+
+pub(super) fn reload(ask: &Ask, format: Format) -> Outcome {
+    let done = ask.daemon(async |client| client.reload().await)?;
+    show(format, &done, output::plan::table)
+}

@@ -1,0 +1,61 @@
+//! `dispatcher service add|set|remove`.
+
+use super::{
+    Ask, Outcome,
+    args::{Service, ServiceAdd, ServiceRemove, ServiceSet},
+    error::CliError,
+    output,
+};
+use crate::api::types::{PatchService, PutService};
+
+pub(super) fn service(ask: &Ask, args: Service) -> Outcome {
+    match args {
+        Service::Add(args) => add(ask, args),
+        Service::Set(args) => set(ask, args),
+        Service::Remove(args) => remove(ask, &args),
+    }
+}
+
+fn add(ask: &Ask, args: ServiceAdd) -> Outcome {
+    let settings = PatchService::from(args.settings);
+    let request = PutService {
+        vip: args.vip,
+        port: args.port,
+        protocol: args.protocol,
+        scheduler: settings.scheduler,
+        forward: settings.forward,
+        stale_timeout: settings.stale_timeout,
+        syn_timeout: settings.syn_timeout,
+        fin_timeout: settings.fin_timeout,
+        fin_count: settings.fin_count,
+        on_down: settings.on_down,
+        weight_bound: settings.weight_bound,
+    };
+    let save = args.changing.save;
+    let service =
+        ask.daemon(async |client| client.add_service(&args.name, &request, save).await)?;
+    Ok(output::line(format!(
+        "service {}: added, {}",
+        service.name,
+        output::services::address(&service)
+    )))
+}
+
+fn set(ask: &Ask, args: ServiceSet) -> Outcome {
+    let request = PatchService::from(args.settings);
+    if request == PatchService::default() {
+        return Err(CliError::usage(format!(
+            "service {}: nothing to set, expected an option such as --scheduler",
+            args.service
+        )));
+    }
+    let save = args.changing.save;
+    let service =
+        ask.daemon(async |client| client.patch_service(&args.service, &request, save).await)?;
+    Ok(output::line(format!("service {}: {}", service.name, output::services::settings(&service))))
+}
+
+fn remove(ask: &Ask, args: &ServiceRemove) -> Outcome {
+    ask.daemon(async |client| client.delete_service(&args.service, args.changing.save).await)?;
+    Ok(output::line(format!("service {}: removed", args.service)))
+}

@@ -1,0 +1,9 @@
+//! `dispatcher weight`: a backend's weight by hand.
+
+use super::{Ask, Outcome, args::Weight, target};
+use crate::api::types::PatchBackend;
+
+pub(super) fn weight(ask: &Ask, args: &Weight) -> Outcome {
+    let request = PatchBackend { weight: Some(args.weight), ..PatchBackend::default() };
+    target::patch(ask, &args.target, &request, args.changing.save)
+}
