@@ -1,5 +1,7 @@
-//! Shared by the tests and the demo: packets and the loaded datapath, laboratories of network namespaces.
+//! Shared by the tests and the demo: packets and the loaded datapath, and laboratories of network namespaces with real
+//! servers in them.
 
+pub mod lab;
 pub mod packet_builder;
 
 #[cfg(feature = "datapath")]

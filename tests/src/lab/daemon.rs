@@ -1,0 +1,249 @@
+//! The product under test: `dispatcher run` in the laboratory, and its command line.
+
+use std::{
+    ffi::OsStr,
+    fs,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::{Lab, Node, Process, eventually};
+
+/// The binary: `DISPATCHER_BIN`, or what was built last of `target/release/dispatcher` and `target/debug/dispatcher`.
+///
+/// # Errors
+/// When there is none.
+pub fn binary() -> Result<PathBuf> {
+    if let Some(path) = std::env::var_os("DISPATCHER_BIN") {
+        return Ok(path.into());
+    }
+    let target = std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"), PathBuf::from);
+    ["release", "debug"]
+        .into_iter()
+        .map(|profile| target.join(profile).join("dispatcher"))
+        .filter_map(|path| Some((fs::metadata(&path).ok()?.modified().ok()?, path)))
+        .max()
+        .map(|(_, path)| path)
+        .context("no dispatcher binary (hint: cargo xtask build, or set DISPATCHER_BIN)")
+}
+
+/// What a command line of the product said.
+#[derive(Clone, Debug)]
+pub struct Said {
+    /// Exit status; -1 when a signal ended it.
+    pub status: i32,
+    /// Standard output.
+    pub out: String,
+    /// Standard error.
+    pub err: String,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// A daemon in the laboratory: configuration, socket, and the process while it runs.
+#[derive(Debug)]
+pub struct Daemon {
+    binary: PathBuf,
+    node: Node,
+    config: PathBuf,
+    socket: PathBuf,
+    process: Option<Process>,
+}
+
+impl Lab {
+    /// Prepares a daemon on the dispatcher's host, with this configuration; `services` is what follows the general part
+    /// (NIC, sockets and pins of this laboratory are filled in). It does not run yet: see [`Daemon::start`].
+    ///
+    /// # Errors
+    /// When there is no binary, or the file cannot be written.
+    pub fn daemon(&self, services: &str) -> Result<Daemon> {
+        let daemon = Daemon {
+            binary: binary()?,
+            node: self.lb.clone(),
+            config: self.directory().join("dispatcher.toml"),
+            socket: self.directory().join("api.sock"),
+            process: None,
+        };
+        daemon.write(&(self.general(&["eth0"]) + services))?;
+        Ok(daemon)
+    }
+
+    /// The general part of a configuration, for these NICs.
+    #[must_use]
+    pub fn general(&self, nics: &[&str]) -> String {
+        format!(
+            "interfaces = {nics:?}\napi_socket = {:?}\npin_dir = {:?}\n\n[connections]\ncapacity = 65536\n\n",
+            self.directory().join("api.sock"),
+            self.pin_dir()
+        )
+    }
+}
+
+impl Daemon {
+    /// The configuration file.
+    #[must_use]
+    pub fn config(&self) -> &Path {
+        &self.config
+    }
+
+    /// Replaces the configuration file.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write(&self, text: &str) -> Result<()> {
+        fs::write(&self.config, text).with_context(|| format!("write {}", self.config.display()))
+    }
+
+    /// Changes the configuration file's text.
+    ///
+    /// # Errors
+    /// When it cannot be read or written, or the old text is not in it.
+    pub fn edit(&self, old: &str, new: &str) -> Result<()> {
+        let text = fs::read_to_string(&self.config)?;
+        ensure!(text.contains(old), "{old:?} is not in the configuration");
+        self.write(&text.replace(old, new))
+    }
+
+    /// Starts it and waits until it answers `status`.
+    ///
+    /// # Errors
+    /// When it ends, or does not answer within 15 s; with its log.
+    pub fn start(&mut self) -> Result<()> {
+        self.launch()?;
+        self.wait_ready()
+    }
+
+    /// Starts it, and does not wait.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn launch(&mut self) -> Result<()> {
+        let mut command = self.node.command(&self.binary);
+        command.arg("run").arg("-c").arg(&self.config);
+        self.process = Some(self.node.spawn_command("dispatcher", command)?);
+        Ok(())
+    }
+
+    /// Waits until it answers `status`.
+    ///
+    /// # Errors
+    /// As [`Daemon::start`].
+    pub fn wait_ready(&mut self) -> Result<()> {
+        let mut process = self.process.take().context("the daemon was not started")?;
+        let ready = eventually(Duration::from_secs(15), "answer of the daemon", || {
+            if !process.runs()? {
+                return Ok(true);
+            }
+            Ok(self.cli(["status"])?.status == 0)
+        });
+        let alive = process.runs()?;
+        let log = process.log();
+        self.process = Some(process);
+        ready.with_context(|| format!("log:\n{log}"))?;
+        ensure!(alive, "the daemon ended; log:\n{log}");
+        Ok(())
+    }
+
+    /// The process.
+    ///
+    /// # Errors
+    /// When it was not started.
+    pub fn process(&mut self) -> Result<&mut Process> {
+        self.process.as_mut().context("the daemon was not started")
+    }
+
+    /// Leaves the daemon running when this value goes.
+    pub fn release(mut self) {
+        if let Some(process) = self.process.take() {
+            process.release();
+        }
+    }
+
+    /// What it has logged, in all its lives.
+    #[must_use]
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.node.directory().join("dispatcher.log")).unwrap_or_default()
+    }
+
+    /// Kills it with SIGKILL: the controller dies, the datapath stays.
+    pub fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill();
+        }
+    }
+
+    /// Stops it with SIGTERM and returns its exit status.
+    ///
+    /// # Errors
+    /// When it does not end within 10 s.
+    pub fn stop(&mut self) -> Result<Option<i32>> {
+        let mut process = self.process.take().context("the daemon was not started")?;
+        process.signal(nix::sys::signal::Signal::SIGTERM)?;
+        process.wait(Duration::from_secs(10))
+    }
+
+    /// Runs a verb of the product's command line against this daemon.
+    ///
+    /// # Errors
+    /// When the binary cannot be run. A verb that fails is no error: see [`Said::status`].
+    pub fn cli<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Result<Said> {
+        let mut command = self.node.command(&self.binary);
+        command.args(arguments).env("DISPATCHER_API_SOCKET", &self.socket);
+        let start = Instant::now();
+        let output = command.output().with_context(|| format!("run {}", self.binary.display()))?;
+        Ok(Said {
+            status: output.status.code().unwrap_or(-1),
+            out: String::from_utf8_lossy(&output.stdout).into_owned(),
+            err: String::from_utf8_lossy(&output.stderr).into_owned(),
+            took: start.elapsed(),
+        })
+    }
+
+    /// Runs a verb, words separated by spaces, that must succeed, and returns what it printed.
+    ///
+    /// # Errors
+    /// When it fails; with what it said.
+    pub fn ok(&self, line: &str) -> Result<String> {
+        let said = self.cli(line.split_whitespace())?;
+        ensure!(said.status == 0, "dispatcher {line}: exit {}: {}", said.status, said.err.trim());
+        Ok(said.out)
+    }
+
+    /// As [`Daemon::ok`], with `-o json`.
+    ///
+    /// # Errors
+    /// When it fails, or prints no JSON.
+    pub fn json(&self, line: &str) -> Result<serde_json::Value> {
+        let out = self.ok(&format!("{line} -o json"))?;
+        serde_json::from_str(&out).with_context(|| format!("dispatcher {line} -o json: {out}"))
+    }
+
+    /// The metrics page.
+    ///
+    /// # Errors
+    /// When it cannot be had.
+    pub fn metrics(&self) -> Result<String> {
+        self.node.run("curl -s --fail --max-time 5 http://127.0.0.1:9464/metrics")
+    }
+
+    /// The sum of all samples of a metric whose labels contain all of these (`backend="web-1"`).
+    ///
+    /// # Errors
+    /// When the page cannot be had, or has no such sample.
+    pub fn metric(&self, name: &str, labels: &[&str]) -> Result<f64> {
+        let page = self.metrics()?;
+        let mut sum = None;
+        for line in page.lines().filter(|line| !line.starts_with('#')) {
+            let Some(rest) = line.strip_prefix(name) else { continue };
+            if !rest.starts_with(['{', ' ']) || !labels.iter().all(|label| rest.contains(label)) {
+                continue;
+            }
+            let value: f64 = rest.rsplit(' ').next().unwrap_or_default().parse()?;
+            sum = Some(sum.unwrap_or(0.0) + value);
+        }
+        sum.with_context(|| format!("no sample {name}{{{}}} in metrics", labels.join(",")))
+    }
+}

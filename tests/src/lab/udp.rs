@@ -1,0 +1,103 @@
+//! UDP servers that answer with their name, and flows to them.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr, UdpSocket},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result};
+
+use super::{Lab, Node};
+
+/// Servers on threads of this process; they end when this value goes.
+#[derive(Debug)]
+pub struct UdpEcho {
+    stop: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Lab {
+    /// Starts a server on every backend for every given address (a VIP) and port: it answers each datagram with its name.
+    ///
+    /// # Errors
+    /// When a socket cannot be had.
+    pub fn serve_udp(&self, addresses: &[SocketAddr]) -> Result<UdpEcho> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut echo = UdpEcho { stop: Arc::clone(&stop), threads: Vec::new() };
+        for backend in &self.backends {
+            for address in addresses {
+                let socket = backend.enter(|| {
+                    let socket = UdpSocket::bind(address).context("bind")?;
+                    socket.set_read_timeout(Some(Duration::from_millis(50)))?;
+                    Ok(socket)
+                })?;
+                let (name, stop) = (backend.name().to_owned(), Arc::clone(&stop));
+                echo.threads.push(std::thread::spawn(move || serve(&socket, &name, &stop)));
+            }
+        }
+        Ok(echo)
+    }
+}
+
+fn serve(socket: &UdpSocket, name: &str, stop: &AtomicBool) {
+    let mut buffer = [0; 2048];
+    while !stop.load(Ordering::Relaxed) {
+        if let Ok((_, client)) = socket.recv_from(&mut buffer) {
+            // A client that is gone needs no answer.
+            let _ = socket.send_to(name.as_bytes(), client);
+        }
+    }
+}
+
+impl Drop for UdpEcho {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Sends so many datagrams from a node, each from a socket (so a port) of its own, and counts who answered. Each socket
+/// sends `packets` of them; answers of different servers to one socket are counted as `error split`.
+///
+/// # Errors
+/// When a socket cannot be had.
+pub fn udp_flows(
+    node: &Node,
+    to: SocketAddr,
+    flows: u32,
+    packets: u32,
+) -> Result<BTreeMap<String, u32>> {
+    node.enter(|| {
+        let any: IpAddr = if to.is_ipv4() { [0; 4].into() } else { [0; 16].into() };
+        let mut tally = BTreeMap::new();
+        // Kept open: a port that is used again would be the same flow.
+        let mut sockets = Vec::new();
+        for _ in 0..flows {
+            let socket = UdpSocket::bind((any, 0))?;
+            socket.connect(to)?;
+            socket.set_read_timeout(Some(Duration::from_secs(2)))?;
+            let mut answers: Vec<String> = Vec::new();
+            for _ in 0..packets {
+                socket.send(b"who?")?;
+                let mut buffer = [0; 64];
+                answers.push(match socket.recv(&mut buffer) {
+                    Ok(length) => String::from_utf8_lossy(&buffer[..length]).into_owned(),
+                    Err(error) => format!("error {error}"),
+                });
+            }
+            answers.dedup();
+            let who = if answers.len() == 1 { answers.remove(0) } else { "error split".to_owned() };
+            *tally.entry(who).or_default() += 1;
+            sockets.push(socket);
+        }
+        Ok(tally)
+    })
+}

@@ -1,0 +1,143 @@
+//! Real web servers: nginx on every backend, and requests to it by curl.
+
+use std::{collections::BTreeMap, fmt::Write as _, fs, net::IpAddr, time::Duration};
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::{Lab, Node, Process, eventually};
+
+impl Lab {
+    /// Starts nginx on every backend, on port 80 of every address: `/` answers with the backend's name, a GET of `/files/…`
+    /// reads and a PUT writes a file below the node's directory (`files/`). Keep what it returns: the servers end with it.
+    ///
+    /// # Errors
+    /// When a server does not come up.
+    pub fn serve_web(&self) -> Result<Vec<Process>> {
+        self.backends.iter().map(serve).collect()
+    }
+}
+
+/// Starts nginx on one node.
+///
+/// # Errors
+/// When it does not come up.
+fn serve(node: &Node) -> Result<Process> {
+    let (name, directory) = (node.name(), node.directory().display().to_string());
+    fs::create_dir_all(node.directory().join("files"))?;
+    let configuration = format!(
+        "daemon off;
+worker_processes 1;
+user root;
+pid {directory}/nginx.pid;
+error_log {directory}/error.log;
+events {{ worker_connections 4096; }}
+http {{
+    access_log off;
+    client_body_temp_path {directory}/body;
+    proxy_temp_path {directory}/proxy;
+    fastcgi_temp_path {directory}/fastcgi;
+    uwsgi_temp_path {directory}/uwsgi;
+    scgi_temp_path {directory}/scgi;
+    client_max_body_size 0;
+    keepalive_timeout 300;
+    keepalive_requests 1000000;
+    lingering_close off;
+    server {{
+        listen 80 backlog=4096;
+        listen [::]:80 backlog=4096;
+        add_header X-Backend {name} always;
+        location = / {{ return 200 '{name}\\n'; }}
+        location /files/ {{ root {directory}; dav_methods PUT; create_full_put_path on; }}
+        location /slow/ {{ alias {directory}/files/; limit_rate 2m; }}
+    }}
+}}
+"
+    );
+    let path = node.directory().join("nginx.conf");
+    fs::write(&path, configuration)?;
+    let path = path.display();
+    let mut server =
+        node.spawn("nginx", &format!("nginx -p {directory} -c {path} -e {directory}/error.log"))?;
+    eventually(Duration::from_secs(10), &format!("web server on {name}"), || {
+        ensure!(server.runs()?, "nginx ended: {}", server.log());
+        let answer = node.run("curl -s --max-time 1 http://127.0.0.1/")?;
+        Ok(answer.trim() == name)
+    })?;
+    Ok(server)
+}
+
+/// The URL of a path at an address.
+#[must_use]
+pub fn url(address: IpAddr, path: &str) -> String {
+    match address {
+        IpAddr::V4(v4) => format!("http://{v4}{path}"),
+        IpAddr::V6(v6) => format!("http://[{v6}]{path}"),
+    }
+}
+
+/// How many answers came from whom. What failed is counted under `error …`.
+pub type Tally = BTreeMap<String, u32>;
+
+impl Node {
+    /// Makes so many requests, one after the other, each on a connection of its own by one curl process each, and counts
+    /// who answered.
+    ///
+    /// # Errors
+    /// When curl cannot be run.
+    pub fn requests(&self, address: IpAddr, number: u32) -> Result<Tally> {
+        let url = url(address, "/");
+        let mut tally = Tally::new();
+        for _ in 0..number {
+            let output = self.output(&format!("curl -s --globoff --max-time 5 {url}"))?;
+            let answer = if output.status.success() {
+                String::from_utf8_lossy(&output.stdout).trim().to_owned()
+            } else {
+                format!("error {}", output.status.code().unwrap_or(-1))
+            };
+            *tally.entry(answer).or_default() += 1;
+        }
+        Ok(tally)
+    }
+
+    /// As [`Node::requests`], but all by one curl process: much quicker.
+    ///
+    /// # Errors
+    /// When curl cannot be run.
+    pub fn quick_requests(&self, address: IpAddr, number: u32) -> Result<Tally> {
+        let mut list = String::new();
+        for _ in 0..number {
+            writeln!(list, "url = \"{}\"", url(address, "/"))?;
+        }
+        let path = self.directory().join(format!("urls-{:?}", std::thread::current().id()));
+        fs::write(&path, list)?;
+        let mut curl = self.command("curl");
+        curl.args(["-s", "--globoff", "--max-time", "5", "-H", "Connection: close"]);
+        curl.args(["-w", "%{exitcode}\\n", "-K"]).arg(&path);
+        let output = curl.output().context("run curl")?;
+        fs::remove_file(&path)?;
+        let mut tally = Tally::new();
+        let mut answer = None;
+        for line in String::from_utf8_lossy(&output.stdout).lines() {
+            match line.parse::<i32>() {
+                Ok(0) => {
+                    let name = answer.take().unwrap_or_else(|| "error empty".to_owned());
+                    *tally.entry(name).or_default() += 1;
+                }
+                Ok(code) => {
+                    answer = None;
+                    *tally.entry(format!("error {code}")).or_default() += 1;
+                }
+                Err(_) => answer = Some(line.to_owned()),
+            }
+        }
+        Ok(tally)
+    }
+
+    /// A command that transfers `GET url` into a file inside the node's directory.
+    #[must_use]
+    pub fn download(&self, url: &str, file: &str) -> std::process::Command {
+        let mut curl = self.command("curl");
+        curl.args(["-sS", "--globoff", "--fail", "-o"]).arg(self.directory().join(file)).arg(url);
+        curl
+    }
+}

@@ -1,0 +1,106 @@
+//! A program of two instructions, `return XDP_PASS`, on a NIC: what makes a veth accept frames that XDP sends from its
+//! other end. Without a compiler, and without a file: one bpf(2) call, and one netlink message.
+
+use std::{
+    io,
+    os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, recv, sendto, socket,
+};
+
+use super::Node;
+
+const BPF_PROG_LOAD: libc::c_long = 5;
+const BPF_PROG_TYPE_XDP: u32 = 6;
+
+/// The attributes of `BPF_PROG_LOAD` that are used (`union bpf_attr`).
+#[repr(C)]
+struct ProgLoad {
+    prog_type: u32,
+    insn_cnt: u32,
+    insns: u64,
+    license: u64,
+    log_level: u32,
+    log_size: u32,
+    log_buf: u64,
+    kern_version: u32,
+    prog_flags: u32,
+}
+
+/// Attaches the program to a NIC of a node, natively. It stays until the NIC goes.
+pub(super) fn attach(node: &Node, nic: &str) -> Result<()> {
+    let program = load().context("load a pass program (bpf(2))")?;
+    let ifindex = node.ifindex(nic)?;
+    node.enter(|| set(ifindex, program.as_raw_fd()))
+        .with_context(|| format!("{}: attach a pass program to {nic}", node.name()))
+}
+
+fn load() -> io::Result<OwnedFd> {
+    // mov r0, 2 (XDP_PASS); exit
+    let instructions: [u64; 2] = [0x0000_0002_0000_00b7, 0x95];
+    let license = c"GPL";
+    let attributes = ProgLoad {
+        prog_type: BPF_PROG_TYPE_XDP,
+        insn_cnt: 2,
+        insns: instructions.as_ptr() as u64,
+        license: license.as_ptr() as u64,
+        log_level: 0,
+        log_size: 0,
+        log_buf: 0,
+        kern_version: 0,
+        prog_flags: 0,
+    };
+    // SAFETY: `attributes` and what it points to live through the call, and its size is given as it is; the kernel only
+    // reads them.
+    let fd = unsafe {
+        libc::syscall(libc::SYS_bpf, BPF_PROG_LOAD, &raw const attributes, size_of::<ProgLoad>())
+    };
+    match i32::try_from(fd) {
+        // SAFETY: the kernel has just made this descriptor, and nobody else knows of it.
+        Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// `RTM_SETLINK` with `IFLA_XDP { IFLA_XDP_FD, IFLA_XDP_FLAGS = XDP_FLAGS_DRV_MODE }`.
+fn set(ifindex: u32, program: i32) -> Result<()> {
+    const RTM_SETLINK: u16 = 19;
+    const NLM_F_REQUEST_ACK: u16 = 5;
+    const NLA_F_NESTED_IFLA_XDP: u16 = 0x8000 | 43;
+    let mut message = Vec::new();
+    let length: u32 = 16 + 16 + 4 + 8 + 8;
+    message.extend(length.to_ne_bytes());
+    message.extend(RTM_SETLINK.to_ne_bytes());
+    message.extend(NLM_F_REQUEST_ACK.to_ne_bytes());
+    // Sequence and sender.
+    message.extend([0; 8]);
+    // struct ifinfomsg: family and type, index, flags, change.
+    message.extend([0; 4]);
+    message.extend(ifindex.to_ne_bytes());
+    message.extend([0; 8]);
+    message.extend(20_u16.to_ne_bytes());
+    message.extend(NLA_F_NESTED_IFLA_XDP.to_ne_bytes());
+    for (kind, value) in [(1_u16, program.to_ne_bytes()), (3, 4_u32.to_ne_bytes())] {
+        message.extend(8_u16.to_ne_bytes());
+        message.extend(kind.to_ne_bytes());
+        message.extend(value);
+    }
+    let netlink = socket(
+        AddressFamily::Netlink,
+        SockType::Raw,
+        SockFlag::SOCK_CLOEXEC,
+        SockProtocol::NetlinkRoute,
+    )?;
+    sendto(netlink.as_raw_fd(), &message, &NetlinkAddr::new(0, 0), MsgFlags::empty())?;
+    let mut answer = [0; 256];
+    let length = recv(netlink.as_raw_fd(), &mut answer, MsgFlags::empty())?;
+    ensure!(length >= 20, "netlink answered {length} bytes");
+    let error = i32::from_ne_bytes([answer[16], answer[17], answer[18], answer[19]]);
+    if error != 0 {
+        return Err(io::Error::from_raw_os_error(-error).into());
+    }
+    Ok(())
+}
