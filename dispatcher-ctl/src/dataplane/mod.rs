@@ -1,6 +1,26 @@
 //! The datapath in the kernel: loading, pinning, taking over, and typed access to its maps.
+//!
+//! [`Datapath`] is what the daemon holds. Beneath it, from the kernel upwards: `bpf` and `mapped` (system calls and
+//! memory), `pins` (where things are and whose), `maps` and `load` (the set of maps and the program), `record` (the
+//! controller's own bytes), [`publish`] with `kernel` (what the maps should hold), [`connections`] and [`counters`] (what
+//! the datapath has to tell).
 
+mod bpf;
+mod datapath;
+mod error;
+mod kernel;
+mod load;
+mod mapped;
+mod maps;
+mod pins;
+mod pool;
+pub mod publish;
+mod record;
 pub mod tables;
+
+pub use datapath::{Attached, Datapath, Origin, remove_all};
+pub use error::DataplaneError;
+pub use publish::Changes;
 
 /// The datapath as built: a relocatable BPF object, aligned as the loader wants it.
 pub static OBJECT: &[u8] =

@@ -1,0 +1,245 @@
+//! The kernel's maps as a [`TableStore`].
+
+use std::{
+    io,
+    sync::{Arc, atomic::Ordering},
+};
+
+use dispatcher_common::{
+    backend::{BackendValue, InterfaceValue},
+    connection::EXPIRY_CLASSES,
+    maps,
+    service::Policy,
+    settings::Settings,
+};
+
+use super::{
+    bpf::{self, Map},
+    error::DataplaneError,
+    mapped::Mapped,
+    maps::MapSet,
+    publish::{Contents, TableStore, Write},
+};
+
+/// Index of a field's word within its value.
+macro_rules! word_of {
+    ($type:ty, $field:ident) => {
+        std::mem::offset_of!($type, $field) / 8
+    };
+}
+
+/// Writes go to the pinned maps.
+#[derive(Debug)]
+pub(super) struct KernelStore {
+    maps: Arc<MapSet>,
+}
+
+impl KernelStore {
+    pub(super) const fn new(maps: Arc<MapSet>) -> Self {
+        Self { maps }
+    }
+
+    /// Ifindices of `DEVICES` by interface index.
+    fn devices(&self, contents: &mut Contents) -> Result<(), DataplaneError> {
+        let devices = &self.maps.devices;
+        let mut value = vec![0; devices.transfer()];
+        contents.devices.clear();
+        for index in 0..contents.interfaces.len() {
+            let key = (index as u32).to_ne_bytes();
+            let found = devices
+                .lookup(&key, &mut value)
+                .map_err(DataplaneError::map(maps::DEVICES, "read it"))?;
+            let ifindex = value.first_chunk().map_or(0, |bytes| u32::from_ne_bytes(*bytes));
+            if found && ifindex != 0 {
+                contents.devices.insert(index as u8, ifindex);
+            }
+        }
+        Ok(())
+    }
+
+    fn set_device(&self, index: u8, ifindex: Option<u32>) -> io::Result<()> {
+        let devices = &self.maps.devices;
+        let key = u32::from(index).to_ne_bytes();
+        match ifindex {
+            // The value is an ifindex, and a program for the outgoing side that is not used.
+            Some(ifindex) => {
+                let mut value = vec![0; devices.transfer()];
+                for (to, from) in value.iter_mut().zip(ifindex.to_ne_bytes()) {
+                    *to = from;
+                }
+                devices.update(&key, &value)
+            }
+            None => devices.delete(&key).map(drop),
+        }
+    }
+
+    fn reset_service(&self, service: u32) -> Result<(), DataplaneError> {
+        store(&self.maps.service_state, service, 0, 0, maps::SERVICE_STATE)?;
+        store(&self.maps.service_state, service, 1, 0, maps::SERVICE_STATE)?;
+        zero(&self.maps.service_counts, service)
+            .map_err(DataplaneError::map(maps::SERVICE_COUNTS, "reset it"))
+    }
+
+    fn write_ring(&self, offset: u32, slots: &[u16]) -> Result<(), DataplaneError> {
+        let start = offset as usize;
+        let space = self.maps.schedules.halves().get(start..start + slots.len());
+        let space = space.ok_or_else(|| outside(maps::SCHEDULES, offset))?;
+        for (to, from) in space.iter().zip(slots) {
+            to.store(*from, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+}
+
+impl TableStore for KernelStore {
+    fn read(&self) -> Result<Contents, DataplaneError> {
+        let mut contents = Contents::empty();
+        let maps = &self.maps;
+        if let Some(settings) = maps.settings.entry(0) {
+            let first = word_of!(Settings, expiry_ticks);
+            for (to, from) in contents.expiry_ticks.iter_mut().zip(&settings[first..]) {
+                *to = from.load(Ordering::Relaxed);
+            }
+        }
+        for (to, i) in contents.interfaces.iter_mut().zip(0..) {
+            to.mac = load(&maps.interfaces, i, word_of!(InterfaceValue, mac));
+            to.ifindex = load(&maps.interfaces, i, word_of!(InterfaceValue, ifindex)) as u32;
+        }
+        for (to, i) in contents.backends.iter_mut().zip(0..) {
+            to.forward = load(&maps.backends, i, word_of!(BackendValue, forward));
+            to.service = load(&maps.backends, i, word_of!(BackendValue, service)) as u32;
+        }
+        for (to, i) in contents.policies.iter_mut().zip(0..) {
+            to.schedule = load(&maps.policies, i, word_of!(Policy, schedule));
+            to.choices = load(&maps.policies, i, word_of!(Policy, choices));
+            to.stale_ticks = load(&maps.policies, i, word_of!(Policy, stale_ticks));
+        }
+        for schedule in contents.rings().collect::<Vec<_>>() {
+            let start = schedule.offset() as usize;
+            let range = start..start + schedule.length() as usize;
+            let ring = contents.schedules.get_mut(range.clone()).into_iter().flatten();
+            let mapped = maps.schedules.halves().get(range).into_iter().flatten();
+            for (to, from) in ring.zip(mapped) {
+                *to = from.load(Ordering::Relaxed);
+            }
+        }
+        for (to, from) in contents.filter.iter_mut().zip(maps.address_filter.words()) {
+            *to = from.load(Ordering::Relaxed);
+        }
+        contents.services = pairs(&maps.services, maps::SERVICES)?;
+        contents.vips = pairs(&maps.vips, maps::VIPS)?;
+        self.devices(&mut contents)?;
+        Ok(contents)
+    }
+
+    fn refresh(&self, contents: &mut Contents) -> Result<(), DataplaneError> {
+        self.devices(contents)
+    }
+
+    fn apply(&mut self, write: &Write) -> Result<(), DataplaneError> {
+        let maps = &*self.maps;
+        match *write {
+            Write::Expiry { class, ticks } => {
+                debug_assert!(class < EXPIRY_CLASSES);
+                let word = word_of!(Settings, expiry_ticks) + class;
+                store(&maps.settings, 0, word, ticks, maps::SETTINGS)
+            }
+            Write::InterfaceMac { index, mac } => {
+                let word = word_of!(InterfaceValue, mac);
+                store(&maps.interfaces, index.into(), word, mac, maps::INTERFACES)
+            }
+            Write::InterfaceIfindex { index, ifindex } => {
+                let word = word_of!(InterfaceValue, ifindex);
+                store(&maps.interfaces, index.into(), word, ifindex.into(), maps::INTERFACES)
+            }
+            Write::Device { index, ifindex } => self
+                .set_device(index, ifindex)
+                .map_err(DataplaneError::map(maps::DEVICES, "write it")),
+            Write::SlotService { slot, service } => {
+                let word = word_of!(BackendValue, service);
+                store(&maps.backends, slot, word, service.into(), maps::BACKENDS)
+            }
+            Write::Forward { slot, word } => {
+                store(&maps.backends, slot, word_of!(BackendValue, forward), word, maps::BACKENDS)
+            }
+            Write::ResetSlot { slot } => zero(&maps.backend_counts, slot)
+                .map_err(DataplaneError::map(maps::BACKEND_COUNTS, "reset it")),
+            Write::ResetService { service } => self.reset_service(service),
+            Write::Choices { service, choices } => {
+                store(&maps.policies, service, word_of!(Policy, choices), choices, maps::POLICIES)
+            }
+            Write::StaleTicks { service, ticks } => {
+                store(&maps.policies, service, word_of!(Policy, stale_ticks), ticks, maps::POLICIES)
+            }
+            Write::Schedule { service, schedule } => {
+                let word = word_of!(Policy, schedule);
+                store(&maps.policies, service, word, schedule.0, maps::POLICIES)
+            }
+            Write::Ring { offset, ref slots } => self.write_ring(offset, slots),
+            Write::Service { key, service } => put(&maps.services, &key, service)
+                .map_err(DataplaneError::map(maps::SERVICES, "write it")),
+            Write::Vip { vip, services } => {
+                put(&maps.vips, &vip, (services > 0).then_some(services))
+                    .map_err(DataplaneError::map(maps::VIPS, "write it"))
+            }
+            Write::Filter { word, bits } => {
+                store(&maps.address_filter, 0, word, bits, maps::ADDRESS_FILTER)
+            }
+        }
+    }
+
+    fn wait_for_readers(&mut self) -> io::Result<()> {
+        bpf::wait_for_readers()
+    }
+}
+
+/// Stores one word of an array's value. Release: what was written before is visible before it.
+fn store<T: aya::Pod>(
+    map: &Mapped<T>,
+    index: u32,
+    word: usize,
+    value: u64,
+    name: &'static str,
+) -> Result<(), DataplaneError> {
+    let place = map.entry(index as usize).and_then(|entry| entry.get(word));
+    place.ok_or_else(|| outside(name, index))?.store(value, Ordering::Release);
+    Ok(())
+}
+
+fn load<T: aya::Pod>(map: &Mapped<T>, index: usize, word: usize) -> u64 {
+    let place = map.entry(index).and_then(|entry| entry.get(word));
+    place.map_or(0, |place| place.load(Ordering::Acquire))
+}
+
+fn outside(map: &'static str, index: u32) -> DataplaneError {
+    let text = format!("index {index} is outside of it");
+    DataplaneError::map(map, "write it")(io::Error::other(text))
+}
+
+/// Sets a per-CPU value to zero on every CPU.
+fn zero(map: &Map, index: u32) -> io::Result<()> {
+    map.update(&index.to_ne_bytes(), &vec![0; map.transfer()])
+}
+
+fn put(map: &Map, key: &[u8], value: Option<u32>) -> io::Result<()> {
+    match value {
+        Some(value) => map.update(key, &value.to_ne_bytes()),
+        None => map.delete(key).map(drop),
+    }
+}
+
+fn pairs<K: Ord + for<'a> TryFrom<&'a [u8]>>(
+    map: &Map,
+    name: &'static str,
+) -> Result<std::collections::BTreeMap<K, u32>, DataplaneError> {
+    let failed = || DataplaneError::map(name, "read it");
+    let mut pairs = std::collections::BTreeMap::new();
+    for key in map.keys().map_err(failed())? {
+        let mut value = [0; 4];
+        let found = map.lookup(&key, &mut value).map_err(failed())?;
+        if let (true, Ok(key)) = (found, K::try_from(&key)) {
+            pairs.insert(key, u32::from_ne_bytes(value));
+        }
+    }
+    Ok(pairs)
+}

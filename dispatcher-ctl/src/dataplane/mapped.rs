@@ -1,0 +1,111 @@
+//! Array maps as memory: words that the datapath and the controller load, store and swap alike.
+
+use std::{
+    io,
+    marker::PhantomData,
+    os::fd::AsRawFd,
+    ptr::NonNull,
+    sync::atomic::{AtomicU16, AtomicU64},
+};
+
+use aya::Pod;
+
+use super::bpf::{ARRAY, MMAPABLE, Map};
+
+/// An array map of `T`, mapped for reading and writing until dropped.
+///
+/// It is seen as atomic words rather than as `T`s, because the datapath writes to it at any time.
+#[derive(Debug)]
+pub(super) struct Mapped<T> {
+    memory: NonNull<u8>,
+    /// Bytes mapped: whole pages.
+    mapped_bytes: usize,
+    /// Bytes of the entries.
+    bytes: usize,
+    _type: PhantomData<fn() -> T>,
+}
+
+// SAFETY: the memory belongs to the mapping, which any thread may use and drop, and is only ever accessed atomically.
+unsafe impl<T> Send for Mapped<T> {}
+// SAFETY: as above; shared access is through atomics only.
+unsafe impl<T> Sync for Mapped<T> {}
+
+impl<T: Pod> Mapped<T> {
+    /// Bytes from one entry to the next: the kernel rounds values up to eight.
+    const STRIDE: usize = size_of::<T>().next_multiple_of(8);
+
+    /// Maps an array.
+    ///
+    /// # Errors
+    /// Where the map is no mappable array of values of this size, and as mmap(2).
+    pub(super) fn new(map: &Map) -> io::Result<Self> {
+        let info = map.info();
+        if info.map_type != ARRAY
+            || info.map_flags & MMAPABLE == 0
+            || info.value_size as usize != size_of::<T>()
+        {
+            let text = format!(
+                "is type {} flags {:#x} with values of {} bytes, expected a mappable array of {} bytes",
+                info.map_type,
+                info.map_flags,
+                info.value_size,
+                size_of::<T>()
+            );
+            return Err(io::Error::other(text));
+        }
+        let entries = info.max_entries as usize;
+        let bytes = entries * Self::STRIDE;
+        let mapped_bytes = bytes.next_multiple_of(page_size());
+        // SAFETY: a fresh mapping at an address of the kernel's choice touches no memory of ours.
+        let memory = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                mapped_bytes,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED,
+                std::os::fd::AsFd::as_fd(map).as_raw_fd(),
+                0,
+            )
+        };
+        if memory == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let memory = NonNull::new(memory.cast()).ok_or_else(io::Error::last_os_error)?;
+        Ok(Self { memory, mapped_bytes, bytes, _type: PhantomData })
+    }
+
+    /// The whole array as words; an entry begins every `STRIDE` / 8 words.
+    #[must_use]
+    pub(super) const fn words(&self) -> &[AtomicU64] {
+        // SAFETY: the mapping is page-aligned, at least `bytes` long (a multiple of eight), lives as long as `self`, and
+        // is accessed through atomics only; any bits are a valid word.
+        unsafe { std::slice::from_raw_parts(self.memory.as_ptr().cast(), self.bytes / 8) }
+    }
+
+    /// The words of an entry; none where it is out of the array.
+    #[must_use]
+    pub(super) fn entry(&self, index: usize) -> Option<&[AtomicU64]> {
+        let words = Self::STRIDE / 8;
+        self.words().get(index.checked_mul(words)?..)?.get(..words)
+    }
+
+    /// The whole array as 16-bit words.
+    #[must_use]
+    pub(super) const fn halves(&self) -> &[AtomicU16] {
+        // SAFETY: as in `words`; 16-bit atomics need less alignment. An array is used either by words or by halves.
+        unsafe { std::slice::from_raw_parts(self.memory.as_ptr().cast(), self.bytes / 2) }
+    }
+}
+
+impl<T> Drop for Mapped<T> {
+    fn drop(&mut self) {
+        // SAFETY: the mapping was made by `new` with this length, and no reference into it outlives `self`.
+        unsafe { libc::munmap(self.memory.as_ptr().cast(), self.mapped_bytes) };
+    }
+}
+
+fn page_size() -> usize {
+    // SAFETY: sysconf has no preconditions.
+    let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    usize::try_from(size).unwrap_or(4096)
+}

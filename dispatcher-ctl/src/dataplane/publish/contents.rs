@@ -1,0 +1,246 @@
+//! What the maps hold, and the single writes that change it.
+//!
+//! [`Contents`] is an image of every map the controller writes. It is the publisher's memory of what it wrote, and in
+//! tests it is the kernel.
+
+use std::collections::BTreeMap;
+
+use dispatcher_common::{
+    backend::{BackendValue, InterfaceValue},
+    connection::EXPIRY_CLASSES,
+    limits::{ADDRESS_FILTER_BITS, MAX_INTERFACES, MAX_SERVICES, MAX_SLOTS, SCHEDULE_POOL},
+    net::Address,
+    service::{Policy, Schedule, ServiceKey},
+};
+
+/// A [`ServiceKey`] as the bytes that the map compares.
+pub type KeyBytes = [u8; size_of::<ServiceKey>()];
+
+/// The bytes of a key.
+#[must_use]
+pub fn key_bytes(key: &ServiceKey) -> KeyBytes {
+    let mut bytes = [0; size_of::<ServiceKey>()];
+    bytes[..16].copy_from_slice(&key.vip);
+    bytes[16..18].copy_from_slice(&key.port);
+    bytes[18] = key.protocol;
+    bytes
+}
+
+/// One write to one map: what is not a single store or a single call writes only where nobody reads yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Write {
+    /// `SETTINGS`: idle ticks of an expiry class.
+    Expiry {
+        /// Class.
+        class: usize,
+        /// Ticks.
+        ticks: u64,
+    },
+    /// `INTERFACES`: the NIC's MAC with its flag; 0: not in use.
+    InterfaceMac {
+        /// Interface index.
+        index: u8,
+        /// [`InterfaceValue::mac`].
+        mac: u64,
+    },
+    /// `INTERFACES`: the kernel's ifindex.
+    InterfaceIfindex {
+        /// Interface index.
+        index: u8,
+        /// The kernel's index.
+        ifindex: u32,
+    },
+    /// `DEVICES`: where packets are redirected to; none removes it.
+    Device {
+        /// Interface index.
+        index: u8,
+        /// The kernel's index.
+        ifindex: Option<u32>,
+    },
+    /// `BACKENDS`: the slot's service.
+    SlotService {
+        /// Slot.
+        slot: u32,
+        /// Service id.
+        service: u32,
+    },
+    /// `BACKEND_COUNTS`: the slot's counters start at 0 again.
+    ResetSlot {
+        /// Slot.
+        slot: u32,
+    },
+    /// `BACKENDS`: MAC, interface and flags.
+    Forward {
+        /// Slot.
+        slot: u32,
+        /// [`BackendValue::forward`].
+        word: u64,
+    },
+    /// `SERVICE_STATE`, `SERVICE_COUNTS`: cursor and counters start at 0 again.
+    ResetService {
+        /// Service id.
+        service: u32,
+    },
+    /// `POLICIES`: the service's choices.
+    Choices {
+        /// Service id.
+        service: u32,
+        /// [`Policy::choices`].
+        choices: u64,
+    },
+    /// `POLICIES`: the service's stale timeout.
+    StaleTicks {
+        /// Service id.
+        service: u32,
+        /// [`Policy::stale_ticks`].
+        ticks: u64,
+    },
+    /// `SCHEDULES`: a ring, where no descriptor points.
+    Ring {
+        /// First slot in the pool.
+        offset: u32,
+        /// Backend slots.
+        slots: Vec<u16>,
+    },
+    /// `POLICIES`: the service's ring from now on.
+    Schedule {
+        /// Service id.
+        service: u32,
+        /// Descriptor.
+        schedule: Schedule,
+    },
+    /// `SERVICES`: the service of a key; none removes it.
+    Service {
+        /// Key.
+        key: KeyBytes,
+        /// Service id.
+        service: Option<u32>,
+    },
+    /// `VIPS`: how many services the VIP has; 0 removes it.
+    Vip {
+        /// VIP.
+        vip: Address,
+        /// Services.
+        services: u32,
+    },
+    /// `ADDRESS_FILTER`: one word of it.
+    Filter {
+        /// Index of the word.
+        word: usize,
+        /// Its bits.
+        bits: u64,
+    },
+}
+
+/// An image of every map that the controller writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Contents {
+    /// [`dispatcher_common::settings::Settings::expiry_ticks`].
+    pub expiry_ticks: [u64; EXPIRY_CLASSES],
+    /// By interface index.
+    pub interfaces: Vec<InterfaceValue>,
+    /// Ifindex by interface index.
+    pub devices: BTreeMap<u8, u32>,
+    /// By slot.
+    pub backends: Vec<BackendValue>,
+    /// By service id.
+    pub policies: Vec<Policy>,
+    /// The pool of rings.
+    pub schedules: Vec<u16>,
+    /// Service id by key.
+    pub services: BTreeMap<KeyBytes, u32>,
+    /// Number of services by VIP.
+    pub vips: BTreeMap<Address, u32>,
+    /// The destination-address filter.
+    pub filter: Vec<u64>,
+}
+
+impl Contents {
+    /// Empty maps.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self {
+            expiry_ticks: [0; EXPIRY_CLASSES],
+            interfaces: vec![InterfaceValue::ZERO; MAX_INTERFACES as usize],
+            devices: BTreeMap::new(),
+            backends: vec![BackendValue::ZERO; MAX_SLOTS as usize],
+            policies: vec![Policy::ZERO; MAX_SERVICES as usize],
+            schedules: vec![0; SCHEDULE_POOL as usize],
+            services: BTreeMap::new(),
+            vips: BTreeMap::new(),
+            filter: vec![0; ADDRESS_FILTER_BITS as usize / 64],
+        }
+    }
+
+    /// Slots of a ring; empty where the descriptor is not within the pool.
+    #[must_use]
+    pub fn ring(&self, schedule: Schedule) -> &[u16] {
+        let start = schedule.offset() as usize;
+        self.schedules.get(start..start + schedule.length() as usize).unwrap_or_default()
+    }
+
+    /// The ring of a service.
+    #[must_use]
+    pub fn schedule(&self, service: u32) -> Schedule {
+        Schedule(self.policies.get(service as usize).map_or(0, |policy| policy.schedule))
+    }
+
+    /// Rings of all services.
+    pub fn rings(&self) -> impl Iterator<Item = Schedule> {
+        self.policies.iter().map(|policy| Schedule(policy.schedule))
+    }
+
+    /// Makes a write; what lies outside of a map is not written.
+    pub fn apply(&mut self, write: &Write) {
+        match write {
+            Write::Expiry { class, ticks } => set(&mut self.expiry_ticks, *class, |v| *v = *ticks),
+            Write::InterfaceMac { index, mac } => {
+                set(&mut self.interfaces, *index as usize, |v| v.mac = *mac);
+            }
+            Write::InterfaceIfindex { index, ifindex } => {
+                set(&mut self.interfaces, *index as usize, |v| v.ifindex = *ifindex);
+            }
+            Write::Device { index, ifindex } => put(&mut self.devices, *index, *ifindex),
+            Write::SlotService { slot, service } => {
+                set(&mut self.backends, *slot as usize, |v| v.service = *service);
+            }
+            Write::Forward { slot, word } => {
+                set(&mut self.backends, *slot as usize, |v| v.forward = *word);
+            }
+            Write::Choices { service, choices } => {
+                set(&mut self.policies, *service as usize, |v| v.choices = *choices);
+            }
+            Write::StaleTicks { service, ticks } => {
+                set(&mut self.policies, *service as usize, |v| v.stale_ticks = *ticks);
+            }
+            Write::Schedule { service, schedule } => {
+                set(&mut self.policies, *service as usize, |v| v.schedule = schedule.0);
+            }
+            Write::Ring { offset, slots } => {
+                for (i, slot) in slots.iter().enumerate() {
+                    set(&mut self.schedules, *offset as usize + i, |v| *v = *slot);
+                }
+            }
+            Write::Service { key, service } => put(&mut self.services, *key, *service),
+            Write::Vip { vip, services } => {
+                put(&mut self.vips, *vip, (*services > 0).then_some(*services));
+            }
+            Write::Filter { word, bits } => set(&mut self.filter, *word, |v| *v = *bits),
+            // Counters and cursors belong to the datapath.
+            Write::ResetSlot { .. } | Write::ResetService { .. } => {}
+        }
+    }
+}
+
+fn set<T>(values: &mut [T], index: usize, change: impl FnOnce(&mut T)) {
+    if let Some(value) = values.get_mut(index) {
+        change(value);
+    }
+}
+
+fn put<K: Ord>(map: &mut BTreeMap<K, u32>, key: K, value: Option<u32>) {
+    match value {
+        Some(value) => map.insert(key, value),
+        None => map.remove(&key),
+    };
+}

@@ -1,0 +1,238 @@
+//! Publication: makes the maps hold what is wanted by writing the difference, safely while packets flow.
+//!
+//! The order of writes is in [`phases`]. Every write goes through a [`TableStore`]; the kernel's is in
+//! [`kernel`](super::kernel), and the tests' is [`Contents`].
+
+use std::{
+    io,
+    time::{Duration, Instant},
+};
+
+use dispatcher_common::{
+    backend::{NEW, PRESENT},
+    limits::{MAX_INTERFACES, MAX_SERVICES, MAX_SLOTS},
+    service::Schedule,
+};
+
+mod contents;
+mod phases;
+
+pub use contents::{Contents, KeyBytes, Write, key_bytes};
+use phases::{PHASES, Step, Wanted};
+
+use super::{
+    error::DataplaneError,
+    pool::{Pool, REST},
+    tables::Tables,
+};
+
+/// Where writes go.
+pub trait TableStore {
+    /// Reads everything.
+    ///
+    /// # Errors
+    /// As the kernel.
+    fn read(&self) -> Result<Contents, DataplaneError>;
+
+    /// Looks again at what changes without the publisher: the kernel drops the devices of NICs that go.
+    ///
+    /// # Errors
+    /// As the kernel.
+    fn refresh(&self, contents: &mut Contents) -> Result<(), DataplaneError>;
+
+    /// Makes one write.
+    ///
+    /// # Errors
+    /// As the kernel.
+    fn apply(&mut self, write: &Write) -> Result<(), DataplaneError>;
+
+    /// Returns when no packet uses what it read before.
+    ///
+    /// # Errors
+    /// Where the kernel cannot tell.
+    fn wait_for_readers(&mut self) -> io::Result<()>;
+}
+
+/// What a publication changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Writes made.
+    pub writes: usize,
+    /// Rings written anew.
+    pub rings: usize,
+    /// Interface indices whose NIC the kernel does not know (any more): not in use until a later publication.
+    pub missing_interfaces: Vec<u8>,
+}
+
+/// Writes differences, and remembers what the maps hold.
+#[derive(Debug)]
+pub struct Publisher<S> {
+    store: S,
+    contents: Contents,
+    pool: Pool,
+}
+
+impl<S: TableStore> Publisher<S> {
+    /// A publisher for maps as they are; `fresh` where nothing reads them yet.
+    ///
+    /// # Errors
+    /// As the store.
+    pub fn new(store: S, fresh: bool) -> Result<Self, DataplaneError> {
+        let contents = store.read()?;
+        let mut pool = pool_of(&contents);
+        if fresh {
+            pool.rested();
+        }
+        Ok(Self { store, contents, pool })
+    }
+
+    /// What the maps hold.
+    pub const fn contents(&self) -> &Contents {
+        &self.contents
+    }
+
+    /// Makes the maps hold what is wanted.
+    ///
+    /// # Errors
+    /// Where the tables contradict themselves or the pool has no room (nothing or a part of it is written then; either
+    /// way the maps are as after some prefix of the writes), and as the store.
+    pub fn publish(&mut self, tables: &Tables) -> Result<Changes, DataplaneError> {
+        check(tables)?;
+        self.store.refresh(&mut self.contents)?;
+        let mut changes = Changes::default();
+        let result = self.phases(&Wanted::new(tables), &mut changes);
+        if result.is_err() {
+            // A ring may have been taken and not swapped in.
+            self.pool = pool_of(&self.contents);
+        }
+        result.map(|()| changes)
+    }
+
+    fn phases(&mut self, wanted: &Wanted<'_>, changes: &mut Changes) -> Result<(), DataplaneError> {
+        for (name, step) in PHASES {
+            let before = changes.writes;
+            match step {
+                Step::Writes(phase) => {
+                    for write in phase(&self.contents, wanted) {
+                        self.write(&write, changes)?;
+                    }
+                }
+                Step::Rings(phase) => {
+                    for (service, slots) in phase(&self.contents, wanted) {
+                        self.swap_ring(service, slots, changes)?;
+                    }
+                }
+            }
+            if changes.writes > before {
+                tracing::trace!(phase = name, writes = changes.writes - before, "published");
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, write: &Write, changes: &mut Changes) -> Result<(), DataplaneError> {
+        match (self.store.apply(write), write) {
+            (Ok(()), _) => {}
+            (Err(error), Write::Device { index, ifindex: Some(_) }) => {
+                tracing::debug!(%error, "interface is gone");
+                changes.missing_interfaces.push(*index);
+                return Ok(());
+            }
+            (Err(error), _) => return Err(error),
+        }
+        self.contents.apply(write);
+        changes.writes += 1;
+        Ok(())
+    }
+
+    fn swap_ring(
+        &mut self,
+        service: u32,
+        slots: Vec<u16>,
+        changes: &mut Changes,
+    ) -> Result<(), DataplaneError> {
+        let old = self.contents.schedule(service);
+        let mut schedule = Schedule(0);
+        if !slots.is_empty() {
+            schedule = self.room(slots.len())?;
+            self.write(&Write::Ring { offset: schedule.offset(), slots }, changes)?;
+            changes.rings += 1;
+        }
+        self.write(&Write::Schedule { service, schedule }, changes)?;
+        self.pool.leave(old, Instant::now());
+        Ok(())
+    }
+
+    /// Room for a ring; waits for readers of freed space if there is no other.
+    fn room(&mut self, slots: usize) -> Result<Schedule, DataplaneError> {
+        let length = u32::try_from(slots).unwrap_or(u32::MAX);
+        if let Some(schedule) = self.pool.take(length, Instant::now()) {
+            return Ok(schedule);
+        }
+        if self.store.wait_for_readers().is_err() {
+            std::thread::sleep(REST + Duration::from_millis(1));
+        }
+        self.pool.rested();
+        self.pool.take(length, Instant::now()).ok_or_else(|| DataplaneError::PoolFull {
+            wanted: length,
+            free: self.pool.available(),
+            total: self.pool.size(),
+        })
+    }
+}
+
+fn pool_of(contents: &Contents) -> Pool {
+    Pool::resume(contents.schedules.len() as u32, contents.rings(), Instant::now())
+}
+
+/// Whether the tables are within their limits and agree with each other.
+fn check(tables: &Tables) -> Result<(), DataplaneError> {
+    let invalid = |text: String| Err(DataplaneError::Invalid(text));
+    for (id, service) in &tables.services {
+        if *id >= MAX_SERVICES {
+            return invalid(format!("service id {id} is not below {MAX_SERVICES}"));
+        }
+        for slot in &service.ring {
+            let takes_new = tables.backends.get(&u32::from(*slot)).is_some_and(|backend| {
+                backend.service == *id && backend.forward.flags() & NEW != 0
+            });
+            if !takes_new {
+                return invalid(format!(
+                    "ring of service {id} has slot {slot}, which takes no new connections of it"
+                ));
+            }
+        }
+    }
+    for (slot, backend) in &tables.backends {
+        if *slot == 0 || *slot >= MAX_SLOTS {
+            return invalid(format!("slot {slot} is not in 1..{MAX_SLOTS}"));
+        }
+        if backend.forward.flags() & PRESENT == 0 {
+            return invalid(format!("slot {slot} has a backend that is not present"));
+        }
+    }
+    if let Some(index) = tables.interfaces.keys().find(|index| u32::from(**index) >= MAX_INTERFACES)
+    {
+        return invalid(format!("interface index {index} is not below {MAX_INTERFACES}"));
+    }
+    Ok(())
+}
+
+impl TableStore for Contents {
+    fn read(&self) -> Result<Contents, DataplaneError> {
+        Ok(self.clone())
+    }
+
+    fn refresh(&self, _contents: &mut Contents) -> Result<(), DataplaneError> {
+        Ok(())
+    }
+
+    fn apply(&mut self, write: &Write) -> Result<(), DataplaneError> {
+        Self::apply(self, write);
+        Ok(())
+    }
+
+    fn wait_for_readers(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

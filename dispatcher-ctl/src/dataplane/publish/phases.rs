@@ -1,0 +1,287 @@
+//! In which order is a difference written? Pure: each phase compares what the maps hold with what they should hold.
+//!
+//! Packets flow meanwhile, and the controller may die between any two writes. The order keeps these true throughout:
+//!
+//! - a ring names only slots that belong to its service and take new connections;
+//! - a service that a key leads to has its policy, and what a key leads to is the old service of that key or its new one;
+//! - a slot changes hands only while it belongs to nobody;
+//! - a packet is sent out only by an interface whose device is the one its record names.
+//!
+//! So: what is pointed to before what points to it, and removals in reverse: settings and interfaces; keys whose service id
+//! is given to another service; rings that hold a slot which changes hands; backends that gain; policies; rings, each into
+//! free space and then swapped by one word; keys; VIPs; filter bits. Then keys, VIPs and bits that are not wanted any more;
+//! policies of services without a key; backends that lose; interfaces.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use dispatcher_common::{
+    backend::{Forward, NEW, PRESENT},
+    flow::filter_bit_of,
+    net::Address,
+    service::Schedule,
+};
+
+use super::contents::{Contents, Write, key_bytes};
+use crate::dataplane::tables::{InterfaceTable, Tables};
+
+/// Computes the writes of one phase.
+type Phase = fn(&Contents, &Wanted<'_>) -> Vec<Write>;
+/// Computes the rings of one phase, by service.
+type RingPhase = fn(&Contents, &Wanted<'_>) -> Vec<(u32, Vec<u16>)>;
+
+/// The phases, in order.
+pub(super) const PHASES: [(&str, Step); 16] = [
+    ("settings", Step::Writes(expiry)),
+    ("interfaces", Step::Writes(interfaces)),
+    ("keys whose id is given away", Step::Writes(given_away)),
+    ("rings with slots given away", Step::Rings(vacated)),
+    ("backends that gain", Step::Writes(gaining)),
+    ("policies", Step::Writes(policies)),
+    ("rings", Step::Rings(rings)),
+    ("keys", Step::Writes(keys)),
+    ("vips", Step::Writes(vips)),
+    ("filter bits", Step::Writes(filter_set)),
+    ("keys not wanted", Step::Writes(keys_unwanted)),
+    ("vips not wanted", Step::Writes(vips_unwanted)),
+    ("filter bits not wanted", Step::Writes(filter_cleared)),
+    ("policies not wanted", Step::Writes(policies_unwanted)),
+    ("backends that lose", Step::Writes(losing)),
+    ("interfaces not wanted", Step::Writes(interfaces_unwanted)),
+];
+
+/// What a phase yields.
+#[derive(Clone, Copy)]
+pub(super) enum Step {
+    /// Writes.
+    Writes(Phase),
+    /// Rings by service, each to be written into free space and then swapped in.
+    Rings(RingPhase),
+}
+
+/// What is wanted, with what follows from it.
+#[derive(Debug)]
+pub(super) struct Wanted<'a> {
+    tables: &'a Tables,
+    keys: BTreeMap<super::contents::KeyBytes, u32>,
+    vips: BTreeMap<Address, u32>,
+    filter: BTreeMap<usize, u64>,
+}
+
+impl<'a> Wanted<'a> {
+    /// Works out keys, VIPs and filter bits.
+    pub(super) fn new(tables: &'a Tables) -> Self {
+        let mut wanted =
+            Self { tables, keys: BTreeMap::new(), vips: BTreeMap::new(), filter: BTreeMap::new() };
+        for (id, service) in &tables.services {
+            wanted.keys.insert(key_bytes(&service.key), *id);
+            *wanted.vips.entry(service.key.vip).or_default() += 1;
+            let bit = filter_bit_of(&service.key.vip) as usize;
+            *wanted.filter.entry(bit / 64).or_default() |= 1 << (bit % 64);
+        }
+        wanted
+    }
+
+    /// Slots that belong to one service and are wanted for another.
+    fn given_away(&self, now: &Contents) -> BTreeSet<u16> {
+        let moved = self.tables.backends.iter().filter(|(slot, backend)| {
+            let held = &now.backends[**slot as usize];
+            held.forward != 0 && held.service != backend.service
+        });
+        moved.map(|(slot, _)| *slot as u16).collect()
+    }
+}
+
+fn expiry(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
+    let pairs = now.expiry_ticks.iter().zip(&wanted.tables.expiry_ticks).enumerate();
+    pairs
+        .filter(|(_, (held, wanted))| held != wanted)
+        .map(|(class, (_, ticks))| Write::Expiry { class, ticks: *ticks })
+        .collect()
+}
+
+/// [`dispatcher_common::backend::InterfaceValue::mac`] of an interface in use.
+fn interface_word(interface: &InterfaceTable) -> u64 {
+    Forward::new(interface.mac, 0, 1).0
+}
+
+fn interfaces(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
+    let mut writes = Vec::new();
+    for (&index, interface) in &wanted.tables.interfaces {
+        let held = &now.interfaces[index as usize];
+        let (mac, ifindex) = (interface_word(interface), interface.ifindex);
+        let device = now.devices.get(&index) == Some(&ifindex);
+        if device && held.ifindex == ifindex {
+            if held.mac != mac {
+                writes.push(Write::InterfaceMac { index, mac });
+            }
+            continue;
+        }
+        // Another NIC takes the index, or the kernel dropped the device: out of use until all of it is written.
+        if held.mac != 0 {
+            writes.push(Write::InterfaceMac { index, mac: 0 });
+        }
+        writes.push(Write::Device { index, ifindex: Some(ifindex) });
+        writes.push(Write::InterfaceIfindex { index, ifindex });
+        writes.push(Write::InterfaceMac { index, mac });
+    }
+    writes
+}
+
+fn given_away(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
+    let leads_to_another = |key: &[u8; 20], id: &u32| {
+        let service = wanted.tables.services.get(id);
+        service.is_some_and(|service| key_bytes(&service.key) != *key)
+    };
+    let keys = now.services.iter().filter(|(key, id)| leads_to_another(key, id));
+    keys.map(|(key, _)| Write::Service { key: *key, service: None }).collect()
+}
+
+fn vacated(now: &Contents, wanted: &Wanted<'_>) -> Vec<(u32, Vec<u16>)> {
+    let given_away = wanted.given_away(now);
+    if given_away.is_empty() {
+        return Vec::new();
+    }
+    let mut rings = Vec::new();
+    for (id, schedule) in now.rings().enumerate() {
+        let ring = now.ring(schedule);
+        if ring.iter().any(|slot| given_away.contains(slot)) {
+            let rest = ring.iter().copied().filter(|slot| !given_away.contains(slot)).collect();
+            rings.push((id as u32, rest));
+        }
+    }
+    rings
+}
+
+fn gaining(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
+    let mut writes = Vec::new();
+    for (&slot, backend) in &wanted.tables.backends {
+        let (held, word) = (&now.backends[slot as usize], backend.forward);
+        if held.forward == 0 || held.service != backend.service {
+            if held.forward != 0 {
+                writes.push(Write::Forward { slot, word: 0 });
+            }
+            writes.push(Write::SlotService { slot, service: backend.service });
+            writes.push(Write::ResetSlot { slot });
+            writes.push(Write::Forward { slot, word: word.0 });
+        } else if held.forward != word.0 && !loses(Forward(held.forward), word) {
+            writes.push(Write::Forward { slot, word: word.0 });
+        }
+    }
+    writes
+}
+
+/// Whether rings must let go of the slot before its word is written.
+const fn loses(held: Forward, wanted: Forward) -> bool {
+    held.flags() & !wanted.flags() & (NEW | PRESENT) != 0
+}
+
+fn policies(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
+    let in_use: BTreeSet<u32> = now.services.values().copied().collect();
+    let mut writes = Vec::new();
+    for (&id, service) in &wanted.tables.services {
+        let held = &now.policies[id as usize];
+        if !in_use.contains(&id) {
+            writes.push(Write::ResetService { service: id });
+        }
+        if held.choices != service.choices {
+            writes.push(Write::Choices { service: id, choices: service.choices });
+        }
+        if held.stale_ticks != service.stale_ticks {
+            writes.push(Write::StaleTicks { service: id, ticks: service.stale_ticks });
+        }
+    }
+    writes
+}
+
+fn rings(now: &Contents, wanted: &Wanted<'_>) -> Vec<(u32, Vec<u16>)> {
+    let services = wanted.tables.services.iter();
+    let changed = services.filter(|(id, service)| now.ring(now.schedule(**id)) != service.ring);
+    changed.map(|(id, service)| (*id, service.ring.clone())).collect()
+}
+
+fn keys(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
+    let changed = wanted.keys.iter().filter(|(key, id)| now.services.get(*key) != Some(id));
+    changed.map(|(key, id)| Write::Service { key: *key, service: Some(*id) }).collect()
+}
+
+fn vips(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
+    let changed = wanted.vips.iter().filter(|(vip, count)| now.vips.get(*vip) != Some(count));
+    changed.map(|(vip, services)| Write::Vip { vip: *vip, services: *services }).collect()
+}
+
+fn filter_set(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
+    let missing = wanted.filter.iter().filter(|(word, bits)| *bits & !now.filter[**word] != 0);
+    missing.map(|(&word, bits)| Write::Filter { word, bits: bits | now.filter[word] }).collect()
+}
+
+fn keys_unwanted(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
+    let unwanted = now.services.keys().filter(|key| !wanted.keys.contains_key(*key));
+    unwanted.map(|key| Write::Service { key: *key, service: None }).collect()
+}
+
+fn vips_unwanted(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
+    let unwanted = now.vips.keys().filter(|vip| !wanted.vips.contains_key(*vip));
+    unwanted.map(|vip| Write::Vip { vip: *vip, services: 0 }).collect()
+}
+
+fn filter_cleared(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
+    let words = now.filter.iter().enumerate().filter(|(_, bits)| **bits != 0);
+    let wanted = |word| wanted.filter.get(&word).copied().unwrap_or_default();
+    words
+        .filter(|(word, bits)| *bits & !wanted(*word) != 0)
+        .map(|(word, _)| Write::Filter { word, bits: wanted(word) })
+        .collect()
+}
+
+fn policies_unwanted(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
+    let mut writes = Vec::new();
+    for (id, policy) in now.policies.iter().enumerate() {
+        let service = id as u32;
+        if wanted.tables.services.contains_key(&service) {
+            continue;
+        }
+        if policy.schedule != 0 {
+            writes.push(Write::Schedule { service, schedule: Schedule(0) });
+        }
+        if policy.choices != 0 {
+            writes.push(Write::Choices { service, choices: 0 });
+        }
+        if policy.stale_ticks != 0 {
+            writes.push(Write::StaleTicks { service, ticks: 0 });
+        }
+    }
+    writes
+}
+
+fn losing(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
+    let mut writes = Vec::new();
+    for (slot, held) in now.backends.iter().enumerate() {
+        let slot = slot as u32;
+        let word = wanted.tables.backends.get(&slot).map_or(0, |backend| backend.forward.0);
+        if held.forward != word {
+            // The slot keeps its service: ways may point to it for a while.
+            writes.push(Write::Forward { slot, word });
+        }
+    }
+    writes
+}
+
+fn interfaces_unwanted(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
+    let mut writes = Vec::new();
+    for (index, held) in now.interfaces.iter().enumerate() {
+        let index = index as u8;
+        if wanted.tables.interfaces.contains_key(&index) {
+            continue;
+        }
+        if held.mac != 0 {
+            writes.push(Write::InterfaceMac { index, mac: 0 });
+        }
+        if now.devices.contains_key(&index) {
+            writes.push(Write::Device { index, ifindex: None });
+        }
+        if held.ifindex != 0 {
+            writes.push(Write::InterfaceIfindex { index, ifindex: 0 });
+        }
+    }
+    writes
+}

@@ -1,0 +1,334 @@
+//! The datapath against the running kernel: fresh start, takeover, NICs that go and come, removal.
+//!
+//! Each test has a network namespace and a pin directory of its own. Needs root; skipped with a word where that lacks,
+//! unless `DISPATCHER_REQUIRE_BPF=1`.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    thread,
+    time::{Duration, Instant},
+};
+
+use dispatcher_common::{
+    backend::{Forward, NEW, PRESENT, UP, USABLE},
+    maps,
+    service::ServiceKey,
+    settings::Settings,
+};
+use dispatcher_ctl::{
+    dataplane::{
+        Attached, Datapath, Origin, remove_all,
+        tables::{BackendTable, InterfaceTable, ServiceTable, Tables},
+    },
+    model::XdpMode,
+};
+use nix::{
+    net::if_::if_nametoindex,
+    sched::{CloneFlags, unshare},
+};
+
+/// A pin directory that is removed with everything in it, however the test ends.
+struct Pins(PathBuf);
+
+impl Drop for Pins {
+    fn drop(&mut self) {
+        if let Err(error) = remove_all(&self.0) {
+            eprintln!("{}: {error}", self.0.display());
+        }
+    }
+}
+
+/// Runs a test in a network namespace of its own, or skips it.
+fn in_namespace(name: &str, test: impl FnOnce(&Path) + Send + 'static) {
+    let required = std::env::var_os("DISPATCHER_REQUIRE_BPF").is_some_and(|value| value == "1");
+    if !nix::unistd::geteuid().is_root() {
+        assert!(!required, "{name} needs root");
+        eprintln!("skipped: {name} needs root");
+        return;
+    }
+    let dir = PathBuf::from(format!("/sys/fs/bpf/dt-dataplane-{}-{name}", std::process::id()));
+    let thread = thread::spawn(move || {
+        unshare(CloneFlags::CLONE_NEWNET).unwrap();
+        ip("link set lo up");
+        let pins = Pins(dir);
+        test(&pins.0);
+        drop(pins);
+    });
+    if let Err(panic) = thread.join() {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+fn ip(arguments: &str) {
+    let status = Command::new("ip").args(arguments.split(' ')).status().unwrap();
+    assert!(status.success(), "ip {arguments}");
+}
+
+/// Makes a pair of veths and returns the first one's index.
+fn veth() -> u32 {
+    ip("link add dt0 type veth peer name dt1");
+    ip("link set dt0 up");
+    ip("link set dt1 up");
+    if_nametoindex("dt0").unwrap()
+}
+
+fn open(dir: &Path) -> (Datapath, Origin) {
+    Datapath::open(dir, 10_000).unwrap()
+}
+
+fn refused(dir: &Path) -> String {
+    Datapath::open(dir, 10_000).unwrap_err().to_string()
+}
+
+fn settings(dir: &Path) -> aya::maps::Array<aya::maps::MapData, Settings> {
+    let pin = namespace_dir(dir).join(maps::SETTINGS);
+    let map = aya::maps::MapData::from_pin(pin).unwrap();
+    aya::maps::Map::Array(map).try_into().unwrap()
+}
+
+/// The one directory in the pin directory.
+fn namespace_dir(dir: &Path) -> PathBuf {
+    let entries: Vec<_> = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().path()).collect();
+    assert_eq!(entries.len(), 1, "{entries:?}");
+    entries[0].clone()
+}
+
+fn map_ids(dir: &Path) -> Vec<u32> {
+    let dir = namespace_dir(dir);
+    let open = |name| aya::maps::MapData::from_pin(dir.join(name)).unwrap().info().unwrap().id();
+    maps::ALL.into_iter().map(open).collect()
+}
+
+fn only(datapath: &Datapath) -> Attached {
+    let attached = datapath.attached().unwrap();
+    assert_eq!(attached.len(), 1, "{attached:?}");
+    attached[0].clone()
+}
+
+/// Waits for what the kernel does a moment later.
+fn eventually(what: &str, condition: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < Duration::from_secs(10), "not within 10 s: {what}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// One service with two backends on interface 3.
+fn tables(ifindex: u32) -> Tables {
+    let flags = USABLE | UP | NEW | PRESENT;
+    let backend =
+        |last| BackendTable { service: 7, forward: Forward::new([2, 0, 0, 0, 0, last], 3, flags) };
+    let mut vip = [0; 16];
+    vip[10..].copy_from_slice(&[0xff, 0xff, 192, 0, 2, 80]);
+    let service = ServiceTable {
+        key: ServiceKey::new(vip, 80, 6),
+        choices: 6 << 16,
+        stale_ticks: 70,
+        ring: vec![1, 2],
+    };
+    Tables {
+        services: [(7, service)].into(),
+        backends: [(1, backend(1)), (2, backend(2))].into(),
+        interfaces: [(3, InterfaceTable { mac: [2, 0, 0, 0, 0, 9], ifindex })].into(),
+        expiry_ticks: [9; 8],
+    }
+}
+
+#[test]
+fn a_new_controller_takes_over_maps_and_link() {
+    in_namespace("takeover", |dir| {
+        let ifindex = veth();
+        let (mut first, origin) = open(dir);
+        assert_eq!(origin, Origin::Fresh);
+        first.attach(3, "dt0", ifindex, XdpMode::Native).unwrap();
+        let changes = first.publish(&tables(ifindex)).unwrap();
+        assert!(changes.writes > 10 && changes.missing_interfaces.is_empty(), "{changes:?}");
+        first.store_record(b"first").unwrap();
+        let before = (only(&first), map_ids(dir), settings(dir).get(&0, 0).unwrap());
+        let contents = first.contents().clone();
+        assert!(before.2.hash_keys.iter().all(|key| *key != 0));
+        // As after SIGKILL: nothing is detached or unpinned.
+        drop(first);
+
+        let (mut second, origin) = Datapath::open(dir, 20_000).unwrap();
+        assert_eq!(origin, Origin::TakenOver { capacity: 10_000 });
+        assert_eq!(second.record().unwrap().unwrap(), b"first");
+        assert!(*second.contents() == contents, "read back from the kernel");
+        assert_eq!(only(&second).index, None);
+        second.attach(3, "dt0", ifindex, XdpMode::Native).unwrap();
+        let after = (only(&second), map_ids(dir), settings(dir).get(&0, 0).unwrap());
+        assert_eq!((before.0.link_id, before.1, before.2), (after.0.link_id, after.1, after.2));
+        assert_ne!(before.0.program_id, after.0.program_id);
+        assert_eq!(second.publish(&tables(ifindex)).unwrap().writes, 0, "nothing differs");
+    });
+}
+
+#[test]
+fn one_controller_at_a_time() {
+    in_namespace("lock", |dir| {
+        let (held, _) = open(dir);
+        let wanted = format!("another controller (pid {}) holds it", std::process::id());
+        assert!(refused(dir).ends_with(&wanted), "{}", refused(dir));
+        assert!(remove_all(dir).unwrap_err().to_string().ends_with(&wanted));
+        drop(held);
+        open(dir);
+    });
+}
+
+#[test]
+fn a_nic_that_comes_back_is_attached_anew() {
+    in_namespace("nic", |dir| {
+        let first = veth();
+        let (mut datapath, _) = open(dir);
+        datapath.attach(3, "dt0", first, XdpMode::Native).unwrap();
+        datapath.publish(&tables(first)).unwrap();
+        let link = only(&datapath).link_id;
+        ip("link delete dt0");
+        assert_eq!(datapath.attached().unwrap(), []);
+        let changes = datapath.publish(&tables(first)).unwrap();
+        assert_eq!(changes.missing_interfaces, [3]);
+        let second = veth();
+        assert_ne!(first, second);
+        datapath.attach(3, "dt0", second, XdpMode::Native).unwrap();
+        assert_ne!(only(&datapath).link_id, link);
+        let changes = datapath.publish(&tables(second)).unwrap();
+        assert_eq!(changes.missing_interfaces, [0; 0]);
+        assert_eq!(datapath.contents().devices[&3], second);
+    });
+}
+
+#[test]
+fn detach_leaves_the_maps_and_a_change_of_mode_replaces_the_link() {
+    in_namespace("mode", |dir| {
+        let ifindex = veth();
+        let (mut datapath, _) = open(dir);
+        datapath.attach(0, "dt0", ifindex, XdpMode::Native).unwrap();
+        let native = only(&datapath);
+        datapath.attach(0, "dt0", ifindex, XdpMode::Generic).unwrap();
+        let generic = only(&datapath);
+        assert_eq!((native.mode, generic.mode), (XdpMode::Native, XdpMode::Generic));
+        assert_ne!(native.link_id, generic.link_id);
+        datapath.detach("dt0").unwrap();
+        assert_eq!(datapath.attached().unwrap(), []);
+        let error = datapath.detach("dt0").unwrap_err().to_string();
+        assert_eq!(error, "interface dt0: not attached");
+        assert_eq!(map_ids(dir).len(), maps::ALL.len());
+    });
+}
+
+#[test]
+fn a_program_of_somebody_else_is_left_alone() {
+    in_namespace("other", |dir| {
+        let ifindex = veth();
+        let other = dir.with_file_name(format!("{}-o", dir.file_name().unwrap().display()));
+        let other = Pins(other);
+        let (mut theirs, _) = open(&other.0);
+        theirs.attach(0, "dt0", ifindex, XdpMode::Native).unwrap();
+        let (mut ours, _) = open(dir);
+        for mode in [XdpMode::Native, XdpMode::Generic] {
+            let error = ours.attach(0, "dt0", ifindex, mode).unwrap_err().to_string();
+            assert!(error.starts_with("interface dt0: another XDP program"), "{error}");
+        }
+        drop(theirs);
+        drop(other);
+        ours.attach(0, "dt0", ifindex, XdpMode::Native).unwrap();
+    });
+}
+
+#[test]
+fn a_driver_without_native_xdp_is_named() {
+    in_namespace("driver", |dir| {
+        ip("link add dtbr type bridge");
+        let ifindex = if_nametoindex("dtbr").unwrap();
+        let (mut datapath, _) = open(dir);
+        let error = datapath.attach(0, "dtbr", ifindex, XdpMode::Native).unwrap_err().to_string();
+        assert!(error.starts_with("interface dtbr: its driver refuses native XDP: "), "{error}");
+        assert!(error.ends_with("\nhint: xdp_mode = \"generic\""), "{error}");
+        assert_eq!(datapath.attached().unwrap(), []);
+        datapath.attach(0, "dtbr", ifindex, XdpMode::Generic).unwrap();
+    });
+}
+
+#[test]
+fn another_layout_is_refused_and_can_be_removed() {
+    in_namespace("layout", |dir| {
+        let ifindex = veth();
+        let (mut datapath, _) = open(dir);
+        datapath.attach(0, "dt0", ifindex, XdpMode::Native).unwrap();
+        drop(datapath);
+        let mut map = settings(dir);
+        let mut value = map.get(&0, 0).unwrap();
+        value.layout_version = 77;
+        map.set(0, value, 0).unwrap();
+        drop(map);
+        let ours = maps::LAYOUT_VERSION;
+        let wanted = format!(
+            ": layout version 77, this controller has {ours}\nhint: dispatcher detach --all"
+        );
+        assert!(refused(dir).ends_with(&wanted), "{}", refused(dir));
+        assert_eq!(remove_all(dir).unwrap(), None);
+        assert_eq!(open(dir).1, Origin::Fresh);
+    });
+}
+
+#[test]
+fn a_set_up_cut_short_is_made_anew_unless_attached() {
+    in_namespace("half", |dir| {
+        let ifindex = veth();
+        drop(open(dir));
+        let keys = settings(dir).get(&0, 0).unwrap().hash_keys;
+        std::fs::remove_file(namespace_dir(dir).join(maps::FLOWS)).unwrap();
+        let (mut datapath, origin) = open(dir);
+        assert_eq!(origin, Origin::Fresh);
+        assert_ne!(settings(dir).get(&0, 0).unwrap().hash_keys, keys);
+        datapath.attach(0, "dt0", ifindex, XdpMode::Native).unwrap();
+        drop(datapath);
+        std::fs::remove_file(namespace_dir(dir).join(maps::FLOWS)).unwrap();
+        let error = refused(dir);
+        assert!(error.contains("FLOWS missing, while a program is attached\nhint:"), "{error}");
+    });
+}
+
+#[test]
+fn the_record_is_replaced_whole() {
+    in_namespace("record", |dir| {
+        let (datapath, _) = open(dir);
+        assert_eq!(datapath.record().unwrap(), None);
+        // Around the sizes of a word and of an array element, and a large one.
+        for length in [0, 1, 7, 8, 9, 4087, 4088, 4089, 3_000_000] {
+            let record: Vec<u8> = (0..length).map(|i| (i * 7 % 251) as u8).collect();
+            datapath.store_record(&record).unwrap();
+            assert!(datapath.record().unwrap().unwrap() == record, "{length} bytes");
+        }
+        // Somebody died after pinning the next one.
+        let dir = namespace_dir(dir);
+        std::fs::rename(dir.join("RECORD"), dir.join("RECORD_NEXT")).unwrap();
+        datapath.store_record(b"whole").unwrap();
+        assert_eq!(datapath.record().unwrap().unwrap(), b"whole");
+        assert!(!dir.join("RECORD_NEXT").exists());
+    });
+}
+
+#[test]
+fn removal_leaves_nothing() {
+    in_namespace("remove", |dir| {
+        let ifindex = veth();
+        let (mut datapath, _) = open(dir);
+        datapath.attach(0, "dt0", ifindex, XdpMode::Native).unwrap();
+        datapath.store_record(b"vips").unwrap();
+        let (attached, maps) = (only(&datapath), map_ids(dir));
+        drop(datapath);
+        assert_eq!(remove_all(dir).unwrap().unwrap(), b"vips");
+        assert!(!dir.exists());
+        // What other tests load may go while it is listed.
+        let links = || aya::programs::loaded_links().flatten().map(|link| link.id());
+        let programs = || aya::programs::loaded_programs().flatten().map(|program| program.id());
+        let loaded = || aya::maps::loaded_maps().flatten().map(|map| map.id());
+        eventually("the link goes", || !links().any(|id| id == attached.link_id));
+        eventually("the program goes", || !programs().any(|id| id == attached.program_id));
+        eventually("the maps go", || !loaded().any(|id| maps.contains(&id)));
+        assert_eq!(remove_all(dir).unwrap(), None);
+    });
+}
