@@ -264,6 +264,45 @@ impl ServiceConfig {
     }
 }
 
+impl Config {
+    /// The service of this name.
+    #[must_use]
+    pub fn service(&self, name: &str) -> Option<&ServiceConfig> {
+        self.services.iter().find(|service| service.name == name)
+    }
+}
+
+impl ServiceConfig {
+    /// The backend of this name.
+    #[must_use]
+    pub fn backend(&self, name: &str) -> Option<&BackendConfig> {
+        self.backends.iter().find(|backend| backend.name == name)
+    }
+}
+
+impl State {
+    /// The service of this name.
+    #[must_use]
+    pub fn service(&self, name: &str) -> Option<&Service> {
+        self.services.iter().find(|service| service.config.name == name)
+    }
+}
+
+impl Service {
+    /// The backend of this name.
+    #[must_use]
+    pub fn backend(&self, name: &str) -> Option<&Backend> {
+        self.backends.iter().find(|backend| backend.config.name == name)
+    }
+
+    /// Its settings with those of its backends, as a configuration would say them.
+    #[must_use]
+    pub fn whole(&self) -> ServiceConfig {
+        let backends = self.backends.iter().map(|backend| backend.config.clone()).collect();
+        ServiceConfig { backends, ..self.config.clone() }
+    }
+}
+
 impl Backend {
     /// Whether it is shown as quiesced: by hand, or by weight 0.
     #[must_use]

@@ -1,1 +1,20 @@
 //! Reconciliation: what runs, what is wanted, and the difference between them. Pure.
+//!
+//! [`merge()`] decides who wins between the file as last applied, the file as it is and what was set at runtime; [`edit`] makes
+//! one change at runtime; [`plan()`] says what either would change; [`tables()`] turns the result into the contents of maps.
+
+pub mod edit;
+mod ids;
+mod merge;
+mod plan;
+mod settle;
+mod tables;
+mod way;
+
+pub use merge::merge;
+pub use plan::{PlanLine, plan, plan_settings};
+pub use tables::{service_ticks, tables, ticks};
+pub use way::{Nic, idle_reason, way};
+
+#[cfg(test)]
+mod testing;

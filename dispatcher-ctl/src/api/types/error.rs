@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::ConfigErrors;
+
 /// Why a request was not done. Nothing was changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ApiError {
@@ -101,6 +103,19 @@ impl ApiError {
     pub fn errors(mut self, errors: Vec<String>) -> Self {
         self.errors = errors;
         self
+    }
+}
+
+impl From<ConfigErrors> for ApiError {
+    /// One error is said; several are counted and listed.
+    fn from(ConfigErrors(mut errors): ConfigErrors) -> Self {
+        if errors.len() == 1
+            && let Some(only) = errors.pop()
+        {
+            return Self { hint: only.hint.clone(), ..Self::invalid(only.to_string()) };
+        }
+        let lines = errors.iter().map(|error| ConfigErrors::from(error.clone()).to_string());
+        Self::invalid(format!("{} values are not valid", errors.len())).errors(lines.collect())
     }
 }
 

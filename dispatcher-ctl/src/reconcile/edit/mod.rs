@@ -1,0 +1,262 @@
+//! Changes at runtime, one at a time: each yields the new state or says why not. A refused change changes nothing.
+//!
+//! Services are found by name or, where only one has it, by VIP, `VIP:port` or `VIP:port/protocol`; backends by name or
+//! address. What a change leads to is checked by the functions that check a configuration file.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::settle::settle;
+use crate::{
+    api::types::{ApiError, PatchBackend, PatchService, PutBackend, PutService},
+    config::{check, defaults},
+    model::{Backend, RetiredSlot, Service, ServiceConfig, State},
+};
+
+/// What every change needs to know beside the change itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Edit<'a> {
+    /// What runs.
+    pub state: &'a State,
+    /// Slots that are not to be given out.
+    pub retired: &'a [RetiredSlot],
+    /// When: milliseconds since the epoch.
+    pub now_ms: u64,
+}
+
+/// The one service that is meant.
+///
+/// # Errors
+/// There is none, or there are several.
+pub fn find_service<'s>(state: &'s State, wanted: &str) -> Result<&'s Service, ApiError> {
+    if let Some(service) = state.service(wanted) {
+        return Ok(service);
+    }
+    let is_meant: Box<dyn Fn(&ServiceConfig) -> bool> = if let Ok(vip) = wanted.parse::<IpAddr>() {
+        Box::new(move |config| config.vip == vip)
+    } else if let Ok(endpoint) = wanted.parse::<SocketAddr>() {
+        Box::new(move |config| SocketAddr::new(config.vip, config.port) == endpoint)
+    } else {
+        Box::new(|config| config.endpoint() == wanted)
+    };
+    let found: Vec<_> = state.services.iter().filter(|s| is_meant(&s.config)).collect();
+    match found.as_slice() {
+        [service] => Ok(service),
+        [] => Err(unknown(
+            format!("service {} is unknown, expected a service's name or address", shown(wanted)),
+            "services",
+            &names(&state.services.iter().collect::<Vec<_>>()),
+        )),
+        several => {
+            let names = names(several).join(", ");
+            let message = format!("{wanted} is the address of several services, expected a name");
+            Err(ApiError::conflict(message).hint(format!("one of {names}")))
+        }
+    }
+}
+
+/// The one backend of a service that is meant.
+///
+/// # Errors
+/// There is none.
+pub fn find_backend<'s>(service: &'s Service, wanted: &str) -> Result<&'s Backend, ApiError> {
+    if let Some(backend) = service.backend(wanted) {
+        return Ok(backend);
+    }
+    let address = wanted.parse::<IpAddr>().ok();
+    let by_address = |b: &&Backend| Some(b.config.address) == address;
+    service.backends.iter().find(by_address).ok_or_else(|| {
+        let name = &service.config.name;
+        let names: Vec<_> = service.backends.iter().map(|b| b.config.name.as_str()).collect();
+        unknown(
+            format!(
+                "backend {name}/{} is unknown, expected a backend's name or address",
+                shown(wanted)
+            ),
+            "backends",
+            &names,
+        )
+    })
+}
+
+impl Edit<'_> {
+    /// A service in. With `replace`, the settings of one that has the name are replaced (its backends stay).
+    ///
+    /// # Errors
+    /// It is there and is not to be replaced, or a value is not valid.
+    pub fn put_service(
+        &self,
+        name: &str,
+        request: &PutService,
+        replace: bool,
+    ) -> Result<State, ApiError> {
+        let before = self.state.services.iter().position(|s| s.config.name == name);
+        let PutService { vip, port, protocol, .. } = *request;
+        let mut service = defaults::service(name.to_owned(), vip, port, protocol);
+        request.settings().apply(&mut service);
+        match before {
+            Some(_) if !replace => Err(exists(format!("service {name}"), "service set")),
+            Some(at) => self.change(|services| {
+                service.backends = std::mem::take(&mut services[at].backends);
+                services[at] = service;
+            }),
+            None => self.change(|services| services.push(service)),
+        }
+    }
+
+    /// Some settings of a service.
+    ///
+    /// # Errors
+    /// There is no such service, or a value is not valid.
+    pub fn patch_service(&self, service: &str, request: &PatchService) -> Result<State, ApiError> {
+        let at = self.position(find_service(self.state, service)?);
+        self.change(|services| request.apply(&mut services[at]))
+    }
+
+    /// A service out, with its backends.
+    ///
+    /// # Errors
+    /// There is no such service.
+    pub fn remove_service(&self, service: &str) -> Result<State, ApiError> {
+        let id = find_service(self.state, service)?.id;
+        let mut state = self.state.clone();
+        state.services.retain(|service| service.id != id);
+        Ok(state)
+    }
+
+    /// A backend in. With `replace`, the settings of one that has the name are replaced.
+    ///
+    /// # Errors
+    /// There is no such service, the backend is there and is not to be replaced, or a value is not valid.
+    pub fn put_backend(
+        &self,
+        service: &str,
+        name: &str,
+        request: &PutBackend,
+        replace: bool,
+    ) -> Result<State, ApiError> {
+        let service = find_service(self.state, service)?;
+        let bound = service.config.weight_bound;
+        let mut backend = defaults::backend(name.to_owned(), request.address, bound);
+        backend.weight = request.weight.unwrap_or(backend.weight);
+        backend.mac = request.mac;
+        backend.local = request.local;
+        let at = self.position(service);
+        match service.backends.iter().position(|b| b.config.name == name) {
+            Some(_) if !replace => {
+                Err(exists(format!("backend {}/{name}", service.config.name), "backend set"))
+            }
+            Some(index) => self.change(|services| services[at].backends[index] = backend),
+            None => self.change(|services| services[at].backends.push(backend)),
+        }
+    }
+
+    /// Weight, quiesce, up and down, and settings of a backend.
+    ///
+    /// # Errors
+    /// There is no such service or backend, or a value is not valid.
+    pub fn patch_backend(
+        &self,
+        service: &str,
+        backend: &str,
+        request: &PatchBackend,
+    ) -> Result<State, ApiError> {
+        let service = find_service(self.state, service)?;
+        let backend = find_backend(service, backend)?;
+        let at = self.position(service);
+        let is_it = |b: &Backend| b.slot == backend.slot;
+        let Some(index) = service.backends.iter().position(is_it) else {
+            return Ok(self.state.clone());
+        };
+        let mut state = self.change(|services| request.apply(&mut services[at].backends[index]))?;
+        let changed = &mut state.services[at].backends[index];
+        let quiesced = request.quiesced.unwrap_or(changed.quiesced);
+        let down = request.up.map_or(changed.down, |up| !up);
+        if (quiesced, down) != (changed.quiesced, changed.down) {
+            (changed.quiesced, changed.down) = (quiesced, down);
+            changed.since_ms = self.now_ms;
+        }
+        Ok(state)
+    }
+
+    /// A backend out.
+    ///
+    /// # Errors
+    /// There is no such service or backend.
+    pub fn remove_backend(&self, service: &str, backend: &str) -> Result<State, ApiError> {
+        let service = find_service(self.state, service)?;
+        let slot = find_backend(service, backend)?.slot;
+        let at = self.position(service);
+        let mut state = self.state.clone();
+        state.services[at].backends.retain(|backend| backend.slot != slot);
+        Ok(state)
+    }
+
+    /// A NIC in; nothing changes if it is in already.
+    ///
+    /// # Errors
+    /// The name is none, or there are too many.
+    pub fn attach(&self, interface: &str) -> Result<State, ApiError> {
+        let mut state = self.state.clone();
+        if !state.interfaces.iter().any(|name| name == interface) {
+            state.interfaces.push(interface.to_owned());
+            check::interfaces(&state.interfaces)?;
+        }
+        Ok(state)
+    }
+
+    /// A NIC out.
+    ///
+    /// # Errors
+    /// It is not in.
+    pub fn detach(&self, interface: &str) -> Result<State, ApiError> {
+        let mut state = self.state.clone();
+        state.interfaces.retain(|name| name != interface);
+        if state.interfaces.len() == self.state.interfaces.len() {
+            let names: Vec<_> = self.state.interfaces.iter().map(String::as_str).collect();
+            let message = format!("interface {interface:?} is not attached");
+            return Err(unknown(message, "NICs", &names));
+        }
+        Ok(state)
+    }
+
+    /// Changes the services as a configuration would say them, and puts the result in force.
+    fn change(&self, edit: impl FnOnce(&mut Vec<ServiceConfig>)) -> Result<State, ApiError> {
+        let mut services: Vec<_> = self.state.services.iter().map(Service::whole).collect();
+        edit(&mut services);
+        let services = settle(services, self.state, self.retired, self.now_ms)?;
+        Ok(State { interfaces: self.state.interfaces.clone(), services })
+    }
+
+    /// Where a service of the state is in it.
+    fn position(&self, service: &Service) -> usize {
+        self.state.services.iter().take_while(|s| s.id != service.id).count()
+    }
+}
+
+fn names<'s>(services: &[&'s Service]) -> Vec<&'s str> {
+    services.iter().map(|service| service.config.name.as_str()).collect()
+}
+
+/// A name or address as messages show it.
+fn shown(wanted: &str) -> String {
+    let is_endpoint = wanted.parse::<SocketAddr>().is_ok() || wanted.parse::<IpAddr>().is_ok();
+    if is_endpoint { wanted.to_owned() } else { check::shown(wanted) }
+}
+
+fn exists(object: String, verb: &str) -> ApiError {
+    ApiError::conflict(format!("{object} is there already, expected a new name"))
+        .hint(format!("{verb} changes one that is there"))
+}
+
+fn unknown(message: String, what: &str, names: &[&str]) -> ApiError {
+    const MOST: usize = 10;
+    let more = if names.len() > MOST { ", …" } else { "" };
+    let listed = names.iter().take(MOST).copied().collect::<Vec<_>>().join(", ");
+    ApiError::not_found(message).hint(match names {
+        [] => format!("there are no {what}"),
+        _ => format!("{what}: {listed}{more}"),
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,281 @@
+//! Changes at runtime, and what is said of those that are refused.
+
+use super::*;
+use crate::{
+    api::types::ErrorKind,
+    config,
+    model::{Protocol, Scheduler},
+    reconcile::merge,
+};
+
+const FILE: &str = r#"
+interfaces = ["eth0"]
+
+[[service]]
+name = "web"
+vip = "192.0.2.80"
+port = 80
+protocol = "tcp"
+[[service.backend]]
+name = "web-1"
+address = "10.0.0.11"
+[[service.backend]]
+name = "web-2"
+address = "fd00::12"
+weight = 5
+
+[[service]]
+name = "tls"
+vip = "192.0.2.80"
+port = 443
+protocol = "tcp"
+
+[[service]]
+name = "dns"
+vip = "2001:db8::53"
+port = 53
+protocol = "udp"
+"#;
+
+fn state() -> State {
+    let file = config::parse(FILE, "lab.toml").unwrap();
+    merge(None, &file, &State::default(), &[], 1).unwrap()
+}
+
+fn edit(state: &State) -> Edit<'_> {
+    Edit { state, retired: &[], now_ms: 7 }
+}
+
+fn json<T: serde::de::DeserializeOwned>(value: serde_json::Value) -> T {
+    serde_json::from_value(value).unwrap()
+}
+
+#[track_caller]
+fn refused(result: Result<State, ApiError>, kind: ErrorKind, error: &str, hint: Option<&str>) {
+    let refused = result.unwrap_err();
+    assert_eq!((refused.kind, refused.error.as_str()), (kind, error));
+    assert_eq!(refused.hint.as_deref(), hint);
+}
+
+#[test]
+fn services_and_backends_are_found_by_name_and_by_address() {
+    let state = state();
+    for (wanted, name) in [
+        ("web", "web"),
+        ("192.0.2.80:443", "tls"),
+        ("192.0.2.80:80/tcp", "web"),
+        ("2001:db8::53", "dns"),
+        ("2001:db8:0::53", "dns"),
+        ("[2001:db8::53]:53", "dns"),
+        ("[2001:db8::53]:53/udp", "dns"),
+    ] {
+        assert_eq!(find_service(&state, wanted).unwrap().config.name, name, "{wanted}");
+    }
+    let web = &state.services[0];
+    for (wanted, slot) in [("web-2", 2), ("10.0.0.11", 1), ("FD00::12", 2)] {
+        assert_eq!(find_backend(web, wanted).unwrap().slot, slot, "{wanted}");
+    }
+}
+
+#[test]
+fn what_is_not_there_is_said_with_what_is() {
+    let state = state();
+    refused(
+        edit(&state).remove_service("mail"),
+        ErrorKind::NotFound,
+        "service mail is unknown, expected a service's name or address",
+        Some("services: web, tls, dns"),
+    );
+    refused(
+        edit(&state).remove_service("192.0.2.80:81"),
+        ErrorKind::NotFound,
+        "service 192.0.2.80:81 is unknown, expected a service's name or address",
+        Some("services: web, tls, dns"),
+    );
+    refused(
+        edit(&state).remove_service("192.0.2.80"),
+        ErrorKind::Conflict,
+        "192.0.2.80 is the address of several services, expected a name",
+        Some("one of web, tls"),
+    );
+    refused(
+        edit(&state).remove_backend("web", "web\n3"),
+        ErrorKind::NotFound,
+        "backend web/\"web\\n3\" is unknown, expected a backend's name or address",
+        Some("backends: web-1, web-2"),
+    );
+    refused(
+        edit(&state).remove_backend("dns", "a"),
+        ErrorKind::NotFound,
+        "backend dns/a is unknown, expected a backend's name or address",
+        Some("there are no backends"),
+    );
+    refused(
+        edit(&state).detach("eth7"),
+        ErrorKind::NotFound,
+        "interface \"eth7\" is not attached",
+        Some("NICs: eth0"),
+    );
+}
+
+#[test]
+fn a_weight_by_hand_goes_from_nothing_to_the_bound() {
+    let state = state();
+    for weight in [0, 1, 20] {
+        let patch = json(serde_json::json!({ "weight": weight }));
+        let changed = edit(&state).patch_backend("web", "web-1", &patch).unwrap();
+        let mut want = state.clone();
+        want.services[0].backends[0].config.weight = weight;
+        assert_eq!(changed, want);
+    }
+    let patch = json(serde_json::json!({ "weight": 21, "quiesced": true }));
+    refused(
+        edit(&state).patch_backend("web", "web-1", &patch),
+        ErrorKind::Invalid,
+        "backend web/web-1: weight 21 is above weight_bound 20, expected 0..=20",
+        None,
+    );
+}
+
+#[test]
+fn quiesce_and_down_say_since_when() {
+    let state = state();
+    let patch = |value| json(value);
+    let same = patch(serde_json::json!({ "quiesced": false, "up": true }));
+    assert_eq!(edit(&state).patch_backend("web", "web-1", &same).unwrap(), state);
+    let down = patch(serde_json::json!({ "up": false }));
+    let changed = edit(&state).patch_backend("web", "web-1", &down).unwrap();
+    let backend = &changed.services[0].backends[0];
+    assert_eq!((backend.down, backend.quiesced, backend.since_ms), (true, false, 7));
+    assert_eq!(changed.services[0].backends[1], state.services[0].backends[1]);
+}
+
+#[test]
+fn an_address_that_changes_is_another_backend() {
+    let state = state();
+    let quiesced = json(serde_json::json!({ "quiesced": true }));
+    let state = edit(&state).patch_backend("web", "web-1", &quiesced).unwrap();
+    let moved = json(serde_json::json!({ "address": "10.0.0.99" }));
+    let changed = edit(&state).patch_backend("web", "web-1", &moved).unwrap();
+    let backend = &changed.services[0].backends[0];
+    assert_eq!((backend.slot, backend.quiesced, backend.config.weight), (3, false, 10));
+    let taken = json(serde_json::json!({ "address": "fd00::12" }));
+    refused(
+        edit(&state).patch_backend("web", "web-1", &taken),
+        ErrorKind::Invalid,
+        "backend web/web-2: address fd00::12 is backend web-1's, expected once",
+        None,
+    );
+}
+
+#[test]
+fn services_come_change_and_go() {
+    let state = state();
+    let mail = serde_json::json!({
+        "vip": "192.0.2.25", "port": 25, "protocol": "tcp", "scheduler": "rr"
+    });
+    let added = edit(&state).put_service("mail", &json(mail.clone()), false).unwrap();
+    let service = added.service("mail").unwrap();
+    assert_eq!((service.id, service.config.scheduler), (3, Scheduler::Rr));
+    refused(
+        edit(&added).put_service("mail", &json(mail), false),
+        ErrorKind::Conflict,
+        "service mail is there already, expected a new name",
+        Some("service set changes one that is there"),
+    );
+    let patch = json(serde_json::json!({ "scheduler": "wrr", "stale_timeout": 60 }));
+    let patched = edit(&added).patch_service("192.0.2.25:25", &patch).unwrap();
+    assert_eq!(patched.service("mail").unwrap().config.stale_timeout.as_secs(), 60);
+    assert_eq!(edit(&patched).remove_service("mail").unwrap(), state);
+}
+
+#[test]
+fn a_replaced_service_keeps_its_backends() {
+    let state = state();
+    let same_key = serde_json::json!({ "vip": "192.0.2.80", "port": 80, "protocol": "tcp",
+        "scheduler": "rr" });
+    let replaced = edit(&state).put_service("web", &json(same_key), true).unwrap();
+    assert_eq!(replaced.services[0].backends, state.services[0].backends);
+    assert_eq!(replaced.services[0].config.scheduler, Scheduler::Rr);
+    let moved = serde_json::json!({ "vip": "192.0.2.81", "port": 80, "protocol": "udp" });
+    let replaced = edit(&state).put_service("web", &json(moved), true).unwrap();
+    let web = &replaced.services[0];
+    assert_eq!(
+        (web.id, web.config.protocol, web.config.stale_timeout.as_secs()),
+        (3, Protocol::Udp, 30)
+    );
+    assert_eq!(web.backends.iter().map(|b| b.slot).collect::<Vec<_>>(), [3, 4]);
+}
+
+#[test]
+fn backends_come_and_go() {
+    let state = state();
+    let third = serde_json::json!({ "address": "10.0.0.13" });
+    let added = edit(&state).put_backend("web", "web-3", &json(third.clone()), false).unwrap();
+    let backend = added.services[0].backend("web-3").unwrap();
+    assert_eq!((backend.slot, backend.config.weight, backend.since_ms), (3, 10, 7));
+    refused(
+        edit(&added).put_backend("web", "web-3", &json(third), false),
+        ErrorKind::Conflict,
+        "backend web/web-3 is there already, expected a new name",
+        Some("backend set changes one that is there"),
+    );
+    assert_eq!(edit(&added).remove_backend("web", "10.0.0.13").unwrap(), state);
+}
+
+#[test]
+fn several_errors_are_all_listed() {
+    let state = state();
+    let request = serde_json::json!({ "vip": "192.0.2.80", "port": 80, "protocol": "tcp",
+        "weight_bound": 0, "syn_timeout": 0 });
+    let refused = edit(&state).put_service("web 2", &json(request), false).unwrap_err();
+    assert_eq!(refused.error, "4 values are not valid");
+    assert_eq!(
+        refused.errors,
+        [
+            "service \"web 2\": name \"web 2\" is not valid, expected 1 to 63 of A-Z a-z 0-9 '_' \
+             '.' '-'",
+            "service \"web 2\": syn_timeout 0s is zero, expected more than 0s and at most 4h",
+            "service \"web 2\": weight_bound 0 is out of range, expected 1..=100",
+            "service \"web 2\": 192.0.2.80:80/tcp is service web's, expected once",
+        ]
+    );
+}
+
+#[test]
+fn nics_come_and_go() {
+    let state = state();
+    let attached = edit(&state).attach("eth1").unwrap();
+    assert_eq!(attached.interfaces, ["eth0", "eth1"]);
+    assert_eq!(edit(&attached).attach("eth1").unwrap(), attached);
+    assert_eq!(edit(&attached).detach("eth1").unwrap(), state);
+    edit(&state).attach("no such/nic").unwrap_err();
+}
+
+/// Not a measurement, but far beyond what a command may take: 50 ms.
+#[test]
+fn a_full_table_is_still_changed_in_time() {
+    let mut state = State::default();
+    for i in 0..16u8 {
+        let request = serde_json::json!({ "vip": format!("192.0.2.{i}"), "port": 80,
+            "protocol": "tcp" });
+        state = edit(&state).put_service(&format!("s{i}"), &json(request), false).unwrap();
+        for j in 0..1023u32 {
+            let config = defaults::backend(
+                format!("backend-{j}"),
+                IpAddr::from([10, i, (j / 256) as u8, (j % 256) as u8]),
+                20,
+            );
+            let slot = u32::from(i) * 1023 + j + 1;
+            let backend = Backend { slot, config, quiesced: false, down: false, since_ms: 0 };
+            state.services[usize::from(i)].backends.push(backend);
+        }
+    }
+    let patch = json(serde_json::json!({ "weight": 3 }));
+    let started = std::time::Instant::now();
+    let changed = edit(&state).patch_backend("s15", "backend-1022", &patch).unwrap();
+    let took = started.elapsed();
+    assert_eq!(changed.services[15].backends[1022].config.weight, 3);
+    assert!(took.as_millis() < 5000, "{took:?}");
+    println!("a weight among 16,368 backends: {took:?}");
+}

@@ -1,0 +1,221 @@
+//! What would change, line by line, as an operator reads it.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    api::types::{Action, Change},
+    model::{Backend, BackendConfig, Config, Service, ServiceConfig, State, duration},
+};
+
+/// One change. Shown as `~ service web: scheduler wrr → rr`, `+ backend web/web-4 10.0.0.14 weight 10`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanLine {
+    /// What is done.
+    pub action: Action,
+    /// To what: `service web`, `backend web/web-1`, `interface eth0`, `connections`.
+    pub object: String,
+    /// Which of its settings changes, if it stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
+    /// What it is, or what is removed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// What it becomes, or what is added.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+    /// What a reload cannot do about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+/// The difference between two states: NICs, then services with their backends in the order of `wanted`, then the services
+/// that go. A service that has kept its id and a backend that has kept its slot are the same, whatever their names.
+#[must_use]
+pub fn plan(running: &State, wanted: &State) -> Vec<PlanLine> {
+    let mut lines = Vec::new();
+    for (action, these, others) in [
+        (Action::Add, &wanted.interfaces, &running.interfaces),
+        (Action::Remove, &running.interfaces, &wanted.interfaces),
+    ] {
+        for name in these.iter().filter(|name| !others.contains(name)) {
+            lines.push(PlanLine::whole(action, format!("interface {name}"), String::new()));
+        }
+    }
+    for service in &wanted.services {
+        match running.services.iter().find(|s| s.id == service.id) {
+            Some(before) => changed_service(before, service, &mut lines),
+            None => whole_service(Action::Add, service, &mut lines),
+        }
+    }
+    for service in &running.services {
+        if !wanted.services.iter().any(|s| s.id == service.id) {
+            whole_service(Action::Remove, service, &mut lines);
+        }
+    }
+    lines
+}
+
+/// The difference between two files beside NICs and services; what waits for a restart says so.
+#[must_use]
+pub fn plan_settings(applied: &Config, new: &Config) -> Vec<PlanLine> {
+    const FRESH: Option<&str> = Some("takes effect at the next fresh start: detach --all, run");
+    const RESTART: Option<&str> = Some("takes effect when the daemon is restarted");
+    const ATTACH: Option<&str> = Some("takes effect when a NIC is next attached");
+    let (was, is) = (&applied.connections, &new.connections);
+    let at = |path: &std::path::Path| path.display().to_string();
+    let mut lines = Vec::new();
+    for (object, field, from, to, note) in [
+        ("settings", "xdp_mode", applied.xdp_mode.to_string(), new.xdp_mode.to_string(), ATTACH),
+        ("settings", "api_socket", at(&applied.api_socket), at(&new.api_socket), RESTART),
+        (
+            "settings",
+            "metrics_listen",
+            applied.metrics_listen.to_string(),
+            new.metrics_listen.to_string(),
+            RESTART,
+        ),
+        ("settings", "pin_dir", at(&applied.pin_dir), at(&new.pin_dir), FRESH),
+        (
+            "settings",
+            "manage_vips",
+            applied.manage_vips.to_string(),
+            new.manage_vips.to_string(),
+            None,
+        ),
+        ("connections", "capacity", was.capacity.to_string(), is.capacity.to_string(), FRESH),
+        ("connections", "orphan", was.orphan.to_string(), is.orphan.to_string(), None),
+    ] {
+        if from != to {
+            let note = note.map(str::to_owned);
+            lines.push(PlanLine { note, ..PlanLine::change(object.to_owned(), field, from, to) });
+        }
+    }
+    lines
+}
+
+impl PlanLine {
+    fn whole(action: Action, object: String, what: String) -> Self {
+        let what = if what.is_empty() { None } else { Some(what) };
+        let (from, to) = if action == Action::Remove { (what, None) } else { (None, what) };
+        Self { action, object, field: None, from, to, note: None }
+    }
+
+    fn change(object: String, field: &str, from: String, to: String) -> Self {
+        let (field, from, to) = (Some(field.to_owned()), Some(from), Some(to));
+        Self { action: Action::Change, object, field, from, to, note: None }
+    }
+
+    /// What is said beyond action and object.
+    #[must_use]
+    pub fn detail(&self) -> String {
+        let parts = match (&self.field, &self.from, &self.to) {
+            (Some(field), Some(from), Some(to)) => format!("{field} {from} → {to}"),
+            (_, from, to) => from.as_ref().or(to.as_ref()).cloned().unwrap_or_default(),
+        };
+        match &self.note {
+            Some(note) => format!("{parts} ({note})"),
+            None => parts,
+        }
+    }
+}
+
+impl fmt::Display for PlanLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (sign, colon) = match self.action {
+            Action::Add => ('+', ""),
+            Action::Change => ('~', ":"),
+            Action::Remove => ('-', ""),
+        };
+        write!(f, "{sign} {}", self.object)?;
+        match self.detail().as_str() {
+            "" => Ok(()),
+            detail => write!(f, "{colon} {detail}"),
+        }
+    }
+}
+
+impl From<PlanLine> for Change {
+    fn from(line: PlanLine) -> Self {
+        let detail = line.detail();
+        Self { action: line.action, object: line.object, detail }
+    }
+}
+
+fn whole_service(action: Action, service: &Service, lines: &mut Vec<PlanLine>) {
+    let config = &service.config;
+    let what = format!("{} {}", config.endpoint(), config.scheduler);
+    lines.push(PlanLine::whole(action, format!("service {}", config.name), what));
+    for backend in &service.backends {
+        whole_backend(action, &config.name, backend, lines);
+    }
+}
+
+fn whole_backend(action: Action, service: &str, backend: &Backend, lines: &mut Vec<PlanLine>) {
+    let BackendConfig { name, address, mac, weight, local } = &backend.config;
+    let mac = mac.map(|mac| format!(" mac {mac}")).unwrap_or_default();
+    let local = if *local { " local" } else { "" };
+    let what = format!("{address} weight {weight}{mac}{local}");
+    lines.push(PlanLine::whole(action, format!("backend {service}/{name}"), what));
+}
+
+fn changed_service(before: &Service, after: &Service, lines: &mut Vec<PlanLine>) {
+    let name = &after.config.name;
+    for ((field, from), (_, to)) in
+        settings(&before.config).into_iter().zip(settings(&after.config))
+    {
+        if from != to {
+            lines.push(PlanLine::change(format!("service {name}"), field, from, to));
+        }
+    }
+    for backend in &after.backends {
+        match before.backends.iter().find(|b| b.slot == backend.slot) {
+            Some(before) => changed_backend(name, before, backend, lines),
+            None => whole_backend(Action::Add, name, backend, lines),
+        }
+    }
+    for backend in &before.backends {
+        if !after.backends.iter().any(|b| b.slot == backend.slot) {
+            whole_backend(Action::Remove, name, backend, lines);
+        }
+    }
+}
+
+/// What may change of a service that stays, as text.
+fn settings(config: &ServiceConfig) -> [(&'static str, String); 9] {
+    [
+        ("name", config.name.clone()),
+        ("scheduler", config.scheduler.to_string()),
+        ("forward", config.forward.to_string()),
+        ("stale_timeout", duration::text(config.stale_timeout)),
+        ("syn_timeout", duration::text(config.syn_timeout)),
+        ("fin_timeout", duration::text(config.fin_timeout)),
+        ("fin_count", config.fin_count.to_string()),
+        ("on_down", config.on_down.to_string()),
+        ("weight_bound", config.weight_bound.to_string()),
+    ]
+}
+
+fn changed_backend(service: &str, before: &Backend, after: &Backend, lines: &mut Vec<PlanLine>) {
+    let parts = |b: &Backend| {
+        let mac = b.config.mac.map_or_else(|| "auto".to_owned(), |mac| mac.to_string());
+        [
+            ("name", b.config.name.clone()),
+            ("weight", b.config.weight.to_string()),
+            ("mac", mac),
+            ("local", b.config.local.to_string()),
+            ("quiesced", b.quiesced.to_string()),
+            ("down", b.down.to_string()),
+        ]
+    };
+    for ((field, from), (_, to)) in parts(before).into_iter().zip(parts(after)) {
+        if from != to {
+            let object = format!("backend {service}/{}", after.config.name);
+            lines.push(PlanLine::change(object, field, from, to));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,68 @@
+//! From what is wanted to what is in force: which numbers it gets, and what it keeps of what runs.
+//!
+//! A connection is bound to a slot, a slot to a service id. Both stay only where the connections stay right:
+//!
+//! * a service that has the VIP, port and protocol of one that runs is that one, under whatever name: it keeps its id. One
+//!   that has not gets a new id, even if it has the name, and all its backends new slots: no connection of the old
+//!   VIP and port is ever taken for one of the new;
+//! * a backend that has the address of one that runs in that service is that one: it keeps its slot. Another address
+//!   is another backend, even under the same name.
+//!
+//! Quiesced and down belong to the machine: they stay with the address, also where the service changes its VIP or port.
+
+use super::ids::Ids;
+use crate::{
+    config::{ConfigError, ConfigErrors, check},
+    model::{Backend, BackendConfig, RetiredSlot, Service, ServiceConfig, State},
+};
+
+/// Puts wanted services in force, all or none. `now_ms` is when: milliseconds since the epoch.
+///
+/// # Errors
+/// What is wrong with them, together: each on its own may be right.
+pub(super) fn settle(
+    wanted: Vec<ServiceConfig>,
+    running: &State,
+    retired: &[RetiredSlot],
+    now_ms: u64,
+) -> Result<Vec<Service>, ConfigErrors> {
+    check::services(&wanted)?;
+    let mut ids = Ids::new(running, retired);
+    let settled: Result<_, ConfigError> =
+        wanted.into_iter().map(|config| service(config, running, &mut ids, now_ms)).collect();
+    settled.map_err(ConfigErrors::from)
+}
+
+fn service(
+    mut config: ServiceConfig,
+    running: &State,
+    ids: &mut Ids,
+    now_ms: u64,
+) -> Result<Service, ConfigError> {
+    let same = running.services.iter().find(|s| s.config.key() == config.key());
+    let id = match same {
+        Some(same) => same.id,
+        None => ids.service()?,
+    };
+    let origin = same.or_else(|| running.service(&config.name));
+    let mut backends = Vec::with_capacity(config.backends.len());
+    for wanted in std::mem::take(&mut config.backends) {
+        let before = origin.and_then(|o| o.backends.iter().find(|b| same_machine(b, &wanted)));
+        let slot = match before.filter(|_| same.is_some()) {
+            Some(before) => before.slot,
+            None => ids.slot()?,
+        };
+        backends.push(Backend {
+            slot,
+            quiesced: before.is_some_and(|b| b.quiesced),
+            down: before.is_some_and(|b| b.down),
+            since_ms: before.map_or(now_ms, |b| b.since_ms),
+            config: wanted,
+        });
+    }
+    Ok(Service { id, config, backends })
+}
+
+fn same_machine(running: &Backend, wanted: &BackendConfig) -> bool {
+    running.config.address == wanted.address
+}

@@ -1,0 +1,226 @@
+//! From what runs to the contents of maps.
+
+use std::{net::IpAddr, time::Duration};
+
+use dispatcher_common::{
+    backend::{Forward, LOCAL, NEW, NO_MAC, PRESENT, UP, USABLE},
+    connection::{EXPIRY_CLASSES, State as WayState, TICK_NS},
+    net,
+    service::{ServiceKey, orphan, scheduler},
+};
+
+use super::way::{Nic, way};
+use crate::{
+    dataplane::tables::{BackendTable, InterfaceTable, ServiceTable, Tables},
+    model::{Backend, Orphan, Protocol, Service, ServiceConfig, State},
+    network::Resolution,
+    schedule,
+};
+
+/// What the maps should hold. Backends that were removed are not in it; they are gone, or their slot is retired.
+#[must_use]
+pub fn tables(
+    state: &State,
+    orphan: Orphan,
+    nics: &[Nic],
+    resolve: &dyn Fn(IpAddr) -> Resolution,
+) -> Tables {
+    let mut tables = Tables { expiry_ticks: longest_ticks(state), ..Tables::default() };
+    for nic in nics {
+        let interface = InterfaceTable { mac: nic.mac.0, ifindex: nic.ifindex };
+        tables.interfaces.insert(nic.index, interface);
+    }
+    for service in &state.services {
+        let mut takers = Vec::new();
+        for backend in &service.backends {
+            let forward = forward(backend, nics, resolve);
+            if let (Ok(slot), true) = (u16::try_from(backend.slot), forward.flags() & NEW != 0) {
+                takers.push((slot, backend.config.weight));
+            }
+            tables.backends.insert(backend.slot, BackendTable { service: service.id, forward });
+        }
+        tables.services.insert(service.id, service_table(service, orphan, &takers));
+    }
+    tables
+}
+
+/// A duration in ticks, rounded up.
+#[must_use]
+pub fn ticks(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos().div_ceil(u128::from(TICK_NS))).unwrap_or(u64::MAX)
+}
+
+/// Idle ticks after which a connection of a service is over, by
+/// [`dispatcher_common::connection::Way::expiry_class`]; 0 for classes that the service has none of.
+///
+/// One more than the timeout rounded up: a connection whose stamp is n ticks old has been idle for more than n − 1.
+#[must_use]
+pub fn service_ticks(config: &ServiceConfig) -> [u64; EXPIRY_CLASSES] {
+    let (stale, syn) = (ticks(config.stale_timeout) + 1, ticks(config.syn_timeout) + 1);
+    let mut classes = [0; EXPIRY_CLASSES];
+    let (first, half_open) = match config.protocol {
+        // UDP knows no handshake: its first packet is as good as any other.
+        Protocol::Udp => (0, stale),
+        Protocol::Tcp => (EXPIRY_CLASSES / 2, syn),
+    };
+    classes[first + WayState::HalfOpen as usize] = half_open;
+    classes[first + WayState::Established as usize] = stale;
+    // Up to `fin_count` of them stay as long as established ones do.
+    classes[first + WayState::Closing as usize] = stale;
+    classes
+}
+
+fn longest_ticks(state: &State) -> [u64; EXPIRY_CLASSES] {
+    let mut longest = [0; EXPIRY_CLASSES];
+    for service in &state.services {
+        for (longest, ticks) in longest.iter_mut().zip(service_ticks(&service.config)) {
+            *longest = ticks.max(*longest);
+        }
+    }
+    longest
+}
+
+fn service_table(service: &Service, orphan: Orphan, takers: &[(u16, u32)]) -> ServiceTable {
+    let config = &service.config;
+    let protocol = config.protocol.number();
+    ServiceTable {
+        key: ServiceKey::new(net::address(config.vip), config.port, protocol),
+        choices: u64::from(u32::from_le_bytes([
+            orphan_number(orphan),
+            scheduler::RING,
+            protocol,
+            0,
+        ])),
+        stale_ticks: ticks(config.stale_timeout),
+        ring: schedule::ring(config.scheduler, takers),
+    }
+}
+
+const fn orphan_number(orphan: Orphan) -> u8 {
+    match orphan {
+        Orphan::Drop => orphan::DROP,
+        Orphan::Schedule => orphan::SCHEDULE,
+        Orphan::Pass => orphan::PASS,
+    }
+}
+
+/// A backend's word: to where, and whether.
+fn forward(backend: &Backend, nics: &[Nic], resolve: &dyn Fn(IpAddr) -> Resolution) -> Forward {
+    let (mac, interface, way_flags) = if backend.config.local {
+        ([0; 6], 0, LOCAL)
+    } else {
+        match way(&backend.config, nics, resolve) {
+            Ok((mac, nic)) => (mac.0, nic.index, 0),
+            Err(_) => ([0; 6], 0, NO_MAC),
+        }
+    };
+    let mut flags = PRESENT | way_flags;
+    if !backend.down {
+        flags |= UP;
+    }
+    // Down by hand drops established connections, too, whatever `on_down` says.
+    if !backend.down && way_flags & NO_MAC == 0 {
+        flags |= USABLE;
+        if !backend.is_quiesced() {
+            flags |= NEW;
+        }
+    }
+    Forward::new(mac, interface, flags)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::Scheduler,
+        reconcile::testing::{backend, nic, service},
+    };
+
+    fn answers(address: IpAddr) -> Resolution {
+        let IpAddr::V4(v4) = address else { return Resolution::Unresolved("no answer".into()) };
+        let [_, _, _, last] = v4.octets();
+        if last > 100 {
+            return Resolution::Unresolved(format!("{address} does not answer"));
+        }
+        let mac = crate::model::Mac([2, 0, 0, 0, 1, last]);
+        Resolution::Resolved { ifindex: 10 + u32::from(last % 2), mac }
+    }
+
+    fn nics() -> [Nic; 2] {
+        [nic(3, "eth0", 10), nic(5, "eth1", 11)]
+    }
+
+    /// A service whose backends have slots 1, 2, … and these last address bytes and weights.
+    fn state(backends: &[(u8, u32)]) -> State {
+        let mut web = service("web", "192.0.2.80", 80);
+        web.id = 9;
+        for (slot, (last, weight)) in (1..).zip(backends) {
+            let mut backend = backend(&format!("b{slot}"), &format!("10.0.0.{last}"));
+            (backend.slot, backend.config.weight) = (slot, *weight);
+            web.backends.push(backend);
+        }
+        State { interfaces: vec![], services: vec![web] }
+    }
+
+    fn flags(tables: &Tables, slot: u32) -> u8 {
+        tables.backends[&slot].forward.flags()
+    }
+
+    #[test]
+    fn a_healthy_service_is_as_configured() {
+        let tables = tables(&state(&[(2, 10), (3, 5)]), Orphan::Pass, &nics(), &answers);
+        let web = &tables.services[&9];
+        assert_eq!(web.key, ServiceKey::new(net::address("192.0.2.80".parse().unwrap()), 80, 6));
+        assert_eq!(web.choices, 0x0006_0002);
+        assert_eq!(web.ring, [1, 1, 2]);
+        assert_eq!(web.stale_ticks, 70);
+        let forward = tables.backends[&1].forward;
+        assert_eq!((forward.mac(), forward.interface()), ([2, 0, 0, 0, 1, 2], 3));
+        assert_eq!(forward.flags(), PRESENT | UP | USABLE | NEW);
+        assert_eq!(tables.backends[&2].forward.interface(), 5);
+        assert_eq!(tables.backends[&2].service, 9);
+        let nic = tables.interfaces[&5];
+        assert_eq!((nic.mac, nic.ifindex), (nics()[1].mac.0, 11));
+    }
+
+    #[test]
+    fn only_those_that_take_new_connections_are_in_the_ring() {
+        let mut state = state(&[(2, 6), (3, 6), (4, 6), (5, 0), (102, 6), (7, 3)]);
+        let backends = &mut state.services[0].backends;
+        backends[1].quiesced = true;
+        backends[2].down = true;
+        backends[5].config.local = true;
+        let tables = tables(&state, Orphan::Drop, &nics(), &answers);
+        // 6 : 3 once the others are out.
+        assert_eq!(tables.services[&9].ring, [1, 1, 6]);
+        assert_eq!(flags(&tables, 2), PRESENT | UP | USABLE);
+        assert_eq!(flags(&tables, 3), PRESENT);
+        assert_eq!(flags(&tables, 4), PRESENT | UP | USABLE);
+        assert_eq!(flags(&tables, 5), PRESENT | UP | NO_MAC);
+        assert_eq!(tables.backends[&5].forward.mac(), [0; 6]);
+        assert_eq!(flags(&tables, 6), PRESENT | UP | USABLE | NEW | LOCAL);
+    }
+
+    #[test]
+    fn round_robin_ignores_weights_but_zero() {
+        let mut state = state(&[(2, 10), (3, 1), (4, 0)]);
+        state.services[0].config.scheduler = Scheduler::Rr;
+        assert_eq!(tables(&state, Orphan::Drop, &nics(), &answers).services[&9].ring, [1, 2]);
+    }
+
+    #[test]
+    fn expiry_takes_the_longest_timeout_of_each_class_and_is_never_early() {
+        let mut state = state(&[]);
+        let mut slow = service("ftp", "192.0.2.80", 21);
+        slow.config.stale_timeout = Duration::from_secs(900);
+        slow.config.syn_timeout = Duration::from_secs(10);
+        let mut dns = service("dns", "192.0.2.80", 53);
+        dns.config.protocol = Protocol::Udp;
+        dns.config.stale_timeout = Duration::from_nanos(2 * TICK_NS + 1);
+        state.services.extend([slow, dns]);
+        let tables = tables(&state, Orphan::Drop, &nics(), &answers);
+        assert_eq!(tables.expiry_ticks, [0, 4, 4, 4, 0, 8, 211, 211]);
+        // The longest a configuration allows is well within a stamp's range.
+        assert!(ticks(Duration::from_secs(4 * 3600)) + 1 < 1 << 12);
+    }
+}
