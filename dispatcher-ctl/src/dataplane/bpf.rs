@@ -41,6 +41,8 @@ enum Command {
     Pin = 6,
     Get = 7,
     Info = 15,
+    LookupAndDelete = 21,
+    LookupBatch = 24,
     LinkCreate = 28,
     LinkUpdate = 29,
     LinkDetach = 34,
@@ -66,6 +68,19 @@ struct ElementAttr {
     _pad: u32,
     key: u64,
     value: u64,
+    flags: u64,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct BatchAttr {
+    in_batch: u64,
+    out_batch: u64,
+    keys: u64,
+    values: u64,
+    count: u32,
+    map_fd: u32,
+    elem_flags: u64,
     flags: u64,
 }
 
@@ -221,6 +236,14 @@ impl Map {
         self.element(Command::Lookup, key, value.as_mut_ptr() as u64, value.len(), 0)
     }
 
+    /// Copies the value of a key and removes it; false where there is none.
+    ///
+    /// # Errors
+    /// As [`Self::lookup`].
+    pub(super) fn take(&self, key: &[u8], value: &mut [u8]) -> io::Result<bool> {
+        self.element(Command::LookupAndDelete, key, value.as_mut_ptr() as u64, value.len(), 0)
+    }
+
     /// Writes the value of a key.
     ///
     /// # Errors
@@ -298,6 +321,41 @@ impl Map {
             }
         }
         Ok(keys)
+    }
+
+    /// Copies the values of consecutive entries of a per-CPU array, from `first` on, as many as the buffer takes;
+    /// `values` is a multiple of [`Self::transfer`] long. Needs Linux 5.13.
+    ///
+    /// # Errors
+    /// As bpf(2), and where the map is no per-CPU array or the buffer does not fit.
+    pub(super) fn lookup_consecutive(&self, first: u32, values: &mut [u8]) -> io::Result<()> {
+        let count = values.len() / self.transfer.max(1);
+        let fits = self.info.map_type == PERCPU_ARRAY
+            && values.len().is_multiple_of(self.transfer)
+            && first as usize + count <= self.info.max_entries as usize;
+        if !fits || count == 0 {
+            return Err(io::Error::from(io::ErrorKind::InvalidInput));
+        }
+        let previous = first.wrapping_sub(1);
+        let mut last = 0_u32;
+        let mut keys = vec![0_u32; count];
+        let attr = BatchAttr {
+            in_batch: if first == 0 { 0 } else { (&raw const previous) as u64 },
+            out_batch: (&raw mut last) as u64,
+            keys: keys.as_mut_ptr() as u64,
+            values: values.as_mut_ptr() as u64,
+            count: count as u32,
+            map_fd: self.fd.as_raw_fd().cast_unsigned(),
+            ..BatchAttr::default()
+        };
+        // SAFETY: the kernel writes at most `count` keys of four bytes, `count` values of `transfer` bytes and one index,
+        // for which the buffers have room, as checked; all of them live through the call.
+        match unsafe { call(Command::LookupBatch, &attr) } {
+            Ok(_) => Ok(()),
+            // ENOENT: the end of the array was reached, with everything copied.
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 }
 

@@ -18,6 +18,8 @@ use nix::net::if_::if_indextoname;
 
 use super::{
     bpf::{Link, LinkInfo, XDP_GENERIC, XDP_NATIVE},
+    connections::ConnectionTable,
+    counters::CounterReader,
     error::DataplaneError,
     kernel::KernelStore,
     load,
@@ -202,6 +204,20 @@ impl Datapath {
     #[must_use]
     pub const fn contents(&self) -> &Contents {
         self.publisher.contents()
+    }
+
+    /// The counters' reader.
+    #[must_use]
+    pub fn counters(&self) -> CounterReader {
+        CounterReader::new(Arc::clone(&self.maps))
+    }
+
+    /// Maps the connection table.
+    ///
+    /// # Errors
+    /// As the kernel.
+    pub fn table(&self) -> Result<Arc<ConnectionTable>, DataplaneError> {
+        ConnectionTable::open(&self.pins.path).map(Arc::new)
     }
 
     /// Detaches from all NICs and removes everything, the directory included.

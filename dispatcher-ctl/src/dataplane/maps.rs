@@ -30,6 +30,7 @@ pub(super) struct MapSet {
     pub(super) backends: Mapped<BackendValue>,
     pub(super) interfaces: Mapped<InterfaceValue>,
     pub(super) devices: Map,
+    pub(super) packet_counts: Map,
     pub(super) backend_counts: Map,
     pub(super) service_counts: Map,
 }
@@ -57,6 +58,7 @@ impl MapSet {
             backends: mapped(dir, maps::BACKENDS)?,
             interfaces: mapped(dir, maps::INTERFACES)?,
             devices: open(dir, maps::DEVICES)?,
+            packet_counts: open(dir, maps::PACKET_COUNTS)?,
             backend_counts: open(dir, maps::BACKEND_COUNTS)?,
             service_counts: open(dir, maps::SERVICE_COUNTS)?,
         })

@@ -2,10 +2,12 @@
 //!
 //! [`Datapath`] is what the daemon holds. Beneath it, from the kernel upwards: `bpf` and `mapped` (system calls and
 //! memory), `pins` (where things are and whose), `maps` and `load` (the set of maps and the program), `record` (the
-//! controller's own bytes), [`publish`] with `kernel` (what the maps should hold), [`connections`] and [`counters`] (what
+//! controller's own bytes), [`publish`] with `kernel` (what the maps should hold), [`connections`] and `counters` (what
 //! the datapath has to tell).
 
 mod bpf;
+pub mod connections;
+mod counters;
 mod datapath;
 mod error;
 mod kernel;
@@ -18,6 +20,7 @@ pub mod publish;
 mod record;
 pub mod tables;
 
+pub use counters::{CounterReader, Counters};
 pub use datapath::{Attached, Datapath, Origin, remove_all};
 pub use error::DataplaneError;
 pub use publish::Changes;

@@ -1,0 +1,125 @@
+//! Which connections are there? Names them by their flow records.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use dispatcher_common::{
+    connection::{State, Way},
+    flow::Flow,
+    net::ip,
+};
+
+use super::{ConnectionTable, timeouts::HORIZON};
+
+/// A connection, as its way and its flow record have it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connection {
+    /// Protocol number.
+    pub protocol: u8,
+    /// Client's address and port.
+    pub client: SocketAddr,
+    /// Address and port the client sent to.
+    pub vip: SocketAddr,
+    /// Backend slot.
+    pub slot: u32,
+    /// State.
+    pub state: State,
+    /// Ticks of 4.3 s since the last packet.
+    pub idle_ticks: u64,
+    /// Ticks of 4.3 s since it was established.
+    pub age_ticks: u64,
+}
+
+/// Which connections to list.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Only of these slots.
+    pub slots: Option<Vec<u32>>,
+    /// Only of this client.
+    pub client: Option<IpAddr>,
+}
+
+/// Connections found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listing {
+    /// Those that have a flow record: half-open ones and those in the overflow map have none.
+    pub connections: Vec<Connection>,
+    /// Connections of the slots that were met and have no record, and so are counted only.
+    pub unnamed: u64,
+    /// Whether the limit cut the list off.
+    pub more: bool,
+}
+
+impl ConnectionTable {
+    /// Lists connections, at most `limit`, in the table's (that is, in no) order.
+    #[must_use]
+    pub fn list(&self, filter: &Filter, limit: usize) -> Listing {
+        let now = super::now();
+        let mut listing = Listing::default();
+        for (number, place) in self.ways.words().iter().enumerate() {
+            let way = Way(place.load(Ordering::Acquire));
+            if way.0 == 0 || filter.slots.as_ref().is_some_and(|slots| !slots.contains(&way.slot()))
+            {
+                continue;
+            }
+            let Some((way, flow)) = self.named(number, place, way) else {
+                listing.unnamed += 1;
+                continue;
+            };
+            if filter.client.is_some_and(|client| client != ip(&flow.client)) {
+                continue;
+            }
+            if listing.connections.len() == limit {
+                listing.more = true;
+                break;
+            }
+            listing.connections.push(connection(way, &flow, now));
+        }
+        listing
+    }
+
+    /// The flow record of a way, if it is the way's, before and after it was read.
+    fn named(&self, number: usize, place: &AtomicU64, way: Way) -> Option<(Way, Flow)> {
+        let flow = self.flow(number)?;
+        let hash = flow.hash(&self.hash_keys);
+        let after = Way(place.load(Ordering::Acquire));
+        (way.matches(hash) && after.matches(hash)).then_some((after, flow))
+    }
+
+    fn flow(&self, number: usize) -> Option<Flow> {
+        const WORDS: usize = size_of::<Flow>() / 8;
+        let words = self.flows.words().get(number * WORDS..)?.get(..WORDS)?;
+        let mut bytes = [0; size_of::<Flow>()];
+        for (to, from) in bytes.chunks_exact_mut(8).zip(words) {
+            to.copy_from_slice(&from.load(Ordering::Acquire).to_ne_bytes());
+        }
+        Some(decode(&bytes))
+    }
+}
+
+fn decode(bytes: &[u8; size_of::<Flow>()]) -> Flow {
+    let mut flow = Flow::ZERO;
+    flow.client.copy_from_slice(&bytes[..16]);
+    flow.vip.copy_from_slice(&bytes[16..32]);
+    flow.client_port.copy_from_slice(&bytes[32..34]);
+    flow.vip_port.copy_from_slice(&bytes[34..36]);
+    flow.born_and_protocol = u32::from_ne_bytes([bytes[36], bytes[37], bytes[38], bytes[39]]);
+    flow
+}
+
+fn connection(way: Way, flow: &Flow, now: u64) -> Connection {
+    let idle = way.age(now);
+    Connection {
+        protocol: flow.protocol(),
+        client: SocketAddr::new(ip(&flow.client), u16::from_be_bytes(flow.client_port)),
+        vip: SocketAddr::new(ip(&flow.vip), u16::from_be_bytes(flow.vip_port)),
+        slot: way.slot(),
+        state: way.state(),
+        // Touched since the clock was read: not idle at all.
+        idle_ticks: if idle < HORIZON { idle } else { 0 },
+        // Ticks are recorded modulo 2²⁴.
+        age_ticks: now.wrapping_sub(u64::from(flow.born())) & 0xff_ffff,
+    }
+}

@@ -1,0 +1,81 @@
+//! The connection table as the controller sees it: memory shared with the datapath.
+//!
+//! [`ConnectionTable`] maps it. [`sweep`](ConnectionTable::sweep) counts connections and removes idle ones, as the
+//! [`Timeouts`] of their services say; the [`Sweeper`] is a thread that does so all the time. [`list`](ConnectionTable::list)
+//! names connections. Nothing here blocks the datapath: ways change by compare-and-swap only, on both sides.
+
+use std::{path::Path, sync::atomic::Ordering};
+
+use dispatcher_common::{
+    connection::{Bucket, FlowBucket, TICK_SHIFT, WAYS},
+    flow::HASH_KEYS,
+    maps,
+    settings::Settings,
+};
+use nix::time::{ClockId, clock_gettime};
+
+mod list;
+mod overflow;
+mod sweep;
+mod sweeper;
+mod timeouts;
+
+pub use list::{Connection, Filter, Listing};
+pub use sweep::{Expired, SlotCounts, Sweep};
+pub use sweeper::{SweepResult, Sweeper};
+pub use timeouts::{ServiceTimeouts, Timeouts, ticks};
+
+use super::{
+    bpf::Map,
+    error::DataplaneError,
+    mapped::Mapped,
+    maps::{mapped, open},
+};
+
+/// The mapped connection table.
+#[derive(Debug)]
+pub struct ConnectionTable {
+    ways: Mapped<Bucket>,
+    flows: Mapped<FlowBucket>,
+    settings: Mapped<Settings>,
+    overflow: Map,
+    hash_keys: [u64; HASH_KEYS],
+}
+
+impl ConnectionTable {
+    /// Maps the table of a directory of pins.
+    pub(super) fn open(dir: &Path) -> Result<Self, DataplaneError> {
+        let settings: Mapped<Settings> = mapped(dir, maps::SETTINGS)?;
+        let first = std::mem::offset_of!(Settings, hash_keys) / 8;
+        let key = |i: usize| settings.words()[first + i].load(Ordering::Relaxed);
+        Ok(Self {
+            ways: mapped(dir, maps::CONNECTIONS)?,
+            flows: mapped(dir, maps::FLOWS)?,
+            hash_keys: std::array::from_fn(key),
+            settings,
+            overflow: open(dir, maps::OVERFLOW)?,
+        })
+    }
+
+    /// Buckets of the table.
+    #[must_use]
+    pub fn buckets(&self) -> usize {
+        self.ways.words().len() / WAYS
+    }
+
+    /// `connections.capacity` that the table was made for.
+    #[must_use]
+    pub fn capacity(&self) -> u64 {
+        let word = std::mem::offset_of!(Settings, capacity) / 8;
+        self.settings.words()[word].load(Ordering::Relaxed)
+    }
+}
+
+/// The tick it is: the datapath's clock, CLOCK_MONOTONIC as of the last timer interrupt, in units of 2³² ns.
+#[must_use]
+pub fn now() -> u64 {
+    clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE).map_or(0, |time| {
+        let ns = time.tv_sec().cast_unsigned() * 1_000_000_000 + time.tv_nsec().cast_unsigned();
+        ns >> TICK_SHIFT
+    })
+}

@@ -1,0 +1,61 @@
+//! The overflow map: the few connections whose buckets were both full.
+
+use std::{
+    io,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use dispatcher_common::{connection::Way, settings::Settings};
+
+use super::{
+    ConnectionTable,
+    sweep::{Sweep, is_expired},
+    timeouts::Ages,
+};
+
+impl ConnectionTable {
+    /// Counts the connections of the overflow map into `sweep` and removes those that are too old; returns how many stay.
+    ///
+    /// The datapath enters a connection first and raises the count of entries then, and nobody but this removes any: so
+    /// the count can be set right by a compare-and-swap with what it was before the walk.
+    pub(super) fn sweep_overflow(
+        &self,
+        now: u64,
+        ages: &Ages<'_>,
+        sweep: &mut Sweep,
+    ) -> io::Result<u32> {
+        let entries = self.overflow_entries();
+        let before = entries.load(Ordering::Acquire);
+        if before == 0 {
+            return Ok(0);
+        }
+        let mut kept = 0;
+        for hash in self.overflow.keys()? {
+            let mut word = [0; 8];
+            if !self.overflow.lookup(&hash, &mut word)? {
+                continue;
+            }
+            let mut way = Way(u64::from_ne_bytes(word));
+            if is_expired(way, now, ages) && self.overflow.take(&hash, &mut word)? {
+                let taken = Way(u64::from_ne_bytes(word));
+                if taken == way || is_expired(taken, now, ages) {
+                    sweep.expired.count(way, ages);
+                    continue;
+                }
+                // A packet came in between: the connection lives.
+                self.overflow.update(&hash, &word)?;
+                way = taken;
+            }
+            sweep.slots[way.slot() as usize].count(way);
+            kept += 1;
+        }
+        // If the datapath entered something meanwhile, the next sweep sets the count right.
+        let _ =
+            entries.compare_exchange(before, u64::from(kept), Ordering::AcqRel, Ordering::Relaxed);
+        Ok(kept)
+    }
+
+    fn overflow_entries(&self) -> &AtomicU64 {
+        &self.settings.words()[std::mem::offset_of!(Settings, overflow_entries) / 8]
+    }
+}

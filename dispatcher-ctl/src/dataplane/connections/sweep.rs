@@ -1,0 +1,202 @@
+//! One look at part of the table: what is there, and what has been idle for too long.
+
+use std::{ops::Range, sync::atomic::Ordering};
+
+use dispatcher_common::{
+    connection::{State, WAYS, Way},
+    limits::MAX_SLOTS,
+};
+
+use super::{
+    ConnectionTable,
+    timeouts::{Ages, HORIZON},
+};
+
+/// Connections of one slot, as counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SlotCounts {
+    /// TCP: a SYN was seen.
+    pub half_open: u32,
+    /// TCP: the handshake was completed.
+    pub established: u32,
+    /// TCP: a FIN or RST was seen.
+    pub closing: u32,
+    /// UDP flows.
+    pub udp: u32,
+}
+
+impl SlotCounts {
+    /// Active connections: those which the client has not ended.
+    #[must_use]
+    pub const fn active(&self) -> u32 {
+        self.half_open + self.established + self.udp
+    }
+
+    /// Everything that points to the slot.
+    #[must_use]
+    pub const fn total(&self) -> u32 {
+        self.active() + self.closing
+    }
+
+    pub(super) fn count(&mut self, way: Way) {
+        let place = match (way.is_tcp(), way.state()) {
+            (false, _) => &mut self.udp,
+            (true, State::HalfOpen | State::Free) => &mut self.half_open,
+            (true, State::Established) => &mut self.established,
+            (true, State::Closing) => &mut self.closing,
+        };
+        *place += 1;
+    }
+}
+
+/// Connections removed, by cause.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Expired {
+    /// Half-open for longer than `syn_timeout`.
+    pub syn: u64,
+    /// TCP, idle for longer than `stale_timeout`.
+    pub stale: u64,
+    /// Closing, removed early because there were more than `fin_count`.
+    pub fin: u64,
+    /// UDP flows, idle for longer than `stale_timeout`.
+    pub udp: u64,
+    /// Their backend was removed.
+    pub gone: u64,
+}
+
+impl Expired {
+    pub(super) fn count(&mut self, way: Way, ages: &Ages<'_>) {
+        let limit = |state: State| ages.of(way.slot(), state as usize + 4);
+        let place = match (way.is_tcp(), way.state()) {
+            _ if ages.of(way.slot(), way.expiry_class()) == 0 => &mut self.gone,
+            (false, _) => &mut self.udp,
+            (true, State::HalfOpen | State::Free) => &mut self.syn,
+            (true, State::Closing) if limit(State::Closing) < limit(State::Established) => {
+                &mut self.fin
+            }
+            (true, State::Established | State::Closing) => &mut self.stale,
+        };
+        *place += 1;
+    }
+}
+
+/// What one or several looks found.
+#[derive(Clone, Debug)]
+pub struct Sweep {
+    /// By slot.
+    pub slots: Vec<SlotCounts>,
+    /// Connections removed.
+    pub expired: Expired,
+}
+
+impl Default for Sweep {
+    fn default() -> Self {
+        Self { slots: vec![SlotCounts::default(); MAX_SLOTS as usize], expired: Expired::default() }
+    }
+}
+
+impl ConnectionTable {
+    /// Counts the connections of these buckets into `sweep`, and removes those that are too old at tick `now`.
+    ///
+    /// Safe against the datapath: a way goes only if it is still as it was when it was found idle.
+    pub(super) fn sweep(
+        &self,
+        buckets: Range<usize>,
+        now: u64,
+        ages: &Ages<'_>,
+        sweep: &mut Sweep,
+    ) {
+        let words = self.ways.words();
+        let end = (buckets.end * WAYS).min(words.len());
+        for place in words.get(buckets.start * WAYS..end).unwrap_or_default() {
+            let way = Way(place.load(Ordering::Relaxed));
+            if way.0 == 0 {
+                continue;
+            }
+            if is_expired(way, now, ages) && remove(place, way) {
+                sweep.expired.count(way, ages);
+            } else {
+                sweep.slots[way.slot() as usize].count(way);
+            }
+        }
+    }
+}
+
+fn remove(place: &std::sync::atomic::AtomicU64, way: Way) -> bool {
+    place.compare_exchange(way.0, 0, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+}
+
+/// Whether a way is due. A way touched since `now` was read seems old by almost all that a stamp can tell: it is not.
+#[inline]
+pub(super) fn is_expired(way: Way, now: u64, ages: &Ages<'_>) -> bool {
+    let (age, least) = (way.age(now), u64::from(ages.of(way.slot(), way.expiry_class())));
+    age >= least && (age < HORIZON || least == 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dataplane::connections::{ServiceTimeouts, Timeouts};
+    use std::time::Duration;
+
+    /// Slot 3 has 300 s, 30 s, 30 s; slot 4 is gone; slot 5 unknown.
+    fn timeouts() -> Timeouts {
+        let mut timeouts = Timeouts::default();
+        let service = ServiceTimeouts {
+            stale: Duration::from_secs(300),
+            syn: Duration::from_secs(30),
+            fin: Duration::from_secs(30),
+            fin_count: 0,
+        };
+        timeouts.service(service, [3]);
+        timeouts.gone(4);
+        timeouts
+    }
+
+    #[test]
+    fn a_way_is_due_when_its_timeout_has_passed_and_not_when_it_is_from_the_future() {
+        let (timeouts, tcp, udp) = (timeouts(), 1 << 63, 1 << 62);
+        let ages = timeouts.ages(&[]);
+        let due = |hash, state, slot, stamp: u64, now| {
+            is_expired(Way::new(hash, stamp, state, slot), now, &ages)
+        };
+        for now in [100, 4095, 4096, 10_000_000] {
+            let cases = [
+                (tcp, State::HalfOpen, 3, 7, false),
+                (tcp, State::HalfOpen, 3, 8, true),
+                (tcp, State::Established, 3, 70, false),
+                (tcp, State::Established, 3, 71, true),
+                (tcp, State::Established, 3, 4079, true),
+                (udp, State::HalfOpen, 3, 8, false),
+                (udp, State::Established, 3, 71, true),
+                (tcp, State::Established, 4, 0, true),
+                (tcp, State::Established, 5, 4000, false),
+            ];
+            for (hash, state, slot, age, want) in cases {
+                let stamp = u64::wrapping_sub(now, age);
+                assert_eq!(due(hash, state, slot, stamp, now), want, "{state:?} {slot} {age}");
+            }
+            assert!(!due(tcp, State::Established, 3, now + 1, now), "touched since");
+        }
+    }
+
+    #[test]
+    fn causes_are_told_apart() {
+        let timeouts = timeouts();
+        let mut expired = Expired::default();
+        let (few, many) = (timeouts.sum(|_| 0), timeouts.sum(|slot| u64::from(slot == 3)));
+        for closing in [few, many] {
+            let ages = timeouts.ages(&closing);
+            for (hash, state, slot) in [
+                (1 << 63, State::HalfOpen, 3),
+                (1 << 63, State::Established, 3),
+                (1 << 63, State::Closing, 3),
+                (1 << 62, State::Established, 3),
+                (1 << 62, State::Established, 4),
+            ] {
+                expired.count(Way::new(hash, 0, state, slot), &ages);
+            }
+        }
+        assert_eq!(expired, Expired { syn: 2, stale: 3, fin: 1, udp: 2, gone: 2 });
+    }
+}

@@ -1,0 +1,208 @@
+//! The thread that sweeps the table all the time: in slices, so that it never holds a CPU for long.
+
+use std::{
+    io,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread::{Builder, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use arc_swap::ArcSwap;
+
+use super::{ConnectionTable, Expired, SlotCounts, Sweep, Timeouts, now};
+
+/// A pass over the whole table takes this long, pauses included.
+const PERIOD: Duration = Duration::from_millis(1500);
+/// Buckets of a slice: 2¹⁷ ways, a fraction of a millisecond.
+const SLICE: usize = 1 << 14;
+
+/// What a pass over the whole table found.
+#[derive(Clone, Debug)]
+pub struct SweepResult {
+    /// Passes so far; 0: none yet, and nothing is known.
+    pub pass: u64,
+    /// When the pass began. What points to a slot that was out of every ring for a second before that has been counted.
+    pub started: Instant,
+    /// When it ended.
+    pub finished: Instant,
+    /// Connections by slot.
+    pub slots: Vec<SlotCounts>,
+    /// Connections in the overflow map (which are counted in `slots`, too).
+    pub overflow: u32,
+    /// Connections removed since the sweeper was started.
+    pub expired: Expired,
+}
+
+impl SweepResult {
+    /// Counts of a slot.
+    #[must_use]
+    pub fn slot(&self, slot: u32) -> SlotCounts {
+        self.slots.get(slot as usize).copied().unwrap_or_default()
+    }
+
+    /// Ways in use, the overflow map's entries included.
+    #[must_use]
+    pub fn connections(&self) -> u64 {
+        self.slots.iter().map(|slot| u64::from(slot.total())).sum()
+    }
+}
+
+/// The sweeping thread; dropping it stops the thread.
+#[derive(Debug)]
+pub struct Sweeper {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    table: Arc<ConnectionTable>,
+    timeouts: ArcSwap<Timeouts>,
+    result: ArcSwap<SweepResult>,
+    requests: Mutex<Requests>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Requests {
+    /// Passes asked for so far.
+    asked: u64,
+    /// Of these, how many are answered: by a pass that began after they were asked.
+    answered: u64,
+    stop: bool,
+}
+
+impl Sweeper {
+    /// Starts sweeping.
+    ///
+    /// # Errors
+    /// Where the thread cannot be started.
+    pub fn start(table: Arc<ConnectionTable>, timeouts: Timeouts) -> io::Result<Self> {
+        let begin = Instant::now();
+        let result = SweepResult {
+            pass: 0,
+            started: begin,
+            finished: begin,
+            slots: Vec::new(),
+            overflow: 0,
+            expired: Expired::default(),
+        };
+        let shared = Arc::new(Shared {
+            table,
+            timeouts: ArcSwap::from_pointee(timeouts),
+            result: ArcSwap::from_pointee(result),
+            requests: Mutex::default(),
+            changed: Condvar::new(),
+        });
+        let thread = Arc::clone(&shared);
+        let thread = Builder::new().name("sweeper".to_owned()).spawn(move || thread.run())?;
+        Ok(Self { shared, thread: Some(thread) })
+    }
+
+    /// Other timeouts, from the next pass on.
+    pub fn set_timeouts(&self, timeouts: Timeouts) {
+        self.shared.timeouts.store(Arc::new(timeouts));
+    }
+
+    /// What the last pass found.
+    #[must_use]
+    pub fn latest(&self) -> Arc<SweepResult> {
+        self.shared.result.load_full()
+    }
+
+    /// What a pass finds that begins now: blocks for as long as it takes, about 2 ms for 2²⁰ ways.
+    #[must_use]
+    pub fn count_now(&self) -> Arc<SweepResult> {
+        let mut requests = self.shared.lock();
+        requests.asked += 1;
+        let ours = requests.asked;
+        self.shared.changed.notify_all();
+        let unanswered = |requests: &mut Requests| requests.answered < ours && !requests.stop;
+        let waited = self.shared.changed.wait_while(requests, unanswered);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
+        self.latest()
+    }
+}
+
+impl Drop for Sweeper {
+    fn drop(&mut self) {
+        self.shared.lock().stop = true;
+        self.shared.changed.notify_all();
+        if let Some(thread) = self.thread.take() {
+            // A panic of the thread was reported when it happened.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Requests> {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn run(&self) {
+        let mut expired = Expired::default();
+        let mut pass = 0;
+        // The first pass is made at once, others leisurely unless somebody waits.
+        let mut hurry = true;
+        loop {
+            let asked = self.lock().asked;
+            let finished = self.pass(pass + 1, hurry, &mut expired);
+            let mut requests = self.lock();
+            if requests.stop {
+                requests.answered = u64::MAX;
+                self.changed.notify_all();
+                return;
+            }
+            if finished {
+                pass += 1;
+                requests.answered = asked;
+                self.changed.notify_all();
+            }
+            hurry = requests.asked > requests.answered;
+        }
+    }
+
+    /// One pass; false if it was broken off, by a stop or because somebody waits for a pass that begins now.
+    fn pass(&self, pass: u64, hurry: bool, expired: &mut Expired) -> bool {
+        let started = Instant::now();
+        let timeouts = self.timeouts.load_full();
+        let closing = self.result.load();
+        let closing = timeouts.sum(|slot| u64::from(closing.slot(slot as u32).closing));
+        let ages = timeouts.ages(&closing);
+        let mut sweep = Sweep { expired: *expired, ..Sweep::default() };
+        let slices = self.table.buckets().div_ceil(SLICE).max(1);
+        for slice in 0..slices {
+            let first = slice * SLICE;
+            self.table.sweep(first..first + SLICE, now(), &ages, &mut sweep);
+            *expired = sweep.expired;
+            if !hurry && self.pause(PERIOD / slices as u32) {
+                return false;
+            }
+        }
+        let overflow = self.table.sweep_overflow(now(), &ages, &mut sweep);
+        let overflow = overflow.unwrap_or_else(|error| {
+            tracing::warn!(%error, "cannot sweep the overflow map");
+            0
+        });
+        *expired = sweep.expired;
+        let result = SweepResult {
+            pass,
+            started,
+            finished: Instant::now(),
+            slots: sweep.slots,
+            overflow,
+            expired: *expired,
+        };
+        self.result.store(Arc::new(result));
+        true
+    }
+
+    /// Waits for a while; true if the pass is to be broken off.
+    fn pause(&self, length: Duration) -> bool {
+        let idle = |requests: &mut Requests| !requests.stop && requests.asked == requests.answered;
+        let waited = self.changed.wait_timeout_while(self.lock(), length, idle);
+        let (mut requests, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        !idle(&mut requests)
+    }
+}

@@ -1,0 +1,163 @@
+//! How long may a connection be idle? Timeouts by backend slot, in ticks.
+
+use std::time::Duration;
+
+use dispatcher_common::{
+    connection::{EXPIRY_CLASSES, STAMP_BITS, State, TICK_NS},
+    limits::MAX_SLOTS,
+};
+
+/// Ways seen this many ticks or fewer "in the future" were touched after the sweep looked at the clock.
+pub(super) const SLACK: u64 = 16;
+/// Idle ticks a stamp can tell, less the slack.
+pub(super) const HORIZON: u64 = (1 << STAMP_BITS) - SLACK;
+/// Of a class that does not expire.
+const NEVER: u16 = u16::MAX;
+/// Index of a slot that nothing is known of.
+const UNKNOWN: u16 = 0;
+/// Index of a slot whose backend was removed.
+const GONE: u16 = 1;
+
+/// Idle times of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServiceTimeouts {
+    /// Established connections and UDP flows.
+    pub stale: Duration,
+    /// Half-open connections.
+    pub syn: Duration,
+    /// Closing connections, once there are more than `fin_count`.
+    pub fin: Duration,
+    /// Closing connections that are kept until `stale`.
+    pub fin_count: u64,
+}
+
+/// Timeouts by slot. Connections of slots that were not told of are kept.
+#[derive(Clone, Debug)]
+pub struct Timeouts {
+    /// By slot: index into `services`.
+    slots: Vec<u16>,
+    services: Vec<Option<ServiceTimeouts>>,
+}
+
+/// Least ages, in ticks, at which ways are removed; for one pass.
+#[derive(Debug)]
+pub(super) struct Ages<'a> {
+    slots: &'a [u16],
+    ages: Vec<[u16; EXPIRY_CLASSES]>,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self { slots: vec![UNKNOWN; MAX_SLOTS as usize], services: vec![None; 2] }
+    }
+}
+
+impl Timeouts {
+    /// Adds a service with its slots.
+    pub fn service(&mut self, timeouts: ServiceTimeouts, slots: impl IntoIterator<Item = u32>) {
+        let index = u16::try_from(self.services.len()).unwrap_or(UNKNOWN);
+        self.services.push(Some(timeouts));
+        for slot in slots {
+            self.set(slot, index);
+        }
+    }
+
+    /// The backend of this slot was removed: what still points there is removed, however fresh.
+    pub fn gone(&mut self, slot: u32) {
+        self.set(slot, GONE);
+    }
+
+    fn set(&mut self, slot: u32, index: u16) {
+        if let Some(place) = self.slots.get_mut(slot as usize) {
+            *place = index;
+        }
+    }
+
+    /// Sums a value of each slot by service: at the indices that [`Self::ages`] takes.
+    pub(super) fn sum(&self, by_slot: impl Fn(usize) -> u64) -> Vec<u64> {
+        let mut sums = vec![0; self.services.len()];
+        for (slot, index) in self.slots.iter().enumerate() {
+            sums[*index as usize] += by_slot(slot);
+        }
+        sums
+    }
+
+    /// The ages for a pass; `closing` is [`Self::sum`] of the closing connections, as last counted.
+    pub(super) fn ages(&self, closing: &[u64]) -> Ages<'_> {
+        let mut ages = vec![[NEVER; EXPIRY_CLASSES], [0; EXPIRY_CLASSES]];
+        for (i, service) in self.services.iter().enumerate().skip(ages.len()) {
+            let closing = closing.get(i).copied().unwrap_or_default();
+            ages.push(service.map_or([NEVER; EXPIRY_CLASSES], |service| service.ages(closing)));
+        }
+        Ages { slots: &self.slots, ages }
+    }
+}
+
+impl ServiceTimeouts {
+    fn ages(&self, closing: u64) -> [u16; EXPIRY_CLASSES] {
+        // "Idle longer than": the tick count must have passed the timeout.
+        let age = |timeout| (ticks(timeout) + 1).min(HORIZON - 1) as u16;
+        let (stale, syn) = (age(self.stale), age(self.syn));
+        let fin = if closing > self.fin_count { age(self.fin).min(stale) } else { stale };
+        let mut ages = [stale; EXPIRY_CLASSES];
+        let tcp = |state: State| state as usize + EXPIRY_CLASSES / 2;
+        ages[tcp(State::HalfOpen)] = syn;
+        ages[tcp(State::Closing)] = fin;
+        ages
+    }
+}
+
+impl Ages<'_> {
+    /// Least age of a way of this slot and [`dispatcher_common::connection::Way::expiry_class`]; 0: the backend is gone.
+    #[inline]
+    pub(super) fn of(&self, slot: u32, class: usize) -> u16 {
+        // Slots are 14 bits and classes 3: both tables have them all.
+        self.ages[self.slots[slot as usize] as usize][class]
+    }
+}
+
+/// A timeout in ticks of 4.3 s, rounded up.
+#[must_use]
+pub const fn ticks(timeout: Duration) -> u64 {
+    timeout.as_nanos().div_ceil(TICK_NS as u128) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SERVICE: ServiceTimeouts = ServiceTimeouts {
+        stale: Duration::from_secs(300),
+        syn: Duration::from_secs(30),
+        fin: Duration::from_secs(43),
+        fin_count: 10,
+    };
+
+    #[test]
+    fn ticks_are_rounded_up() {
+        for (ms, want) in [(0, 0), (1, 1), (4294, 1), (4295, 2), (30_000, 7), (300_000, 70)] {
+            assert_eq!(ticks(Duration::from_millis(ms)), want, "{ms} ms");
+        }
+    }
+
+    #[test]
+    fn closing_connections_live_as_others_until_there_are_too_many() {
+        let mut timeouts = Timeouts::default();
+        timeouts.service(SERVICE, [5, 6]);
+        timeouts.gone(9);
+        let closing = |few: u64| timeouts.sum(|slot| if slot == 6 { few } else { 0 });
+        for (closing, want) in [(closing(10), [8, 71, 71]), (closing(11), [8, 71, 12])] {
+            let ages = timeouts.ages(&closing);
+            assert_eq!([5, 6, 7].map(|class| ages.of(6, class)), want);
+            assert_eq!([1, 2, 3].map(|class| ages.of(5, class)), [71; 3]);
+            assert_eq!((ages.of(9, 6), ages.of(7, 6)), (0, NEVER));
+        }
+    }
+
+    #[test]
+    fn a_timeout_beyond_the_stamp_is_cut() {
+        let mut timeouts = Timeouts::default();
+        timeouts.service(ServiceTimeouts { stale: Duration::MAX, ..SERVICE }, [1]);
+        assert_eq!(u64::from(timeouts.ages(&[]).of(1, 6)), HORIZON - 1);
+    }
+}

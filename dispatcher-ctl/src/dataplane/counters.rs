@@ -1,0 +1,127 @@
+//! What the datapath counted: per-CPU values, summed when they are read.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::Ordering},
+};
+
+use dispatcher_common::{
+    backend::BackendValue,
+    counts::{BackendCounts, PacketCounts, ServiceCounts},
+    limits::MAX_INTERFACES,
+    maps,
+    reason::REASONS,
+    service::Policy,
+};
+
+use super::{bpf::Map, error::DataplaneError, mapped::Mapped, maps::MapSet};
+
+/// Bytes that are fetched with one system call.
+const BATCH_BYTES: usize = 256 << 10;
+
+/// All counters in use, summed over CPUs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// By interface index: packets and bytes, at the number of their [`dispatcher_common::reason::Reason`]. An interface
+    /// on which nothing was counted is left out.
+    pub interfaces: BTreeMap<u8, [PacketCounts; REASONS]>,
+    /// By slot, of backends there are.
+    pub backends: BTreeMap<u32, BackendCounts>,
+    /// By service id, of services there are.
+    pub services: BTreeMap<u32, ServiceCounts>,
+}
+
+/// Reads the counters, from whatever thread.
+#[derive(Clone, Debug)]
+pub struct CounterReader {
+    maps: Arc<MapSet>,
+}
+
+impl CounterReader {
+    pub(super) const fn new(maps: Arc<MapSet>) -> Self {
+        Self { maps }
+    }
+
+    /// Reads all counters in use.
+    ///
+    /// # Errors
+    /// As the kernel.
+    pub fn read(&self) -> Result<Counters, DataplaneError> {
+        let mut counters = Counters::default();
+        self.interfaces(&mut counters)?;
+        let word = std::mem::offset_of!(BackendValue, forward) / 8;
+        let slots = in_use(&self.maps.backends, word);
+        sums(&self.maps.backend_counts, maps::BACKEND_COUNTS, end(&slots), |slot, words| {
+            if slots[slot as usize]
+                && let [packets, bytes, connections, retransmissions] = *words
+            {
+                let counts = BackendCounts { packets, bytes, connections, retransmissions };
+                counters.backends.insert(slot, counts);
+            }
+        })?;
+        let word = std::mem::offset_of!(Policy, choices) / 8;
+        let services = in_use(&self.maps.policies, word);
+        sums(&self.maps.service_counts, maps::SERVICE_COUNTS, end(&services), |id, words| {
+            if services[id as usize]
+                && let Ok(packets) = words.try_into()
+            {
+                counters.services.insert(id, ServiceCounts { packets });
+            }
+        })?;
+        Ok(counters)
+    }
+
+    fn interfaces(&self, counters: &mut Counters) -> Result<(), DataplaneError> {
+        let entries = MAX_INTERFACES * REASONS as u32;
+        sums(&self.maps.packet_counts, maps::PACKET_COUNTS, entries, |entry, words| {
+            let (index, reason) = (entry / REASONS as u32, entry as usize % REASONS);
+            if let [packets, bytes] = *words
+                && packets != 0
+            {
+                let empty = [PacketCounts::ZERO; REASONS];
+                let counts = counters.interfaces.entry(index as u8).or_insert(empty);
+                counts[reason] = PacketCounts { packets, bytes };
+            }
+        })
+    }
+}
+
+/// For each entry of an array, whether a word of it is set.
+fn in_use<T: aya::Pod>(map: &Mapped<T>, word: usize) -> Vec<bool> {
+    let words = map.words();
+    let stride = (size_of::<T>() / 8).max(1);
+    words.iter().skip(word).step_by(stride).map(|word| word.load(Ordering::Relaxed) != 0).collect()
+}
+
+/// One past the last entry in use.
+fn end(in_use: &[bool]) -> u32 {
+    in_use.iter().rposition(|used| *used).map_or(0, |last| last as u32 + 1)
+}
+
+/// Sums each of the first entries of a per-CPU array over CPUs; values are words.
+fn sums(
+    map: &Map,
+    name: &'static str,
+    entries: u32,
+    mut each: impl FnMut(u32, &[u64]),
+) -> Result<(), DataplaneError> {
+    let (transfer, value) = (map.transfer(), map.info().value_size as usize);
+    let batch = (BATCH_BYTES / transfer).max(1) as u32;
+    let mut buffer = vec![0; batch.min(entries) as usize * transfer];
+    let mut sum = vec![0_u64; value / 8];
+    for first in (0..entries).step_by(batch as usize) {
+        let count = batch.min(entries - first);
+        let bytes = &mut buffer[..count as usize * transfer];
+        map.lookup_consecutive(first, bytes).map_err(DataplaneError::map(name, "read it"))?;
+        for (entry, of_all_cpus) in bytes.chunks_exact(transfer).enumerate() {
+            sum.fill(0);
+            for of_cpu in of_all_cpus.chunks_exact(value.next_multiple_of(8)) {
+                for (sum, word) in sum.iter_mut().zip(of_cpu.as_chunks::<8>().0) {
+                    *sum += u64::from_ne_bytes(*word);
+                }
+            }
+            each(first + entry as u32, &sum);
+        }
+    }
+    Ok(())
+}

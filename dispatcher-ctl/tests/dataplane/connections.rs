@@ -1,0 +1,172 @@
+//! The connection table: counted, listed and swept while it lies in the kernel.
+
+use std::{net::SocketAddr, path::Path, time::Duration};
+
+use aya::maps::{HashMap, Map, MapData};
+use dispatcher_common::{
+    connection::{Bucket, FlowBucket, State, Way},
+    flow::Flow,
+    maps,
+    net::address,
+};
+use dispatcher_ctl::dataplane::connections::{
+    Filter, ServiceTimeouts, SlotCounts, Sweeper, Timeouts, now,
+};
+
+use super::{array, in_namespace, open, settings};
+
+fn timeouts(fin_count: u64) -> Timeouts {
+    let mut timeouts = Timeouts::default();
+    let service = ServiceTimeouts {
+        stale: Duration::from_secs(300),
+        syn: Duration::from_secs(30),
+        fin: Duration::from_secs(30),
+        fin_count,
+    };
+    timeouts.service(service, [1, 2]);
+    timeouts.gone(3);
+    timeouts
+}
+
+fn flow(client: &str, vip: &str, protocol: u8, born: u64) -> Flow {
+    let (client, vip): (SocketAddr, SocketAddr) = (client.parse().unwrap(), vip.parse().unwrap());
+    Flow {
+        client: address(client.ip()),
+        vip: address(vip.ip()),
+        client_port: client.port().to_be_bytes(),
+        vip_port: vip.port().to_be_bytes(),
+        born_and_protocol: (born as u32) << 8 | u32::from(protocol),
+    }
+}
+
+/// Writes ways, each with its age in ticks, from the first bucket on.
+fn fill(dir: &Path, ways: &[(u64, State, u32, u64)]) {
+    let mut map = array::<Bucket>(dir, maps::CONNECTIONS);
+    for (number, ways) in ways.chunks(8).enumerate() {
+        let mut bucket = Bucket::ZERO;
+        for (place, (hash, state, slot, age)) in bucket.ways.iter_mut().zip(ways) {
+            *place = Way::new(*hash, now().wrapping_sub(*age), *state, *slot).0;
+        }
+        map.set(number as u32, bucket, 0).unwrap();
+    }
+}
+
+const TCP: u64 = 1 << 63;
+const UDP: u64 = 1 << 62;
+
+#[test]
+fn a_sweep_counts_what_is_there_and_removes_what_is_idle() {
+    in_namespace("sweep", |dir| {
+        let (datapath, _) = open(dir);
+        fill(
+            dir,
+            &[
+                (TCP, State::HalfOpen, 1, 1),
+                (TCP, State::HalfOpen, 1, 9),
+                (TCP, State::Established, 1, 60),
+                (TCP, State::Established, 2, 72),
+                (TCP, State::Closing, 2, 20),
+                (TCP, State::Closing, 2, 20),
+                (UDP, State::HalfOpen, 2, 20),
+                (UDP, State::Established, 2, 72),
+                // A removed backend's goes, one of which nothing is known stays.
+                (TCP, State::Established, 3, 0),
+                (TCP, State::Established, 9, 1000),
+            ],
+        );
+        let sweeper = Sweeper::start(datapath.table().unwrap(), timeouts(2)).unwrap();
+        let swept = sweeper.count_now();
+        assert_eq!(
+            swept.slot(1),
+            SlotCounts { half_open: 1, established: 1, ..SlotCounts::default() }
+        );
+        assert_eq!(swept.slot(2), SlotCounts { closing: 2, udp: 1, ..SlotCounts::default() });
+        assert_eq!((swept.slot(3).total(), swept.slot(9).total(), swept.connections()), (0, 1, 6));
+        let expired = swept.expired;
+        assert_eq!((expired.syn, expired.stale, expired.udp, expired.gone), (1, 1, 1, 1));
+        // With one closing connection allowed, two are too many.
+        sweeper.set_timeouts(timeouts(1));
+        let swept = sweeper.count_now();
+        assert_eq!((swept.slot(2).closing, swept.expired.fin), (0, 2));
+        assert_eq!((swept.slot(2).active(), swept.connections()), (1, 4));
+        let pass = swept.pass;
+        super::eventually("a pass unasked", || sweeper.latest().pass > pass);
+    });
+}
+
+#[test]
+fn the_overflow_map_is_swept_and_its_count_set_right() {
+    in_namespace("overflow", |dir| {
+        let (datapath, _) = open(dir);
+        let pin = super::namespace_dir(dir).join(maps::OVERFLOW);
+        let map = Map::HashMap(MapData::from_pin(pin).unwrap());
+        let mut overflow: HashMap<_, u64, u64> = map.try_into().unwrap();
+        for i in 0..50 {
+            // Ten are too old.
+            let age = if i % 5 == 0 { 100 } else { 0 };
+            let way = Way::new(TCP | i, now() - age, State::Established, 2);
+            overflow.insert(TCP | i, way.0, 0).unwrap();
+        }
+        let mut map = settings(dir);
+        let mut value = map.get(&0, 0).unwrap();
+        // As if a controller had died after it removed seven and before it lowered the count.
+        value.overflow_entries = 57;
+        map.set(0, value, 0).unwrap();
+        let sweeper = Sweeper::start(datapath.table().unwrap(), timeouts(2)).unwrap();
+        let swept = sweeper.count_now();
+        assert_eq!((swept.overflow, swept.slot(2).established, swept.expired.stale), (40, 40, 10));
+        assert_eq!(map.get(&0, 0).unwrap().overflow_entries, 40);
+        assert_eq!(overflow.keys().count(), 40);
+    });
+}
+
+#[test]
+fn connections_are_listed_by_their_records() {
+    in_namespace("list", |dir| {
+        let (datapath, _) = open(dir);
+        let keys = settings(dir).get(&0, 0).unwrap().hash_keys;
+        let flows = [
+            flow("198.51.100.1:1024", "192.0.2.80:80", 6, now() - 5),
+            flow("[2001:db8::1]:65535", "[2001:db8::80]:443", 6, now()),
+            flow("198.51.100.2:53", "192.0.2.80:53", 17, now()),
+            flow("198.51.100.3:99", "192.0.2.80:80", 6, now()),
+        ];
+        let hash = |i: usize| flows[i].hash(&keys);
+        fill(
+            dir,
+            &[
+                (hash(0), State::Established, 1, 3),
+                (hash(1), State::Closing, 2, 0),
+                (hash(2), State::Established, 2, 0),
+                // No record yet, and the record of an earlier connection.
+                (hash(3), State::HalfOpen, 1, 0),
+                (!hash(0), State::HalfOpen, 1, 0),
+            ],
+        );
+        let mut records = FlowBucket::ZERO;
+        records.flows[..3].copy_from_slice(&flows[..3]);
+        records.flows[4] = flows[0];
+        array::<FlowBucket>(dir, maps::FLOWS).set(0, records, 0).unwrap();
+        let table = datapath.table().unwrap();
+        let all = table.list(&Filter::default(), 100);
+        let clients: Vec<_> = all.connections.iter().map(|c| c.client.to_string()).collect();
+        assert_eq!(clients, ["198.51.100.1:1024", "[2001:db8::1]:65535", "198.51.100.2:53"]);
+        assert_eq!((all.unnamed, all.more), (2, false));
+        let first = all.connections[0];
+        assert_eq!((first.vip.to_string().as_str(), first.protocol), ("192.0.2.80:80", 6));
+        assert_eq!((first.slot, first.state), (1, State::Established));
+        assert!(
+            (3..5).contains(&first.idle_ticks) && (5..7).contains(&first.age_ticks),
+            "{first:?}"
+        );
+        let of = |slots: &[u32], client: Option<&str>, limit| {
+            let client = client.map(|client| client.parse().unwrap());
+            let listing = table.list(&Filter { slots: Some(slots.to_vec()), client }, limit);
+            (listing.connections.len(), listing.more)
+        };
+        assert_eq!(of(&[2], None, 100), (2, false));
+        assert_eq!(of(&[1, 2], Some("2001:db8::1"), 100), (1, false));
+        assert_eq!(of(&[1, 2], None, 2), (2, true));
+        assert_eq!(of(&[1, 2], None, 3), (3, false));
+    });
+}
