@@ -3,7 +3,7 @@
 #[path = "network_lab/mod.rs"]
 mod lab;
 
-use std::{collections::BTreeSet, process::Stdio, time::Duration};
+use std::{collections::BTreeSet, net::IpAddr, process::Stdio, time::Duration};
 
 use dispatcher_ctl::{
     model::Mac,
@@ -303,5 +303,36 @@ fn a_nic_that_goes_and_comes_back_is_told() {
         assert_ne!(link.ifindex, before);
         watch(&network, &lab, &[B4]);
         becomes(&network, B4, Some(B_MAC), 5).await;
+    });
+}
+
+#[test]
+fn ten_thousand_backends_are_bounded_work() {
+    if !possible() {
+        return;
+    }
+    let lab = Lab::new();
+    lab.ip("lb", "addr add 10.9.0.1/16 dev eth0");
+    lab.run(|| async {
+        let (network, _events) = Network::start().await.unwrap();
+        let mut addresses: BTreeSet<IpAddr> =
+            (0..10_000_u16).map(|i| IpAddr::from([10, 9, 1 + (i >> 8) as u8, i as u8])).collect();
+        addresses.insert(B4.parse().unwrap());
+        let cpu = || {
+            let clock = nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID;
+            Duration::from(nix::time::clock_gettime(clock).unwrap())
+        };
+        let before = cpu();
+        network.watch(addresses, vec![(lab.ifindex(), "eth0".to_owned())]);
+        let took = becomes(&network, B4, Some(B_MAC), 5).await;
+        println!("the one that answers resolved after {took:?}");
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        let used = cpu() - before;
+        println!("cpu: {used:?} in {:?}", took + Duration::from_secs(10));
+        assert!(used < Duration::from_secs(4), "{used:?}");
+        // Which of these it is depends on whose place in the table was needed for another.
+        let why = why(&network, "10.9.1.1");
+        let said = ["does not answer", "is being resolved", "neighbour table, which is full"];
+        assert!(said.iter().any(|said| why.contains(said)), "{why}");
     });
 }
