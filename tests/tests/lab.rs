@@ -2,7 +2,10 @@
 
 use std::net::IpAddr;
 
-use dispatcher_tests::lab::{self, Lab, Plan};
+use dispatcher_tests::{
+    lab::{self, Lab, Plan},
+    packet_builder::eth,
+};
 
 #[test]
 fn a_laboratory_serves_and_leaves_nothing_behind() -> anyhow::Result<()> {
@@ -41,5 +44,26 @@ fn a_laboratory_serves_and_leaves_nothing_behind() -> anyhow::Result<()> {
     for pid in pids {
         assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists(), "nginx {pid} is left");
     }
+    Ok(())
+}
+
+#[test]
+fn frames_are_captured_as_they_were_sent() -> anyhow::Result<()> {
+    if let Some(missing) = lab::missing() {
+        assert!(std::env::var_os("DISPATCHER_REQUIRE_BPF").is_none(), "{missing}");
+        eprintln!("skipped: {missing}");
+        return Ok(());
+    }
+    let lab = Lab::new(&Plan::new("frames").backends(1))?;
+    let to = [2, 0, 0, 0, 0, 11];
+    let (client, backend) = (lab.client(), &lab.backends[0]);
+    assert_eq!(backend.mac(), "02:00:00:00:00:0b");
+    client.run("ethtool -K eth0 txvlan off")?;
+    let plain = eth().to(to).ipv4(client.v4(), lab::VIP4).udp(7, 7).payload(b"plain");
+    let tagged = eth().vlan(5).to(to).ipv6(client.v6(), lab::VIP6).udp(7, 7).payload(b"tagged");
+    let sent = [plain.build().bytes, tagged.build().bytes];
+    let capture = backend.capture("eth0", "udp port 7 or (vlan and udp port 7)")?;
+    client.send_frames("eth0", &sent)?;
+    assert_eq!(capture.frames_at_least(2)?, sent);
     Ok(())
 }

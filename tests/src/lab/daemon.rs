@@ -121,8 +121,16 @@ impl Daemon {
     /// # Errors
     /// When it cannot be started.
     pub fn launch(&mut self) -> Result<()> {
+        self.launch_with(&[])
+    }
+
+    /// Starts it with further options, and does not wait.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn launch_with(&mut self, options: &[&str]) -> Result<()> {
         let mut command = self.node.command(&self.binary);
-        command.arg("run").arg("-c").arg(&self.config);
+        command.arg("run").arg("-c").arg(&self.config).args(options);
         self.process = Some(self.node.spawn_command("dispatcher", command)?);
         Ok(())
     }

@@ -25,6 +25,7 @@ use anyhow::{Context as _, Result, ensure};
 
 mod cleaner;
 mod daemon;
+mod frames;
 mod node;
 mod udp;
 mod wait;
@@ -32,6 +33,7 @@ mod web;
 mod xdp_pass;
 
 pub use daemon::{Daemon, Said, binary};
+pub use frames::Capture;
 pub use node::{Node, Process};
 pub use udp::{UdpEcho, udp_flows};
 pub use wait::{eventually, until};

@@ -13,14 +13,10 @@ impl Lab {
     /// # Errors
     /// When a server does not come up.
     pub fn serve_web(&self) -> Result<Vec<Process>> {
-        self.backends.iter().map(serve).collect()
+        self.backends.iter().map(Node::serve_web).collect()
     }
 }
 
-/// Starts nginx on one node.
-///
-/// # Errors
-/// When it does not come up.
 fn serve(node: &Node) -> Result<Process> {
     let (name, directory) = (node.name(), node.directory().display().to_string());
     fs::create_dir_all(node.directory().join("files"))?;
@@ -79,6 +75,14 @@ pub fn url(address: IpAddr, path: &str) -> String {
 pub type Tally = BTreeMap<String, u32>;
 
 impl Node {
+    /// Starts nginx here, as [`Lab::serve_web`] does on the backends.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub fn serve_web(&self) -> Result<Process> {
+        serve(self)
+    }
+
     /// Makes so many requests, one after the other, each on a connection of its own by one curl process each, and counts
     /// who answered.
     ///
@@ -104,13 +108,28 @@ impl Node {
     /// # Errors
     /// When curl cannot be run.
     pub fn quick_requests(&self, address: IpAddr, number: u32) -> Result<Tally> {
+        self.curl(address, number, None)
+    }
+
+    /// As [`Node::quick_requests`], by a process that runs on one CPU only.
+    ///
+    /// # Errors
+    /// When curl cannot be run.
+    pub fn pinned_requests(&self, address: IpAddr, number: u32, cpu: usize) -> Result<Tally> {
+        self.curl(address, number, Some(cpu))
+    }
+
+    fn curl(&self, address: IpAddr, number: u32, cpu: Option<usize>) -> Result<Tally> {
         let mut list = String::new();
         for _ in 0..number {
             writeln!(list, "url = \"{}\"", url(address, "/"))?;
         }
         let path = self.directory().join(format!("urls-{:?}", std::thread::current().id()));
         fs::write(&path, list)?;
-        let mut curl = self.command("curl");
+        let mut curl = self.command(if cpu.is_some() { "taskset" } else { "curl" });
+        if let Some(cpu) = cpu {
+            curl.args(["-c", &cpu.to_string(), "curl"]);
+        }
         curl.args(["-s", "--globoff", "--max-time", "5", "-H", "Connection: close"]);
         curl.args(["-w", "%{exitcode}\\n", "-K"]).arg(&path);
         let output = curl.output().context("run curl")?;
