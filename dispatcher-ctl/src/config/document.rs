@@ -79,11 +79,15 @@ impl<'a> Document<'a> {
         self.errors.push((offset, error));
     }
 
-    /// The end: nothing, or all errors in the order of the text.
-    pub(super) fn finish(mut self) -> Result<(), ConfigErrors> {
+    /// The end: nothing, or all errors.
+    pub(super) fn finish(self) -> Result<(), ConfigErrors> {
+        if self.errors.is_empty() { Ok(()) } else { Err(self.into_errors()) }
+    }
+
+    /// All errors, in the order of the text.
+    pub(super) fn into_errors(mut self) -> ConfigErrors {
         self.errors.sort_by_key(|(offset, _)| *offset);
-        let errors: Vec<_> = self.errors.into_iter().map(|(_, error)| error).collect();
-        if errors.is_empty() { Ok(()) } else { Err(ConfigErrors(errors)) }
+        ConfigErrors(self.errors.into_iter().map(|(_, error)| error).collect())
     }
 
     /// Where a path stands, or the nearest of its parents that is known.

@@ -13,8 +13,10 @@ mod document;
 mod error;
 mod keys;
 mod read;
+mod save;
 
 pub use error::{ConfigError, ConfigErrors, Place};
+pub use save::save;
 
 /// Reads and checks a configuration file.
 ///

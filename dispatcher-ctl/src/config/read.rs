@@ -24,12 +24,7 @@ pub(super) fn configuration(text: &str, file: &str) -> Result<Config, ConfigErro
     let mut document = Document::new(file, text);
     let parsed = match toml_edit::Document::parse(text) {
         Ok(parsed) => parsed,
-        Err(error) => {
-            let offset = error.span().map_or(0, |span| span.start);
-            document.report(offset, ConfigError::new("", syntax(error.message())));
-            document.finish()?;
-            return Err(ConfigError::new("", syntax(error.message())).into());
-        }
+        Err(error) => return Err(broken(document, text, &error)),
     };
     let config = top(&mut document, parsed.as_table());
     for problem in check::config(&config) {
@@ -38,8 +33,19 @@ pub(super) fn configuration(text: &str, file: &str) -> Result<Config, ConfigErro
     document.finish().map(|()| config)
 }
 
-fn syntax(message: &str) -> String {
-    format!("broken TOML: {}", message.lines().collect::<Vec<_>>().join(", "))
+/// The first thing that is broken, in the order of the text: what comes after it may only follow from it. The parser's
+/// own first error is the first that it came upon, which can be lines further down.
+fn broken(mut document: Document<'_>, text: &str, error: &toml_edit::TomlError) -> ConfigErrors {
+    let start = |span: Option<std::ops::Range<usize>>| span.map_or(0, |span| span.start);
+    let (_, all) = toml::de::DeTable::parse_recoverable(text);
+    let (offset, message) = all
+        .iter()
+        .map(|error| (start(error.span()), error.message()))
+        .min_by_key(|(offset, _)| *offset)
+        .unwrap_or_else(|| (start(error.span()), error.message()));
+    let message = message.lines().collect::<Vec<_>>().join(", ");
+    document.report(offset, ConfigError::new("", format!("broken TOML: {message}")));
+    document.into_errors()
 }
 
 fn top<'a>(document: &mut Document<'a>, table: &'a dyn TableLike) -> Config {

@@ -209,6 +209,7 @@ fn broken_toml_is_one_error_with_its_place() {
         "interfaces = [\"eth0\"\n[[service]]\n",
         &["lab.toml:2:1: broken TOML: missing comma between array elements, expected `,`"],
     );
+    one("# é\na = \"ü\nb", &["lab.toml:2:7: broken TOML: invalid basic string, expected `\"`"]);
     one("interfaces = []\ninterfaces = []\n", &["lab.toml:2:1: broken TOML: duplicate key"]);
 }
 

@@ -17,4 +17,4 @@ pub use tables::{service_ticks, tables, ticks};
 pub use way::{Nic, idle_reason, way};
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;

@@ -12,20 +12,20 @@ use crate::{
 };
 
 /// A TCP service without backends, with number 0.
-pub(super) fn service(name: &str, vip: &str, port: u16) -> Service {
+pub(crate) fn service(name: &str, vip: &str, port: u16) -> Service {
     let vip: IpAddr = vip.parse().unwrap();
     let config = defaults::service(name.to_owned(), vip, port, Protocol::Tcp);
     Service { id: 0, config, backends: Vec::new() }
 }
 
 /// A backend that is up, in slot 0.
-pub(super) fn backend(name: &str, address: &str) -> Backend {
+pub(crate) fn backend(name: &str, address: &str) -> Backend {
     let config = defaults::backend(name.to_owned(), address.parse().unwrap(), 20);
     Backend { slot: 0, config, quiesced: false, down: false, since_ms: 0 }
 }
 
 /// An attached NIC.
-pub(super) fn nic(index: u8, name: &str, ifindex: u32) -> Nic {
+pub(crate) fn nic(index: u8, name: &str, ifindex: u32) -> Nic {
     Nic { index, name: name.to_owned(), ifindex, mac: Mac([2, 0, 0, 0, 0xff, index]) }
 }
 
@@ -35,7 +35,7 @@ type BackendSeed = (bool, bool, u32);
 type ServiceSeed = (bool, bool, bool, Vec<BackendSeed>);
 
 /// Valid configurations that have much in common: three services of up to four backends.
-pub(super) fn any_config() -> impl Strategy<Value = Config> {
+pub(crate) fn any_config() -> impl Strategy<Value = Config> {
     let backend = (prop::bool::weighted(0.8), prop::bool::weighted(0.8), 0u32..4);
     let service = (
         prop::bool::weighted(0.8),
@@ -71,7 +71,7 @@ fn seeded_service(i: usize, (_, port, rr, backends): &ServiceSeed) -> ServiceCon
 
 /// A change at runtime, of the nth service and backend there are.
 #[derive(Clone, Debug)]
-pub(super) enum Act {
+pub(crate) enum Act {
     Weight(usize, usize, u32),
     Quiesce(usize, usize, bool),
     Up(usize, usize, bool),
@@ -85,7 +85,7 @@ pub(super) enum Act {
 }
 
 /// Sequences of changes at runtime.
-pub(super) fn any_acts() -> impl Strategy<Value = Vec<Act>> {
+pub(crate) fn any_acts() -> impl Strategy<Value = Vec<Act>> {
     let (s, b) = (0usize..4, 0usize..5);
     let act = prop_oneof![
         4 => (s.clone(), b.clone(), 0u32..=20).prop_map(|(s, b, w)| Act::Weight(s, b, w)),
@@ -103,7 +103,7 @@ pub(super) fn any_acts() -> impl Strategy<Value = Vec<Act>> {
 }
 
 /// What runs after changes at runtime; those that are refused, or have nothing to change, change nothing.
-pub(super) fn after(state: &State, acts: &[Act]) -> State {
+pub(crate) fn after(state: &State, acts: &[Act]) -> State {
     let mut state = state.clone();
     for (now_ms, act) in (1000..).zip(acts) {
         if let Some(Ok(next)) = act.on(&Edit { state: &state, retired: &[], now_ms }) {

@@ -114,7 +114,7 @@ mod tests {
         let fixed =
             BackendConfig { mac: Some("02:00:00:00:00:99".parse().unwrap()), ..plain.clone() };
         let here = resolved(ETH0, "02:00:00:00:00:01");
-        check(&plain, &nics, here.clone(), Ok("02:00:00:00:00:01 eth0"));
+        check(&plain, &nics, here, Ok("02:00:00:00:00:01 eth0"));
         check(&plain, &nics, unresolved(), Err("10.0.0.1 does not answer"));
         check(
             &plain,

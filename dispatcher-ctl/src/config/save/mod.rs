@@ -1,0 +1,264 @@
+//! The file rewritten so that it says what runs: only values that differ are touched, comments and layout stay.
+//!
+//! What a value means may depend on another (`weight` on `weight_bound`, `stale_timeout` on protocol and port), so the file is
+//! edited, read again, and edited again until it says what runs; a file that does not is never returned.
+
+use toml_edit::{Array, ArrayOfTables, DocumentMut, Item, Table, TableLike, Value};
+
+use super::{ConfigError, ConfigErrors, defaults, parse};
+use crate::model::{BackendConfig, Config, Service, ServiceConfig, State, duration};
+
+/// How often the file is edited at most: once, and once more for what followed from the first edits.
+const ROUNDS: usize = 3;
+/// The first settings of a service, which have no default: name, VIP, port, protocol.
+const KEY_OF_SERVICE: usize = 4;
+
+/// The text of the configuration file, rewritten to say what runs. The order of services, backends and NICs is the file's;
+/// what is new comes last. Quiesced and down are not in the language of the file and are not written.
+///
+/// # Errors
+/// The file is broken, or is no longer the one that was applied: what its user has changed since then is not to be
+/// overwritten.
+pub fn save(
+    text: &str,
+    file_name: &str,
+    applied: &Config,
+    state: &State,
+) -> Result<String, ConfigErrors> {
+    let mut now = parse(text, file_name)?;
+    if now != *applied {
+        let message = format!("{file_name} has changed since it was applied, so it is not written");
+        return Err(ConfigError::new("", message).with_hint("reload first, then save").into());
+    }
+    let wanted: Vec<_> = state.services.iter().map(Service::whole).collect();
+    let mut text = text.to_owned();
+    for _ in 0..ROUNDS {
+        if says(&now, state, &wanted) {
+            return Ok(text);
+        }
+        let mut document: DocumentMut = text.parse().map_err(|_| unwritable(file_name))?;
+        interfaces(&mut document, &now, state);
+        rewrite(document.as_table_mut(), "service", &now.services, &wanted, false);
+        text = document.to_string();
+        now = parse(&text, file_name)?;
+    }
+    Err(unwritable(file_name).into())
+}
+
+fn unwritable(file_name: &str) -> ConfigError {
+    ConfigError::new("", format!("{file_name} cannot be rewritten to say what runs"))
+}
+
+/// Whether a configuration is what runs, but for the order.
+fn says(config: &Config, state: &State, wanted: &[ServiceConfig]) -> bool {
+    let same_nics = config.interfaces.len() == state.interfaces.len()
+        && config.interfaces.iter().all(|name| state.interfaces.contains(name));
+    same_nics && same(&config.services, wanted)
+}
+
+/// Something with a name and settings, that is written as a table.
+trait Row: Sized {
+    /// Its name, unique in its array.
+    fn name(&self) -> &str;
+    /// Its settings as they are written; `None`: the key is left out.
+    fn settings(&self) -> Vec<(&'static str, Option<Value>)>;
+    /// The settings that a new table of it needs.
+    fn needed(&self) -> Vec<(&'static str, Option<Value>)>;
+    /// Whether it means the same as another of the same name.
+    fn is(&self, other: &Self) -> bool;
+    /// Rewrites what stands below it, from what it says now.
+    fn below(&self, _table: &mut dyn TableLike, _now: Option<&Self>, _inline: bool) {}
+}
+
+impl Row for ServiceConfig {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn settings(&self) -> Vec<(&'static str, Option<Value>)> {
+        let text = |value: String| Some(Value::from(value));
+        let time = |value| Some(Value::from(duration::text(value)));
+        vec![
+            ("name", text(self.name.clone())),
+            ("vip", text(self.vip.to_string())),
+            ("port", Some(Value::from(i64::from(self.port)))),
+            ("protocol", text(self.protocol.to_string())),
+            ("scheduler", text(self.scheduler.to_string())),
+            ("forward", text(self.forward.to_string())),
+            ("stale_timeout", time(self.stale_timeout)),
+            ("syn_timeout", time(self.syn_timeout)),
+            ("fin_timeout", time(self.fin_timeout)),
+            ("fin_count", i64::try_from(self.fin_count).ok().map(Value::from)),
+            ("on_down", text(self.on_down.to_string())),
+            ("weight_bound", Some(Value::from(i64::from(self.weight_bound)))),
+        ]
+    }
+
+    fn needed(&self) -> Vec<(&'static str, Option<Value>)> {
+        let bare = defaults::service(self.name.clone(), self.vip, self.port, self.protocol);
+        let (said, unsaid) = (self.settings(), bare.settings());
+        let text = |value: &Option<Value>| value.as_ref().map(ToString::to_string);
+        let is_needed = |i: usize| i < KEY_OF_SERVICE || text(&said[i].1) != text(&unsaid[i].1);
+        (0..said.len()).filter(|i| is_needed(*i)).map(|i| said[i].clone()).collect()
+    }
+
+    fn below(&self, table: &mut dyn TableLike, now: Option<&Self>, inline: bool) {
+        let now = now.map_or(&[][..], |now| &now.backends);
+        if !same(now, &self.backends) {
+            rewrite(table, "backend", now, &self.backends, inline);
+        }
+    }
+
+    fn is(&self, other: &Self) -> bool {
+        let bare = |config: &Self| Self { backends: Vec::new(), ..config.clone() };
+        bare(self) == bare(other) && same(&self.backends, &other.backends)
+    }
+}
+
+impl Row for BackendConfig {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn settings(&self) -> Vec<(&'static str, Option<Value>)> {
+        vec![
+            ("name", Some(Value::from(self.name.clone()))),
+            ("address", Some(Value::from(self.address.to_string()))),
+            ("mac", self.mac.map(|mac| Value::from(mac.to_string()))),
+            ("weight", Some(Value::from(i64::from(self.weight)))),
+            ("local", if self.local { Some(Value::from(true)) } else { None }),
+        ]
+    }
+
+    fn needed(&self) -> Vec<(&'static str, Option<Value>)> {
+        self.settings()
+    }
+
+    fn is(&self, other: &Self) -> bool {
+        self == other
+    }
+}
+
+fn same<T: Row>(these: &[T], those: &[T]) -> bool {
+    these.len() == those.len()
+        && these.iter().all(|this| find(those, this.name()).is_some_and(|that| this.is(that)))
+}
+
+fn find<'r, T: Row>(rows: &'r [T], name: &str) -> Option<&'r T> {
+    rows.iter().find(|row| row.name() == name)
+}
+
+/// An array of tables, as it is written: under headings or inline.
+enum Rows<'d> {
+    Headed(&'d mut ArrayOfTables),
+    Inline(&'d mut Array),
+}
+
+/// Makes the array of tables under a key, which says `now`, say `wanted`.
+fn rewrite<T: Row>(table: &mut dyn TableLike, key: &str, now: &[T], wanted: &[T], inline: bool) {
+    let Some(mut rows) = Rows::of(table, key, inline) else { return };
+    let inline = matches!(rows, Rows::Inline(_));
+    for (i, row) in now.iter().enumerate().rev() {
+        match (find(wanted, row.name()), rows.table(i)) {
+            (Some(wanted), Some(table)) if !row.is(wanted) => {
+                settings(table, row, wanted);
+                wanted.below(table, Some(row), inline);
+            }
+            (None, _) => rows.remove(i),
+            (Some(_), _) => {}
+        }
+    }
+    for row in wanted.iter().filter(|row| find(now, row.name()).is_none()) {
+        let mut table = Table::new();
+        for (key, value) in row.needed() {
+            set(&mut table, key, value);
+        }
+        row.below(&mut table, None, inline);
+        rows.push(table);
+    }
+}
+
+/// Writes the settings that differ.
+fn settings<T: Row>(table: &mut dyn TableLike, now: &T, wanted: &T) {
+    let text = |value: &Option<Value>| value.as_ref().map(ToString::to_string);
+    for ((key, is), (_, shall)) in now.settings().into_iter().zip(wanted.settings()) {
+        if text(&is) != text(&shall) {
+            set(table, key, shall);
+        }
+    }
+}
+
+/// Writes a value in the place of the one that is there, or after the last, or takes it away.
+fn set(table: &mut dyn TableLike, key: &str, value: Option<Value>) {
+    let Some(mut value) = value else {
+        table.remove(key);
+        return;
+    };
+    match table.get_mut(key).and_then(Item::as_value_mut) {
+        Some(before) => {
+            value.decor_mut().clone_from(before.decor());
+            *before = value;
+        }
+        None => {
+            table.insert(key, Item::Value(value));
+        }
+    }
+}
+
+fn interfaces(document: &mut DocumentMut, now: &Config, state: &State) {
+    let Some(array) = document.get_mut("interfaces").and_then(Item::as_array_mut) else { return };
+    array.retain(|name| {
+        name.as_str().is_some_and(|name| state.interfaces.iter().any(|kept| kept == name))
+    });
+    for name in state.interfaces.iter().filter(|name| !now.interfaces.contains(name)) {
+        array.push(name.as_str());
+    }
+}
+
+impl<'d> Rows<'d> {
+    /// The rows under a key; made if there are none, inline if what is above them is.
+    fn of(table: &'d mut dyn TableLike, key: &str, inline: bool) -> Option<Self> {
+        let is_empty = |item: &Item| item.as_array().is_some_and(Array::is_empty);
+        if !inline && table.get(key).is_none_or(is_empty) {
+            table.insert(key, Item::ArrayOfTables(ArrayOfTables::new()));
+        }
+        let empty = Item::Value(Value::Array(Array::new()));
+        match table.entry(key).or_insert(empty) {
+            Item::ArrayOfTables(tables) => Some(Self::Headed(tables)),
+            Item::Value(Value::Array(array)) => Some(Self::Inline(array)),
+            // No file that can be read has such an item here.
+            Item::None | Item::Value(_) | Item::Table(_) => None,
+        }
+    }
+
+    fn table(&mut self, i: usize) -> Option<&mut dyn TableLike> {
+        match self {
+            Self::Headed(tables) => tables.get_mut(i).map(|table| -> &mut dyn TableLike { table }),
+            Self::Inline(array) => {
+                let table = array.get_mut(i).and_then(Value::as_inline_table_mut);
+                table.map(|table| -> &mut dyn TableLike { table })
+            }
+        }
+    }
+
+    fn remove(&mut self, i: usize) {
+        match self {
+            Self::Headed(tables) => {
+                tables.remove(i);
+            }
+            Self::Inline(array) => {
+                array.remove(i);
+            }
+        }
+    }
+
+    fn push(&mut self, table: Table) {
+        match self {
+            Self::Headed(tables) => tables.push(table),
+            Self::Inline(array) => array.push(table.into_inline_table()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

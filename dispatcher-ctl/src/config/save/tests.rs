@@ -1,0 +1,181 @@
+//! What is written, to the letter, and that it always says what runs.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    api::types::{PatchBackend, PatchService},
+    reconcile::{
+        edit::Edit,
+        merge,
+        testing::{after, any_acts, any_config},
+    },
+};
+
+const FILE: &str = r#"# The lab.
+interfaces = ["eth0"]   # upstream
+
+[connections]
+capacity = 32 # small
+
+# What people come for.
+[[service]]
+name = "web"
+vip = "192.0.2.80"
+port = 80
+protocol   =   "tcp"      # not quic
+
+[[service.backend]]
+name = "web-1"
+address = "10.0.0.11"
+weight = 0x0a # ten
+
+# On its last legs.
+[[service.backend]]
+name = "web-2"
+address = "10.0.0.12"
+
+[manager]
+enabled = false
+
+[[service]]
+name = "dns"
+vip = "192.0.2.80"
+port = 53
+protocol = "udp"
+# the end
+"#;
+
+fn running(text: &str) -> (Config, State) {
+    let file = parse(text, "lab.toml").unwrap();
+    let state = merge(None, &file, &State::default(), &[], 1).unwrap();
+    (file, state)
+}
+
+/// [`FILE`] after changes.
+fn saved(text: &str, change: impl FnOnce(Edit<'_>) -> State) -> String {
+    let (file, state) = running(text);
+    let state = change(Edit { state: &state, retired: &[], now_ms: 2 });
+    save(text, "lab.toml", &file, &state).unwrap()
+}
+
+fn json<T: serde::de::DeserializeOwned>(value: serde_json::Value) -> T {
+    serde_json::from_value(value).unwrap()
+}
+
+#[test]
+fn without_a_change_not_a_byte_changes() {
+    assert_eq!(saved(FILE, |edit| edit.state.clone()), FILE);
+    let quiesced = PatchBackend { quiesced: Some(true), ..Default::default() };
+    assert_eq!(saved(FILE, |edit| edit.patch_backend("web", "web-1", &quiesced).unwrap()), FILE);
+}
+
+#[test]
+fn a_value_is_changed_where_it_stands() {
+    let weight = PatchBackend { weight: Some(3), ..Default::default() };
+    assert_eq!(
+        saved(FILE, |edit| edit.patch_backend("web", "web-1", &weight).unwrap()),
+        FILE.replace("weight = 0x0a # ten", "weight = 3 # ten")
+    );
+    assert_eq!(
+        saved(FILE, |edit| edit.patch_backend("web", "web-2", &weight).unwrap()),
+        FILE.replace("\"10.0.0.12\"\n", "\"10.0.0.12\"\nweight = 3\n")
+    );
+}
+
+#[test]
+fn a_value_that_was_a_default_is_written_when_its_default_moves() {
+    // With this bound the default weight of web-2 would be 8, not the 10 that runs.
+    let bound = PatchService { weight_bound: Some(15), ..Default::default() };
+    assert_eq!(
+        saved(FILE, |edit| edit.patch_service("web", &bound).unwrap()),
+        FILE.replace("# not quic\n", "# not quic\nweight_bound = 15\n")
+            .replace("\"10.0.0.12\"\n", "\"10.0.0.12\"\nweight = 10\n")
+    );
+}
+
+#[test]
+fn backends_and_services_come_and_go() {
+    let changed = saved(FILE, |edit| {
+        let third = json(serde_json::json!({ "address": "10.0.0.13", "weight": 2 }));
+        let state = edit.put_backend("web", "web-3", &third, false).unwrap();
+        let edit = Edit { state: &state, ..edit };
+        let state = edit.remove_backend("web", "web-2").unwrap();
+        let edit = Edit { state: &state, ..edit };
+        let mail = json(serde_json::json!({ "vip": "2001:db8::25", "port": 25, "protocol": "tcp",
+            "stale_timeout": "90s" }));
+        let state = edit.put_service("mail", &mail, false).unwrap();
+        let edit = Edit { state: &state, ..edit };
+        let local = json(serde_json::json!({ "address": "127.0.0.1", "local": true,
+            "mac": "02:00:00:00:00:01" }));
+        let state = edit.put_backend("mail", "here", &local, false).unwrap();
+        Edit { state: &state, ..edit }.attach("eth1").unwrap()
+    });
+    let want = FILE
+        .replace("[\"eth0\"]", "[\"eth0\", \"eth1\"]")
+        .replace(
+            "\n# On its last legs.\n[[service.backend]]\nname = \"web-2\"\naddress = \"10.0.0.12\"\n",
+            "\n[[service.backend]]\nname = \"web-3\"\naddress = \"10.0.0.13\"\nweight = 2\n",
+        )
+        .replace(
+            "# the end\n",
+            "\n[[service]]\nname = \"mail\"\nvip = \"2001:db8::25\"\nport = 25\n\
+             protocol = \"tcp\"\nstale_timeout = \"90s\"\n\n[[service.backend]]\nname = \"here\"\n\
+             address = \"127.0.0.1\"\nmac = \"02:00:00:00:00:01\"\nweight = 10\nlocal = true\n\
+             # the end\n",
+        );
+    assert_eq!(changed, want);
+}
+
+#[test]
+fn inline_tables_stay_inline() {
+    let text = "interfaces = []\nservice = [{ name = \"a\", vip = \"192.0.2.1\", port = 1, \
+                protocol = \"udp\" }]\n";
+    let changed = saved(text, |edit| {
+        let backend = json(serde_json::json!({ "address": "10.0.0.1" }));
+        edit.put_backend("a", "b", &backend, false).unwrap()
+    });
+    let added = "backend = [{ name = \"b\", address = \"10.0.0.1\", weight = 10 }]";
+    let want = text.replace("\"udp\" }", &format!("\"udp\" , {added} }}"));
+    assert_eq!(changed, want);
+}
+
+#[test]
+fn a_file_that_its_user_has_changed_is_not_overwritten() {
+    let (applied, state) = running(FILE);
+    let text = FILE.replace("capacity = 32", "capacity = 64");
+    let errors = save(&text, "lab.toml", &applied, &state).unwrap_err();
+    assert_eq!(
+        errors.to_string(),
+        "lab.toml has changed since it was applied, so it is not written\n  hint: reload first, \
+         then save"
+    );
+    let errors = save("interfaces", "lab.toml", &applied, &state).unwrap_err();
+    assert!(errors.to_string().contains("broken TOML"));
+}
+
+/// A configuration as text, made by saving it into an empty file.
+fn text_of(config: &Config) -> String {
+    let empty = "interfaces = []\n";
+    let (file, _) = running(empty);
+    let state = merge(None, config, &State::default(), &[], 1).unwrap();
+    save(empty, "lab.toml", &file, &state).unwrap()
+}
+
+proptest! {
+    #[test]
+    fn what_is_saved_says_what_runs(file in any_config(), acts in any_acts()) {
+        let text = text_of(&file);
+        prop_assert_eq!(&parse(&text, "lab.toml").unwrap(), &file);
+        let (applied, state) = running(&text);
+        let state = after(&state, &acts);
+        let text = save(&text, "lab.toml", &applied, &state).unwrap();
+        let saved = parse(&text, "lab.toml").unwrap();
+        let wanted: Vec<_> = state.services.iter().map(Service::whole).collect();
+        prop_assert!(says(&saved, &state, &wanted));
+        // A reload of what was saved changes nothing, and saving again not a byte.
+        let merged = merge(Some(&saved), &saved, &state, &[], 9).unwrap();
+        prop_assert!(crate::reconcile::plan(&state, &merged).is_empty());
+        prop_assert_eq!(save(&text, "lab.toml", &saved, &state).unwrap(), text);
+    }
+}
