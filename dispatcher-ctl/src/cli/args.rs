@@ -166,7 +166,9 @@ pub struct Detach {
     #[arg(long, conflicts_with = "save")]
     pub all: bool,
     /// Where the datapath is pinned [default: /sys/fs/bpf/dispatcher]
-    #[arg(long, requires = "all", value_name = "DIR", value_hint = ValueHint::DirPath)]
+    // Without the conflict clap forgives the missing --all, because that conflicts with IFACE.
+    #[arg(long, requires = "all", conflicts_with = "interface")]
+    #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub pin_dir: Option<PathBuf>,
     /// Whether the file shall say it.
     #[command(flatten)]

@@ -35,7 +35,7 @@ const SERVICES: &[Column] = &[
     text("STATE"),
     text("SINCE"),
     number("ACTIVE"),
-    number("NEW"),
+    number("TOTAL"),
     number("NEW/S"),
     number("PACKETS/S"),
     number("BYTES/S"),

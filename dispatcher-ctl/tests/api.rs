@@ -1,0 +1,294 @@
+//! The server, over a real Unix socket: statuses, bodies, errors, and that the description says the same.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::{Read as _, Write as _},
+    os::unix::net::UnixStream,
+};
+
+use dispatcher_ctl::api::{server::OPENAPI, types::Status};
+use serde_json::{Value, json};
+use support::Daemon;
+
+mod support;
+
+const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
+
+/// One request as anybody would send it; status and body of the answer.
+fn request(daemon: &Daemon, method: &str, path: &str, body: &str) -> (u16, Value) {
+    let mut stream = UnixStream::connect(&daemon.socket).unwrap();
+    let (method, length) = (method.to_uppercase(), body.len());
+    let head = format!("{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n");
+    let request = format!("{head}content-length: {length}\r\n\r\n{body}");
+    // A server that has its answer need not wait for the end of a body: only the answer counts.
+    drop(stream.write_all(request.as_bytes()));
+    let mut answer = Vec::new();
+    drop(stream.read_to_end(&mut answer));
+    let answer = String::from_utf8(answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    let json = if body.is_empty() { Value::Null } else { serde_json::from_str(body).unwrap() };
+    (status, json)
+}
+
+#[test]
+fn what_is_asked_is_answered() {
+    let daemon = Daemon::start();
+    let get = |path: &str| request(&daemon, "GET", path, "");
+    let (status, body) = get("/v1/status");
+    assert_eq!(status, 200);
+    assert_eq!(serde_json::from_value::<Status>(body.clone()).unwrap(), support::sample());
+    assert_eq!(get("/v1/interfaces"), (200, body["interfaces"].clone()));
+    assert_eq!(get("/v1/interfaces/eth0"), (200, body["interfaces"][0].clone()));
+    assert_eq!(get("/v1/services"), (200, body["services"].clone()));
+    assert_eq!(get("/v1/services/web"), (200, body["services"][0].clone()));
+    let dns = "/v1/services/2001%3Adb8%3A%3A53";
+    assert_eq!(get(dns), (200, body["services"][1].clone()));
+    assert_eq!(get(&format!("{dns}/backends")), (200, body["services"][1]["backends"].clone()));
+    let backend = get("/v1/services/web/backends/10.0.0.12").1;
+    assert_eq!((&backend["name"], &backend["quiesced"]), (&json!("web-2"), &json!(true)));
+    let (_, few) = get("/v1/connections?service=web&client=198.51.100.7&limit=1");
+    assert_eq!(
+        (few["connections"].as_array().unwrap().len(), &few["truncated"]),
+        (1, &json!(true))
+    );
+    assert_eq!(get("/v1/plan").1["changes"][1]["action"], "change");
+    assert_eq!(get("/v1/openapi.json").1["openapi"], "3.1.0");
+    assert_eq!(daemon.changes(), [""; 0], "reading changes nothing");
+}
+
+#[test]
+fn times_are_numbers_of_seconds() {
+    let web = serde_json::to_value(&support::sample().services[0]).unwrap();
+    assert_eq!((&web["stale_timeout"], &web["fin_timeout"]), (&json!(300), &json!(1.5)));
+}
+
+#[test]
+fn changes_arrive_as_they_were_sent() {
+    let daemon = Daemon::start();
+    let web1 = "/v1/services/web/backends/web-1";
+    let (status, body) = request(
+        &daemon,
+        "PATCH",
+        &format!("{web1}?save=true"),
+        r#"{"weight": 4, "quiesced": false, "up": true}"#,
+    );
+    assert_eq!((status, &body["weight"]), (200, &json!(4)));
+    assert_eq!(
+        daemon.changes(),
+        [
+            "patch backend web/web-1 PatchBackend { weight: Some(4), quiesced: Some(false), up: Some(true), \
+          address: None, mac: None, local: None } save=true"
+        ]
+    );
+    let service = r#"{"vip": "192.0.2.81", "port": 443, "protocol": "tcp", "stale_timeout": "5m"}"#;
+    assert_eq!(request(&daemon, "POST", "/v1/services/tls", service).0, 201);
+    assert_eq!(request(&daemon, "POST", "/v1/services/tls", service).0, 409);
+    assert_eq!(request(&daemon, "PUT", "/v1/services/tls", service).0, 200);
+    let changes = daemon.changes();
+    assert_eq!(changes.len(), 2);
+    assert!(changes[0].contains("stale_timeout: Some(Seconds(300s))"), "{changes:?}");
+    assert!(changes[0].ends_with("replace=false save=false"), "{changes:?}");
+    assert!(changes[1].ends_with("replace=true save=false"), "{changes:?}");
+    let backend = r#"{"address": "10.0.0.19", "mac": "02:00:00:00:00:19"}"#;
+    assert_eq!(request(&daemon, "PUT", "/v1/services/web/backends/web-9", backend).0, 200);
+    assert_eq!(
+        request(&daemon, "DELETE", "/v1/services/web/backends/web-9", ""),
+        (204, Value::Null)
+    );
+    assert_eq!(request(&daemon, "DELETE", "/v1/services/web/backends/web-9", "").0, 404);
+    assert_eq!(request(&daemon, "DELETE", "/v1/services/tls", ""), (204, Value::Null));
+    assert_eq!(request(&daemon, "POST", "/v1/interfaces/eth2", r#"{"mode": "generic"}"#).0, 201);
+    assert_eq!(request(&daemon, "POST", "/v1/interfaces/eth3", "").0, 201);
+    assert_eq!(request(&daemon, "DELETE", "/v1/interfaces/eth3", ""), (204, Value::Null));
+    assert_eq!(request(&daemon, "POST", "/v1/reload", "").0, 200);
+}
+
+#[test]
+fn refusals_say_what_was_expected_and_change_nothing() {
+    let daemon = Daemon::start();
+    let web1 = "/v1/services/web/backends/web-1";
+    let cases = [
+        ("GET", "/v1/nothing", "", 404, "path /v1/nothing: is none of the api's"),
+        ("GET", "/v1/services/", "", 404, "path /v1/services/: is none of the api's"),
+        ("POST", "/v1/status", "", 405, "method POST: is none that /v1/status has"),
+        ("GET", "/v1/services/nope", "", 404, "service nope: is not there"),
+        ("GET", "/v1/interfaces/nope0", "", 404, "interface nope0: "),
+        ("PATCH", web1, r#"{"weight": 21}"#, 422, "weight 21 is above weight_bound 20"),
+        ("PATCH", web1, r#"{"wieght": 2}"#, 422, "body: unknown field `wieght`, expected one of"),
+        (
+            "PATCH",
+            web1,
+            r#"{"weight": -1}"#,
+            422,
+            "body: invalid value: integer `-1`, expected u32",
+        ),
+        ("PATCH", web1, r#"{"weight": "#, 400, "body: EOF while parsing"),
+        ("PATCH", &format!("{web1}?sav=true"), "{}", 400, "query: sav: unknown field `sav`"),
+        ("PUT", "/v1/services/x", "{}", 422, "body: missing field `vip`"),
+        ("GET", "/v1/connections?limit=many", "", 400, "query: "),
+        ("GET", "/v1/services/%ff", "", 400, "path: "),
+        ("POST", "/v1/interfaces/nodriver0", "", 500, "driver dummy has no native xdp"),
+    ];
+    for (method, path, body, want, said) in cases {
+        let (status, answer) = request(&daemon, method, path, body);
+        let error = answer["error"].as_str().unwrap_or_default();
+        assert_eq!(status, want, "{method} {path} {body}: {answer}");
+        assert!(error.contains(said), "{method} {path} {body}: {answer}");
+        assert!(!error.contains('\n'), "{answer}");
+    }
+    let (status, answer) = request(&daemon, "POST", "/v1/plan?file=x.toml", "bad = 1");
+    assert_eq!((status, answer["errors"].as_array().unwrap().len()), (422, 2));
+    assert_eq!(answer["errors"][0], "x.toml:1:1: bad: unknown key");
+    assert_eq!(daemon.changes(), [""; 0]);
+}
+
+#[test]
+fn a_body_without_end_is_refused() {
+    let daemon = Daemon::start();
+    let long = " ".repeat((16 << 20) + 1);
+    let (status, answer) = request(&daemon, "POST", "/v1/plan", &long);
+    assert_eq!(status, 413);
+    assert!(answer["error"].as_str().unwrap().starts_with("body: "), "{answer}");
+}
+
+#[test]
+fn garbage_and_silent_clients_hinder_nobody() {
+    let mut daemon = Daemon::start();
+    let mut garbage = UnixStream::connect(&daemon.socket).unwrap();
+    garbage.write_all(b"\x16\x03\x01 not http\r\n\r\n").unwrap();
+    let _silent = UnixStream::connect(&daemon.socket).unwrap();
+    assert_eq!(request(&daemon, "GET", "/v1/status", "").0, 200);
+    let begin = std::time::Instant::now();
+    daemon.stop();
+    assert!(begin.elapsed().as_secs() < 5, "stopping took {:?}", begin.elapsed());
+    assert!(!daemon.socket.exists(), "the socket's file stays behind");
+}
+
+/// Every route of the description is served, and no method that it does not have.
+#[test]
+fn the_description_has_the_routes() {
+    let daemon = Daemon::start();
+    let description: Value = serde_json::from_str(OPENAPI).unwrap();
+    for (path, operations) in description["paths"].as_object().unwrap() {
+        let real = path
+            .replace("{service}", "web")
+            .replace("{backend}", "web-1")
+            .replace("{interface}", "eth0");
+        for method in METHODS {
+            let (status, answer) = request(&daemon, method, &real, "{}");
+            let described = operations.get(method).is_some();
+            assert_eq!(status != 405, described, "{method} {path}: {status} {answer}");
+            assert!(
+                !(described
+                    && status == 404
+                    && answer["error"].as_str().unwrap().starts_with("path"))
+            );
+        }
+    }
+}
+
+/// Every object that is answered has exactly the properties that the description gives it.
+#[test]
+fn the_description_has_the_fields() {
+    let description: Value = serde_json::from_str(OPENAPI).unwrap();
+    let schemas = &description["components"]["schemas"];
+    let mut status = support::sample();
+    status.last_errors.truncate(1);
+    let status = serde_json::to_value(status).unwrap();
+    let connections = json!({ "connections": support::connections(), "truncated": false });
+    let plan = serde_json::to_value(support::plan()).unwrap();
+    let mut seen = BTreeSet::new();
+    for (name, value) in [("Status", &status), ("Connections", &connections), ("Plan", &plan)] {
+        agree(schemas, &schemas[name], value, name, &mut seen);
+    }
+    let answered: BTreeSet<_> = ["Backend", "Change", "Connection", "ReasonCount", "Rates"].into();
+    assert!(answered.is_subset(&seen.iter().map(String::as_str).collect()), "{seen:?}");
+}
+
+/// Requests: a body with every described property is taken, so none is described that is not known.
+#[test]
+fn the_description_has_the_requests() {
+    use dispatcher_ctl::api::types::{
+        AttachInterface, PatchBackend, PatchService, PutBackend, PutService,
+    };
+    let description: Value = serde_json::from_str(OPENAPI).unwrap();
+    let values: BTreeMap<&str, Value> = [
+        ("mode", json!("native")),
+        ("vip", json!("192.0.2.1")),
+        ("port", json!(80)),
+        ("protocol", json!("tcp")),
+        ("scheduler", json!("rr")),
+        ("forward", json!("mac")),
+        ("stale_timeout", json!(3)),
+        ("syn_timeout", json!("3s")),
+        ("fin_timeout", json!(1.5)),
+        ("fin_count", json!(3)),
+        ("on_down", json!("drop")),
+        ("weight_bound", json!(100)),
+        ("address", json!("2001:db8::1")),
+        ("weight", json!(3)),
+        ("mac", json!("02:00:00:00:00:01")),
+        ("local", json!(true)),
+        ("quiesced", json!(true)),
+        ("up", json!(true)),
+    ]
+    .into();
+    fn takes<T: serde::de::DeserializeOwned + serde::Serialize>(body: &Value) -> usize {
+        let value: T = serde_json::from_value(body.clone()).unwrap();
+        serde_json::to_value(value).unwrap().as_object().unwrap().len()
+    }
+    type Takes = fn(&Value) -> usize;
+    let requests: [(&str, Takes); 5] = [
+        ("AttachInterface", takes::<AttachInterface>),
+        ("PutService", takes::<PutService>),
+        ("PatchService", takes::<PatchService>),
+        ("PutBackend", takes::<PutBackend>),
+        ("PatchBackend", takes::<PatchBackend>),
+    ];
+    for (name, known) in requests {
+        let properties =
+            description["components"]["schemas"][name]["properties"].as_object().unwrap();
+        let body: Value =
+            properties.keys().map(|k| (k.clone(), values[k.as_str()].clone())).collect();
+        assert_eq!(known(&body), properties.len(), "{name}: {body}");
+    }
+}
+
+fn agree(schemas: &Value, schema: &Value, value: &Value, at: &str, seen: &mut BTreeSet<String>) {
+    if let Some(reference) = schema["$ref"].as_str() {
+        let name = reference.rsplit('/').next().unwrap();
+        assert!(schemas.get(name).is_some(), "{at}: no schema {name}");
+        seen.insert(name.to_owned());
+        return agree(schemas, &schemas[name], value, name, seen);
+    }
+    match value {
+        Value::Array(items) => {
+            for item in items {
+                agree(schemas, &schema["items"], item, at, seen);
+            }
+        }
+        Value::Object(fields) if schema.get("properties").is_some() => {
+            let described = schema["properties"].as_object().unwrap();
+            let names: BTreeSet<_> = fields.keys().collect();
+            assert_eq!(names, described.keys().collect(), "{at}");
+            for (name, field) in fields {
+                agree(schemas, &described[name], field, &format!("{at}.{name}"), seen);
+            }
+        }
+        Value::Object(_) => assert!(schema.get("additionalProperties").is_some(), "{at}: {schema}"),
+        Value::Null => simple(schema, value, "null", at),
+        Value::Bool(_) => simple(schema, value, "boolean", at),
+        Value::String(_) => simple(schema, value, "string", at),
+        Value::Number(_) => simple(schema, value, "number", at),
+    }
+}
+
+fn simple(schema: &Value, value: &Value, kind: &str, at: &str) {
+    let types = schema["type"].to_string();
+    let fits = types.contains(kind) || kind == "number" && types.contains("integer");
+    assert!(fits, "{at}: {value} is not {types}");
+    if let Some(choices) = schema["enum"].as_array() {
+        assert!(choices.contains(value), "{at}: {value} is none of {choices:?}");
+    }
+}

@@ -1,0 +1,101 @@
+//! The metrics: what promtool says of them, and that they are the ones promised.
+
+use std::{
+    collections::BTreeSet,
+    io::Write as _,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use dispatcher_ctl::{api::types::Service, metrics::render, model::Protocol};
+
+mod support;
+
+#[test]
+fn promtool_finds_nothing_to_say() {
+    let mut sample = support::sample();
+    // Values that need escaping in labels.
+    sample.services[0].backends[0].name = "we\"b\\1\n".to_owned();
+    let promtool = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut promtool = match promtool {
+        Ok(promtool) => promtool,
+        Err(e) if std::env::var("DISPATCHER_REQUIRE_BPF").as_deref() != Ok("1") => {
+            eprintln!("skipped: no promtool ({e}): apt-get install prometheus");
+            return;
+        }
+        Err(e) => panic!("promtool: {e}: apt-get install prometheus"),
+    };
+    promtool.stdin.take().unwrap().write_all(render(&sample).unwrap().as_bytes()).unwrap();
+    let output = promtool.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.trim().is_empty(), "{said}");
+}
+
+#[test]
+fn the_promised_names_and_labels_are_there() {
+    let text = render(&support::sample()).unwrap();
+    for line in [
+        r#"dispatcher_packets_total{interface="eth0",verdict="redirect",reason="forwarded"} 34"#,
+        r#"dispatcher_bytes_total{interface="eth0",verdict="drop",reason="no_service"} 500"#,
+        r#"dispatcher_interface_attached{interface="eth1"} 0"#,
+        r#"dispatcher_service_packets_total{service="web"} 740736"#,
+        r#"dispatcher_service_bytes_total{service="dns"} 123456789"#,
+        r#"dispatcher_service_connections_total{service="web"} 600"#,
+        r#"dispatcher_service_drops_total{service="dns",reason="no_backend"} 1234"#,
+        r#"dispatcher_backend_packets_total{service="web",backend="web-1"} 370368"#,
+        r#"dispatcher_backend_bytes_total{service="web",backend="web-3"} 123456789"#,
+        r#"dispatcher_backend_connections_total{service="web",backend="web-1"} 300"#,
+        r#"dispatcher_backend_active_connections{service="web",backend="web-1"} 6"#,
+        r#"dispatcher_backend_half_open_connections{service="web",backend="web-1"} 2"#,
+        r#"dispatcher_backend_weight{service="web",backend="web-1"} 3"#,
+        r#"dispatcher_backend_up{service="dns",backend="dns-1"} 0"#,
+        r#"dispatcher_backend_resolved{service="dns",backend="dns-1"} 0"#,
+        r#"dispatcher_backend_quiesced{service="web",backend="web-2"} 1"#,
+        "dispatcher_connections 1234",
+        "dispatcher_connections_capacity 1000000",
+        r#"dispatcher_connections_expired_total{cause="fin"} 580"#,
+        "dispatcher_weight_updates_total 7",
+        "dispatcher_config_reload_success 1",
+        r#"dispatcher_build_info{version="0.1.0"} 1"#,
+    ] {
+        assert!(text.lines().any(|l| l == line), "no {line} in\n{text}");
+    }
+}
+
+#[test]
+fn no_series_appears_twice() {
+    let text = render(&support::sample()).unwrap();
+    let mut seen = BTreeSet::new();
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let series = line.rsplit_once(' ').unwrap().0;
+        assert!(seen.insert(series), "{series} twice");
+    }
+}
+
+#[test]
+fn ten_thousand_backends_are_rendered_at_once() {
+    let mut sample = support::sample();
+    let service = |n| {
+        let backends = (0..10).map(|b| support::a_backend(&format!("backend-{b}"), "10.0.0.1", 5));
+        Service {
+            name: format!("service-{n}"),
+            ..support::a_service("", "192.0.2.1", 80, Protocol::Tcp, backends.collect())
+        }
+    };
+    sample.services = (0..1000).map(service).collect();
+    let times = (0..3).map(|_| {
+        let begin = Instant::now();
+        assert!(render(&sample).unwrap().len() > 1 << 20);
+        begin.elapsed()
+    });
+    let fastest = times.min().unwrap();
+    eprintln!("1,000 services of 10 backends: {fastest:?}");
+    let allowed =
+        if cfg!(debug_assertions) { Duration::from_secs(20) } else { Duration::from_millis(100) };
+    assert!(fastest < allowed, "{fastest:?}");
+}

@@ -1,0 +1,89 @@
+//! What people see: every table against a golden file.
+
+use dispatcher_ctl::{
+    api::types::{Connections, Plan, Service, Status},
+    cli::output::{Style, backends, connections, plan, services, status},
+};
+
+mod support;
+
+const PLAIN: Style = Style { color: false, now: support::NOW };
+const COLOR: Style = Style { color: true, now: support::NOW };
+
+#[test]
+fn tables_are_as_they_were() {
+    let sample = support::sample();
+    support::golden("status.txt", &status::screen(&sample, &PLAIN));
+    support::golden("services.txt", &services::table(&sample.services, &PLAIN));
+    support::golden("backends.txt", &backends::table(&backends::rows(&sample.services), &PLAIN));
+    let mut few = Connections { connections: support::connections(), truncated: false };
+    support::golden("connections.txt", &connections::table(&few, &PLAIN));
+    few.truncated = true;
+    assert!(connections::table(&few, &PLAIN).ends_with("3 shown, there are more: --limit N\n"));
+    support::golden("plan.txt", &plan::table(&support::plan(), &PLAIN));
+    assert_eq!(plan::table(&Plan::default(), &PLAIN), "nothing to change\n");
+}
+
+#[test]
+fn colour_changes_nothing_else() {
+    let sample = support::sample();
+    let screen = status::screen(&sample, &COLOR);
+    assert!(screen.contains("\u{1b}["), "no colour at all");
+    let lines = |text: &str| -> Vec<String> {
+        strip(text).lines().map(|line| line.trim_end().to_owned()).collect()
+    };
+    assert_eq!(lines(&screen), lines(&status::screen(&sample, &PLAIN)));
+}
+
+#[test]
+fn plain_output_has_neither_colour_nor_trailing_blanks() {
+    let screen = status::screen(&support::sample(), &PLAIN);
+    assert!(!screen.contains('\u{1b}'));
+    assert!(screen.lines().all(|line| line == line.trim_end()));
+}
+
+#[test]
+fn a_large_status_is_still_a_screen() {
+    let mut sample = support::sample();
+    let web = sample.services[0].clone();
+    sample.services = (0..1000).map(|n| Service { name: format!("s{n}"), ..web.clone() }).collect();
+    let screen = status::screen(&sample, &PLAIN);
+    assert!(screen.lines().count() < 80, "{} lines", screen.lines().count());
+    assert!(screen.contains("940 more: dispatcher services"));
+    assert!(screen.contains("3000 backends: dispatcher backends [SERVICE]"));
+}
+
+#[test]
+fn names_from_elsewhere_steer_no_terminal() {
+    let mut sample = support::sample();
+    sample.services[0].name = "web\u{1b}[2J\n".to_owned();
+    sample.services[0].backends[0].state = "up\r\u{7}".to_owned();
+    sample.last_errors[0].message = "\u{9b}31m".to_owned();
+    let screens = [
+        status::screen(&sample, &PLAIN),
+        services::table(&sample.services, &PLAIN),
+        backends::table(&backends::rows(&sample.services), &PLAIN),
+    ];
+    for screen in screens {
+        assert!(screen.chars().all(|c| c == '\n' || !c.is_control()), "{screen:?}");
+    }
+}
+
+#[test]
+fn nothing_at_all_is_shown_without_a_panic() {
+    let screen = status::screen(&Status::default(), &PLAIN);
+    assert!(screen.contains("no services"));
+    assert_eq!(services::table(&[], &PLAIN).lines().count(), 1);
+}
+
+/// Text without escape sequences.
+fn strip(text: &str) -> String {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find('\u{1b}') {
+        out += &rest[..at];
+        let end = rest[at..].find('m').expect("a sequence ends");
+        rest = &rest[at + end + 1..];
+    }
+    out + rest
+}
