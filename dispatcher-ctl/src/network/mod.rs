@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, watch};
 use crate::model::Mac;
 
 mod announce;
+mod backends;
 mod error;
 mod kernel;
 mod link;

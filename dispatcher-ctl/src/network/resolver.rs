@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::{
     Link, NetworkError, NetworkEvent, Progress, Resolution, Resolutions, Watch,
+    backends::{Backend, Backends},
     kernel::{Event, Events, Kernel, Route},
     neighbour::{Ask, Entry, Key, Neighbour},
 };
@@ -32,14 +33,6 @@ const CONFIRM_EACH: Duration = Duration::from_millis(2);
 /// How long changes of routes are gathered before they are looked up.
 const GATHER: Duration = Duration::from_millis(50);
 
-/// A watched address.
-#[derive(Debug)]
-struct Backend {
-    /// `None`: not looked up yet.
-    route: Option<Route>,
-    neighbour: Neighbour,
-}
-
 pub(super) struct Resolver {
     kernel: Kernel,
     reports: Events,
@@ -48,18 +41,14 @@ pub(super) struct Resolver {
     table: HashMap<Key, Entry>,
     /// Attached NICs.
     nics: BTreeMap<u32, String>,
-    backends: BTreeMap<IpAddr, Backend>,
+    backends: Backends,
     /// Addresses whose route is to be looked up, and from when on.
     unrouted: BTreeSet<IpAddr>,
     route_at: Instant,
-    /// When each backend wants something done.
-    due: BTreeSet<(Instant, IpAddr)>,
     /// Not before this time, so that requests are paced.
     act_at: Instant,
     resync_at: Instant,
     order: u64,
-    /// Backends of which nothing is known yet.
-    pending: usize,
     resolutions: Resolutions,
     events: mpsc::UnboundedSender<NetworkEvent>,
     progress: watch::Sender<Progress>,
@@ -82,14 +71,12 @@ impl Resolver {
             table: kernel.neighbours().await?,
             kernel,
             nics: BTreeMap::new(),
-            backends: BTreeMap::new(),
+            backends: Backends::default(),
             unrouted: BTreeSet::new(),
             route_at: now,
-            due: BTreeSet::new(),
             act_at: now,
             resync_at: now + RESYNC,
             order: 0,
-            pending: 0,
             resolutions,
             events,
             progress,
@@ -121,8 +108,8 @@ impl Resolver {
         if !self.unrouted.is_empty() {
             next = next.min(self.route_at);
         }
-        if let Some((due, _)) = self.due.first() {
-            next = next.min((*due).max(self.act_at));
+        if let Some((due, _)) = self.backends.first_due() {
+            next = next.min(due.max(self.act_at));
         }
         next
     }
@@ -144,20 +131,14 @@ impl Resolver {
         let now = Instant::now();
         self.order = order.order;
         let gone: Vec<_> =
-            self.backends.keys().filter(|a| !order.addresses.contains(a)).copied().collect();
+            self.backends.addresses().filter(|a| !order.addresses.contains(a)).collect();
         for address in gone {
-            self.reschedule(address, |this| {
-                this.backends.remove(&address);
-            });
-            self.resolutions.write().unwrap_or_else(PoisonError::into_inner).remove(&address);
+            self.backends.remove(address);
             self.unrouted.remove(&address);
+            self.resolutions.write().unwrap_or_else(PoisonError::into_inner).remove(&address);
         }
         for address in order.addresses {
-            if !self.backends.contains_key(&address) {
-                self.reschedule(address, |this| {
-                    let neighbour = Neighbour::new(Entry::Absent, now);
-                    this.backends.insert(address, Backend { route: None, neighbour });
-                });
+            if self.backends.insert(address, now) {
                 self.unrouted.insert(address);
                 self.route_at = now;
             }
@@ -208,9 +189,9 @@ impl Resolver {
 
     /// Publishes every backend behind a NIC anew.
     fn publish_nic(&self, ifindex: u32) {
-        for (address, backend) in &self.backends {
+        for (address, backend) in self.backends.iter() {
             if backend.route == Some(Route::OnLink(ifindex)) {
-                self.publish(*address);
+                self.publish(address);
             }
         }
     }
@@ -223,7 +204,7 @@ impl Resolver {
             self.table.insert(key, entry.clone());
         }
         let (ifindex, address) = key;
-        let watched = self.backends.get(&address).and_then(|b| b.route.as_ref());
+        let watched = self.backends.get(address).and_then(|b| b.route.as_ref());
         if watched == Some(&Route::OnLink(ifindex)) {
             self.change(address, |backend| backend.neighbour.observe(entry, Instant::now()));
         }
@@ -231,30 +212,8 @@ impl Resolver {
 
     /// Changes a backend, and what follows from it.
     fn change<T>(&mut self, address: IpAddr, change: impl FnOnce(&mut Backend) -> T) -> Option<T> {
-        let result = self.reschedule(address, |this| this.backends.get_mut(&address).map(change));
+        let result = self.backends.change(address, change);
         self.publish(address);
-        result
-    }
-
-    /// Keeps `due` and `pending` true across a change of a backend.
-    fn reschedule<T>(&mut self, address: IpAddr, change: impl FnOnce(&mut Self) -> T) -> T {
-        let look = |this: &Self| match this.backends.get(&address) {
-            None => (None, false),
-            Some(Backend { route: None, .. }) => (None, true),
-            // Without a NIC there is nobody to ask.
-            Some(Backend { route: Some(Route::Elsewhere(_)), .. }) => (None, false),
-            Some(Backend { neighbour, .. }) => (neighbour.due(), neighbour.pending),
-        };
-        let (due_before, pending_before) = look(self);
-        let result = change(self);
-        let (due, pending) = look(self);
-        self.pending = self.pending + usize::from(pending) - usize::from(pending_before);
-        if due != due_before {
-            self.due.extend(due.map(|due| (due, address)));
-            if let Some(before) = due_before {
-                self.due.remove(&(before, address));
-            }
-        }
         result
     }
 
@@ -262,7 +221,7 @@ impl Resolver {
         if self.unrouted.is_empty() {
             self.route_at = at;
         }
-        self.unrouted.extend(self.backends.keys());
+        self.unrouted.extend(self.backends.addresses());
     }
 
     async fn look_up_routes(&mut self) {
@@ -308,16 +267,13 @@ impl Resolver {
         let confirm_every = CONFIRM.max(CONFIRM_EACH * self.backends.len() as u32);
         let mut asks = Vec::new();
         while asks.len() < BATCH
-            && let Some((due, address)) = self.due.first().copied()
+            && let Some((due, address)) = self.backends.first_due()
             && due <= now
         {
-            let Some((route, ask)) = self.change(address, |backend| {
+            let acted = self.change(address, |backend| {
                 (backend.route.clone(), backend.neighbour.act(now, confirm_every))
-            }) else {
-                self.due.pop_first();
-                continue;
-            };
-            if let (Some(Route::OnLink(ifindex)), Some(ask)) = (route, ask) {
+            });
+            if let Some((Some(Route::OnLink(ifindex)), Some(ask))) = acted {
                 asks.push(((ifindex, address), ask));
             }
         }
@@ -405,7 +361,7 @@ impl Resolver {
 
     /// Writes what is known of an address where everybody reads it, and tells if it is another.
     fn publish(&self, address: IpAddr) {
-        let Some(backend) = self.backends.get(&address) else { return };
+        let Some(backend) = self.backends.get(address) else { return };
         let to = self.resolve(address, backend);
         let from = {
             let mut all = self.resolutions.write().unwrap_or_else(PoisonError::into_inner);
@@ -420,7 +376,7 @@ impl Resolver {
     }
 
     fn report_progress(&self) {
-        let progress = Progress { order: self.order, pending: self.pending };
+        let progress = Progress { order: self.order, pending: self.backends.pending() };
         self.progress.send_if_modified(|now| std::mem::replace(now, progress) != progress);
     }
 
