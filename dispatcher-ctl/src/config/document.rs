@@ -9,7 +9,11 @@ use std::{
 
 use toml_edit::{Item, TableLike};
 
-use super::{ConfigError, ConfigErrors, Place, check::Problem, keys::Keys};
+use super::{
+    ConfigError, ConfigErrors, Place,
+    check::{self, Problem},
+    keys::Keys,
+};
 use crate::model::Choice;
 
 /// What the reading of one file has found.
@@ -305,7 +309,7 @@ impl<'a> Section<'_, 'a> {
                 false => (format!("key {key:?} is unknown"), self.keys.hint(key)),
             };
             let span = self.table.key(key).and_then(toml_edit::Key::span).or_else(|| item.span());
-            let path = self.path(key);
+            let path = self.path(&check::shown(key));
             let error = ConfigError { hint, ..ConfigError::new(&path, self.about(&message)) };
             self.document.report(span.map_or(0, |span| span.start), error);
         }

@@ -10,10 +10,12 @@
 //!
 //! Quiesced and down belong to the machine: they stay with the address, also where the service changes its VIP or port.
 
+use std::{collections::HashMap, net::IpAddr};
+
 use super::ids::Ids;
 use crate::{
     config::{ConfigError, ConfigErrors, check},
-    model::{Backend, BackendConfig, RetiredSlot, Service, ServiceConfig, State},
+    model::{Backend, RetiredSlot, Service, ServiceConfig, State},
 };
 
 /// Puts wanted services in force, all or none. `now_ms` is when: milliseconds since the epoch.
@@ -45,9 +47,12 @@ fn service(
         None => ids.service()?,
     };
     let origin = same.or_else(|| running.service(&config.name));
+    let machines: HashMap<IpAddr, &Backend> = origin
+        .map(|origin| origin.backends.iter().map(|b| (b.config.address, b)).collect())
+        .unwrap_or_default();
     let mut backends = Vec::with_capacity(config.backends.len());
     for wanted in std::mem::take(&mut config.backends) {
-        let before = origin.and_then(|o| o.backends.iter().find(|b| same_machine(b, &wanted)));
+        let before = machines.get(&wanted.address);
         let slot = match before.filter(|_| same.is_some()) {
             Some(before) => before.slot,
             None => ids.slot()?,
@@ -61,8 +66,4 @@ fn service(
         });
     }
     Ok(Service { id, config, backends })
-}
-
-fn same_machine(running: &Backend, wanted: &BackendConfig) -> bool {
-    running.config.address == wanted.address
 }

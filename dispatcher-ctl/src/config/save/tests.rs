@@ -8,7 +8,7 @@ use crate::{
     reconcile::{
         edit::Edit,
         merge,
-        testing::{after, any_acts, any_config},
+        testing::{Act, after, any_acts, any_config},
     },
 };
 
@@ -177,5 +177,19 @@ proptest! {
         let merged = merge(Some(&saved), &saved, &state, &[], 9).unwrap();
         prop_assert!(crate::reconcile::plan(&state, &merged).is_empty());
         prop_assert_eq!(save(&text, "lab.toml", &saved, &state).unwrap(), text);
+    }
+
+    #[test]
+    fn a_commented_file_keeps_every_comment_of_what_stays(acts in any_acts()) {
+        let (applied, state) = running(FILE);
+        let removed = |act: &Act| matches!(act, Act::RemoveService(_) | Act::RemoveBackend(..));
+        let acts: Vec<_> = acts.into_iter().filter(|act| !removed(act)).collect();
+        let state = after(&state, &acts);
+        let text = save(FILE, "lab.toml", &applied, &state).unwrap();
+        let wanted: Vec<_> = state.services.iter().map(Service::whole).collect();
+        prop_assert!(says(&parse(&text, "lab.toml").unwrap(), &state, &wanted));
+        for comment in FILE.lines().filter_map(|line| line.find('#').map(|at| &line[at..])) {
+            prop_assert!(text.contains(comment), "{comment} is lost");
+        }
     }
 }

@@ -1,11 +1,6 @@
 //! Whether values make sense, one by one and together: for a file, for a merge and for a change at runtime alike.
 
-use std::{
-    collections::HashMap,
-    net::{IpAddr, Ipv4Addr},
-    path::Path,
-    time::Duration,
-};
+use std::{collections::HashMap, path::Path};
 
 use dispatcher_common::limits::{
     MAX_BACKENDS_PER_SERVICE, MAX_INTERFACES, MAX_SERVICES, MAX_SLOTS, MAX_WEIGHT_BOUND,
@@ -14,18 +9,16 @@ use dispatcher_common::limits::{
 
 use super::{ConfigError, ConfigErrors};
 use crate::{
-    model::{BackendConfig, Config, Mac, ServiceConfig},
+    model::{BackendConfig, Config, ServiceConfig},
     schedule,
 };
 
-/// `weight_bound`, as messages say it.
-pub(super) const BOUND_RANGE: &str = "1..=100";
-/// Longest timeout: stamps in the connection table wrap after 4.9 h.
-const LONGEST_TIMEOUT: Duration = Duration::from_secs(4 * 3600);
-/// Longest name of a service or backend.
-const LONGEST_NAME: usize = 63;
-/// Longest name of a NIC: IFNAMSIZ − 1.
-const LONGEST_INTERFACE: usize = 15;
+mod value;
+
+pub(in crate::config) use value::BOUND_RANGE;
+use value::{LONGEST_INTERFACE, address, is_interface, name, timeout, unicast, vip};
+pub use value::{shown, weight};
+
 /// Longest path of a Unix socket: `sun_path` without its end.
 const LONGEST_SOCKET: usize = 107;
 /// Ring slots of all services: while one ring replaces another, both are there.
@@ -69,25 +62,6 @@ pub fn interfaces(names: &[String]) -> Result<(), ConfigErrors> {
     let mut found = Found::default();
     found.interfaces(names);
     found.pathless()
-}
-
-/// What may be wrong with a weight.
-///
-/// # Errors
-/// What is said of it.
-pub fn weight(weight: u32, weight_bound: u32) -> Result<(), String> {
-    if weight <= weight_bound {
-        return Ok(());
-    }
-    Err(format!(
-        "weight {weight} is above weight_bound {weight_bound}, expected 0..={weight_bound}"
-    ))
-}
-
-/// A name as messages show it: in quotes where it is no name.
-#[must_use]
-pub fn shown(name: &str) -> String {
-    if is_name(name) { name.to_owned() } else { format!("{name:?}") }
 }
 
 #[derive(Default)]
@@ -284,82 +258,4 @@ fn ring_slots(service: &ServiceConfig) -> usize {
 
 fn backend_path(i: usize, j: usize, key: &str) -> String {
     format!("service[{i}].backend[{j}].{key}")
-}
-
-fn is_name(name: &str) -> bool {
-    let is_part = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
-    (1..=LONGEST_NAME).contains(&name.len()) && name.bytes().all(is_part)
-}
-
-fn name(name: &str) -> Result<(), String> {
-    if is_name(name) {
-        return Ok(());
-    }
-    Err(format!(
-        "name {name:?} is not valid, expected 1 to {LONGEST_NAME} of A-Z a-z 0-9 '_' '.' '-'"
-    ))
-}
-
-fn is_interface(name: &str) -> bool {
-    let is_part = |c: char| c != '/' && c != ':' && !c.is_whitespace() && !c.is_control();
-    (1..=LONGEST_INTERFACE).contains(&name.len())
-        && name.chars().all(is_part)
-        && !matches!(name, "." | "..")
-}
-
-fn vip(vip: IpAddr) -> Result<(), String> {
-    if vip.is_unspecified() {
-        return Err(format!(
-            "vip {vip} is not supported in this version, expected one unicast address"
-        ));
-    }
-    unicast_address("vip", vip)?;
-    if vip.is_loopback() {
-        return Err(format!("vip {vip} is a loopback address, expected one that clients reach"));
-    }
-    Ok(())
-}
-
-fn address(address: IpAddr, local: bool) -> Result<(), String> {
-    if address.is_unspecified() {
-        return Err(format!("address {address} is unspecified, expected the backend's own"));
-    }
-    unicast_address("address", address)?;
-    if address.is_loopback() && !local {
-        return Err(format!(
-            "address {address} is a loopback address, expected one on a NIC's link"
-        ));
-    }
-    Ok(())
-}
-
-fn unicast_address(key: &str, address: IpAddr) -> Result<(), String> {
-    if address.is_multicast() || address == IpAddr::V4(Ipv4Addr::BROADCAST) {
-        return Err(format!("{key} {address} is a multicast address, expected a unicast one"));
-    }
-    if let IpAddr::V6(v6) = address
-        && let Some(v4) = v6.to_ipv4_mapped()
-    {
-        return Err(format!("{key} {address} is an IPv4 address in disguise, expected {v4}"));
-    }
-    Ok(())
-}
-
-fn unicast(mac: Mac) -> Result<(), String> {
-    if mac.is_unicast() {
-        return Ok(());
-    }
-    let kind = if mac.0 == [0; 6] { "all zero" } else { "multicast" };
-    Err(format!("mac {mac} is {kind}, expected a unicast one"))
-}
-
-fn timeout(key: &str, timeout: Duration) -> Result<(), String> {
-    let written = crate::model::duration::text(timeout);
-    if timeout.is_zero() {
-        Err(format!("{key} {written} is zero, expected more than 0s and at most 4h"))
-    } else if timeout > LONGEST_TIMEOUT {
-        Err(format!("{key} {written} is too long, expected at most 4h"))
-    } else {
-        Ok(())
-    }
 }

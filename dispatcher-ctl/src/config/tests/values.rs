@@ -1,0 +1,127 @@
+//! What is said of single values.
+
+use super::*;
+
+#[test]
+fn values_out_of_their_range_are_named() {
+    let service_lines = |insert: &str, want: &str| {
+        one(&service(insert), &[&format!("lab.toml:7:{want}")]);
+    };
+    service_lines(
+        "weight_bound = 101",
+        "16: service[0].weight_bound: service web: weight_bound 101 is out of range, expected \
+         1..=100",
+    );
+    service_lines(
+        "weight_bound = -1",
+        "16: service[0].weight_bound: service web: weight_bound -1 is out of range, expected \
+         1..=100",
+    );
+    service_lines(
+        "stale_timeout = \"5h\"",
+        "17: service[0].stale_timeout: service web: stale_timeout 18000s is too long, expected at \
+         most 4h",
+    );
+    service_lines(
+        "stale_timeout = \"0s\"",
+        "17: service[0].stale_timeout: service web: stale_timeout 0s is zero, expected more than \
+         0s and at most 4h",
+    );
+    service_lines(
+        "fin_timeout = \"soon\"",
+        "15: service[0].fin_timeout: service web: fin_timeout \"soon\" is not a duration such as \
+         \"30s\"",
+    );
+    service_lines(
+        "fin_count = -5",
+        "13: service[0].fin_count: service web: fin_count -5 is out of range, expected 0 or more",
+    );
+    service_lines(
+        "scheduler = \"maglev\"",
+        "13: service[0].scheduler: service web: scheduler \"maglev\" is not supported in this \
+         version, expected rr or wrr",
+    );
+    service_lines(
+        "forward = \"nat\"",
+        "11: service[0].forward: service web: forward \"nat\" is not supported in this version, \
+         expected mac",
+    );
+    for later in ["measure = false", "slow_start = \"0s\"", "affinity = {}", "rule = []"] {
+        let key = later.split(' ').next().unwrap();
+        let want =
+            format!("1: service[0].{key}: service web: {key} is not supported in this version");
+        service_lines(later, &want);
+    }
+}
+
+#[test]
+fn addresses_must_be_ones_that_packets_can_go_to() {
+    for (vip, want) in [
+        ("0.0.0.0", "vip 0.0.0.0 is not supported in this version, expected one unicast address"),
+        ("::", "vip :: is not supported in this version, expected one unicast address"),
+        ("239.1.1.1", "vip 239.1.1.1 is a multicast address, expected a unicast one"),
+        ("ff02::1", "vip ff02::1 is a multicast address, expected a unicast one"),
+        ("255.255.255.255", "vip 255.255.255.255 is a multicast address, expected a unicast one"),
+        ("127.0.0.1", "vip 127.0.0.1 is a loopback address, expected one that clients reach"),
+        (
+            "::ffff:192.0.2.1",
+            "vip ::ffff:192.0.2.1 is an IPv4 address in disguise, expected 192.0.2.1",
+        ),
+        ("192.0.2.256", "vip \"192.0.2.256\" is not an IPv4 or IPv6 address"),
+    ] {
+        let text = service("").replace("192.0.2.80", vip);
+        one(&text, &[&format!("lab.toml:4:7: service[0].vip: service web: {want}")]);
+    }
+    for (address, want) in [
+        ("0.0.0.0", "address 0.0.0.0 is unspecified, expected the backend's own"),
+        ("192.0.2.80", "address 192.0.2.80 is the service's vip, expected the backend's own"),
+        ("::1", "address ::1 is a loopback address, expected one on a NIC's link"),
+        ("224.0.0.5", "address 224.0.0.5 is a multicast address, expected a unicast one"),
+    ] {
+        let text = backend("").replace("10.0.0.11", address);
+        let want =
+            format!("lab.toml:9:11: service[0].backend[0].address: backend web/web-1: {want}");
+        one(&text, &[&want]);
+    }
+    let local = backend("local = true").replace("10.0.0.11", "127.0.0.1");
+    parse(&local, "lab.toml").unwrap();
+}
+
+#[test]
+fn macs_must_be_one_station_s() {
+    let at = "lab.toml:10:7: service[0].backend[0].mac: backend web/web-1: mac";
+    for (mac, want) in [
+        ("ff:ff:ff:ff:ff:ff", "ff:ff:ff:ff:ff:ff is multicast, expected a unicast one"),
+        ("00:00:00:00:00:00", "00:00:00:00:00:00 is all zero, expected a unicast one"),
+        (
+            "02:00:00:00:01",
+            "\"02:00:00:00:01\" is not six hexadecimal bytes such as \
+                            \"02:00:00:00:00:01\"",
+        ),
+    ] {
+        one(&backend(&format!("mac = {mac:?}")), &[&format!("{at} {want}")]);
+    }
+}
+
+#[test]
+fn names_are_short_and_plain() {
+    let long = "x".repeat(64);
+    for name in ["", "we b", "web/1", "wéb", "a\\nb", &long] {
+        let text = service("").replace("name = \"web\"", &format!("name = \"{name}\""));
+        let errors = errors(&text);
+        let [error] = errors.as_slice() else { panic!("{errors:?}") };
+        assert!(error.starts_with("lab.toml:3:8: service[0].name: service"), "{error}");
+        assert!(error.ends_with("is not valid, expected 1 to 63 of A-Z a-z 0-9 '_' '.' '-'"));
+    }
+    one(
+        "interfaces = [1, \"eth0\", \"eth0\"]",
+        &[
+            "lab.toml:1:15: interfaces[0]: interfaces holds an integer, expected NIC names",
+            "lab.toml:1:26: interfaces[2]: interface eth0 is listed twice, expected once",
+        ],
+    );
+    for name in ["", "a-name-of-16-byt", "a b", ".", "a:b"] {
+        let errors = errors(&format!("interfaces = [{name:?}]"));
+        assert!(errors[0].contains("is no NIC's name"), "{errors:?}");
+    }
+}
