@@ -1,16 +1,84 @@
 //! `dispatcher detach`: a NIC out, or everything.
 
-use super::{Ask, Outcome, args::Detach, error::CliError, output};
+use std::path::{Path, PathBuf};
 
-pub(super) fn detach(ask: &Ask, args: &Detach) -> Outcome {
-    let Some(interface) = &args.interface else {
-        return all(args);
+use super::{Ask, Outcome, args::Detach, error::CliError, output};
+use crate::{
+    api::server::remove_dead,
+    config::defaults,
+    dataplane::{self, DataplaneError},
+    model::{OwnedVip, Record},
+    network::{Network, NetworkError},
+};
+
+pub(super) fn detach(ask: &Ask, args: Detach) -> Outcome {
+    let Some(interface) = args.interface else {
+        let pin_dir = args.pin_dir.unwrap_or_else(|| defaults::config(Vec::new()).pin_dir);
+        return all(&pin_dir, ask.socket.clone());
     };
-    ask.daemon(async |client| client.detach(interface, args.changing.save).await)?;
+    ask.daemon(async |client| client.detach(&interface, args.changing.save).await)?;
     Ok(output::line(format!("interface {interface}: detached")))
 }
 
-/// Removes everything; needs no daemon.
-fn all(_args: &Detach) -> Outcome {
-    Err(CliError::failed("detach --all: not in this build"))
+/// Removes everything that a daemon left behind; needs none, and refuses while one runs.
+fn all(pin_dir: &Path, socket: Option<PathBuf>) -> Outcome {
+    let dir = pin_dir.display();
+    let bytes = dataplane::remove_all(pin_dir).map_err(refused)?;
+    let Some(bytes) = bytes else {
+        return Ok(output::line(format!("pin directory {dir}: nothing is left there")));
+    };
+    let record: Record = serde_json::from_slice(&bytes).map_err(|e| {
+        CliError::failed(format!(
+            "pin directory {dir}: removed, but the record of the vips added is not understood: {e}"
+        ))
+        .hint("ip address show, and remove the vips with ip address delete")
+    })?;
+    let mut text = output::line(format!("pin directory {dir}: detached and removed"));
+    for vip in remove_vips(&record.vips)? {
+        text += &output::line(format!("interface {}: vip {} removed", vip.interface, vip.vip));
+    }
+    // A dead socket hinders nobody: the next daemon replaces it.
+    drop(remove_dead(&socket.unwrap_or(record.applied.api_socket)));
+    Ok(text)
+}
+
+/// Removes VIPs from those NICs that are still there; says which.
+fn remove_vips(vips: &[OwnedVip]) -> Result<Vec<&OwnedVip>, CliError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| CliError::failed(format!("cannot start a runtime: {e}")))?;
+    let removal = async {
+        let (network, _events) = Network::start().await.map_err(|e| stays(vips.first(), &e))?;
+        let mut removed = Vec::new();
+        for vip in vips {
+            let Ok(ifindex) = nix::net::if_::if_nametoindex(vip.interface.as_str()) else {
+                continue;
+            };
+            network.remove_vip(ifindex, vip.vip).await.map_err(|e| stays(Some(vip), &e))?;
+            removed.push(vip);
+        }
+        Ok(removed)
+    };
+    if vips.is_empty() { Ok(Vec::new()) } else { runtime.block_on(removal) }
+}
+
+fn stays(vip: Option<&OwnedVip>, error: &NetworkError) -> CliError {
+    match vip {
+        None => CliError::failed(error.to_string()),
+        Some(OwnedVip { interface, vip }) => {
+            CliError::failed(format!("interface {interface}: vip {vip} cannot be removed: {error}"))
+                .hint(format!("ip address delete {vip} dev {interface}"))
+        }
+    }
+}
+
+fn refused(error: DataplaneError) -> CliError {
+    let hint = if let DataplaneError::Locked { pid, .. } = &error {
+        let pid = pid.map_or_else(|| "PID".to_owned(), |pid| pid.to_string());
+        Some(format!("kill {pid}, which stops that controller and detaches"))
+    } else {
+        None
+    };
+    CliError { hint, ..CliError::failed(error.to_string()) }
 }

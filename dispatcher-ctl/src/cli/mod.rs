@@ -78,7 +78,7 @@ fn perform(cli: Cli) -> Outcome {
         Verb::Plan(args) => plan::plan(&ask, &args),
         Verb::Reload(args) => reload::reload(&ask, args.output),
         Verb::Attach(args) => attach::attach(&ask, &args),
-        Verb::Detach(args) => detach::detach(&ask, &args),
+        Verb::Detach(args) => detach::detach(&ask, args),
         Verb::Status(args) => status::status(&ask, args.output),
         Verb::Services(args) => services::services(&ask, args.output),
         Verb::Backends(args) => backends::backends(&ask, &args),

@@ -5,7 +5,7 @@ use std::{
     path::PathBuf,
 };
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
 use super::{
     Outcome,
@@ -48,13 +48,14 @@ fn log(format: LogFormat, level: &str) -> Result<(), CliError> {
             "log level {level:?}: expected error, warn, info, debug, trace or a filter"
         ))
     })?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let log = tracing_subscriber::registry().with(filter);
+    let lines = fmt::layer().with_writer(io::stderr);
     match format {
         LogFormat::Text => {
             let color = io::stderr().is_terminal() && output::color_wanted();
-            log.with_ansi(color).with_target(false).init();
+            log.with(lines.with_ansi(color).with_target(false)).init();
         }
-        LogFormat::Json => log.json().flatten_event(true).init(),
+        LogFormat::Json => log.with(lines.json().flatten_event(true)).init(),
     }
     Ok(())
 }

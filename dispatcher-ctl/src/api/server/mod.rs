@@ -24,7 +24,7 @@ use extract::{Asked, Body, Names, Refusal, Text};
 mod extract;
 mod socket;
 
-pub use socket::{Socket, SocketError};
+pub use socket::{Socket, SocketError, remove_dead};
 
 /// The description of the API.
 pub const OPENAPI: &str = include_str!("openapi.json");

@@ -70,7 +70,7 @@ impl Socket {
         if let Some(directory) = path.parent().filter(|d| !d.as_os_str().is_empty()) {
             fs::create_dir_all(directory).map_err(failed("making its directory"))?;
         }
-        clear(path)?;
+        remove_dead(path)?;
         let fd = open(path).map_err(|e| failed("listening")(e.into()))?;
         // The socket was bound with at most this mode, less the umask: it is never open to more people than this.
         fs::set_permissions(path, fs::Permissions::from_mode(MODE))
@@ -83,8 +83,11 @@ impl Socket {
     }
 }
 
-/// Removes a socket that nobody listens on.
-fn clear(path: &Path) -> Result<(), SocketError> {
+/// Removes a socket that nobody listens on, if there is one.
+///
+/// # Errors
+/// Where somebody listens, or it is no socket.
+pub fn remove_dead(path: &Path) -> Result<(), SocketError> {
     let failed =
         |action| move |source: io::Error| SocketError::Io { path: path.to_owned(), action, source };
     let metadata = match fs::symlink_metadata(path) {
