@@ -30,6 +30,21 @@ pub fn flow_hash<const N: usize>(words: [u32; N], key: impl Fn(usize) -> u64) ->
     h ^ h >> 32
 }
 
+/// Keyed hash that places a flow on a schedule, whatever its family: `words` as for [`flow_hash`] in the IPv6 form, an
+/// IPv4 address mapped. Its keys are apart from the table's, and two dispatchers that share them choose alike.
+#[inline(always)]
+#[must_use]
+pub const fn schedule_hash(words: [u32; WORDS_V6], keys: [u64; 2]) -> u64 {
+    let (mut h, mut i) = (keys[0], 0);
+    while i < WORDS_V6 {
+        h = (h ^ (words[i] as u64 | (words[i + 1] as u64) << 32)).wrapping_mul(keys[1] | 1);
+        h ^= h >> 32;
+        i += 2;
+    }
+    h = h.wrapping_mul(0xD6E8_FEB8_6659_FD93);
+    h ^ h >> 32
+}
+
 /// The hash as the table uses it: its top bit says whether the flow is TCP, so that the protocol can be read off a way.
 #[inline(always)]
 #[must_use]

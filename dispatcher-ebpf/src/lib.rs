@@ -1,2 +1,14 @@
-//! The dispatcher's datapath: pure stages, built for BPF and for the host.
-#![cfg_attr(target_arch = "bpf", no_std)]
+//! The dispatcher's datapath: the pure stages, built for BPF and, with their unit tests, for the host.
+//!
+//! What touches maps and helpers is in the program (`main.rs` and the modules it names). The walk of a packet, in
+//! order: [`parse`] → filter → classify and connection ([`tracking`], [`occupancy`]) → schedule → [`rewrite`] →
+//! forward; a packet that leaves early does so with an [`exit::Exit`].
+#![cfg_attr(target_arch = "bpf", no_std, feature(asm_experimental_arch))]
+
+pub mod barrier;
+pub mod exit;
+pub mod frame;
+pub mod occupancy;
+pub mod parse;
+pub mod rewrite;
+pub mod tracking;

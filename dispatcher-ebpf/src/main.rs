@@ -1,19 +1,32 @@
 //! XDP entry of the dispatcher's datapath; elsewhere than on BPF an empty program.
-#![cfg_attr(target_arch = "bpf", no_std, no_main)]
+#![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
 
 #[cfg(target_arch = "bpf")]
-mod config;
-#[cfg(target_arch = "bpf")]
-mod maps;
+mod bpf {
+    mod claim;
+    mod classify;
+    mod config;
+    mod connection;
+    mod fast;
+    mod filter;
+    mod forward;
+    mod maps;
+    mod overflow;
+    mod pipeline;
+    mod place;
+    mod schedule;
+    mod verdict;
+    mod word;
 
-#[cfg(target_arch = "bpf")]
-mod entry {
-    use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
+    use aya_ebpf::{macros::xdp, programs::XdpContext};
 
-    /// Passes everything.
+    /// Every packet of a NIC: known flows by the short way, the others by the whole.
     #[xdp]
-    fn dispatcher(_ctx: XdpContext) -> u32 {
-        if crate::config::interface() > 63 { xdp_action::XDP_DROP } else { xdp_action::XDP_PASS }
+    fn dispatcher(ctx: XdpContext) -> u32 {
+        match fast::forward(&ctx) {
+            Some(action) => action,
+            None => pipeline::walk(&ctx),
+        }
     }
 
     #[panic_handler]

@@ -1,0 +1,30 @@
+//! How a value is kept out of the optimiser's sight.
+//!
+//! LLVM turns branch-free arithmetic over the eight ways of a bucket back into branches, and the verifier then walks
+//! every combination of them (more than 10⁶ instructions, kernel 6.18). It also derives one packet pointer from another
+//! in ways the verifier cannot follow.
+
+/// The same value, of which the optimiser knows nothing.
+#[inline(always)]
+#[must_use]
+pub fn hide(value: u64) -> u64 {
+    #[cfg(target_arch = "bpf")]
+    {
+        let mut hidden = value;
+        // An empty asm! would leave line information without an instruction, which the kernel refuses.
+        // SAFETY: the one instruction copies a register to itself.
+        unsafe {
+            core::arch::asm!("{0} = {0}", inout(reg) hidden, options(pure, nomem, nostack, preserves_flags));
+        }
+        hidden
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    core::hint::black_box(value)
+}
+
+/// As [`hide`], for an address.
+#[inline(always)]
+#[must_use]
+pub fn hide_address(address: usize) -> usize {
+    hide(address as u64) as usize
+}

@@ -1,0 +1,43 @@
+//! The program's constants: what the controller sets in `.rodata` before it loads the program for a NIC.
+//!
+//! Every read is volatile, because the values are those of load time, not of compile time.
+
+use core::ptr;
+
+use dispatcher_common::{flow::HASH_KEYS, settings::Config};
+
+/// Set by the controller before loading; the default reaches every bucket of the maps' default size.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = ".rodata")]
+static CONFIG: Config = Config { bucket_mask: 1023, hash_keys: [1; HASH_KEYS], ..Config::ZERO };
+
+macro_rules! read {
+    ($($field:tt)+) => {{
+        // SAFETY: `CONFIG` is a static and is not written while the program runs.
+        unsafe { ptr::read_volatile(&raw const CONFIG.$($field)+) }
+    }};
+}
+
+/// Index of the NIC this program is attached to.
+#[inline(always)]
+pub(super) fn interface() -> u32 {
+    read!(interface)
+}
+
+/// Buckets of the connection table − 1.
+#[inline(always)]
+pub(super) fn bucket_mask() -> u32 {
+    read!(bucket_mask)
+}
+
+/// A key of the table's hash. `index` is a constant below [`HASH_KEYS`] wherever it is used.
+#[inline(always)]
+pub(super) fn hash_key(index: usize) -> u64 {
+    read!(hash_keys[index])
+}
+
+/// Keys of the hash that places flows on a schedule.
+#[inline(always)]
+pub(super) fn schedule_keys() -> [u64; 2] {
+    [read!(schedule_keys[0]), read!(schedule_keys[1])]
+}

@@ -1,0 +1,50 @@
+//! Which packets are none of our business: a bit for the destination address, then the frame's own destination.
+
+use dispatcher_common::flow::{filter_bit, fold};
+use dispatcher_common::reason::Reason;
+use dispatcher_ebpf::{exit::Exit, frame::Window, parse::Network, rewrite::mac::ADDRESS};
+
+use super::{config, maps};
+
+/// Whether an IPv4 address may be a VIP.
+#[inline(always)]
+pub(super) fn may_be_vip_v4(vip: u32) -> bool {
+    is_set(filter_bit(vip))
+}
+
+/// Whether an IPv6 address may be a VIP.
+#[inline(always)]
+pub(super) fn may_be_vip_v6(vip: [u32; 4]) -> bool {
+    let [a, b, c, d] = vip;
+    is_set(filter_bit(fold(a, b, c, d)))
+}
+
+/// Lets a packet on if its destination may be a VIP and its frame is addressed to this NIC. A frame that was flooded to
+/// us is somebody else's: forwarded again it would go round in circles.
+#[inline(always)]
+pub(super) fn admit(head: Window<14>, network: &Network) -> Result<(), Exit> {
+    let flow = &network.flow;
+    let may_be_vip = if network.is_v4 {
+        may_be_vip_v4(flow.vip[3])
+    } else {
+        // An IPv4 address in mapped form has no business on the wire, and would be taken for the IPv4 VIP.
+        may_be_vip_v6(flow.vip) && !flow.has_mapped_vip()
+    };
+    if may_be_vip && is_for_us(head, maps::own_address(config::interface()).0) {
+        Ok(())
+    } else {
+        Err(Exit::new(Reason::NotOurs))
+    }
+}
+
+/// Whether a frame is addressed to the NIC with this address (in the lower 48 bits).
+#[inline(always)]
+pub(super) fn is_for_us<const N: usize>(head: Window<N>, own: u64) -> bool {
+    // Two loads, as wide as a driver or generator may have stored the address.
+    u64::from(head.u32::<0>()) | u64::from(head.u16::<4>()) << 32 == own & ADDRESS
+}
+
+#[inline(always)]
+fn is_set(bit: u32) -> bool {
+    maps::filter_word(bit / 64) >> (bit % 64) & 1 != 0
+}

@@ -1,0 +1,333 @@
+//! Every map of the datapath, declared once. Contents and owners: `dispatcher_common::maps`.
+//!
+//! They are BTF maps, so that aya, libbpf and bpftool load the object alike. Arrays marked `MMAPABLE` are also read and
+//! written by the controller as memory; each of their fields that changes while packets flow is one word, stored whole.
+//!
+//! The accessors below are all that the rest of the program sees of a map: they hand out words, not pointers.
+
+use core::ptr;
+
+use aya_ebpf::{
+    bindings::{BPF_F_MMAPABLE, BPF_NOEXIST, xdp_action::XDP_DROP},
+    btf_maps::{Array, DevMap, HashMap, PerCpuArray},
+    macros::btf_map,
+};
+use dispatcher_common::{
+    backend::{BackendValue, Forward, InterfaceValue},
+    connection::{Bucket, EXPIRY_CLASSES, FlowBucket, WAYS, Way},
+    counts::{BackendCounts, PacketCounts, ServiceCounts},
+    flow::Flow,
+    limits,
+    net::Address,
+    reason::{REASONS, Reason},
+    service::{Policy, SCHEDULE_PACK, Schedule, ServiceId, ServiceKey, ServiceState},
+    settings::Settings,
+};
+
+use dispatcher_ebpf::barrier::hide;
+
+use super::word::Word;
+
+const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
+/// The controller sizes `CONNECTIONS` and `FLOWS` before it loads the object; `CONFIG`'s mask must agree.
+const DEFAULT_BUCKETS: usize = 1024;
+const SLOTS: usize = limits::MAX_SLOTS as usize;
+const SERVICE_IDS: usize = limits::MAX_SERVICES as usize;
+const NICS: usize = limits::MAX_INTERFACES as usize;
+const FILTER_WORDS: usize = limits::ADDRESS_FILTER_BITS as usize / 64;
+const RING_PACKS: usize = limits::SCHEDULE_POOL as usize / SCHEDULE_PACK;
+
+/// The destination-address filter: a bit for each [`dispatcher_common::flow::filter_bit`].
+type FilterWords = [u64; FILTER_WORDS];
+
+/// What the datapath was made with, and what changes at runtime.
+#[btf_map]
+static SETTINGS: Array<Settings, 1, MMAPABLE> = Array::new();
+/// Destination-address filter: one value.
+#[btf_map]
+static ADDRESS_FILTER: Array<FilterWords, 1, MMAPABLE> = Array::new();
+/// VIPs that have services: number of services.
+#[btf_map]
+static VIPS: HashMap<Address, u32, SERVICE_IDS> = HashMap::new();
+/// Service id by VIP, port and protocol.
+#[btf_map]
+static SERVICES: HashMap<ServiceKey, ServiceId, SERVICE_IDS> = HashMap::new();
+/// Policy by service id.
+#[btf_map]
+static POLICIES: Array<Policy, SERVICE_IDS, MMAPABLE> = Array::new();
+/// Cursor and last placement by hash, by service id.
+#[btf_map]
+static SERVICE_STATE: Array<ServiceState, SERVICE_IDS, MMAPABLE> = Array::new();
+/// The rings of all services.
+#[btf_map]
+static SCHEDULES: Array<[u16; SCHEDULE_PACK], RING_PACKS, MMAPABLE> = Array::new();
+/// Backends by slot.
+#[btf_map]
+static BACKENDS: Array<BackendValue, SLOTS, MMAPABLE> = Array::new();
+/// NICs by interface index.
+#[btf_map]
+static INTERFACES: Array<InterfaceValue, NICS, MMAPABLE> = Array::new();
+/// Redirection targets by interface index.
+#[btf_map]
+static DEVICES: DevMap<NICS> = DevMap::new();
+/// The connection table.
+#[btf_map]
+static CONNECTIONS: Array<Bucket, DEFAULT_BUCKETS, MMAPABLE> = Array::new();
+/// Flow records of the connection table's ways.
+#[btf_map]
+static FLOWS: Array<FlowBucket, DEFAULT_BUCKETS, MMAPABLE> = Array::new();
+/// Connections whose buckets were both full: way word by table hash.
+#[btf_map]
+static OVERFLOW: HashMap<u64, u64, { limits::OVERFLOW_CAPACITY as usize }> = HashMap::new();
+/// Packets and bytes by interface and reason.
+#[btf_map]
+static PACKET_COUNTS: PerCpuArray<PacketCounts, { NICS * REASONS }> = PerCpuArray::new();
+/// Packets, bytes and connections by backend slot.
+#[btf_map]
+static BACKEND_COUNTS: PerCpuArray<BackendCounts, SLOTS> = PerCpuArray::new();
+/// Early exits by service id.
+#[btf_map]
+static SERVICE_COUNTS: PerCpuArray<ServiceCounts, SERVICE_IDS> = PerCpuArray::new();
+
+/// A field of a map value as a [`Word`].
+macro_rules! word {
+    ($value:expr, $($place:tt)+) => {{
+        let value = $value;
+        // SAFETY: `value` comes from a lookup, and the field is an aligned u64 of it.
+        unsafe { Word::new(&raw mut (*value) $($place)+) }
+    }};
+}
+
+/// Eight ways of the connection table.
+#[derive(Clone, Copy)]
+pub(super) struct Ways(*mut Bucket);
+
+impl Ways {
+    /// The word of a way.
+    #[inline(always)]
+    pub(super) fn word(self, number: usize) -> Word {
+        // SAFETY: the bucket comes from a lookup, and the number is cut to its ways.
+        unsafe { Word::new(self.0.cast::<u64>().add(number & (WAYS - 1))) }
+    }
+
+    /// What a way says.
+    #[inline(always)]
+    pub(super) fn way(self, number: usize) -> Way {
+        Way(self.word(number).load())
+    }
+
+    /// Whether both are one bucket.
+    #[inline(always)]
+    pub(super) fn is(self, other: Self) -> bool {
+        self.0 == other.0
+    }
+}
+
+/// A bucket of the connection table.
+#[inline(always)]
+pub(super) fn ways(bucket: u32) -> Option<Ways> {
+    CONNECTIONS.get_ptr_mut(bucket).map(Ways)
+}
+
+/// The flow record of a way.
+#[derive(Clone, Copy)]
+pub(super) struct Record(*mut [u64; FLOW_WORDS]);
+
+const FLOW_WORDS: usize = size_of::<Flow>() / 8;
+
+impl Record {
+    /// Writes the record. Not atomic: readers check it against the way.
+    #[inline(always)]
+    pub(super) fn store(self, flow: Flow) {
+        // SAFETY: a `Flow` is integers without padding, and so as many words as `FLOW_WORDS`.
+        let words = unsafe { core::mem::transmute::<Flow, [u64; FLOW_WORDS]>(flow) };
+        // SAFETY: see `record`: the record lies whole and aligned in the map value.
+        unsafe { self.0.write(words) }
+    }
+
+    /// Reads the record.
+    #[inline(always)]
+    pub(super) fn load(self) -> Flow {
+        // SAFETY: as for `store`; any bytes are a `Flow`.
+        unsafe { core::mem::transmute::<[u64; FLOW_WORDS], Flow>(self.0.read()) }
+    }
+}
+
+/// The flow record of a way.
+#[inline(always)]
+pub(super) fn record(bucket: u32, number: usize) -> Option<Record> {
+    let bucket = FLOWS.get_ptr_mut(bucket)?;
+    // SAFETY: the value has WAYS records of FLOW_WORDS words, aligned as array elements are to eight bytes, and the number
+    // is cut to them.
+    Some(Record(unsafe { bucket.cast::<[u64; FLOW_WORDS]>().add(number & (WAYS - 1)) }))
+}
+
+/// Where and whether to forward to a slot's backend; nothing set for a slot that does not exist.
+#[inline(always)]
+pub(super) fn forward(slot: u32) -> Forward {
+    Forward(BACKENDS.get_ptr_mut(slot).map_or(0, |value| word!(value, .forward).load()))
+}
+
+/// The service of a slot.
+#[inline(always)]
+pub(super) fn service_of(slot: u32) -> Option<ServiceId> {
+    let value = BACKENDS.get_ptr(slot)?;
+    // SAFETY: the pointer comes from a lookup; the controller writes the field by one store.
+    Some(unsafe { ptr::read_volatile(&raw const (*value).service) })
+}
+
+/// A NIC's own address as a [`Forward`] word, whose flags say whether the record is in use.
+#[inline(always)]
+pub(super) fn own_address(interface: u32) -> Forward {
+    Forward(INTERFACES.get_ptr_mut(interface).map_or(0, |value| word!(value, .mac).load()))
+}
+
+/// Redirects the packet to another NIC; false if there is none with this index.
+#[inline(always)]
+pub(super) fn redirect(interface: u32) -> bool {
+    DEVICES.redirect(interface, u64::from(XDP_DROP)).is_ok()
+}
+
+/// A word of the destination-address filter.
+#[inline(always)]
+pub(super) fn filter_word(number: u32) -> u64 {
+    let Some(words) = ADDRESS_FILTER.get_ptr_mut(0) else { return 0 };
+    word!(words, [number as usize & (FILTER_WORDS - 1)]).load()
+}
+
+/// Whether an address is a VIP with services.
+#[inline(always)]
+pub(super) fn is_vip(address: &Address) -> bool {
+    VIPS.get_ptr(address).is_some()
+}
+
+/// The service with exactly this key.
+#[inline(always)]
+pub(super) fn service(key: &ServiceKey) -> Option<ServiceId> {
+    // SAFETY: the pointer comes from a lookup. An element that the controller removes meanwhile is reused at the earliest
+    // after the next insertion: the id read is then that of another service, whose ring names no backend of this one.
+    SERVICES.get_ptr(key).map(|id| unsafe { ptr::read_volatile(id) })
+}
+
+/// Ring, orphan policy and stale time of a service.
+#[derive(Clone, Copy)]
+pub(super) struct PolicyWords {
+    /// Its ring.
+    pub(super) schedule: Word,
+    /// Its choices.
+    pub(super) choices: Word,
+    /// Its `stale_timeout` in ticks.
+    pub(super) stale_ticks: Word,
+}
+
+/// The policy of a service.
+#[inline(always)]
+pub(super) fn policy(service: ServiceId) -> Option<PolicyWords> {
+    let value = POLICIES.get_ptr_mut(service)?;
+    Some(PolicyWords {
+        schedule: word!(value, .schedule),
+        choices: word!(value, .choices),
+        stale_ticks: word!(value, .stale_ticks),
+    })
+}
+
+/// The cursor of a service, and the word that says when it last placed a flow by hash.
+#[inline(always)]
+pub(super) fn service_state(service: ServiceId) -> Option<(Word, Word)> {
+    let value = SERVICE_STATE.get_ptr_mut(service)?;
+    Some((word!(value, .cursor), word!(value, .hashed_at)))
+}
+
+/// A slot of a ring.
+#[inline(always)]
+pub(super) fn scheduled(schedule: Schedule, position: u32) -> Option<u32> {
+    let at = schedule.offset().wrapping_add(position);
+    let pack = SCHEDULES.get_ptr(at / SCHEDULE_PACK as u32)?;
+    // SAFETY: the pointer comes from a lookup, and the index is cut to the element.
+    let slot = unsafe { pack.cast::<u16>().add(at as usize & (SCHEDULE_PACK - 1)) };
+    // SAFETY: as above; the controller stores ring slots whole.
+    Some(u32::from(unsafe { ptr::read_volatile(slot) }))
+}
+
+/// Idle ticks after which a way of each class is free.
+#[derive(Clone, Copy)]
+pub(super) struct Expiry(*mut [u64; EXPIRY_CLASSES]);
+
+impl Expiry {
+    /// Those of one class.
+    #[inline(always)]
+    pub(super) fn ticks(self, class: usize) -> u64 {
+        word!(self.0, [class & (EXPIRY_CLASSES - 1)]).load()
+    }
+}
+
+/// The table's expiry times.
+#[inline(always)]
+pub(super) fn expiry() -> Option<Expiry> {
+    let settings = SETTINGS.get_ptr_mut(0)?;
+    // SAFETY: the pointer comes from a lookup.
+    Some(Expiry(unsafe { &raw mut (*settings).expiry_ticks }))
+}
+
+/// How many connections are in the overflow map.
+#[inline(always)]
+pub(super) fn overflow_entries() -> Option<Word> {
+    SETTINGS.get_ptr_mut(0).map(|settings| word!(settings, .overflow_entries))
+}
+
+/// The word of a connection in the overflow map.
+#[inline(always)]
+pub(super) fn overflow(hash: u64) -> Option<Word> {
+    // SAFETY: the value is one aligned u64.
+    OVERFLOW.get_ptr_mut(&hash).map(|word| unsafe { Word::new(word) })
+}
+
+/// Puts a connection into the overflow map.
+///
+/// # Errors
+/// The kernel's: `-EEXIST`, or `-E2BIG` when it is full.
+#[inline(always)]
+pub(super) fn insert_overflow(hash: u64, way: Way) -> Result<(), i32> {
+    OVERFLOW.insert(&hash, &way.0, u64::from(BPF_NOEXIST))
+}
+
+/// This CPU's packets and bytes of a NIC and reason.
+#[inline(always)]
+pub(super) fn packet_counts(interface: u32, reason: Reason) -> Option<(Word, Word)> {
+    let counts = PACKET_COUNTS.get_ptr_mut(interface * REASONS as u32 + reason as u32)?;
+    Some((word!(counts, .packets), word!(counts, .bytes)))
+}
+
+/// This CPU's counters of a backend.
+#[derive(Clone, Copy)]
+pub(super) struct BackendWords {
+    /// Packets forwarded.
+    pub(super) packets: Word,
+    /// Bytes forwarded.
+    pub(super) bytes: Word,
+    /// Connections placed.
+    pub(super) connections: Word,
+    /// SYNs seen again.
+    pub(super) retransmissions: Word,
+}
+
+/// This CPU's counters of a backend.
+#[inline(always)]
+pub(super) fn backend_counts(slot: u32) -> Option<BackendWords> {
+    let counts = BACKEND_COUNTS.get_ptr_mut(slot)?;
+    Some(BackendWords {
+        packets: word!(counts, .packets),
+        bytes: word!(counts, .bytes),
+        connections: word!(counts, .connections),
+        retransmissions: word!(counts, .retransmissions),
+    })
+}
+
+/// This CPU's packets that left a service early for a reason.
+#[inline(always)]
+pub(super) fn service_count(service: ServiceId, reason: Reason) -> Option<Word> {
+    let counts = SERVICE_COUNTS.get_ptr_mut(service)?;
+    // Hidden, since LLVM knows that no reason needs the bound, and the verifier does not.
+    let number = hide(reason as u64) as usize & (REASONS - 1);
+    Some(word!(counts, .packets[number]))
+}

@@ -1,0 +1,133 @@
+//! A flow without a connection, or whose connection has ended: whether it gets a new one, and on which backend.
+//!
+//! Affinity and rules will come between the service and its schedule; ICMP errors never get here.
+
+use dispatcher_common::{
+    connection::{State, Way},
+    reason::Reason,
+    service::{ServiceId, orphan},
+};
+use dispatcher_ebpf::{
+    exit::{Exit, NO_SERVICE, Outcome},
+    tracking::{self, Event},
+};
+
+use super::{
+    claim::{Claim, claim},
+    classify::classify,
+    maps, overflow,
+    pipeline::Packet,
+    schedule,
+    word::Word,
+};
+
+/// Chooses a slot for a packet that has no connection, or whose connection has ended.
+///
+/// Yields a packed [`Outcome`]. A global function, as [`enter`] is: the verifier checks it once, for any packet, and not
+/// once for each way that leads here.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn dispatcher_choose(packet: *const Packet) -> u64 {
+    // SAFETY: the callers below pass a packet; the verifier insists on the check for null.
+    let Some(packet) = (unsafe { packet.as_ref() }) else { return 0 };
+    Outcome::new(slot_for(packet)).0
+}
+
+/// Enters a flow in the table with a chosen slot, and yields the slot that the packet goes to as a packed [`Outcome`].
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn dispatcher_enter(packet: *const Packet, slot: u64) -> u64 {
+    // SAFETY: the callers below pass a packet; the verifier insists on the check for null.
+    let Some(packet) = (unsafe { packet.as_ref() }) else { return 0 };
+    Outcome::new(enter_on(packet, slot as u32)).0
+}
+
+/// Chooses a slot for a packet that has no connection, or whose connection has ended.
+#[inline(always)]
+pub(super) fn choose(packet: &Packet) -> Result<u32, Exit> {
+    Outcome(dispatcher_choose(packet)).result()
+}
+
+/// Enters a flow in the table with a chosen slot; yields the slot that the packet goes to.
+#[inline(always)]
+pub(super) fn enter(packet: &Packet, slot: u32) -> Result<u32, Exit> {
+    Outcome(dispatcher_enter(packet, u64::from(slot))).result()
+}
+
+/// Gives a connection a new slot in place.
+#[inline(always)]
+pub(super) fn renew(packet: &Packet, word: Word, old: Way) -> Result<u32, Exit> {
+    let slot = choose(packet)?;
+    let new = Way::new(packet.hash, packet.tick, State::HalfOpen, slot);
+    if word.replace(old.0, new.0) {
+        count(slot);
+        return Ok(slot);
+    }
+    // Somebody else was faster: if with a new choice, it is this flow's, too.
+    let now = Way(word.load());
+    let is_ours = now.matches(packet.hash) && now.state() == State::HalfOpen;
+    Ok(if is_ours { now.slot() } else { slot })
+}
+
+#[inline(always)]
+fn slot_for(packet: &Packet) -> Result<u32, Exit> {
+    let service = classify(&packet.flow)?;
+    let is_orphan = packet.is_tcp() && packet.event() != Event::Open;
+    let slot = if is_orphan { orphan_slot(packet, service)? } else { schedule::in_turn(service) };
+    slot.ok_or(Exit::of(service, Reason::NoBackend))
+}
+
+/// A TCP packet that opens nothing: by hash, if the service lately placed flows by hash; else as its policy says.
+#[inline(always)]
+fn orphan_slot(packet: &Packet, service: ServiceId) -> Result<Option<u32>, Exit> {
+    if was_hashed(packet, service) {
+        return Ok(schedule::by_hash(service, &packet.flow));
+    }
+    match maps::policy(service).map_or(orphan::DROP, |policy| policy.choices.load() as u8) {
+        orphan::SCHEDULE => Ok(schedule::in_turn(service)),
+        orphan::PASS => Err(Exit::of(service, Reason::OrphanPassed)),
+        _ => Err(Exit::of(service, tracking::orphan(packet.flags as u8))),
+    }
+}
+
+/// Whether the service placed a flow by hash no longer than its `stale_timeout` ago.
+#[inline(always)]
+fn was_hashed(packet: &Packet, service: ServiceId) -> bool {
+    let Some((_, hashed_at)) = maps::service_state(service) else { return false };
+    let hashed_at = hashed_at.load();
+    let stale = maps::policy(service).map_or(0, |policy| policy.stale_ticks.load());
+    hashed_at != 0 && (packet.tick + 1).saturating_sub(hashed_at) <= stale
+}
+
+/// In the table, else in the overflow map. If both are full the flow is placed by hash without an entry, as all its
+/// packets will be until there is room.
+#[inline(always)]
+fn enter_on(packet: &Packet, slot: u32) -> Result<u32, Exit> {
+    let service = maps::service_of(slot).unwrap_or(NO_SERVICE);
+    match claim(packet, slot) {
+        Claim::Entered => {}
+        Claim::Withdrawn(Some(other)) => return Ok(other),
+        Claim::Withdrawn(None) => return hashed(packet, service),
+        Claim::Full if overflow::enter(packet, slot) => {}
+        Claim::Full => {
+            if let Some((_, hashed_at)) = maps::service_state(service) {
+                hashed_at.store(packet.tick + 1);
+            }
+            return hashed(packet, service);
+        }
+    }
+    count(slot);
+    Ok(slot)
+}
+
+#[inline(always)]
+fn hashed(packet: &Packet, service: ServiceId) -> Result<u32, Exit> {
+    schedule::by_hash(service, &packet.flow).ok_or(Exit::of(service, Reason::NoBackend))
+}
+
+#[inline(always)]
+fn count(slot: u32) {
+    if let Some(counts) = maps::backend_counts(slot) {
+        counts.connections.add(1);
+    }
+}

@@ -1,0 +1,44 @@
+//! TCP (RFC 9293) and UDP (RFC 768): ports, and TCP's flags.
+
+use dispatcher_common::{net::TCP, reason::Reason};
+
+use crate::frame::Frame;
+
+/// Bytes of a TCP header without options.
+const TCP_HEADER: u32 = 20;
+/// Bytes of a UDP header.
+const UDP_HEADER: u32 = 8;
+
+/// Ports and TCP flags (0 for UDP) of the header at an offset; `end` is where the packet ends.
+#[inline(always)]
+pub(super) fn header(frame: Frame, at: u32, end: u32, protocol: u8) -> Result<(u32, u8), Reason> {
+    let available = end - at;
+    if protocol == TCP {
+        let Some(tcp) = frame.window::<14>(at) else { return Err(Reason::Malformed) };
+        if !tcp_agrees(tcp.u8::<12>(), available) {
+            return Err(Reason::Malformed);
+        }
+        return Ok((tcp.u32::<0>(), tcp.u8::<13>()));
+    }
+    let Some(udp) = frame.window::<8>(at) else { return Err(Reason::Malformed) };
+    if !udp_agrees(udp.u16::<4>(), available) {
+        return Err(Reason::Malformed);
+    }
+    Ok((udp.u32::<0>(), 0))
+}
+
+/// Whether a TCP header's data offset (in the upper bits of its byte) agrees with what the packet has.
+#[inline(always)]
+#[must_use]
+pub const fn tcp_agrees(data_offset: u8, available: u32) -> bool {
+    let length = data_offset as u32 >> 4 << 2;
+    length >= TCP_HEADER && length <= available
+}
+
+/// Whether a UDP header's length (as it stands in the packet) agrees with what the packet has.
+#[inline(always)]
+#[must_use]
+pub const fn udp_agrees(length: u16, available: u32) -> bool {
+    let length = u16::from_be(length) as u32;
+    length >= UDP_HEADER && length <= available
+}

@@ -1,0 +1,161 @@
+//! Bytes to words: what a packet's headers say, and whether they agree with the frame.
+//!
+//! In two steps, because the destination address decides first whether the rest is anybody's business:
+//! [`network`] finds the IP header, [`transport`] goes on to TCP or UDP.
+//!
+//! A frame is IP if its EtherType, behind at most two VLAN tags, says IPv4 or IPv6, the fixed header is there and its
+//! version agrees; else it is [`Reason::NotIp`]. [`Reason::Malformed`] are: an IPv4 header length below 20 bytes; an IP
+//! length below the header's or beyond the frame; an extension header or transport header beyond the IP length; a TCP
+//! data offset below 20 bytes or beyond the IP length; a UDP length below 8 or beyond the IP length. Checksums are the
+//! receiver's business.
+
+use dispatcher_common::{
+    flow::{Flow, WORDS_V6},
+    net::Address,
+    reason::Reason,
+};
+
+use crate::frame::Frame;
+
+mod ethernet;
+mod ipv4;
+mod ipv6;
+mod l4;
+
+pub use ethernet::{IPV4, IPV6};
+pub use l4::{tcp_agrees, udp_agrees};
+
+/// Bytes of an Ethernet header without tags.
+pub const ETHERNET: u32 = 14;
+/// Bytes of an IPv4 header without options (RFC 791 §3.1).
+pub const IPV4_HEADER: u32 = 20;
+/// Bytes of an IPv6 header (RFC 8200 §3).
+pub const IPV6_HEADER: u32 = 40;
+/// More-fragments bit and fragment offset of an IPv4 header, as they stand in the packet.
+pub const IPV4_FRAGMENT: u16 = 0x3fff_u16.to_be();
+
+/// The IP header of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    /// Bytes before it.
+    pub offset: u32,
+    /// Whether it is IPv4.
+    pub is_v4: bool,
+    /// L3 bytes, as the header says.
+    pub bytes: u32,
+    /// Client and VIP, ports and protocol not yet known.
+    pub flow: FlowWords,
+}
+
+/// A flow as the native words of its bytes: the layout of [`Flow`], born at tick 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct FlowWords {
+    /// Client address.
+    pub client: [u32; 4],
+    /// Address the client sent to.
+    pub vip: [u32; 4],
+    /// Client port and VIP port.
+    pub ports: u32,
+    /// Protocol number.
+    pub protocol: u32,
+}
+
+const _: () = assert!(size_of::<FlowWords>() == size_of::<Flow>());
+
+/// First twelve bytes of an IPv4 address in mapped form (RFC 4291 §2.5.5.2), as words.
+const MAPPED: [u32; 3] = [0, 0, 0xffff_u32.to_be()];
+
+impl FlowWords {
+    /// The flow between two IPv4 addresses.
+    #[inline(always)]
+    #[must_use]
+    pub const fn v4(client: u32, vip: u32) -> Self {
+        let [a, b, c] = MAPPED;
+        Self { client: [a, b, c, client], vip: [a, b, c, vip], ports: 0, protocol: 0 }
+    }
+
+    /// The VIP in the form of a map key.
+    #[inline(always)]
+    #[must_use]
+    pub const fn vip(&self) -> &Address {
+        // SAFETY: four words are sixteen bytes, and bytes need no alignment.
+        unsafe { &*(&raw const self.vip).cast::<Address>() }
+    }
+
+    /// Whether the VIP is an IPv4 address in mapped form.
+    #[inline(always)]
+    #[must_use]
+    pub const fn has_mapped_vip(&self) -> bool {
+        self.vip[0] | self.vip[1] | (self.vip[2] ^ MAPPED[2]) == 0
+    }
+
+    /// Whether a record is this flow's, whenever it was written.
+    #[inline(always)]
+    #[must_use]
+    pub fn is(&self, record: &Flow) -> bool {
+        // SAFETY: as in `record`, the other way round: any bytes are words.
+        let other = unsafe { core::mem::transmute::<Flow, Self>(*record) };
+        let differs = |a: [u32; 4], b: [u32; 4]| {
+            (a[0] ^ b[0]) | (a[1] ^ b[1]) | (a[2] ^ b[2]) | (a[3] ^ b[3])
+        };
+        differs(self.client, other.client)
+            | differs(self.vip, other.vip)
+            | (self.ports ^ other.ports)
+            | ((self.protocol ^ other.protocol) & 0xff)
+            == 0
+    }
+
+    /// All words in order.
+    #[inline(always)]
+    #[must_use]
+    pub const fn words(&self) -> [u32; WORDS_V6] {
+        let (c, v) = (self.client, self.vip);
+        [c[0], c[1], c[2], c[3], v[0], v[1], v[2], v[3], self.ports, self.protocol]
+    }
+
+    /// The record of this flow, written at a tick.
+    #[inline(always)]
+    #[must_use]
+    pub const fn record(&self, tick: u64) -> Flow {
+        let written = Self { protocol: (tick as u32) << 8 | self.protocol & 0xff, ..*self };
+        // SAFETY: both are `repr(C)`, of one size and without padding, and any bytes are a `Flow`.
+        unsafe { core::mem::transmute::<Self, Flow>(written) }
+    }
+}
+
+/// Finds the IP header.
+///
+/// # Errors
+/// [`Reason::NotIp`].
+#[inline(always)]
+pub fn network(frame: Frame) -> Result<Network, Reason> {
+    let (offset, ethertype) = ethernet::payload(frame)?;
+    match ethertype {
+        IPV4 => ipv4::network(frame, offset),
+        IPV6 => ipv6::network(frame, offset),
+        _ => Err(Reason::NotIp),
+    }
+}
+
+/// Finds the TCP or UDP header: completes the flow, and yields TCP's flags (0 for UDP).
+///
+/// # Errors
+/// What a packet to a VIP leaves for: [`Reason::Malformed`], [`Reason::Fragment`], [`Reason::Icmp`],
+/// [`Reason::OtherProtocol`], [`Reason::ExtensionHeaders`].
+#[inline(always)]
+pub fn transport(frame: Frame, network: &mut Network) -> Result<u8, Reason> {
+    let end = network.offset + network.bytes;
+    if end > frame.length() {
+        return Err(Reason::Malformed);
+    }
+    let (offset, protocol) = if network.is_v4 {
+        ipv4::payload(frame, network.offset, network.bytes)?
+    } else {
+        ipv6::payload(frame, network.offset, end)?
+    };
+    network.flow.protocol = u32::from(protocol);
+    let (ports, flags) = l4::header(frame, offset, end, protocol)?;
+    network.flow.ports = ports;
+    Ok(flags)
+}

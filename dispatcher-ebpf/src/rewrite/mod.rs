@@ -1,0 +1,3 @@
+//! What a forwarding mode changes in a frame: one file each.
+
+pub mod mac;
