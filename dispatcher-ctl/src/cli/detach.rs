@@ -23,23 +23,35 @@ pub(super) fn detach(ask: &Ask, args: Detach) -> Outcome {
 /// Removes everything that a daemon left behind; needs none, and refuses while one runs.
 fn all(pin_dir: &Path, socket: Option<PathBuf>) -> Outcome {
     let dir = pin_dir.display();
-    let bytes = dataplane::remove_all(pin_dir).map_err(refused)?;
-    let Some(bytes) = bytes else {
-        return Ok(output::line(format!("pin directory {dir}: nothing is left there")));
-    };
+    let mut found = None;
+    // VIPs go first: with the program gone, the kernel would answer for them.
+    dataplane::remove_all(pin_dir, |bytes| found = Some(vips(pin_dir, bytes, socket)))
+        .map_err(refused)?;
+    match found {
+        None => Ok(output::line(format!("pin directory {dir}: nothing is left there"))),
+        Some(removed) => {
+            Ok(output::line(format!("pin directory {dir}: detached and removed")) + &removed?)
+        }
+    }
+}
+
+/// Removes what the record says was added beside the datapath.
+fn vips(pin_dir: &Path, record: Option<Vec<u8>>, socket: Option<PathBuf>) -> Outcome {
+    let Some(bytes) = record else { return Ok(String::new()) };
     let record: Record = serde_json::from_slice(&bytes).map_err(|e| {
         CliError::failed(format!(
-            "pin directory {dir}: removed, but the record of the vips added is not understood: {e}"
+            "pin directory {}: removed, but the record of the vips added is not understood: {e}",
+            pin_dir.display()
         ))
         .hint("ip address show, and remove the vips with ip address delete")
     })?;
-    let mut text = output::line(format!("pin directory {dir}: detached and removed"));
-    for vip in remove_vips(&record.vips)? {
-        text += &output::line(format!("interface {}: vip {} removed", vip.interface, vip.vip));
-    }
+    let removed = remove_vips(&record.vips)?;
+    let line = |vip: &OwnedVip| {
+        output::line(format!("interface {}: vip {} removed", vip.interface, vip.vip))
+    };
     // A dead socket hinders nobody: the next daemon replaces it.
     drop(remove_dead(&socket.unwrap_or(record.applied.api_socket)));
-    Ok(text)
+    Ok(removed.into_iter().map(line).collect())
 }
 
 /// Removes VIPs from those NICs that are still there; says which.

@@ -3,6 +3,7 @@
 use crate::{
     api::{client::ClientError, types::ErrorKind},
     config::ConfigErrors,
+    daemon::StartError,
 };
 
 /// Exit statuses.
@@ -63,6 +64,15 @@ impl From<ConfigErrors> for CliError {
         let sum = format!("{file}: {} errors", errors.len());
         let details = errors.iter().map(|error| ConfigErrors::from(error.clone()).to_string());
         Self { details: details.collect(), ..Self::usage(sum) }
+    }
+}
+
+impl From<StartError> for CliError {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Config(errors) => errors.into(),
+            StartError::Failed { error, hint } => Self { hint, ..Self::failed(error) },
+        }
     }
 }
 

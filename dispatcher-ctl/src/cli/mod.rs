@@ -35,8 +35,6 @@ mod status;
 mod target;
 mod weight;
 
-pub use run::RunOptions;
-
 /// Where the daemon listens unless it is told otherwise.
 pub const DEFAULT_API_SOCKET: &str = "/run/dispatcher/api.sock";
 

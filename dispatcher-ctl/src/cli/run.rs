@@ -5,7 +5,7 @@ use std::{
     path::PathBuf,
 };
 
-use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+use tracing_subscriber::{EnvFilter, fmt, prelude::*};
 
 use super::{
     Outcome,
@@ -13,49 +13,45 @@ use super::{
     error::CliError,
     output,
 };
+use crate::daemon::{self, Problems, RunOptions};
 
-/// What the daemon is told on its command line.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RunOptions {
-    /// Configuration file.
-    pub config: PathBuf,
-    /// Instead of the file's `api_socket`.
-    pub api_socket: Option<PathBuf>,
-    /// Whether the datapath goes on forwarding after SIGTERM.
-    pub leave_attached: bool,
-}
+/// Threads of the daemon's runtime: it waits nearly all the time, and the sweeper has a thread of its own.
+const WORKERS: usize = 2;
 
 pub(super) fn run(args: Run, api_socket: Option<PathBuf>) -> Outcome {
-    log(args.log_format, &args.log_level)?;
-    let options =
-        RunOptions { config: args.config, api_socket, leave_attached: args.leave_attached };
-    start(options)?;
+    let problems = Problems::default();
+    log(args.log_format, &args.log_level, problems.clone())?;
+    let options = RunOptions {
+        config: args.config,
+        api_socket,
+        leave_attached: args.leave_attached,
+        problems,
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .enable_all()
+        .build()
+        .map_err(|e| CliError::failed(format!("cannot start a runtime: {e}")))?;
+    runtime.block_on(daemon::run(options))?;
     Ok(String::new())
 }
 
-fn start(options: RunOptions) -> Result<(), CliError> {
-    Err(CliError::failed(format!(
-        "configuration {}: no daemon in this build",
-        options.config.display()
-    )))
-}
-
 /// Sends the log to stderr.
-fn log(format: LogFormat, level: &str) -> Result<(), CliError> {
+fn log(format: LogFormat, level: &str, problems: Problems) -> Result<(), CliError> {
     let level = if level.is_empty() { "info" } else { level };
     let filter = EnvFilter::try_new(level).map_err(|_| {
         CliError::usage(format!(
             "log level {level:?}: expected error, warn, info, debug, trace or a filter"
         ))
     })?;
-    let log = tracing_subscriber::registry().with(filter);
     let lines = fmt::layer().with_writer(io::stderr);
+    let log = tracing_subscriber::registry().with(problems);
     match format {
         LogFormat::Text => {
             let color = io::stderr().is_terminal() && output::color_wanted();
-            log.with(lines.with_ansi(color).with_target(false)).init();
+            log.with(lines.with_ansi(color).with_target(false).with_filter(filter)).init();
         }
-        LogFormat::Json => log.with(lines.json().flatten_event(true)).init(),
+        LogFormat::Json => log.with(lines.json().flatten_event(true).with_filter(filter)).init(),
     }
     Ok(())
 }

@@ -11,6 +11,8 @@ use crate::model::{
     ServiceConfig, XdpMode,
 };
 
+/// `pin_dir`.
+pub const PIN_DIR: &str = "/sys/fs/bpf/dispatcher";
 /// `weight_bound`.
 pub const WEIGHT_BOUND: u32 = 20;
 /// Port of FTP's control connection (RFC 959), which idles while data flows on another.
@@ -24,7 +26,7 @@ pub fn config(interfaces: Vec<String>) -> Config {
         xdp_mode: XdpMode::Native,
         api_socket: PathBuf::from("/run/dispatcher/api.sock"),
         metrics_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9464)),
-        pin_dir: PathBuf::from("/sys/fs/bpf/dispatcher"),
+        pin_dir: PathBuf::from(PIN_DIR),
         manage_vips: true,
         connections: Connections { capacity: 1_000_000, orphan: Orphan::Drop },
         services: Vec::new(),

@@ -10,11 +10,12 @@ use dispatcher_common::{
     counts::{BackendCounts, PacketCounts, ServiceCounts},
     limits::MAX_INTERFACES,
     maps,
-    reason::REASONS,
+    reason::{REASONS, Reason},
     service::Policy,
 };
 
 use super::{bpf::Map, error::DataplaneError, mapped::Mapped, maps::MapSet};
+use crate::model::RetiredSlot;
 
 /// Bytes that are fetched with one system call.
 const BATCH_BYTES: usize = 256 << 10;
@@ -42,15 +43,20 @@ impl CounterReader {
         Self { maps }
     }
 
-    /// Reads all counters in use.
+    /// Reads all counters in use, and those of `retired` slots.
     ///
     /// # Errors
     /// As the kernel.
-    pub fn read(&self) -> Result<Counters, DataplaneError> {
+    pub fn read(&self, retired: &[RetiredSlot]) -> Result<Counters, DataplaneError> {
         let mut counters = Counters::default();
         self.interfaces(&mut counters)?;
         let word = std::mem::offset_of!(BackendValue, forward) / 8;
-        let slots = in_use(&self.maps.backends, word);
+        let mut slots = in_use(&self.maps.backends, word);
+        for retired in retired {
+            if let Some(slot) = slots.get_mut(retired.slot as usize) {
+                *slot = true;
+            }
+        }
         sums(&self.maps.backend_counts, maps::BACKEND_COUNTS, end(&slots), |slot, words| {
             if slots[slot as usize]
                 && let [packets, bytes, connections, retransmissions] = *words
@@ -71,6 +77,22 @@ impl CounterReader {
         Ok(counters)
     }
 
+    /// Sets a slot's counters to 0, before it is given to another backend: nothing may be counting there.
+    ///
+    /// # Errors
+    /// As the kernel.
+    pub fn clear_slot(&self, slot: u32) -> Result<(), DataplaneError> {
+        clear(&self.maps.backend_counts, maps::BACKEND_COUNTS, slot)
+    }
+
+    /// Sets a service's counters to 0, before its id is given to another service: nothing may be counting there.
+    ///
+    /// # Errors
+    /// As the kernel.
+    pub fn clear_service(&self, id: u32) -> Result<(), DataplaneError> {
+        clear(&self.maps.service_counts, maps::SERVICE_COUNTS, id)
+    }
+
     fn interfaces(&self, counters: &mut Counters) -> Result<(), DataplaneError> {
         let entries = MAX_INTERFACES * REASONS as u32;
         sums(&self.maps.packet_counts, maps::PACKET_COUNTS, entries, |entry, words| {
@@ -84,6 +106,34 @@ impl CounterReader {
             }
         })
     }
+}
+
+impl Counters {
+    /// What a slot counted.
+    #[must_use]
+    pub fn backend(&self, slot: u32) -> BackendCounts {
+        self.backends.get(&slot).copied().unwrap_or(BackendCounts::ZERO)
+    }
+
+    /// Packets of a service that left the path early for a reason.
+    #[must_use]
+    pub fn service(&self, id: u32, reason: Reason) -> u64 {
+        self.services.get(&id).map_or(0, |counts| counts.packets[reason as usize])
+    }
+
+    /// What left the path at an interface for a reason.
+    #[must_use]
+    pub fn packets(&self, interface: u8, reason: Reason) -> PacketCounts {
+        let counts = self.interfaces.get(&interface);
+        counts.map_or(PacketCounts::ZERO, |counts| counts[reason as usize])
+    }
+}
+
+/// Sets an entry of a per-CPU array to 0 on every CPU.
+fn clear(map: &Map, name: &'static str, entry: u32) -> Result<(), DataplaneError> {
+    let zero = vec![0; map.transfer()];
+    map.update(&entry.to_ne_bytes(), &zero)
+        .map_err(DataplaneError::map(name, "clear an entry of it"))
 }
 
 /// For each entry of an array, whether a word of it is set.

@@ -224,7 +224,7 @@ impl Datapath {
     ///
     /// # Errors
     /// As the kernel.
-    pub fn remove(self) -> Result<(), DataplaneError> {
+    pub fn remove(&self) -> Result<(), DataplaneError> {
         self.pins.remove().map(drop)
     }
 
@@ -264,19 +264,21 @@ impl Datapath {
     }
 }
 
-/// Detaches from all NICs and removes all pins of this network namespace, of whatever version or state; returns the
-/// controller's record, if there was one and it can be read.
+/// Detaches from all NICs and removes all pins of this network namespace, of whatever version or state. `before` is
+/// given the controller's record, if there is one and it can be read, while everything is still in place.
 ///
 /// # Errors
 /// Where a controller holds the pins, and as the kernel.
-pub fn remove_all(pin_dir: &Path) -> Result<Option<Vec<u8>>, DataplaneError> {
-    let Some(pins) = PinDir::existing(pin_dir)? else { return Ok(None) };
-    let record = record::read(&pins.path).unwrap_or_else(|error| {
+pub fn remove_all(
+    pin_dir: &Path,
+    before: impl FnOnce(Option<Vec<u8>>),
+) -> Result<(), DataplaneError> {
+    let Some(pins) = PinDir::existing(pin_dir)? else { return Ok(()) };
+    before(record::read(&pins.path).unwrap_or_else(|error| {
         tracing::warn!(%error, "the controller's record is lost");
         None
-    });
-    pins.remove()?;
-    Ok(record)
+    }));
+    pins.remove().map(drop)
 }
 
 /// Fills `SETTINGS` of fresh maps; the layout version is written last.

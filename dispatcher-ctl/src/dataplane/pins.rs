@@ -152,7 +152,7 @@ impl PinDir {
     }
 
     /// Detaches all links, removes all pins, the directory, and its parent when nothing else is in it.
-    pub(super) fn remove(self) -> Result<Vec<String>, DataplaneError> {
+    pub(super) fn remove(&self) -> Result<Vec<String>, DataplaneError> {
         let names = self.names()?;
         for name in names.iter().filter(|name| name.starts_with("LINK")) {
             self.remove_link(name)?;

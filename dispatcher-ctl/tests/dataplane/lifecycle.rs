@@ -47,7 +47,7 @@ fn one_controller_at_a_time() {
         let (held, _) = open(dir);
         let wanted = format!("another controller (pid {}) holds it", std::process::id());
         assert!(refused(dir).ends_with(&wanted), "{}", refused(dir));
-        assert!(remove_all(dir).unwrap_err().to_string().ends_with(&wanted));
+        assert!(remove_all(dir, drop).unwrap_err().to_string().ends_with(&wanted));
         drop(held);
         open(dir);
     });
@@ -144,7 +144,7 @@ fn another_layout_is_refused_and_can_be_removed() {
             ": layout version 77, this controller has {ours}\nhint: dispatcher detach --all"
         );
         assert!(refused(dir).ends_with(&wanted), "{}", refused(dir));
-        assert_eq!(remove_all(dir).unwrap(), None);
+        remove_all(dir, |record| assert_eq!(record, None)).unwrap();
         assert_eq!(open(dir).1, Origin::Fresh);
     });
 }
@@ -196,7 +196,9 @@ fn removal_leaves_nothing() {
         datapath.store_record(b"vips").unwrap();
         let (attached, maps) = (only(&datapath), map_ids(dir));
         drop(datapath);
-        assert_eq!(remove_all(dir).unwrap().unwrap(), b"vips");
+        let mut found = None;
+        remove_all(dir, |record| found = record).unwrap();
+        assert_eq!(found.unwrap(), b"vips");
         assert!(!dir.exists());
         // What other tests load may go while it is listed.
         let links = || aya::programs::loaded_links().flatten().map(|link| link.id());
@@ -205,6 +207,6 @@ fn removal_leaves_nothing() {
         eventually("the link goes", || !links().any(|id| id == attached.link_id));
         eventually("the program goes", || !programs().any(|id| id == attached.program_id));
         eventually("the maps go", || !loaded().any(|id| maps.contains(&id)));
-        assert_eq!(remove_all(dir).unwrap(), None);
+        remove_all(dir, |record| assert_eq!(record, None)).unwrap();
     });
 }

@@ -34,7 +34,7 @@ struct Pins(PathBuf);
 
 impl Drop for Pins {
     fn drop(&mut self) {
-        if let Err(error) = remove_all(&self.0) {
+        if let Err(error) = remove_all(&self.0, drop) {
             eprintln!("{}: {error}", self.0.display());
         }
     }

@@ -1,0 +1,282 @@
+//! What the API may ask: every request takes its turn on the core.
+
+use std::sync::Arc;
+
+use tokio::sync::{Mutex, MutexGuard};
+
+use super::{clock, core::Core};
+use crate::{
+    api::{
+        Controller, PlanSource,
+        types::{
+            self, ApiError, AttachInterface, ConnectionQuery, Connections, Interface, PatchBackend,
+            PatchService, Plan, PutBackend, PutService, Status,
+        },
+    },
+    config,
+    model::{Config, Service, State},
+    reconcile::{self, edit, edit::Edit},
+};
+
+/// The daemon, as requests see it.
+#[derive(Clone, Debug)]
+pub(super) struct Handle(Arc<Mutex<Core>>);
+
+impl Handle {
+    pub(super) fn new(core: Arc<Mutex<Core>>) -> Self {
+        Self(core)
+    }
+
+    /// The core, for as long as nobody else may have it.
+    pub(super) async fn core(&self) -> MutexGuard<'_, Core> {
+        self.0.lock().await
+    }
+}
+
+impl Controller for Handle {
+    async fn status(&self) -> Result<Status, ApiError> {
+        self.core().await.status()
+    }
+
+    async fn attach(
+        &self,
+        interface: String,
+        request: AttachInterface,
+        save: bool,
+    ) -> Result<Interface, ApiError> {
+        let mut core = self.core().await;
+        let state = core.edit().attach(&interface)?;
+        core.require_link(&interface).await?;
+        core.choose_mode(&interface, request.mode);
+        if let Err(error) = core.change(state, save).await {
+            // The driver may have refused it: what was not done is not kept either.
+            let without = core.edit().detach(&interface)?;
+            core.commit(without, None).await?;
+            return Err(error);
+        }
+        let reading = core.read()?;
+        let views = core.interfaces(&reading);
+        let found = views.into_iter().find(|view| view.name == interface);
+        found.ok_or_else(|| ApiError::failed(format!("interface {interface}: gone meanwhile")))
+    }
+
+    async fn detach(&self, interface: String, save: bool) -> Result<(), ApiError> {
+        let mut core = self.core().await;
+        let state = core.edit().detach(&interface)?;
+        core.change(state, save).await
+    }
+
+    async fn service(&self, service: String) -> Result<types::Service, ApiError> {
+        self.core().await.shown_service(&service)
+    }
+
+    async fn put_service(
+        &self,
+        name: String,
+        request: PutService,
+        replace: bool,
+        save: bool,
+    ) -> Result<types::Service, ApiError> {
+        let mut core = self.core().await;
+        let state = core.edit().put_service(&name, &request, replace)?;
+        core.change(state, save).await?;
+        core.shown_service(&name)
+    }
+
+    async fn patch_service(
+        &self,
+        service: String,
+        request: PatchService,
+        save: bool,
+    ) -> Result<types::Service, ApiError> {
+        let mut core = self.core().await;
+        let state = core.edit().patch_service(&service, &request)?;
+        core.change(state, save).await?;
+        core.shown_service(&service)
+    }
+
+    async fn delete_service(&self, service: String, save: bool) -> Result<(), ApiError> {
+        let mut core = self.core().await;
+        let state = core.edit().remove_service(&service)?;
+        core.change(state, save).await
+    }
+
+    async fn backend(&self, service: String, backend: String) -> Result<types::Backend, ApiError> {
+        self.core().await.shown_backend(&service, &backend)
+    }
+
+    async fn put_backend(
+        &self,
+        service: String,
+        name: String,
+        request: PutBackend,
+        replace: bool,
+        save: bool,
+    ) -> Result<types::Backend, ApiError> {
+        let mut core = self.core().await;
+        let state = core.edit().put_backend(&service, &name, &request, replace)?;
+        core.change(state, save).await?;
+        core.shown_backend(&service, &name)
+    }
+
+    async fn patch_backend(
+        &self,
+        service: String,
+        backend: String,
+        request: PatchBackend,
+        save: bool,
+    ) -> Result<types::Backend, ApiError> {
+        let mut core = self.core().await;
+        let state = core.edit().patch_backend(&service, &backend, &request)?;
+        core.change(state, save).await?;
+        core.shown_backend(&service, &backend)
+    }
+
+    async fn delete_backend(
+        &self,
+        service: String,
+        backend: String,
+        save: bool,
+    ) -> Result<(), ApiError> {
+        let mut core = self.core().await;
+        let state = core.edit().remove_backend(&service, &backend)?;
+        core.change(state, save).await
+    }
+
+    async fn connections(&self, query: ConnectionQuery) -> Result<Connections, ApiError> {
+        let search = self.core().await.search(&query)?;
+        // Walking a large table takes a while: not while holding the core, nor on a thread that others wait for.
+        tokio::task::spawn_blocking(move || search.run())
+            .await
+            .map_err(|e| ApiError::failed(format!("the search was cut short: {e}")))
+    }
+
+    async fn plan(&self, other: Option<PlanSource>) -> Result<Plan, ApiError> {
+        let core = self.core().await;
+        let config = match other {
+            Some(PlanSource { file, text }) => config::parse(&text, &file),
+            None => config::load(&core.file),
+        };
+        let config = config?;
+        core.planned(&config).map(|(plan, _)| plan)
+    }
+
+    async fn reload(&self) -> Result<Plan, ApiError> {
+        let mut core = self.core().await;
+        let result = core.reload().await;
+        core.config_status.reload_success = result.is_ok();
+        core.config_status.last_reload = clock::epoch_seconds();
+        if let Err(error) = &result {
+            tracing::error!("reload refused: {error}");
+            error.errors.iter().for_each(|line| tracing::error!("{line}"));
+        }
+        result
+    }
+}
+
+impl Core {
+    /// Changes of what runs, to be tried.
+    fn edit(&self) -> Edit<'_> {
+        Edit { state: self.state(), retired: &self.record.retired_slots, now_ms: clock::epoch_ms() }
+    }
+
+    /// Puts a state in force that was made by hand, and into the file if it shall say so.
+    async fn change(&mut self, state: State, save: bool) -> Result<(), ApiError> {
+        // What the file shall say is found out before anything is changed, and written once it is in force.
+        let file = if save { Some(self.saved(&state)?) } else { None };
+        self.count_weights(&state);
+        self.log_changes(&state);
+        match file {
+            None => self.commit(state, None).await,
+            Some((text, config)) => {
+                self.commit(state, Some(config)).await?;
+                self.write_file(&text)
+            }
+        }
+    }
+
+    /// The file's text as it says what runs, and the configuration it then is.
+    fn saved(&self, state: &State) -> Result<(String, Config), ApiError> {
+        let name = self.file.display();
+        let text = std::fs::read_to_string(&self.file)
+            .map_err(|e| ApiError::failed(format!("{name}: cannot be read: {e}")))?;
+        let name = name.to_string();
+        let text = config::save(&text, &name, &self.record.applied, state)?;
+        let config = config::parse(&text, &name)?;
+        Ok((text, config))
+    }
+
+    /// Replaces the file, whole or not at all.
+    fn write_file(&self, text: &str) -> Result<(), ApiError> {
+        let failed = |e: std::io::Error| {
+            ApiError::failed(format!("{}: in force, but not saved: {e}", self.file.display()))
+        };
+        let path = std::fs::canonicalize(&self.file).map_err(failed)?;
+        let mut beside = path.clone().into_os_string();
+        beside.push(".new");
+        let permissions = std::fs::metadata(&path).map_err(failed)?.permissions();
+        std::fs::write(&beside, text).map_err(failed)?;
+        std::fs::set_permissions(&beside, permissions).map_err(failed)?;
+        std::fs::rename(&beside, &path).map_err(failed)
+    }
+
+    /// What applying a configuration would change, and the state it would lead to.
+    fn planned(&self, config: &Config) -> Result<(Plan, State), ApiError> {
+        let applied = &self.record.applied;
+        let retired = &self.record.retired_slots;
+        let wanted =
+            reconcile::merge(Some(applied), config, self.state(), retired, clock::epoch_ms())?;
+        let changes = reconcile::plan(self.state(), &wanted);
+        let settings = reconcile::plan_settings(applied, config);
+        let notes = settings.iter().filter(|line| line.note.is_some()).map(ToString::to_string);
+        let plan = Plan {
+            notes: notes.collect(),
+            changes: changes
+                .into_iter()
+                .chain(settings.iter().filter(|line| line.note.is_none()).cloned())
+                .map(Into::into)
+                .collect(),
+        };
+        Ok((plan, wanted))
+    }
+
+    /// Rereads the file and makes the difference.
+    async fn reload(&mut self) -> Result<Plan, ApiError> {
+        let config = config::load(&self.file)?;
+        let (plan, wanted) = self.planned(&config)?;
+        self.count_weights(&wanted);
+        self.log_changes(&wanted);
+        self.commit(wanted, Some(config)).await?;
+        Ok(plan)
+    }
+
+    fn log_changes(&self, state: &State) {
+        for change in reconcile::plan(self.state(), state) {
+            tracing::info!("{change}");
+        }
+    }
+
+    /// Counts weights that a state changes.
+    fn count_weights(&mut self, state: &State) {
+        let weights = |state: &State| -> std::collections::BTreeMap<u32, u32> {
+            let backends = state.services.iter().flat_map(|s| &s.backends);
+            backends.map(|b| (b.slot, b.config.weight)).collect()
+        };
+        let before = weights(self.state());
+        let changed = weights(state)
+            .into_iter()
+            .filter(|(slot, weight)| before.get(slot).is_some_and(|old| old != weight));
+        self.weight_updates += changed.count() as u64;
+    }
+
+    fn shown_service(&self, wanted: &str) -> Result<types::Service, ApiError> {
+        let service: &Service = edit::find_service(self.state(), wanted)?;
+        Ok(self.service_view(service, &self.read()?))
+    }
+
+    fn shown_backend(&self, service: &str, backend: &str) -> Result<types::Backend, ApiError> {
+        let service = edit::find_service(self.state(), service)?;
+        let backend = edit::find_backend(service, backend)?;
+        Ok(self.backend_view(backend, &self.read()?))
+    }
+}

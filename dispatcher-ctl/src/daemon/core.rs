@@ -1,0 +1,325 @@
+//! The daemon's heart: what runs, and how a change of it reaches the kernel.
+//!
+//! Every change, from the file or by hand, takes one way ([`Core::commit`]):
+//!
+//! 1. the new state is made and validated as a value; nothing is touched while that can fail;
+//! 2. the record, which lives beside the pinned maps, is replaced by the new one in one step;
+//! 3. the maps are made to say it, in an order that is safe at every step ([`crate::dataplane`]);
+//! 4. NICs and VIPs follow.
+//!
+//! Killed after step 1, nothing happened; killed later, the next controller finds the new record and does the rest: steps
+//! 3 and 4 compare what is with what should be and write the difference, so they may be done again from anywhere.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    net::IpAddr,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use super::{clock, counts::Counts, nics::Nic, problems::Problems, start::failed};
+use crate::{
+    api::types::{ApiError, ConfigStatus},
+    dataplane::{
+        CounterReader, Datapath,
+        connections::{ConnectionTable, ServiceTimeouts, Sweeper, Timeouts},
+    },
+    model::{Config, Record, RetiredSlot, State, XdpMode},
+    network::Network,
+    reconcile,
+};
+
+/// How long a change waits for the MACs of backends it brought, before it is published without them.
+pub(super) const RESOLVE_WAIT: Duration = Duration::from_millis(300);
+
+/// Everything the daemon knows and holds.
+#[derive(Debug)]
+pub(super) struct Core {
+    /// The configuration file.
+    pub(super) file: PathBuf,
+    /// What the next controller will find.
+    pub(super) record: Record,
+    pub(super) datapath: Datapath,
+    pub(super) table: Arc<ConnectionTable>,
+    pub(super) counters: CounterReader,
+    pub(super) sweeper: Sweeper,
+    pub(super) network: Network,
+    /// NICs that are wanted, by name.
+    pub(super) nics: BTreeMap<String, Nic>,
+    /// Modes of NICs that are not attached as configured: by hand, or found so.
+    pub(super) modes: HashMap<String, XdpMode>,
+    /// How long a change waits for the MACs of backends it brought.
+    pub(super) resolve_wait: Duration,
+    /// Addresses whose MACs are being followed.
+    watched: BTreeSet<IpAddr>,
+    /// What was last said of each backend without traffic, to say it once.
+    reported: HashMap<u32, String>,
+    /// Counters of the past, and rates.
+    pub(super) counts: Counts,
+    pub(super) problems: Problems,
+    pub(super) config_status: ConfigStatus,
+    pub(super) weight_updates: u64,
+    /// When the daemon started, in seconds since the epoch.
+    pub(super) started: f64,
+}
+
+impl Core {
+    /// Puts the parts together; nothing is written yet.
+    pub(super) fn new(
+        file: PathBuf,
+        record: Record,
+        datapath: Datapath,
+        network: Network,
+        problems: Problems,
+    ) -> Result<Self, ApiError> {
+        let table = datapath.table().map_err(|e| failed(&e))?;
+        let timeouts = timeouts(&record);
+        let sweeper = Sweeper::start(Arc::clone(&table), timeouts).map_err(|e| failed(&e))?;
+        let counters = datapath.counters();
+        // Slots that an earlier controller retired: only a sweep from now on can say that they are free.
+        let mut counts = Counts::default();
+        record.retired_slots.iter().for_each(|r| counts.retire(r.slot, clock::now()));
+        let config_status = ConfigStatus {
+            file: file.display().to_string(),
+            reload_success: true,
+            last_reload: clock::epoch_seconds(),
+            note: None,
+        };
+        Ok(Self {
+            file,
+            record,
+            datapath,
+            table,
+            counters,
+            sweeper,
+            network,
+            nics: BTreeMap::new(),
+            modes: HashMap::new(),
+            resolve_wait: RESOLVE_WAIT,
+            watched: BTreeSet::new(),
+            reported: HashMap::new(),
+            counts,
+            problems,
+            config_status,
+            weight_updates: 0,
+            started: clock::epoch_seconds(),
+        })
+    }
+
+    /// What runs.
+    pub(super) fn state(&self) -> &State {
+        &self.record.state
+    }
+
+    /// Makes a state what runs, and a configuration the one last applied.
+    ///
+    /// # Errors
+    /// Where the kernel refuses. The record then says what was wanted; the next try goes on from there.
+    pub(super) async fn commit(
+        &mut self,
+        state: State,
+        applied: Option<Config>,
+    ) -> Result<(), ApiError> {
+        let mut record = self.record.clone();
+        retire(&mut record, &state);
+        number_interfaces(&mut record, &state)?;
+        record.state = state;
+        if let Some(applied) = applied {
+            record.applied = applied;
+        }
+        self.store(&record)?;
+        self.prepare_new(&record.state)?;
+        for retired in &record.retired_slots {
+            self.counts.retire(retired.slot, clock::now());
+        }
+        self.record = record;
+        self.enforce().await
+    }
+
+    /// Makes kernel and network say what the record says.
+    ///
+    /// # Errors
+    /// Where the kernel refuses.
+    pub(super) async fn enforce(&mut self) -> Result<(), ApiError> {
+        self.adopt_nics();
+        let links = self.network.links().await.map_err(|e| failed(&e))?;
+        self.take_links(links);
+        if self.watch_backends() {
+            self.network.settled(self.resolve_wait).await;
+        }
+        self.publish()?;
+        let attached = self.attach_nics();
+        self.place_vips(false).await;
+        attached
+    }
+
+    /// Writes the difference between what the maps hold and what they should hold.
+    ///
+    /// # Errors
+    /// Where the kernel refuses, or the schedule pool is full.
+    pub(super) fn publish(&mut self) -> Result<(), ApiError> {
+        let nics = self.table_nics();
+        let network = &self.network;
+        let resolve = |address| network.resolution(address);
+        let orphan = self.record.applied.connections.orphan;
+        let tables = reconcile::tables(&self.record.state, orphan, &nics, &resolve);
+        self.sweeper.set_timeouts(timeouts(&self.record));
+        self.datapath.publish(&tables).map_err(|e| failed(&e))?;
+        self.report_backends(&nics);
+        Ok(())
+    }
+
+    /// Follows the MACs of the backends there are. Says whether that set has changed.
+    pub(super) fn watch_backends(&mut self) -> bool {
+        let services = self.record.state.services.iter();
+        let backends = services.flat_map(|service| &service.backends);
+        let addresses: BTreeSet<IpAddr> =
+            backends.filter(|b| !b.config.local).map(|b| b.config.address).collect();
+        let grown = !addresses.is_subset(&self.watched);
+        self.watched.clone_from(&addresses);
+        self.network.watch(addresses, self.watched_nics());
+        grown
+    }
+
+    /// Keeps the record with the maps, in one step.
+    pub(super) fn store(&self, record: &Record) -> Result<(), ApiError> {
+        let bytes = serde_json::to_vec(record).map_err(|e| failed(&e))?;
+        self.datapath.store_record(&bytes).map_err(|e| failed(&e))
+    }
+
+    /// Gives back the slots of removed backends that no connection points to any more.
+    pub(super) fn release_slots(&mut self) -> Result<(), ApiError> {
+        if self.record.retired_slots.is_empty() {
+            return Ok(());
+        }
+        let sweep = self.sweeper.latest();
+        let unused = |r: &RetiredSlot| {
+            self.counts.retired_before(r.slot, sweep.started) && sweep.slot(r.slot).total() == 0
+        };
+        let (released, kept): (Vec<_>, Vec<_>) =
+            self.record.retired_slots.iter().copied().partition(unused);
+        if released.is_empty() {
+            return Ok(());
+        }
+        let counters = self.counters.read(&self.record.retired_slots).map_err(|e| failed(&e))?;
+        for retired in released {
+            self.counts.fold(retired, counters.backend(retired.slot));
+            self.counters.clear_slot(retired.slot).map_err(|e| failed(&e))?;
+        }
+        let record = Record { retired_slots: kept, ..self.record.clone() };
+        self.store(&record)?;
+        self.record = record;
+        Ok(())
+    }
+
+    /// Takes a sample of the counters, for rates.
+    pub(super) fn sample_rates(&mut self) -> Result<(), ApiError> {
+        let now = clock::now();
+        if self.counts.is_due(now) {
+            let counters =
+                self.counters.read(&self.record.retired_slots).map_err(|e| failed(&e))?;
+            self.counts.sample(now, counters.backends);
+        }
+        Ok(())
+    }
+
+    /// Takes back what numbers had counted for others before they are given out.
+    fn prepare_new(&mut self, state: &State) -> Result<(), ApiError> {
+        let known: BTreeSet<u32> = self.record.state.services.iter().map(|s| s.id).collect();
+        for service in state.services.iter().filter(|s| !known.contains(&s.id)) {
+            self.counters.clear_service(service.id).map_err(|e| failed(&e))?;
+            self.counts.forget(service.id);
+        }
+        Ok(())
+    }
+
+    /// Logs which backends stopped or started getting traffic, and why, once for each change.
+    fn report_backends(&mut self, nics: &[reconcile::Nic]) {
+        let mut reported = HashMap::new();
+        for service in &self.record.state.services {
+            for backend in &service.backends {
+                let resolve = |address| self.network.resolution(address);
+                let reason = reconcile::idle_reason(backend, nics, &resolve).unwrap_or_default();
+                let before = self.reported.get(&backend.slot).map_or("", String::as_str);
+                if before != reason {
+                    log_reason(&service.config.name, &backend.config.name, &reason);
+                }
+                if !reason.is_empty() {
+                    reported.insert(backend.slot, reason);
+                }
+            }
+        }
+        self.reported = reported;
+    }
+}
+
+fn log_reason(service: &str, backend: &str, reason: &str) {
+    if reason.is_empty() {
+        tracing::info!("backend {service}/{backend}: takes traffic again");
+    } else if reason.starts_with("no mac") {
+        tracing::warn!("backend {service}/{backend}: gets no traffic: {reason}");
+    } else {
+        tracing::info!("backend {service}/{backend}: gets no new connections: {reason}");
+    }
+}
+
+/// How long connections may be idle, by slot.
+fn timeouts(record: &Record) -> Timeouts {
+    let mut timeouts = Timeouts::default();
+    for service in &record.state.services {
+        let config = &service.config;
+        let of_service = ServiceTimeouts {
+            stale: config.stale_timeout,
+            syn: config.syn_timeout,
+            fin: config.fin_timeout,
+            fin_count: config.fin_count,
+        };
+        timeouts.service(of_service, service.backends.iter().map(|b| b.slot));
+    }
+    record.retired_slots.iter().for_each(|retired| timeouts.gone(retired.slot));
+    timeouts
+}
+
+/// Slots of `record`'s backends that are not in the new state are kept from being given out again.
+fn retire(record: &mut Record, state: &State) {
+    let slots = |state: &State| -> BTreeSet<RetiredSlot> {
+        let of_service = |service: &crate::model::Service| {
+            let id = service.id;
+            service
+                .backends
+                .iter()
+                .map(move |b| RetiredSlot { slot: b.slot, service: id })
+                .collect::<Vec<_>>()
+        };
+        state.services.iter().flat_map(of_service).collect()
+    };
+    let gone = &slots(&record.state) - &slots(state);
+    record.retired_slots.extend(gone);
+}
+
+/// Gives every NIC of the state a number, and takes back those no longer used.
+fn number_interfaces(record: &mut Record, state: &State) -> Result<(), ApiError> {
+    for name in &mut record.interface_names {
+        if !state.interfaces.contains(name) {
+            name.clear();
+        }
+    }
+    for name in &state.interfaces {
+        if record.interface_names.contains(name) {
+            continue;
+        }
+        match record.interface_names.iter_mut().find(|free| free.is_empty()) {
+            Some(free) => free.clone_from(name),
+            None => record.interface_names.push(name.clone()),
+        }
+    }
+    let most = dispatcher_common::limits::MAX_INTERFACES as usize;
+    if record.interface_names.len() > most {
+        return Err(ApiError::invalid(format!(
+            "{} interfaces are more than {most}",
+            state.interfaces.len()
+        )));
+    }
+    Ok(())
+}

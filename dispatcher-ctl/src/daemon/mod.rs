@@ -1,0 +1,151 @@
+//! The daemon: puts datapath, network, API and metrics together and keeps them in step.
+//!
+//! One [`core::Core`] holds everything behind one lock; requests ([`control`]), the kernel's reports and the clock take
+//! turns on it. [`start`] takes over or makes the datapath, [`nics`] follows NICs and VIPs, [`view`] answers questions.
+
+mod clock;
+mod control;
+mod core;
+mod counts;
+mod nics;
+mod problems;
+mod start;
+mod teardown;
+mod view;
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::{Mutex, mpsc},
+    task::JoinSet,
+    time::MissedTickBehavior,
+};
+use tokio_util::sync::CancellationToken;
+
+pub use self::{problems::Problems, start::StartError};
+
+use self::{control::Handle, core::Core};
+use crate::{api, api::Controller as _, metrics, network::NetworkEvent};
+
+/// How often slots are released and rates sampled.
+const TICK: Duration = Duration::from_secs(1);
+
+/// What `dispatcher run` was told.
+#[derive(Clone, Debug)]
+pub struct RunOptions {
+    /// The configuration file.
+    pub config: PathBuf,
+    /// On SIGTERM, leave the datapath attached and forwarding.
+    pub leave_attached: bool,
+    /// API socket, where it is not the configuration's.
+    pub api_socket: Option<PathBuf>,
+    /// The log's warnings and errors, for status.
+    pub problems: Problems,
+}
+
+/// Runs the daemon until SIGTERM or SIGINT.
+///
+/// # Errors
+/// Where it cannot start, or a task that should run for ever ends.
+pub async fn run(options: RunOptions) -> Result<(), StartError> {
+    // Before anything is attached: a signal from here on ends the daemon in order.
+    let signals = Signals::new().map_err(StartError::signals)?;
+    let leave_attached = options.leave_attached;
+    let started = start::start(options).await?;
+    let start::Started { core, events, socket, metrics_listener } = started;
+    let handle = Handle::new(Arc::new(Mutex::new(core)));
+
+    let shutdown = CancellationToken::new();
+    let mut tasks = JoinSet::new();
+    let controller = Arc::new(handle.clone());
+    tasks.spawn(api::server::serve(socket, Arc::clone(&controller), shutdown.clone()));
+    tasks.spawn(metrics::server::serve(metrics_listener, controller, shutdown.clone()));
+    if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
+        tracing::warn!("the service manager was not told that we are ready: {error}");
+    }
+    tracing::info!("ready");
+
+    let failure = watch(&handle, events, signals, &mut tasks).await;
+    // Readiness ends with the loop; nobody may be listening.
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    shutdown.cancel();
+    while tasks.join_next().await.is_some() {}
+    match failure {
+        None if !leave_attached => handle.core().await.dismantle().await.map_err(StartError::from),
+        None => Ok(()),
+        Some(failure) => Err(failure),
+    }
+}
+
+/// Takes in events, time and signals until it is time to stop; says why, if that is a failure.
+async fn watch(
+    handle: &Handle,
+    mut events: mpsc::UnboundedReceiver<NetworkEvent>,
+    mut signals: Signals,
+    tasks: &mut JoinSet<std::io::Result<()>>,
+) -> Option<StartError> {
+    let mut tick = tokio::time::interval(TICK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            event = events.recv() => match event {
+                Some(event) => {
+                    let mut batch = vec![event];
+                    while let Ok(event) = events.try_recv() {
+                        batch.push(event);
+                    }
+                    handle.core().await.take_events(batch).await;
+                }
+                None => return Some(StartError::task("the network watcher", None)),
+            },
+            _ = tick.tick() => handle.core().await.tick(),
+            ended = tasks.join_next() => {
+                let error = ended.and_then(|joined| joined.ok()).and_then(Result::err);
+                return Some(StartError::task("a server", error));
+            }
+            _ = signals.hangup.recv() => match handle.reload().await {
+                Ok(plan) => tracing::info!("reloaded, {} changes", plan.changes.len()),
+                Err(_) => tracing::warn!("nothing was changed"),
+            },
+            _ = signals.terminate.recv() => return None,
+            _ = signals.interrupt.recv() => return None,
+        }
+    }
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+}
+
+impl Core {
+    /// What is due every second.
+    fn tick(&mut self) {
+        for result in [self.release_slots(), self.sample_rates()] {
+            if let Err(error) = result {
+                tracing::error!("{error}");
+            }
+        }
+    }
+
+    /// Takes in what the kernel reported.
+    async fn take_events(&mut self, events: Vec<NetworkEvent>) {
+        let links = events.iter().any(|e| !matches!(e, NetworkEvent::ResolutionChanged { .. }));
+        let result = if links { self.links_changed(&events).await } else { self.publish() };
+        if let Err(error) = result {
+            tracing::error!("{error}");
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! Starting: takes over the datapath that is there, or makes a fresh one.
+//!
+//! A takeover must not cost a packet: until the new controller knows as much as the old one did (record, NICs, MACs of
+//! backends), it writes nothing, and forwarding goes on as the maps have it.
+
+use std::{io, net::TcpListener as StdTcpListener, time::Duration};
+
+use tokio::sync::mpsc;
+
+use super::{RunOptions, clock, core::Core};
+use crate::{
+    api::{server::Socket, types::ApiError},
+    config::{self, ConfigErrors},
+    dataplane::{Datapath, Origin, remove_all},
+    model::{Config, Record, State},
+    network::{Network, NetworkEvent},
+    reconcile,
+};
+
+/// How long a start waits for the MACs of all backends: as long as the kernel takes to give one up.
+const RESOLVE_WAIT: Duration = Duration::from_secs(4);
+
+/// Why the daemon did not start, or stopped.
+#[derive(Debug)]
+pub enum StartError {
+    /// The configuration is not valid: all errors.
+    Config(ConfigErrors),
+    /// Something failed: one line, and a hint where there is one.
+    Failed {
+        /// The line.
+        error: String,
+        /// How to mend it.
+        hint: Option<String>,
+    },
+}
+
+impl StartError {
+    pub(super) fn failed(error: impl Into<String>) -> Self {
+        Self::Failed { error: error.into(), hint: None }
+    }
+
+    pub(super) fn signals(error: io::Error) -> Self {
+        Self::failed(format!("signals cannot be received: {error}"))
+    }
+
+    pub(super) fn task(what: &str, error: Option<io::Error>) -> Self {
+        let why = error.map_or_else(|| "without an error".to_owned(), |e| e.to_string());
+        Self::failed(format!("{what} ended: {why}"))
+    }
+}
+
+/// An error of several lines, the last of them a hint, as an answer.
+pub(super) fn failed(error: &dyn std::fmt::Display) -> ApiError {
+    let text = error.to_string();
+    match text.split_once("\nhint: ") {
+        Some((line, hint)) => ApiError::failed(line).hint(hint),
+        None => ApiError::failed(text),
+    }
+}
+
+impl From<ApiError> for StartError {
+    fn from(error: ApiError) -> Self {
+        Self::Failed { error: error.error, hint: error.hint }
+    }
+}
+
+impl From<ConfigErrors> for StartError {
+    fn from(errors: ConfigErrors) -> Self {
+        Self::Config(errors)
+    }
+}
+
+/// What a start leaves to be run.
+pub(super) struct Started {
+    pub(super) core: Core,
+    pub(super) events: mpsc::UnboundedReceiver<NetworkEvent>,
+    pub(super) socket: Socket,
+    pub(super) metrics_listener: tokio::net::TcpListener,
+}
+
+/// Starts everything. What fails before the datapath is complete leaves a running one as it was, and removes a fresh one.
+pub(super) async fn start(options: RunOptions) -> Result<Started, StartError> {
+    let config = config::load(&options.config)?;
+    let (datapath, origin) =
+        Datapath::open(&config.pin_dir, config.connections.capacity).map_err(|e| failed(&e))?;
+    let fresh = matches!(origin, Origin::Fresh);
+    let result = go_on(options, config.clone(), datapath).await;
+    if result.is_err() && fresh {
+        // Nobody depends on it yet.
+        if let Err(error) = remove_all(&config.pin_dir, drop) {
+            tracing::error!("{error}");
+        }
+    }
+    result
+}
+
+async fn go_on(
+    options: RunOptions,
+    config: Config,
+    datapath: Datapath,
+) -> Result<Started, StartError> {
+    let path = options.api_socket.as_deref().unwrap_or(&config.api_socket);
+    let socket = Socket::bind(path).map_err(|e| failed(&e))?;
+    let metrics_listener = listen(&config)?;
+    let (network, events) = Network::start().await.map_err(|e| failed(&e))?;
+    let found = found_record(&datapath)?;
+    let takeover = found.is_some();
+    let record = found.unwrap_or_else(|| empty_record(&config));
+    let applied = takeover.then_some(&record.applied);
+    let wanted = reconcile::merge(
+        applied,
+        &config,
+        &record.state,
+        &record.retired_slots,
+        clock::epoch_ms(),
+    )?;
+
+    let mut core = Core::new(options.config, record, datapath, network, options.problems)?;
+    let capacity = core.table.capacity();
+    if config.connections.capacity != capacity {
+        let asked = config.connections.capacity;
+        core.config_status.note = Some(format!(
+            "connections.capacity {asked} waits for the next fresh start, the table has {capacity}"
+        ));
+    }
+    for attached in core.datapath.attached().map_err(|e| failed(&e))? {
+        core.modes.insert(attached.name, attached.mode);
+    }
+    core.resolve_wait = RESOLVE_WAIT;
+    if !takeover {
+        for name in &wanted.interfaces {
+            core.require_link(name).await?;
+        }
+    }
+    core.commit(wanted, Some(config)).await?;
+    core.resolve_wait = super::core::RESOLVE_WAIT;
+    tracing::info!(
+        "{} services on {}, {}",
+        core.state().services.len(),
+        core.state().interfaces.join(", "),
+        if takeover { "taken over" } else { "fresh start" },
+    );
+    Ok(Started { core, events, socket, metrics_listener })
+}
+
+fn listen(config: &Config) -> Result<tokio::net::TcpListener, StartError> {
+    let address = config.metrics_listen;
+    let failed = |e: io::Error| StartError::failed(format!("metrics_listen {address}: {e}"));
+    let listener = StdTcpListener::bind(address).map_err(failed)?;
+    listener.set_nonblocking(true).map_err(failed)?;
+    tokio::net::TcpListener::from_std(listener).map_err(failed)
+}
+
+/// The former controller's record.
+fn found_record(datapath: &Datapath) -> Result<Option<Record>, StartError> {
+    let bytes = datapath.record().map_err(|e| failed(&e))?;
+    let Some(bytes) = bytes else { return Ok(None) };
+    let record = serde_json::from_slice(&bytes).map_err(|e| StartError::Failed {
+        error: format!("the record of the former controller cannot be read: {e}"),
+        hint: Some("dispatcher detach --all".to_owned()),
+    })?;
+    Ok(Some(record))
+}
+
+fn empty_record(config: &Config) -> Record {
+    Record {
+        applied: Config { services: Vec::new(), ..config.clone() },
+        state: State::default(),
+        vips: Vec::new(),
+        retired_slots: Vec::new(),
+        interface_names: Vec::new(),
+    }
+}
