@@ -1,15 +1,12 @@
 //! A daemon without a datapath: the API's server over a [`Controller`] that keeps its answers in memory, so that server,
 //! client, command line and metrics are tested over a real Unix socket. What it answers proves nothing of the datapath.
 
-#![allow(dead_code, reason = "each test binary uses a part of it")]
+#![allow(dead_code, unused_imports, reason = "each test binary uses a part of it")]
 
 use std::{
-    collections::BTreeMap,
-    net::IpAddr,
     path::{Path, PathBuf},
     process::{Command, Output},
     sync::{Arc, Mutex},
-    time::Duration,
 };
 
 use dispatcher_ctl::{
@@ -17,18 +14,17 @@ use dispatcher_ctl::{
         Controller, PlanSource,
         server::{Socket, serve},
         types::{
-            Action, ApiError, AttachInterface, Backend, Change, ConfigStatus, Connection,
-            ConnectionQuery, ConnectionTable, Connections, Interface, LoggedError, PatchBackend,
-            PatchService, Plan, PutBackend, PutService, Rates, ReasonCount, Seconds, Service,
-            Status,
+            ApiError, AttachInterface, Backend, ConnectionQuery, Connections, Interface,
+            PatchBackend, PatchService, Plan, PutBackend, PutService, Service, Status,
         },
     },
-    model::{ForwardMode, OnDown, Protocol, Scheduler, XdpMode},
+    model::XdpMode,
 };
 use tokio_util::sync::CancellationToken;
 
-/// When the sample was taken: 2026-01-01T00:00:00Z.
-pub(crate) const NOW: f64 = 1_767_225_600.0;
+mod sample;
+
+pub(crate) use sample::*;
 
 /// Answers from memory.
 #[derive(Debug)]
@@ -321,202 +317,4 @@ pub(crate) fn golden(name: &str, text: &str) {
     }
     let want = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(want == text, "{} differs; it is now:\n{text}", path.display());
-}
-
-pub(crate) fn ip(text: &str) -> IpAddr {
-    text.parse().unwrap()
-}
-
-/// Two services, one of them of IPv6 and without a backend that is up, and everything that can be odd.
-pub(crate) fn sample() -> Status {
-    let web = a_service("web", "192.0.2.80", 80, Protocol::Tcp, web_backends());
-    let mut down = a_backend("dns-1", "10.0.0.21", 1);
-    down.mac = None;
-    down.interface = None;
-    down.up = false;
-    down.state = "no mac: no answer to neighbour discovery".to_owned();
-    let mut dns = a_service("dns", "2001:db8::53", 0, Protocol::Udp, vec![down]);
-    dns.drops = BTreeMap::from([("no_backend".into(), 1_234)]);
-    Status {
-        version: "0.1.0".to_owned(),
-        pid: 4242,
-        started: NOW - 7_805.0,
-        uptime_seconds: 7_805.0,
-        interfaces: interfaces(),
-        services: vec![web, dns],
-        connections: ConnectionTable {
-            connections: 1_234,
-            connections_capacity: 1_000_000,
-            half_open_connections: 12,
-            overflow_connections: 0,
-            fill: 0.001_234,
-            connections_expired: BTreeMap::from([("fin".into(), 580), ("stale".into(), 3)]),
-        },
-        config: ConfigStatus {
-            file: "/etc/dispatcher.toml".to_owned(),
-            reload_success: true,
-            last_reload: NOW - 300.0,
-            note: Some("connections.capacity 2000000 waits for the next fresh start".to_owned()),
-        },
-        weight_updates: 7,
-        last_errors: vec![LoggedError {
-            time: NOW - 65.0,
-            message: "backend dns/dns-1: no mac: no answer to neighbour discovery".to_owned(),
-        }],
-    }
-}
-
-fn interfaces() -> Vec<Interface> {
-    let count = |verdict: &'static str, reason: &'static str, packets| ReasonCount {
-        verdict: verdict.into(),
-        reason: reason.into(),
-        packets,
-        bytes: packets * 100,
-    };
-    let reasons = vec![
-        count("tx", "forwarded", 1_200_000),
-        count("redirect", "forwarded", 34),
-        count("pass", "not_ours", 77),
-        count("drop", "no_service", 5),
-    ];
-    let eth0 = Interface {
-        name: "eth0".to_owned(),
-        index: Some(0),
-        ifindex: Some(3),
-        mac: Some("02:00:00:00:00:fe".parse().unwrap()),
-        mode: XdpMode::Native,
-        attached: true,
-        since: NOW - 7_800.0,
-        packets: reasons.iter().map(|r| r.packets).sum(),
-        bytes: reasons.iter().map(|r| r.bytes).sum(),
-        reasons,
-        note: None,
-    };
-    let eth1 = Interface {
-        name: "eth1".to_owned(),
-        index: None,
-        ifindex: None,
-        mac: None,
-        mode: XdpMode::Generic,
-        attached: false,
-        since: NOW - 5.0,
-        packets: 0,
-        bytes: 0,
-        reasons: vec![],
-        note: Some("is not there".to_owned()),
-    };
-    vec![eth0, eth1]
-}
-
-fn web_backends() -> Vec<Backend> {
-    let mut quiesced = a_backend("web-2", "10.0.0.12", 2);
-    quiesced.quiesced = true;
-    quiesced.state = "quiesced".to_owned();
-    let mut down = a_backend("web-3", "10.0.0.13", 1);
-    (down.up, down.down_by_hand) = (false, true);
-    down.state = "down by hand".to_owned();
-    vec![a_backend("web-1", "10.0.0.11", 3), quiesced, down]
-}
-
-pub(crate) fn a_service(
-    name: &str,
-    vip: &str,
-    port: u16,
-    protocol: Protocol,
-    backends: Vec<Backend>,
-) -> Service {
-    let total = |of: fn(&Backend) -> u64| backends.iter().map(of).sum();
-    Service {
-        name: name.to_owned(),
-        vip: ip(vip),
-        port,
-        protocol,
-        scheduler: Scheduler::Wrr,
-        forward: ForwardMode::Mac,
-        stale_timeout: Seconds(Duration::from_secs(300)),
-        syn_timeout: Seconds(Duration::from_secs(30)),
-        fin_timeout: Seconds(Duration::from_millis(1_500)),
-        fin_count: 4000,
-        on_down: OnDown::Keep,
-        weight_bound: 20,
-        packets: total(|b| b.packets),
-        bytes: total(|b| b.bytes),
-        connections: total(|b| b.connections),
-        active_connections: total(|b| b.active_connections),
-        half_open_connections: total(|b| b.half_open_connections),
-        drops: BTreeMap::new(),
-        rates: Rates { connections: 12.5, packets: 1_500.0, bytes: 2_250_000.0 },
-        backends,
-    }
-}
-
-pub(crate) fn a_backend(name: &str, address: &str, weight: u32) -> Backend {
-    let n = u64::from(weight);
-    Backend {
-        name: name.to_owned(),
-        address: ip(address),
-        mac: Some("02:00:00:00:00:11".parse().unwrap()),
-        interface: Some("eth0".to_owned()),
-        weight,
-        up: true,
-        quiesced: false,
-        down_by_hand: false,
-        local: false,
-        state: "up".to_owned(),
-        since: NOW - 3_725.0,
-        packets: n * 123_456,
-        bytes: n * 123_456_789,
-        connections: n * 100,
-        active_connections: n * 2,
-        half_open_connections: n - 1,
-        retransmissions: 1,
-        rates: Rates { connections: 1.25, packets: 750.0, bytes: 1_125_000.0 },
-    }
-}
-
-pub(crate) fn connections() -> Vec<Connection> {
-    let web = Connection {
-        protocol: Protocol::Tcp,
-        client: ip("198.51.100.7"),
-        client_port: 40_001,
-        vip: ip("192.0.2.80"),
-        vip_port: 80,
-        service: "web".to_owned(),
-        backend: "web-1".to_owned(),
-        state: "established".into(),
-        age_seconds: 64.4,
-        idle_seconds: 4.3,
-    };
-    let dns = Connection {
-        protocol: Protocol::Udp,
-        client: ip("2001:db8::c"),
-        vip: ip("2001:db8::53"),
-        vip_port: 53,
-        service: "dns".to_owned(),
-        backend: "dns-1".to_owned(),
-        ..web.clone()
-    };
-    let closing = Connection {
-        client_port: 40_002,
-        state: "closing".into(),
-        backend: "web-2".into(),
-        ..web.clone()
-    };
-    vec![web, closing, dns]
-}
-
-pub(crate) fn plan() -> Plan {
-    let change = |action, object: &str, detail: &str| Change {
-        action,
-        object: object.to_owned(),
-        detail: detail.to_owned(),
-    };
-    Plan {
-        changes: vec![
-            change(Action::Add, "backend web/web-4", "10.0.0.14, weight 5"),
-            change(Action::Change, "backend web/web-1", "weight 3 -> 4"),
-            change(Action::Remove, "service dns", ""),
-        ],
-        notes: vec!["connections.capacity 2000000 waits for the next fresh start".to_owned()],
-    }
 }

@@ -7,9 +7,13 @@ use clap::{
 };
 use clap_complete::Shell;
 
-use crate::{
-    api::types::{PatchService, Seconds},
-    model::{ForwardMode, Mac, OnDown, Protocol, Scheduler, XdpMode},
+use crate::model::XdpMode;
+
+mod change;
+
+pub use change::{
+    Backend, BackendAdd, BackendRemove, BackendSet, MacOrAuto, Service, ServiceAdd, ServiceRemove,
+    ServiceSet, ServiceSettings, TargetName, Weight,
 };
 
 /// Layer-4 load balancer with an XDP datapath.
@@ -206,226 +210,10 @@ pub struct Connections {
     pub reading: Reading,
 }
 
-/// `service`.
-#[derive(Debug, Subcommand)]
-pub enum Service {
-    /// Add a service
-    Add(ServiceAdd),
-    /// Change settings of a service
-    Set(ServiceSet),
-    /// Remove a service and its backends
-    Remove(ServiceRemove),
-}
-
-/// `service add`.
-#[derive(Debug, Args)]
-pub struct ServiceAdd {
-    /// Its name
-    #[arg(value_parser = Name::new())]
-    pub name: String,
-    /// Address clients use
-    #[arg(long, value_name = "ADDRESS")]
-    pub vip: IpAddr,
-    /// Port; 0: every port
-    #[arg(long)]
-    pub port: u16,
-    /// Protocol
-    #[arg(long, value_enum)]
-    pub protocol: Protocol,
-    /// Everything else.
-    #[command(flatten)]
-    pub settings: ServiceSettings,
-    /// Whether the file shall say it.
-    #[command(flatten)]
-    pub changing: Changing,
-}
-
-/// `service set`.
-#[derive(Debug, Args)]
-pub struct ServiceSet {
-    /// Service
-    #[arg(value_parser = Name::new())]
-    pub service: String,
-    /// What changes.
-    #[command(flatten)]
-    pub settings: ServiceSettings,
-    /// Whether the file shall say it.
-    #[command(flatten)]
-    pub changing: Changing,
-}
-
-/// `service remove`.
-#[derive(Debug, Args)]
-pub struct ServiceRemove {
-    /// Service
-    #[arg(value_parser = Name::new())]
-    pub service: String,
-    /// Whether the file shall say it.
-    #[command(flatten)]
-    pub changing: Changing,
-}
-
-/// Settings of a service that can change.
-#[derive(Debug, Args)]
-pub struct ServiceSettings {
-    /// Scheduler for new connections
-    #[arg(long, value_enum)]
-    pub scheduler: Option<Scheduler>,
-    /// Forwarding mode
-    #[arg(long, value_enum)]
-    pub forward: Option<ForwardMode>,
-    /// Idle time after which a connection is removed
-    #[arg(long, value_name = "TIME", value_parser = seconds)]
-    pub stale_timeout: Option<Seconds>,
-    /// Idle time after which a half-open connection is removed
-    #[arg(long, value_name = "TIME", value_parser = seconds)]
-    pub syn_timeout: Option<Seconds>,
-    /// Idle time after which a closing connection is removed
-    #[arg(long, value_name = "TIME", value_parser = seconds)]
-    pub fin_timeout: Option<Seconds>,
-    /// Closing connections that are kept until the stale timeout
-    #[arg(long, value_name = "N")]
-    pub fin_count: Option<u64>,
-    /// What becomes of established connections of a backend that goes down
-    #[arg(long, value_enum)]
-    pub on_down: Option<OnDown>,
-    /// Largest weight a backend may have
-    #[arg(long, value_name = "N")]
-    pub weight_bound: Option<u32>,
-}
-
-impl From<ServiceSettings> for PatchService {
-    fn from(s: ServiceSettings) -> Self {
-        Self {
-            scheduler: s.scheduler,
-            forward: s.forward,
-            stale_timeout: s.stale_timeout,
-            syn_timeout: s.syn_timeout,
-            fin_timeout: s.fin_timeout,
-            fin_count: s.fin_count,
-            on_down: s.on_down,
-            weight_bound: s.weight_bound,
-        }
-    }
-}
-
-/// `backend`.
-#[derive(Debug, Subcommand)]
-pub enum Backend {
-    /// Add a backend to a service
-    Add(BackendAdd),
-    /// Change settings of a backend
-    Set(BackendSet),
-    /// Remove a backend from a service
-    Remove(BackendRemove),
-}
-
-/// `backend add`.
-#[derive(Debug, Args)]
-pub struct BackendAdd {
-    /// Service
-    #[arg(value_parser = Name::new())]
-    pub service: String,
-    /// Its name
-    #[arg(value_parser = Name::new())]
-    pub name: String,
-    /// Its own address, by which its MAC is found
-    #[arg(long)]
-    pub address: IpAddr,
-    /// Share of new connections [default: half of the service's weight bound]
-    #[arg(long, value_name = "N")]
-    pub weight: Option<u32>,
-    /// Its MAC [default: looked up]
-    #[arg(long)]
-    pub mac: Option<Mac>,
-    /// It is on this host
-    #[arg(long)]
-    pub local: bool,
-    /// Whether the file shall say it.
-    #[command(flatten)]
-    pub changing: Changing,
-}
-
-/// `backend set`.
-#[derive(Debug, Args)]
-pub struct BackendSet {
-    /// Which.
-    #[command(flatten)]
-    pub target: TargetName,
-    /// Its own address, by which its MAC is found
-    #[arg(long)]
-    pub address: Option<IpAddr>,
-    /// Share of new connections
-    #[arg(long, value_name = "N")]
-    pub weight: Option<u32>,
-    /// Its MAC, or `auto`: looked up
-    #[arg(long, value_parser = mac_or_auto)]
-    pub mac: Option<MacOrAuto>,
-    /// Whether it is on this host
-    #[arg(long, value_name = "true|false")]
-    pub local: Option<bool>,
-    /// Whether the file shall say it.
-    #[command(flatten)]
-    pub changing: Changing,
-}
-
-/// `backend remove`.
-#[derive(Debug, Args)]
-pub struct BackendRemove {
-    /// Which.
-    #[command(flatten)]
-    pub target: TargetName,
-    /// Whether the file shall say it.
-    #[command(flatten)]
-    pub changing: Changing,
-}
-
-/// A backend of a service: all that `quiesce`, `unquiesce`, `up` and `down` take; the file has no word for these.
-#[derive(Debug, Args)]
-pub struct TargetName {
-    /// Service
-    #[arg(value_parser = Name::new())]
-    pub service: String,
-    /// Backend
-    #[arg(value_parser = Name::new())]
-    pub backend: String,
-}
-
-/// `weight`.
-#[derive(Debug, Args)]
-pub struct Weight {
-    /// Which.
-    #[command(flatten)]
-    pub target: TargetName,
-    /// Weight, 0 to the service's weight bound; 0: no new connections
-    #[arg(value_name = "N")]
-    pub weight: u32,
-    /// Whether the file shall say it.
-    #[command(flatten)]
-    pub changing: Changing,
-}
-
 /// `completions`.
 #[derive(Debug, Args)]
 pub struct Completions {
     /// Shell
     #[arg(value_enum)]
     pub shell: Shell,
-}
-
-/// A MAC, or that it is to be looked up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MacOrAuto(pub Option<Mac>);
-
-fn mac_or_auto(text: &str) -> Result<MacOrAuto, String> {
-    match text {
-        "auto" => Ok(MacOrAuto(None)),
-        mac => mac.parse().map(|mac| MacOrAuto(Some(mac))).map_err(|e| format!("{e}")),
-    }
-}
-
-fn seconds(text: &str) -> Result<Seconds, String> {
-    humantime::parse_duration(text)
-        .map(Seconds)
-        .map_err(|_| "expected a duration such as 300s or 5m".to_owned())
 }
