@@ -2,12 +2,19 @@
 
 use std::{
     collections::BTreeSet,
-    io::Write as _,
+    io::{Read as _, Write as _},
+    net::TcpStream,
     process::{Command, Stdio},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use dispatcher_ctl::{api::types::Service, metrics::render, model::Protocol};
+use dispatcher_ctl::{
+    api::types::Service,
+    metrics::{render, server},
+    model::Protocol,
+};
+use tokio_util::sync::CancellationToken;
 
 mod support;
 
@@ -65,6 +72,43 @@ fn the_promised_names_and_labels_are_there() {
     ] {
         assert!(text.lines().any(|l| l == line), "no {line} in\n{text}");
     }
+}
+
+#[test]
+fn they_are_served_over_tcp() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let listener = server::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let taken = server::bind(address).await.unwrap_err().to_string();
+        assert!(taken.starts_with(&format!("metrics_listen {address}: ")), "{taken}");
+        let shutdown = CancellationToken::new();
+        let memory = Arc::new(support::Memory::new(support::sample()));
+        let server = tokio::spawn(server::serve(listener, memory, shutdown.clone()));
+        // Silent clients do not keep anybody from being served.
+        let _silent: Vec<_> = (0..8).map(|_| TcpStream::connect(address).unwrap()).collect();
+        let get = |request: &'static str| {
+            tokio::task::spawn_blocking(move || {
+                let mut stream = TcpStream::connect(address).unwrap();
+                stream.write_all(request.as_bytes()).unwrap();
+                let mut answer = String::new();
+                stream.read_to_string(&mut answer).unwrap();
+                answer
+            })
+        };
+        let metrics = get("GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        let (head, body) = metrics.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+        assert!(head.contains("content-type: text/plain; version=0.0.4"), "{head}");
+        assert_eq!(body, render(&support::sample()).unwrap());
+        let elsewhere = get("GET /elsewhere HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        assert!(elsewhere.starts_with("HTTP/1.1 404 "), "{elsewhere}");
+        let other = get("POST /metrics HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        assert!(other.starts_with("HTTP/1.1 405 "), "{other}");
+        shutdown.cancel();
+        server.await.unwrap().unwrap();
+        assert!(TcpStream::connect(address).is_err(), "it listens on");
+    });
 }
 
 #[test]
