@@ -23,7 +23,7 @@ struct Pins(PathBuf);
 
 impl Drop for Pins {
     fn drop(&mut self) {
-        drop(remove_all(&self.0));
+        drop(remove_all(&self.0, |_| {}));
         drop(fs::remove_dir(&self.0));
     }
 }
