@@ -29,8 +29,10 @@ pub struct Case {
 enum Step {
     Packet(Packet, Expect),
     Table(Vec<(State, u16)>),
-    Do(Box<dyn Fn(&mut Datapath) -> Result<()>>),
+    Do(Box<Action>),
 }
+
+type Action = dyn Fn(&mut Datapath) -> Result<()>;
 
 /// What must become of a packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,14 +40,12 @@ struct Expect {
     reason: Reason,
     /// The backend that gets it, by slot.
     slot: Option<u16>,
-    /// Whether a connection is placed.
-    opens: bool,
+    /// The backend on which a connection is placed.
+    places: Option<u16>,
     /// Whether it is counted as a SYN seen again.
     repeats: bool,
     /// The service under which an early exit is counted.
     service: Option<u32>,
-    /// L3 bytes, where they are not those that the frame's IP header states.
-    bytes: Option<u64>,
 }
 
 impl Case {
@@ -58,7 +58,7 @@ impl Case {
     /// The packet is the first of a connection, and goes to the backend in this slot.
     #[must_use]
     pub fn opens(self, packet: PacketBuilder, slot: u16) -> Self {
-        self.goes(packet, slot, |expect| expect.opens = true)
+        self.goes(packet, slot, |expect| expect.places = Some(slot))
     }
 
     /// The packet goes to the backend of its connection.
@@ -76,8 +76,7 @@ impl Case {
     /// The packet leaves the path early, unchanged.
     #[must_use]
     pub fn leaves(mut self, packet: PacketBuilder, reason: Reason) -> Self {
-        let expect =
-            Expect { reason, slot: None, opens: false, repeats: false, service: None, bytes: None };
+        let expect = Expect { reason, slot: None, places: None, repeats: false, service: None };
         self.steps.push(Step::Packet(packet.build(), expect));
         self
     }
@@ -94,10 +93,10 @@ impl Case {
         self.last(|expect| expect.service = Some(service))
     }
 
-    /// The last packet's L3 bytes, where its IP header does not tell.
+    /// The last packet opens a connection on the backend in this slot, although it does not get there.
     #[must_use]
-    pub fn bytes(self, bytes: u64) -> Self {
-        self.last(|expect| expect.bytes = Some(bytes))
+    pub fn places(self, slot: u16) -> Self {
+        self.last(|expect| expect.places = Some(slot))
     }
 
     /// The table now holds these ways, in any order.
@@ -152,10 +151,9 @@ impl Case {
         let mut expect = Expect {
             reason: Reason::Forwarded,
             slot: Some(slot),
-            opens: false,
+            places: None,
             repeats: false,
             service: None,
-            bytes: None,
         };
         change(&mut expect);
         self.steps.push(Step::Packet(packet.build(), expect));
@@ -173,7 +171,7 @@ impl Case {
         let before = self.snapshot(datapath)?;
         let run = datapath.run(&packet.bytes)?;
         let after = self.snapshot(datapath)?;
-        let bytes = expect.bytes.unwrap_or_else(|| l3_bytes(packet));
+        let bytes = l3_bytes(packet);
 
         let reasons = after.reasons.since(&before.reasons);
         ensure!(
@@ -190,8 +188,10 @@ impl Case {
         if let Some(counts) = expect.slot.and_then(|slot| backends.get_mut(&slot)) {
             counts.packets += 1;
             counts.bytes += bytes;
-            counts.connections += u64::from(expect.opens);
             counts.retransmissions += u64::from(expect.repeats);
+        }
+        if let Some(counts) = expect.places.and_then(|slot| backends.get_mut(&slot)) {
+            counts.connections += 1;
         }
         ensure!(after.backends == backends, "backends {:?}, expected {backends:?}", after.backends);
         let mut services = before.services;
@@ -254,17 +254,15 @@ pub const fn action_of(verdict: Verdict) -> u32 {
     }
 }
 
-/// L3 bytes as the frame's IP header states them; of what is not IP, the bytes after the EtherType.
+/// L3 bytes as the frame's IP header states them; of what is not IP, all that follows the Ethernet header.
 fn l3_bytes(packet: &Packet) -> u64 {
+    let ethertype = &packet.bytes[packet.l3 - 2..packet.l3];
     let header = packet.bytes.get(packet.l3..).unwrap_or_default();
-    let at = |i: usize| {
-        u64::from(header.get(i).copied().unwrap_or(0)) << 8
-            | u64::from(header.get(i + 1).copied().unwrap_or(0))
-    };
-    match packet.bytes.get(packet.l3.wrapping_sub(2)..packet.l3) {
-        Some([0x08, 0x00]) => at(2),
-        Some([0x86, 0xdd]) => 40 + at(4),
-        _ => header.len() as u64,
+    let at = |i: usize| u64::from(u16::from_be_bytes([header[i], header[i + 1]]));
+    match (ethertype, header.first().map(|byte| byte >> 4)) {
+        ([0x08, 0x00], Some(4)) if header.len() >= 20 => at(2),
+        ([0x86, 0xdd], Some(6)) if header.len() >= 40 => 40 + at(4),
+        _ => packet.bytes.len() as u64 - 14,
     }
 }
 

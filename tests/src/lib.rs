@@ -7,4 +7,10 @@ pub mod packet_builder;
 #[cfg(feature = "datapath")]
 pub mod case;
 #[cfg(feature = "datapath")]
+pub mod cpus;
+#[cfg(feature = "datapath")]
 pub mod datapath;
+#[cfg(feature = "datapath")]
+pub mod model;
+#[cfg(feature = "datapath")]
+pub mod traffic;

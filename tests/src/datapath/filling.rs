@@ -6,22 +6,23 @@ use anyhow::{Context as _, Result, ensure};
 use aya::{Pod, maps::xdp::DevMap};
 use dispatcher_common::{
     backend::{BackendValue, Forward, InterfaceValue},
-    connection::{Bucket, FlowBucket},
-    flow::filter_bit_of,
+    connection::{Bucket, FlowBucket, Way},
+    flow::{Flow, filter_bit_of},
     limits::{self, ADDRESS_FILTER_BITS},
     maps, net,
     service::{Policy, SCHEDULE_PACK, Schedule, ServiceKey, ServiceState},
     settings::Settings,
 };
 
-use super::{Backend, Datapath, Interface, Service, World, config, devices};
+use super::{Backend, Datapath, Interface, Place, Service, World, config, devices};
 
 impl Datapath {
     /// Whether the loaded program has this world's constants, so that it can be refilled. Devices count among them: a
     /// device map's element cannot be taken out again.
     #[must_use]
     pub fn suits(&self, world: &World) -> bool {
-        self.config == config(world) && self.devices == devices(world)
+        let is_same = self.config == config(world) && self.overflow == world.overflow;
+        is_same && self.devices == devices(world)
     }
 
     /// Empties all maps but the counters and fills them again: as good as loaded afresh, and quicker.
@@ -60,7 +61,7 @@ impl Datapath {
     }
 
     fn empty(&mut self) -> Result<()> {
-        self.clear_hash::<u64, u64>(maps::OVERFLOW)?;
+        self.clear_overflow()?;
         self.clear_hash::<ServiceKey, u32>(maps::SERVICES)?;
         self.clear_hash::<net::Address, u32>(maps::VIPS)?;
         self.array_mut(maps::ADDRESS_FILTER)?.set(0, FilterWords::EMPTY, 0)?;
@@ -149,6 +150,60 @@ impl Datapath {
         let mut policy = policies.get(&service, 0)?;
         policy.schedule = schedule.0;
         Ok(policies.set(service, policy, 0)?)
+    }
+
+    /// Writes several rings for a service and yields where they lie, without using any.
+    ///
+    /// # Errors
+    ///
+    /// As the map's.
+    pub fn rings(&mut self, rings: &[&[u16]]) -> Result<Vec<Schedule>> {
+        rings.iter().map(|ring| self.write_ring(ring)).collect()
+    }
+
+    /// Overwrites a way.
+    ///
+    /// # Errors
+    ///
+    /// As the map's.
+    pub fn set_way(&mut self, place: Place, word: Way) -> Result<()> {
+        let mut map = self.array_mut::<Bucket>(maps::CONNECTIONS)?;
+        let mut bucket = map.get(&place.bucket, 0)?;
+        bucket.ways[place.way] = word.0;
+        Ok(map.set(place.bucket, bucket, 0)?)
+    }
+
+    /// Overwrites the flow record at a way's number.
+    ///
+    /// # Errors
+    ///
+    /// As the map's.
+    pub fn set_flow(&mut self, place: Place, flow: Flow) -> Result<()> {
+        let mut map = self.array_mut::<FlowBucket>(maps::FLOWS)?;
+        let mut bucket = map.get(&place.bucket, 0)?;
+        bucket.flows[place.way] = flow;
+        Ok(map.set(place.bucket, bucket, 0)?)
+    }
+
+    /// Overwrites cursor and last placement by hash.
+    ///
+    /// # Errors
+    ///
+    /// As the map's.
+    pub fn set_service_state(&mut self, service: u32, state: ServiceState) -> Result<()> {
+        Ok(self.array_mut(maps::SERVICE_STATE)?.set(service, state, 0)?)
+    }
+
+    /// Empties the overflow map.
+    ///
+    /// # Errors
+    ///
+    /// As the maps'.
+    pub fn clear_overflow(&mut self) -> Result<()> {
+        self.clear_hash::<u64, u64>(maps::OVERFLOW)?;
+        let mut map = self.array_mut::<Settings>(maps::SETTINGS)?;
+        let settings = Settings { overflow_entries: 0, ..map.get(&0, 0)? };
+        Ok(map.set(0, settings, 0)?)
     }
 
     /// Writes a ring right behind the last one, so that rings start at any place of a pack.

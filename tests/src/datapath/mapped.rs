@@ -1,49 +1,62 @@
-//! The connection table as memory: words that change while another CPU's packets pass.
+//! Maps as memory: words that change while another CPU's packets pass.
 
 use std::{
     io,
     os::fd::{AsFd as _, AsRawFd as _},
-    ptr::NonNull,
+    ptr::{self, NonNull},
+    slice,
     sync::atomic::AtomicU64,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use aya::maps::Map;
 use dispatcher_common::{
-    connection::{STAMP_BITS, TICK_SHIFT, Way},
+    connection::{STAMP_BITS, TICK_SHIFT, WAYS, Way},
+    limits::MAX_SERVICES,
     maps,
+    service::Policy,
 };
 
 use super::Datapath;
 
-/// `CONNECTIONS` mapped: every way, in order.
-pub struct MappedTable {
+/// An array map's values as memory: words in order.
+pub struct Mapped {
     words: NonNull<AtomicU64>,
     length: usize,
 }
 
 // SAFETY: the mapping belongs to the value until it is dropped, and is only handed out as atomics.
-unsafe impl Send for MappedTable {}
+unsafe impl Send for Mapped {}
 // SAFETY: as above; atomics may be shared.
-unsafe impl Sync for MappedTable {}
+unsafe impl Sync for Mapped {}
 
 impl Datapath {
-    /// Maps the connection table.
+    /// The connection table: its ways, in order.
     ///
     /// # Errors
     ///
     /// As mmap(2)'s.
-    pub fn mapped_table(&self) -> Result<MappedTable> {
-        let map = self.ebpf.map(maps::CONNECTIONS).context("no map CONNECTIONS")?;
-        let Map::Array(data) = map else { anyhow::bail!("CONNECTIONS: not an array") };
-        let buckets =
-            aya::maps::Array::<_, dispatcher_common::connection::Bucket>::try_from(map)?.len();
-        let length = buckets as usize * dispatcher_common::connection::WAYS;
-        // SAFETY: a fresh shared mapping of the array's whole value area, at an address the kernel chooses; the kernel
-        // checks its length against the map.
+    pub fn mapped_table(&self) -> Result<Mapped> {
+        self.mapped(maps::CONNECTIONS, (self.config.bucket_mask as usize + 1) * WAYS)
+    }
+
+    /// The policies: eight words each, the schedule first.
+    ///
+    /// # Errors
+    ///
+    /// As mmap(2)'s.
+    pub fn mapped_policies(&self) -> Result<Mapped> {
+        self.mapped(maps::POLICIES, MAX_SERVICES as usize * size_of::<Policy>() / 8)
+    }
+
+    fn mapped(&self, name: &str, length: usize) -> Result<Mapped> {
+        let map = self.ebpf.map(name).with_context(|| format!("no map {name}"))?;
+        let Map::Array(data) = map else { bail!("map {name}: not an array") };
+        // SAFETY: a fresh shared mapping of the array's values, at an address the kernel chooses; the kernel checks its
+        // length against the map.
         let at = unsafe {
             libc::mmap(
-                std::ptr::null_mut(),
+                ptr::null_mut(),
                 length * 8,
                 libc::PROT_READ | libc::PROT_WRITE,
                 libc::MAP_SHARED,
@@ -52,25 +65,25 @@ impl Datapath {
             )
         };
         if at == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error()).context("cannot map CONNECTIONS");
+            return Err(io::Error::last_os_error()).with_context(|| format!("cannot map {name}"));
         }
-        Ok(MappedTable { words: NonNull::new(at.cast()).context("mapped at 0")?, length })
+        Ok(Mapped { words: NonNull::new(at.cast()).context("mapped at 0")?, length })
     }
 }
 
-impl MappedTable {
-    /// The ways.
+impl Mapped {
+    /// The words.
     #[must_use]
-    pub fn words(&self) -> &[AtomicU64] {
+    pub const fn words(&self) -> &[AtomicU64] {
         // SAFETY: the mapping is `length` words long, page-aligned, and lives as long as `self`; an array map's memory is
         // initialised, and the kernel's program changes it by whole words only.
-        unsafe { std::slice::from_raw_parts(self.words.as_ptr(), self.length) }
+        unsafe { slice::from_raw_parts(self.words.as_ptr(), self.length) }
     }
 }
 
-impl Drop for MappedTable {
+impl Drop for Mapped {
     fn drop(&mut self) {
-        // SAFETY: the mapping was made by `mapped_table` with this length and nobody else unmaps it.
+        // SAFETY: the mapping was made by `mapped` with this length and nobody else unmaps it.
         unsafe { libc::munmap(self.words.as_ptr().cast(), self.length * 8) };
     }
 }

@@ -24,6 +24,7 @@ pub use world::{Backend, CLIENT, CLIENT6, Interface, Service, VIP, VIP6, World, 
 pub struct Datapath {
     ebpf: Ebpf,
     config: Config,
+    overflow: u32,
     devices: Vec<(u32, u32)>,
     next_ring: u32,
 }
@@ -62,12 +63,15 @@ impl Datapath {
             .override_global("CONFIG", &config, true)
             .map_max_entries(maps::CONNECTIONS, world.buckets)
             .map_max_entries(maps::FLOWS, world.buckets)
+            .map_max_entries(maps::OVERFLOW, world.overflow)
             .load(dispatcher_ctl::dataplane::OBJECT)
             .context("cannot load the object")?;
         let program: &mut Xdp =
             ebpf.program_mut("dispatcher").context("no program dispatcher")?.try_into()?;
         program.load().context("cannot load the program")?;
-        let mut datapath = Self { ebpf, config, devices: devices(world), next_ring: 0 };
+        let overflow = world.overflow;
+        let devices = devices(world);
+        let mut datapath = Self { ebpf, config, overflow, devices, next_ring: 0 };
         datapath.fill(world)?;
         Ok(datapath)
     }

@@ -9,6 +9,7 @@ use dispatcher_common::{
     maps,
     reason::{REASONS, Reason},
     service::ServiceState,
+    settings::Settings,
 };
 
 use super::Datapath;
@@ -112,18 +113,6 @@ impl Datapath {
         Ok(found)
     }
 
-    /// Overwrites a way.
-    ///
-    /// # Errors
-    ///
-    /// As the map's.
-    pub fn set_way(&mut self, place: Place, word: Way) -> Result<()> {
-        let mut map = self.array_mut::<Bucket>(maps::CONNECTIONS)?;
-        let mut bucket = map.get(&place.bucket, 0)?;
-        bucket.ways[place.way] = word.0;
-        Ok(map.set(place.bucket, bucket, 0)?)
-    }
-
     /// The flow record at a way's number.
     ///
     /// # Errors
@@ -143,6 +132,15 @@ impl Datapath {
         let map = self.hash::<u64, u64>(maps::OVERFLOW)?;
         let entries: Result<Vec<_>, _> = map.iter().collect();
         Ok(entries?.into_iter().map(|(hash, word)| (hash, Way(word))).collect())
+    }
+
+    /// How many connections the overflow map is said to hold.
+    ///
+    /// # Errors
+    ///
+    /// As the map's.
+    pub fn overflow_entries(&self) -> Result<u64> {
+        Ok(self.array::<Settings>(maps::SETTINGS)?.get(&0, 0)?.overflow_entries)
     }
 
     fn per_cpu<T: aya::Pod>(&self, name: &str) -> Result<PerCpuArray<&aya::maps::MapData, T>> {

@@ -6,6 +6,7 @@ use dispatcher_common::{
     backend::{NEW, PRESENT, UP, USABLE},
     connection::EXPIRY_CLASSES,
     flow::HASH_KEYS,
+    limits::OVERFLOW_CAPACITY,
     service::orphan,
 };
 
@@ -16,6 +17,8 @@ use crate::packet_builder::{Mac, NIC_MAC};
 pub struct World {
     /// Buckets of the connection table: a power of two.
     pub buckets: u32,
+    /// Connections that the overflow map takes.
+    pub overflow: u32,
     /// Index of the NIC that packets come by.
     pub interface: u32,
     /// Keys of the table's hash.
@@ -108,6 +111,7 @@ impl World {
         hash_keys.copy_from_slice(&keys[..HASH_KEYS]);
         Self {
             buckets: 64,
+            overflow: OVERFLOW_CAPACITY,
             interface: 0,
             hash_keys,
             schedule_keys: [keys[HASH_KEYS], keys[HASH_KEYS + 1]],

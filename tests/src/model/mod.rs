@@ -1,0 +1,280 @@
+//! The reference: what a plain load balancer would do with this packet.
+//!
+//! Hash maps and `if`s after the specification, without BPF, tables of words, hashes or atomics. It shares no code with
+//! the datapath: it is given the same [`World`] and the same frames, and must come to the same end. It knows neither time
+//! nor a bound on connections: whoever compares sees to it that neither plays a part.
+
+use std::{
+    collections::{HashMap, HashSet},
+    net::IpAddr,
+};
+
+use dispatcher_common::{
+    backend::{LOCAL, NEW, NO_MAC, PRESENT, UP, USABLE},
+    reason::{Reason, Verdict},
+    service::orphan,
+};
+
+use crate::{
+    datapath::{Backend, Service, World},
+    packet_builder::{ACK, FIN, Mac, RST, SYN, protocol::TCP},
+};
+
+pub mod wire;
+
+use wire::{Contents, Datagram};
+
+/// The reference load balancer.
+pub struct Model {
+    interface: u32,
+    nics: HashMap<u32, Nic>,
+    vips: HashSet<IpAddr>,
+    services: HashMap<(IpAddr, u16, u8), u32>,
+    policies: HashMap<u32, Service>,
+    cursors: HashMap<u32, usize>,
+    backends: HashMap<u16, Backend>,
+    connections: HashMap<Flow, Connection>,
+    counts: HashMap<u16, Counts>,
+}
+
+struct Nic {
+    mac: Mac,
+    has_device: bool,
+}
+
+/// Protocol, client and destination.
+type Flow = (u8, (IpAddr, u16), (IpAddr, u16));
+
+#[derive(Clone, Copy)]
+struct Connection {
+    phase: Phase,
+    slot: u16,
+}
+
+/// Where a connection is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// One packet seen.
+    HalfOpen,
+    /// More than one.
+    Established,
+    /// The client has ended it.
+    Closing,
+}
+
+/// What becomes of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// The one reason counted.
+    pub reason: Reason,
+    /// The backend that gets it.
+    pub slot: Option<u16>,
+    /// The service for which an early exit is counted.
+    pub service: Option<u32>,
+}
+
+/// A backend's counters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Packets given to it.
+    pub packets: u64,
+    /// Their L3 bytes.
+    pub bytes: u64,
+    /// Connections placed on it.
+    pub connections: u64,
+    /// SYNs seen again.
+    pub retransmissions: u64,
+}
+
+/// What a packet wants of its connection.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wish {
+    Open,
+    Continue,
+    Close,
+}
+
+impl Model {
+    /// A load balancer in this world.
+    #[must_use]
+    pub fn new(world: &World) -> Self {
+        let nic = |mac, ifindex| Nic { mac, has_device: ifindex != 0 };
+        Self {
+            interface: world.interface,
+            nics: world.interfaces.iter().map(|i| (i.index, nic(i.mac, i.ifindex))).collect(),
+            vips: world.services.iter().map(|s| s.vip).collect(),
+            services: world.services.iter().map(|s| ((s.vip, s.port, s.protocol), s.id)).collect(),
+            policies: world.services.iter().map(|s| (s.id, s.clone())).collect(),
+            cursors: HashMap::new(),
+            backends: world.backends.iter().map(|b| (b.slot, *b)).collect(),
+            connections: HashMap::new(),
+            counts: HashMap::new(),
+        }
+    }
+
+    /// A backend changes.
+    pub fn set_backend(&mut self, backend: Backend) {
+        self.backends.insert(backend.slot, backend);
+    }
+
+    /// A service's ring changes; its turn goes on.
+    pub fn set_ring(&mut self, service: u32, ring: &[u16]) {
+        if let Some(policy) = self.policies.get_mut(&service) {
+            policy.ring = ring.to_vec();
+        }
+    }
+
+    /// Receives a frame.
+    pub fn receive(&mut self, frame: &[u8]) -> Outcome {
+        let Some(datagram) = wire::read(frame) else { return leave(Reason::NotIp, None) };
+        let is_to_nic = frame[..6] == self.nics[&self.interface].mac;
+        if !is_to_nic || !self.vips.contains(&datagram.destination) {
+            return leave(Reason::NotOurs, None);
+        }
+        let (protocol, ports, flags) = match datagram.contents {
+            Contents::Segment { protocol, ports, flags } => (protocol, ports, flags),
+            Contents::Fragment => return leave(Reason::Fragment, None),
+            Contents::Icmp => return leave(Reason::Icmp, None),
+            Contents::Malformed => return leave(Reason::Malformed, None),
+            Contents::OtherProtocol => return leave(Reason::OtherProtocol, None),
+            Contents::TooManyExtensions => return leave(Reason::ExtensionHeaders, None),
+        };
+        let client = (datagram.source, ports.0);
+        let flow = (protocol, client, (datagram.destination, ports.1));
+        match self.connection(flow, flags) {
+            Ok(slot) => self.deliver(&datagram, slot),
+            Err(outcome) => outcome,
+        }
+    }
+
+    /// The frame as it leaves.
+    #[must_use]
+    pub fn sent(&self, frame: &[u8], outcome: &Outcome) -> Vec<u8> {
+        let mut sent = frame.to_vec();
+        if let (Verdict::Tx | Verdict::Redirect, Some(slot)) =
+            (outcome.reason.verdict(), outcome.slot)
+        {
+            let backend = &self.backends[&slot];
+            sent[..6].copy_from_slice(&backend.mac);
+            sent[6..12].copy_from_slice(&self.nics[&backend.interface.into()].mac);
+        }
+        sent
+    }
+
+    /// A backend's counters.
+    #[must_use]
+    pub fn counts(&self, slot: u16) -> Counts {
+        self.counts.get(&slot).copied().unwrap_or_default()
+    }
+
+    /// Every connection's phase and backend.
+    pub fn connections(&self) -> impl Iterator<Item = (Phase, u16)> {
+        self.connections.values().map(|connection| (connection.phase, connection.slot))
+    }
+
+    /// The backend of a packet's connection, which may be a new one.
+    fn connection(&mut self, flow: Flow, flags: u8) -> Result<u16, Outcome> {
+        let wish = match flow.0 {
+            TCP if flags & (FIN | RST) != 0 => Wish::Close,
+            TCP if flags & (SYN | ACK) == SYN => Wish::Open,
+            _ => Wish::Continue,
+        };
+        let Some(known) = self.connections.get(&flow).copied() else {
+            let service = self.service(&flow)?;
+            if flow.0 == TCP && wish != Wish::Open {
+                self.orphan(service, flags)?;
+            }
+            return self.open(flow, service);
+        };
+        if self.is_to_move(&flow, known, wish) {
+            let service = self.service(&flow)?;
+            return self.open(flow, service);
+        }
+        if wish == Wish::Open && known.phase == Phase::HalfOpen {
+            self.counts.entry(known.slot).or_default().retransmissions += 1;
+        }
+        let phase = match (known.phase, wish) {
+            (Phase::Closing, _) | (_, Wish::Close) => Phase::Closing,
+            (Phase::HalfOpen, Wish::Continue) => Phase::Established,
+            (phase, _) => phase,
+        };
+        self.connections.insert(flow, Connection { phase, ..known });
+        Ok(known.slot)
+    }
+
+    /// Whether a known flow gets a new backend: a new SYN after the end, and whatever need not stay where it is down.
+    fn is_to_move(&self, flow: &Flow, known: Connection, wish: Wish) -> bool {
+        let flags = self.flags(known.slot);
+        let is_well = flags & USABLE != 0 && flags & UP != 0;
+        match wish {
+            Wish::Open => known.phase == Phase::Closing || !is_well,
+            Wish::Continue | Wish::Close => flow.0 != TCP && !is_well,
+        }
+    }
+
+    fn service(&self, (protocol, _, (vip, port)): &Flow) -> Result<u32, Outcome> {
+        let exact = self.services.get(&(*vip, *port, *protocol));
+        let service = exact.or_else(|| self.services.get(&(*vip, 0, *protocol)));
+        service.copied().ok_or(leave(Reason::NoService, None))
+    }
+
+    /// A TCP packet that opens nothing and has no connection: only under one policy it goes on.
+    fn orphan(&self, service: u32, flags: u8) -> Result<(), Outcome> {
+        let reason = match self.policies[&service].orphan {
+            orphan::SCHEDULE => return Ok(()),
+            orphan::PASS => Reason::OrphanPassed,
+            _ if flags & RST != 0 => Reason::OrphanRst,
+            _ if flags & FIN != 0 => Reason::OrphanFin,
+            _ if flags & ACK != 0 && flags & SYN == 0 => Reason::OrphanAck,
+            _ => Reason::OrphanOther,
+        };
+        Err(leave(reason, Some(service)))
+    }
+
+    /// The next backend in turn that takes new connections.
+    fn open(&mut self, flow: Flow, service: u32) -> Result<u16, Outcome> {
+        let ring = &self.policies[&service].ring;
+        if ring.is_empty() {
+            return Err(leave(Reason::NoBackend, Some(service)));
+        }
+        let cursor = self.cursors.entry(service).or_default();
+        let turn = *cursor;
+        *cursor += 1;
+        let mut candidates = (0..ring.len()).map(|i| ring[(turn + i) % ring.len()]);
+        let Some(slot) = candidates.find(|slot| self.flags(*slot) & NEW != 0) else {
+            return Err(leave(Reason::NoBackend, Some(service)));
+        };
+        self.counts.entry(slot).or_default().connections += 1;
+        self.connections.insert(flow, Connection { phase: Phase::HalfOpen, slot });
+        Ok(slot)
+    }
+
+    fn deliver(&mut self, datagram: &Datagram, slot: u16) -> Outcome {
+        let backend = self.backends[&slot];
+        let nic = self.nics.get(&backend.interface.into());
+        let reason = match backend.flags {
+            flags if flags & PRESENT == 0 => Reason::BackendGone,
+            flags if flags & NO_MAC != 0 => Reason::BackendNoMac,
+            flags if flags & USABLE == 0 => Reason::BackendDown,
+            flags if flags & LOCAL != 0 => Reason::Local,
+            _ if u32::from(backend.interface) == self.interface => Reason::Forwarded,
+            _ if nic.is_some_and(|nic| nic.has_device) => Reason::Redirected,
+            _ => Reason::NoInterface,
+        };
+        if !matches!(reason, Reason::Forwarded | Reason::Redirected | Reason::Local) {
+            return leave(reason, Some(backend.service));
+        }
+        let counts = self.counts.entry(slot).or_default();
+        counts.packets += 1;
+        counts.bytes += datagram.bytes;
+        Outcome { reason, slot: Some(slot), service: None }
+    }
+
+    fn flags(&self, slot: u16) -> u8 {
+        self.backends.get(&slot).map_or(0, |backend| backend.flags)
+    }
+}
+
+const fn leave(reason: Reason, service: Option<u32>) -> Outcome {
+    Outcome { reason, slot: None, service }
+}

@@ -1,0 +1,216 @@
+//! Random traffic: packets that could be anything, and changes in between.
+//!
+//! Flows come from a small pool, so that they recur, end and start again; flags, tags, options and extension headers are
+//! mixed; some frames are then damaged.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use dispatcher_common::{
+    backend::{LOCAL, NEW, NO_MAC, PRESENT, UP, USABLE},
+    net,
+    service::orphan,
+};
+use rand::{Rng, rngs::SmallRng, seq::IndexedRandom as _};
+
+use crate::{
+    datapath::{Backend, Interface, VIP, VIP6, World},
+    packet_builder::{
+        ACK, FIN, PSH, PacketBuilder, RST, SYN, eth,
+        protocol::{
+            AUTHENTICATION, DESTINATION_OPTIONS, FRAGMENT, GRE, HOP_BY_HOP, NO_NEXT, ROUTING,
+        },
+    },
+};
+
+/// Something that happens to a load balancer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A frame arrives.
+    Frame(Vec<u8>),
+    /// A backend changes.
+    Backend(Backend),
+    /// A service gets another ring.
+    Ring(u32, Vec<u16>),
+}
+
+/// How traffic is mixed.
+#[derive(Clone, Copy, Debug)]
+pub struct Mix {
+    /// One event in so many is a change; 0: none is.
+    pub changes: u32,
+    /// One frame in so many is damaged.
+    pub damaged: u32,
+}
+
+const SECOND_VIP: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 90);
+const SECOND_VIP6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x90);
+const STRANGER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 99);
+const STRANGER6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x99);
+
+/// Services of every kind: both families and protocols, one port and all, each orphan policy; backends here, behind
+/// another NIC and on this host.
+#[must_use]
+pub fn world() -> World {
+    let mut world = World::standard()
+        .service(5, SECOND_VIP.into(), 0, net::TCP, 4)
+        .service(6, SECOND_VIP6.into(), 0, net::UDP, 4)
+        .backend(52, |backend| backend.interface = 1)
+        .backend(53, |backend| backend.flags |= LOCAL)
+        .backend(62, |backend| backend.interface = 1)
+        .backend(63, |backend| backend.flags |= LOCAL);
+    world.services[1].orphan = orphan::SCHEDULE;
+    world.services[4].orphan = orphan::PASS;
+    world.interfaces.push(Interface { index: 1, mac: [2, 0, 0, 0, 0xdd, 2], ifindex: 1 });
+    world.buckets = 4096;
+    world
+}
+
+/// A sequence of events in a [`world`].
+pub fn events(rng: &mut SmallRng, world: &World, mix: Mix, length: usize) -> Vec<Event> {
+    (0..length)
+        .map(|_| {
+            if one_in(rng, mix.changes) {
+                change(rng, world)
+            } else {
+                Event::Frame(frame(rng, mix))
+            }
+        })
+        .collect()
+}
+
+fn change(rng: &mut SmallRng, world: &World) -> Event {
+    let Some(backend) = world.backends.choose(rng) else { return Event::Ring(0, Vec::new()) };
+    if rng.random_ratio(1, 3) {
+        let of_service = world.backends.iter().filter(|other| other.service == backend.service);
+        let slots: Vec<u16> = of_service.map(|other| other.slot).collect();
+        let length = rng.random_range(0..=8);
+        let ring = (0..length).filter_map(|_| slots.choose(rng).copied()).collect();
+        return Event::Ring(backend.service, ring);
+    }
+    let healthy = PRESENT | USABLE | UP | NEW;
+    let states = [
+        healthy,
+        healthy,
+        healthy,
+        healthy | LOCAL,
+        PRESENT | USABLE | UP,
+        PRESENT | USABLE,
+        PRESENT,
+        PRESENT | UP | NO_MAC,
+        PRESENT | NO_MAC,
+        0,
+    ];
+    let mut changed = *backend;
+    changed.flags = states.choose(rng).copied().unwrap_or(healthy);
+    changed.mac[2] = rng.random_range(0..4);
+    // The third NIC does not exist.
+    changed.interface = [0, 0, 0, 1, 2].choose(rng).copied().unwrap_or(0);
+    Event::Backend(changed)
+}
+
+fn frame(rng: &mut SmallRng, mix: Mix) -> Vec<u8> {
+    let mut bytes = packet(rng).build().bytes;
+    if one_in(rng, mix.damaged) {
+        for _ in 0..rng.random_range(1..4) {
+            damage(rng, &mut bytes);
+        }
+    }
+    bytes
+}
+
+fn packet(rng: &mut SmallRng) -> PacketBuilder {
+    let mut frame = eth();
+    if one_in(rng, 40) {
+        frame = frame.to([2, 0, 0, 0, 0xdd, rng.random()]);
+    }
+    for _ in 0..[0, 0, 0, 1, 2, 3][rng.random_range(0..6)] {
+        frame = frame.tag(if rng.random() { 0x8100 } else { 0x88a8 }, rng.random());
+    }
+    if one_in(rng, 100) {
+        return frame.ethertype(rng.random()).payload(&rng.random::<[u8; 32]>());
+    }
+    let ip = if rng.random() { ipv4(rng, frame) } else { ipv6(rng, frame) };
+    let payload: Vec<u8> = (0..rng.random_range(0..40)).map(|_| rng.random()).collect();
+    transport(rng, ip).payload(&payload)
+}
+
+fn ipv4(rng: &mut SmallRng, frame: PacketBuilder) -> PacketBuilder {
+    let client = Ipv4Addr::new(198, 51, 100, rng.random_range(1..4));
+    let vips = [VIP, VIP, VIP, SECOND_VIP, SECOND_VIP, STRANGER];
+    let mut ip = frame.ipv4(client, *vips.choose(rng).unwrap_or(&VIP));
+    if one_in(rng, 10) {
+        ip = ip.options(&rng.random::<[u8; 40]>()[..rng.random_range(1..=40)]);
+    }
+    if one_in(rng, 30) { ip.fragment(rng.random_range(0..3), rng.random()) } else { ip }
+}
+
+fn ipv6(rng: &mut SmallRng, frame: PacketBuilder) -> PacketBuilder {
+    let client = Ipv6Addr::new(0x2001, 0xdb8, 0xc, 0, 0, 0, 0, rng.random_range(1..4));
+    let mapped = VIP.to_ipv6_mapped();
+    let vips = [VIP6, VIP6, VIP6, VIP6, SECOND_VIP6, SECOND_VIP6, SECOND_VIP6, STRANGER6, mapped];
+    let mut ip = frame.ipv6(client, *vips.choose(rng).unwrap_or(&VIP6));
+    if one_in(rng, 6) {
+        for _ in 0..rng.random_range(1..=10) {
+            let kinds = [HOP_BY_HOP, DESTINATION_OPTIONS, ROUTING, AUTHENTICATION, FRAGMENT];
+            let kind = *kinds.choose(rng).unwrap_or(&ROUTING);
+            ip = match kind {
+                FRAGMENT if one_in(rng, 4) => ip.fragment(rng.random_range(0..3), rng.random()),
+                FRAGMENT => ip.fragment(0, false),
+                _ => ip.extension(kind, 8 * rng.random_range(1..4)),
+            };
+        }
+    }
+    ip
+}
+
+fn transport(rng: &mut SmallRng, ip: PacketBuilder) -> PacketBuilder {
+    let client_port = rng.random_range(1000..1020);
+    match rng.random_range(0..100) {
+        0..60 => {
+            let ports = [80, 80, 80, 80, 80, 81, 53];
+            ip.tcp(client_port, *ports.choose(rng).unwrap_or(&80), flags(rng))
+        }
+        60..94 => {
+            let ports = [53, 53, 53, 53, 53, 80, 54];
+            ip.udp(client_port, *ports.choose(rng).unwrap_or(&53))
+        }
+        94..97 => ip.echo(),
+        _ => ip.protocol(*[GRE, NO_NEXT, 50, 132, 135, 1, 58].choose(rng).unwrap_or(&GRE)),
+    }
+}
+
+fn flags(rng: &mut SmallRng) -> u8 {
+    let usual = [SYN, SYN, SYN, SYN, ACK, ACK, ACK, PSH | ACK, FIN | ACK, FIN, RST, RST | ACK];
+    if one_in(rng, 10) { rng.random() } else { *usual.choose(rng).unwrap_or(&SYN) }
+}
+
+/// Damages a frame in one of the ways in which frames are damaged, or made by those who mean harm.
+fn damage(rng: &mut SmallRng, bytes: &mut Vec<u8>) {
+    let length = bytes.len();
+    let near_the_front = length.min(80);
+    match rng.random_range(0..8) {
+        0 => bytes[rng.random_range(0..length)] ^= 1 << rng.random_range(0..8),
+        1 => bytes[rng.random_range(0..near_the_front)] = rng.random(),
+        2 => bytes[rng.random_range(12..near_the_front)] ^= 1 << rng.random_range(0..8),
+        3 => {
+            bytes[rng.random_range(12..near_the_front)] =
+                *[0, 1, 5, 0x0f, 0x3f, 0x40, 0x45, 0x7f, 0x80, 0xf0, 0xff].choose(rng).unwrap_or(&0)
+        }
+        4 => bytes.truncate(rng.random_range(14..=length)),
+        5 => bytes.resize(length + rng.random_range(1..60), 0),
+        6 => {
+            // A length that is off by a little.
+            let at = rng.random_range(12..near_the_front);
+            bytes[at] = bytes[at].wrapping_add(rng.random_range(-4_i8..=4).cast_unsigned());
+        }
+        _ => {
+            let (from, to) =
+                (rng.random_range(12..near_the_front), rng.random_range(12..near_the_front));
+            bytes[to] = bytes[from];
+        }
+    }
+}
+
+fn one_in(rng: &mut SmallRng, many: u32) -> bool {
+    many != 0 && rng.random_ratio(1, many)
+}
