@@ -1,0 +1,84 @@
+//! The same new flow on two CPUs at once: one way, one backend.
+
+use std::{
+    sync::atomic::{AtomicU32, Ordering},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, ensure};
+use dispatcher_tests::{
+    cpus,
+    datapath::{self, Datapath, action},
+};
+
+use crate::schedule::{clear, roomy, syn_of};
+
+/// Flows between two looks at the table.
+const ROUND: u32 = 2_000;
+/// Withdrawals after which enough was seen.
+const ENOUGH: u64 = 200;
+const TIME: Duration = Duration::from_secs(30);
+
+#[test]
+fn a_flow_that_two_cpus_claim_has_one_way() {
+    if datapath::available() {
+        race().unwrap();
+    }
+}
+
+/// Both CPUs send the same SYNs in step, until enough claims were withdrawn.
+fn race() -> Result<()> {
+    let datapath = Datapath::load(&roomy())?;
+    let table = datapath.mapped_table()?;
+    let start = Instant::now();
+    let (mut flows, mut withdrawn, mut homeless) = (0, 0, 0);
+    while withdrawn < ENOUGH && start.elapsed() < TIME {
+        let cursor = datapath.service_state(1)?.cursor;
+        let arrived = [AtomicU32::new(flows), AtomicU32::new(flows)];
+        let ran = cpus::on_two(|which| send_in_step(&datapath, &arrived, which, flows))?;
+        if ran.is_none() {
+            return Ok(());
+        }
+        let ways = datapath.ways()?;
+        let mut fingerprints: Vec<u64> = ways.iter().map(|(_, way)| way.0 >> 28).collect();
+        fingerprints.sort_unstable();
+        fingerprints.dedup();
+        ensure!(fingerprints.len() == ways.len(), "a flow has two ways");
+        // Every choice took a turn; those without a way were withdrawn.
+        withdrawn += datapath.service_state(1)?.cursor - cursor - ways.len() as u64;
+        homeless += u64::from(ROUND) - ways.len() as u64;
+        clear(&table);
+        flows += ROUND;
+    }
+    println!("{flows} flows, {withdrawn} claims withdrawn, {homeless} flows without a way");
+    ensure!(withdrawn > 0, "no claim was withdrawn in {flows} flows: nothing was shown");
+    let connections: u64 = [11, 12, 13]
+        .into_iter()
+        .map(|slot| Ok(datapath.backend_counts(slot)?.connections))
+        .sum::<Result<u64>>()?;
+    ensure!(connections >= u64::from(flows) - homeless, "{connections} connections, {flows} flows");
+    Ok(())
+}
+
+/// Sends a round's SYNs, each when the other CPU is about to send it, too.
+fn send_in_step(
+    datapath: &Datapath,
+    arrived: &[AtomicU32; 2],
+    which: usize,
+    first: u32,
+) -> Result<()> {
+    let frames: Vec<Vec<u8>> = (first..first + ROUND).map(syn_of).collect();
+    for (n, frame) in (first + 1..).zip(&frames) {
+        arrived[which].store(n, Ordering::Release);
+        while arrived[1 - which].load(Ordering::Acquire) < n {
+            std::hint::spin_loop();
+        }
+        let run = datapath.run(frame);
+        if !run.as_ref().is_ok_and(|run| run.action == action::TX) {
+            // The other CPU must not wait for this one.
+            arrived[which].store(u32::MAX, Ordering::Release);
+            anyhow::bail!("flow {n}: {run:?}");
+        }
+    }
+    Ok(())
+}

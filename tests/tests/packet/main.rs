@@ -1,0 +1,55 @@
+//! Packet tests: one file per behaviour of the loaded datapath, as data-driven cases.
+//!
+//! They need root and BPF; elsewhere they say so and are skipped, unless `DISPATCHER_REQUIRE_BPF=1`. The binary needs
+//! nothing else at run time, so that it can be carried to another kernel.
+
+use std::collections::BTreeSet;
+
+use dispatcher_common::reason::Reason;
+use dispatcher_tests::case::{self, Case};
+
+mod flows;
+mod guard;
+mod model;
+
+/// Declares the behaviours: a module, a test that runs its cases, and its part in the list of all cases.
+macro_rules! behaviours {
+    ($($name:ident),+ $(,)?) => {
+        $(mod $name;)+
+
+        fn all_cases() -> Vec<Case> {
+            [$($name::cases()),+].into_iter().flatten().collect()
+        }
+
+        mod behaviour {
+            $(#[test] fn $name() { crate::case::run(&crate::$name::cases()); })+
+        }
+    };
+}
+
+behaviours!(
+    backends,
+    counters,
+    fragments,
+    icmp,
+    ipv4_options,
+    ipv6_extensions,
+    malformed,
+    not_ours,
+    orphan,
+    schedule,
+    services,
+    table,
+    tcp_close,
+    tcp_established,
+    tcp_new,
+    udp,
+    vlan,
+);
+
+#[test]
+fn every_reason_has_a_case() {
+    let met: BTreeSet<Reason> = all_cases().iter().flat_map(Case::reasons).collect();
+    let missing: Vec<_> = Reason::ALL.iter().filter(|reason| !met.contains(reason)).collect();
+    assert!(missing.is_empty(), "no case meets {missing:?}");
+}

@@ -1,0 +1,223 @@
+//! The loaded object against the reference model: long random sequences, step by step.
+//!
+//! The seed is printed when they differ, with the shortest sequence that shows it; `DISPATCHER_SEED` runs the same again,
+//! `DISPATCHER_PACKETS` says how many frames each test sends.
+
+use std::{env, fmt::Write as _};
+
+use anyhow::{Context as _, Result, ensure};
+use dispatcher_common::{connection::State, reason::Verdict};
+use dispatcher_tests::{
+    case::action_of,
+    datapath::{self, Datapath, Run, World, action},
+    model::{Model, Outcome, Phase},
+    traffic::{self, Event, Mix},
+};
+use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
+
+const PACKETS: usize = 100_000;
+const SEQUENCE: usize = 1000;
+
+#[test]
+fn random_sequences_agree_with_the_model() {
+    compare(Mix { changes: 12, damaged: 8 });
+}
+
+#[test]
+fn damaged_packets_agree_with_the_model_and_are_never_misdirected() {
+    compare(Mix { changes: 0, damaged: 1 });
+}
+
+fn compare(mix: Mix) {
+    if !datapath::available() {
+        return;
+    }
+    let seed =
+        env::var("DISPATCHER_SEED").map_or_else(|_| rand::rng().random(), |text| number(&text));
+    let packets = env::var("DISPATCHER_PACKETS").map_or(PACKETS, |text| number(&text) as usize);
+    let world = traffic::world();
+    let mut datapath = Datapath::load(&world).expect("the object loads");
+    let mut rng = SmallRng::seed_from_u64(seed);
+    for first in (0..packets).step_by(SEQUENCE) {
+        let events = traffic::events(&mut rng, &world, mix, SEQUENCE.min(packets - first));
+        if let Err(error) = play(&mut datapath, &world, &events) {
+            let shortest = shrink(events, |events| play(&mut datapath, &world, events).is_err());
+            let error = play(&mut datapath, &world, &shortest).err().unwrap_or(error);
+            panic!("DISPATCHER_SEED={seed}: {error:#}\n{}", listing(&shortest));
+        }
+    }
+}
+
+fn number(text: &str) -> u64 {
+    text.parse().unwrap_or_else(|_| panic!("{text}: a number was expected"))
+}
+
+/// Plays a sequence to both, from the start.
+fn play(datapath: &mut Datapath, world: &World, events: &[Event]) -> Result<()> {
+    datapath.refill(world).context("cannot refill the maps")?;
+    let mut model = Model::new(world);
+    let before = Totals::of(datapath, world)?;
+    let mut expected = before.clone();
+    let mut counts = datapath.counts()?;
+    for (i, event) in events.iter().enumerate() {
+        match event {
+            Event::Backend(backend) => {
+                datapath.set_backend(backend)?;
+                model.set_backend(*backend);
+            }
+            Event::Ring(service, ring) => {
+                datapath.set_ring(*service, ring)?;
+                model.set_ring(*service, ring);
+            }
+            Event::Frame(frame) => {
+                let run = datapath.run(frame)?;
+                let outcome = model.receive(frame);
+                let now = datapath.counts()?;
+                let counted: Vec<_> = now.since(&counts).iter().map(|(r, n, _)| (*r, *n)).collect();
+                counts = now;
+                ensure!(
+                    counted == [(outcome.reason, 1)],
+                    "event {}: counted {counted:?}, the model {outcome:?}",
+                    i + 1
+                );
+                check_frame(frame, &run, &model, &outcome, world)
+                    .with_context(|| format!("event {}: the model {outcome:?}", i + 1))?;
+                expected.add(&outcome);
+            }
+        }
+    }
+    check_end(datapath, world, &model, &before, expected)
+}
+
+fn check_frame(
+    frame: &[u8],
+    run: &Run,
+    model: &Model,
+    outcome: &Outcome,
+    world: &World,
+) -> Result<()> {
+    // What must never happen, whatever the model says.
+    if matches!(run.action, action::TX | action::REDIRECT) {
+        let known = world
+            .backends
+            .iter()
+            .any(|b| b.mac[..2] == run.bytes[..2] && b.mac[3..] == run.bytes[3..6]);
+        ensure!(known, "forwarded to {:02x?}, which is no backend's", &run.bytes[..6]);
+        ensure!(run.bytes[12..] == frame[12..], "bytes above the addresses were changed");
+    } else {
+        ensure!(run.bytes == frame, "a frame that was not forwarded was changed");
+    }
+    let verdict: Verdict = outcome.reason.verdict();
+    ensure!(run.action == action_of(verdict), "action {}, expected {verdict:?}", run.action);
+    let sent = model.sent(frame, outcome);
+    ensure!(run.bytes == sent, "sent\n  {:02x?}, expected\n  {sent:02x?}", run.bytes);
+    Ok(())
+}
+
+/// Compares what both hold at the end: connections, and the counters of backends and services.
+fn check_end(
+    datapath: &Datapath,
+    world: &World,
+    model: &Model,
+    before: &Totals,
+    expected: Totals,
+) -> Result<()> {
+    let phase = |state| match state {
+        State::HalfOpen => Some(Phase::HalfOpen),
+        State::Established => Some(Phase::Established),
+        State::Closing => Some(Phase::Closing),
+        State::Free => None,
+    };
+    let ways = datapath.ways()?;
+    let mut held: Vec<_> =
+        ways.iter().map(|(_, way)| (phase(way.state()), way.slot() as u16)).collect();
+    let mut connections: Vec<_> = model.connections().map(|(p, slot)| (Some(p), slot)).collect();
+    held.sort_unstable();
+    connections.sort_unstable();
+    ensure!(held == connections, "table\n  {held:?}, the model\n  {connections:?}");
+
+    let after = Totals::of(datapath, world)?;
+    ensure!(after.services == expected.services, "early exits of services");
+    for (backend, (now, then)) in
+        world.backends.iter().zip(after.backends.iter().zip(&before.backends))
+    {
+        let counted: [u64; 4] = std::array::from_fn(|i| now[i] - then[i]);
+        let c = model.counts(backend.slot);
+        let expected = [c.packets, c.bytes, c.connections, c.retransmissions];
+        ensure!(counted == expected, "slot {}: {counted:?}, expected {expected:?}", backend.slot);
+    }
+    Ok(())
+}
+
+/// Counters of backends (packets, bytes, connections, retransmissions) and services, in the world's order.
+#[derive(Clone)]
+struct Totals {
+    backends: Vec<[u64; 4]>,
+    services: Vec<(u32, Vec<u64>)>,
+}
+
+impl Totals {
+    fn of(datapath: &Datapath, world: &World) -> Result<Self> {
+        let mut totals = Self { backends: Vec::new(), services: Vec::new() };
+        for backend in &world.backends {
+            let c = datapath.backend_counts(backend.slot)?;
+            totals.backends.push([c.packets, c.bytes, c.connections, c.retransmissions]);
+        }
+        for service in &world.services {
+            totals.services.push((service.id, datapath.service_counts(service.id)?.to_vec()));
+        }
+        Ok(totals)
+    }
+
+    fn add(&mut self, outcome: &Outcome) {
+        for (_, reasons) in self.services.iter_mut().filter(|(id, _)| outcome.service == Some(*id))
+        {
+            reasons[outcome.reason as usize] += 1;
+        }
+    }
+}
+
+/// Leaves out whatever is not needed to fail: halves first, then ever smaller pieces.
+fn shrink(mut events: Vec<Event>, mut fails: impl FnMut(&[Event]) -> bool) -> Vec<Event> {
+    let mut piece = events.len() / 2;
+    while piece > 0 {
+        let mut at = 0;
+        while at < events.len() {
+            let mut shorter = events.clone();
+            shorter.drain(at..(at + piece).min(events.len()));
+            if fails(&shorter) {
+                events = shorter;
+            } else {
+                at += piece;
+            }
+        }
+        piece /= 2;
+    }
+    events
+}
+
+fn listing(events: &[Event]) -> String {
+    let mut text = String::new();
+    for (i, event) in events.iter().enumerate() {
+        let _infallible = match event {
+            Event::Frame(frame) => writeln!(text, "{:3} frame {}", i + 1, hex(frame)),
+            Event::Backend(_) | Event::Ring(..) => writeln!(text, "{:3} {event:?}", i + 1),
+        };
+    }
+    text
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _infallible = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[test]
+fn shrinking_keeps_what_fails() {
+    let events: Vec<Event> = (0..100_u8).map(|n| Event::Frame(vec![n])).collect();
+    let needed = [Event::Frame(vec![7]), Event::Frame(vec![66])];
+    let shortest = shrink(events, |events| needed.iter().all(|event| events.contains(event)));
+    assert_eq!(shortest, needed);
+}
