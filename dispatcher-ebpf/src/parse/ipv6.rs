@@ -48,6 +48,10 @@ pub(super) fn payload(frame: Frame, offset: u32, end: u32) -> Result<(u32, u8), 
         }
         walked += 1;
         let Some(extension) = frame.window::<8>(at) else { return Err(Reason::Malformed) };
+        // What follows the packet in the frame is padding.
+        if at + 8 > end {
+            return Err(Reason::Malformed);
+        }
         let (kind, length) = (next, u32::from(extension.u8::<1>()));
         next = extension.u8::<0>();
         at += match kind {
