@@ -15,8 +15,8 @@ pub(super) fn page() -> Result<String> {
     let maps_source = read("dispatcher-common/src/maps.rs")?;
     let limits_source = read("dispatcher-common/src/limits.rs")?;
     let mut page = format!(
-        "# Maps and limits\n\n{MARK}Maps are pinned under these names in the directory that `dispatcher status` \
-         names, in layout version {}.\n`bpftool map dump pinned FILE` shows one.\n\n| map | what it holds |\n|---|---|\n",
+        "# Maps and limits\n\n{MARK}Maps are pinned under these names in `pin_dir/netns-COOKIE/`, in layout \
+         version {}.\n`bpftool map dump pinned FILE` shows one.\n\n| map | what it holds |\n|---|---|\n",
         maps::LAYOUT_VERSION
     );
     let documented = constants(&maps_source);
