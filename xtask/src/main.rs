@@ -4,8 +4,10 @@
 
 #![forbid(unsafe_code)]
 
+mod bench;
 mod build;
 mod check;
+mod demo;
 mod docs;
 mod setup;
 mod shell;
@@ -21,9 +23,11 @@ usage: cargo xtask TASK
 
   setup                 install what build, demo and test need; quick when nothing is missing
   build                 build target/release/dispatcher
+  demo [--keep]         show the product at work on real traffic (root); --keep leaves the lab up
   test                  run every test (root; needs BPF)
   test --kernel 6.1     run the packet tests under Debian's kernel of that version, in qemu
   check                 formatting, lints, documentation, dependencies
+  bench [--harness DIR] what a packet costs (root); with a harness, beside its floor programs
   docs [--check]        write the reference pages that come from the code, or compare them
 ";
 
@@ -43,7 +47,9 @@ fn run(words: &[&str]) -> Result<()> {
     match words {
         ["setup", rest @ ..] => setup::run(rest),
         ["build"] => build::run(),
+        ["demo", rest @ ..] => demo::run(rest),
         ["test", rest @ ..] => test::run(rest),
+        ["bench", rest @ ..] => bench::run(rest),
         ["check"] => check::run(),
         ["docs", rest @ ..] => docs::run(rest),
         [] | ["help" | "-h" | "--help"] => {

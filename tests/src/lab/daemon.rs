@@ -60,8 +60,16 @@ impl Lab {
     /// # Errors
     /// When there is no binary, or the file cannot be written.
     pub fn daemon(&self, services: &str) -> Result<Daemon> {
+        self.daemon_of(binary()?, services)
+    }
+
+    /// As [`Lab::daemon`], with this binary.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn daemon_of(&self, binary: PathBuf, services: &str) -> Result<Daemon> {
         let daemon = Daemon {
-            binary: binary()?,
+            binary,
             node: self.lb.clone(),
             config: self.directory().join("dispatcher.toml"),
             socket: self.directory().join("api.sock"),

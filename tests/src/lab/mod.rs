@@ -30,7 +30,7 @@ mod node;
 mod udp;
 mod wait;
 mod web;
-mod xdp_pass;
+pub mod xdp_pass;
 
 pub use daemon::{Daemon, Said, binary};
 pub use frames::Capture;

@@ -16,6 +16,21 @@ use super::Node;
 const BPF_PROG_LOAD: libc::c_long = 5;
 const BPF_PROG_TYPE_XDP: u32 = 6;
 
+const BPF_PROG_TEST_RUN: libc::c_long = 10;
+
+/// The attributes of `BPF_PROG_TEST_RUN` that are used (`union bpf_attr`).
+#[repr(C)]
+struct TestRun {
+    prog_fd: i32,
+    retval: u32,
+    data_size_in: u32,
+    data_size_out: u32,
+    data_in: u64,
+    data_out: u64,
+    repeat: u32,
+    duration: u32,
+}
+
 /// The attributes of `BPF_PROG_LOAD` that are used (`union bpf_attr`).
 #[repr(C)]
 struct ProgLoad {
@@ -38,7 +53,11 @@ pub(super) fn attach(node: &Node, nic: &str) -> Result<()> {
         .with_context(|| format!("{}: attach a pass program to {nic}", node.name()))
 }
 
-fn load() -> io::Result<OwnedFd> {
+/// Loads the program.
+///
+/// # Errors
+/// What the kernel refuses.
+pub fn load() -> io::Result<OwnedFd> {
     // mov r0, 2 (XDP_PASS); exit
     let instructions: [u64; 2] = [0x0000_0002_0000_00b7, 0x95];
     let license = c"GPL";
@@ -63,6 +82,34 @@ fn load() -> io::Result<OwnedFd> {
         Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
         _ => Err(io::Error::last_os_error()),
     }
+}
+
+/// Runs the program on a frame, again and again, by `BPF_PROG_TEST_RUN`, and returns its return value.
+///
+/// # Errors
+/// What the kernel refuses.
+pub fn run(program: &OwnedFd, frame: &[u8], repeat: u32) -> io::Result<u32> {
+    let mut attributes = TestRun {
+        prog_fd: program.as_raw_fd(),
+        retval: 0,
+        data_size_in: u32::try_from(frame.len()).map_err(io::Error::other)?,
+        data_size_out: 0,
+        data_in: frame.as_ptr() as u64,
+        data_out: 0,
+        repeat,
+        duration: 0,
+    };
+    // SAFETY: `attributes` lives through the call and its size is given as it is; the kernel reads `frame`, which does,
+    // too, and writes into `attributes` only.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            BPF_PROG_TEST_RUN,
+            &raw mut attributes,
+            size_of::<TestRun>(),
+        )
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(attributes.retval) }
 }
 
 /// `RTM_SETLINK` with `IFLA_XDP { IFLA_XDP_FD, IFLA_XDP_FLAGS = XDP_FLAGS_DRV_MODE }`.

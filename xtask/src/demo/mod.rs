@@ -1,0 +1,92 @@
+//! `cargo xtask demo`: the product at work on real traffic, in network namespaces, each step checked.
+//!
+//! A client, the dispatcher and three web servers are made, used and taken away again, also on Ctrl-C. Ends with status 0
+//! only if every step did what it says.
+
+mod acts;
+mod flight;
+mod keep;
+mod show;
+mod stage;
+mod transfer;
+
+use std::{path::Path, time::Instant};
+
+use anyhow::{Result, bail, ensure};
+use dispatcher_tests::lab::{Lab, Plan};
+
+use crate::{build, setup};
+use show::Show;
+use stage::Stage;
+
+/// Runs the task.
+///
+/// # Errors
+/// When not root, when set-up or build fails, or at the first step that does not do what it says.
+pub(crate) fn run(words: &[&str]) -> Result<()> {
+    let keep = match words {
+        [] => false,
+        ["--keep"] => true,
+        _ => bail!("demo: {}: expected nothing or --keep", words.join(" ")),
+    };
+    if !setup::is_root()? {
+        bail!("the demo needs root: it makes network namespaces\nhint: sudo -E cargo xtask demo");
+    }
+    setup::ensure(setup::Need::Run)?;
+    let binary = build::release()?;
+    let started = Instant::now();
+    let mut show = Show::new();
+    let played = play(&binary, keep, &mut show);
+    match &played {
+        Ok(()) => show.end(started.elapsed()),
+        Err(_) => show.bad("this step did not do what it says; the lab is taken down"),
+    }
+    played
+}
+
+/// All acts; what was made goes with the stage, whatever the outcome.
+fn play(binary: &Path, keep: bool, show: &mut Show) -> Result<()> {
+    show.step("A laboratory: client, dispatcher and three web servers, each a network namespace");
+    let lab = Lab::new(&Plan::new("demo"))?;
+    let traces = Traces::of(&lab);
+    let mut stage = Stage::set(lab, binary.to_owned())?;
+    stage.introduce(show);
+    acts::start(&mut stage, show)?;
+    acts::shares(&mut stage, show)?;
+    flight::weights_in_flight(&mut stage, show)?;
+    flight::quiesce(&mut stage, show)?;
+    flight::kill_and_take_over(&mut stage, show)?;
+    acts::counters(&mut stage, show)?;
+    if keep {
+        stage.keep(show);
+        return Ok(());
+    }
+    acts::stop(&mut stage, show)?;
+    drop(stage);
+    traces.ensure_gone()?;
+    show.good("no namespace, no pin, no file is left");
+    Ok(())
+}
+
+/// What a laboratory leaves behind if it is not taken away.
+struct Traces {
+    prefix: String,
+    paths: [std::path::PathBuf; 2],
+}
+
+impl Traces {
+    fn of(lab: &Lab) -> Self {
+        let namespace = lab.lb.namespace();
+        let prefix = namespace.strip_suffix(lab.lb.name()).unwrap_or(namespace);
+        Self { prefix: prefix.to_owned(), paths: [lab.pin_dir(), lab.directory().to_owned()] }
+    }
+
+    fn ensure_gone(&self) -> Result<()> {
+        let namespaces = crate::shell::Cmd::new("ip").args(["netns", "list"]).read()?;
+        ensure!(!namespaces.contains(&self.prefix), "network namespaces {}* are left", self.prefix);
+        for path in &self.paths {
+            ensure!(!path.exists(), "{} is left", path.display());
+        }
+        Ok(())
+    }
+}
