@@ -32,25 +32,17 @@ fn here() -> Result<()> {
     setup::ensure(setup::Need::Run)?;
     require_bpf()?;
     let mut summary = Summary::default();
-    // The binary that the end-to-end tests start.
-    Cmd::new("cargo").args(["build", "--package", "dispatcher-ctl", "--bins"]).run()?;
-    // Unit and model tests first, then packet, network-namespace and end-to-end tests.
-    let mut all_well = cargo_test(&["--workspace", "--exclude", "dispatcher-tests"], &mut summary)?;
-    all_well &= cargo_test(&["--package", "dispatcher-tests"], &mut summary)?;
-    println!("{summary}");
-    summary.judge(all_well)
-}
-
-/// Runs cargo test. Yields whether it was content.
-fn cargo_test(args: &[&str], summary: &mut Summary) -> Result<bool> {
+    // One selection of packages: another would have other features, and build their dependencies anew. The binary that
+    // the end-to-end tests start is built with dispatcher-ctl's own tests.
     let mut command = Cmd::new("cargo")
-        .args(["test", "--no-fail-fast"])
-        .args(args)
+        .args(["test", "--workspace", "--no-fail-fast"])
         .env("DISPATCHER_REQUIRE_BPF", "1")
         .env("DISPATCHER_BIN", workspace::target()?.join("debug/dispatcher"))
         .announced();
     command.stdout(Stdio::piped());
-    stream(command, summary)
+    let all_well = stream(command, &mut summary)?;
+    println!("{summary}");
+    summary.judge(all_well)
 }
 
 /// Runs test programs, shows what they say and adds it up. Yields whether they ended with status 0.
