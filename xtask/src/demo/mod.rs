@@ -1,7 +1,7 @@
 //! `cargo xtask demo`: the product at work on real traffic, in network namespaces, each step checked.
 //!
 //! A client, the dispatcher and three web servers are made, used and taken away again, also on Ctrl-C. Ends with status 0
-//! only if every step did what it says.
+//! only if every step did what it says. `DISPATCHER_BIN` names a binary to show instead of the one that is built.
 
 mod acts;
 mod flight;
@@ -33,7 +33,10 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
         bail!("the demo needs root: it makes network namespaces\nhint: sudo -E cargo xtask demo");
     }
     setup::ensure(setup::Need::Run)?;
-    let binary = build::release()?;
+    let binary = match std::env::var_os("DISPATCHER_BIN") {
+        Some(binary) => binary.into(),
+        None => build::release()?,
+    };
     let started = Instant::now();
     let mut show = Show::new();
     let played = play(&binary, keep, &mut show);
