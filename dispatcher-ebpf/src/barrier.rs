@@ -28,3 +28,12 @@ pub fn hide(value: u64) -> u64 {
 pub fn hide_address(address: usize) -> usize {
     hide(address as u64) as usize
 }
+
+/// As [`hide`], for a reference: what it points to stays in memory, instead of being spilled beside it.
+#[inline(always)]
+#[must_use]
+pub fn hide_reference<T>(reference: &mut T) -> &mut T {
+    let address = hide_address((&raw mut *reference).expose_provenance());
+    // SAFETY: the address is the reference's own, and the reference is not used meanwhile.
+    unsafe { &mut *core::ptr::with_exposed_provenance_mut(address) }
+}

@@ -2,12 +2,12 @@
 
 use dispatcher_common::{
     backend::{UP, USABLE},
-    connection::{State, Way},
+    connection::{State, WAYS, Way},
     flow::{first_bucket, second_bucket},
     reason::Reason,
 };
 use dispatcher_ebpf::{
-    exit::{Exit, NO_SERVICE},
+    exit::{Exit, NO_SERVICE, Outcome},
     occupancy::{lowest, matching},
     tracking::{self, Event},
 };
@@ -24,21 +24,41 @@ use super::{
 /// ways that have expired: more than one repetition is rare.
 const ATTEMPTS: u32 = 3;
 
+/// A slot that is none: the packet has no connection.
+const NO_CONNECTION: u32 = u32::MAX;
+
 /// A known connection: its word, the word's place, and what it said.
 struct Known {
     word: Word,
     way: Way,
     bucket: u32,
-    number: Option<usize>,
+    /// Number of the way, or [`IN_OVERFLOW`].
+    number: usize,
 }
 
-/// The slot of the packet's connection, or none if there is no connection.
+/// Number of what is no way: an entry of the overflow map. Not an `Option`, whose absent payload would be a register that
+/// was never written, and as such refused.
+const IN_OVERFLOW: usize = WAYS;
+
+/// The slot of the packet's connection, or none if it has no connection.
 #[inline(always)]
 pub(super) fn resume(packet: &Packet) -> Result<Option<u32>, Exit> {
-    match find(packet.hash) {
-        Some(known) => advance(packet, &known).map(Some),
-        None => Ok(None),
-    }
+    let slot = Outcome(dispatcher_resume(packet)).result()?;
+    Ok((slot != NO_CONNECTION).then_some(slot))
+}
+
+/// As [`resume`], its result packed. A global function: the verifier checks it once, for any packet, and not once for
+/// each way that leads here.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn dispatcher_resume(packet: *const Packet) -> u64 {
+    // SAFETY: the caller above passes a packet; the verifier insists on the check for null.
+    let Some(packet) = (unsafe { packet.as_ref() }) else { return 0 };
+    let slot = match find(packet.hash) {
+        Some(known) => advance(packet, &known),
+        None => Ok(NO_CONNECTION),
+    };
+    Outcome::new(slot).0
 }
 
 #[inline(always)]
@@ -58,7 +78,7 @@ fn in_bucket(bucket: u32, hash: u64) -> Option<Known> {
     }
     let number = lowest(found);
     let word = ways.word(number);
-    known(word, bucket, Some(number), hash)
+    known(word, bucket, number, hash)
 }
 
 /// The overflow map is consulted only while it holds something.
@@ -67,12 +87,12 @@ fn in_overflow(hash: u64) -> Option<Known> {
     if maps::overflow_entries()?.load() == 0 {
         return None;
     }
-    known(maps::overflow(hash)?, 0, None, hash)
+    known(maps::overflow(hash)?, 0, IN_OVERFLOW, hash)
 }
 
 /// Reads the word once more: what it says now is what counts.
 #[inline(always)]
-fn known(word: Word, bucket: u32, number: Option<usize>, hash: u64) -> Option<Known> {
+fn known(word: Word, bucket: u32, number: usize, hash: u64) -> Option<Known> {
     let way = Way(word.load());
     let is_it = way.matches(hash) && way.state() != State::Free;
     is_it.then_some(Known { word, way, bucket, number })
@@ -136,7 +156,7 @@ fn write_record(packet: &Packet, known: &Known) {
 /// Entries of the overflow map have no record.
 #[inline(always)]
 fn record(known: &Known) -> Option<Record> {
-    maps::record(known.bucket, known.number?)
+    if known.number == IN_OVERFLOW { None } else { maps::record(known.bucket, known.number) }
 }
 
 /// Rules out that a SYN is given another flow's connection, whose fingerprint it has.

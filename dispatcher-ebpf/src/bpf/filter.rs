@@ -2,7 +2,7 @@
 
 use dispatcher_common::flow::{filter_bit, fold};
 use dispatcher_common::reason::Reason;
-use dispatcher_ebpf::{exit::Exit, frame::Window, parse::Network, rewrite::mac::ADDRESS};
+use dispatcher_ebpf::{exit::Exit, frame::Window, parse::FlowWords, rewrite::mac::ADDRESS};
 
 use super::{config, maps};
 
@@ -22,9 +22,8 @@ pub(super) fn may_be_vip_v6(vip: [u32; 4]) -> bool {
 /// Lets a packet on if its destination may be a VIP and its frame is addressed to this NIC. A frame that was flooded to
 /// us is somebody else's: forwarded again it would go round in circles.
 #[inline(always)]
-pub(super) fn admit(head: Window<14>, network: &Network) -> Result<(), Exit> {
-    let flow = &network.flow;
-    let may_be_vip = if network.is_v4 {
+pub(super) fn admit(head: Window<14>, is_v4: bool, flow: &FlowWords) -> Result<(), Exit> {
+    let may_be_vip = if is_v4 {
         may_be_vip_v4(flow.vip[3])
     } else {
         // An IPv4 address in mapped form has no business on the wire, and would be taken for the IPv4 VIP.

@@ -10,7 +10,8 @@ use dispatcher_common::{
     reason::Reason,
 };
 use dispatcher_ebpf::{
-    exit::Exit,
+    barrier::{hide, hide_reference},
+    exit::{Exit, Outcome},
     frame::Frame,
     parse::{self, FlowWords},
     tracking::{self, Event},
@@ -28,10 +29,35 @@ pub(super) struct Packet {
     /// When it came.
     pub(super) tick: u64,
     /// TCP flags.
-    pub(super) flags: u64,
+    pub(super) flags: u32,
+    /// L3 bytes.
+    pub(super) bytes: u32,
 }
 
 impl Packet {
+    /// All zero. Hidden, or LLVM calls memset, which BPF does not have.
+    #[inline(always)]
+    fn empty() -> Self {
+        let zero = hide(0);
+        let word = zero as u32;
+        let flow = FlowWords { client: [word; 4], vip: [word; 4], ports: word, protocol: word };
+        Self { flow, hash: zero, tick: zero, flags: word, bytes: word }
+    }
+
+    /// Adds what follows from the flow, and what else there is to know.
+    #[inline(always)]
+    fn complete(&mut self, is_v4: bool, flags: u8) {
+        let FlowWords { client, vip, ports, protocol } = self.flow;
+        let hash = if is_v4 {
+            flow_hash([client[3], vip[3], ports, protocol], config::hash_key)
+        } else {
+            flow_hash(self.flow.words(), config::hash_key)
+        };
+        self.hash = table_hash(hash, protocol == u32::from(TCP));
+        self.tick = tick();
+        self.flags = u32::from(flags);
+    }
+
     /// Whether it is TCP.
     #[inline(always)]
     pub(super) const fn is_tcp(&self) -> bool {
@@ -65,46 +91,51 @@ pub(super) fn walk(ctx: &XdpContext) -> u32 {
     dispatcher_walk(ctx.ctx)
 }
 
-/// As [`walk`]. A global function, so that the verifier checks it apart from the short way.
+/// As [`walk`]. A global function: the verifier checks it once, for any frame, and apart from the short way. So are the
+/// functions below and those of [`connection`] and [`place`], each of which the stack would else hold with all others.
 #[inline(never)]
 #[unsafe(no_mangle)]
 extern "C" fn dispatcher_walk(ctx: *mut xdp_md) -> u32 {
-    let frame = frame(&XdpContext::new(ctx));
-    let mut bytes = frame.length().saturating_sub(parse::ETHERNET);
-    match stages(frame, &mut bytes) {
+    let ctx = XdpContext::new(ctx);
+    let mut packet = Packet::empty();
+    let packet = hide_reference(&mut packet);
+    match stages(&ctx, packet) {
         Ok(action) => action,
-        Err(exit) => verdict::leave(exit, bytes),
+        Err(exit) => verdict::leave(exit, packet.bytes),
     }
 }
 
 #[inline(always)]
-fn stages(frame: Frame, bytes: &mut u32) -> Result<u32, Exit> {
-    let head = frame.head::<14>().ok_or(Reason::NotIp)?;
-    let mut network = parse::network(frame)?;
-    *bytes = network.bytes;
-    filter::admit(head, &network)?;
-    let flags = parse::transport(frame, &mut network)
-        .map_err(|reason| classify::if_vip(reason, &network.flow))?;
-    let packet = packet(network.flow, network.is_v4, flags);
-    let slot = match connection::resume(&packet)? {
+fn stages(ctx: &XdpContext, packet: &mut Packet) -> Result<u32, Exit> {
+    Outcome(dispatcher_headers(ctx.ctx, packet)).result()?;
+    let slot = match connection::resume(packet)? {
         Some(slot) => slot,
-        None => place::enter(&packet, place::choose(&packet)?)?,
+        None => place::place(packet)?,
     };
-    forward::deliver(head, slot, *bytes).map_err(|exit| still_vip(exit, &packet.flow))
+    let head = frame(ctx).head::<14>().ok_or(Reason::NotIp)?;
+    forward::deliver(head, slot, packet.bytes).map_err(|exit| still_vip(exit, &packet.flow))
+}
+
+/// Fills in the packet from its headers, if it is for us; yields a packed [`Outcome`].
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn dispatcher_headers(ctx: *mut xdp_md, packet: *mut Packet) -> u64 {
+    // SAFETY: `stages` passes its own packet; the verifier insists on the check for null.
+    let Some(packet) = (unsafe { packet.as_mut() }) else { return 0 };
+    Outcome::new(headers(frame(&XdpContext::new(ctx)), packet).map(|()| 0)).0
 }
 
 #[inline(always)]
-fn packet(flow: FlowWords, is_v4: bool, flags: u8) -> Packet {
-    let (c, v) = (flow.client, flow.vip);
-    let (ports, protocol) = (flow.ports, flow.protocol);
-    let hash = if is_v4 {
-        flow_hash([c[3], v[3], ports, protocol], config::hash_key)
-    } else {
-        let words = [c[0], c[1], c[2], c[3], v[0], v[1], v[2], v[3], ports, protocol];
-        flow_hash(words, config::hash_key)
-    };
-    let is_tcp = protocol == u32::from(TCP);
-    Packet { flow, hash: table_hash(hash, is_tcp), tick: tick(), flags: u64::from(flags) }
+fn headers(frame: Frame, packet: &mut Packet) -> Result<(), Exit> {
+    packet.bytes = frame.length().saturating_sub(parse::ETHERNET);
+    let head = frame.head::<14>().ok_or(Reason::NotIp)?;
+    let network = parse::network(frame, &mut packet.flow)?;
+    packet.bytes = network.bytes;
+    filter::admit(head, network.is_v4, &packet.flow)?;
+    let flags = parse::transport(frame, network, &mut packet.flow)
+        .map_err(|reason| classify::if_vip(reason, &packet.flow))?;
+    packet.complete(network.is_v4, flags);
+    Ok(())
 }
 
 /// A connection may outlive its service: the packet is dropped only while its destination is a VIP.

@@ -21,36 +21,10 @@ use super::{
     word::Word,
 };
 
-/// Chooses a slot for a packet that has no connection, or whose connection has ended.
-///
-/// Yields a packed [`Outcome`]. A global function, as [`enter`] is: the verifier checks it once, for any packet, and not
-/// once for each way that leads here.
-#[inline(never)]
-#[unsafe(no_mangle)]
-extern "C" fn dispatcher_choose(packet: *const Packet) -> u64 {
-    // SAFETY: the callers below pass a packet; the verifier insists on the check for null.
-    let Some(packet) = (unsafe { packet.as_ref() }) else { return 0 };
-    Outcome::new(slot_for(packet)).0
-}
-
-/// Enters a flow in the table with a chosen slot, and yields the slot that the packet goes to as a packed [`Outcome`].
-#[inline(never)]
-#[unsafe(no_mangle)]
-extern "C" fn dispatcher_enter(packet: *const Packet, slot: u64) -> u64 {
-    // SAFETY: the callers below pass a packet; the verifier insists on the check for null.
-    let Some(packet) = (unsafe { packet.as_ref() }) else { return 0 };
-    Outcome::new(enter_on(packet, slot as u32)).0
-}
-
-/// Chooses a slot for a packet that has no connection, or whose connection has ended.
+/// Gives a flow without a connection a slot, and enters it.
 #[inline(always)]
-pub(super) fn choose(packet: &Packet) -> Result<u32, Exit> {
-    Outcome(dispatcher_choose(packet)).result()
-}
-
-/// Enters a flow in the table with a chosen slot; yields the slot that the packet goes to.
-#[inline(always)]
-pub(super) fn enter(packet: &Packet, slot: u32) -> Result<u32, Exit> {
+pub(super) fn place(packet: &Packet) -> Result<u32, Exit> {
+    let slot = choose(packet)?;
     Outcome(dispatcher_enter(packet, u64::from(slot))).result()
 }
 
@@ -67,6 +41,30 @@ pub(super) fn renew(packet: &Packet, word: Word, old: Way) -> Result<u32, Exit> 
     let now = Way(word.load());
     let is_ours = now.matches(packet.hash) && now.state() == State::HalfOpen;
     Ok(if is_ours { now.slot() } else { slot })
+}
+
+/// Chooses a slot for a packet that has no connection, or whose connection has ended.
+#[inline(always)]
+fn choose(packet: &Packet) -> Result<u32, Exit> {
+    Outcome(dispatcher_choose(packet)).result()
+}
+
+/// As [`choose`], its result packed; global for the same reason as [`super::connection`]'s function.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn dispatcher_choose(packet: *const Packet) -> u64 {
+    // SAFETY: the caller above passes a packet; the verifier insists on the check for null.
+    let Some(packet) = (unsafe { packet.as_ref() }) else { return 0 };
+    Outcome::new(slot_for(packet)).0
+}
+
+/// Enters a flow with a chosen slot, and yields the slot that the packet goes to, packed.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn dispatcher_enter(packet: *const Packet, slot: u64) -> u64 {
+    // SAFETY: `place` passes a packet; the verifier insists on the check for null.
+    let Some(packet) = (unsafe { packet.as_ref() }) else { return 0 };
+    Outcome::new(enter(packet, slot as u32)).0
 }
 
 #[inline(always)]
@@ -102,7 +100,7 @@ fn was_hashed(packet: &Packet, service: ServiceId) -> bool {
 /// In the table, else in the overflow map. If both are full the flow is placed by hash without an entry, as all its
 /// packets will be until there is room.
 #[inline(always)]
-fn enter_on(packet: &Packet, slot: u32) -> Result<u32, Exit> {
+fn enter(packet: &Packet, slot: u32) -> Result<u32, Exit> {
     let service = maps::service_of(slot).unwrap_or(NO_SERVICE);
     match claim(packet, slot) {
         Claim::Entered => {}

@@ -13,17 +13,13 @@ const ICMP: u8 = 1;
 
 /// The header at an offset.
 #[inline(always)]
-pub(super) fn network(frame: Frame, offset: u32) -> Result<Network, Reason> {
+pub(super) fn network(frame: Frame, offset: u32, flow: &mut FlowWords) -> Result<Network, Reason> {
     let Some(header) = frame.window::<20>(offset) else { return Err(Reason::NotIp) };
     if header.u8::<0>() >> 4 != 4 {
         return Err(Reason::NotIp);
     }
-    Ok(Network {
-        offset,
-        is_v4: true,
-        bytes: u32::from(u16::from_be(header.u16::<2>())),
-        flow: FlowWords::v4(header.u32::<12>(), header.u32::<16>()),
-    })
+    flow.set_v4(header.u32::<12>(), header.u32::<16>());
+    Ok(Network { offset, is_v4: true, bytes: u32::from(u16::from_be(header.u16::<2>())) })
 }
 
 /// Offset and protocol of what the header carries; `bytes` is the IP length.

@@ -21,19 +21,15 @@ const FRAGMENTED: u16 = 0xfff9_u16.to_be();
 
 /// The header at an offset.
 #[inline(always)]
-pub(super) fn network(frame: Frame, offset: u32) -> Result<Network, Reason> {
+pub(super) fn network(frame: Frame, offset: u32, flow: &mut FlowWords) -> Result<Network, Reason> {
     let Some(header) = frame.window::<40>(offset) else { return Err(Reason::NotIp) };
     if header.u8::<0>() >> 4 != 6 {
         return Err(Reason::NotIp);
     }
-    let flow = FlowWords {
-        client: [header.u32::<8>(), header.u32::<12>(), header.u32::<16>(), header.u32::<20>()],
-        vip: [header.u32::<24>(), header.u32::<28>(), header.u32::<32>(), header.u32::<36>()],
-        ports: 0,
-        protocol: 0,
-    };
+    flow.client = [header.u32::<8>(), header.u32::<12>(), header.u32::<16>(), header.u32::<20>()];
+    flow.vip = [header.u32::<24>(), header.u32::<28>(), header.u32::<32>(), header.u32::<36>()];
     let bytes = u32::from(u16::from_be(header.u16::<4>())) + IPV6_HEADER;
-    Ok(Network { offset, is_v4: false, bytes, flow })
+    Ok(Network { offset, is_v4: false, bytes })
 }
 
 /// Offset and protocol of what lies behind the extension headers; `end` is where the packet ends.

@@ -43,8 +43,6 @@ pub struct Network {
     pub is_v4: bool,
     /// L3 bytes, as the header says.
     pub bytes: u32,
-    /// Client and VIP, ports and protocol not yet known.
-    pub flow: FlowWords,
 }
 
 /// A flow as the native words of its bytes: the layout of [`Flow`], born at tick 0.
@@ -67,12 +65,12 @@ const _: () = assert!(size_of::<FlowWords>() == size_of::<Flow>());
 const MAPPED: [u32; 3] = [0, 0, 0xffff_u32.to_be()];
 
 impl FlowWords {
-    /// The flow between two IPv4 addresses.
+    /// Sets two IPv4 addresses.
     #[inline(always)]
-    #[must_use]
-    pub const fn v4(client: u32, vip: u32) -> Self {
+    pub const fn set_v4(&mut self, client: u32, vip: u32) {
         let [a, b, c] = MAPPED;
-        Self { client: [a, b, c, client], vip: [a, b, c, vip], ports: 0, protocol: 0 }
+        self.client = [a, b, c, client];
+        self.vip = [a, b, c, vip];
     }
 
     /// The VIP in the form of a map key.
@@ -124,27 +122,27 @@ impl FlowWords {
     }
 }
 
-/// Finds the IP header.
+/// Finds the IP header, and sets the flow's addresses.
 ///
 /// # Errors
 /// [`Reason::NotIp`].
 #[inline(always)]
-pub fn network(frame: Frame) -> Result<Network, Reason> {
+pub fn network(frame: Frame, flow: &mut FlowWords) -> Result<Network, Reason> {
     let (offset, ethertype) = ethernet::payload(frame)?;
     match ethertype {
-        IPV4 => ipv4::network(frame, offset),
-        IPV6 => ipv6::network(frame, offset),
+        IPV4 => ipv4::network(frame, offset, flow),
+        IPV6 => ipv6::network(frame, offset, flow),
         _ => Err(Reason::NotIp),
     }
 }
 
-/// Finds the TCP or UDP header: completes the flow, and yields TCP's flags (0 for UDP).
+/// Finds the TCP or UDP header: sets the flow's ports and protocol, and yields TCP's flags (0 for UDP).
 ///
 /// # Errors
 /// What a packet to a VIP leaves for: [`Reason::Malformed`], [`Reason::Fragment`], [`Reason::Icmp`],
 /// [`Reason::OtherProtocol`], [`Reason::ExtensionHeaders`].
 #[inline(always)]
-pub fn transport(frame: Frame, network: &mut Network) -> Result<u8, Reason> {
+pub fn transport(frame: Frame, network: Network, flow: &mut FlowWords) -> Result<u8, Reason> {
     let end = network.offset + network.bytes;
     if end > frame.length() {
         return Err(Reason::Malformed);
@@ -154,8 +152,8 @@ pub fn transport(frame: Frame, network: &mut Network) -> Result<u8, Reason> {
     } else {
         ipv6::payload(frame, network.offset, end)?
     };
-    network.flow.protocol = u32::from(protocol);
+    flow.protocol = u32::from(protocol);
     let (ports, flags) = l4::header(frame, offset, end, protocol)?;
-    network.flow.ports = ports;
+    flow.ports = ports;
     Ok(flags)
 }
