@@ -61,8 +61,8 @@ impl Rank {
     /// The number of the way.
     #[inline(always)]
     #[must_use]
-    pub const fn number(self) -> usize {
-        (15 - (self.0 & 15)) as usize & (WAYS - 1)
+    pub fn number(self) -> usize {
+        hide(15 - (self.0 & 15)) as usize & (WAYS - 1)
     }
 }
 
@@ -108,15 +108,16 @@ pub fn matching(load: impl Fn(usize) -> Way, hash: u64) -> u64 {
     found
 }
 
-/// The lowest way of a non-empty [`matching`] set, without a branch.
+/// The lowest way of a non-empty [`matching`] set, without a branch. Its bound is kept in the verifier's sight: kernel 6.1
+/// loses it where bits are put together.
 #[inline(always)]
 #[must_use]
-pub const fn lowest(set: u64) -> usize {
+pub fn lowest(set: u64) -> usize {
     let bit = set & set.wrapping_neg();
     let number = (bit & 0xaa != 0) as u64
         | ((bit & 0xcc != 0) as u64) << 1
         | ((bit & 0xf0 != 0) as u64) << 2;
-    number as usize & (WAYS - 1)
+    hide(number) as usize & (WAYS - 1)
 }
 
 /// Ages are cut to the stamp's width: a rank has room for them.
