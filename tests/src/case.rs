@@ -123,28 +123,24 @@ impl Case {
         })
     }
 
-    /// Runs the case on a datapath that is refilled for it, or loaded where there is none that suits.
+    /// Runs the case.
     ///
     /// # Errors
     ///
     /// The first step that did not come out as it says.
-    pub fn run(&self, loaded: &mut Option<Datapath>) -> Result<()> {
-        let datapath = match loaded {
-            Some(datapath) if datapath.suits(&self.world) => {
-                datapath.refill(&self.world).context("cannot refill the maps")?;
-                datapath
+    pub fn run(&self) -> Result<()> {
+        Datapath::with(&self.world, |datapath| {
+            for (i, step) in self.steps.iter().enumerate() {
+                let result = match step {
+                    Step::Packet(packet, expect) => self.check(datapath, packet, expect),
+                    Step::Table(ways) => check_table(datapath, ways),
+                    Step::Do(change) => change(datapath),
+                };
+                result.with_context(|| format!("step {}", i + 1))?;
             }
-            _ => loaded.insert(Datapath::load(&self.world)?),
-        };
-        for (i, step) in self.steps.iter().enumerate() {
-            let result = match step {
-                Step::Packet(packet, expect) => self.check(datapath, packet, expect),
-                Step::Table(ways) => check_table(datapath, ways),
-                Step::Do(change) => change(datapath),
-            };
-            result.with_context(|| format!("{}: step {}", self.name, i + 1))?;
-        }
-        Ok(())
+            Ok(())
+        })
+        .with_context(|| self.name.clone())
     }
 
     fn goes(mut self, packet: PacketBuilder, slot: u16, change: impl FnOnce(&mut Expect)) -> Self {
@@ -295,8 +291,7 @@ pub fn run(cases: &[Case]) {
     if !crate::datapath::available() {
         return;
     }
-    let mut loaded = None;
-    let errors = cases.iter().filter_map(|case| case.run(&mut loaded).err());
+    let errors = cases.iter().filter_map(|case| case.run().err());
     let failures: Vec<String> = errors.map(|error| format!("{error:#}")).collect();
     let count = failures.len();
     assert!(failures.is_empty(), "{count} of {} cases:\n{}", cases.len(), failures.join("\n"));

@@ -4,6 +4,8 @@
 //! through it with `BPF_PROG_TEST_RUN`. [`reading`] looks at what it left in its maps. No part of the controller is used
 //! but the object's bytes.
 
+use std::{borrow::Cow, env, fs};
+
 use anyhow::{Context as _, Result, ensure};
 use aya::{
     Ebpf, EbpfLoader, Pod, TestRun as _, TestRunOptions,
@@ -14,6 +16,7 @@ use dispatcher_common::{flow::HASH_KEYS, maps, settings::Config};
 
 mod filling;
 pub mod mapped;
+mod pool;
 mod reading;
 mod world;
 
@@ -64,7 +67,7 @@ impl Datapath {
             .map_max_entries(maps::CONNECTIONS, world.buckets)
             .map_max_entries(maps::FLOWS, world.buckets)
             .map_max_entries(maps::OVERFLOW, world.overflow)
-            .load(dispatcher_ctl::dataplane::OBJECT)
+            .load(&object()?)
             .context("cannot load the object")?;
         let program: &mut Xdp =
             ebpf.program_mut("dispatcher").context("no program dispatcher")?.try_into()?;
@@ -141,6 +144,17 @@ impl Datapath {
     }
 }
 
+/// The object under test: the one that the controller carries, or the file that `DISPATCHER_OBJECT` names.
+fn object() -> Result<Cow<'static, [u8]>> {
+    match env::var_os("DISPATCHER_OBJECT") {
+        None => Ok(Cow::Borrowed(dispatcher_ctl::dataplane::OBJECT)),
+        Some(path) => {
+            let bytes = fs::read(&path).with_context(|| format!("DISPATCHER_OBJECT={path:?}"))?;
+            Ok(Cow::Owned(bytes))
+        }
+    }
+}
+
 /// The program's constants for this world.
 const fn config(world: &World) -> Config {
     Config {
@@ -173,7 +187,7 @@ pub fn available() -> bool {
     } else {
         return true;
     };
-    let required = std::env::var_os("DISPATCHER_REQUIRE_BPF").is_some_and(|value| value == "1");
+    let required = env::var_os("DISPATCHER_REQUIRE_BPF").is_some_and(|value| value == "1");
     assert!(!required, "DISPATCHER_REQUIRE_BPF=1, but: {reason}");
     eprintln!("skipped: {reason}");
     false

@@ -36,13 +36,20 @@ fn compare(mix: Mix) {
         env::var("DISPATCHER_SEED").map_or_else(|_| rand::rng().random(), |text| number(&text));
     let packets = env::var("DISPATCHER_PACKETS").map_or(PACKETS, |text| number(&text) as usize);
     let world = traffic::world();
-    let mut datapath = Datapath::load(&world).expect("the object loads");
+    let result = Datapath::with(&world, |datapath| {
+        compare_with(datapath, &world, mix, seed, packets);
+        Ok(())
+    });
+    result.expect("the object loads");
+}
+
+fn compare_with(datapath: &mut Datapath, world: &World, mix: Mix, seed: u64, packets: usize) {
     let mut rng = SmallRng::seed_from_u64(seed);
     for first in (0..packets).step_by(SEQUENCE) {
-        let events = traffic::events(&mut rng, &world, mix, SEQUENCE.min(packets - first));
-        if let Err(error) = play(&mut datapath, &world, &events) {
-            let shortest = shrink(events, |events| play(&mut datapath, &world, events).is_err());
-            let error = play(&mut datapath, &world, &shortest).err().unwrap_or(error);
+        let events = traffic::events(&mut rng, world, mix, SEQUENCE.min(packets - first));
+        if let Err(error) = play(datapath, world, &events) {
+            let shortest = shrink(events, |events| play(datapath, world, events).is_err());
+            let error = play(datapath, world, &shortest).err().unwrap_or(error);
             panic!("DISPATCHER_SEED={seed}: {error:#}\n{}", listing(&shortest));
         }
     }
