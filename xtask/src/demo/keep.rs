@@ -7,7 +7,7 @@ use super::{show::Show, stage::Stage};
 impl Stage {
     /// Leaves everything up and says what to try.
     pub(super) fn keep(self, show: &mut Show) {
-        show.step("The lab stays up. What to try (paste these first)");
+        show.step("The lab stays up; this is what to try in it");
         let (lb, client) = (self.lab.lb.namespace(), self.lab.client().namespace());
         let (socket, config) = (self.lab.directory().join("api.sock"), self.daemon.config());
         show.say(&format!("export DISPATCHER_API_SOCKET={}", socket.display()));
