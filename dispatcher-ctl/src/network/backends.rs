@@ -21,6 +21,16 @@ pub(super) struct Backend {
     pub(super) neighbour: Neighbour,
 }
 
+impl Backend {
+    /// The NIC on which it is, if it is on-link.
+    pub(super) const fn nic(&self) -> Option<u32> {
+        match self.route {
+            Some(Route::OnLink(ifindex)) => Some(ifindex),
+            Some(Route::Elsewhere(_)) | None => None,
+        }
+    }
+}
+
 /// All watched addresses.
 #[derive(Debug, Default)]
 pub(super) struct Backends {

@@ -20,8 +20,8 @@ use crate::model::Mac;
 
 /// How long the MAC of a deleted entry is used on.
 const KEPT: Duration = Duration::from_secs(3);
-/// How long a MAC is used on after its entry failed: the kernel deletes an entry (`ip neigh flush`) by failing it first, and
-/// reports both, one right after the other.
+/// How long a MAC is used on after its entry failed: the kernel deletes an entry (`ip neigh flush`) by failing it first,
+/// and reports both, one right after the other.
 const DELETION: Duration = Duration::from_millis(50);
 /// How long until an address that did not resolve is tried again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -103,6 +103,8 @@ pub(super) struct Neighbour {
     entry: Entry,
     /// The MAC of a deleted entry, and until when it counts.
     kept: Option<(Mac, Instant)>,
+    /// When the entry failed last.
+    failed_at: Instant,
     /// When to ask the kernel next; `None`: never.
     ask_at: Option<Instant>,
     /// Whether the kernel's table had no room for an entry.
@@ -117,6 +119,7 @@ impl Neighbour {
         let mut neighbour = Self {
             entry: Entry::Absent,
             kept: None,
+            failed_at: now,
             ask_at: Some(now),
             no_room: false,
             pending: true,
@@ -141,19 +144,24 @@ impl Neighbour {
                 self.kept = Some((*mac, now + KEPT));
                 self.ask_at = Some(now);
             }
-            (_, Entry::Absent | Entry::Resolving) => {
-                if before == Entry::Failed {
-                    let recent = self.kept.filter(|(_, until)| now < *until);
-                    self.kept = recent.map(|(mac, _)| (mac, now + KEPT));
+            (Entry::Failed, Entry::Absent | Entry::Resolving) => {
+                if now >= self.failed_at + DELETION {
+                    self.kept = None;
                 }
-                self.ask_at = Some(self.ask_at.unwrap_or(now).min(now + RETRY));
+                // Deleted: the kernel is to begin anew at once.
+                let soon = if self.kept.is_some() { now } else { now + RETRY };
+                self.ask_at = Some(self.ask_at.map_or(now, |at| at.min(soon)));
+            }
+            (_, Entry::Absent | Entry::Resolving) => {
+                self.ask_at = Some(self.ask_at.map_or(now, |at| at.min(now + RETRY)));
             }
             (Entry::Usable { mac, .. }, Entry::Failed) => {
-                self.kept = Some((*mac, now + DELETION));
+                self.kept = Some((*mac, now + KEPT));
+                self.failed_at = now;
                 self.ask_at = Some(now);
             }
             (_, Entry::Failed) => {
-                self.kept = None;
+                self.failed_at = now;
                 self.ask_at = Some(now + RETRY);
             }
             (_, Entry::BadMac(_)) => {
@@ -173,11 +181,19 @@ impl Neighbour {
     pub(super) fn mac(&self, now: Instant) -> Option<Mac> {
         match &self.entry {
             Entry::Usable { mac, .. } => Some(*mac),
-            Entry::Absent | Entry::Resolving | Entry::Failed => {
-                self.kept.filter(|(_, until)| now < *until).map(|(mac, _)| mac)
-            }
+            Entry::Absent | Entry::Resolving | Entry::Failed => self
+                .kept
+                .filter(|_| self.kept_until().is_some_and(|until| now < until))
+                .map(|(mac, _)| mac),
             Entry::BadMac(_) => None,
         }
+    }
+
+    /// Until when the MAC of a deleted entry is used, as things are.
+    fn kept_until(&self) -> Option<Instant> {
+        let (_, until) = self.kept?;
+        let failed = self.entry == Entry::Failed;
+        Some(if failed { until.min(self.failed_at + DELETION) } else { until })
     }
 
     /// Why there is no MAC, to follow the neighbour's address.
@@ -198,8 +214,7 @@ impl Neighbour {
 
     /// When [`Neighbour::act`] wants to be called.
     pub(super) fn due(&self) -> Option<Instant> {
-        let kept = self.kept.map(|(_, until)| until);
-        match (self.ask_at, kept) {
+        match (self.ask_at, self.kept_until()) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         }
@@ -207,7 +222,7 @@ impl Neighbour {
 
     /// What to ask the kernel for now. `confirm_every`: how often a MAC is to be confirmed.
     pub(super) fn act(&mut self, now: Instant, confirm_every: Duration) -> Option<Ask> {
-        if self.kept.is_some_and(|(_, until)| until <= now) {
+        if self.kept_until().is_some_and(|until| until <= now) {
             self.kept = None;
         }
         self.ask_at.filter(|at| *at <= now)?;
@@ -305,8 +320,14 @@ mod tests {
         let mut n = Neighbour::new(usable(MAC), t);
         n.observe(Entry::Failed, t);
         n.observe(Entry::Absent, after(t, 1));
-        assert_eq!(n.mac(after(t, 3000)), Some(MAC));
-        assert_eq!(n.mac(after(t, 3001)), None);
+        assert_eq!(n.act(after(t, 1), EVERY), Some(Ask::Resolve));
+        // Flushed again while it is being resolved: the time does not begin anew.
+        n.observe(Entry::Resolving, after(t, 2));
+        n.observe(Entry::Failed, after(t, 1000));
+        n.observe(Entry::Absent, after(t, 1001));
+        assert_eq!(n.act(after(t, 1001), EVERY), Some(Ask::Resolve));
+        assert_eq!(n.mac(after(t, 2999)), Some(MAC));
+        assert_eq!(n.mac(after(t, 3000)), None);
         // A failure that is not followed by a deletion at once is one.
         let mut n = Neighbour::new(usable(MAC), t);
         n.observe(Entry::Failed, t);
@@ -320,9 +341,9 @@ mod tests {
         let mut n = Neighbour::new(usable(MAC), t);
         n.observe(Entry::Absent, t);
         n.observe(Entry::Failed, after(t, 1));
-        assert_eq!(n.mac(after(t, 1)), None);
-        n.observe(Entry::Absent, after(t, 2));
-        assert_eq!(n.mac(after(t, 2)), None);
+        assert_eq!(n.mac(after(t, 51)), None);
+        n.observe(Entry::Absent, after(t, 52));
+        assert_eq!(n.mac(after(t, 52)), None);
     }
 
     #[test]

@@ -41,6 +41,8 @@ pub(super) struct Resolver {
     table: HashMap<Key, Entry>,
     /// Attached NICs.
     nics: BTreeMap<u32, String>,
+    /// Names of NICs that are gone, while a backend was last seen there.
+    gone: BTreeMap<u32, String>,
     backends: Backends,
     /// Addresses whose route is to be looked up, and from when on.
     unrouted: BTreeSet<IpAddr>,
@@ -71,6 +73,7 @@ impl Resolver {
             table: kernel.neighbours().await?,
             kernel,
             nics: BTreeMap::new(),
+            gone: BTreeMap::new(),
             backends: Backends::default(),
             unrouted: BTreeSet::new(),
             route_at: now,
@@ -174,6 +177,7 @@ impl Resolver {
             self.tell(NetworkEvent::LinkGone { name: before.name, ifindex: before.ifindex });
         }
         let ifindex = link.ifindex;
+        self.gone.remove(&ifindex);
         self.tell(NetworkEvent::LinkChanged(link));
         self.publish_nic(ifindex);
     }
@@ -181,6 +185,9 @@ impl Resolver {
     fn link_gone(&mut self, ifindex: u32) {
         self.table.retain(|(nic, _), _| *nic != ifindex);
         if let Some(link) = self.links.remove(&ifindex) {
+            let used: BTreeSet<u32> = self.backends.iter().filter_map(|(_, b)| b.nic()).collect();
+            self.gone.insert(ifindex, link.name.clone());
+            self.gone.retain(|nic, _| used.contains(nic));
             self.tell(NetworkEvent::LinkGone { name: link.name, ifindex });
         }
         self.publish_nic(ifindex);
@@ -190,7 +197,7 @@ impl Resolver {
     /// Publishes every backend behind a NIC anew.
     fn publish_nic(&self, ifindex: u32) {
         for (address, backend) in self.backends.iter() {
-            if backend.route == Some(Route::OnLink(ifindex)) {
+            if backend.nic() == Some(ifindex) {
                 self.publish(address);
             }
         }
@@ -204,8 +211,7 @@ impl Resolver {
             self.table.insert(key, entry.clone());
         }
         let (ifindex, address) = key;
-        let watched = self.backends.get(address).and_then(|b| b.route.as_ref());
-        if watched == Some(&Route::OnLink(ifindex)) {
+        if self.backends.get(address).and_then(Backend::nic) == Some(ifindex) {
             self.change(address, |backend| backend.neighbour.observe(entry, Instant::now()));
         }
     }
@@ -249,6 +255,12 @@ impl Resolver {
             }
             route @ (Route::OnLink(_) | Route::Elsewhere(_)) => route,
         };
+        let was = self.backends.get(address).and_then(Backend::nic);
+        let lost = |nic| self.links.get(&nic).is_none_or(|link| !link.up);
+        if matches!(route, Route::Elsewhere(_)) && was.is_some_and(lost) {
+            // The route went with the NIC: that the NIC is down or gone says more.
+            return self.publish(address);
+        }
         let entry = match route {
             Route::OnLink(ifindex) => self.table.get(&(ifindex, address)).cloned(),
             Route::Elsewhere(_) => None,
@@ -271,9 +283,9 @@ impl Resolver {
             && due <= now
         {
             let acted = self.change(address, |backend| {
-                (backend.route.clone(), backend.neighbour.act(now, confirm_every))
+                (backend.nic(), backend.neighbour.act(now, confirm_every))
             });
-            if let Some((Some(Route::OnLink(ifindex)), Some(ask))) = acted {
+            if let Some((Some(ifindex), Some(ask))) = acted {
                 asks.push(((ifindex, address), ask));
             }
         }
@@ -347,7 +359,8 @@ impl Resolver {
             Some(Route::Elsewhere(why)) => return unresolved(why),
             Some(Route::OnLink(ifindex)) => *ifindex,
         };
-        let name = self.nics.get(&ifindex).map_or("nic", String::as_str);
+        let name = self.nics.get(&ifindex).or_else(|| self.gone.get(&ifindex));
+        let name = name.map_or("nic", String::as_str);
         match self.links.get(&ifindex) {
             None => return unresolved(&format!("was on {name}, which is gone")),
             Some(link) if !link.up => return unresolved(&format!("is on {name}, which is down")),
