@@ -27,6 +27,7 @@ mod cleaner;
 mod daemon;
 mod frames;
 mod node;
+mod slow;
 mod udp;
 mod wait;
 mod web;
@@ -35,6 +36,7 @@ pub mod xdp_pass;
 pub use daemon::{Daemon, Said, binary};
 pub use frames::Capture;
 pub use node::{Node, Process};
+pub use slow::SlowDownload;
 pub use udp::{UdpEcho, udp_flows};
 pub use wait::{eventually, until};
 pub use web::{Tally, url};
@@ -246,7 +248,8 @@ impl Lab {
             // Frames that XDP sends arrive at the other end of a veth only if that end runs XDP as well. What the
             // other end leaves to "the hardware" (checksums, VLAN tags) would never be done.
             xdp_pass::attach(&self.switch, &port)?;
-            self.switch.run(&format!("ethtool -K {port} tx off txvlan off"))?;
+            self.switch
+                .run(&format!("ethtool -K {port} tx off txvlan off tx-vlan-stag-hw-insert off"))?;
         }
         self.switch.ip(&format!("link set {port} master br{net} up"))?;
         node.ip(&format!("link set {nic} up"))?;

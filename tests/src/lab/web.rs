@@ -44,7 +44,6 @@ http {{
         add_header X-Backend {name} always;
         location = / {{ return 200 '{name}\\n'; }}
         location /files/ {{ root {directory}; dav_methods PUT; create_full_put_path on; }}
-        location /slow/ {{ alias {directory}/files/; limit_rate 2m; }}
     }}
 }}
 "

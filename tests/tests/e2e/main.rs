@@ -1,0 +1,18 @@
+//! The product as a user meets it: the real binary in a laboratory of network namespaces, real servers and clients.
+//!
+//! `DISPATCHER_BIN` says which binary; else what was built last of target/release and target/debug. Without root the
+//! tests are skipped and say so, unless `DISPATCHER_REQUIRE_BPF=1`.
+
+mod common;
+mod detach;
+mod errors;
+mod neighbours;
+mod orphans;
+mod redirect;
+mod reload;
+mod runtime;
+mod shares;
+mod takeover;
+mod transfers;
+mod udp;
+mod wire;

@@ -1,0 +1,153 @@
+//! The controller dies, the datapath goes on, and the next controller takes over: nothing is lost.
+
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+use anyhow::{Result, ensure};
+use dispatcher_tests::lab::{Lab, Tally};
+
+use crate::common::{VIPS, Web, backend_of, noise, publish, tally, web_services};
+
+/// Requests to both VIPs, again and again, until `work` is done; what failed is in the tally.
+fn under_traffic(lab: &Lab, work: impl FnOnce() -> Result<()>) -> Result<Tally> {
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let done = &done;
+        let clients: Vec<_> = VIPS
+            .into_iter()
+            .map(|vip| {
+                let client = lab.client();
+                scope.spawn(move || -> Result<Tally> {
+                    let mut all = Tally::new();
+                    while !done.load(Ordering::Relaxed) {
+                        for (who, number) in client.quick_requests(vip, 50)? {
+                            *all.entry(who).or_default() += number;
+                        }
+                    }
+                    Ok(all)
+                })
+            })
+            .collect();
+        let worked = work();
+        done.store(true, Ordering::Relaxed);
+        let mut all = Tally::new();
+        for client in clients {
+            for (who, number) in client.join().expect("no panic")? {
+                *all.entry(who).or_default() += number;
+            }
+        }
+        worked.map(|()| all)
+    })
+}
+
+fn errors(tally: &Tally) -> u32 {
+    tally.iter().filter(|(who, _)| who.starts_with("error")).map(|(_, number)| number).sum()
+}
+
+#[test]
+fn a_killed_controller_and_its_successor_lose_nothing() -> Result<()> {
+    let Some(mut web) = Web::start("takeover", &[3, 2, 1])? else { return Ok(()) };
+    let file = noise(200_000_000);
+    publish(&web.lab, "big", &file)?;
+    web.daemon.ok("weight web4 web-1 6")?;
+    web.daemon.ok("quiesce web4 web-2")?;
+    let client = web.lab.client().clone();
+    let transfers = VIPS.map(|vip| client.slow_download(vip, "/files/big"));
+    let before = web.daemon.json("status")?["pid"].clone();
+
+    web.daemon.kill();
+    let orphaned = client.requests(VIPS[0], 150)?;
+    assert_eq!(errors(&orphaned), 0, "without a controller: {orphaned:?}");
+    web.daemon.launch()?;
+    let during = client.requests(VIPS[0], 150)?;
+    assert_eq!(errors(&during), 0, "during the takeover: {during:?}");
+    assert!(!orphaned.contains_key("web-2") && !during.contains_key("web-2"), "quiesced");
+    web.daemon.wait_ready()?;
+    assert_ne!(web.daemon.json("status")?["pid"], before);
+
+    // What was set at runtime lives with the datapath.
+    assert_eq!(backend_of(&web.daemon, "web4", "web-1")?["weight"], 6);
+    assert_eq!(backend_of(&web.daemon, "web4", "web-2")?["quiesced"], true);
+    assert_eq!(web.requests(VIPS[0], 70)?, tally([("web-1", 60), ("web-3", 10)]));
+    for transfer in transfers {
+        ensure!(transfer?.finish()? == file, "the transferred file differs");
+    }
+    Ok(())
+}
+
+#[test]
+fn counts_survive_a_takeover() -> Result<()> {
+    let Some(mut web) = Web::start("counts", &[1, 1])? else { return Ok(()) };
+    web.requests(VIPS[0], 40)?;
+    let before = backend_of(&web.daemon, "web4", "web-1")?;
+    web.daemon.kill();
+    web.requests(VIPS[0], 40)?;
+    web.daemon.start()?;
+    let after = backend_of(&web.daemon, "web4", "web-1")?;
+    assert_eq!((&before["connections"], &after["connections"]), (&20.into(), &40.into()));
+    Ok(())
+}
+
+#[test]
+fn controllers_killed_at_any_moment_of_a_takeover_lose_nothing() -> Result<()> {
+    let Some(web) = Web::start("moments", &[3, 2, 1])? else { return Ok(()) };
+    let Web { mut daemon, _servers, lab } = web;
+    let traffic = under_traffic(&lab, || {
+        daemon.kill();
+        for millis in [1, 3, 6, 10, 15, 20, 30, 40, 55, 70, 90, 120, 160, 210, 280, 400, 600] {
+            daemon.launch()?;
+            std::thread::sleep(Duration::from_millis(millis));
+            daemon.kill();
+        }
+        daemon.start()
+    })?;
+    assert_eq!(errors(&traffic), 0, "{traffic:?}");
+    ensure!(traffic.values().sum::<u32>() > 300, "too little traffic to prove anything");
+    exact_shares(&lab)
+}
+
+#[test]
+fn controllers_killed_at_any_moment_of_a_reload_lose_nothing() -> Result<()> {
+    let Some(web) = Web::start("reloads", &[3, 2, 1])? else { return Ok(()) };
+    let Web { mut daemon, _servers, lab } = web;
+    let configurations =
+        [[1, 2, 3], [3, 2, 1]].map(|w| lab.general(&["eth0"]) + &web_services(&lab, &w));
+    let traffic = under_traffic(&lab, || {
+        for (i, micros) in [0, 300, 700, 1200, 2000, 3500, 6000, 10_000].into_iter().enumerate() {
+            daemon.write(&configurations[i % 2])?;
+            daemon.process()?.signal(nix::sys::signal::Signal::SIGHUP)?;
+            std::thread::sleep(Duration::from_micros(micros));
+            daemon.kill();
+            daemon.start()?;
+        }
+        Ok(())
+    })?;
+    assert_eq!(errors(&traffic), 0, "{traffic:?}");
+    // Whatever was applied before a kill, the last start applied the file as it is.
+    exact_shares(&lab)
+}
+
+/// 3:2:1, over both VIPs.
+fn exact_shares(lab: &Lab) -> Result<()> {
+    for vip in VIPS {
+        let got = lab.client().quick_requests(vip, 60)?;
+        assert_eq!(got, tally([("web-1", 30), ("web-2", 20), ("web-3", 10)]), "{vip}");
+    }
+    Ok(())
+}
+
+#[test]
+fn stopped_with_leave_attached_it_goes_on_forwarding() -> Result<()> {
+    let Some(mut web) = Web::start("leave", &[1, 1])? else { return Ok(()) };
+    assert_eq!(web.daemon.stop()?, Some(0));
+    web.daemon.launch_with(&["--leave-attached"])?;
+    web.daemon.wait_ready()?;
+    crate::common::all_up(&web.daemon)?;
+    assert_eq!(web.daemon.stop()?, Some(0));
+    assert_eq!(web.requests(VIPS[0], 20)?, tally([("web-1", 10), ("web-2", 10)]));
+    web.daemon.start()?;
+    assert_eq!(web.requests(VIPS[0], 20)?, tally([("web-1", 10), ("web-2", 10)]));
+    Ok(())
+}
