@@ -31,7 +31,7 @@ fn counters_are_summed_and_start_at_zero_with_a_new_backend() {
         let wanted = tables(ifindex);
         datapath.publish(&wanted).unwrap();
         let reader = datapath.counters();
-        let counters = reader.read().unwrap();
+        let counters = reader.read(&[]).unwrap();
         assert!(counters.interfaces.is_empty());
         assert_eq!(counters.backends, [(1, BackendCounts::ZERO), (2, BackendCounts::ZERO)].into());
         assert_eq!(counters.services, [(7, ServiceCounts::ZERO)].into());
@@ -48,7 +48,7 @@ fn counters_are_summed_and_start_at_zero_with_a_new_backend() {
         // Slot 5 belongs to nobody.
         count(dir, maps::BACKEND_COUNTS, 5, backend, BackendCounts::ZERO);
         let n = count(dir, maps::BACKEND_COUNTS, 2, backend, BackendCounts::ZERO);
-        let counters = reader.read().unwrap();
+        let counters = reader.read(&[]).unwrap();
         let counted: Vec<_> = counters.interfaces.keys().copied().collect();
         assert_eq!(counted, [2, 63]);
         let sum = PacketCounts { packets: 5 * n, bytes: 500 * n };
@@ -63,8 +63,8 @@ fn counters_are_summed_and_start_at_zero_with_a_new_backend() {
         without.backends.remove(&2);
         without.services.get_mut(&7).unwrap().ring = vec![1];
         datapath.publish(&without).unwrap();
-        assert!(!reader.read().unwrap().backends.contains_key(&2));
+        assert!(!reader.read(&[]).unwrap().backends.contains_key(&2));
         datapath.publish(&wanted).unwrap();
-        assert_eq!(reader.read().unwrap().backends[&2], BackendCounts::ZERO);
+        assert_eq!(reader.read(&[]).unwrap().backends[&2], BackendCounts::ZERO);
     });
 }
