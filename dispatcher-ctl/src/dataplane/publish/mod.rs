@@ -16,6 +16,8 @@ use dispatcher_common::{
 
 mod contents;
 mod phases;
+#[cfg(test)]
+mod tests;
 
 pub use contents::{Contents, KeyBytes, Write, key_bytes};
 use phases::{PHASES, Step, Wanted};
@@ -131,6 +133,12 @@ impl<S: TableStore> Publisher<S> {
     }
 
     fn write(&mut self, write: &Write, changes: &mut Changes) -> Result<(), DataplaneError> {
+        if let Write::InterfaceIfindex { index, .. } | Write::InterfaceMac { index, .. } = write
+            && changes.missing_interfaces.contains(index)
+        {
+            // It stays out of use: nothing is sent to a device that is not the one its record names.
+            return Ok(());
+        }
         match (self.store.apply(write), write) {
             (Ok(()), _) => {}
             (Err(error), Write::Device { index, ifindex: Some(_) }) => {

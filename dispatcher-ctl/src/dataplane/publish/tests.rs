@@ -1,0 +1,407 @@
+//! The order of writes, tested without a kernel: every prefix of the writes of random publications is looked at as if
+//! the controller had died there.
+
+use std::{collections::BTreeSet, time::Instant};
+
+use dispatcher_common::{
+    backend::{Forward, LOCAL, NEW, PRESENT, UP, USABLE},
+    flow::filter_bit_of,
+    net::MacBytes,
+    service::{Schedule, ServiceKey},
+};
+use proptest::prelude::*;
+
+use super::{Changes, Contents, KeyBytes, Publisher, TableStore, Write, key_bytes};
+use crate::dataplane::{
+    error::DataplaneError,
+    pool::REST,
+    tables::{BackendTable, InterfaceTable, ServiceTable, Tables},
+};
+
+const SERVICES: u32 = 5;
+const SLOTS: u32 = 12;
+const INTERFACES: u8 = 3;
+
+/// Maps as small as the random tables, so that they are quickly copied.
+fn small() -> Contents {
+    let mut contents = Contents::empty();
+    contents.backends.truncate(SLOTS as usize);
+    contents.policies.truncate(SERVICES as usize);
+    contents.interfaces.truncate(INTERFACES as usize);
+    contents.schedules.truncate(96);
+    contents
+}
+
+/// A kernel that remembers what happened, and may fail once.
+#[derive(Clone, Debug)]
+struct Recorder {
+    contents: Contents,
+    log: Vec<Event>,
+    fail_at: Option<usize>,
+}
+
+#[derive(Clone, Debug)]
+enum Event {
+    Write(Write, Instant),
+    Waited,
+}
+
+impl TableStore for Recorder {
+    fn read(&self) -> Result<Contents, DataplaneError> {
+        Ok(self.contents.clone())
+    }
+
+    fn refresh(&self, contents: &mut Contents) -> Result<(), DataplaneError> {
+        contents.devices.clone_from(&self.contents.devices);
+        Ok(())
+    }
+
+    fn apply(&mut self, write: &Write) -> Result<(), DataplaneError> {
+        let gone = matches!(write, Write::Device { ifindex: Some(GONE), .. });
+        if gone || self.fail_at == Some(self.log.len()) {
+            self.fail_at = None;
+            return Err(DataplaneError::Invalid("a write that fails".to_owned()));
+        }
+        self.contents.apply(write);
+        self.log.push(Event::Write(write.clone(), Instant::now()));
+        Ok(())
+    }
+
+    fn wait_for_readers(&mut self) -> std::io::Result<()> {
+        self.log.push(Event::Waited);
+        Ok(())
+    }
+}
+
+/// An ifindex that the kernel does not know.
+const GONE: u32 = 66;
+
+fn publisher(contents: Contents, fail_at: Option<usize>) -> Publisher<Recorder> {
+    Publisher::new(Recorder { contents, log: Vec::new(), fail_at }, false).unwrap()
+}
+
+fn keys() -> Vec<ServiceKey> {
+    let vip = |last| [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 192, 0, 2, last];
+    let services = [(1, 80, 6), (1, 443, 6), (1, 80, 17), (2, 80, 6), (3, 0, 6), (4, 53, 17)];
+    services.map(|(last, port, protocol)| ServiceKey::new(vip(last), port, protocol)).to_vec()
+}
+
+/// A MAC that tells slot, service and a variant.
+const fn mac(slot: u32, service: u32, variant: u8) -> MacBytes {
+    [2, 0, 0, slot as u8, service as u8, variant]
+}
+
+prop_compose! {
+    /// Any tables that agree with themselves.
+    fn tables()(
+        keys in Just(keys()).prop_shuffle(),
+        count in 0..=SERVICES as usize,
+        ids in Just((0..SERVICES).collect::<Vec<_>>()).prop_shuffle(),
+        stale in 1..4_u64,
+        backends in prop::collection::vec((any::<bool>(), any::<prop::sample::Index>(), 0..4_u8, 0..INTERFACES, 0..3_usize), SLOTS as usize),
+        ifindices in prop::collection::vec(10..14_u32, INTERFACES as usize),
+        expiry in 0..3_u64,
+    ) -> Tables {
+        let mut tables = Tables { expiry_ticks: [expiry; 8], ..Tables::default() };
+        for (key, id) in keys.iter().zip(&ids).take(count) {
+            let choices = u64::from(key.protocol) << 16;
+            let service = ServiceTable { key: *key, choices, stale_ticks: stale, ring: Vec::new() };
+            tables.services.insert(*id, service);
+        }
+        for (slot, (present, owner, variant, interface, weight)) in (0..).zip(backends) {
+            if slot == 0 || !present || count == 0 {
+                continue;
+            }
+            let service = ids[owner.index(count)];
+            let flags = match variant {
+                0 => PRESENT,
+                1 => PRESENT | USABLE | LOCAL,
+                _ => PRESENT | USABLE | UP | NEW,
+            };
+            let forward = Forward::new(mac(slot, service, variant), interface, flags);
+            tables.backends.insert(slot, BackendTable { service, forward });
+            let interface_table =
+                InterfaceTable { mac: [6; 6], ifindex: ifindices[interface as usize] };
+            tables.interfaces.insert(interface, interface_table);
+            if flags & NEW != 0 && let Some(service) = tables.services.get_mut(&service) {
+                service.ring.extend(std::iter::repeat_n(slot as u16, weight));
+            }
+        }
+        tables
+    }
+}
+
+/// MACs that new connections to a key may be sent to.
+fn reached(contents: &Contents, key: &KeyBytes) -> BTreeSet<MacBytes> {
+    let Some(id) = contents.services.get(key) else { return BTreeSet::new() };
+    let ring = contents.ring(contents.schedule(*id));
+    ring.iter().map(|slot| Forward(contents.backends[*slot as usize].forward).mac()).collect()
+}
+
+/// What must hold whenever the controller may die and packets may come.
+fn check_safe(contents: &Contents) {
+    for (id, schedule) in contents.rings().enumerate() {
+        let ring = contents.ring(schedule);
+        assert_eq!(ring.len(), schedule.length() as usize, "ring of {id} is within the pool");
+        for slot in ring {
+            let backend = &contents.backends[*slot as usize];
+            let flags = Forward(backend.forward).flags();
+            assert_eq!(flags & (NEW | PRESENT), NEW | PRESENT, "slot {slot} in a ring");
+            assert_eq!(backend.service as usize, id, "slot {slot} in the ring of {id}");
+        }
+    }
+    for (key, id) in &contents.services {
+        let choices = contents.policies[*id as usize].choices;
+        assert_eq!(choices >> 16, u64::from(key[18]), "service {id} has the policy of its key");
+    }
+    for (index, interface) in (0..).zip(&contents.interfaces) {
+        if interface.mac != 0 {
+            assert_eq!(contents.devices.get(&index), Some(&interface.ifindex));
+        }
+    }
+}
+
+/// Replays the writes on what was there, looking at every step; `look` sees the maps after each.
+fn replay(start: &Contents, wanted: &Tables, log: &[Event], mut look: impl FnMut(&Contents)) {
+    let mut contents = start.clone();
+    // Rings that packets in flight may still read.
+    let mut left: Vec<(Schedule, Instant)> = Vec::new();
+    for event in log {
+        let Event::Write(write, at) = event else {
+            left.clear();
+            continue;
+        };
+        match write {
+            Write::Ring { offset, slots } => {
+                let written = *offset..*offset + slots.len() as u32;
+                let read = left.iter().filter(|(_, since)| *at - *since < REST);
+                for ring in read.map(|(ring, _)| *ring).chain(contents.rings()) {
+                    let apart = ring.length() == 0
+                        || ring.offset() >= written.end
+                        || ring.offset() + ring.length() <= written.start;
+                    assert!(apart, "{ring:?} is read while {written:?} is written");
+                }
+                let half = slots[..slots.len() / 2].to_vec();
+                contents.apply(&Write::Ring { offset: *offset, slots: half });
+                check_safe(&contents);
+            }
+            Write::Schedule { service, .. } => left.push((contents.schedule(*service), *at)),
+            Write::SlotService { slot, .. } => {
+                assert_eq!(
+                    contents.backends[*slot as usize].forward, 0,
+                    "slot {slot} is given away"
+                );
+            }
+            _ => {}
+        }
+        contents.apply(write);
+        check_safe(&contents);
+        check_reach(start, wanted, &contents);
+        look(&contents);
+    }
+}
+
+/// A key leads to backends it led to before, or to those it is to lead to, and an interface that stays is in use
+/// throughout.
+fn check_reach(start: &Contents, wanted: &Tables, contents: &Contents) {
+    for (index, interface) in &wanted.interfaces {
+        let before = &start.interfaces[*index as usize];
+        if before.mac != 0 && start.devices.get(index) == Some(&interface.ifindex) {
+            assert_ne!(contents.interfaces[*index as usize].mac, 0, "interface {index}");
+        }
+    }
+    for key in contents.services.keys() {
+        let mut allowed = reached(start, key);
+        if let Some((id, _)) = wanted.services.iter().find(|(_, s)| key_bytes(&s.key) == *key) {
+            let backends = wanted.backends.values().filter(|backend| backend.service == *id);
+            allowed.extend(backends.map(|backend| backend.forward.mac()));
+        }
+        let reached = reached(contents, key);
+        assert!(reached.is_subset(&allowed), "{key:?}: {reached:?} of {allowed:?}");
+    }
+}
+
+/// The maps hold what is wanted, and nothing else.
+fn check_done(contents: &Contents, wanted: &Tables) {
+    assert_eq!(contents.expiry_ticks, wanted.expiry_ticks);
+    let services: Vec<_> = contents.services.iter().map(|(key, id)| (*key, *id)).collect();
+    let mut want: Vec<_> = wanted.services.iter().map(|(id, s)| (key_bytes(&s.key), *id)).collect();
+    want.sort_unstable();
+    assert_eq!(services, want);
+    for vip in (1..=4).map(|last| [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 192, 0, 2, last]) {
+        let count = wanted.services.values().filter(|service| service.key.vip == vip).count();
+        assert_eq!(contents.vips.get(&vip).copied().unwrap_or_default() as usize, count);
+        let bit = filter_bit_of(&vip) as usize;
+        assert_eq!(contents.filter[bit / 64] >> (bit % 64) & 1 != 0, count > 0);
+    }
+    let vips: BTreeSet<_> = wanted.services.values().map(|service| service.key.vip).collect();
+    let bits: u32 = contents.filter.iter().map(|word| word.count_ones()).sum();
+    assert_eq!((contents.vips.len(), bits as usize), (vips.len(), vips.len()));
+    for (id, policy) in (0..).zip(&contents.policies) {
+        let ring = contents.ring(Schedule(policy.schedule));
+        let want = wanted.services.get(&id).map(|s| (s.choices, s.stale_ticks, s.ring.as_slice()));
+        assert_eq!((policy.choices, policy.stale_ticks, ring), want.unwrap_or((0, 0, &[])));
+    }
+    for (slot, backend) in (0..).zip(&contents.backends) {
+        let want = wanted.backends.get(&slot);
+        assert_eq!(backend.forward, want.map_or(0, |backend| backend.forward.0));
+        assert!(want.is_none_or(|want| want.service == backend.service));
+    }
+    for (index, interface) in (0..).zip(&contents.interfaces) {
+        let want = wanted.interfaces.get(&index);
+        assert_eq!(interface.ifindex, want.map_or(0, |want| want.ifindex));
+        assert_eq!(interface.mac, want.map_or(0, |want| Forward::new(want.mac, 0, 1).0));
+        assert_eq!(contents.devices.get(&index), want.map(|want| &want.ifindex));
+    }
+}
+
+/// Publishes, checks every step, and returns every state on the way.
+fn publish(publisher: &mut Publisher<Recorder>, wanted: &Tables) -> Vec<Contents> {
+    let start = publisher.store.contents.clone();
+    let before = publisher.store.log.len();
+    publisher.publish(wanted).unwrap();
+    let mut states = Vec::new();
+    replay(&start, wanted, &publisher.store.log[before..], |state| states.push(state.clone()));
+    check_done(&publisher.store.contents, wanted);
+    assert_eq!(publisher.contents, publisher.store.contents);
+    assert_eq!(publisher.publish(wanted).unwrap(), Changes::default(), "nothing left to do");
+    states
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
+
+    #[test]
+    fn each_step_is_safe_and_a_successor_finishes_from_any(
+        (a, b, c) in (tables(), tables(), tables())
+    ) {
+        let mut first = publisher(small(), None);
+        publish(&mut first, &a);
+        for state in publish(&mut first, &b) {
+            // Killed here: the next controller has the same file, or another one.
+            publish(&mut publisher(state.clone(), None), &b);
+            publish(&mut publisher(state, None), &c);
+        }
+    }
+
+    #[test]
+    fn one_publisher_goes_on_and_on(all in prop::collection::vec(tables(), 1..12)) {
+        let mut publisher = publisher(small(), None);
+        for tables in &all {
+            publish(&mut publisher, tables);
+        }
+    }
+
+    #[test]
+    fn a_write_that_fails_is_made_good_by_the_next_publication(
+        (a, b, at) in (tables(), tables(), 0..60_usize)
+    ) {
+        let mut publisher = publisher(small(), None);
+        publish(&mut publisher, &a);
+        publisher.store.fail_at = Some(publisher.store.log.len() + at);
+        // A device that cannot be written is not an error.
+        let _ = publisher.publish(&b);
+        publisher.store.fail_at = None;
+        check_safe(&publisher.store.contents);
+        publish(&mut publisher, &b);
+    }
+}
+
+/// A service with these slots, each as often as its weight.
+fn one_service(weights: &[(u16, usize)]) -> Tables {
+    let ring = weights.iter().flat_map(|(slot, n)| std::iter::repeat_n(*slot, *n)).collect();
+    let key = keys()[0];
+    let choices = u64::from(key.protocol) << 16;
+    let service = ServiceTable { key, choices, stale_ticks: 1, ring };
+    let flags = PRESENT | USABLE | UP | NEW;
+    let backend = |slot: u16| {
+        let forward = Forward::new(mac(slot.into(), 0, 0), 1, flags);
+        (u32::from(slot), BackendTable { service: 0, forward })
+    };
+    Tables {
+        services: [(0, service)].into(),
+        backends: weights.iter().map(|(slot, _)| backend(*slot)).collect(),
+        interfaces: [(1, InterfaceTable { mac: [6; 6], ifindex: 10 })].into(),
+        ..Tables::default()
+    }
+}
+
+#[test]
+fn tables_that_contradict_themselves_are_refused_before_anything_is_written() {
+    let good = one_service(&[(1, 2), (2, 1)]);
+    let edits: [(&str, fn(&mut Tables)); 6] = [
+        ("has slot 9", |t| t.services.get_mut(&0).unwrap().ring.push(9)),
+        ("has slot 2", |t| t.backends.get_mut(&2).unwrap().service = 1),
+        ("has slot 1", |t| {
+            t.backends.get_mut(&1).unwrap().forward = Forward::new([2; 6], 0, PRESENT)
+        }),
+        ("not present", |t| t.backends.get_mut(&1).unwrap().forward = Forward::new([2; 6], 0, NEW)),
+        ("slot 0", |t| drop(t.backends.insert(0, t.backends[&1]))),
+        ("interface index 64", |t| drop(t.interfaces.insert(64, t.interfaces[&1]))),
+    ];
+    for (what, edit) in edits {
+        let mut publisher = publisher(small(), None);
+        let mut bad = good.clone();
+        edit(&mut bad);
+        let error = publisher.publish(&bad).unwrap_err().to_string();
+        assert!(error.contains(what), "{error}");
+        assert!(publisher.store.log.is_empty());
+    }
+}
+
+#[test]
+fn an_interface_that_is_gone_is_out_of_use_until_it_is_back() {
+    let mut publisher = publisher(small(), None);
+    let mut wanted = one_service(&[(1, 1)]);
+    publish(&mut publisher, &wanted);
+    // The kernel drops the device with the NIC.
+    publisher.store.contents.devices.clear();
+    wanted.interfaces.get_mut(&1).unwrap().ifindex = GONE;
+    assert_eq!(publisher.publish(&wanted).unwrap().missing_interfaces, [1]);
+    assert_eq!(publisher.contents.interfaces[1].mac, 0);
+    assert_eq!(publisher.publish(&wanted).unwrap().missing_interfaces, [1], "tried again");
+    wanted.interfaces.get_mut(&1).unwrap().ifindex = 12;
+    publish(&mut publisher, &wanted);
+}
+
+#[test]
+fn a_ring_that_finds_no_room_is_refused_and_the_old_one_stays() {
+    let mut publisher = publisher(small(), None);
+    publish(&mut publisher, &one_service(&[(1, 30), (2, 18)]));
+    // 48 of 96 are in use: 48 more fit, 49 do not.
+    publish(&mut publisher, &one_service(&[(1, 18), (2, 30)]));
+    let before = publisher.contents.clone();
+    let error = publisher.publish(&one_service(&[(1, 49)])).unwrap_err().to_string();
+    assert_eq!(error, "schedules: no room for a ring of 49 slots, 48 of 96 are free");
+    assert!(publisher.contents.policies == before.policies);
+    publish(&mut publisher, &one_service(&[(1, 48)]));
+}
+
+#[test]
+fn a_weight_among_a_thousand_services_is_one_ring_and_one_word() {
+    let mut wanted = Tables::default();
+    let choices = 6 << 16;
+    for id in 0..1000_u32 {
+        let [.., a, b] = id.to_be_bytes();
+        let vip = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 1, a, b];
+        let slots: Vec<u16> = (0..10).map(|i| (1 + id * 10 + i) as u16).collect();
+        for slot in &slots {
+            let forward = Forward::new(mac(u32::from(*slot) & 0xff, 0, 0), 1, PRESENT | NEW);
+            wanted.backends.insert(u32::from(*slot), BackendTable { service: id, forward });
+        }
+        let key = ServiceKey::new(vip, 80, 6);
+        wanted.services.insert(id, ServiceTable { key, choices, stale_ticks: 1, ring: slots });
+    }
+    let mut publisher = publisher(Contents::empty(), None);
+    publisher.publish(&wanted).unwrap();
+    let ring = &mut wanted.services.get_mut(&500).unwrap().ring;
+    ring.insert(0, 5001);
+    let start = Instant::now();
+    let changes = publisher.publish(&wanted).unwrap();
+    eprintln!("computed and written in {:?}", start.elapsed());
+    assert_eq!((changes.writes, changes.rings), (2, 1));
+    assert_eq!(
+        publisher.contents.ring(publisher.contents.schedule(500)),
+        wanted.services[&500].ring
+    );
+}
