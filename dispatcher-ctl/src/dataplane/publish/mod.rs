@@ -196,27 +196,26 @@ fn pool_of(contents: &Contents) -> Pool {
 /// Whether the tables are within their limits and agree with each other.
 fn check(tables: &Tables) -> Result<(), DataplaneError> {
     let invalid = |text: String| Err(DataplaneError::Invalid(text));
+    // By slot: the service whose new connections it takes.
+    let mut takes_new = vec![None; MAX_SLOTS as usize];
+    for (slot, backend) in &tables.backends {
+        let Some(place) = takes_new.get_mut(*slot as usize).filter(|_| *slot != 0) else {
+            return invalid(format!("slot {slot} is not in 1..{MAX_SLOTS}"));
+        };
+        if backend.forward.flags() & PRESENT == 0 {
+            return invalid(format!("slot {slot} has a backend that is not present"));
+        }
+        *place = (backend.forward.flags() & NEW != 0).then_some(backend.service);
+    }
     for (id, service) in &tables.services {
         if *id >= MAX_SERVICES {
             return invalid(format!("service id {id} is not below {MAX_SERVICES}"));
         }
-        for slot in &service.ring {
-            let takes_new = tables.backends.get(&u32::from(*slot)).is_some_and(|backend| {
-                backend.service == *id && backend.forward.flags() & NEW != 0
-            });
-            if !takes_new {
-                return invalid(format!(
-                    "ring of service {id} has slot {slot}, which takes no new connections of it"
-                ));
-            }
-        }
-    }
-    for (slot, backend) in &tables.backends {
-        if *slot == 0 || *slot >= MAX_SLOTS {
-            return invalid(format!("slot {slot} is not in 1..{MAX_SLOTS}"));
-        }
-        if backend.forward.flags() & PRESENT == 0 {
-            return invalid(format!("slot {slot} has a backend that is not present"));
+        let stranger = |slot: &&u16| takes_new.get(usize::from(**slot)) != Some(&Some(*id));
+        if let Some(slot) = service.ring.iter().find(stranger) {
+            return invalid(format!(
+                "ring of service {id} has slot {slot}, which takes no new connections of it"
+            ));
         }
     }
     if let Some(index) = tables.interfaces.keys().find(|index| u32::from(**index) >= MAX_INTERFACES)

@@ -62,6 +62,8 @@ pub(super) enum Step {
 #[derive(Debug)]
 pub(super) struct Wanted<'a> {
     tables: &'a Tables,
+    /// Forward words by slot, up to the last one.
+    forwards: Vec<u64>,
     keys: BTreeMap<super::contents::KeyBytes, u32>,
     vips: BTreeMap<Address, u32>,
     filter: BTreeMap<usize, u64>,
@@ -70,8 +72,17 @@ pub(super) struct Wanted<'a> {
 impl<'a> Wanted<'a> {
     /// Works out keys, VIPs and filter bits.
     pub(super) fn new(tables: &'a Tables) -> Self {
-        let mut wanted =
-            Self { tables, keys: BTreeMap::new(), vips: BTreeMap::new(), filter: BTreeMap::new() };
+        let slots = tables.backends.last_key_value().map_or(0, |(slot, _)| *slot as usize + 1);
+        let mut wanted = Self {
+            tables,
+            forwards: vec![0; slots],
+            keys: BTreeMap::new(),
+            vips: BTreeMap::new(),
+            filter: BTreeMap::new(),
+        };
+        for (slot, backend) in &tables.backends {
+            wanted.forwards[*slot as usize] = backend.forward.0;
+        }
         for (id, service) in &tables.services {
             wanted.keys.insert(key_bytes(&service.key), *id);
             *wanted.vips.entry(service.key.vip).or_default() += 1;
@@ -176,11 +187,16 @@ const fn loses(held: Forward, wanted: Forward) -> bool {
 }
 
 fn policies(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
-    let in_use: BTreeSet<u32> = now.services.values().copied().collect();
+    let mut in_use = vec![false; now.policies.len()];
+    for id in now.services.values() {
+        if let Some(place) = in_use.get_mut(*id as usize) {
+            *place = true;
+        }
+    }
     let mut writes = Vec::new();
     for (&id, service) in &wanted.tables.services {
         let held = &now.policies[id as usize];
-        if !in_use.contains(&id) {
+        if !in_use[id as usize] {
             writes.push(Write::ResetService { service: id });
         }
         if held.choices != service.choices {
@@ -256,11 +272,10 @@ fn policies_unwanted(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
 fn losing(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
     let mut writes = Vec::new();
     for (slot, held) in now.backends.iter().enumerate() {
-        let slot = slot as u32;
-        let word = wanted.tables.backends.get(&slot).map_or(0, |backend| backend.forward.0);
+        let word = wanted.forwards.get(slot).copied().unwrap_or_default();
         if held.forward != word {
             // The slot keeps its service: ways may point to it for a while.
-            writes.push(Write::Forward { slot, word });
+            writes.push(Write::Forward { slot: slot as u32, word });
         }
     }
     writes
