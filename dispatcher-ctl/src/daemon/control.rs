@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::{Mutex, MutexGuard};
 
-use super::{clock, core::Core};
+use super::{clock, core::Core, view::Reading};
 use crate::{
     api::{
         Controller, PlanSource,
@@ -54,7 +54,7 @@ impl Controller for Handle {
             core.commit(without, None).await?;
             return Err(error);
         }
-        let reading = core.read()?;
+        let reading = core.read_quickly()?;
         let views = core.interfaces(&reading);
         let found = views.into_iter().find(|view| view.name == interface);
         found.ok_or_else(|| ApiError::failed(format!("interface {interface}: gone meanwhile")))
@@ -67,7 +67,8 @@ impl Controller for Handle {
     }
 
     async fn service(&self, service: String) -> Result<types::Service, ApiError> {
-        self.core().await.shown_service(&service)
+        let core = self.core().await;
+        core.shown_service(&service, &core.read()?)
     }
 
     async fn put_service(
@@ -80,7 +81,7 @@ impl Controller for Handle {
         let mut core = self.core().await;
         let state = core.edit().put_service(&name, &request, replace)?;
         core.change(state, save).await?;
-        core.shown_service(&name)
+        core.shown_service(&name, &core.read_quickly()?)
     }
 
     async fn patch_service(
@@ -92,7 +93,7 @@ impl Controller for Handle {
         let mut core = self.core().await;
         let state = core.edit().patch_service(&service, &request)?;
         core.change(state, save).await?;
-        core.shown_service(&service)
+        core.shown_service(&service, &core.read_quickly()?)
     }
 
     async fn delete_service(&self, service: String, save: bool) -> Result<(), ApiError> {
@@ -102,7 +103,8 @@ impl Controller for Handle {
     }
 
     async fn backend(&self, service: String, backend: String) -> Result<types::Backend, ApiError> {
-        self.core().await.shown_backend(&service, &backend)
+        let core = self.core().await;
+        core.shown_backend(&service, &backend, &core.read()?)
     }
 
     async fn put_backend(
@@ -116,7 +118,7 @@ impl Controller for Handle {
         let mut core = self.core().await;
         let state = core.edit().put_backend(&service, &name, &request, replace)?;
         core.change(state, save).await?;
-        core.shown_backend(&service, &name)
+        core.shown_backend(&service, &name, &core.read_quickly()?)
     }
 
     async fn patch_backend(
@@ -129,7 +131,7 @@ impl Controller for Handle {
         let mut core = self.core().await;
         let state = core.edit().patch_backend(&service, &backend, &request)?;
         core.change(state, save).await?;
-        core.shown_backend(&service, &backend)
+        core.shown_backend(&service, &backend, &core.read_quickly()?)
     }
 
     async fn delete_backend(
@@ -269,14 +271,19 @@ impl Core {
         self.weight_updates += changed.count() as u64;
     }
 
-    fn shown_service(&self, wanted: &str) -> Result<types::Service, ApiError> {
+    fn shown_service(&self, wanted: &str, reading: &Reading) -> Result<types::Service, ApiError> {
         let service: &Service = edit::find_service(self.state(), wanted)?;
-        Ok(self.service_view(service, &self.read()?))
+        Ok(self.service_view(service, reading))
     }
 
-    fn shown_backend(&self, service: &str, backend: &str) -> Result<types::Backend, ApiError> {
+    fn shown_backend(
+        &self,
+        service: &str,
+        backend: &str,
+        reading: &Reading,
+    ) -> Result<types::Backend, ApiError> {
         let service = edit::find_service(self.state(), service)?;
         let backend = edit::find_backend(service, backend)?;
-        Ok(self.backend_view(backend, &self.read()?))
+        Ok(self.backend_view(backend, reading))
     }
 }

@@ -36,9 +36,21 @@ impl Core {
     /// # Errors
     /// As the kernel.
     pub(super) fn read(&self) -> Result<Reading, ApiError> {
+        self.reading(self.sweeper.count_now())
+    }
+
+    /// Reads counters; the table is as the last sweep saw it. For answers to changes, which must not take long.
+    ///
+    /// # Errors
+    /// As the kernel.
+    pub(super) fn read_quickly(&self) -> Result<Reading, ApiError> {
+        self.reading(self.sweeper.latest())
+    }
+
+    fn reading(&self, sweep: Arc<SweepResult>) -> Result<Reading, ApiError> {
         Ok(Reading {
             counters: self.counters.read(&self.record.retired_slots).map_err(|e| failed(&e))?,
-            sweep: self.sweeper.count_now(),
+            sweep,
             now: clock::now(),
             nics: self.table_nics(),
         })
