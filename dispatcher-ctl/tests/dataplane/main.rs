@@ -28,6 +28,7 @@ use nix::{
 mod connections;
 mod counters;
 mod lifecycle;
+mod stress;
 
 /// A pin directory that is removed with everything in it, however the test ends.
 struct Pins(PathBuf);

@@ -102,12 +102,7 @@ pub fn run(program: &OwnedFd, frame: &[u8], repeat: u32) -> io::Result<u32> {
     // SAFETY: `attributes` lives through the call and its size is given as it is; the kernel reads `frame`, which does,
     // too, and writes into `attributes` only.
     let result = unsafe {
-        libc::syscall(
-            libc::SYS_bpf,
-            BPF_PROG_TEST_RUN,
-            &raw mut attributes,
-            size_of::<TestRun>(),
-        )
+        libc::syscall(libc::SYS_bpf, BPF_PROG_TEST_RUN, &raw mut attributes, size_of::<TestRun>())
     };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(attributes.retval) }
 }
