@@ -13,7 +13,7 @@ use super::{
     word::Word,
 };
 
-/// Attempts to take a way before the table counts as full: others may take the best way first.
+/// Attempts to take a way: others may take the best one first, or claim one for the same flow.
 const ATTEMPTS: u32 = 3;
 
 /// What became of a claim.
@@ -33,6 +33,7 @@ pub(super) fn claim(packet: &Packet, slot: u32) -> Claim {
         return Claim::Full;
     };
     let claimed = Way::new(packet.hash, packet.tick, State::HalfOpen, slot);
+    let mut missed = Claim::Full;
     for _ in 0..ATTEMPTS {
         let (ways, rank) = best(packet, buckets, expiry);
         if !rank.is_takeable() {
@@ -45,10 +46,14 @@ pub(super) fn claim(packet: &Packet, slot: u32) -> Claim {
         if Rank::of(old, rank.number(), packet.tick, ticks) == rank
             && word.replace(old.0, claimed.0)
         {
-            return settle(packet, buckets, word, claimed);
+            match settle(packet, buckets, word, claimed) {
+                // The other one withdrew, too. The flow's packets must not part: one of both has to enter it.
+                Claim::Withdrawn(None) => missed = Claim::Withdrawn(None),
+                settled => return settled,
+            }
         }
     }
-    Claim::Full
+    missed
 }
 
 /// The flow's two buckets, which may be one.
@@ -75,7 +80,7 @@ fn best(packet: &Packet, buckets: [Ways; 2], expiry: Expiry) -> (Ways, Rank) {
     (first, one.best)
 }
 
-/// Gives the way back if the flow has another. Two CPUs may both withdraw: the next packet then claims again.
+/// Gives the way back if the flow has another. Two CPUs may both withdraw: they then try again.
 #[inline(always)]
 fn settle(packet: &Packet, buckets: [Ways; 2], word: Word, claimed: Way) -> Claim {
     let [first, second] = buckets;

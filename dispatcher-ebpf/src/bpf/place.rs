@@ -105,21 +105,19 @@ fn enter(packet: &Packet, slot: u32) -> Result<u32, Exit> {
     match claim(packet, slot) {
         Claim::Entered => {}
         Claim::Withdrawn(Some(other)) => return Ok(other),
-        Claim::Withdrawn(None) => return hashed(packet, service),
         Claim::Full if overflow::enter(packet, slot) => {}
-        Claim::Full => {
-            if let Some((_, hashed_at)) = maps::service_state(service) {
-                hashed_at.store(packet.tick + 1);
-            }
-            return hashed(packet, service);
-        }
+        Claim::Withdrawn(None) | Claim::Full => return hashed(packet, service),
     }
     count(slot);
     Ok(slot)
 }
 
+/// By hash, and noted, so that the flow's next packets are placed alike although they open nothing.
 #[inline(always)]
 fn hashed(packet: &Packet, service: ServiceId) -> Result<u32, Exit> {
+    if let Some((_, hashed_at)) = maps::service_state(service) {
+        hashed_at.store(packet.tick + 1);
+    }
     schedule::by_hash(service, &packet.flow).ok_or(Exit::of(service, Reason::NoBackend))
 }
 

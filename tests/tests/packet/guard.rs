@@ -6,12 +6,14 @@ use std::{
 };
 
 use anyhow::{Result, ensure};
+use dispatcher_common::{connection::State, reason::Reason};
 use dispatcher_tests::{
     cpus,
-    datapath::{self, Datapath, action},
+    datapath::{self, Datapath, VIP, action},
+    packet_builder::{ACK, eth},
 };
 
-use crate::schedule::{clear, connections, roomy, syn_of};
+use crate::schedule::{clear, client, connections, roomy, syn_of};
 
 /// Flows between two looks at the table.
 const ROUND: u32 = 2_000;
@@ -31,14 +33,13 @@ fn race(datapath: &Datapath) -> Result<()> {
     let before: u64 = connections(datapath)?.iter().sum();
     let table = datapath.mapped_table()?;
     let start = Instant::now();
-    let (mut flows, mut withdrawn, mut homeless) = (0, 0, 0);
+    let (mut flows, mut withdrawn, mut homeless, mut parted) = (0, 0, 0, 0);
     while withdrawn < ENOUGH && start.elapsed() < TIME {
         let cursor = datapath.service_state(1)?.cursor;
         let arrived = [AtomicU32::new(flows), AtomicU32::new(flows)];
         let ran = cpus::on_two(|which| send_in_step(datapath, &arrived, which, flows))?;
-        if ran.is_none() {
-            return Ok(());
-        }
+        let Some([one, other]) = ran else { return Ok(()) };
+        parted += one.iter().zip(&other).filter(|(one, other)| one != other).count();
         let ways = datapath.ways()?;
         let mut fingerprints: Vec<u64> = ways.iter().map(|(_, way)| way.0 >> 28).collect();
         fingerprints.sort_unstable();
@@ -47,35 +48,58 @@ fn race(datapath: &Datapath) -> Result<()> {
         // Every choice took a turn; those without a way were withdrawn.
         withdrawn += datapath.service_state(1)?.cursor - cursor - ways.len() as u64;
         homeless += u64::from(ROUND) - ways.len() as u64;
+        everyone_goes_on(datapath, flows)?;
         clear(&table);
         flows += ROUND;
     }
-    println!("{flows} flows, {withdrawn} claims withdrawn, {homeless} flows without a way");
+    println!(
+        "{flows} flows: {withdrawn} claims withdrawn, {homeless} without a way, {parted} parted"
+    );
+    ensure!(parted * 500 <= flows as usize, "{parted} of {flows} flows went to two backends");
     ensure!(withdrawn > 0, "no claim was withdrawn in {flows} flows: nothing was shown");
     let placed = connections(datapath)?.iter().sum::<u64>() - before;
     ensure!(placed >= u64::from(flows) - homeless, "{placed} connections, {flows} flows");
     Ok(())
 }
 
-/// Sends a round's SYNs, each when the other CPU is about to send it, too.
+/// Sends a round's SYNs, each when the other CPU is about to send it, too. Yields the last byte of each backend's MAC.
 fn send_in_step(
     datapath: &Datapath,
     arrived: &[AtomicU32; 2],
     which: usize,
     first: u32,
-) -> Result<()> {
+) -> Result<Vec<u8>> {
+    let mut backends = Vec::with_capacity(ROUND as usize);
     let frames: Vec<Vec<u8>> = (first..first + ROUND).map(syn_of).collect();
     for (n, frame) in (first + 1..).zip(&frames) {
         arrived[which].store(n, Ordering::Release);
         while arrived[1 - which].load(Ordering::Acquire) < n {
             std::hint::spin_loop();
         }
-        let run = datapath.run(frame);
-        if !run.as_ref().is_ok_and(|run| run.action == action::TX) {
-            // The other CPU must not wait for this one.
-            arrived[which].store(u32::MAX, Ordering::Release);
-            anyhow::bail!("flow {n}: {run:?}");
+        match datapath.run(frame) {
+            Ok(run) if run.action == action::TX => backends.push(run.bytes[5]),
+            run => {
+                // The other CPU must not wait for this one.
+                arrived[which].store(u32::MAX, Ordering::Release);
+                anyhow::bail!("flow {n}: {run:?}");
+            }
         }
     }
+    Ok(backends)
+}
+
+/// Whatever became of its SYN, a flow's ACK is forwarded, and establishes what was half-open.
+fn everyone_goes_on(datapath: &Datapath, first: u32) -> Result<()> {
+    let before = datapath.counts()?;
+    for n in first..first + ROUND {
+        let ack = eth().ipv4(client(n), VIP).tcp((n % 50_000) as u16 + 1, 80, ACK).build();
+        let _run = datapath.run(&ack.bytes)?;
+    }
+    let counted = datapath.counts()?.since(&before);
+    let expected = [(Reason::Forwarded, u64::from(ROUND), u64::from(ROUND) * 40)];
+    ensure!(counted == expected, "ACKs after the race: {counted:?}");
+    let ways = datapath.ways()?;
+    let established = ways.iter().filter(|(_, way)| way.state() == State::Established).count();
+    ensure!(established + 100 > ROUND as usize, "{established} of {ROUND} established");
     Ok(())
 }
