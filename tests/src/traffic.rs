@@ -54,6 +54,8 @@ pub fn world() -> World {
     let mut world = World::standard()
         .service(5, SECOND_VIP.into(), 0, net::TCP, 4)
         .service(6, SECOND_VIP6.into(), 0, net::UDP, 4)
+        .service(7, SECOND_VIP.into(), 0, net::UDP, 2)
+        .service(8, SECOND_VIP6.into(), 80, net::TCP, 2)
         .backend(52, |backend| backend.interface = 1)
         .backend(53, |backend| backend.flags |= LOCAL)
         .backend(62, |backend| backend.interface = 1)
@@ -123,7 +125,7 @@ fn packet(rng: &mut SmallRng) -> PacketBuilder {
     if one_in(rng, 40) {
         frame = frame.to([2, 0, 0, 0, 0xdd, rng.random()]);
     }
-    for _ in 0..[0, 0, 0, 1, 2, 3][rng.random_range(0..6)] {
+    for _ in 0..[0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 2, 2, 3][rng.random_range(0..14)] {
         frame = frame.tag(if rng.random() { 0x8100 } else { 0x88a8 }, rng.random());
     }
     if one_in(rng, 100) {
@@ -136,7 +138,7 @@ fn packet(rng: &mut SmallRng) -> PacketBuilder {
 
 fn ipv4(rng: &mut SmallRng, frame: PacketBuilder) -> PacketBuilder {
     let client = Ipv4Addr::new(198, 51, 100, rng.random_range(1..4));
-    let vips = [VIP, VIP, VIP, SECOND_VIP, SECOND_VIP, STRANGER];
+    let vips = [VIP, VIP, VIP, VIP, VIP, SECOND_VIP, SECOND_VIP, SECOND_VIP, STRANGER];
     let mut ip = frame.ipv4(client, *vips.choose(rng).unwrap_or(&VIP));
     if one_in(rng, 10) {
         ip = ip.options(&rng.random::<[u8; 40]>()[..rng.random_range(1..=40)]);
@@ -147,7 +149,8 @@ fn ipv4(rng: &mut SmallRng, frame: PacketBuilder) -> PacketBuilder {
 fn ipv6(rng: &mut SmallRng, frame: PacketBuilder) -> PacketBuilder {
     let client = Ipv6Addr::new(0x2001, 0xdb8, 0xc, 0, 0, 0, 0, rng.random_range(1..4));
     let mapped = VIP.to_ipv6_mapped();
-    let vips = [VIP6, VIP6, VIP6, VIP6, SECOND_VIP6, SECOND_VIP6, SECOND_VIP6, STRANGER6, mapped];
+    let vips =
+        [[VIP6; 6], [VIP6, SECOND_VIP6, SECOND_VIP6, SECOND_VIP6, STRANGER6, mapped]].concat();
     let mut ip = frame.ipv6(client, *vips.choose(rng).unwrap_or(&VIP6));
     if one_in(rng, 6) {
         for _ in 0..rng.random_range(1..=10) {
@@ -167,11 +170,11 @@ fn transport(rng: &mut SmallRng, ip: PacketBuilder) -> PacketBuilder {
     let client_port = rng.random_range(1000..1020);
     match rng.random_range(0..100) {
         0..60 => {
-            let ports = [80, 80, 80, 80, 80, 81, 53];
+            let ports = [80, 80, 80, 80, 80, 80, 80, 80, 80, 81, 53];
             ip.tcp(client_port, *ports.choose(rng).unwrap_or(&80), flags(rng))
         }
         60..94 => {
-            let ports = [53, 53, 53, 53, 53, 80, 54];
+            let ports = [53, 53, 53, 53, 53, 53, 53, 53, 53, 80, 54];
             ip.udp(client_port, *ports.choose(rng).unwrap_or(&53))
         }
         94..97 => ip.echo(),

@@ -67,6 +67,8 @@ pub enum Phase {
 pub struct Outcome {
     /// The one reason counted.
     pub reason: Reason,
+    /// L3 bytes counted: the IP length; of what is not IP, all that follows the Ethernet header.
+    pub bytes: u64,
     /// The backend that gets it.
     pub slot: Option<u16>,
     /// The service for which an early exit is counted.
@@ -126,25 +128,35 @@ impl Model {
 
     /// Receives a frame.
     pub fn receive(&mut self, frame: &[u8]) -> Outcome {
-        let Some(datagram) = wire::read(frame) else { return leave(Reason::NotIp, None) };
+        let Some(datagram) = wire::read(frame) else {
+            let bytes = frame.len() as u64 - 14;
+            return Outcome { bytes, ..leave(Reason::NotIp, None) };
+        };
+        let outcome = self.walk(frame, &datagram).unwrap_or_else(|exit| exit);
+        if let Some(slot) = outcome.slot {
+            let counts = self.counts.entry(slot).or_default();
+            counts.packets += 1;
+            counts.bytes += datagram.bytes;
+        }
+        Outcome { bytes: datagram.bytes, ..outcome }
+    }
+
+    fn walk(&mut self, frame: &[u8], datagram: &Datagram) -> Result<Outcome, Outcome> {
         let is_to_nic = frame[..6] == self.nics[&self.interface].mac;
         if !is_to_nic || !self.vips.contains(&datagram.destination) {
-            return leave(Reason::NotOurs, None);
+            return Err(leave(Reason::NotOurs, None));
         }
         let (protocol, ports, flags) = match datagram.contents {
             Contents::Segment { protocol, ports, flags } => (protocol, ports, flags),
-            Contents::Fragment => return leave(Reason::Fragment, None),
-            Contents::Icmp => return leave(Reason::Icmp, None),
-            Contents::Malformed => return leave(Reason::Malformed, None),
-            Contents::OtherProtocol => return leave(Reason::OtherProtocol, None),
-            Contents::TooManyExtensions => return leave(Reason::ExtensionHeaders, None),
+            Contents::Fragment => return Err(leave(Reason::Fragment, None)),
+            Contents::Icmp => return Err(leave(Reason::Icmp, None)),
+            Contents::Malformed => return Err(leave(Reason::Malformed, None)),
+            Contents::OtherProtocol => return Err(leave(Reason::OtherProtocol, None)),
+            Contents::TooManyExtensions => return Err(leave(Reason::ExtensionHeaders, None)),
         };
         let client = (datagram.source, ports.0);
         let flow = (protocol, client, (datagram.destination, ports.1));
-        match self.connection(flow, flags) {
-            Ok(slot) => self.deliver(&datagram, slot),
-            Err(outcome) => outcome,
-        }
+        self.connection(flow, flags).map(|slot| self.deliver(slot))
     }
 
     /// The frame as it leaves.
@@ -249,7 +261,7 @@ impl Model {
         Ok(slot)
     }
 
-    fn deliver(&mut self, datagram: &Datagram, slot: u16) -> Outcome {
+    fn deliver(&self, slot: u16) -> Outcome {
         let backend = self.backends[&slot];
         let nic = self.nics.get(&backend.interface.into());
         let reason = match backend.flags {
@@ -261,13 +273,10 @@ impl Model {
             _ if nic.is_some_and(|nic| nic.has_device) => Reason::Redirected,
             _ => Reason::NoInterface,
         };
-        if !matches!(reason, Reason::Forwarded | Reason::Redirected | Reason::Local) {
-            return leave(reason, Some(backend.service));
+        if matches!(reason, Reason::Forwarded | Reason::Redirected | Reason::Local) {
+            return Outcome { reason, slot: Some(slot), service: None, bytes: 0 };
         }
-        let counts = self.counts.entry(slot).or_default();
-        counts.packets += 1;
-        counts.bytes += datagram.bytes;
-        Outcome { reason, slot: Some(slot), service: None }
+        leave(reason, Some(backend.service))
     }
 
     fn flags(&self, slot: u16) -> u8 {
@@ -276,5 +285,5 @@ impl Model {
 }
 
 const fn leave(reason: Reason, service: Option<u32>) -> Outcome {
-    Outcome { reason, slot: None, service }
+    Outcome { reason, slot: None, service, bytes: 0 }
 }

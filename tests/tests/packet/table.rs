@@ -1,5 +1,7 @@
 //! The connection table when it is full: who goes, who stays, and where the others end up.
 
+use std::{thread, time::Duration};
+
 use anyhow::{Context as _, Result, ensure};
 use dispatcher_common::{
     connection::{
@@ -13,13 +15,15 @@ use dispatcher_common::{
 };
 use dispatcher_tests::{
     case::Case,
-    datapath::{CLIENT, Datapath, Place, VIP, World, mapped},
+    datapath::{CLIENT, Datapath, Place, VIP, World, action, mapped},
     packet_builder::{ACK, FIN, SYN},
 };
 
 use crate::flows::Family;
 
 const F: Family = Family::V4;
+/// Short enough to lie in the past of a machine that was just started.
+const STALE_TICKS: u64 = 2;
 /// Ways of the small table.
 const WAYS: u16 = 16;
 
@@ -119,6 +123,7 @@ fn full_of_udp(name: &str) -> Case {
 /// A full table, and a full overflow map.
 fn by_hash(name: &str) -> Case {
     let mut world = World::standard();
+    world.services[0].stale_ticks = STALE_TICKS;
     world.buckets = 2;
     world.overflow = 4;
     fill(F.case_in(world, name), SYN, Some(ACK)).then(|d| flood(d, 20_000..20_004))
@@ -172,7 +177,7 @@ fn evicts_the_oldest(datapath: &mut Datapath, state: State) -> Result<()> {
 fn flood(datapath: &Datapath, ports: std::ops::Range<u16>) -> Result<()> {
     for port in ports {
         let run = datapath.run(&F.tcp(port, SYN).build().bytes)?;
-        ensure!(run.action == dispatcher_tests::datapath::action::TX, "port {port}: {run:?}");
+        ensure!(run.action == action::TX, "port {port}: {run:?}");
     }
     Ok(())
 }
@@ -205,7 +210,7 @@ fn placed_by_hash(datapath: &Datapath) -> Result<Vec<(u16, Vec<u8>)>> {
     for port in 30_000..30_100 {
         let mac = |flags| -> Result<Vec<u8>> {
             let run = datapath.run(&F.tcp(port, flags).build().bytes)?;
-            ensure!(run.action == dispatcher_tests::datapath::action::TX, "port {port}: {run:?}");
+            ensure!(run.action == action::TX, "port {port}: {run:?}");
             Ok(run.bytes[..6].to_vec())
         };
         let first = mac(SYN)?;
@@ -237,27 +242,32 @@ fn entered_by_hash(datapath: &mut Datapath) -> Result<()> {
 }
 
 fn hash_grows_stale(datapath: &mut Datapath) -> Result<()> {
-    placed_by_hash(datapath)?;
-    let mut state = datapath.service_state(1)?;
-    let stale_ticks = 71;
-    let age = (mapped::now() + 1).saturating_sub(state.hashed_at);
-    ensure!(age <= 1, "placed by hash {age} ticks ago");
-    state.hashed_at -= stale_ticks - 2;
-    datapath.set_service_state(1, state)?;
+    while mapped::now() <= STALE_TICKS + 1 {
+        thread::sleep(Duration::from_millis(100));
+    }
     let ack = F.tcp(31_000, ACK).build().bytes;
+    placed_by_hash(datapath)?;
+    // A tick may pass meanwhile: one less than the last that counts, one more than it.
+    hashed_earlier(datapath, STALE_TICKS - 1)?;
     let run = datapath.run(&ack)?;
-    ensure!(run.action == dispatcher_tests::datapath::action::TX, "not yet stale: {run:?}");
+    ensure!(run.action == action::TX, "not yet stale: {run:?}");
     // That packet found no room either, and was the last placement by hash.
-    let mut state = datapath.service_state(1)?;
-    ensure!(mapped::now() + 1 - state.hashed_at <= 1, "the placement was not noted");
-    state.hashed_at -= stale_ticks + 1;
-    datapath.set_service_state(1, state)?;
+    hashed_earlier(datapath, STALE_TICKS + 1)?;
     let before = datapath.counts()?;
     let run = datapath.run(&ack)?;
-    ensure!(run.action == dispatcher_tests::datapath::action::DROP, "stale: {run:?}");
+    ensure!(run.action == action::DROP, "stale: {run:?}");
     let counted = datapath.counts()?.since(&before);
     ensure!(counted == [(Reason::OrphanAck, 1, 40)], "stale: {counted:?}");
     Ok(())
+}
+
+/// Makes the last placement by hash, which was just now, look so many ticks older.
+fn hashed_earlier(datapath: &mut Datapath, ticks: u64) -> Result<()> {
+    let mut state = datapath.service_state(1)?;
+    let age = (mapped::now() + 1).saturating_sub(state.hashed_at);
+    ensure!(state.hashed_at != 0 && age <= 1, "noted {age} ticks ago, at {}", state.hashed_at);
+    state.hashed_at -= ticks;
+    datapath.set_service_state(1, state)
 }
 
 /// Makes the only way's record that of another flow, as if both had one fingerprint.
