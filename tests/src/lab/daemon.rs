@@ -53,6 +53,15 @@ pub struct Daemon {
     process: Option<Process>,
 }
 
+/// The command line of strace that injects this. (Its `--seccomp-bpf` would be quicker, but miscounts `when=`.)
+fn strace(inject: &str) -> Vec<String> {
+    let calls = inject.split(':').next().unwrap_or_default();
+    let words = ["strace", "-f", "-qq", "-o", "/dev/null", "-e"];
+    let mut words: Vec<_> = words.map(str::to_owned).into();
+    words.extend([format!("trace={calls}"), "-e".to_owned(), format!("inject={inject}")]);
+    words
+}
+
 impl Lab {
     /// Prepares a daemon on the dispatcher's host, with this configuration; `services` is what follows the general part
     /// (NIC, sockets and pins of this laboratory are filled in). It does not run yet: see [`Daemon::start`].
@@ -137,10 +146,56 @@ impl Daemon {
     /// # Errors
     /// When it cannot be started.
     pub fn launch_with(&mut self, options: &[&str]) -> Result<()> {
-        let mut command = self.node.command(&self.binary);
-        command.arg("run").arg("-c").arg(&self.config).args(options);
+        self.launch_in(&[], options)
+    }
+
+    /// Starts it under strace, which does to it what `inject` says (`bpf:signal=SIGKILL:when=7`), and does not wait.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn launch_traced(&mut self, inject: &str) -> Result<()> {
+        let strace = strace(inject);
+        self.launch_in(&strace.iter().map(String::as_str).collect::<Vec<_>>(), &[])
+    }
+
+    /// Puts a running daemon under strace, which does to it what `inject` says. Keep what it returns: dropped, it lets go.
+    ///
+    /// # Errors
+    /// When strace does not come up.
+    pub fn trace(&mut self, inject: &str) -> Result<Process> {
+        let pid = self.process()?.pid().to_string();
+        let words = strace(inject);
+        let mut command = self.node.command(&words[0]);
+        command.args(words[1..].iter().filter(|word| *word != "-qq")).args(["-p", &pid]);
+        // What an earlier one said would be taken for this one's.
+        let _ = fs::remove_file(self.node.directory().join("strace.log"));
+        let strace = self.node.spawn_command("strace", command)?;
+        eventually(Duration::from_secs(5), "strace to attach", || {
+            Ok(strace.log().contains(&format!("Process {pid} attached")))
+        })
+        .with_context(|| strace.log())?;
+        Ok(strace)
+    }
+
+    fn launch_in(&mut self, wrapper: &[&str], options: &[&str]) -> Result<()> {
+        let mut words = wrapper.iter().map(OsStr::new).chain([self.binary.as_os_str()]);
+        let mut command = self.node.command(words.next().unwrap_or_default());
+        command.args(words).arg("run").arg("-c").arg(&self.config).args(options);
         self.process = Some(self.node.spawn_command("dispatcher", command)?);
         Ok(())
+    }
+
+    /// Waits until it has ended (`true`) or answers `status`.
+    ///
+    /// # Errors
+    /// When neither happens within 15 s.
+    pub fn wait_ended_or_ready(&mut self) -> Result<bool> {
+        super::until(Duration::from_secs(15), "end or answer of the daemon", || {
+            if !self.process()?.runs()? {
+                return Ok(Some(true));
+            }
+            Ok((self.cli(["status"])?.status == 0).then_some(false))
+        })
     }
 
     /// Waits until it answers `status`.

@@ -115,7 +115,7 @@ pub fn missing() -> Option<String> {
     if !nix::unistd::geteuid().is_root() {
         return Some("network namespaces need root".to_owned());
     }
-    ["ip", "bridge", "nsenter", "ethtool", "nginx", "curl", "tcpdump"]
+    ["ip", "nsenter", "ethtool", "nginx", "curl", "tcpdump", "strace"]
         .into_iter()
         .find(|tool| !on_path(tool))
         .map(|tool| format!("{tool} is not installed (cargo xtask setup installs it)"))

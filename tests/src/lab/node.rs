@@ -276,10 +276,12 @@ impl Process {
         })
     }
 
-    /// Kills it at once.
+    /// Kills it, and all it started, at once.
     pub fn kill(&mut self) {
-        // An error says that it has ended already.
-        let _ = self.child.kill();
+        if let (Ok(None), Ok(pid)) = (self.child.try_wait(), i32::try_from(self.child.id())) {
+            // It is the leader of a group of its own. An error says that it has just ended.
+            let _ = killpg(Pid::from_raw(pid), Signal::SIGKILL);
+        }
         let _ = self.child.wait();
     }
 
@@ -291,9 +293,6 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        if let Ok(pid) = i32::try_from(self.child.id()) {
-            let _ = killpg(Pid::from_raw(pid), Signal::SIGKILL);
-        }
         self.kill();
     }
 }

@@ -129,6 +129,73 @@ fn controllers_killed_at_any_moment_of_a_reload_lose_nothing() -> Result<()> {
     exact_shares(&lab)
 }
 
+/// System calls that change what others see: maps, pins, links, files, VIPs and announcements.
+const STEPS: &str = "bpf,unlink,unlinkat,rename,renameat,renameat2,mkdir,sendto";
+
+/// The step to be tried next: every one at first, then ever fewer, for the later ones repeat themselves. All of them with
+/// `DISPATCHER_EVERY_STEP` in the environment.
+fn after(step: u32) -> u32 {
+    let every = std::env::var_os("DISPATCHER_EVERY_STEP").is_some();
+    step + 1 + if every { 0 } else { step / 12 }
+}
+
+#[test]
+fn controllers_killed_at_each_system_call_of_a_takeover_lose_nothing() -> Result<()> {
+    let Some(web) = Web::start("steps", &[3, 2, 1])? else { return Ok(()) };
+    let Web { mut daemon, _servers, lab } = web;
+    let mut killed = 0;
+    let traffic = under_traffic(&lab, || {
+        daemon.kill();
+        let mut step = 1;
+        loop {
+            daemon.launch_traced(&format!("{STEPS}:signal=SIGKILL:when={step}"))?;
+            let ended = daemon.wait_ended_or_ready()?;
+            daemon.kill();
+            if !ended {
+                break;
+            }
+            killed += 1;
+            step = after(step);
+        }
+        daemon.start()
+    })?;
+    println!("killed at {killed} steps; {traffic:?}");
+    assert_eq!(errors(&traffic), 0, "{traffic:?}");
+    ensure!(killed > 20, "killed at {killed} steps only: is strace at work?");
+    exact_shares(&lab)
+}
+
+#[test]
+fn controllers_killed_at_each_system_call_of_a_reload_lose_nothing() -> Result<()> {
+    let Some(web) = Web::start("calls", &[3, 2, 1])? else { return Ok(()) };
+    let Web { mut daemon, _servers, lab } = web;
+    let configurations =
+        [[1, 2, 3], [3, 2, 1]].map(|w| lab.general(&["eth0"]) + &web_services(&lab, &w));
+    let mut killed = 0;
+    let traffic = under_traffic(&lab, || {
+        let mut step = 1;
+        for configuration in configurations.iter().cycle() {
+            daemon.write(configuration)?;
+            let strace = daemon.trace(&format!("{STEPS}:signal=SIGKILL:when={step}"))?;
+            let reloaded = daemon.cli(["reload"])?;
+            drop(strace);
+            if reloaded.status == 0 {
+                break;
+            }
+            daemon.kill();
+            daemon.start()?;
+            killed += 1;
+            step = after(step);
+        }
+        daemon.write(&configurations[1])?;
+        daemon.ok("reload").map(drop)
+    })?;
+    println!("killed at {killed} steps; {traffic:?}");
+    assert_eq!(errors(&traffic), 0, "{traffic:?}");
+    ensure!(killed > 5, "killed at {killed} steps only: is strace at work?");
+    exact_shares(&lab)
+}
+
 /// 3:2:1, over both VIPs.
 fn exact_shares(lab: &Lab) -> Result<()> {
     for vip in VIPS {

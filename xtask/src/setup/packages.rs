@@ -30,7 +30,7 @@ impl Tool {
 }
 
 /// Demo and tests. The toolchain for BPF and LLVM have rules of their own: see their modules.
-const RUN: [Tool; 14] = [
+const RUN: [Tool; 15] = [
     Tool::new("nginx", "nginx"),
     Tool::new("curl", "curl"),
     Tool::new("wrk", "wrk"),
@@ -44,6 +44,7 @@ const RUN: [Tool; 14] = [
     Tool::new("ps", "procps"),
     Tool::new("promtool", "prometheus"),
     Tool::new("nsenter", "util-linux"),
+    Tool::new("strace", "strace"),
     Tool::new("mount", "mount"),
 ];
 
