@@ -58,7 +58,7 @@ fn build(workspace: &Path, target_dir: &Path, tools: &Path) -> Result<PathBuf> {
         .current_dir(workspace)
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"))
         // The one unstable feature of aya-ebpf, and inline assembly for BPF in ours.
-        .env("RUSTC_BOOTSTRAP", "aya_ebpf,aya_ebpf_bindings,dispatcher_ebpf,dispatcher")
+        .env("RUSTC_BOOTSTRAP", "aya_ebpf,aya_ebpf_bindings,dispatcher_ebpf,datapath")
         .env_remove("RUSTC")
         .env_remove("RUSTDOC")
         .env_remove("RUSTC_WRAPPER")
@@ -75,5 +75,5 @@ fn build(workspace: &Path, target_dir: &Path, tools: &Path) -> Result<PathBuf> {
     if !status.success() {
         bail!("building dispatcher-ebpf with toolchain {name} failed: {status}\n{HINT}");
     }
-    Ok(bpf_dir.join("bpfel-unknown-none/release/dispatcher"))
+    Ok(bpf_dir.join("bpfel-unknown-none/release/datapath"))
 }

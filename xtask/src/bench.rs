@@ -63,7 +63,7 @@ fn harness(directory: &Path, options: &[&str]) -> Result<()> {
     Cmd::new("./xbench")
         .args(options)
         .args(["./floor_plugin.so", "./dispatcher_plugin.so"])
-        .env("DISPATCHER_OBJECT", target.join("bpf/bpfel-unknown-none/release/dispatcher"))
+        .env("DISPATCHER_OBJECT", target.join("bpf/bpfel-unknown-none/release/datapath"))
         .dir(&place)
         .run()
 }
