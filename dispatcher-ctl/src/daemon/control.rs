@@ -1,6 +1,10 @@
 //! What the API may ask: every request takes its turn on the core.
 
-use std::sync::Arc;
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use tokio::sync::{Mutex, MutexGuard};
 
@@ -184,42 +188,13 @@ impl Core {
 
     /// Puts a state in force that was made by hand, and into the file if it shall say so.
     async fn change(&mut self, state: State, save: bool) -> Result<(), ApiError> {
-        // What the file shall say is found out before anything is changed, and written once it is in force.
-        let file = if save { Some(self.saved(&state)?) } else { None };
+        // What can fail about the file fails before anything is changed; what is left to do afterwards is a rename.
+        let file = if save { Some(SavedFile::prepare(&self.file, self, &state)?) } else { None };
         self.count_weights(&state);
         self.log_changes(&state);
-        match file {
-            None => self.commit(state, None).await,
-            Some((text, config)) => {
-                self.commit(state, Some(config)).await?;
-                self.write_file(&text)
-            }
-        }
-    }
-
-    /// The file's text as it says what runs, and the configuration it then is.
-    fn saved(&self, state: &State) -> Result<(String, Config), ApiError> {
-        let name = self.file.display();
-        let text = std::fs::read_to_string(&self.file)
-            .map_err(|e| ApiError::failed(format!("{name}: cannot be read: {e}")))?;
-        let name = name.to_string();
-        let text = config::save(&text, &name, &self.record.applied, state)?;
-        let config = config::parse(&text, &name)?;
-        Ok((text, config))
-    }
-
-    /// Replaces the file, whole or not at all.
-    fn write_file(&self, text: &str) -> Result<(), ApiError> {
-        let failed = |e: std::io::Error| {
-            ApiError::failed(format!("{}: in force, but not saved: {e}", self.file.display()))
-        };
-        let path = std::fs::canonicalize(&self.file).map_err(failed)?;
-        let mut beside = path.clone().into_os_string();
-        beside.push(".new");
-        let permissions = std::fs::metadata(&path).map_err(failed)?.permissions();
-        std::fs::write(&beside, text).map_err(failed)?;
-        std::fs::set_permissions(&beside, permissions).map_err(failed)?;
-        std::fs::rename(&beside, &path).map_err(failed)
+        let applied = file.as_ref().map(|file| file.config.clone());
+        self.commit(state, applied).await?;
+        file.map_or(Ok(()), SavedFile::keep)
     }
 
     /// What applying a configuration would change, and the state it would lead to.
@@ -285,5 +260,45 @@ impl Core {
         let service = edit::find_service(self.state(), service)?;
         let backend = edit::find_backend(service, backend)?;
         Ok(self.backend_view(backend, reading))
+    }
+}
+
+/// The configuration file as it shall be, written beside the one there is.
+struct SavedFile {
+    path: PathBuf,
+    beside: PathBuf,
+    /// What it says.
+    config: Config,
+}
+
+impl SavedFile {
+    /// Writes it; nothing uses it yet.
+    fn prepare(file: &Path, core: &Core, state: &State) -> Result<Self, ApiError> {
+        let name = file.display().to_string();
+        let failed = |e: io::Error| ApiError::failed(format!("{name}: cannot be saved: {e}"));
+        let text = fs::read_to_string(file).map_err(failed)?;
+        let text = config::save(&text, &name, &core.record.applied, state)?;
+        let config = config::parse(&text, &name)?;
+        let path = fs::canonicalize(file).map_err(failed)?;
+        let mut beside = path.clone().into_os_string();
+        beside.push(".new");
+        let permissions = fs::metadata(&path).map_err(failed)?.permissions();
+        fs::write(&beside, text).map_err(failed)?;
+        fs::set_permissions(&beside, permissions).map_err(failed)?;
+        Ok(Self { path, beside: beside.into(), config })
+    }
+
+    /// Puts it in the place of the one there is, whole or not at all.
+    fn keep(self) -> Result<(), ApiError> {
+        fs::rename(&self.beside, &self.path).map_err(|e| {
+            ApiError::failed(format!("{}: in force, but not saved: {e}", self.path.display()))
+        })
+    }
+}
+
+impl Drop for SavedFile {
+    fn drop(&mut self) {
+        // Kept, it is no longer there; refused, nobody wants it.
+        let _ = fs::remove_file(&self.beside);
     }
 }
