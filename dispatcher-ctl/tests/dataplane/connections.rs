@@ -9,8 +9,9 @@ use dispatcher_common::{
     maps,
     net::address,
 };
-use dispatcher_ctl::dataplane::connections::{
-    Filter, ServiceTimeouts, SlotCounts, Sweeper, Timeouts, now,
+use dispatcher_ctl::dataplane::{
+    Datapath,
+    connections::{Filter, ServiceTimeouts, SlotCounts, Sweeper, Timeouts, now},
 };
 
 use super::{array, in_namespace, open, settings};
@@ -91,6 +92,33 @@ fn a_sweep_counts_what_is_there_and_removes_what_is_idle() {
         assert_eq!((swept.slot(2).active(), swept.connections()), (1, 4));
         let pass = swept.pass;
         super::eventually("a pass unasked", || sweeper.latest().pass > pass);
+    });
+}
+
+#[test]
+fn a_slot_that_is_given_out_again_is_safe_from_the_pass_under_way() {
+    in_namespace("reuse", |dir| {
+        // Large enough for a pass in several slices, with pauses.
+        let (datapath, _) = Datapath::open(dir, 1_000_000).unwrap();
+        let table = datapath.table().unwrap();
+        let last = table.buckets() as u32 - 1;
+        let sweeper = Sweeper::start(table, timeouts(0)).unwrap();
+        let pass = sweeper.count_now().pass;
+        // A pass is under way by which slot 3 is gone.
+        let mut other = timeouts(0);
+        let service = ServiceTimeouts {
+            stale: Duration::from_secs(300),
+            syn: Duration::from_secs(30),
+            fin: Duration::from_secs(30),
+            fin_count: 0,
+        };
+        other.service(service, [3]);
+        sweeper.set_timeouts(other);
+        let mut bucket = Bucket::ZERO;
+        bucket.ways[5] = Way::new(TCP, now(), State::Established, 3).0;
+        array::<Bucket>(dir, maps::CONNECTIONS).set(last, bucket, 0).unwrap();
+        super::eventually("two passes", || sweeper.latest().pass > pass + 1);
+        assert_eq!((sweeper.latest().slot(3).established, sweeper.latest().expired.gone), (1, 0));
     });
 }
 

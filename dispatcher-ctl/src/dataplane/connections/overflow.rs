@@ -21,7 +21,7 @@ impl ConnectionTable {
     pub(super) fn sweep_overflow(
         &self,
         now: u64,
-        ages: &Ages<'_>,
+        ages: &Ages,
         sweep: &mut Sweep,
     ) -> io::Result<u32> {
         let entries = self.overflow_entries();

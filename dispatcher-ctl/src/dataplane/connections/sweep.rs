@@ -65,7 +65,7 @@ pub struct Expired {
 }
 
 impl Expired {
-    pub(super) fn count(&mut self, way: Way, ages: &Ages<'_>) {
+    pub(super) fn count(&mut self, way: Way, ages: &Ages) {
         let limit = |state: State| ages.of(way.slot(), state as usize + 4);
         let place = match (way.is_tcp(), way.state()) {
             _ if ages.of(way.slot(), way.expiry_class()) == 0 => &mut self.gone,
@@ -99,13 +99,7 @@ impl ConnectionTable {
     /// Counts the connections of these buckets into `sweep`, and removes those that are too old at tick `now`.
     ///
     /// Safe against the datapath: a way goes only if it is still as it was when it was found idle.
-    pub(super) fn sweep(
-        &self,
-        buckets: Range<usize>,
-        now: u64,
-        ages: &Ages<'_>,
-        sweep: &mut Sweep,
-    ) {
+    pub(super) fn sweep(&self, buckets: Range<usize>, now: u64, ages: &Ages, sweep: &mut Sweep) {
         let words = self.ways.words();
         let end = (buckets.end * WAYS).min(words.len());
         for place in words.get(buckets.start * WAYS..end).unwrap_or_default() {
@@ -128,7 +122,7 @@ fn remove(place: &std::sync::atomic::AtomicU64, way: Way) -> bool {
 
 /// Whether a way is due. A way touched since `now` was read seems old by almost all that a stamp can tell: it is not.
 #[inline]
-pub(super) fn is_expired(way: Way, now: u64, ages: &Ages<'_>) -> bool {
+pub(super) fn is_expired(way: Way, now: u64, ages: &Ages) -> bool {
     let (age, least) = (way.age(now), u64::from(ages.of(way.slot(), way.expiry_class())));
     age >= least && (age < HORIZON || least == 0)
 }
@@ -137,7 +131,7 @@ pub(super) fn is_expired(way: Way, now: u64, ages: &Ages<'_>) -> bool {
 mod tests {
     use super::*;
     use crate::dataplane::connections::{ServiceTimeouts, Timeouts};
-    use std::time::Duration;
+    use std::{sync::Arc, time::Duration};
 
     /// Slot 3 has 300 s, 30 s, 30 s; slot 4 is gone; slot 5 unknown.
     fn timeouts() -> Timeouts {
@@ -156,7 +150,7 @@ mod tests {
     #[test]
     fn a_way_is_due_when_its_timeout_has_passed_and_not_when_it_is_from_the_future() {
         let (timeouts, tcp, udp) = (timeouts(), 1 << 63, 1 << 62);
-        let ages = timeouts.ages(&[]);
+        let ages = Ages::new(Arc::new(timeouts), |_| 0);
         let due = |hash, state, slot, stamp: u64, now| {
             is_expired(Way::new(hash, stamp, state, slot), now, &ages)
         };
@@ -182,11 +176,10 @@ mod tests {
 
     #[test]
     fn causes_are_told_apart() {
-        let timeouts = timeouts();
+        let timeouts = Arc::new(timeouts());
         let mut expired = Expired::default();
-        let (few, many) = (timeouts.sum(|_| 0), timeouts.sum(|slot| u64::from(slot == 3)));
-        for closing in [few, many] {
-            let ages = timeouts.ages(&closing);
+        for closing in [0, 1] {
+            let ages = Ages::new(Arc::clone(&timeouts), |slot| u32::from(slot == 3) * closing);
             for (hash, state, slot) in [
                 (1 << 63, State::HalfOpen, 3),
                 (1 << 63, State::Established, 3),

@@ -9,7 +9,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 
-use super::{ConnectionTable, Expired, SlotCounts, Sweep, Timeouts, now};
+use super::{ConnectionTable, Expired, SlotCounts, Sweep, Timeouts, now, timeouts::Ages};
 
 /// A pass over the whole table takes this long, pauses included.
 const PERIOD: Duration = Duration::from_millis(1500);
@@ -57,7 +57,8 @@ pub struct Sweeper {
 #[derive(Debug)]
 struct Shared {
     table: Arc<ConnectionTable>,
-    timeouts: ArcSwap<Timeouts>,
+    /// Held while a slice is swept.
+    timeouts: Mutex<Arc<Timeouts>>,
     result: ArcSwap<SweepResult>,
     requests: Mutex<Requests>,
     changed: Condvar,
@@ -89,7 +90,7 @@ impl Sweeper {
         };
         let shared = Arc::new(Shared {
             table,
-            timeouts: ArcSwap::from_pointee(timeouts),
+            timeouts: Mutex::new(Arc::new(timeouts)),
             result: ArcSwap::from_pointee(result),
             requests: Mutex::default(),
             changed: Condvar::new(),
@@ -99,9 +100,10 @@ impl Sweeper {
         Ok(Self { shared, thread: Some(thread) })
     }
 
-    /// Other timeouts, from the next pass on.
+    /// Other timeouts, in force when this returns: it waits for the slice that is being swept. A slot that is no longer
+    /// gone must be told of before it is published, or its new connections would be taken for the old backend's.
     pub fn set_timeouts(&self, timeouts: Timeouts) {
-        self.shared.timeouts.store(Arc::new(timeouts));
+        *self.shared.timeouts() = Arc::new(timeouts);
     }
 
     /// What the last pass found.
@@ -140,6 +142,10 @@ impl Shared {
         self.requests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn timeouts(&self) -> MutexGuard<'_, Arc<Timeouts>> {
+        self.timeouts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn run(&self) {
         let mut expired = Expired::default();
         let mut pass = 0;
@@ -166,21 +172,24 @@ impl Shared {
     /// One pass; false if it was broken off, by a stop or because somebody waits for a pass that begins now.
     fn pass(&self, pass: u64, hurry: bool, expired: &mut Expired) -> bool {
         let started = Instant::now();
-        let timeouts = self.timeouts.load_full();
-        let closing = self.result.load();
-        let closing = timeouts.sum(|slot| u64::from(closing.slot(slot as u32).closing));
-        let ages = timeouts.ages(&closing);
+        let last = self.result.load_full();
+        let closing = |slot| last.slot(slot).closing;
+        let mut ages = Ages::new(Arc::clone(&self.timeouts()), closing);
         let mut sweep = Sweep { expired: *expired, ..Sweep::default() };
         let slices = self.table.buckets().div_ceil(SLICE).max(1);
         for slice in 0..slices {
+            let timeouts = self.hold(&mut ages, closing);
             let first = slice * SLICE;
             self.table.sweep(first..first + SLICE, now(), &ages, &mut sweep);
+            drop(timeouts);
             *expired = sweep.expired;
             if !hurry && self.pause(PERIOD / slices as u32) {
                 return false;
             }
         }
+        let timeouts = self.hold(&mut ages, closing);
         let overflow = self.table.sweep_overflow(now(), &ages, &mut sweep);
+        drop(timeouts);
         let overflow = overflow.unwrap_or_else(|error| {
             tracing::warn!(%error, "cannot sweep the overflow map");
             0
@@ -196,6 +205,15 @@ impl Shared {
         };
         self.result.store(Arc::new(result));
         true
+    }
+
+    /// Keeps the timeouts as they are while a slice is swept, and the ages in step with them.
+    fn hold(&self, ages: &mut Ages, closing: impl Fn(u32) -> u32) -> MutexGuard<'_, Arc<Timeouts>> {
+        let timeouts = self.timeouts();
+        if !ages.are_of(&timeouts) {
+            *ages = Ages::new(Arc::clone(&timeouts), closing);
+        }
+        timeouts
     }
 
     /// Waits for a while; true if the pass is to be broken off.

@@ -1,6 +1,6 @@
 //! How long may a connection be idle? Timeouts by backend slot, in ticks.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use dispatcher_common::{
     connection::{EXPIRY_CLASSES, STAMP_BITS, State, TICK_NS},
@@ -39,10 +39,11 @@ pub struct Timeouts {
     services: Vec<Option<ServiceTimeouts>>,
 }
 
-/// Least ages, in ticks, at which ways are removed; for one pass.
+/// Least ages, in ticks, at which ways are removed.
 #[derive(Debug)]
-pub(super) struct Ages<'a> {
-    slots: &'a [u16],
+pub(super) struct Ages {
+    timeouts: Arc<Timeouts>,
+    /// By service, as in [`Timeouts`].
     ages: Vec<[u16; EXPIRY_CLASSES]>,
 }
 
@@ -72,24 +73,32 @@ impl Timeouts {
             *place = index;
         }
     }
+}
 
-    /// Sums a value of each slot by service: at the indices that [`Self::ages`] takes.
-    pub(super) fn sum(&self, by_slot: impl Fn(usize) -> u64) -> Vec<u64> {
-        let mut sums = vec![0; self.services.len()];
-        for (slot, index) in self.slots.iter().enumerate() {
-            sums[*index as usize] += by_slot(slot);
+impl Ages {
+    /// The ages by these timeouts, while so many connections of each slot are closing.
+    pub(super) fn new(timeouts: Arc<Timeouts>, closing: impl Fn(u32) -> u32) -> Self {
+        let mut of_services = vec![0_u64; timeouts.services.len()];
+        for (slot, service) in (0..).zip(&timeouts.slots) {
+            of_services[*service as usize] += u64::from(closing(slot));
         }
-        sums
-    }
-
-    /// The ages for a pass; `closing` is [`Self::sum`] of the closing connections, as last counted.
-    pub(super) fn ages(&self, closing: &[u64]) -> Ages<'_> {
         let mut ages = vec![[NEVER; EXPIRY_CLASSES], [0; EXPIRY_CLASSES]];
-        for (i, service) in self.services.iter().enumerate().skip(ages.len()) {
-            let closing = closing.get(i).copied().unwrap_or_default();
+        for (service, closing) in timeouts.services.iter().zip(of_services).skip(ages.len()) {
             ages.push(service.map_or([NEVER; EXPIRY_CLASSES], |service| service.ages(closing)));
         }
-        Ages { slots: &self.slots, ages }
+        Self { timeouts, ages }
+    }
+
+    /// Whether they are those of these timeouts.
+    pub(super) fn are_of(&self, timeouts: &Arc<Timeouts>) -> bool {
+        Arc::ptr_eq(&self.timeouts, timeouts)
+    }
+
+    /// Least age of a way of this slot and [`dispatcher_common::connection::Way::expiry_class`]; 0: the backend is gone.
+    #[inline]
+    pub(super) fn of(&self, slot: u32, class: usize) -> u16 {
+        // Slots are 14 bits and classes 3: both tables have them all.
+        self.ages[self.timeouts.slots[slot as usize] as usize][class]
     }
 }
 
@@ -104,15 +113,6 @@ impl ServiceTimeouts {
         ages[tcp(State::HalfOpen)] = syn;
         ages[tcp(State::Closing)] = fin;
         ages
-    }
-}
-
-impl Ages<'_> {
-    /// Least age of a way of this slot and [`dispatcher_common::connection::Way::expiry_class`]; 0: the backend is gone.
-    #[inline]
-    pub(super) fn of(&self, slot: u32, class: usize) -> u16 {
-        // Slots are 14 bits and classes 3: both tables have them all.
-        self.ages[self.slots[slot as usize] as usize][class]
     }
 }
 
@@ -145,9 +145,10 @@ mod tests {
         let mut timeouts = Timeouts::default();
         timeouts.service(SERVICE, [5, 6]);
         timeouts.gone(9);
-        let closing = |few: u64| timeouts.sum(|slot| if slot == 6 { few } else { 0 });
-        for (closing, want) in [(closing(10), [8, 71, 71]), (closing(11), [8, 71, 12])] {
-            let ages = timeouts.ages(&closing);
+        let timeouts = Arc::new(timeouts);
+        for (closing, want) in [(10, [8, 71, 71]), (11, [8, 71, 12])] {
+            let of_slot = |slot| if slot == 6 { closing } else { 0 };
+            let ages = Ages::new(Arc::clone(&timeouts), of_slot);
             assert_eq!([5, 6, 7].map(|class| ages.of(6, class)), want);
             assert_eq!([1, 2, 3].map(|class| ages.of(5, class)), [71; 3]);
             assert_eq!((ages.of(9, 6), ages.of(7, 6)), (0, NEVER));
@@ -158,6 +159,7 @@ mod tests {
     fn a_timeout_beyond_the_stamp_is_cut() {
         let mut timeouts = Timeouts::default();
         timeouts.service(ServiceTimeouts { stale: Duration::MAX, ..SERVICE }, [1]);
-        assert_eq!(u64::from(timeouts.ages(&[]).of(1, 6)), HORIZON - 1);
+        let ages = Ages::new(Arc::new(timeouts), |_| 0);
+        assert_eq!(u64::from(ages.of(1, 6)), HORIZON - 1);
     }
 }
