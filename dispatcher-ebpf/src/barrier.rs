@@ -22,18 +22,27 @@ pub fn hide(value: u64) -> u64 {
     core::hint::black_box(value)
 }
 
+/// As [`hide`], for a value that is to be computed here and not later: what it is made of would else be kept on the stack
+/// until then.
+#[inline(always)]
+#[must_use]
+pub fn compute(value: u64) -> u64 {
+    #[cfg(target_arch = "bpf")]
+    {
+        let mut computed = value;
+        // SAFETY: as in `hide`. Not `pure`, which would let it be moved.
+        unsafe {
+            core::arch::asm!("{0} = {0}", inout(reg) computed, options(nomem, nostack, preserves_flags));
+        }
+        computed
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    core::hint::black_box(value)
+}
+
 /// As [`hide`], for an address.
 #[inline(always)]
 #[must_use]
 pub fn hide_address(address: usize) -> usize {
     hide(address as u64) as usize
-}
-
-/// As [`hide`], for a reference: what it points to stays in memory, instead of being spilled beside it.
-#[inline(always)]
-#[must_use]
-pub fn hide_reference<T>(reference: &mut T) -> &mut T {
-    let address = hide_address((&raw mut *reference).expose_provenance());
-    // SAFETY: the address is the reference's own, and the reference is not used meanwhile.
-    unsafe { &mut *core::ptr::with_exposed_provenance_mut(address) }
 }

@@ -79,6 +79,14 @@ macro_rules! reads {
 impl<const N: usize> Window<N> {
     reads!(u8: u8, u16: u16, u32: u32);
 
+    /// The same window, of which the optimiser does not know that it was read: what is read again is loaded again, and
+    /// not kept on the stack until then.
+    #[inline(always)]
+    #[must_use]
+    pub fn again(self) -> Self {
+        Self(hide_address(self.0))
+    }
+
     /// Overwrites the twelve bytes of both Ethernet addresses: destination, then source.
     #[inline(always)]
     pub fn set_addresses(self, words: (u64, u32)) {

@@ -3,7 +3,9 @@
 //! All of it is arithmetic without branches, and hidden from LLVM, which would put the branches back: the verifier then
 //! walks a bucket once instead of 2⁸ times.
 
-use dispatcher_common::connection::{EXPIRY_CLASSES, FINGERPRINT_SHIFT, STAMP_BITS, WAYS, Way};
+use dispatcher_common::connection::{
+    BIAS, EXPIRY_CLASSES, FINGERPRINT_SHIFT, STAMP_BITS, WAYS, Way,
+};
 
 use crate::barrier::hide;
 
@@ -13,10 +15,13 @@ const EVICTABLE: u64 = 1 << 1 | 1 << 2 | 1 << 5;
 
 /// Bits of a rank below age and expiry: the number of the way, counted down.
 const NUMBER_BITS: u32 = 4;
-/// The bit of a rank that says free or expired.
-const FREE_BIT: u32 = 20 + NUMBER_BITS;
 
-/// How well a way suits a new flow: 0 in the upper bits if not at all, higher the longer idle, highest if free.
+/// Ticks by which a stamp may lie ahead of a packet's: the packet may have read the clock before the tick in which another
+/// CPU touched the way. Such a way is as young as can be, not 4,095 ticks old.
+const AHEAD: u64 = 16;
+
+/// How well a way that is in use suits a new flow: 0 above [`NUMBER_BITS`] if not at all, higher the longer idle, highest
+/// if it has expired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rank(u64);
 
@@ -28,12 +33,11 @@ impl Rank {
     #[inline(always)]
     #[must_use]
     pub fn of(way: Way, number: usize, now: u64, expiry: u64) -> Self {
-        let age = way.age(now);
-        let state = way.0 >> 14 & 3;
-        let free = hide((state.wrapping_sub(1) | expiry.wrapping_sub(age)) >> 63);
-        let evictable = hide(EVICTABLE >> way.expiry_class() & 1);
-        let idle = (age + 1) & evictable.wrapping_neg();
-        Self(free << FREE_BIT | idle << NUMBER_BITS | (15 - number as u64))
+        let age = way.age(now.wrapping_add(AHEAD));
+        let is_expired = hide((expiry + AHEAD).wrapping_sub(age) >> 63);
+        let may_go = hide(EVICTABLE >> way.expiry_class() & 1) | is_expired;
+        let idle = (is_expired << STAMP_BITS | age) & may_go.wrapping_neg();
+        Self(idle << NUMBER_BITS | (15 - number as u64))
     }
 
     /// The better of two. Ranks have far fewer than 63 bits, so the difference's sign tells.
@@ -51,13 +55,6 @@ impl Rank {
         self.0 >> NUMBER_BITS != 0
     }
 
-    /// Whether the way is free or has expired: 1 or 0.
-    #[inline(always)]
-    #[must_use]
-    pub const fn is_free(self) -> u64 {
-        self.0 >> FREE_BIT
-    }
-
     /// The number of the way.
     #[inline(always)]
     #[must_use]
@@ -66,49 +63,78 @@ impl Rank {
     }
 }
 
-/// Best way of a bucket for a new flow, and how many ways are in use.
-#[derive(Clone, Copy, Debug)]
-pub struct Survey {
-    /// Rank of the best way.
-    pub best: Rank,
-    /// Ways that are neither free nor expired.
-    pub used: u64,
-}
-
-/// Looks at all ways of a bucket. `load` yields a way's word, `expiry` the idle ticks of an expiry class.
+/// The rank of the way of a full bucket that suits a new flow best. `load` yields a way's word, `expiry` the idle ticks of
+/// an expiry class.
 #[inline(always)]
 #[must_use]
-pub fn survey(load: impl Fn(usize) -> Way, now: u64, expiry: impl Fn(usize) -> u64) -> Survey {
+pub fn best(load: impl Fn(usize) -> Way, now: u64, expiry: impl Fn(usize) -> u64) -> Rank {
     let mut best = Rank::NONE;
-    let mut used = 0;
     let mut number = 0;
     while number < WAYS {
         let way = load(number);
-        let rank = Rank::of(way, number, now, expiry(way.expiry_class() & (EXPIRY_CLASSES - 1)));
-        used += 1 - rank.is_free();
-        best = best.better(rank);
+        let ticks = expiry(way.expiry_class() & (EXPIRY_CLASSES - 1));
+        best = best.better(Rank::of(way, number, now, ticks));
         number += 1;
     }
-    Survey { best, used }
+    best
 }
 
-/// The ways of a bucket that are in use and may be the flow's with this hash: a bit each.
+/// The ways of a bucket that are nobody's: a bit each.
 #[inline(always)]
 #[must_use]
-pub fn matching(load: impl Fn(usize) -> Way, hash: u64) -> u64 {
+pub fn free(load: impl Fn(usize) -> Way) -> u64 {
     let mut found = 0;
     let mut number = 0;
     while number < WAYS {
         let word = load(number).0;
-        let differs = hide((word ^ hash) >> FINGERPRINT_SHIFT);
-        let used = hide((word >> 14 & 3) + 3) >> 2;
-        found |= hide(differs.wrapping_sub(1) >> 63 & used) << number;
+        found |= (hide(word | word.wrapping_neg()) >> 63) << number;
         number += 1;
     }
-    found
+    found ^ 0xff
 }
 
-/// The lowest way of a non-empty [`matching`] set, without a branch. Its bound is kept in the verifier's sight: kernel 6.1
+/// Which of its two buckets has a free way for a new flow, by what [`free`] says of them: the second only if the first
+/// holds at least [`BIAS`] and the second fewer.
+#[inline(always)]
+#[must_use]
+pub fn choose(first: u64, second: impl FnOnce() -> u64) -> Option<(Choice, usize)> {
+    if first.count_ones() > FREE_ENOUGH {
+        return Some((Choice::First, lowest(first)));
+    }
+    let second = second();
+    if second.count_ones() > first.count_ones() {
+        return Some((Choice::Second, lowest(second)));
+    }
+    if first == 0 { None } else { Some((Choice::First, lowest(first))) }
+}
+
+/// One of a flow's two buckets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// [`dispatcher_common::flow::first_bucket`].
+    First,
+    /// [`dispatcher_common::flow::second_bucket`].
+    Second,
+}
+
+/// A first bucket with more free ways than this holds fewer than [`BIAS`].
+const FREE_ENOUGH: u32 = WAYS as u32 - BIAS as u32;
+
+/// How many ways of a bucket may be the flow's with this hash. Of a fingerprint of zero, one in 2³⁵, free ways count, too.
+#[inline(always)]
+#[must_use]
+pub fn entries(load: impl Fn(usize) -> Way, hash: u64) -> u64 {
+    let mut count = 0;
+    let mut number = 0;
+    while number < WAYS {
+        let differs = hide((load(number).0 ^ hash) >> FINGERPRINT_SHIFT);
+        count += differs.wrapping_sub(1) >> 63;
+        number += 1;
+    }
+    count
+}
+
+/// The lowest way of a non-empty set, without a branch. Its bound is kept in the verifier's sight: kernel 6.1
 /// loses it where bits are put together.
 #[inline(always)]
 #[must_use]
@@ -119,9 +145,6 @@ pub fn lowest(set: u64) -> usize {
         | ((bit & 0xf0 != 0) as u64) << 2;
     hide(number) as usize & (WAYS - 1)
 }
-
-/// Ages are cut to the stamp's width: a rank has room for them.
-const _: () = assert!(STAMP_BITS < 20);
 
 #[cfg(test)]
 mod tests {
@@ -136,41 +159,35 @@ mod tests {
         Way::new(protocol | 0x1234_5678_0000_0000, 1000 - age, state, 9)
     }
 
-    fn best(ways: [Way; WAYS]) -> Option<usize> {
-        let survey = survey(|i| ways[i], 1000, |class| EXPIRY[class]);
-        survey.best.is_takeable().then(|| survey.best.number())
-    }
-
-    #[test]
-    fn a_free_way_comes_before_an_evictable_one() {
-        let mut ways = [way(TCP, 5, State::HalfOpen); WAYS];
-        ways[6] = Way(0);
-        assert_eq!(best(ways), Some(6));
-        assert_eq!(survey(|i| ways[i], 1000, |class| EXPIRY[class]).used, 7);
+    fn best_of(ways: [Way; WAYS]) -> Option<usize> {
+        let best = best(|i| ways[i], 1000, |class| EXPIRY[class]);
+        best.is_takeable().then(|| best.number())
     }
 
     #[test]
     fn the_oldest_evictable_flow_goes_first() {
         let mut ways = [way(TCP, 1, State::Established); WAYS];
-        assert_eq!(best(ways), None);
+        assert_eq!(best_of(ways), None);
         ways[3] = way(TCP, 2, State::HalfOpen);
         ways[5] = way(0, 4, State::Established);
         ways[7] = way(0, 3, State::HalfOpen);
-        assert_eq!(best(ways), Some(5));
+        assert_eq!(best_of(ways), Some(5));
         ways[5] = way(TCP, 4, State::Closing);
-        assert_eq!(best(ways), Some(7));
+        assert_eq!(best_of(ways), Some(7));
         ways[7] = way(TCP, 0, State::Closing);
-        assert_eq!(best(ways), Some(3));
+        assert_eq!(best_of(ways), Some(3));
     }
 
     #[test]
-    fn an_expired_flow_is_free() {
+    fn an_expired_flow_goes_before_an_older_one_that_has_not_expired() {
         let mut ways = [way(TCP, 70, State::Established); WAYS];
-        assert_eq!(best(ways), None);
+        assert_eq!(best_of(ways), None);
+        ways[4] = way(TCP, 7, State::HalfOpen);
+        assert_eq!(best_of(ways), Some(4));
         ways[2] = way(TCP, 71, State::Established);
-        assert_eq!(best(ways), Some(2));
+        assert_eq!(best_of(ways), Some(2));
         ways[2] = way(TCP, 8, State::Closing);
-        assert_eq!(best(ways), Some(2));
+        assert_eq!(best_of(ways), Some(2));
     }
 
     #[test]
@@ -182,14 +199,45 @@ mod tests {
     }
 
     #[test]
-    fn matching_finds_used_ways_of_the_fingerprint_only() {
-        let hash = 0x0000_0000_0fff_ffff; // the fingerprint of a free way's word
+    fn a_flow_touched_after_the_packet_read_the_clock_is_young() {
+        for ahead in 1..=AHEAD {
+            let mut ways = [Way::new(TCP, 1000 + ahead, State::Established, 1); WAYS];
+            assert_eq!(best_of(ways), None, "{ahead} ahead");
+            ways[5] = way(TCP, 0, State::HalfOpen);
+            ways[6] = Way::new(TCP, 1000 + ahead, State::HalfOpen, 1);
+            assert_eq!(best_of(ways), Some(5), "{ahead} ahead");
+        }
+    }
+
+    #[test]
+    fn free_ways_are_those_that_are_zero() {
+        let mut ways = [way(TCP, 0, State::HalfOpen); WAYS];
+        assert_eq!(free(|i| ways[i]), 0);
+        (ways[0], ways[6]) = (Way(0), Way(0));
+        ways[3] = way(0, 0, State::HalfOpen);
+        assert_eq!(free(|i| ways[i]), 0b0100_0001);
+        assert_eq!(free(|_| Way(0)), 0xff);
+    }
+
+    #[test]
+    fn the_second_bucket_is_for_when_the_first_is_nearly_full() {
+        let second = |free: u64| move || free;
+        assert_eq!(choose(0b1110_0000, || unreachable!()), Some((Choice::First, 5)));
+        assert_eq!(choose(0b1100_0000, second(0b0000_0111)), Some((Choice::Second, 0)));
+        assert_eq!(choose(0b1100_0000, second(0b0000_0110)), Some((Choice::First, 6)));
+        assert_eq!(choose(0, second(0b1000_0000)), Some((Choice::Second, 7)));
+        assert_eq!(choose(0, second(0)), None);
+    }
+
+    #[test]
+    fn entries_are_those_with_the_fingerprint() {
+        let hash = TCP | 0x0000_0000_0fff_ffff;
         let mut ways = [Way(0); WAYS];
-        assert_eq!(matching(|i| ways[i], hash), 0);
+        assert_eq!(entries(|i| ways[i], hash), 0);
         ways[4] = Way::new(hash, 3, State::HalfOpen, 1);
         ways[1] = Way::new(hash, 9, State::Closing, 2);
         ways[0] = Way::new(hash | 1 << 28, 9, State::Closing, 2);
-        assert_eq!(matching(|i| ways[i], hash), 0b1_0010);
+        assert_eq!(entries(|i| ways[i], hash), 2);
     }
 
     #[test]

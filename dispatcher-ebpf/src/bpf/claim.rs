@@ -1,14 +1,15 @@
-//! How a new flow gets a way of the table: survey both buckets, take the best way, make sure it is the only one.
+//! How a new flow gets a way of the table: take a free one, or the best of both buckets, and make sure it is the only one.
 
 use dispatcher_common::{
-    connection::{BIAS, State, WAYS, Way},
+    connection::{State, Way},
     flow::{first_bucket, second_bucket},
 };
-use dispatcher_ebpf::occupancy::{Rank, Survey, lowest, matching, survey};
+use dispatcher_ebpf::occupancy::{Choice, Rank, best, choose, entries, free};
 
 use super::{
     config,
-    maps::{self, Expiry, Ways},
+    connection::in_bucket,
+    maps::{self, Ways},
     pipeline::Packet,
     word::Word,
 };
@@ -29,21 +30,12 @@ pub(super) enum Claim {
 /// Claims a way for a new flow on a slot's backend.
 #[inline(always)]
 pub(super) fn claim(packet: &Packet, slot: u32) -> Claim {
-    let (Some(expiry), Some(buckets)) = (maps::expiry(), buckets(packet.hash)) else {
-        return Claim::Full;
-    };
+    let Some(buckets) = buckets(packet.hash) else { return Claim::Full };
     let claimed = Way::new(packet.hash, packet.tick, State::HalfOpen, slot);
     let mut missed = Claim::Full;
     for _ in 0..ATTEMPTS {
-        let (ways, rank) = best(packet, buckets, expiry);
-        if !rank.is_takeable() {
-            return Claim::Full;
-        }
-        let word = ways.word(rank.number());
-        let old = Way(word.load());
-        let ticks = expiry.ticks(old.expiry_class());
-        // The way may have been touched, or taken by another new flow, since the survey.
-        if Rank::of(old, rank.number(), packet.tick, ticks) == rank
+        let Some(Candidate { word, old }) = candidate(packet, buckets) else { return Claim::Full };
+        if let Some(old) = old
             && word.replace(old.0, claimed.0)
         {
             match settle(packet, buckets, word, claimed) {
@@ -58,39 +50,60 @@ pub(super) fn claim(packet: &Packet, slot: u32) -> Claim {
 
 /// The flow's two buckets, which may be one.
 #[inline(always)]
-fn buckets(hash: u64) -> Option<[Ways; 2]> {
+pub(super) fn buckets(hash: u64) -> Option<[Ways; 2]> {
     let mask = config::bucket_mask();
     Some([maps::ways(first_bucket(hash, mask))?, maps::ways(second_bucket(hash, mask))?])
 }
 
-/// The better bucket and its best way: the second only if the first is nearly full and the second less so.
+/// The way to take.
+#[derive(Clone, Copy)]
+struct Candidate {
+    word: Word,
+    /// What it holds; none if it has changed since it was chosen.
+    old: Option<Way>,
+}
+
 #[inline(always)]
-fn best(packet: &Packet, buckets: [Ways; 2], expiry: Expiry) -> (Ways, Rank) {
-    let look = |ways: Ways| -> Survey {
-        survey(|number| ways.way(number), packet.tick, |class| expiry.ticks(class))
-    };
+fn candidate(packet: &Packet, buckets: [Ways; 2]) -> Option<Candidate> {
     let [first, second] = buckets;
-    let one = look(first);
-    if one.used >= BIAS {
-        let two = look(second);
-        if two.used < one.used || one.used == WAYS as u64 && two.best > one.best {
-            return (second, two.best);
+    let free_in = |ways: Ways| free(|number| ways.way(number));
+    let old = Some(Way(0));
+    match choose(free_in(first), || free_in(second)) {
+        Some((Choice::First, number)) => Some(Candidate { word: first.word(number), old }),
+        Some((Choice::Second, number)) => Some(Candidate { word: second.word(number), old }),
+        None => occupied(packet, buckets),
+    }
+}
+
+/// A way that has expired, or else may be evicted, of two full buckets. A look at the first usually suffices.
+#[inline(always)]
+fn occupied(packet: &Packet, [first, second]: [Ways; 2]) -> Option<Candidate> {
+    let expiry = maps::expiry()?;
+    let best_of = |ways: Ways| best(|i| ways.way(i), packet.tick, |class| expiry.ticks(class));
+    let (mut ways, mut rank) = (first, best_of(first));
+    if !rank.is_takeable() {
+        (ways, rank) = (second, best_of(second));
+        if !rank.is_takeable() {
+            return None;
         }
     }
-    (first, one.best)
+    let word = ways.word(rank.number());
+    let old = Way(word.load());
+    // The way may have been touched, or taken by another new flow, since.
+    let ticks = expiry.ticks(old.expiry_class());
+    let is_same = Rank::of(old, rank.number(), packet.tick, ticks) == rank;
+    Some(Candidate { word, old: is_same.then_some(old) })
 }
 
 /// Gives the way back if the flow has another. Two CPUs may both withdraw: they then try again.
 #[inline(always)]
 fn settle(packet: &Packet, buckets: [Ways; 2], word: Word, claimed: Way) -> Claim {
     let [first, second] = buckets;
-    let in_first = matching(|number| first.way(number), packet.hash);
-    let mut in_second = 0;
+    let mut count = entries(|number| first.way(number), packet.hash);
     if !first.is(second) {
-        in_second = matching(|number| second.way(number), packet.hash);
+        count += entries(|number| second.way(number), packet.hash);
     }
-    let all = in_first | in_second << WAYS;
-    if all & all.wrapping_sub(1) == 0 {
+    if count <= 1 {
         return Claim::Entered;
     }
     let _ = word.replace(claimed.0, 0);
@@ -99,10 +112,6 @@ fn settle(packet: &Packet, buckets: [Ways; 2], word: Word, claimed: Way) -> Clai
 
 #[inline(always)]
 fn survivor(packet: &Packet, ways: Ways) -> Option<u32> {
-    let found = matching(|number| ways.way(number), packet.hash);
-    if found == 0 {
-        return None;
-    }
-    let way = ways.way(lowest(found));
+    let way = ways.way(in_bucket(ways, packet.hash)?);
     (way.matches(packet.hash) && way.state() != State::Free).then(|| way.slot())
 }

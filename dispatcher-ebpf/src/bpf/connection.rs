@@ -8,13 +8,12 @@ use dispatcher_common::{
 };
 use dispatcher_ebpf::{
     exit::{Exit, NO_SERVICE, Outcome},
-    occupancy::{lowest, matching},
     tracking::{self, Event},
 };
 
 use super::{
     config,
-    maps::{self, Record},
+    maps::{self, Record, Ways},
     pipeline::Packet,
     place,
     word::Word,
@@ -54,7 +53,7 @@ pub(super) fn resume(packet: &Packet) -> Result<Option<u32>, Exit> {
 extern "C" fn dispatcher_resume(packet: *const Packet) -> u64 {
     // SAFETY: the caller above passes a packet; the verifier insists on the check for null.
     let Some(packet) = (unsafe { packet.as_ref() }) else { return 0 };
-    let slot = match find(packet.hash) {
+    let slot = match find(packet) {
         Some(known) => advance(packet, &known),
         None => Ok(NO_CONNECTION),
     };
@@ -62,23 +61,54 @@ extern "C" fn dispatcher_resume(packet: *const Packet) -> u64 {
 }
 
 #[inline(always)]
-fn find(hash: u64) -> Option<Known> {
-    let mask = config::bucket_mask();
-    in_bucket(first_bucket(hash, mask), hash)
-        .or_else(|| in_bucket(second_bucket(hash, mask), hash))
-        .or_else(|| in_overflow(hash))
+fn find(packet: &Packet) -> Option<Known> {
+    let mut place = NOWHERE;
+    if packet.is_to_be_found != 0 {
+        place = dispatcher_find(packet.hash);
+    }
+    if place == NOWHERE {
+        return in_overflow(packet.hash);
+    }
+    let (bucket, number) = ((place >> 8) as u32, place as usize & (WAYS - 1));
+    known(maps::ways(bucket)?.word(number), bucket, number, packet.hash)
 }
 
-#[inline(always)]
-fn in_bucket(bucket: u32, hash: u64) -> Option<Known> {
-    let ways = maps::ways(bucket)?;
-    let found = matching(|number| ways.way(number), hash);
-    if found == 0 {
-        return None;
+/// No way of the table.
+const NOWHERE: u64 = u64::MAX;
+
+/// Where in the table a flow with this hash is: bucket and, in the lower 8 bits, number; or [`NOWHERE`].
+///
+/// A global function: the verifier goes on once from here, not once for each of the sixteen ways.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn dispatcher_find(hash: u64) -> u64 {
+    let mask = config::bucket_mask();
+    let (first, second) = (first_bucket(hash, mask), second_bucket(hash, mask));
+    let (Some(in_first), Some(in_second)) = (maps::ways(first), maps::ways(second)) else {
+        return NOWHERE;
+    };
+    // Both lines are on their way before either is looked at.
+    in_second.touch();
+    for (bucket, ways) in [(first, in_first), (second, in_second)] {
+        if let Some(number) = in_bucket(ways, hash) {
+            return u64::from(bucket) << 8 | number as u64;
+        }
     }
-    let number = lowest(found);
-    let word = ways.word(number);
-    known(word, bucket, number, hash)
+    NOWHERE
+}
+
+/// The way of a bucket that may be the flow's.
+#[inline(always)]
+pub(super) fn in_bucket(ways: Ways, hash: u64) -> Option<usize> {
+    let mut number = 0;
+    while number < WAYS {
+        let way = ways.way(number);
+        if way.matches(hash) && way.0 != 0 {
+            return Some(number);
+        }
+        number += 1;
+    }
+    None
 }
 
 /// The overflow map is consulted only while it holds something.

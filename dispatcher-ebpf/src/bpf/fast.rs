@@ -1,28 +1,31 @@
-//! The short way, for packets of established connections to backends that are up, and for what is not ours.
+//! The short way: packets whose headers are plain.
 //!
-//! It may do only what the whole way ([`super::pipeline`]) does with the same packet, and leaves to it whatever is out
-//! of the ordinary: tags, options, extension headers, fragments, what is cut short, what changes a connection's state.
+//! Those of established connections to backends that are up, and what is not ours, are done with here. The others'
+//! connections are found or made by the stages of [`super::pipeline`]. Whatever is out of the ordinary takes the whole
+//! way there: tags, options, extension headers, fragments, what is cut short.
 
 use aya_ebpf::programs::XdpContext;
 use dispatcher_common::{
-    backend::{LOCAL, UP, USABLE},
+    backend::{Forward, LOCAL, UP, USABLE},
     connection::{State, WAYS, Way},
     flow::{first_bucket, flow_hash, second_bucket, table_hash},
     net::{TCP, UDP},
     reason::Reason,
 };
 use dispatcher_ebpf::{
+    barrier::compute,
     exit::Exit,
     frame::{Frame, Window},
     parse::{
-        ETHERNET, IPV4, IPV4_FRAGMENT, IPV4_HEADER, IPV6, IPV6_HEADER, tcp_agrees, udp_agrees,
+        ETHERNET, FlowWords, IPV4, IPV4_FRAGMENT, IPV4_HEADER, IPV6, IPV6_HEADER, tcp_agrees,
+        udp_agrees,
     },
     tracking::{Event, event},
 };
 
 use super::{
     config, filter, forward, maps,
-    pipeline::{self, tick},
+    pipeline::{self, Packet, tick},
     verdict,
     word::Word,
 };
@@ -31,55 +34,57 @@ use super::{
 struct Glance {
     hash: u64,
     bytes: u32,
+    protocol: u8,
+    flags: u8,
 }
 
-/// The action for a packet that is done with, none for one that must take the whole way.
+/// The action for a packet with plain headers, none for one that must take the whole way.
 #[inline(always)]
 pub(super) fn forward(ctx: &XdpContext) -> Option<u32> {
     let frame = pipeline::frame(ctx);
     let head = frame.head::<54>()?;
-    let glance = match head.u16::<12>() {
-        IPV4 => v4(frame, head),
-        IPV6 => v6(frame),
+    match head.u16::<12>() {
+        IPV4 => v4(ctx, frame, head),
+        IPV6 => v6(ctx, frame),
         _ => None,
-    };
-    match glance? {
-        Ok(glance) => follow(head, &glance),
-        Err(bytes) => Some(verdict::leave(Exit::new(Reason::NotOurs), bytes)),
     }
 }
 
-/// IPv4 without options and whole; the error is the L3 bytes of a packet to somebody else.
+/// IPv4 without options and whole.
 #[inline(always)]
-fn v4(frame: Frame, head: Window<54>) -> Option<Result<Glance, u32>> {
+fn v4(ctx: &XdpContext, frame: Frame, head: Window<54>) -> Option<u32> {
     if head.u8::<14>() != 0x45 {
         return None;
     }
     let (vip, bytes) = (head.u32::<30>(), u32::from(u16::from_be(head.u16::<16>())));
     if !filter::may_be_vip_v4(vip) {
-        return Some(Err(bytes));
+        return Some(verdict::leave(Exit::new(Reason::NotOurs), bytes));
     }
-    let protocol = head.u8::<23>();
+    let (protocol, flags) = (head.u8::<23>(), head.u8::<47>());
     let available = bytes.wrapping_sub(IPV4_HEADER);
+    let is_fragment = head.u16::<20>() & IPV4_FRAGMENT != 0;
+    if is_fragment || bytes < IPV4_HEADER || ETHERNET + bytes > frame.length() {
+        return None;
+    }
     let agrees = match protocol {
-        TCP => tcp_agrees(head.u8::<46>(), available) && is_data(head.u8::<47>()),
+        TCP => tcp_agrees(head.u8::<46>(), available),
         UDP => udp_agrees(head.u16::<38>(), available),
         _ => false,
     };
-    let is_whole = head.u16::<20>() & IPV4_FRAGMENT == 0
-        && bytes >= IPV4_HEADER
-        && ETHERNET + bytes <= frame.length();
-    if !agrees || !is_whole {
+    if !agrees {
         return None;
     }
     let words = [head.u32::<26>(), vip, head.u32::<34>(), u32::from(protocol)];
-    let hash = table_hash(flow_hash(words, config::hash_key), protocol == TCP);
-    Some(Ok(Glance { hash, bytes }))
+    let hash = compute(table_hash(flow_hash(words, config::hash_key), protocol == TCP));
+    let glance = Glance { hash, bytes, protocol, flags };
+    Some(done(ctx, head, &glance, |head| {
+        FlowWords::v4(head.u32::<26>(), head.u32::<30>(), head.u32::<34>(), u32::from(protocol))
+    }))
 }
 
 /// IPv6 without extension headers.
 #[inline(always)]
-fn v6(frame: Frame) -> Option<Result<Glance, u32>> {
+fn v6(ctx: &XdpContext, frame: Frame) -> Option<u32> {
     let head = frame.head::<74>()?;
     if head.u8::<14>() >> 4 != 6 {
         return None;
@@ -88,40 +93,86 @@ fn v6(frame: Frame) -> Option<Result<Glance, u32>> {
     let available = u32::from(u16::from_be(head.u16::<18>()));
     let bytes = available + IPV6_HEADER;
     if !filter::may_be_vip_v6(vip) {
-        return Some(Err(bytes));
+        return Some(verdict::leave(Exit::new(Reason::NotOurs), bytes));
     }
-    let protocol = head.u8::<20>();
+    let (protocol, flags) = (head.u8::<20>(), head.u8::<67>());
     let agrees = match protocol {
-        TCP => tcp_agrees(head.u8::<66>(), available) && is_data(head.u8::<67>()),
+        TCP => tcp_agrees(head.u8::<66>(), available),
         UDP => udp_agrees(head.u16::<58>(), available),
         _ => false,
     };
     if !agrees || ETHERNET + bytes > frame.length() {
         return None;
     }
-    let [v0, v1, v2, v3] = vip;
-    let (c0, c1) = (head.u32::<22>(), head.u32::<26>());
-    let (c2, c3) = (head.u32::<30>(), head.u32::<34>());
-    let words = [c0, c1, c2, c3, v0, v1, v2, v3, head.u32::<54>(), u32::from(protocol)];
-    let hash = table_hash(flow_hash(words, config::hash_key), protocol == TCP);
-    Some(Ok(Glance { hash, bytes }))
+    let flow = |head: Window<74>| FlowWords {
+        client: [head.u32::<22>(), head.u32::<26>(), head.u32::<30>(), head.u32::<34>()],
+        vip: [head.u32::<38>(), head.u32::<42>(), head.u32::<46>(), head.u32::<50>()],
+        ports: head.u32::<54>(),
+        protocol: u32::from(protocol),
+    };
+    let words = flow(head).words();
+    let hash = compute(table_hash(flow_hash(words, config::hash_key), protocol == TCP));
+    Some(done(ctx, head, &Glance { hash, bytes, protocol, flags }, flow))
 }
 
+/// Sees to a packet of a flow.
 #[inline(always)]
-fn is_data(flags: u8) -> bool {
-    event(TCP, flags) == Event::Data
+fn done<const N: usize>(
+    ctx: &XdpContext,
+    head: Window<N>,
+    glance: &Glance,
+    flow: impl FnOnce(Window<N>) -> FlowWords,
+) -> u32 {
+    let own = maps::own_address(config::interface());
+    if !filter::is_for_us(head, own.0) {
+        return verdict::leave(Exit::new(Reason::NotOurs), glance.bytes);
+    }
+    let mut is_to_be_found = 1;
+    if event(glance.protocol, glance.flags) == Event::Data {
+        match find(glance.hash) {
+            Some((word, way)) => {
+                if let Some(action) = follow(head, glance, word, way, own) {
+                    return action;
+                }
+            }
+            None => is_to_be_found = 0,
+        }
+    }
+    let flow = flow(head.again());
+    // An IPv4 address in mapped form has no business on the wire, and would be taken for the IPv4 VIP.
+    if N == IPV6_PLAIN && flow.has_mapped_vip() {
+        return verdict::leave(Exit::new(Reason::NotOurs), glance.bytes);
+    }
+    pipeline::dispatch(
+        ctx,
+        Packet {
+            flow,
+            hash: glance.hash,
+            tick: tick(),
+            is_to_be_found,
+            flags: if glance.protocol == TCP { u32::from(glance.flags) } else { 0 },
+            bytes: glance.bytes,
+        },
+    )
 }
 
-/// Forwards the packet of an established connection.
+/// Bytes of the plain headers of an IPv6 packet.
+const IPV6_PLAIN: usize = 74;
+
+/// Forwards the packet of an established connection; none if there is more to it.
 #[inline(always)]
-fn follow(head: Window<54>, glance: &Glance) -> Option<u32> {
-    let (word, way) = find(glance.hash)?;
+fn follow<const N: usize>(
+    head: Window<N>,
+    glance: &Glance,
+    word: Word,
+    way: Way,
+    own: Forward,
+) -> Option<u32> {
     if way.state() != State::Established {
         return None;
     }
     let forward = maps::forward(way.slot());
-    let own = maps::own_address(config::interface());
-    if forward.flags() & (USABLE | UP | LOCAL) != USABLE | UP || !filter::is_for_us(head, own.0) {
+    if forward.flags() & (USABLE | UP | LOCAL) != USABLE | UP {
         return None;
     }
     let now = tick();
@@ -129,7 +180,7 @@ fn follow(head: Window<54>, glance: &Glance) -> Option<u32> {
         // Fails if somebody else touched it, which is as good.
         let _ = word.replace(way.0, Way::new(glance.hash, now, way.state(), way.slot()).0);
     }
-    match forward::send(head, forward, way.slot(), glance.bytes) {
+    match forward::send(head, forward, own, way.slot(), glance.bytes) {
         Ok(action) => Some(action),
         Err(exit) => Some(verdict::leave(exit, glance.bytes)),
     }

@@ -23,28 +23,29 @@ pub(super) fn deliver<const N: usize>(head: Window<N>, slot: u32, bytes: u32) ->
     if flags & LOCAL != 0 {
         return Ok(verdict::deliver(Reason::Local, slot, bytes));
     }
-    send(head, forward, slot, bytes)
+    send(head, forward, maps::own_address(config::interface()), slot, bytes)
 }
 
-/// Sends a packet out of the NIC on which a backend lives.
+/// Sends a packet out of the NIC on which a backend lives; `own` is the address of the NIC it came by.
 #[inline(always)]
 pub(super) fn send<const N: usize>(
     head: Window<N>,
     forward: Forward,
+    own: Forward,
     slot: u32,
     bytes: u32,
 ) -> Result<u32, Exit> {
     let interface = forward.interface();
+    if interface == config::interface() {
+        mac::rewrite(head, forward.0, own.0);
+        return Ok(verdict::deliver(Reason::Forwarded, slot, bytes));
+    }
     let own = maps::own_address(interface);
-    let mut reason = Reason::Forwarded;
-    if interface != config::interface() {
-        if own.flags() == 0 || !maps::redirect(interface) {
-            return Err(refuse(slot, Reason::NoInterface));
-        }
-        reason = Reason::Redirected;
+    if own.flags() == 0 || !maps::redirect(interface) {
+        return Err(refuse(slot, Reason::NoInterface));
     }
     mac::rewrite(head, forward.0, own.0);
-    Ok(verdict::deliver(reason, slot, bytes))
+    Ok(verdict::deliver(Reason::Redirected, slot, bytes))
 }
 
 /// Why a backend that is not usable is given no packets.

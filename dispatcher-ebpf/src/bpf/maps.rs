@@ -26,7 +26,7 @@ use dispatcher_common::{
 
 use dispatcher_ebpf::barrier::hide;
 
-use super::word::Word;
+use super::{pipeline::Packet, word::Word};
 
 const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
 /// The controller sizes `CONNECTIONS` and `FLOWS` before it loads the object; `CONFIG`'s mask must agree.
@@ -89,6 +89,10 @@ static BACKEND_COUNTS: PerCpuArray<BackendCounts, SLOTS> = PerCpuArray::new();
 #[btf_map]
 static SERVICE_COUNTS: PerCpuArray<ServiceCounts, SERVICE_IDS> = PerCpuArray::new();
 
+/// The packet that a CPU is at work on: the stack is small, and all stages stand on it. Nothing of it is kept.
+#[btf_map]
+static PACKET: PerCpuArray<Packet, 1> = PerCpuArray::new();
+
 /// A field of a map value as a [`Word`].
 macro_rules! word {
     ($value:expr, $($place:tt)+) => {{
@@ -96,6 +100,12 @@ macro_rules! word {
         // SAFETY: `value` comes from a lookup, and the field is an aligned u64 of it.
         unsafe { Word::new(&raw mut (*value) $($place)+) }
     }};
+}
+
+/// This CPU's place for the packet it is at work on.
+#[inline(always)]
+pub(super) fn packet() -> Option<*mut Packet> {
+    PACKET.get_ptr_mut(0)
 }
 
 /// Eight ways of the connection table.
@@ -114,6 +124,12 @@ impl Ways {
     #[inline(always)]
     pub(super) fn way(self, number: usize) -> Way {
         Way(self.word(number).load())
+    }
+
+    /// Has the processor fetch the bucket's line, without waiting for it.
+    #[inline(always)]
+    pub(super) fn touch(self) {
+        let _ = self.word(0).load();
     }
 
     /// Whether both are one bucket.

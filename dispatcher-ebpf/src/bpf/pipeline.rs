@@ -1,7 +1,9 @@
 //! The whole way of a packet, stage after stage. Each yields what the next one needs, or the packet's exit.
 
 use aya_ebpf::{
-    bindings::xdp_md, helpers::generated::bpf_ktime_get_coarse_ns, programs::XdpContext,
+    bindings::{xdp_action::XDP_DROP, xdp_md},
+    helpers::generated::bpf_ktime_get_coarse_ns,
+    programs::XdpContext,
 };
 use dispatcher_common::{
     connection::TICK_SHIFT,
@@ -10,14 +12,13 @@ use dispatcher_common::{
     reason::Reason,
 };
 use dispatcher_ebpf::{
-    barrier::{hide, hide_reference},
     exit::{Exit, Outcome},
     frame::Frame,
     parse::{self, FlowWords},
     tracking::{self, Event},
 };
 
-use super::{classify, config, connection, filter, forward, place, verdict};
+use super::{classify, config, connection, filter, forward, maps, place, verdict};
 
 /// A TCP or UDP packet to an address that may be a VIP. Without padding, since it is passed to global functions.
 #[repr(C)]
@@ -28,6 +29,8 @@ pub(super) struct Packet {
     pub(super) hash: u64,
     /// When it came.
     pub(super) tick: u64,
+    /// 0 if the table has been searched in vain.
+    pub(super) is_to_be_found: u64,
     /// TCP flags.
     pub(super) flags: u32,
     /// L3 bytes.
@@ -35,15 +38,6 @@ pub(super) struct Packet {
 }
 
 impl Packet {
-    /// All zero. Hidden, or LLVM calls memset, which BPF does not have.
-    #[inline(always)]
-    fn empty() -> Self {
-        let zero = hide(0);
-        let word = zero as u32;
-        let flow = FlowWords { client: [word; 4], vip: [word; 4], ports: word, protocol: word };
-        Self { flow, hash: zero, tick: zero, flags: word, bytes: word }
-    }
-
     /// Adds what follows from the flow, and what else there is to know.
     #[inline(always)]
     fn complete(&mut self, is_v4: bool, flags: u8) {
@@ -55,6 +49,7 @@ impl Packet {
         };
         self.hash = table_hash(hash, protocol == u32::from(TCP));
         self.tick = tick();
+        self.is_to_be_found = 1;
         self.flags = u32::from(flags);
     }
 
@@ -96,18 +91,37 @@ pub(super) fn walk(ctx: &XdpContext) -> u32 {
 #[inline(never)]
 #[unsafe(no_mangle)]
 extern "C" fn dispatcher_walk(ctx: *mut xdp_md) -> u32 {
-    let ctx = XdpContext::new(ctx);
-    let mut packet = Packet::empty();
-    let packet = hide_reference(&mut packet);
-    match stages(&ctx, packet) {
+    let Some(packet) = maps::packet() else { return XDP_DROP };
+    match Outcome(dispatcher_headers(ctx, packet)).result() {
+        Ok(_) => dispatcher_dispatch(ctx, packet),
+        // SAFETY: the pointer comes from a lookup; what is not set yet are integers of an earlier packet.
+        Err(exit) => verdict::leave(exit, unsafe { (*packet).bytes }),
+    }
+}
+
+/// Finds or makes the connection of a packet whose headers were read, and sends it to its backend.
+#[inline(always)]
+pub(super) fn dispatch(ctx: &XdpContext, packet: Packet) -> u32 {
+    let Some(place) = maps::packet() else { return XDP_DROP };
+    // SAFETY: the pointer comes from a lookup; nobody else uses this CPU's packet while the program runs.
+    unsafe { place.write(packet) };
+    dispatcher_dispatch(ctx.ctx, place)
+}
+
+/// As [`dispatch`]. A global function for the same reason as [`dispatcher_walk`].
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn dispatcher_dispatch(ctx: *mut xdp_md, packet: *const Packet) -> u32 {
+    // SAFETY: the callers pass their own packet; the verifier insists on the check for null.
+    let Some(packet) = (unsafe { packet.as_ref() }) else { return 0 };
+    match stages(&XdpContext::new(ctx), packet) {
         Ok(action) => action,
         Err(exit) => verdict::leave(exit, packet.bytes),
     }
 }
 
 #[inline(always)]
-fn stages(ctx: &XdpContext, packet: &mut Packet) -> Result<u32, Exit> {
-    Outcome(dispatcher_headers(ctx.ctx, packet)).result()?;
+fn stages(ctx: &XdpContext, packet: &Packet) -> Result<u32, Exit> {
     let slot = match connection::resume(packet)? {
         Some(slot) => slot,
         None => place::place(packet)?,
@@ -120,7 +134,7 @@ fn stages(ctx: &XdpContext, packet: &mut Packet) -> Result<u32, Exit> {
 #[inline(never)]
 #[unsafe(no_mangle)]
 extern "C" fn dispatcher_headers(ctx: *mut xdp_md, packet: *mut Packet) -> u64 {
-    // SAFETY: `stages` passes its own packet; the verifier insists on the check for null.
+    // SAFETY: `dispatcher_walk` passes its own packet; the verifier insists on the check for null.
     let Some(packet) = (unsafe { packet.as_mut() }) else { return 0 };
     Outcome::new(headers(frame(&XdpContext::new(ctx)), packet).map(|()| 0)).0
 }

@@ -19,7 +19,15 @@ pub(super) fn in_turn(service: ServiceId) -> Option<u32> {
     let ring = ring(service)?;
     let (cursor, _) = maps::service_state(service)?;
     let turn = cursor.fetch_add(1);
-    pick(service, ring, (turn % u64::from(ring.length())) as u32)
+    pick(service, ring, position(turn, ring.length()))
+}
+
+/// A turn modulo the ring's length. Cursors get beyond 32 bits seldom, and the narrow division is the faster one by far.
+#[inline(always)]
+const fn position(turn: u64, length: u32) -> u32 {
+    // Not zero, or the compiler adds a panic.
+    let length = if length == 0 { 1 } else { length };
+    if turn >> 32 == 0 { turn as u32 % length } else { (turn % length as u64) as u32 }
 }
 
 /// The slot that a hash of the flow says: the same for all packets of the flow while the ring stays.

@@ -65,6 +65,15 @@ const _: () = assert!(size_of::<FlowWords>() == size_of::<Flow>());
 const MAPPED: [u32; 3] = [0, 0, 0xffff_u32.to_be()];
 
 impl FlowWords {
+    /// An IPv4 flow.
+    #[inline(always)]
+    #[must_use]
+    pub const fn v4(client: u32, vip: u32, ports: u32, protocol: u32) -> Self {
+        let mut flow = Self { client: [0; 4], vip: [0; 4], ports, protocol };
+        flow.set_v4(client, vip);
+        flow
+    }
+
     /// Sets two IPv4 addresses.
     #[inline(always)]
     pub const fn set_v4(&mut self, client: u32, vip: u32) {
