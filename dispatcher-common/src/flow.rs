@@ -21,7 +21,7 @@ pub const WORDS_V6: usize = 10;
 /// The finaliser is not optional: without it some keys overflow buckets badly on consecutive ports.
 #[inline(always)]
 pub fn flow_hash<const N: usize>(words: [u32; N], key: impl Fn(usize) -> u64) -> u64 {
-    const { assert!(N % 2 == 0 && N + 2 <= HASH_KEYS) };
+    const { assert!(N.is_multiple_of(2) && N + 2 <= HASH_KEYS) };
     let (mut s, mut t) = (key(10), key(11));
     let mut i = 0;
     while i < N {
