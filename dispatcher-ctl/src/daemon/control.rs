@@ -154,7 +154,7 @@ impl Controller for Handle {
         // Walking a large table takes a while: not while holding the core, nor on a thread that others wait for.
         tokio::task::spawn_blocking(move || search.run())
             .await
-            .map_err(|e| ApiError::failed(format!("the search was cut short: {e}")))
+            .map_err(|e| ApiError::failed(format!("the search was cut short: {e}")))?
     }
 
     async fn plan(&self, other: Option<PlanSource>) -> Result<Plan, ApiError> {

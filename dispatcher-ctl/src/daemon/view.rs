@@ -218,11 +218,15 @@ pub(super) struct Search {
 
 impl Search {
     /// Walks the table.
-    pub(super) fn run(self) -> Connections {
+    ///
+    /// # Errors
+    /// As the kernel.
+    pub(super) fn run(self) -> Result<Connections, ApiError> {
         let slots = Some(self.slots.keys().copied().collect());
         let found = self.table.list(&Filter { slots, client: self.client }, self.limit);
+        let found = found.map_err(|e| failed(&e))?;
         let connections = found.connections.iter().filter_map(|c| self.shown(c)).collect();
-        Connections { connections, truncated: found.more }
+        Ok(Connections { connections, truncated: found.more })
     }
 
     fn shown(&self, found: &crate::dataplane::connections::Connection) -> Option<Connection> {

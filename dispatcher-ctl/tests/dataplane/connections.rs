@@ -176,7 +176,7 @@ fn connections_are_listed_by_their_records() {
         records.flows[4] = flows[0];
         array::<FlowBucket>(dir, maps::FLOWS).set(0, records, 0).unwrap();
         let table = datapath.table().unwrap();
-        let all = table.list(&Filter::default(), 100);
+        let all = table.list(&Filter::default(), 100).unwrap();
         let clients: Vec<_> = all.connections.iter().map(|c| c.client.to_string()).collect();
         assert_eq!(clients, ["198.51.100.1:1024", "[2001:db8::1]:65535", "198.51.100.2:53"]);
         assert_eq!((all.unnamed, all.more), (2, false));
@@ -189,7 +189,8 @@ fn connections_are_listed_by_their_records() {
         );
         let of = |slots: &[u32], client: Option<&str>, limit| {
             let client = client.map(|client| client.parse().unwrap());
-            let listing = table.list(&Filter { slots: Some(slots.to_vec()), client }, limit);
+            let slots = Some(slots.iter().copied().collect());
+            let listing = table.list(&Filter { slots, client }, limit).unwrap();
             (listing.connections.len(), listing.more)
         };
         assert_eq!(of(&[2], None, 100), (2, false));

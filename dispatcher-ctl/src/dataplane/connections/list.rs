@@ -6,12 +6,15 @@ use std::{
 };
 
 use dispatcher_common::{
-    connection::{State, Way},
+    connection::{FlowBucket, State, Way},
     flow::Flow,
+    limits::MAX_SLOTS,
+    maps,
     net::ip,
 };
 
 use super::{ConnectionTable, timeouts::HORIZON};
+use crate::dataplane::{error::DataplaneError, mapped::Mapped};
 
 /// A connection, as its way and its flow record have it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,9 +39,35 @@ pub struct Connection {
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
     /// Only of these slots.
-    pub slots: Option<Vec<u32>>,
+    pub slots: Option<SlotSet>,
     /// Only of this client.
     pub client: Option<IpAddr>,
+}
+
+/// A set of backend slots, asked once for every way of the table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SlotSet(Box<[bool]>);
+
+impl SlotSet {
+    /// Whether a slot is in it.
+    #[inline]
+    #[must_use]
+    pub fn contains(&self, slot: u32) -> bool {
+        self.0.get(slot as usize).copied().unwrap_or(false)
+    }
+}
+
+impl FromIterator<u32> for SlotSet {
+    /// The set of these slots; a number that is no slot is in no set.
+    fn from_iter<I: IntoIterator<Item = u32>>(slots: I) -> Self {
+        let mut set = vec![false; MAX_SLOTS as usize];
+        for slot in slots {
+            if let Some(place) = set.get_mut(slot as usize) {
+                *place = true;
+            }
+        }
+        Self(set.into())
+    }
 }
 
 /// Connections found.
@@ -54,17 +83,23 @@ pub struct Listing {
 
 impl ConnectionTable {
     /// Lists connections, at most `limit`, in the table's (that is, in no) order.
-    #[must_use]
-    pub fn list(&self, filter: &Filter, limit: usize) -> Listing {
+    ///
+    /// The flow records are five times as large as the ways, and needed here only: they are mapped for this listing, so
+    /// that they are not on the controller's account for the rest of its life.
+    ///
+    /// # Errors
+    /// Where the kernel does not map them.
+    pub fn list(&self, filter: &Filter, limit: usize) -> Result<Listing, DataplaneError> {
+        let flows = Mapped::new(&self.flows).map_err(DataplaneError::map(maps::FLOWS, "map it"))?;
         let now = super::now();
         let mut listing = Listing::default();
         for (number, place) in self.ways.words().iter().enumerate() {
             let way = Way(place.load(Ordering::Acquire));
-            if way.0 == 0 || filter.slots.as_ref().is_some_and(|slots| !slots.contains(&way.slot()))
+            if way.0 == 0 || filter.slots.as_ref().is_some_and(|slots| !slots.contains(way.slot()))
             {
                 continue;
             }
-            let Some((way, flow)) = self.named(number, place, way) else {
+            let Some((way, flow)) = self.named(&flows, number, place, way) else {
                 listing.unnamed += 1;
                 continue;
             };
@@ -77,26 +112,33 @@ impl ConnectionTable {
             }
             listing.connections.push(connection(way, &flow, now));
         }
-        listing
+        Ok(listing)
     }
 
     /// The flow record of a way, if it is the way's, before and after it was read.
-    fn named(&self, number: usize, place: &AtomicU64, way: Way) -> Option<(Way, Flow)> {
-        let flow = self.flow(number)?;
+    fn named(
+        &self,
+        flows: &Mapped<FlowBucket>,
+        number: usize,
+        place: &AtomicU64,
+        way: Way,
+    ) -> Option<(Way, Flow)> {
+        let flow = flow(flows, number)?;
         let hash = flow.hash(&self.hash_keys);
         let after = Way(place.load(Ordering::Acquire));
         (way.matches(hash) && after.matches(hash)).then_some((after, flow))
     }
+}
 
-    fn flow(&self, number: usize) -> Option<Flow> {
-        const WORDS: usize = size_of::<Flow>() / 8;
-        let words = self.flows.words().get(number * WORDS..)?.get(..WORDS)?;
-        let mut bytes = [0; size_of::<Flow>()];
-        for (to, from) in bytes.chunks_exact_mut(8).zip(words) {
-            to.copy_from_slice(&from.load(Ordering::Acquire).to_ne_bytes());
-        }
-        Some(decode(&bytes))
+/// The record at a way's number.
+fn flow(flows: &Mapped<FlowBucket>, number: usize) -> Option<Flow> {
+    const WORDS: usize = size_of::<Flow>() / 8;
+    let words = flows.words().get(number * WORDS..)?.get(..WORDS)?;
+    let mut bytes = [0; size_of::<Flow>()];
+    for (to, from) in bytes.chunks_exact_mut(8).zip(words) {
+        to.copy_from_slice(&from.load(Ordering::Acquire).to_ne_bytes());
     }
+    Some(decode(&bytes))
 }
 
 fn decode(bytes: &[u8; size_of::<Flow>()]) -> Flow {
@@ -121,5 +163,19 @@ fn connection(way: Way, flow: &Flow, now: u64) -> Connection {
         idle_ticks: if idle < HORIZON { idle } else { 0 },
         // Ticks are recorded modulo 2²⁴.
         age_ticks: now.wrapping_sub(u64::from(flow.born())) & 0xff_ffff,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_set_has_its_slots_and_no_others() {
+        let last = MAX_SLOTS - 1;
+        let set = SlotSet::from_iter([1, 7, last, MAX_SLOTS, u32::MAX]);
+        let held: Vec<_> = (0..MAX_SLOTS + 2).filter(|slot| set.contains(*slot)).collect();
+        assert_eq!(held, [1, 7, last]);
+        assert!(!SlotSet::from_iter([]).contains(0));
     }
 }

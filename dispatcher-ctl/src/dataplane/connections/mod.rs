@@ -7,7 +7,7 @@
 use std::{path::Path, sync::atomic::Ordering};
 
 use dispatcher_common::{
-    connection::{Bucket, FlowBucket, TICK_SHIFT, WAYS},
+    connection::{Bucket, TICK_SHIFT, WAYS},
     flow::HASH_KEYS,
     maps,
     settings::Settings,
@@ -20,7 +20,7 @@ mod sweep;
 mod sweeper;
 mod timeouts;
 
-pub use list::{Connection, Filter, Listing};
+pub use list::{Connection, Filter, Listing, SlotSet};
 pub use sweep::{Expired, SlotCounts, Sweep};
 pub use sweeper::{SweepResult, Sweeper};
 pub use timeouts::{ServiceTimeouts, Timeouts, ticks};
@@ -36,7 +36,8 @@ use super::{
 #[derive(Debug)]
 pub struct ConnectionTable {
     ways: Mapped<Bucket>,
-    flows: Mapped<FlowBucket>,
+    /// Mapped while connections are listed.
+    flows: Map,
     settings: Mapped<Settings>,
     overflow: Map,
     hash_keys: [u64; HASH_KEYS],
@@ -50,7 +51,7 @@ impl ConnectionTable {
         let key = |i: usize| settings.words()[first + i].load(Ordering::Relaxed);
         Ok(Self {
             ways: mapped(dir, maps::CONNECTIONS)?,
-            flows: mapped(dir, maps::FLOWS)?,
+            flows: open(dir, maps::FLOWS)?,
             hash_keys: std::array::from_fn(key),
             settings,
             overflow: open(dir, maps::OVERFLOW)?,
