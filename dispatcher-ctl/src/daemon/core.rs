@@ -129,7 +129,7 @@ impl Core {
             record.applied = applied;
         }
         self.store(&record)?;
-        self.prepare_new(&record.state)?;
+        self.forget_former(&record.state);
         for retired in &record.retired_slots {
             self.counts.retire(retired.slot, clock::now());
         }
@@ -203,13 +203,13 @@ impl Core {
             return Ok(());
         }
         let counters = self.counters.read(&self.record.retired_slots).map_err(|e| failed(&e))?;
-        for retired in released {
-            self.counts.fold(retired, counters.backend(retired.slot));
-            self.counters.clear_slot(retired.slot).map_err(|e| failed(&e))?;
-        }
         let record = Record { retired_slots: kept, ..self.record.clone() };
         self.store(&record)?;
         self.record = record;
+        // The slot's counters stay as they are, read by nobody, until a backend is published there.
+        for retired in released {
+            self.counts.fold(retired, counters.backend(retired.slot));
+        }
         Ok(())
     }
 
@@ -224,14 +224,13 @@ impl Core {
         Ok(())
     }
 
-    /// Takes back what numbers had counted for others before they are given out.
-    fn prepare_new(&mut self, state: &State) -> Result<(), ApiError> {
+    /// Forgets what former backends of a service id had counted, where a new service has it. (The datapath's own counters
+    /// begin at 0 when the service is published.)
+    fn forget_former(&mut self, state: &State) {
         let known: BTreeSet<u32> = self.record.state.services.iter().map(|s| s.id).collect();
         for service in state.services.iter().filter(|s| !known.contains(&s.id)) {
-            self.counters.clear_service(service.id).map_err(|e| failed(&e))?;
             self.counts.forget(service.id);
         }
-        Ok(())
     }
 
     /// Logs which backends stopped or started getting traffic, and why, once for each change.

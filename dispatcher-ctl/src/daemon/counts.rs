@@ -43,7 +43,7 @@ impl Counts {
         self.retired.get(&slot).is_none_or(|at| *at < start)
     }
 
-    /// Keeps for its service what a slot had counted, before the slot is cleared.
+    /// Keeps for its service what a slot had counted, before the slot is given to another backend.
     pub(super) fn fold(&mut self, retired: RetiredSlot, counted: BackendCounts) {
         let former = self.former.entry(retired.service).or_insert(BackendCounts::ZERO);
         *former = sum(*former, counted);

@@ -77,22 +77,6 @@ impl CounterReader {
         Ok(counters)
     }
 
-    /// Sets a slot's counters to 0, before it is given to another backend: nothing may be counting there.
-    ///
-    /// # Errors
-    /// As the kernel.
-    pub fn clear_slot(&self, slot: u32) -> Result<(), DataplaneError> {
-        clear(&self.maps.backend_counts, maps::BACKEND_COUNTS, slot)
-    }
-
-    /// Sets a service's counters to 0, before its id is given to another service: nothing may be counting there.
-    ///
-    /// # Errors
-    /// As the kernel.
-    pub fn clear_service(&self, id: u32) -> Result<(), DataplaneError> {
-        clear(&self.maps.service_counts, maps::SERVICE_COUNTS, id)
-    }
-
     fn interfaces(&self, counters: &mut Counters) -> Result<(), DataplaneError> {
         let entries = MAX_INTERFACES * REASONS as u32;
         sums(&self.maps.packet_counts, maps::PACKET_COUNTS, entries, |entry, words| {
@@ -127,13 +111,6 @@ impl Counters {
         let counts = self.interfaces.get(&interface);
         counts.map_or(PacketCounts::ZERO, |counts| counts[reason as usize])
     }
-}
-
-/// Sets an entry of a per-CPU array to 0 on every CPU.
-fn clear(map: &Map, name: &'static str, entry: u32) -> Result<(), DataplaneError> {
-    let zero = vec![0; map.transfer()];
-    map.update(&entry.to_ne_bytes(), &zero)
-        .map_err(DataplaneError::map(name, "clear an entry of it"))
 }
 
 /// For each entry of an array, whether a word of it is set.

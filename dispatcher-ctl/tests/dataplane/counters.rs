@@ -9,6 +9,8 @@ use dispatcher_common::{
     reason::REASONS,
 };
 
+use dispatcher_ctl::dataplane::tables::Tables;
+
 use super::{in_namespace, namespace_dir, open, tables, veth};
 
 /// Writes `value` on the first CPU and `value` again on the last one.
@@ -65,6 +67,13 @@ fn counters_are_summed_and_start_at_zero_with_a_new_backend() {
         datapath.publish(&without).unwrap();
         assert!(!reader.read(&[]).unwrap().backends.contains_key(&2));
         datapath.publish(&wanted).unwrap();
-        assert_eq!(reader.read(&[]).unwrap().backends[&2], BackendCounts::ZERO);
+        let counters = reader.read(&[]).unwrap();
+        assert_eq!(counters.backends[&2], BackendCounts::ZERO);
+        assert_eq!(counters.services[&7].packets[9], 11 * n, "the service has not changed");
+
+        // Its number goes to another service.
+        datapath.publish(&Tables::default()).unwrap();
+        datapath.publish(&wanted).unwrap();
+        assert_eq!(reader.read(&[]).unwrap().services[&7], ServiceCounts::ZERO);
     });
 }
