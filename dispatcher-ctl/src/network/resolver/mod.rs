@@ -238,6 +238,15 @@ impl Resolver {
             batch.push(address);
         }
         let routes = join_all(batch.iter().map(|address| self.kernel.route(*address))).await;
+        // The kernel may report the routes of a NIC gone before the NIC: the reason must not depend on that.
+        let elsewhere = |route: &Result<_, _>| matches!(route, Ok(Route::Elsewhere(_)));
+        let on_a_nic = |address: &IpAddr| self.backends.get(*address).and_then(Backend::nic);
+        let mut moved = batch.iter().zip(&routes).filter(|(_, route)| elsewhere(route));
+        if moved.any(|(address, _)| on_a_nic(address).is_some_and(|nic| !self.is_lost(nic)))
+            && let Err(error) = self.read_links().await
+        {
+            tracing::warn!(%error, "links not read");
+        }
         for (address, route) in batch.into_iter().zip(routes) {
             match route {
                 Ok(route) => self.place(address, route),
@@ -256,8 +265,7 @@ impl Resolver {
             route @ (Route::OnLink(_) | Route::Elsewhere(_)) => route,
         };
         let was = self.backends.get(address).and_then(Backend::nic);
-        let lost = |nic| self.links.get(&nic).is_none_or(|link| !link.up);
-        if matches!(route, Route::Elsewhere(_)) && was.is_some_and(lost) {
+        if matches!(route, Route::Elsewhere(_)) && was.is_some_and(|nic| self.is_lost(nic)) {
             // The route went with the NIC: that the NIC is down or gone says more.
             return self.publish(address);
         }
@@ -271,6 +279,11 @@ impl Resolver {
                 backend.route = Some(route);
             }
         });
+    }
+
+    /// Whether a NIC is gone or down, as far as is known.
+    fn is_lost(&self, ifindex: u32) -> bool {
+        self.links.get(&ifindex).is_none_or(|link| !link.up)
     }
 
     /// Does what is due: asks the kernel, lets MACs lapse.
@@ -315,21 +328,13 @@ impl Resolver {
     /// Reads everything anew and takes in the differences.
     async fn resync(&mut self) {
         self.resync_at = Instant::now() + RESYNC;
-        let (links, table) = match (self.kernel.links().await, self.kernel.neighbours().await) {
-            (Ok(links), Ok(table)) => (links, table),
+        let table = match (self.read_links().await, self.kernel.neighbours().await) {
+            (Ok(()), Ok(table)) => table,
             (Err(error), _) | (_, Err(error)) => {
                 tracing::warn!(%error, "network not read");
                 return;
             }
         };
-        let here: BTreeSet<u32> = links.iter().map(|link| link.ifindex).collect();
-        let gone: Vec<u32> = self.links.keys().filter(|i| !here.contains(i)).copied().collect();
-        for ifindex in gone {
-            self.link_gone(ifindex);
-        }
-        for link in links {
-            self.link(link);
-        }
         let deleted: Vec<Key> =
             self.table.keys().filter(|key| !table.contains_key(key)).copied().collect();
         for key in deleted {
@@ -339,6 +344,20 @@ impl Resolver {
             self.observe(key, entry);
         }
         self.look_up_all(Instant::now());
+    }
+
+    /// Reads which links there are and takes in the differences.
+    async fn read_links(&mut self) -> Result<(), NetworkError> {
+        let links = self.kernel.links().await?;
+        let here: BTreeSet<u32> = links.iter().map(|link| link.ifindex).collect();
+        let gone: Vec<u32> = self.links.keys().filter(|i| !here.contains(i)).copied().collect();
+        for ifindex in gone {
+            self.link_gone(ifindex);
+        }
+        for link in links {
+            self.link(link);
+        }
+        Ok(())
     }
 
     async fn subscribe_again(&mut self) {
@@ -398,3 +417,6 @@ impl Resolver {
         let _ = self.events.send(event);
     }
 }
+
+#[cfg(test)]
+mod tests;
