@@ -6,6 +6,7 @@ use std::{
     sync::Arc,
 };
 
+use dispatcher_common::limits::MAX_SLOTS;
 use tokio::sync::{Mutex, MutexGuard};
 
 use super::{clock, core::Core, view::Reading};
@@ -18,8 +19,8 @@ use crate::{
         },
     },
     config,
-    model::{Config, Service, State},
-    reconcile::{self, edit, edit::Edit},
+    model::{Backend, Config, Service, State},
+    reconcile::{self, PlanLine, edit, edit::Edit},
 };
 
 /// The daemon, as requests see it.
@@ -122,7 +123,7 @@ impl Controller for Handle {
         let mut core = self.core().await;
         let state = core.edit().put_backend(&service, &name, &request, replace)?;
         core.change(state, save).await?;
-        core.shown_backend(&service, &name, &core.read_quickly()?)
+        core.shown_backend_quickly(&service, &name)
     }
 
     async fn patch_backend(
@@ -135,7 +136,7 @@ impl Controller for Handle {
         let mut core = self.core().await;
         let state = core.edit().patch_backend(&service, &backend, &request)?;
         core.change(state, save).await?;
-        core.shown_backend(&service, &backend, &core.read_quickly()?)
+        core.shown_backend_quickly(&service, &backend)
     }
 
     async fn delete_backend(
@@ -164,7 +165,7 @@ impl Controller for Handle {
             None => config::load(&core.file),
         };
         let config = config?;
-        core.planned(&config).map(|(plan, _)| plan)
+        core.planned(&config).map(Planned::plan)
     }
 
     async fn reload(&self) -> Result<Plan, ApiError> {
@@ -191,64 +192,63 @@ impl Core {
         // What can fail about the file fails before anything is changed; what is left to do afterwards is a rename.
         let file = if save { Some(SavedFile::prepare(&self.file, self, &state)?) } else { None };
         self.count_weights(&state);
-        self.log_changes(&state);
+        log_changes(&reconcile::plan(self.state(), &state));
         let applied = file.as_ref().map(|file| file.config.clone());
         self.commit(state, applied).await?;
         file.map_or(Ok(()), SavedFile::keep)
     }
 
     /// What applying a configuration would change, and the state it would lead to.
-    fn planned(&self, config: &Config) -> Result<(Plan, State), ApiError> {
+    fn planned(&self, config: &Config) -> Result<Planned, ApiError> {
         let applied = &self.record.applied;
         let retired = &self.record.retired_slots;
         let wanted =
             reconcile::merge(Some(applied), config, self.state(), retired, clock::epoch_ms())?;
         let changes = reconcile::plan(self.state(), &wanted);
         let settings = reconcile::plan_settings(applied, config);
-        let notes = settings.iter().filter(|line| line.note.is_some()).map(ToString::to_string);
-        let plan = Plan {
-            notes: notes.collect(),
-            changes: changes
-                .into_iter()
-                .chain(settings.iter().filter(|line| line.note.is_none()).cloned())
-                .map(Into::into)
-                .collect(),
-        };
-        Ok((plan, wanted))
+        Ok(Planned { changes, settings, wanted })
     }
 
     /// Rereads the file and makes the difference.
     async fn reload(&mut self) -> Result<Plan, ApiError> {
         let config = config::load(&self.file)?;
-        let (plan, wanted) = self.planned(&config)?;
+        let mut planned = self.planned(&config)?;
+        let wanted = std::mem::take(&mut planned.wanted);
         self.count_weights(&wanted);
-        self.log_changes(&wanted);
+        log_changes(&planned.changes);
         self.commit(wanted, Some(config)).await?;
-        Ok(plan)
-    }
-
-    fn log_changes(&self, state: &State) {
-        for change in reconcile::plan(self.state(), state) {
-            tracing::info!("{change}");
-        }
+        Ok(planned.plan())
     }
 
     /// Counts weights that a state changes.
     fn count_weights(&mut self, state: &State) {
-        let weights = |state: &State| -> std::collections::BTreeMap<u32, u32> {
-            let backends = state.services.iter().flat_map(|s| &s.backends);
-            backends.map(|b| (b.slot, b.config.weight)).collect()
+        let mut before = vec![None; MAX_SLOTS as usize];
+        for backend in self.state().backends() {
+            if let Some(place) = before.get_mut(backend.slot as usize) {
+                *place = Some(backend.config.weight);
+            }
+        }
+        let is_changed = |b: &&Backend| {
+            let old = before.get(b.slot as usize).copied().flatten();
+            old.is_some_and(|old| old != b.config.weight)
         };
-        let before = weights(self.state());
-        let changed = weights(state)
-            .into_iter()
-            .filter(|(slot, weight)| before.get(slot).is_some_and(|old| old != weight));
-        self.weight_updates += changed.count() as u64;
+        self.weight_updates += state.backends().filter(is_changed).count() as u64;
     }
 
     fn shown_service(&self, wanted: &str, reading: &Reading) -> Result<types::Service, ApiError> {
         let service: &Service = edit::find_service(self.state(), wanted)?;
         Ok(self.service_view(service, reading))
+    }
+
+    /// A backend, after a change of it: only its own counters are read.
+    fn shown_backend_quickly(
+        &self,
+        service: &str,
+        backend: &str,
+    ) -> Result<types::Backend, ApiError> {
+        let service = edit::find_service(self.state(), service)?;
+        let backend = edit::find_backend(service, backend)?;
+        Ok(self.backend_view(backend, &self.read_backend(backend.slot)?))
     }
 
     fn shown_backend(
@@ -260,6 +260,34 @@ impl Core {
         let service = edit::find_service(self.state(), service)?;
         let backend = edit::find_backend(service, backend)?;
         Ok(self.backend_view(backend, reading))
+    }
+}
+
+/// What applying a configuration comes to.
+struct Planned {
+    /// What would change of NICs and services.
+    changes: Vec<PlanLine>,
+    /// What would change beside them.
+    settings: Vec<PlanLine>,
+    /// The state it would lead to.
+    wanted: State,
+}
+
+impl Planned {
+    /// As it is told.
+    fn plan(self) -> Plan {
+        let (notes, settings): (Vec<_>, Vec<_>) =
+            self.settings.into_iter().partition(|line| line.note.is_some());
+        Plan {
+            notes: notes.iter().map(ToString::to_string).collect(),
+            changes: self.changes.into_iter().chain(settings).map(Into::into).collect(),
+        }
+    }
+}
+
+fn log_changes(changes: &[PlanLine]) {
+    for change in changes {
+        tracing::info!("{change}");
     }
 }
 

@@ -12,11 +12,14 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
+    mem::replace,
     net::IpAddr,
     path::PathBuf,
     sync::Arc,
     time::Duration,
 };
+
+use dispatcher_common::limits::{MAX_INTERFACES, MAX_SLOTS};
 
 use super::{clock, counts::Counts, nics::Nic, problems::Problems, start::failed};
 use crate::{
@@ -53,6 +56,8 @@ pub(super) struct Core {
     pub(super) resolve_wait: Duration,
     /// Addresses whose MACs are being followed.
     watched: BTreeSet<IpAddr>,
+    /// VIPs that this controller has seen to, by NIC.
+    pub(super) placed: BTreeSet<(String, IpAddr)>,
     /// What was last said of each backend without traffic, to say it once.
     reported: HashMap<u32, String>,
     /// Counters of the past, and rates.
@@ -98,6 +103,7 @@ impl Core {
             modes: HashMap::new(),
             resolve_wait: RESOLVE_WAIT,
             watched: BTreeSet::new(),
+            placed: BTreeSet::new(),
             reported: HashMap::new(),
             counts,
             problems,
@@ -121,20 +127,43 @@ impl Core {
         state: State,
         applied: Option<Config>,
     ) -> Result<(), ApiError> {
-        let mut record = self.record.clone();
-        retire(&mut record, &state);
-        number_interfaces(&mut record, &state)?;
-        record.state = state;
-        if let Some(applied) = applied {
-            record.applied = applied;
-        }
-        self.store(&record)?;
-        self.forget_former(&record.state);
-        for retired in &record.retired_slots {
+        let interface_names = numbered(&self.record.interface_names, &state)?;
+        let gone = gone(&self.record.state, &state);
+        let former = self.take_in(state, applied, interface_names, &gone)?;
+        self.forget_former(&former);
+        for retired in &gone {
             self.counts.retire(retired.slot, clock::now());
         }
-        self.record = record;
         self.enforce().await
+    }
+
+    /// Replaces the record and keeps it; returns the state that ran before. Where it cannot be kept, nothing has changed.
+    /// (Values are exchanged rather than copied: with thousands of backends that is most of the work.)
+    fn take_in(
+        &mut self,
+        state: State,
+        applied: Option<Config>,
+        interface_names: Vec<String>,
+        gone: &[RetiredSlot],
+    ) -> Result<State, ApiError> {
+        let record = &mut self.record;
+        let retired = record.retired_slots.len();
+        record.retired_slots.extend(gone);
+        let names = replace(&mut record.interface_names, interface_names);
+        let state = replace(&mut record.state, state);
+        let applied = applied.map(|applied| replace(&mut record.applied, applied));
+        let stored = self.store(&self.record);
+        if stored.is_err() {
+            let record = &mut self.record;
+            record.retired_slots.truncate(retired);
+            record.interface_names = names;
+            record.state = state;
+            if let Some(applied) = applied {
+                record.applied = applied;
+            }
+            return stored.map(|()| State::default());
+        }
+        Ok(state)
     }
 
     /// Makes kernel and network say what the record says.
@@ -143,8 +172,11 @@ impl Core {
     /// Where the kernel refuses.
     pub(super) async fn enforce(&mut self) -> Result<(), ApiError> {
         self.adopt_nics();
-        let links = self.network.links().await.map_err(|e| failed(&e))?;
-        self.take_links(links);
+        // NICs that are attached are followed by the kernel's reports: only others need a look.
+        if self.nics.values().any(|nic| !nic.is_attached()) {
+            let links = self.network.links().await.map_err(|e| failed(&e))?;
+            self.take_links(links);
+        }
         if self.watch_backends() {
             self.network.settled(self.resolve_wait).await;
         }
@@ -172,10 +204,8 @@ impl Core {
 
     /// Follows the MACs of the backends there are. Says whether that set has changed.
     pub(super) fn watch_backends(&mut self) -> bool {
-        let services = self.record.state.services.iter();
-        let backends = services.flat_map(|service| &service.backends);
         let addresses: BTreeSet<IpAddr> =
-            backends.filter(|b| !b.config.local).map(|b| b.config.address).collect();
+            self.state().backends().filter(|b| !b.config.local).map(|b| b.config.address).collect();
         let grown = !addresses.is_subset(&self.watched);
         self.watched.clone_from(&addresses);
         self.network.watch(addresses, self.watched_nics());
@@ -226,9 +256,9 @@ impl Core {
 
     /// Forgets what former backends of a service id had counted, where a new service has it. (The datapath's own counters
     /// begin at 0 when the service is published.)
-    fn forget_former(&mut self, state: &State) {
-        let known: BTreeSet<u32> = self.record.state.services.iter().map(|s| s.id).collect();
-        for service in state.services.iter().filter(|s| !known.contains(&s.id)) {
+    fn forget_former(&mut self, former: &State) {
+        let known: BTreeSet<u32> = former.services.iter().map(|s| s.id).collect();
+        for service in self.record.state.services.iter().filter(|s| !known.contains(&s.id)) {
             self.counts.forget(service.id);
         }
     }
@@ -280,45 +310,48 @@ fn timeouts(record: &Record) -> Timeouts {
     timeouts
 }
 
-/// Slots of `record`'s backends that are not in the new state are kept from being given out again.
-fn retire(record: &mut Record, state: &State) {
-    let slots = |state: &State| -> BTreeSet<RetiredSlot> {
-        let of_service = |service: &crate::model::Service| {
-            let id = service.id;
-            service
-                .backends
-                .iter()
-                .map(move |b| RetiredSlot { slot: b.slot, service: id })
-                .collect::<Vec<_>>()
-        };
-        state.services.iter().flat_map(of_service).collect()
-    };
-    let gone = &slots(&record.state) - &slots(state);
-    record.retired_slots.extend(gone);
+/// Slots of backends that a change removes: they are kept from being given out again.
+fn gone(before: &State, after: &State) -> Vec<RetiredSlot> {
+    let mut stays = vec![None; MAX_SLOTS as usize];
+    for service in &after.services {
+        for backend in &service.backends {
+            if let Some(place) = stays.get_mut(backend.slot as usize) {
+                *place = Some(service.id);
+            }
+        }
+    }
+    let mut gone = Vec::new();
+    for service in &before.services {
+        for backend in &service.backends {
+            if stays.get(backend.slot as usize).copied().flatten() != Some(service.id) {
+                gone.push(RetiredSlot { slot: backend.slot, service: service.id });
+            }
+        }
+    }
+    gone
 }
 
-/// Gives every NIC of the state a number, and takes back those no longer used.
-fn number_interfaces(record: &mut Record, state: &State) -> Result<(), ApiError> {
-    for name in &mut record.interface_names {
+/// Gives every NIC of the state a number (its place), and takes back those no longer used.
+fn numbered(names: &[String], state: &State) -> Result<Vec<String>, ApiError> {
+    let mut names = names.to_vec();
+    for name in &mut names {
         if !state.interfaces.contains(name) {
             name.clear();
         }
     }
     for name in &state.interfaces {
-        if record.interface_names.contains(name) {
+        if names.contains(name) {
             continue;
         }
-        match record.interface_names.iter_mut().find(|free| free.is_empty()) {
+        match names.iter_mut().find(|free| free.is_empty()) {
             Some(free) => free.clone_from(name),
-            None => record.interface_names.push(name.clone()),
+            None => names.push(name.clone()),
         }
     }
-    let most = dispatcher_common::limits::MAX_INTERFACES as usize;
-    if record.interface_names.len() > most {
-        return Err(ApiError::invalid(format!(
-            "{} interfaces are more than {most}",
-            state.interfaces.len()
-        )));
+    let most = MAX_INTERFACES as usize;
+    if names.len() > most {
+        let number = state.interfaces.len();
+        return Err(ApiError::invalid(format!("{number} interfaces are more than {most}")));
     }
-    Ok(())
+    Ok(names)
 }

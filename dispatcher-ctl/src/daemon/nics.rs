@@ -31,6 +31,11 @@ pub(super) struct Nic {
 }
 
 impl Nic {
+    /// Whether the program is attached to the NIC that is there.
+    pub(super) fn is_attached(&self) -> bool {
+        self.link.as_ref().is_some_and(|link| self.attached == Some(link.ifindex))
+    }
+
     /// The NIC as the tables need it, while it is there.
     fn table(&self) -> Option<reconcile::Nic> {
         let link = self.link.as_ref()?;
@@ -161,7 +166,8 @@ impl Core {
         }
     }
 
-    /// Puts VIPs where they belong and takes them from where they do not. `again`: announces those that stay, too.
+    /// Puts VIPs where they belong and takes them from where they do not. `again`: those that are there already, too, and
+    /// announces them.
     ///
     /// The record says that a VIP is ours before it is put on a NIC, and until it is gone from it: whenever the controller
     /// dies, the next one knows what to take away.
@@ -181,11 +187,15 @@ impl Core {
             self.store_or_log();
         }
         let mut foreign = BTreeSet::new();
-        for (interface, vip) in &wanted {
-            let new = !owned.contains(&(interface.clone(), *vip));
-            let ours = self.put_vip(interface, *vip, new || again).await;
-            if new && !ours {
-                foreign.insert((interface.clone(), *vip));
+        // What was once seen to is not asked for again with every change: a request to the kernel for each VIP.
+        self.placed.retain(|placed| !again && wanted.contains(placed));
+        for place in wanted.difference(&self.placed.clone()) {
+            let (interface, vip) = place;
+            let new = !owned.contains(place);
+            let Some(put) = self.put_vip(interface, *vip, new || again).await else { continue };
+            self.placed.insert(place.clone());
+            if new && put == VipAdded::AlreadyThere {
+                foreign.insert(place.clone());
             }
         }
         if !foreign.is_empty() {
@@ -238,24 +248,27 @@ impl Core {
         there.flat_map(|(name, _)| vips.iter().map(|vip| (name.clone(), *vip))).collect()
     }
 
-    /// Puts a VIP on a NIC and announces it if it was not there or is to be announced anyway. Says whether it was added.
-    async fn put_vip(&self, interface: &str, vip: std::net::IpAddr, announce: bool) -> bool {
-        let Some(link) = self.nics.get(interface).and_then(|nic| nic.link.as_ref()) else {
-            return true;
-        };
+    /// Puts a VIP on a NIC and announces it if it was not there or is to be announced anyway. `None`: that has failed.
+    async fn put_vip(
+        &self,
+        interface: &str,
+        vip: std::net::IpAddr,
+        announce: bool,
+    ) -> Option<VipAdded> {
+        let link = self.nics.get(interface).and_then(|nic| nic.link.as_ref())?;
         let added = match self.network.add_vip(link.ifindex, vip).await {
-            Ok(added) => added == VipAdded::Added,
+            Ok(added) => added,
             Err(error) => {
                 tracing::error!("{interface}: VIP {vip} cannot be added: {error}");
-                return true;
+                return None;
             }
         };
-        if (added || announce)
+        if (added == VipAdded::Added || announce)
             && let Err(error) = self.network.announce(link.ifindex, link.mac, vip).await
         {
             tracing::warn!("{interface}: VIP {vip} cannot be announced: {error}");
         }
-        added
+        Some(added)
     }
 
     async fn remove_vip(&mut self, gone: &OwnedVip) {

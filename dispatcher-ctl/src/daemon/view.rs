@@ -47,13 +47,23 @@ impl Core {
         self.reading(self.sweeper.latest())
     }
 
+    /// Reads one backend's counters; the table is as the last sweep saw it.
+    ///
+    /// # Errors
+    /// As the kernel.
+    pub(super) fn read_backend(&self, slot: u32) -> Result<Reading, ApiError> {
+        let mut counters = Counters::default();
+        counters.backends.insert(slot, self.counters.backend(slot).map_err(|e| failed(&e))?);
+        Ok(self.reading_of(counters, self.sweeper.latest()))
+    }
+
     fn reading(&self, sweep: Arc<SweepResult>) -> Result<Reading, ApiError> {
-        Ok(Reading {
-            counters: self.counters.read(&self.record.retired_slots).map_err(|e| failed(&e))?,
-            sweep,
-            now: clock::now(),
-            nics: self.table_nics(),
-        })
+        let counters = self.counters.read(&self.record.retired_slots).map_err(|e| failed(&e))?;
+        Ok(self.reading_of(counters, sweep))
+    }
+
+    fn reading_of(&self, counters: Counters, sweep: Arc<SweepResult>) -> Reading {
+        Reading { counters, sweep, now: clock::now(), nics: self.table_nics() }
     }
 
     /// Everything.

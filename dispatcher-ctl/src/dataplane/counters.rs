@@ -77,6 +77,21 @@ impl CounterReader {
         Ok(counters)
     }
 
+    /// Reads what one slot has counted.
+    ///
+    /// # Errors
+    /// As the kernel.
+    pub fn backend(&self, slot: u32) -> Result<BackendCounts, DataplaneError> {
+        let map = &self.maps.backend_counts;
+        let mut values = vec![0; map.transfer()];
+        map.lookup(&slot.to_ne_bytes(), &mut values)
+            .map_err(DataplaneError::map(maps::BACKEND_COUNTS, "read it"))?;
+        let mut sum = [0; size_of::<BackendCounts>() / 8];
+        add(&mut sum, &values);
+        let [packets, bytes, connections, retransmissions] = sum;
+        Ok(BackendCounts { packets, bytes, connections, retransmissions })
+    }
+
     fn interfaces(&self, counters: &mut Counters) -> Result<(), DataplaneError> {
         let entries = MAX_INTERFACES * REASONS as u32;
         sums(&self.maps.packet_counts, maps::PACKET_COUNTS, entries, |entry, words| {
@@ -142,13 +157,18 @@ fn sums(
         map.lookup_consecutive(first, bytes).map_err(DataplaneError::map(name, "read it"))?;
         for (entry, of_all_cpus) in bytes.chunks_exact(transfer).enumerate() {
             sum.fill(0);
-            for of_cpu in of_all_cpus.chunks_exact(value.next_multiple_of(8)) {
-                for (sum, word) in sum.iter_mut().zip(of_cpu.as_chunks::<8>().0) {
-                    *sum += u64::from_ne_bytes(*word);
-                }
-            }
+            add(&mut sum, of_all_cpus);
             each(first + entry as u32, &sum);
         }
     }
     Ok(())
+}
+
+/// Adds the values of all CPUs, one after the other, word by word.
+fn add(sum: &mut [u64], of_all_cpus: &[u8]) {
+    for of_cpu in of_all_cpus.chunks_exact(sum.len() * 8) {
+        for (sum, word) in sum.iter_mut().zip(of_cpu.as_chunks::<8>().0) {
+            *sum += u64::from_ne_bytes(*word);
+        }
+    }
 }

@@ -281,6 +281,11 @@ impl ServiceConfig {
 }
 
 impl State {
+    /// The backends of all services.
+    pub fn backends(&self) -> impl Iterator<Item = &Backend> {
+        self.services.iter().flat_map(|service| &service.backends)
+    }
+
     /// The service of this name.
     #[must_use]
     pub fn service(&self, name: &str) -> Option<&Service> {

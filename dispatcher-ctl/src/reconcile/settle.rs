@@ -30,18 +30,22 @@ pub(super) fn settle(
 ) -> Result<Vec<Service>, ConfigErrors> {
     check::services(&wanted)?;
     let mut ids = Ids::new(running, retired);
-    let settled: Result<_, ConfigError> =
-        wanted.into_iter().map(|config| service(config, running, &mut ids, now_ms)).collect();
+    let by_key: HashMap<_, _> = running.services.iter().map(|s| (s.config.key(), s)).collect();
+    let mut in_force = |config: ServiceConfig| {
+        let same = by_key.get(&config.key()).copied();
+        service(config, same, running, &mut ids, now_ms)
+    };
+    let settled: Result<_, ConfigError> = wanted.into_iter().map(&mut in_force).collect();
     settled.map_err(ConfigErrors::from)
 }
 
 fn service(
     mut config: ServiceConfig,
+    same: Option<&Service>,
     running: &State,
     ids: &mut Ids,
     now_ms: u64,
 ) -> Result<Service, ConfigError> {
-    let same = running.services.iter().find(|s| s.config.key() == config.key());
     let id = match same {
         Some(same) => same.id,
         None => ids.service()?,

@@ -75,7 +75,7 @@ fn a_sweep_counts_what_is_there_and_removes_what_is_idle() {
                 (TCP, State::Established, 9, 1000),
             ],
         );
-        let sweeper = Sweeper::start(datapath.table().unwrap(), timeouts(2)).unwrap();
+        let mut sweeper = Sweeper::start(datapath.table().unwrap(), timeouts(2)).unwrap();
         let swept = sweeper.count_now();
         assert_eq!(
             swept.slot(1),
@@ -102,7 +102,7 @@ fn a_slot_that_is_given_out_again_is_safe_from_the_pass_under_way() {
         let (datapath, _) = Datapath::open(dir, 1_000_000).unwrap();
         let table = datapath.table().unwrap();
         let last = table.buckets() as u32 - 1;
-        let sweeper = Sweeper::start(table, timeouts(0)).unwrap();
+        let mut sweeper = Sweeper::start(table, timeouts(0)).unwrap();
         let pass = sweeper.count_now().pass;
         // A pass is under way by which slot 3 is gone.
         let mut other = timeouts(0);

@@ -51,6 +51,8 @@ impl SweepResult {
 #[derive(Debug)]
 pub struct Sweeper {
     shared: Arc<Shared>,
+    /// The timeouts in force.
+    told: Arc<Timeouts>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -88,22 +90,27 @@ impl Sweeper {
             overflow: 0,
             expired: Expired::default(),
         };
+        let told = Arc::new(timeouts);
         let shared = Arc::new(Shared {
             table,
-            timeouts: Mutex::new(Arc::new(timeouts)),
+            timeouts: Mutex::new(Arc::clone(&told)),
             result: ArcSwap::from_pointee(result),
             requests: Mutex::default(),
             changed: Condvar::new(),
         });
         let thread = Arc::clone(&shared);
         let thread = Builder::new().name("sweeper".to_owned()).spawn(move || thread.run())?;
-        Ok(Self { shared, thread: Some(thread) })
+        Ok(Self { shared, told, thread: Some(thread) })
     }
 
-    /// Other timeouts, in force when this returns: it waits for the slice that is being swept. A slot that is no longer
-    /// gone must be told of before it is published, or its new connections would be taken for the old backend's.
-    pub fn set_timeouts(&self, timeouts: Timeouts) {
-        *self.shared.timeouts() = Arc::new(timeouts);
+    /// Other timeouts, in force when this returns: where they differ from those told before, it waits for the slice that
+    /// is being swept. A slot that is no longer gone must be told of before it is published, or its new connections would
+    /// be taken for the old backend's.
+    pub fn set_timeouts(&mut self, timeouts: Timeouts) {
+        if *self.told != timeouts {
+            self.told = Arc::new(timeouts);
+            *self.shared.timeouts() = Arc::clone(&self.told);
+        }
     }
 
     /// What the last pass found.

@@ -32,7 +32,7 @@ pub struct ServiceTimeouts {
 }
 
 /// Timeouts by slot. Connections of slots that were not told of are kept.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Timeouts {
     /// By slot: index into `services`.
     slots: Vec<u16>,

@@ -4,10 +4,12 @@
 //! backend removed at runtime. Services are known by name, backends by name within their service. A service or backend
 //! that was removed at runtime comes back when its entry in the file changes in any way.
 
+use std::collections::HashMap;
+
 use super::settle::settle;
 use crate::{
     config::{ConfigErrors, check},
-    model::{BackendConfig, Config, RetiredSlot, ServiceConfig, State},
+    model::{BackendConfig, Config, RetiredSlot, Service, ServiceConfig, State},
 };
 
 /// What should run once `new` is applied. `applied` is the file as last applied, if any was; `retired` are slots that are
@@ -57,11 +59,15 @@ fn interfaces(applied: Option<&Config>, new: &Config, running: &State) -> Vec<St
 }
 
 fn services(applied: Option<&Config>, new: &Config, running: &State) -> Vec<ServiceConfig> {
-    let before = |name: &str| applied.and_then(|a| a.service(name));
+    let applied = applied.map(|a| by_name(&a.services)).unwrap_or_default();
+    let before = |name: &str| applied.get(name).copied();
+    let by_new = by_name(&new.services);
+    let by_running: HashMap<&str, &Service> =
+        running.services.iter().map(|s| (s.config.name.as_str(), s)).collect();
     let mut merged = Vec::new();
     for wanted in &new.services {
         let before = before(&wanted.name);
-        match running.service(&wanted.name) {
+        match by_running.get(wanted.name.as_str()) {
             Some(runs) => merged.push(service(before, wanted, &runs.whole())),
             // Removed at runtime, and the file did not change it.
             None if before == Some(wanted) => {}
@@ -70,11 +76,16 @@ fn services(applied: Option<&Config>, new: &Config, running: &State) -> Vec<Serv
     }
     for runs in &running.services {
         let name = &runs.config.name;
-        if new.service(name).is_none() && before(name).is_none() {
+        if !by_new.contains_key(name.as_str()) && before(name).is_none() {
             merged.push(runs.whole());
         }
     }
     merged
+}
+
+/// Services by name: a file may have thousands.
+fn by_name(services: &[ServiceConfig]) -> HashMap<&str, &ServiceConfig> {
+    services.iter().map(|service| (service.name.as_str(), service)).collect()
 }
 
 fn service(

@@ -1,6 +1,6 @@
 //! What would change, line by line, as an operator reads it.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
@@ -43,16 +43,17 @@ pub fn plan(running: &State, wanted: &State) -> Vec<PlanLine> {
             lines.push(PlanLine::whole(action, format!("interface {name}"), String::new()));
         }
     }
+    let mut before: BTreeMap<u32, &Service> = running.services.iter().map(|s| (s.id, s)).collect();
     for service in &wanted.services {
-        match running.services.iter().find(|s| s.id == service.id) {
+        match before.remove(&service.id) {
+            // Most services are as they were: putting values into words comes after.
+            Some(before) if before == service => {}
             Some(before) => changed_service(before, service, &mut lines),
             None => whole_service(Action::Add, service, &mut lines),
         }
     }
-    for service in &running.services {
-        if !wanted.services.iter().any(|s| s.id == service.id) {
-            whole_service(Action::Remove, service, &mut lines);
-        }
+    for service in running.services.iter().filter(|s| before.contains_key(&s.id)) {
+        whole_service(Action::Remove, service, &mut lines);
     }
     lines
 }
@@ -171,6 +172,7 @@ fn changed_service(before: &Service, after: &Service, lines: &mut Vec<PlanLine>)
     }
     for backend in &after.backends {
         match before.backends.iter().find(|b| b.slot == backend.slot) {
+            Some(before) if before == backend => {}
             Some(before) => changed_backend(name, before, backend, lines),
             None => whole_backend(Action::Add, name, backend, lines),
         }
