@@ -1,0 +1,300 @@
+//! Maps: made, opened, pinned, and their entries read and written as bytes.
+
+use std::{
+    io,
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    path::Path,
+};
+
+use super::{
+    call::{Command, Info, call, descriptor, info, open_pin, pin},
+    system::possible_cpus,
+};
+
+/// `BPF_F_MMAPABLE`: user space may map the array.
+pub(in crate::dataplane) const MMAPABLE: u32 = 1 << 10;
+/// `BPF_MAP_TYPE_ARRAY`.
+pub(in crate::dataplane) const ARRAY: u32 = 2;
+/// `BPF_MAP_TYPE_PERCPU_ARRAY`.
+const PERCPU_ARRAY: u32 = 6;
+
+#[repr(C)]
+#[derive(Default)]
+struct CreateAttr {
+    map_type: u32,
+    key_size: u32,
+    value_size: u32,
+    max_entries: u32,
+    map_flags: u32,
+    inner_map_fd: u32,
+    numa_node: u32,
+    map_name: [u8; 16],
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct ElementAttr {
+    map_fd: u32,
+    _pad: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct BatchAttr {
+    in_batch: u64,
+    out_batch: u64,
+    keys: u64,
+    values: u64,
+    count: u32,
+    map_fd: u32,
+    elem_flags: u64,
+    flags: u64,
+}
+
+/// What the kernel says of a map (the head of `struct bpf_map_info`).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::dataplane) struct MapInfo {
+    /// `enum bpf_map_type`.
+    pub(in crate::dataplane) map_type: u32,
+    /// The map's id, as `bpftool map` shows it.
+    pub(in crate::dataplane) id: u32,
+    /// Bytes of a key.
+    pub(in crate::dataplane) key_size: u32,
+    /// Bytes of a value (of one CPU).
+    pub(in crate::dataplane) value_size: u32,
+    /// Entries it was made for.
+    pub(in crate::dataplane) max_entries: u32,
+    /// `BPF_F_*`.
+    pub(in crate::dataplane) map_flags: u32,
+}
+
+// SAFETY: six integers of four bytes.
+unsafe impl Info for MapInfo {}
+
+/// A map, with what the kernel says of it.
+#[derive(Debug)]
+pub(in crate::dataplane) struct Map {
+    fd: OwnedFd,
+    info: MapInfo,
+    /// Bytes that a lookup copies: the value, or for per-CPU maps one value for each possible CPU, each rounded up to 8.
+    transfer: usize,
+}
+
+impl Map {
+    /// Makes an array that user space may map.
+    ///
+    /// # Errors
+    /// As bpf(2).
+    pub(in crate::dataplane) fn create_array(
+        name: &str,
+        value_size: u32,
+        max_entries: u32,
+    ) -> io::Result<Self> {
+        let attr = CreateAttr {
+            map_type: ARRAY,
+            key_size: 4,
+            value_size,
+            max_entries,
+            map_flags: MMAPABLE,
+            ..CreateAttr::default()
+        };
+        Self::create(name, attr)
+    }
+
+    fn create(name: &str, attr: CreateAttr) -> io::Result<Self> {
+        let mut map_name = [0; 16];
+        for (to, from) in map_name.iter_mut().take(15).zip(name.bytes()) {
+            *to = from;
+        }
+        let attr = CreateAttr { map_name, ..attr };
+        // SAFETY: the attribute holds no pointers.
+        Self::of(unsafe { descriptor(Command::MapCreate, &attr)? })
+    }
+
+    /// Opens a pinned map.
+    ///
+    /// # Errors
+    /// As bpf(2); `EINVAL` where the pin is no map.
+    pub(in crate::dataplane) fn open(path: &Path) -> io::Result<Self> {
+        Self::of(open_pin(path)?)
+    }
+
+    fn of(fd: OwnedFd) -> io::Result<Self> {
+        let info: MapInfo = info(fd.as_fd())?;
+        let value = info.value_size as usize;
+        let transfer = match info.map_type {
+            // BPF_MAP_TYPE_PERCPU_HASH, _PERCPU_ARRAY, _LRU_PERCPU_HASH, _PERCPU_CGROUP_STORAGE.
+            5 | PERCPU_ARRAY | 10 | 21 => value.next_multiple_of(8) * possible_cpus()?,
+            _ => value,
+        };
+        Ok(Self { fd, info, transfer })
+    }
+
+    /// What the kernel says of it.
+    #[must_use]
+    pub(in crate::dataplane) const fn info(&self) -> &MapInfo {
+        &self.info
+    }
+
+    /// Bytes that a lookup copies and an update takes.
+    #[must_use]
+    pub(in crate::dataplane) const fn transfer(&self) -> usize {
+        self.transfer
+    }
+
+    /// Pins the map; the path must not exist.
+    ///
+    /// # Errors
+    /// As bpf(2).
+    pub(in crate::dataplane) fn pin(&self, path: &Path) -> io::Result<()> {
+        pin(self.fd.as_fd(), path)
+    }
+
+    /// Copies the value of a key; false where there is none.
+    ///
+    /// # Errors
+    /// As bpf(2), and where a buffer has not the map's size.
+    pub(in crate::dataplane) fn lookup(&self, key: &[u8], value: &mut [u8]) -> io::Result<bool> {
+        self.element(Command::Lookup, key, value.as_mut_ptr() as u64, value.len(), 0)
+    }
+
+    /// Copies the value of a key and removes it; false where there is none.
+    ///
+    /// # Errors
+    /// As [`Self::lookup`].
+    pub(in crate::dataplane) fn take(&self, key: &[u8], value: &mut [u8]) -> io::Result<bool> {
+        self.element(Command::LookupAndDelete, key, value.as_mut_ptr() as u64, value.len(), 0)
+    }
+
+    /// Writes the value of a key.
+    ///
+    /// # Errors
+    /// As bpf(2), and where a buffer has not the map's size.
+    pub(in crate::dataplane) fn update(&self, key: &[u8], value: &[u8]) -> io::Result<()> {
+        let found = self.element(Command::Update, key, value.as_ptr() as u64, value.len(), 0)?;
+        if found { Ok(()) } else { Err(io::Error::from_raw_os_error(libc::ENOENT)) }
+    }
+
+    /// Removes a key; false where there was none.
+    ///
+    /// # Errors
+    /// As bpf(2), and where the key has not the map's size.
+    pub(in crate::dataplane) fn delete(&self, key: &[u8]) -> io::Result<bool> {
+        self.element(Command::Delete, key, 0, self.transfer, 0)
+    }
+
+    fn element(
+        &self,
+        command: Command,
+        key: &[u8],
+        value: u64,
+        value_len: usize,
+        flags: u64,
+    ) -> io::Result<bool> {
+        if key.len() != self.info.key_size as usize || value_len != self.transfer {
+            return Err(io::Error::from(io::ErrorKind::InvalidInput));
+        }
+        let map_fd = self.fd.as_raw_fd().cast_unsigned();
+        let attr = ElementAttr { map_fd, _pad: 0, key: key.as_ptr() as u64, value, flags };
+        // SAFETY: key and value point to buffers of callers that live through the call, and are as long as the kernel
+        // reads or writes for this map, which was just checked; deletion does not look at the value.
+        match unsafe { call(command, &attr) } {
+            Ok(_) => Ok(true),
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Copies the key after `previous` (the first, if none or if it is no longer there); false at the end.
+    ///
+    /// # Errors
+    /// As bpf(2), and where a buffer has not the map's size.
+    pub(in crate::dataplane) fn next_key(
+        &self,
+        previous: Option<&[u8]>,
+        next: &mut [u8],
+    ) -> io::Result<bool> {
+        let size = self.info.key_size as usize;
+        if next.len() != size || previous.is_some_and(|key| key.len() != size) {
+            return Err(io::Error::from(io::ErrorKind::InvalidInput));
+        }
+        let attr = ElementAttr {
+            map_fd: self.fd.as_raw_fd().cast_unsigned(),
+            key: previous.map_or(0, |key| key.as_ptr() as u64),
+            value: next.as_mut_ptr() as u64,
+            ..ElementAttr::default()
+        };
+        // SAFETY: both buffers have the size of a key, as just checked, and live through the call.
+        match unsafe { call(Command::NextKey, &attr) } {
+            Ok(_) => Ok(true),
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// All keys, as far as they stay while they are walked over.
+    ///
+    /// # Errors
+    /// As bpf(2).
+    pub(in crate::dataplane) fn keys(&self) -> io::Result<Vec<Box<[u8]>>> {
+        let mut keys: Vec<Box<[u8]>> = Vec::new();
+        let mut next = vec![0; self.info.key_size as usize];
+        while self.next_key(keys.last().map(AsRef::as_ref), &mut next)? {
+            keys.push(next.clone().into());
+            // A key that goes away while it is passed restarts the walk; twice through the map is enough.
+            if keys.len() > 2 * self.info.max_entries as usize {
+                break;
+            }
+        }
+        Ok(keys)
+    }
+
+    /// Copies the values of consecutive entries of a per-CPU array, from `first` on, as many as the buffer takes;
+    /// `values` is a multiple of [`Self::transfer`] long. Needs Linux 5.13.
+    ///
+    /// # Errors
+    /// As bpf(2), and where the map is no per-CPU array or the buffer does not fit.
+    pub(in crate::dataplane) fn lookup_consecutive(
+        &self,
+        first: u32,
+        values: &mut [u8],
+    ) -> io::Result<()> {
+        let count = values.len() / self.transfer.max(1);
+        let fits = self.info.map_type == PERCPU_ARRAY
+            && values.len().is_multiple_of(self.transfer)
+            && first as usize + count <= self.info.max_entries as usize;
+        if !fits || count == 0 {
+            return Err(io::Error::from(io::ErrorKind::InvalidInput));
+        }
+        let previous = first.wrapping_sub(1);
+        let mut last = 0_u32;
+        let mut keys = vec![0_u32; count];
+        let attr = BatchAttr {
+            in_batch: if first == 0 { 0 } else { (&raw const previous) as u64 },
+            out_batch: (&raw mut last) as u64,
+            keys: keys.as_mut_ptr() as u64,
+            values: values.as_mut_ptr() as u64,
+            count: count as u32,
+            map_fd: self.fd.as_raw_fd().cast_unsigned(),
+            ..BatchAttr::default()
+        };
+        // SAFETY: the kernel writes at most `count` keys of four bytes, `count` values of `transfer` bytes and one index,
+        // for which the buffers have room, as checked; all of them live through the call.
+        match unsafe { call(Command::LookupBatch, &attr) } {
+            Ok(_) => Ok(()),
+            // ENOENT: the end of the array was reached, with everything copied.
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl AsFd for Map {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
