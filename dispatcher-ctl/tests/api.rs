@@ -4,9 +4,13 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     io::{Read as _, Write as _},
     os::unix::net::UnixStream,
+    time::{Duration, Instant},
 };
 
-use dispatcher_ctl::api::{server::OPENAPI, types::Status};
+use dispatcher_ctl::api::{
+    server::{OPENAPI, Patience},
+    types::Status,
+};
 use serde_json::{Value, json};
 use support::Daemon;
 
@@ -159,10 +163,58 @@ fn garbage_and_silent_clients_hinder_nobody() {
     garbage.write_all(b"\x16\x03\x01 not http\r\n\r\n").unwrap();
     let _silent = UnixStream::connect(&daemon.socket).unwrap();
     assert_eq!(request(&daemon, "GET", "/v1/status", "").0, 200);
-    let begin = std::time::Instant::now();
+    let begin = Instant::now();
     daemon.stop();
     assert!(begin.elapsed().as_secs() < 5, "stopping took {:?}", begin.elapsed());
     assert!(!daemon.socket.exists(), "the socket's file stays behind");
+}
+
+/// What a connection has to say until its other end closes it, and how long that took.
+fn until_closed(mut stream: UnixStream) -> (String, Duration) {
+    let begin = Instant::now();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let mut said = Vec::new();
+    stream.read_to_end(&mut said).unwrap();
+    (String::from_utf8(said).unwrap(), begin.elapsed())
+}
+
+#[test]
+fn a_client_that_tarries_is_cut_off() {
+    let patience = Patience { head: Duration::from_millis(300), body: Duration::from_millis(300) };
+    let daemon = Daemon::start_with(patience);
+    let path = "/v1/plan";
+    let half_body = format!("POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\nhalf");
+    let whole = "GET /v1/openapi.json HTTP/1.1\r\nhost: x\r\n\r\n";
+    for (what, sent, answer) in [
+        ("silent", "", ""),
+        ("half a head", "GET /v1/status HT", ""),
+        ("half a body", half_body.as_str(), "HTTP/1.1 408 "),
+        ("idle after an answer", whole, "HTTP/1.1 200 "),
+    ] {
+        let mut stream = UnixStream::connect(&daemon.socket).unwrap();
+        stream.write_all(sent.as_bytes()).unwrap();
+        let (said, after) = until_closed(stream);
+        assert!(said.starts_with(answer) && said.is_empty() == answer.is_empty(), "{what}: {said}");
+        assert!(after >= Duration::from_millis(250), "{what}: {after:?}");
+        assert!(after < Duration::from_secs(5), "{what}: {after:?}");
+    }
+}
+
+#[test]
+fn a_connection_in_use_outlasts_the_patience() {
+    let patience = Patience { head: Duration::from_millis(600), ..Patience::default() };
+    let daemon = Daemon::start_with(patience);
+    let mut stream = UnixStream::connect(&daemon.socket).unwrap();
+    let mut answer = vec![0; OPENAPI.len() + 1_000];
+    for _ in 0..4 {
+        stream.write_all(b"GET /v1/openapi.json HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+        let mut length = 0;
+        while length < OPENAPI.len() {
+            length += stream.read(&mut answer[length..]).unwrap();
+        }
+        assert!(answer.starts_with(b"HTTP/1.1 200 "));
+        std::thread::sleep(Duration::from_millis(200));
+    }
 }
 
 /// Every route of the description is served, and no method that it does not have.

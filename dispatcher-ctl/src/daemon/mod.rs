@@ -59,7 +59,8 @@ pub async fn run(options: RunOptions) -> Result<(), StartError> {
     let shutdown = CancellationToken::new();
     let mut tasks = JoinSet::new();
     let controller = Arc::new(handle.clone());
-    tasks.spawn(api::server::serve(socket, Arc::clone(&controller), shutdown.clone()));
+    let patience = api::server::Patience::default();
+    tasks.spawn(api::server::serve(socket, Arc::clone(&controller), patience, shutdown.clone()));
     tasks.spawn(metrics::server::serve(metrics_listener, controller, shutdown.clone()));
     if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
         tracing::warn!("the service manager was not told that we are ready: {error}");

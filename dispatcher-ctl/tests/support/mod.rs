@@ -12,7 +12,7 @@ use std::{
 use dispatcher_ctl::{
     api::{
         Controller, PlanSource,
-        server::{Socket, serve},
+        server::{Patience, Socket, serve},
         types::{
             ApiError, AttachInterface, Backend, ConnectionQuery, Connections, Interface,
             PatchBackend, PatchService, Plan, PutBackend, PutService, Service, Status,
@@ -253,6 +253,11 @@ pub(crate) struct Daemon {
 impl Daemon {
     /// Starts one with the sample.
     pub(crate) fn start() -> Self {
+        Self::start_with(Patience::default())
+    }
+
+    /// Starts one with the sample that waits so long for its clients.
+    pub(crate) fn start_with(patience: Patience) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let socket = directory.path().join("api.sock");
         let memory = Arc::new(Memory::new(sample()));
@@ -266,7 +271,7 @@ impl Daemon {
                 runtime.unwrap().block_on(async {
                     let socket = Socket::bind(&socket).unwrap();
                     ready.send(()).unwrap();
-                    serve(socket, memory, shutdown).await.unwrap();
+                    serve(socket, memory, patience, shutdown).await.unwrap();
                 });
             }
         });

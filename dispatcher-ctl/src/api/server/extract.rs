@@ -1,5 +1,7 @@
 //! What a request says, and how a refusal is answered: always as JSON.
 
+use std::time::Duration;
+
 use axum::{
     body::Bytes,
     extract::{FromRequest, FromRequestParts, Path, Query, Request},
@@ -86,6 +88,10 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
     }
 }
 
+/// How long a body may take to come.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BodyPatience(pub(super) Duration);
+
 /// The body as text.
 pub(super) struct Text(pub(super) String);
 
@@ -93,8 +99,13 @@ impl<S: Send + Sync> FromRequest<S> for Text {
     type Rejection = Refusal;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
-        let bytes = Bytes::from_request(request, state)
+        let patience = request.extensions().get().map_or(Duration::MAX, |BodyPatience(p)| *p);
+        let bytes = tokio::time::timeout(patience, Bytes::from_request(request, state))
             .await
+            .map_err(|_| {
+                let late = format!("body: has not come within {} s", patience.as_secs_f32());
+                Refusal::new(StatusCode::REQUEST_TIMEOUT, late)
+            })?
             .map_err(|e| Refusal::new(e.status(), format!("body: {}", e.body_text())))?;
         String::from_utf8(bytes.into())
             .map(Self)
