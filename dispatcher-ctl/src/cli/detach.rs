@@ -27,12 +27,22 @@ fn all(pin_dir: &Path, socket: Option<PathBuf>) -> Outcome {
     // VIPs go first: with the program gone, the kernel would answer for them.
     dataplane::remove_all(pin_dir, |bytes| found = Some(vips(pin_dir, bytes, socket)))
         .map_err(refused)?;
-    match found {
-        None => Ok(output::line(format!("pin directory {dir}: nothing is left there"))),
+    let ours = match found {
+        None => output::line(format!("pin directory {dir}: nothing is left there")),
         Some(removed) => {
-            Ok(output::line(format!("pin directory {dir}: detached and removed")) + &removed?)
+            output::line(format!("pin directory {dir}: detached and removed")) + &removed?
         }
-    }
+    };
+    Ok(dead(pin_dir)? + &ours)
+}
+
+/// Removes what network namespaces that are gone have left; says which.
+fn dead(pin_dir: &Path) -> Outcome {
+    let removed = dataplane::remove_dead_namespaces(pin_dir).map_err(refused)?;
+    let line = |dir: &PathBuf| {
+        output::line(format!("{}: its network namespace is gone, removed", dir.display()))
+    };
+    Ok(removed.iter().map(line).collect())
 }
 
 /// Removes what the record says was added beside the datapath.

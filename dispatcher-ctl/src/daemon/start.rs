@@ -11,7 +11,7 @@ use super::{RunOptions, clock, core::Core};
 use crate::{
     api::{server::Socket, types::ApiError},
     config::{self, ConfigErrors},
-    dataplane::{Datapath, Origin, remove_all},
+    dataplane::{Datapath, Origin, remove_all, remove_dead_namespaces},
     model::{Config, Record, State},
     network::{Network, NetworkEvent},
     reconcile,
@@ -83,6 +83,12 @@ pub(super) async fn start(options: RunOptions) -> Result<Started, StartError> {
     let config = config::load(&options.config)?;
     let (datapath, origin) =
         Datapath::open(&config.pin_dir, config.connections.capacity).map_err(|e| failed(&e))?;
+    match remove_dead_namespaces(&config.pin_dir) {
+        Ok(removed) => removed.iter().for_each(|dir| {
+            tracing::info!("{}: its network namespace is gone, removed", dir.display());
+        }),
+        Err(error) => tracing::warn!("what other namespaces left behind stays: {error}"),
+    }
     let fresh = matches!(origin, Origin::Fresh);
     let result = go_on(options, config.clone(), datapath).await;
     if result.is_err() && fresh {

@@ -24,6 +24,7 @@ use super::{
     kernel::KernelStore,
     load,
     maps::{Found, MapSet, inspect},
+    namespace,
     pins::{LinkName, PinDir},
     publish::{Changes, Contents, Publisher},
     record,
@@ -90,6 +91,7 @@ impl Datapath {
             })?;
             load::make_maps(&pins.path, buckets)?;
         }
+        namespace::mark(&pins)?;
         let maps = Arc::new(MapSet::open(&pins.path)?);
         if fresh {
             initialise(&maps, capacity)?;

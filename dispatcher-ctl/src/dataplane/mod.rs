@@ -1,7 +1,7 @@
 //! The datapath in the kernel: loading, pinning, taking over, and typed access to its maps.
 //!
 //! [`Datapath`] is what the daemon holds. Beneath it, from the kernel upwards: `bpf` and `mapped` (system calls and
-//! memory), `pins` (where things are and whose), `maps` and `load` (the set of maps and the program), `record` (the
+//! memory), `pins` and `namespace` (where things are, whose, and whether anybody is left), `maps` and `load` (the set of maps and the program), `record` (the
 //! controller's own bytes), [`publish`] with `kernel` (what the maps should hold), [`connections`] and `counters` (what
 //! the datapath has to tell).
 
@@ -14,6 +14,7 @@ mod kernel;
 mod load;
 mod mapped;
 mod maps;
+mod namespace;
 mod pins;
 mod pool;
 pub mod publish;
@@ -23,6 +24,7 @@ pub mod tables;
 pub use counters::{CounterReader, Counters};
 pub use datapath::{Attached, Datapath, Origin, remove_all};
 pub use error::DataplaneError;
+pub use namespace::remove_dead_namespaces;
 pub use publish::Changes;
 
 /// The datapath as built: a relocatable BPF object, aligned as the loader wants it.

@@ -1,7 +1,7 @@
 //! Where do the pins live, and who holds them?
 //!
-//! `PIN_DIR/netns-COOKIE/` has the maps under their names, the controller's `RECORD`, and one `LINK-MODE-IFINDEX` for each
-//! NIC. The cookie is the network namespace's, unique until reboot: two dispatchers in two namespaces do not meet. The
+//! `PIN_DIR/netns-COOKIE/` has the maps under their names, the controller's `RECORD`, one `LINK-MODE-IFINDEX` for each
+//! NIC, and `NAMESPACE`. The cookie is the network namespace's, unique until reboot: two dispatchers in two namespaces do not meet. The
 //! lock is flock(2) on the directory itself, which the kernel releases with the process.
 
 use std::{
@@ -30,6 +30,8 @@ use crate::model::{Choice, XdpMode};
 const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
 /// Where a bpffs is mounted by convention.
 const BPFFS: &str = "/sys/fs/bpf";
+/// How the names of namespaces' directories begin.
+const NAMESPACE: &str = "netns-";
 /// Name of the pinned record.
 pub(super) const RECORD: &str = "RECORD";
 
@@ -85,6 +87,18 @@ impl PinDir {
     pub(super) fn existing(pin_dir: &Path) -> Result<Option<Self>, DataplaneError> {
         let path = namespace_dir(pin_dir)?;
         if path.exists() { Self::lock(path) } else { Ok(None) }
+    }
+
+    /// Locks a namespace's directory; none where it is no such directory, or a controller holds it.
+    pub(super) fn idle(path: &Path) -> Result<Option<Self>, DataplaneError> {
+        let name = path.file_name().map(|name| name.to_string_lossy());
+        if !name.is_some_and(|name| name.starts_with(NAMESPACE)) {
+            return Ok(None);
+        }
+        match Self::lock(path.to_owned()) {
+            Err(DataplaneError::Locked { .. }) => Ok(None),
+            locked => locked,
+        }
     }
 
     /// Locks; none where the directory went away meanwhile.
@@ -172,7 +186,7 @@ impl PinDir {
 /// The directory of this thread's network namespace.
 fn namespace_dir(pin_dir: &Path) -> Result<PathBuf, DataplaneError> {
     let cookie = netns_cookie().map_err(DataplaneError::system("tell the network namespace"))?;
-    Ok(pin_dir.join(format!("netns-{cookie}")))
+    Ok(pin_dir.join(format!("{NAMESPACE}{cookie}")))
 }
 
 /// The cookie of this thread's network namespace (Linux 5.14).

@@ -1,11 +1,20 @@
 //! Fresh start, takeover, NICs that go and come, removal.
 
+use std::{
+    path::{Path, PathBuf},
+    sync::mpsc,
+    thread,
+};
+
 use dispatcher_common::maps;
 use dispatcher_ctl::{
-    dataplane::{Datapath, Origin, remove_all},
+    dataplane::{Datapath, Origin, remove_all, remove_dead_namespaces},
     model::XdpMode,
 };
-use nix::net::if_::if_nametoindex;
+use nix::{
+    net::if_::if_nametoindex,
+    sched::{CloneFlags, unshare},
+};
 
 use super::{
     Pins, eventually, in_namespace, ip, map_ids, namespace_dir, only, open, refused, settings,
@@ -208,5 +217,60 @@ fn removal_leaves_nothing() {
         eventually("the program goes", || !programs().any(|id| id == attached.program_id));
         eventually("the maps go", || !loaded().any(|id| maps.contains(&id)));
         remove_all(dir, |record| assert_eq!(record, None)).unwrap();
+    });
+}
+
+/// A controller comes and goes in a network namespace of its own, attached to a NIC that goes, too. The namespace stays
+/// until the sender is dropped.
+fn namespace_without_controller(dir: &Path) -> (mpsc::Sender<()>, thread::JoinHandle<()>) {
+    let (stay, until) = mpsc::channel::<()>();
+    let (left, has_left) = mpsc::channel();
+    let dir = dir.to_owned();
+    let thread = thread::spawn(move || {
+        unshare(CloneFlags::CLONE_NEWNET).unwrap();
+        let ifindex = veth();
+        let (mut datapath, _) = open(&dir);
+        datapath.attach(0, "dt0", ifindex, XdpMode::Native).unwrap();
+        drop(datapath);
+        ip("link del dt0");
+        left.send(()).unwrap();
+        // An error: the other end is gone.
+        let _ended = until.recv();
+    });
+    has_left.recv().unwrap();
+    (stay, thread)
+}
+
+#[test]
+fn what_a_dead_namespace_left_is_removed_and_nothing_else() {
+    in_namespace("namespaces", |dir| {
+        let (ours, _) = open(dir);
+        let own = namespace_dir(dir);
+        let others = |but: &[PathBuf]| -> Vec<PathBuf> {
+            let all = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+            all.filter(|path| !but.contains(path)).collect()
+        };
+        let (stay, living) = namespace_without_controller(dir);
+        let idle = others(std::slice::from_ref(&own));
+        let (go, dying) = namespace_without_controller(dir);
+        let dead = others(&[own.clone(), idle[0].clone()]);
+        assert_eq!((idle.len(), dead.len()), (1, 1));
+        // Both have no controller and no NIC; one of them is there all the same.
+        assert!(remove_dead_namespaces(dir).unwrap().is_empty());
+        drop(go);
+        dying.join().unwrap();
+        let mut removed = Vec::new();
+        eventually("the dead one is found", || {
+            removed = remove_dead_namespaces(dir).unwrap();
+            !removed.is_empty()
+        });
+        assert_eq!(removed, dead);
+        assert!(!dead[0].exists() && idle[0].exists() && own.exists());
+        drop(stay);
+        living.join().unwrap();
+        eventually("the other one is found when it is dead", || {
+            !remove_dead_namespaces(dir).unwrap().is_empty()
+        });
+        drop(ours);
     });
 }

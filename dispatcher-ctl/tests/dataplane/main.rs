@@ -113,7 +113,7 @@ fn only(datapath: &Datapath) -> Attached {
 }
 
 /// Waits for what the kernel does a moment later.
-fn eventually(what: &str, condition: impl Fn() -> bool) {
+fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let start = Instant::now();
     while !condition() {
         assert!(start.elapsed() < Duration::from_secs(10), "not within 10 s: {what}");

@@ -15,6 +15,8 @@ use super::{
 pub(in crate::dataplane) const MMAPABLE: u32 = 1 << 10;
 /// `BPF_MAP_TYPE_ARRAY`.
 pub(in crate::dataplane) const ARRAY: u32 = 2;
+/// `BPF_MAP_TYPE_DEVMAP`.
+const DEVMAP: u32 = 14;
 /// `BPF_MAP_TYPE_PERCPU_ARRAY`.
 const PERCPU_ARRAY: u32 = 6;
 
@@ -100,6 +102,21 @@ impl Map {
             value_size,
             max_entries,
             map_flags: MMAPABLE,
+            ..CreateAttr::default()
+        };
+        Self::create(name, attr)
+    }
+
+    /// Makes a map of devices, by index; a value is an ifindex.
+    ///
+    /// # Errors
+    /// As bpf(2).
+    pub(in crate::dataplane) fn create_devices(name: &str, max_entries: u32) -> io::Result<Self> {
+        let attr = CreateAttr {
+            map_type: DEVMAP,
+            key_size: 4,
+            value_size: 4,
+            max_entries,
             ..CreateAttr::default()
         };
         Self::create(name, attr)
