@@ -158,6 +158,19 @@ impl Daemon {
         self.launch_in(&strace.iter().map(String::as_str).collect::<Vec<_>>(), &[])
     }
 
+    /// Starts it with no other capabilities than these (`CAP_BPF`, …) and no way to more, and does not wait.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn launch_confined(&mut self, capabilities: &[&str], options: &[&str]) -> Result<()> {
+        let mut set = "-all".to_owned();
+        for name in capabilities {
+            set += &format!(",+{}", name.trim_start_matches("CAP_").to_lowercase());
+        }
+        let wrapper = ["setpriv", "--no-new-privs", "--inh-caps", "-all", "--bounding-set", &set];
+        self.launch_in(&wrapper, options)
+    }
+
     /// Puts a running daemon under strace, which does to it what `inject` says. Keep what it returns: dropped, it lets go.
     ///
     /// # Errors

@@ -26,7 +26,8 @@ fn left(lab: &Lab) -> Result<Vec<String>> {
     Ok(left)
 }
 
-fn nothing_left(lab: &Lab) -> Result<()> {
+/// Fails where something of the product is left on the dispatcher's host.
+pub(crate) fn nothing_left(lab: &Lab) -> Result<()> {
     let left = left(lab)?;
     ensure!(left.is_empty(), "left behind: {left:?}");
     Ok(())

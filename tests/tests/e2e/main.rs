@@ -10,6 +10,7 @@ mod errors;
 mod modes;
 mod neighbours;
 mod orphans;
+mod privileges;
 mod redirect;
 mod reload;
 mod runtime;
