@@ -74,7 +74,23 @@ fn connections_are_listed_while_they_live() -> Result<()> {
         let filter = format!("connections {service} --client {client} --backend web-1 --limit 1");
         assert!(web.daemon.json(&filter)?["connections"].as_array().is_some());
     }
+    // The flow records (2^14 buckets of 320 bytes) are the daemon's only while it lists.
+    let pid = web.daemon.json("status")?["pid"].to_string();
+    let mapped = largest_map(&pid)?;
+    assert!((1..5 << 20).contains(&mapped), "{mapped} bytes of a map are mapped");
     Ok(())
+}
+
+/// Bytes of the largest BPF map that a process has mapped.
+fn largest_map(pid: &str) -> Result<u64> {
+    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps"))?;
+    let mut largest = 0;
+    for line in maps.lines().filter(|line| line.ends_with("bpf-map")) {
+        let range = line.split(' ').next().and_then(|range| range.split_once('-'));
+        let (start, end) = range.context("a range of addresses")?;
+        largest = largest.max(u64::from_str_radix(end, 16)? - u64::from_str_radix(start, 16)?);
+    }
+    Ok(largest)
 }
 
 #[test]
