@@ -20,6 +20,7 @@ pub mod backend;
 pub mod connection;
 pub mod counts;
 pub mod flow;
+pub mod fragment;
 pub mod limits;
 pub mod maps;
 pub mod net;

@@ -16,6 +16,8 @@ pub const MAX_WEIGHT_BOUND: u32 = 100;
 pub const ADDRESS_FILTER_BITS: u32 = 1 << 16;
 /// Connections the overflow map takes when both buckets of a flow are full.
 pub const OVERFLOW_CAPACITY: u32 = 1 << 14;
+/// Datagrams in fragments whose ways are remembered; the least recently used go first.
+pub const FRAGMENT_CAPACITY: u32 = 1 << 14;
 /// Fill of the connection table that `capacity` is meant for, in percent (0.0037 % of flows then meet two full buckets).
 pub const RECOMMENDED_FILL_PERCENT: u64 = 60;
 /// VLAN tags that are parsed; a packet with more is passed on.

@@ -1,7 +1,7 @@
 //! Names of the maps, and the version of everything in them.
 
 /// Version of the layout of all pinned maps. Raised with every change that an older controller or datapath would misread.
-pub const LAYOUT_VERSION: u64 = 1;
+pub const LAYOUT_VERSION: u64 = 2;
 
 /// Array, mapped: one [`crate::settings::Settings`].
 pub const SETTINGS: &str = "SETTINGS";
@@ -29,6 +29,8 @@ pub const CONNECTIONS: &str = "CONNECTIONS";
 pub const FLOWS: &str = "FLOWS";
 /// Hash: [`crate::flow::table_hash`] (u64) → [`crate::connection::Way`] (u64).
 pub const OVERFLOW: &str = "OVERFLOW";
+/// LRU hash: [`crate::fragment::FragmentKey`] → [`crate::fragment::Followed`] (u64).
+pub const FRAGMENTS: &str = "FRAGMENTS";
 /// Per-CPU array: [`crate::counts::PacketCounts`].
 pub const PACKET_COUNTS: &str = "PACKET_COUNTS";
 /// Per-CPU array: [`crate::counts::BackendCounts`].
@@ -37,7 +39,7 @@ pub const BACKEND_COUNTS: &str = "BACKEND_COUNTS";
 pub const SERVICE_COUNTS: &str = "SERVICE_COUNTS";
 
 /// All of them: every map is pinned under its name.
-pub const ALL: [&str; 16] = [
+pub const ALL: [&str; 17] = [
     SETTINGS,
     ADDRESS_FILTER,
     VIPS,
@@ -51,6 +53,7 @@ pub const ALL: [&str; 16] = [
     CONNECTIONS,
     FLOWS,
     OVERFLOW,
+    FRAGMENTS,
     PACKET_COUNTS,
     BACKEND_COUNTS,
     SERVICE_COUNTS,

@@ -84,7 +84,7 @@ reasons! {
     OrphanAck = 12 Drop "orphan_ack",
     /// A TCP packet without a connection and without SYN, FIN, RST and ACK, or with both SYN and ACK.
     OrphanOther = 13 Drop "orphan_other",
-    /// A fragment to a VIP.
+    /// A fragment to a VIP whose first fragment was not seen, or too long ago.
     Fragment = 14 Drop "fragment",
     /// To a VIP, but a header is cut short or contradicts itself.
     Malformed = 15 Drop "malformed",

@@ -2,6 +2,8 @@
 
 use dispatcher_common::{reason::Reason, service::ServiceId};
 
+use crate::parse::Contents;
+
 /// [`Exit::service`] where no service is known.
 pub const NO_SERVICE: ServiceId = u32::MAX;
 
@@ -36,7 +38,7 @@ impl From<Reason> for Exit {
     }
 }
 
-/// `Result<slot, Exit>` in one word: a BPF subprogram returns a register.
+/// `Result<slot, Exit>`, or `Result<Contents, Exit>`, in one word: a BPF subprogram returns a register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Outcome(pub u64);
@@ -49,8 +51,22 @@ impl Outcome {
     pub const fn new(result: Result<u32, Exit>) -> Self {
         match result {
             Ok(slot) => Self(slot as u64),
-            Err(exit) => Self(EXIT | (exit.reason as u64) << 32 | exit.service as u64),
+            Err(exit) => Self::left(exit),
         }
+    }
+
+    /// Packs contents, or an exit.
+    #[inline(always)]
+    pub const fn of_contents(result: Result<Contents, Exit>) -> Self {
+        match result {
+            Ok(contents) => Self(contents.0),
+            Err(exit) => Self::left(exit),
+        }
+    }
+
+    #[inline(always)]
+    const fn left(exit: Exit) -> Self {
+        Self(EXIT | (exit.reason as u64) << 32 | exit.service as u64)
     }
 
     /// The result again.
@@ -62,7 +78,21 @@ impl Outcome {
         if self.0 & EXIT == 0 {
             return Ok(self.0 as u32);
         }
-        Err(Exit { reason: reason_of((self.0 >> 32) as u32 & !(1 << 31)), service: self.0 as u32 })
+        Err(self.exit())
+    }
+
+    /// The contents again.
+    ///
+    /// # Errors
+    /// The exit it was made of.
+    #[inline(always)]
+    pub const fn contents(self) -> Result<Contents, Exit> {
+        if self.0 & EXIT == 0 { Ok(Contents(self.0)) } else { Err(self.exit()) }
+    }
+
+    #[inline(always)]
+    const fn exit(self) -> Exit {
+        Exit { reason: reason_of((self.0 >> 32) as u32 & !(1 << 31)), service: self.0 as u32 }
     }
 }
 
@@ -81,9 +111,13 @@ mod tests {
     #[test]
     fn an_outcome_gives_back_its_result() {
         assert_eq!(Outcome::new(Ok(16_383)).result(), Ok(16_383));
+        for contents in [Contents::WHOLE, Contents::first(u32::MAX), Contents::later(u32::MAX)] {
+            assert_eq!(Outcome::of_contents(Ok(contents)).contents(), Ok(contents));
+        }
         for &reason in Reason::ALL {
             for exit in [Exit::new(reason), Exit::of(0, reason), Exit::of(4095, reason)] {
                 assert_eq!(Outcome::new(Err(exit)).result(), Err(exit));
+                assert_eq!(Outcome::of_contents(Err(exit)).contents(), Err(exit));
             }
         }
     }

@@ -10,6 +10,7 @@ mod bpf {
     mod fast;
     mod filter;
     mod forward;
+    mod fragment;
     mod maps;
     mod overflow;
     mod pipeline;

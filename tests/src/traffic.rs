@@ -143,7 +143,7 @@ fn ipv4(rng: &mut SmallRng, frame: PacketBuilder) -> PacketBuilder {
     if one_in(rng, 10) {
         ip = ip.options(&rng.random::<[u8; 40]>()[..rng.random_range(1..=40)]);
     }
-    if one_in(rng, 30) { ip.fragment(rng.random_range(0..3), rng.random()) } else { ip }
+    if one_in(rng, 10) { fragment(rng, ip) } else { ip }
 }
 
 fn ipv6(rng: &mut SmallRng, frame: PacketBuilder) -> PacketBuilder {
@@ -157,13 +157,19 @@ fn ipv6(rng: &mut SmallRng, frame: PacketBuilder) -> PacketBuilder {
             let kinds = [HOP_BY_HOP, DESTINATION_OPTIONS, ROUTING, AUTHENTICATION, FRAGMENT];
             let kind = *kinds.choose(rng).unwrap_or(&ROUTING);
             ip = match kind {
-                FRAGMENT if one_in(rng, 4) => ip.fragment(rng.random_range(0..3), rng.random()),
+                FRAGMENT if rng.random() => fragment(rng, ip),
                 FRAGMENT => ip.fragment(0, false),
                 _ => ip.extension(kind, 8 * rng.random_range(1..4)),
             };
         }
     }
     ip
+}
+
+/// One of a few datagrams' first fragments, or a later one, or all of it.
+fn fragment(rng: &mut SmallRng, ip: PacketBuilder) -> PacketBuilder {
+    let offset = [0, 0, 1, 185].choose(rng).copied().unwrap_or(0);
+    ip.fragment(offset, rng.random()).id(rng.random_range(0..4))
 }
 
 fn transport(rng: &mut SmallRng, ip: PacketBuilder) -> PacketBuilder {

@@ -8,8 +8,8 @@
 use core::ptr;
 
 use aya_ebpf::{
-    bindings::{BPF_F_MMAPABLE, BPF_NOEXIST, xdp_action::XDP_DROP},
-    btf_maps::{Array, DevMap, HashMap, PerCpuArray},
+    bindings::{BPF_ANY, BPF_F_MMAPABLE, BPF_NOEXIST, xdp_action::XDP_DROP},
+    btf_maps::{Array, DevMap, HashMap, LruHashMap, PerCpuArray},
     macros::btf_map,
 };
 use dispatcher_common::{
@@ -17,6 +17,7 @@ use dispatcher_common::{
     connection::{Bucket, EXPIRY_CLASSES, FlowBucket, WAYS, Way},
     counts::{BackendCounts, PacketCounts, ServiceCounts},
     flow::Flow,
+    fragment::{Followed, FragmentKey},
     limits,
     net::Address,
     reason::{REASONS, Reason},
@@ -79,6 +80,10 @@ static FLOWS: Array<FlowBucket, DEFAULT_BUCKETS, MMAPABLE> = Array::new();
 /// Connections whose buckets were both full: way word by table hash.
 #[btf_map]
 static OVERFLOW: HashMap<u64, u64, { limits::OVERFLOW_CAPACITY as usize }> = HashMap::new();
+/// Where first fragments went.
+#[btf_map]
+static FRAGMENTS: LruHashMap<FragmentKey, u64, { limits::FRAGMENT_CAPACITY as usize }> =
+    LruHashMap::new();
 /// Packets and bytes by interface and reason.
 #[btf_map]
 static PACKET_COUNTS: PerCpuArray<PacketCounts, { NICS * REASONS }> = PerCpuArray::new();
@@ -309,6 +314,21 @@ pub(super) fn overflow(hash: u64) -> Option<Word> {
 #[inline(always)]
 pub(super) fn insert_overflow(hash: u64, way: Way) -> Result<(), i32> {
     OVERFLOW.insert(&hash, &way.0, u64::from(BPF_NOEXIST))
+}
+
+/// Notes where a first fragment went.
+#[inline(always)]
+pub(super) fn remember_fragment(key: &FragmentKey, followed: Followed) {
+    // Fails if no entry can be had, which happens to an LRU map under a race: the datagram is then lost.
+    let _ = FRAGMENTS.insert(key, &followed.0, u64::from(BPF_ANY));
+}
+
+/// Where the first fragment of a datagram went.
+#[inline(always)]
+pub(super) fn followed(key: &FragmentKey) -> Option<Followed> {
+    // SAFETY: the pointer comes from a lookup. An element that is reused meanwhile holds another datagram's word: this
+    // fragment then goes astray, and the datagram is lost.
+    FRAGMENTS.get_ptr(key).map(|word| Followed(unsafe { ptr::read_volatile(word) }))
 }
 
 /// This CPU's packets and bytes of a NIC and reason.

@@ -14,11 +14,11 @@ use dispatcher_common::{
 use dispatcher_ebpf::{
     exit::{Exit, Outcome},
     frame::Frame,
-    parse::{self, FlowWords},
+    parse::{self, Contents, FlowWords},
     tracking::{self, Event},
 };
 
-use super::{classify, config, connection, filter, forward, maps, place, verdict};
+use super::{classify, config, connection, filter, forward, fragment, maps, place, verdict};
 
 /// A TCP or UDP packet to an address that may be a VIP. Without padding, since it is passed to global functions.
 #[repr(C)]
@@ -87,13 +87,14 @@ pub(super) fn walk(ctx: &XdpContext) -> u32 {
 }
 
 /// As [`walk`]. A global function: the verifier checks it once, for any frame, and apart from the short way. So are the
-/// functions below and those of [`connection`] and [`place`], each of which the stack would else hold with all others.
+/// functions below and those of [`connection`], [`place`] and [`fragment`], each of which the stack would else hold with all others.
 #[inline(never)]
 #[unsafe(no_mangle)]
 extern "C" fn dispatcher_walk(ctx: *mut xdp_md) -> u32 {
     let Some(packet) = maps::packet() else { return XDP_DROP };
-    match Outcome(dispatcher_headers(ctx, packet)).result() {
-        Ok(_) => dispatcher_dispatch(ctx, packet),
+    match Outcome(dispatcher_headers(ctx, packet)).contents() {
+        Ok(Contents::WHOLE) => dispatcher_dispatch(ctx, packet),
+        Ok(contents) => fragment::dispatcher_fragment(ctx, packet, contents.0),
         // SAFETY: the pointer comes from a lookup; what is not set yet are integers of an earlier packet.
         Err(exit) => verdict::leave(exit, unsafe { (*packet).bytes }),
     }
@@ -122,34 +123,45 @@ extern "C" fn dispatcher_dispatch(ctx: *mut xdp_md, packet: *const Packet) -> u3
 
 #[inline(always)]
 fn stages(ctx: &XdpContext, packet: &Packet) -> Result<u32, Exit> {
-    let slot = match connection::resume(packet)? {
-        Some(slot) => slot,
-        None => place::place(packet)?,
-    };
+    deliver(ctx, packet, slot(packet)?)
+}
+
+/// The slot of the packet's connection, which may be a new one.
+#[inline(always)]
+pub(super) fn slot(packet: &Packet) -> Result<u32, Exit> {
+    match connection::resume(packet)? {
+        Some(slot) => Ok(slot),
+        None => place::place(packet),
+    }
+}
+
+/// Sends the packet to a slot's backend.
+#[inline(always)]
+pub(super) fn deliver(ctx: &XdpContext, packet: &Packet, slot: u32) -> Result<u32, Exit> {
     let head = frame(ctx).head::<14>().ok_or(Reason::NotIp)?;
     forward::deliver(head, slot, packet.bytes).map_err(|exit| still_vip(exit, &packet.flow))
 }
 
-/// Fills in the packet from its headers, if it is for us; yields a packed [`Outcome`].
+/// Fills in the packet from its headers, if it is for us; yields what it holds, packed as an [`Outcome`].
 #[inline(never)]
 #[unsafe(no_mangle)]
 extern "C" fn dispatcher_headers(ctx: *mut xdp_md, packet: *mut Packet) -> u64 {
     // SAFETY: `dispatcher_walk` passes its own packet; the verifier insists on the check for null.
     let Some(packet) = (unsafe { packet.as_mut() }) else { return 0 };
-    Outcome::new(headers(frame(&XdpContext::new(ctx)), packet).map(|()| 0)).0
+    Outcome::of_contents(headers(frame(&XdpContext::new(ctx)), packet)).0
 }
 
 #[inline(always)]
-fn headers(frame: Frame, packet: &mut Packet) -> Result<(), Exit> {
+fn headers(frame: Frame, packet: &mut Packet) -> Result<Contents, Exit> {
     packet.bytes = frame.length().saturating_sub(parse::ETHERNET);
     let head = frame.head::<14>().ok_or(Reason::NotIp)?;
     let network = parse::network(frame, &mut packet.flow)?;
     packet.bytes = network.bytes;
     filter::admit(head, network.is_v4, &packet.flow)?;
-    let flags = parse::transport(frame, network, &mut packet.flow)
+    let (contents, flags) = parse::transport(frame, network, &mut packet.flow)
         .map_err(|reason| classify::if_vip(reason, &packet.flow))?;
     packet.complete(network.is_v4, flags);
-    Ok(())
+    Ok(contents)
 }
 
 /// A connection may outlive its service: the packet is dropped only while its destination is a VIP.

@@ -5,11 +5,13 @@ use dispatcher_common::{
     reason::Reason,
 };
 
-use super::{FlowWords, IPV4_FRAGMENT, IPV4_HEADER, Network};
+use super::{Contents, FlowWords, IPV4_FRAGMENT, IPV4_HEADER, Network, Payload};
 use crate::frame::Frame;
 
 /// ICMP's protocol number (RFC 792).
 const ICMP: u8 = 1;
+/// Fragment offset of a header, as it stands in the packet.
+const FRAGMENT_OFFSET: u16 = 0x1fff_u16.to_be();
 
 /// The header at an offset.
 #[inline(always)]
@@ -22,9 +24,9 @@ pub(super) fn network(frame: Frame, offset: u32, flow: &mut FlowWords) -> Result
     Ok(Network { offset, is_v4: true, bytes: u32::from(u16::from_be(header.u16::<2>())) })
 }
 
-/// Offset and protocol of what the header carries; `bytes` is the IP length.
+/// What the header carries; `bytes` is the IP length.
 #[inline(always)]
-pub(super) fn payload(frame: Frame, offset: u32, bytes: u32) -> Result<(u32, u8), Reason> {
+pub(super) fn payload(frame: Frame, offset: u32, bytes: u32) -> Result<Payload, Reason> {
     let Some(header) = frame.window::<20>(offset) else { return Err(Reason::Malformed) };
     let length = u32::from(header.u8::<0>() & 15) * 4;
     if length < IPV4_HEADER || bytes < length {
@@ -32,9 +34,23 @@ pub(super) fn payload(frame: Frame, offset: u32, bytes: u32) -> Result<(u32, u8)
     }
     let protocol = header.u8::<9>();
     match protocol {
-        TCP | UDP if header.u16::<6>() & IPV4_FRAGMENT != 0 => Err(Reason::Fragment),
-        TCP | UDP => Ok((offset + length, protocol)),
+        TCP | UDP => {
+            let contents = contents(header.u16::<6>(), header.u16::<4>());
+            Ok(Payload { offset: offset + length, protocol, contents })
+        }
         ICMP => Err(Reason::Icmp),
         _ => Err(Reason::OtherProtocol),
+    }
+}
+
+/// What is there, by the fields of flags and fragment offset, and of the identification.
+#[inline(always)]
+const fn contents(fragment: u16, id: u16) -> Contents {
+    if fragment & IPV4_FRAGMENT == 0 {
+        Contents::WHOLE
+    } else if fragment & FRAGMENT_OFFSET == 0 {
+        Contents::first(id as u32)
+    } else {
+        Contents::later(id as u32)
     }
 }

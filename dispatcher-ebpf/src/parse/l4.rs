@@ -2,6 +2,7 @@
 
 use dispatcher_common::{net::TCP, reason::Reason};
 
+use super::Contents;
 use crate::frame::Frame;
 
 /// Bytes of a TCP header without options.
@@ -11,7 +12,13 @@ const UDP_HEADER: u32 = 8;
 
 /// Ports and TCP flags (0 for UDP) of the header at an offset; `end` is where the packet ends.
 #[inline(always)]
-pub(super) fn header(frame: Frame, at: u32, end: u32, protocol: u8) -> Result<(u32, u8), Reason> {
+pub(super) fn header(
+    frame: Frame,
+    at: u32,
+    end: u32,
+    protocol: u8,
+    contents: Contents,
+) -> Result<(u32, u8), Reason> {
     let available = end - at;
     if protocol == TCP {
         let Some(tcp) = frame.window::<14>(at) else { return Err(Reason::Malformed) };
@@ -21,7 +28,9 @@ pub(super) fn header(frame: Frame, at: u32, end: u32, protocol: u8) -> Result<(u
         return Ok((tcp.u32::<0>(), tcp.u8::<13>()));
     }
     let Some(udp) = frame.window::<8>(at) else { return Err(Reason::Malformed) };
-    if !udp_agrees(udp.u16::<4>(), available) {
+    // A first fragment has the length of the whole datagram.
+    let most = if contents.is_whole() { available } else { u32::MAX };
+    if available < UDP_HEADER || !udp_agrees(udp.u16::<4>(), most) {
         return Err(Reason::Malformed);
     }
     Ok((udp.u32::<0>(), 0))

@@ -6,8 +6,8 @@
 //! A frame is IP if its EtherType, behind at most two VLAN tags, says IPv4 or IPv6, the fixed header is there and its
 //! version agrees; else it is [`Reason::NotIp`]. [`Reason::Malformed`] are: an IPv4 header length below 20 bytes; an IP
 //! length below the header's or beyond the frame; an extension header or transport header beyond the IP length; a TCP
-//! data offset below 20 bytes or beyond the IP length; a UDP length below 8 or beyond the IP length. Checksums are the
-//! receiver's business.
+//! data offset below 20 bytes or beyond the IP length; a UDP length below 8 or beyond the IP length (of a first fragment:
+//! below 8); a second fragment header. Checksums are the receiver's business.
 
 use dispatcher_common::{
     flow::{Flow, WORDS_V6},
@@ -17,11 +17,13 @@ use dispatcher_common::{
 
 use crate::frame::Frame;
 
+mod contents;
 mod ethernet;
 mod ipv4;
 mod ipv6;
 mod l4;
 
+pub use contents::Contents;
 pub use ethernet::{IPV4, IPV6};
 pub use l4::{tcp_agrees, udp_agrees};
 
@@ -33,6 +35,17 @@ pub const IPV4_HEADER: u32 = 20;
 pub const IPV6_HEADER: u32 = 40;
 /// More-fragments bit and fragment offset of an IPv4 header, as they stand in the packet.
 pub const IPV4_FRAGMENT: u16 = 0x3fff_u16.to_be();
+
+/// What an IP header says of what it carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Payload {
+    /// Bytes before it.
+    offset: u32,
+    /// Protocol number; of a later fragment behind IPv6 extension headers perhaps that of the next of them.
+    protocol: u8,
+    /// How much of it is there.
+    contents: Contents,
+}
 
 /// The IP header of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,6 +103,14 @@ impl FlowWords {
         unsafe { &*(&raw const self.vip).cast::<Address>() }
     }
 
+    /// The client in the form of a map key.
+    #[inline(always)]
+    #[must_use]
+    pub const fn client(&self) -> &Address {
+        // SAFETY: as for `vip`.
+        unsafe { &*(&raw const self.client).cast::<Address>() }
+    }
+
     /// Whether the VIP is an IPv4 address in mapped form.
     #[inline(always)]
     #[must_use]
@@ -145,24 +166,33 @@ pub fn network(frame: Frame, flow: &mut FlowWords) -> Result<Network, Reason> {
     }
 }
 
-/// Finds the TCP or UDP header: sets the flow's ports and protocol, and yields TCP's flags (0 for UDP).
+/// Finds the TCP or UDP header: sets the flow's ports and protocol, and yields what is there of the segment or datagram,
+/// and TCP's flags (0 for UDP). A fragment without that header has neither ports nor flags: 0.
 ///
 /// # Errors
-/// What a packet to a VIP leaves for: [`Reason::Malformed`], [`Reason::Fragment`], [`Reason::Icmp`],
-/// [`Reason::OtherProtocol`], [`Reason::ExtensionHeaders`].
+/// What a packet to a VIP leaves for: [`Reason::Malformed`], [`Reason::Icmp`], [`Reason::OtherProtocol`],
+/// [`Reason::ExtensionHeaders`].
 #[inline(always)]
-pub fn transport(frame: Frame, network: Network, flow: &mut FlowWords) -> Result<u8, Reason> {
+pub fn transport(
+    frame: Frame,
+    network: Network,
+    flow: &mut FlowWords,
+) -> Result<(Contents, u8), Reason> {
     let end = network.offset + network.bytes;
     if end > frame.length() {
         return Err(Reason::Malformed);
     }
-    let (offset, protocol) = if network.is_v4 {
+    let Payload { offset, protocol, contents } = if network.is_v4 {
         ipv4::payload(frame, network.offset, network.bytes)?
     } else {
         ipv6::payload(frame, network.offset, end)?
     };
     flow.protocol = u32::from(protocol);
-    let (ports, flags) = l4::header(frame, offset, end, protocol)?;
+    flow.ports = 0;
+    if contents.is_later() {
+        return Ok((contents, 0));
+    }
+    let (ports, flags) = l4::header(frame, offset, end, protocol, contents)?;
     flow.ports = ports;
-    Ok(flags)
+    Ok((contents, flags))
 }

@@ -8,6 +8,7 @@ use dispatcher_common::{
     backend::{BackendValue, Forward, InterfaceValue},
     connection::{Bucket, FlowBucket, Way},
     flow::{Flow, filter_bit_of},
+    fragment::FragmentKey,
     limits::{self, ADDRESS_FILTER_BITS},
     maps, net,
     service::{Policy, SCHEDULE_PACK, Schedule, ServiceKey, ServiceState},
@@ -62,6 +63,7 @@ impl Datapath {
 
     fn empty(&mut self) -> Result<()> {
         self.clear_overflow()?;
+        self.clear_hash::<FragmentKey, u64>(maps::FRAGMENTS)?;
         self.clear_hash::<ServiceKey, u32>(maps::SERVICES)?;
         self.clear_hash::<net::Address, u32>(maps::VIPS)?;
         self.array_mut(maps::ADDRESS_FILTER)?.set(0, FilterWords::EMPTY, 0)?;
@@ -192,6 +194,21 @@ impl Datapath {
     /// As the map's.
     pub fn set_service_state(&mut self, service: u32, state: ServiceState) -> Result<()> {
         Ok(self.array_mut(maps::SERVICE_STATE)?.set(service, state, 0)?)
+    }
+
+    /// Makes all first fragments so many nanoseconds older.
+    ///
+    /// # Errors
+    ///
+    /// As the map's.
+    pub fn age_fragments(&mut self, ns: u64) -> Result<()> {
+        let mut map = self.hash_mut::<FragmentKey, u64>(maps::FRAGMENTS)?;
+        let entries: Vec<_> = map.iter().collect::<Result<_, _>>()?;
+        for (key, word) in entries {
+            // The slot stands in the lowest 14 bits.
+            map.insert(key, word.wrapping_sub(ns >> 14 << 14), 0)?;
+        }
+        Ok(())
     }
 
     /// Empties the overflow map.

@@ -22,7 +22,7 @@ use crate::{
 
 pub mod wire;
 
-use wire::{Contents, Datagram};
+use wire::{Contents, Datagram, Identity};
 
 /// The reference load balancer.
 pub struct Model {
@@ -34,6 +34,8 @@ pub struct Model {
     cursors: HashMap<u32, usize>,
     backends: HashMap<u16, Backend>,
     connections: HashMap<Flow, Connection>,
+    /// Where the first parts of datagrams went; without a backend: to the kernel.
+    first_parts: HashMap<(IpAddr, IpAddr, Identity), Option<u16>>,
     counts: HashMap<u16, Counts>,
 }
 
@@ -110,6 +112,7 @@ impl Model {
             cursors: HashMap::new(),
             backends: world.backends.iter().map(|b| (b.slot, *b)).collect(),
             connections: HashMap::new(),
+            first_parts: HashMap::new(),
             counts: HashMap::new(),
         }
     }
@@ -146,9 +149,12 @@ impl Model {
         if !is_to_nic || !self.vips.contains(&datagram.destination) {
             return Err(leave(Reason::NotOurs, None));
         }
-        let (protocol, ports, flags) = match datagram.contents {
-            Contents::Segment { protocol, ports, flags } => (protocol, ports, flags),
-            Contents::Fragment => return Err(leave(Reason::Fragment, None)),
+        let addresses = (datagram.source, datagram.destination);
+        let (protocol, ports, flags, fragment) = match datagram.contents {
+            Contents::Segment { protocol, ports, flags, fragment } => {
+                (protocol, ports, flags, fragment)
+            }
+            Contents::Fragment(identity) => return self.follow(addresses, identity),
             Contents::Icmp => return Err(leave(Reason::Icmp, None)),
             Contents::Malformed => return Err(leave(Reason::Malformed, None)),
             Contents::OtherProtocol => return Err(leave(Reason::OtherProtocol, None)),
@@ -156,7 +162,25 @@ impl Model {
         };
         let client = (datagram.source, ports.0);
         let flow = (protocol, client, (datagram.destination, ports.1));
-        self.connection(flow, flags).map(|slot| self.deliver(slot))
+        let slot = self.connection(flow, flags);
+        if let Some(identity) = fragment {
+            let way = match slot {
+                Ok(slot) => Some(Some(slot)),
+                Err(Outcome { reason: Reason::OrphanPassed, .. }) => Some(None),
+                Err(_) => None,
+            };
+            way.map(|way| self.first_parts.insert((addresses.0, addresses.1, identity), way));
+        }
+        slot.map(|slot| self.deliver(slot))
+    }
+
+    /// A later part of a datagram goes where its first part went.
+    fn follow(&self, (from, to): (IpAddr, IpAddr), identity: Identity) -> Result<Outcome, Outcome> {
+        match self.first_parts.get(&(from, to, identity)) {
+            Some(Some(slot)) => Ok(self.deliver(*slot)),
+            Some(None) => Err(leave(Reason::OrphanPassed, None)),
+            None => Err(leave(Reason::Fragment, None)),
+        }
     }
 
     /// The frame as it leaves.

@@ -24,15 +24,15 @@ pub struct Datagram {
 /// What an IP packet carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Contents {
-    /// Part of a TCP segment or UDP datagram.
-    Fragment,
+    /// A later part of a TCP segment or UDP datagram.
+    Fragment(Identity),
     /// ICMP or ICMPv6, whole or in part.
     Icmp,
     /// A header is cut short or contradicts itself.
     Malformed,
     /// Something else.
     OtherProtocol,
-    /// A TCP segment or UDP datagram.
+    /// A TCP segment or UDP datagram, or its first part.
     Segment {
         /// TCP or UDP.
         protocol: u8,
@@ -40,10 +40,15 @@ pub enum Contents {
         ports: (u16, u16),
         /// TCP's flags; 0 for UDP.
         flags: u8,
+        /// Set if it is only the first part.
+        fragment: Option<Identity>,
     },
     /// More IPv6 extension headers than are walked.
     TooManyExtensions,
 }
+
+/// What the parts of a datagram have in common besides their addresses: identification and, in IPv4, protocol.
+pub type Identity = (u32, u8);
 
 /// The IP packet in a frame; none where there is no whole fixed IP header of the EtherType's version.
 #[must_use]
@@ -81,11 +86,12 @@ fn ipv4_contents(packet: &[u8], bytes: usize) -> Option<Contents> {
     if header < 20 {
         return None;
     }
-    let is_fragment = number(packet, 6)? & 0x3fff != 0;
+    let fragment = number(packet, 6)? & 0x3fff;
+    let identity = (u32::from(number(packet, 4)?), packet[9]);
     match packet[9] {
         ICMP => Some(Contents::Icmp),
-        TCP | UDP if is_fragment => Some(Contents::Fragment),
-        protocol => transport(protocol, payload),
+        TCP | UDP if fragment & 0x1fff != 0 => Some(Contents::Fragment(identity)),
+        protocol => transport(protocol, payload, (fragment != 0).then_some(identity)),
     }
 }
 
@@ -106,6 +112,7 @@ fn ipv6_contents(packet: &[u8], bytes: usize) -> Option<Contents> {
     let mut next = packet[6];
     let mut rest = packet.get(40..bytes)?;
     let mut walked = 0;
+    let mut fragment = None;
     while is_extension(next) {
         if walked == MAX_IPV6_EXT_HEADERS {
             return Some(Contents::TooManyExtensions);
@@ -119,26 +126,35 @@ fn ipv6_contents(packet: &[u8], bytes: usize) -> Option<Contents> {
         };
         let extension = rest.get(..length)?;
         next = extension[0];
-        if kind == FRAGMENT && number(extension, 2)? & 0xfff9 != 0 {
-            return Some(match next {
-                ICMPV6 => Contents::Icmp,
-                TCP | UDP => Contents::Fragment,
-                _ if is_extension(next) => Contents::Fragment,
+        let place = if kind == FRAGMENT { number(extension, 2)? & 0xfff9 } else { 0 };
+        if place != 0 {
+            let id = u32::from(number(extension, 4)?) << 16 | u32::from(number(extension, 6)?);
+            if fragment.replace((id, 0)).is_some() {
+                return None;
+            }
+        }
+        if place & 0xfff8 != 0 {
+            return Some(match (next, fragment) {
+                (ICMPV6, _) => Contents::Icmp,
+                (TCP | UDP, Some(identity)) => Contents::Fragment(identity),
+                (_, Some(identity)) if is_extension(next) => Contents::Fragment(identity),
                 _ => Contents::OtherProtocol,
             });
         }
         rest = &rest[length..];
     }
-    if next == ICMPV6 { Some(Contents::Icmp) } else { transport(next, rest) }
+    if next == ICMPV6 { Some(Contents::Icmp) } else { transport(next, rest, fragment) }
 }
 
 const fn is_extension(next: u8) -> bool {
     matches!(next, HOP_BY_HOP | ROUTING | FRAGMENT | AUTHENTICATION | DESTINATION_OPTIONS)
 }
 
-fn transport(protocol: u8, payload: &[u8]) -> Option<Contents> {
+fn transport(protocol: u8, payload: &[u8], fragment: Option<Identity>) -> Option<Contents> {
     let (least, length, flags) = match protocol {
         TCP => (20, usize::from(payload.get(12)? >> 4) * 4, *payload.get(13)?),
+        // The first part of a datagram says how long all of it is.
+        UDP if fragment.is_some() => (8, usize::from(number(payload, 4)?).clamp(0, 8), 0),
         UDP => (8, usize::from(number(payload, 4)?), 0),
         _ => return Some(Contents::OtherProtocol),
     };
@@ -146,7 +162,7 @@ fn transport(protocol: u8, payload: &[u8]) -> Option<Contents> {
         return None;
     }
     let ports = (number(payload, 0)?, number(payload, 2)?);
-    Some(Contents::Segment { protocol, ports, flags })
+    Some(Contents::Segment { protocol, ports, flags, fragment })
 }
 
 /// The 16-bit number at an offset.

@@ -7,11 +7,11 @@ impl PacketBuilder {
     pub(super) fn network_bytes(&self, rest: usize) -> (u16, Vec<u8>) {
         match &self.network {
             Network::None { ethertype } => (*ethertype, Vec::new()),
-            Network::V4 { source, destination, options, fragment } => {
+            Network::V4 { source, destination, options, id, fragment } => {
                 let header = 20 + options.len();
                 let mut b = vec![0x40 | (header / 4) as u8, 0];
                 b.extend(((header + rest) as u16).to_be_bytes());
-                b.extend([0x12, 0x34]);
+                b.extend(id.to_be_bytes());
                 b.extend(fragment.to_be_bytes());
                 b.extend([64, self.protocol_number(), 0, 0]);
                 b.extend(source.octets());

@@ -92,7 +92,7 @@ pub struct Packet {
 #[derive(Clone, Debug)]
 enum Network {
     None { ethertype: u16 },
-    V4 { source: Ipv4Addr, destination: Ipv4Addr, options: Vec<u8>, fragment: u16 },
+    V4 { source: Ipv4Addr, destination: Ipv4Addr, options: Vec<u8>, id: u16, fragment: u16 },
     V6 { source: Ipv6Addr, destination: Ipv6Addr, extensions: Vec<(u8, Vec<u8>)> },
 }
 
@@ -150,7 +150,8 @@ impl PacketBuilder {
     /// With an IPv4 header.
     #[must_use]
     pub fn ipv4(mut self, source: Ipv4Addr, destination: Ipv4Addr) -> Self {
-        self.network = Network::V4 { source, destination, options: Vec::new(), fragment: 0 };
+        self.network =
+            Network::V4 { source, destination, options: Vec::new(), id: 0x1234, fragment: 0 };
         self
     }
 
@@ -172,6 +173,21 @@ impl PacketBuilder {
             Network::V6 { extensions, .. } => {
                 let word = (offset << 3 | u16::from(more)).to_be_bytes();
                 extensions.push((protocol::FRAGMENT, vec![0, 0, word[0], word[1], 0, 0, 0, 9]));
+            }
+            Network::None { .. } => {}
+        }
+        self
+    }
+
+    /// With this identification (IPv6: in the last extension header, which is a fragment header).
+    #[must_use]
+    pub fn id(mut self, number: u16) -> Self {
+        match &mut self.network {
+            Network::V4 { id, .. } => *id = number,
+            Network::V6 { extensions, .. } => {
+                if let Some((protocol::FRAGMENT, bytes)) = extensions.last_mut() {
+                    bytes[6..].copy_from_slice(&number.to_be_bytes());
+                }
             }
             Network::None { .. } => {}
         }
