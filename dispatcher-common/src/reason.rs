@@ -66,7 +66,7 @@ reasons! {
     NotIp = 3 Pass "not_ip",
     /// To an address that is not a VIP with services, or in a frame that is not addressed to this NIC.
     NotOurs = 4 Pass "not_ours",
-    /// ICMP or ICMPv6 to a VIP: the kernel answers.
+    /// ICMP or ICMPv6 to a VIP that is no error quoting a connection: the kernel answers.
     Icmp = 5 Pass "icmp",
     /// To a VIP, but neither TCP, UDP nor ICMP.
     OtherProtocol = 6 Pass "other_protocol",

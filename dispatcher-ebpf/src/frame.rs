@@ -5,7 +5,8 @@
 
 use crate::barrier::hide_address;
 
-/// Offsets never exceed this: two VLAN tags, an IPv6 header and eight extension headers of 2 KiB need 16,462.
+/// Offsets never exceed this: two VLAN tags, an IPv6 header and eight extension headers of 2 KiB need 16,462, and about as
+/// much again the packet that an ICMP error quotes (whose offset is bounded for that).
 const MAX_OFFSET: u32 = 0x7fff;
 
 /// A received frame.

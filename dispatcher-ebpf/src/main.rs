@@ -11,6 +11,7 @@ mod bpf {
     mod filter;
     mod forward;
     mod fragment;
+    mod icmp;
     mod maps;
     mod overflow;
     mod pipeline;

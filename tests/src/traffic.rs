@@ -133,7 +133,8 @@ fn packet(rng: &mut SmallRng) -> PacketBuilder {
     }
     let ip = if rng.random() { ipv4(rng, frame) } else { ipv6(rng, frame) };
     let payload: Vec<u8> = (0..rng.random_range(0..40)).map(|_| rng.random()).collect();
-    transport(rng, ip).payload(&payload)
+    let packet = transport(rng, ip);
+    if packet.has_payload() { packet } else { packet.payload(&payload) }
 }
 
 fn ipv4(rng: &mut SmallRng, frame: PacketBuilder) -> PacketBuilder {
@@ -183,9 +184,38 @@ fn transport(rng: &mut SmallRng, ip: PacketBuilder) -> PacketBuilder {
             let ports = [53, 53, 53, 53, 53, 53, 53, 53, 53, 80, 54];
             ip.udp(client_port, *ports.choose(rng).unwrap_or(&53))
         }
-        94..97 => ip.echo(),
+        94..95 => ip.echo(),
+        95..97 => error(rng, ip),
         _ => ip.protocol(*[GRE, NO_NEXT, 50, 132, 135, 1, 58].choose(rng).unwrap_or(&GRE)),
     }
+}
+
+/// An ICMP error, or another ICMP message, that quotes what a backend may have sent to a client.
+fn error(rng: &mut SmallRng, ip: PacketBuilder) -> PacketBuilder {
+    let is_v4 = ip.is_ipv4();
+    let client = rng.random_range(1..4);
+    let mut quoted = if is_v4 {
+        eth().ipv4(VIP, Ipv4Addr::new(198, 51, 100, client))
+    } else {
+        eth().ipv6(VIP6, Ipv6Addr::new(0x2001, 0xdb8, 0xc, 0, 0, 0, 0, client.into()))
+    };
+    if one_in(rng, 4) {
+        quoted =
+            if is_v4 { quoted.options(&[1; 12]) } else { quoted.extension(DESTINATION_OPTIONS, 8) };
+    }
+    if one_in(rng, 4) {
+        quoted = fragment(rng, quoted);
+    }
+    let client_port = rng.random_range(1000..1020);
+    quoted = if rng.random() {
+        quoted.tcp(80, client_port, ACK)
+    } else {
+        quoted.udp(53, client_port).payload(b"answer")
+    };
+    let kinds = if is_v4 { [3, 3, 3, 11, 12, 4, 8] } else { [1, 2, 2, 3, 4, 128, 135] };
+    let kind = *kinds.choose(rng).unwrap_or(&3);
+    let length = if one_in(rng, 4) { rng.random_range(0..80) } else { 1000 };
+    ip.icmp(kind, rng.random_range(0..5), 1400).quoting(quoted, length)
 }
 
 fn flags(rng: &mut SmallRng) -> u8 {

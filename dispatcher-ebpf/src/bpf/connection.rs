@@ -46,6 +46,12 @@ pub(super) fn resume(packet: &Packet) -> Result<Option<u32>, Exit> {
     Ok((slot != NO_CONNECTION).then_some(slot))
 }
 
+/// The slot of the packet's connection, if there is one; the connection stays as it is.
+#[inline(always)]
+pub(super) fn peek(packet: &Packet) -> Option<u32> {
+    find(packet).map(|known| known.way.slot())
+}
+
 /// As [`resume`], its result packed. A global function: the verifier checks it once, for any packet, and not once for
 /// each way that leads here.
 #[inline(never)]

@@ -18,7 +18,7 @@ use dispatcher_ebpf::{
     tracking::{self, Event},
 };
 
-use super::{classify, config, connection, filter, forward, fragment, maps, place, verdict};
+use super::{classify, config, connection, filter, forward, fragment, icmp, maps, place, verdict};
 
 /// A TCP or UDP packet to an address that may be a VIP. Without padding, since it is passed to global functions.
 #[repr(C)]
@@ -40,7 +40,7 @@ pub(super) struct Packet {
 impl Packet {
     /// Adds what follows from the flow, and what else there is to know.
     #[inline(always)]
-    fn complete(&mut self, is_v4: bool, flags: u8) {
+    pub(super) fn complete(&mut self, is_v4: bool, flags: u8) {
         let FlowWords { client, vip, ports, protocol } = self.flow;
         let hash = if is_v4 {
             flow_hash([client[3], vip[3], ports, protocol], config::hash_key)
@@ -87,13 +87,14 @@ pub(super) fn walk(ctx: &XdpContext) -> u32 {
 }
 
 /// As [`walk`]. A global function: the verifier checks it once, for any frame, and apart from the short way. So are the
-/// functions below and those of [`connection`], [`place`] and [`fragment`], each of which the stack would else hold with all others.
+/// functions below and those of [`connection`], [`place`], [`fragment`] and [`icmp`], each of which the stack would else hold with all others.
 #[inline(never)]
 #[unsafe(no_mangle)]
 extern "C" fn dispatcher_walk(ctx: *mut xdp_md) -> u32 {
     let Some(packet) = maps::packet() else { return XDP_DROP };
     match Outcome(dispatcher_headers(ctx, packet)).contents() {
         Ok(Contents::WHOLE) => dispatcher_dispatch(ctx, packet),
+        Ok(contents) if contents.is_icmp() => icmp::dispatcher_icmp(ctx, packet, contents.0),
         Ok(contents) => fragment::dispatcher_fragment(ctx, packet, contents.0),
         // SAFETY: the pointer comes from a lookup; what is not set yet are integers of an earlier packet.
         Err(exit) => verdict::leave(exit, unsafe { (*packet).bytes }),
@@ -160,7 +161,9 @@ fn headers(frame: Frame, packet: &mut Packet) -> Result<Contents, Exit> {
     filter::admit(head, network.is_v4, &packet.flow)?;
     let (contents, flags) = parse::transport(frame, network, &mut packet.flow)
         .map_err(|reason| classify::if_vip(reason, &packet.flow))?;
-    packet.complete(network.is_v4, flags);
+    if contents.has_ports() {
+        packet.complete(network.is_v4, flags);
+    }
     Ok(contents)
 }
 

@@ -1,6 +1,6 @@
 //! A flow without a connection, or whose connection has ended: whether it gets a new one, and on which backend.
 //!
-//! Affinity and rules will come between the service and its schedule; ICMP errors never get here.
+//! Affinity and rules will come between the service and its schedule; ICMP errors and later fragments never get here.
 
 use dispatcher_common::{
     connection::{State, Way},

@@ -33,10 +33,12 @@ pub(super) fn payload(frame: Frame, offset: u32, bytes: u32) -> Result<Payload, 
         return Err(Reason::Malformed);
     }
     let protocol = header.u8::<9>();
+    let contents = contents(header.u16::<6>(), header.u16::<4>());
+    let offset = offset + length;
     match protocol {
-        TCP | UDP => {
-            let contents = contents(header.u16::<6>(), header.u16::<4>());
-            Ok(Payload { offset: offset + length, protocol, contents })
+        TCP | UDP => Ok(Payload { offset, protocol, contents }),
+        ICMP if contents.is_whole() => {
+            Ok(Payload { offset, protocol, contents: Contents::icmp(offset) })
         }
         ICMP => Err(Reason::Icmp),
         _ => Err(Reason::OtherProtocol),

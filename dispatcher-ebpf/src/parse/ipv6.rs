@@ -69,6 +69,9 @@ pub(super) fn payload(frame: Frame, offset: u32, end: u32) -> Result<Payload, Re
     }
     match next {
         TCP | UDP => Ok(Payload { offset: at, protocol: next, contents }),
+        ICMP if contents.is_whole() => {
+            Ok(Payload { offset: at, protocol: next, contents: Contents::icmp(at) })
+        }
         ICMP => Err(Reason::Icmp),
         _ => Err(Reason::OtherProtocol),
     }

@@ -19,12 +19,14 @@ use crate::frame::Frame;
 
 mod contents;
 mod ethernet;
+mod icmp;
 mod ipv4;
 mod ipv6;
 mod l4;
 
 pub use contents::Contents;
 pub use ethernet::{IPV4, IPV6};
+pub use icmp::quoted;
 pub use l4::{tcp_agrees, udp_agrees};
 
 /// Bytes of an Ethernet header without tags.
@@ -167,11 +169,11 @@ pub fn network(frame: Frame, flow: &mut FlowWords) -> Result<Network, Reason> {
 }
 
 /// Finds the TCP or UDP header: sets the flow's ports and protocol, and yields what is there of the segment or datagram,
-/// and TCP's flags (0 for UDP). A fragment without that header has neither ports nor flags: 0.
+/// and TCP's flags (0 for UDP). A fragment without that header and an ICMP message have neither ports nor flags: 0.
 ///
 /// # Errors
-/// What a packet to a VIP leaves for: [`Reason::Malformed`], [`Reason::Icmp`], [`Reason::OtherProtocol`],
-/// [`Reason::ExtensionHeaders`].
+/// What a packet to a VIP leaves for: [`Reason::Malformed`], [`Reason::OtherProtocol`], [`Reason::ExtensionHeaders`];
+/// [`Reason::Icmp`] for an ICMP message in fragments.
 #[inline(always)]
 pub fn transport(
     frame: Frame,
@@ -189,7 +191,7 @@ pub fn transport(
     };
     flow.protocol = u32::from(protocol);
     flow.ports = 0;
-    if contents.is_later() {
+    if !contents.has_ports() {
         return Ok((contents, 0));
     }
     let (ports, flags) = l4::header(frame, offset, end, protocol, contents)?;

@@ -22,7 +22,7 @@ use crate::{
 
 pub mod wire;
 
-use wire::{Contents, Datagram, Identity};
+use wire::{Contents, Datagram, Identity, Quote};
 
 /// The reference load balancer.
 pub struct Model {
@@ -155,7 +155,7 @@ impl Model {
                 (protocol, ports, flags, fragment)
             }
             Contents::Fragment(identity) => return self.follow(addresses, identity),
-            Contents::Icmp => return Err(leave(Reason::Icmp, None)),
+            Contents::Icmp(quote) => return self.error(datagram.destination, quote),
             Contents::Malformed => return Err(leave(Reason::Malformed, None)),
             Contents::OtherProtocol => return Err(leave(Reason::OtherProtocol, None)),
             Contents::TooManyExtensions => return Err(leave(Reason::ExtensionHeaders, None)),
@@ -172,6 +172,14 @@ impl Model {
             way.map(|way| self.first_parts.insert((addresses.0, addresses.1, identity), way));
         }
         slot.map(|slot| self.deliver(slot))
+    }
+
+    /// An ICMP error goes to the backend of the connection whose packet it quotes: a backend's answer, from the VIP.
+    fn error(&self, to: IpAddr, quote: Option<Quote>) -> Result<Outcome, Outcome> {
+        let known = quote.and_then(|(protocol, vip, client)| {
+            self.connections.get(&(protocol, client, vip)).filter(|_| vip.0 == to)
+        });
+        known.map(|known| self.deliver(known.slot)).ok_or(leave(Reason::Icmp, None))
     }
 
     /// A later part of a datagram goes where its first part went.

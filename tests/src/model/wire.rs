@@ -26,8 +26,8 @@ pub struct Datagram {
 pub enum Contents {
     /// A later part of a TCP segment or UDP datagram.
     Fragment(Identity),
-    /// ICMP or ICMPv6, whole or in part.
-    Icmp,
+    /// ICMP or ICMPv6, whole or in part; of an error the packet it quotes, as far as that is there.
+    Icmp(Option<Quote>),
     /// A header is cut short or contradicts itself.
     Malformed,
     /// Something else.
@@ -46,6 +46,9 @@ pub enum Contents {
     /// More IPv6 extension headers than are walked.
     TooManyExtensions,
 }
+
+/// A packet that an ICMP error quotes: protocol, source and destination with their ports.
+pub type Quote = (u8, (IpAddr, u16), (IpAddr, u16));
 
 /// What the parts of a datagram have in common besides their addresses: identification and, in IPv4, protocol.
 pub type Identity = (u32, u8);
@@ -68,82 +71,139 @@ pub fn read(frame: &[u8]) -> Option<Datagram> {
 }
 
 fn ipv4(packet: &[u8]) -> Option<Datagram> {
+    let (source, destination) = ipv4_addresses(packet)?;
+    let bytes = number(packet, 2)?;
+    let carried = ipv4_carried(packet, bytes.into()).map(Ok);
+    Some(Datagram { source, destination, bytes: bytes.into(), contents: contents(carried) })
+}
+
+fn ipv4_addresses(packet: &[u8]) -> Option<(IpAddr, IpAddr)> {
     let header = packet.get(..20)?;
     let address =
         |at: usize| IpAddr::from(<[u8; 4]>::try_from(&header[at..at + 4]).unwrap_or_default());
-    let bytes = number(header, 2)?;
-    Some(Datagram {
-        source: address(12),
-        destination: address(16),
-        bytes: bytes.into(),
-        contents: ipv4_contents(packet, bytes.into()).unwrap_or(Contents::Malformed),
-    })
+    Some((address(12), address(16)))
 }
 
-fn ipv4_contents(packet: &[u8], bytes: usize) -> Option<Contents> {
-    let header = usize::from(packet[0] & 0x0f) * 4;
+fn ipv4_carried(packet: &[u8], bytes: usize) -> Option<Carried<'_>> {
+    let header = usize::from(packet.first()? & 0x0f) * 4;
     let payload = packet.get(..bytes)?.get(header..)?;
     if header < 20 {
         return None;
     }
-    let fragment = number(packet, 6)? & 0x3fff;
-    let identity = (u32::from(number(packet, 4)?), packet[9]);
-    match packet[9] {
-        ICMP => Some(Contents::Icmp),
-        TCP | UDP if fragment & 0x1fff != 0 => Some(Contents::Fragment(identity)),
-        protocol => transport(protocol, payload, (fragment != 0).then_some(identity)),
-    }
-}
-
-fn ipv6(packet: &[u8]) -> Option<Datagram> {
-    let header = packet.get(..40)?;
-    let address =
-        |at: usize| IpAddr::from(<[u8; 16]>::try_from(&header[at..at + 16]).unwrap_or_default());
-    let bytes = 40 + usize::from(number(header, 4)?);
-    Some(Datagram {
-        source: address(8),
-        destination: address(24),
-        bytes: bytes as u64,
-        contents: ipv6_contents(packet, bytes).unwrap_or(Contents::Malformed),
+    let (fragment, protocol) = (number(packet, 6)? & 0x3fff, packet[9]);
+    let identity = (u32::from(number(packet, 4)?), protocol);
+    Some(Carried {
+        is_v4: true,
+        protocol,
+        payload,
+        fragment: (fragment != 0).then_some(identity),
+        is_later: fragment & 0x1fff != 0,
     })
 }
 
-fn ipv6_contents(packet: &[u8], bytes: usize) -> Option<Contents> {
-    let mut next = packet[6];
-    let mut rest = packet.get(40..bytes)?;
+fn ipv6(packet: &[u8]) -> Option<Datagram> {
+    let (source, destination) = ipv6_addresses(packet)?;
+    let bytes = 40 + usize::from(number(packet, 4)?);
+    let contents = contents(ipv6_carried(packet, bytes));
+    Some(Datagram { source, destination, bytes: bytes as u64, contents })
+}
+
+fn ipv6_addresses(packet: &[u8]) -> Option<(IpAddr, IpAddr)> {
+    let header = packet.get(..40)?;
+    let address =
+        |at: usize| IpAddr::from(<[u8; 16]>::try_from(&header[at..at + 16]).unwrap_or_default());
+    Some((address(8), address(24)))
+}
+
+/// An error where more extension headers follow than are walked.
+fn ipv6_carried(packet: &[u8], bytes: usize) -> Option<Result<Carried<'_>, TooMany>> {
+    let mut carried = Carried {
+        is_v4: false,
+        protocol: *packet.get(6)?,
+        payload: packet.get(40..bytes)?,
+        fragment: None,
+        is_later: false,
+    };
     let mut walked = 0;
-    let mut fragment = None;
-    while is_extension(next) {
+    while is_extension(carried.protocol) && !carried.is_later {
         if walked == MAX_IPV6_EXT_HEADERS {
-            return Some(Contents::TooManyExtensions);
+            return Some(Err(TooMany));
         }
         walked += 1;
-        let kind = next;
+        let (kind, rest) = (carried.protocol, carried.payload);
         let length = match kind {
             FRAGMENT => 8,
             AUTHENTICATION => (usize::from(*rest.get(1)?) + 2) * 4,
             _ => (usize::from(*rest.get(1)?) + 1) * 8,
         };
         let extension = rest.get(..length)?;
-        next = extension[0];
+        (carried.protocol, carried.payload) = (extension[0], &rest[length..]);
         let place = if kind == FRAGMENT { number(extension, 2)? & 0xfff9 } else { 0 };
         if place != 0 {
             let id = u32::from(number(extension, 4)?) << 16 | u32::from(number(extension, 6)?);
-            if fragment.replace((id, 0)).is_some() {
+            if carried.fragment.replace((id, 0)).is_some() {
                 return None;
             }
+            carried.is_later = place & 0xfff8 != 0;
         }
-        if place & 0xfff8 != 0 {
-            return Some(match (next, fragment) {
-                (ICMPV6, _) => Contents::Icmp,
-                (TCP | UDP, Some(identity)) => Contents::Fragment(identity),
-                (_, Some(identity)) if is_extension(next) => Contents::Fragment(identity),
-                _ => Contents::OtherProtocol,
-            });
-        }
-        rest = &rest[length..];
     }
-    if next == ICMPV6 { Some(Contents::Icmp) } else { transport(next, rest, fragment) }
+    Some(Ok(carried))
+}
+
+/// What an IP header and its extension headers lead to.
+struct Carried<'a> {
+    is_v4: bool,
+    protocol: u8,
+    payload: &'a [u8],
+    /// Set if it is only a part.
+    fragment: Option<Identity>,
+    /// Whether it is not the first part.
+    is_later: bool,
+}
+
+struct TooMany;
+
+fn contents(carried: Option<Result<Carried<'_>, TooMany>>) -> Contents {
+    let carried = match carried {
+        Some(Ok(carried)) => carried,
+        Some(Err(TooMany)) => return Contents::TooManyExtensions,
+        None => return Contents::Malformed,
+    };
+    let icmp = if carried.is_v4 { ICMP } else { ICMPV6 };
+    match (carried.protocol, carried.fragment) {
+        (protocol, None) if protocol == icmp => {
+            Contents::Icmp(quote(carried.payload, carried.is_v4))
+        }
+        (protocol, Some(_)) if protocol == icmp => Contents::Icmp(None),
+        (protocol, Some(identity)) if carried.is_later => {
+            let may_be_ours =
+                matches!(protocol, TCP | UDP) || !carried.is_v4 && is_extension(protocol);
+            if may_be_ours { Contents::Fragment(identity) } else { Contents::OtherProtocol }
+        }
+        (protocol, fragment) => {
+            transport(protocol, carried.payload, fragment).unwrap_or(Contents::Malformed)
+        }
+    }
+}
+
+/// What an ICMP message quotes, if it is an error.
+fn quote(message: &[u8], is_v4: bool) -> Option<Quote> {
+    let errors: &[u8] = if is_v4 { &[3, 11, 12] } else { &[1, 2, 3, 4] };
+    let packet = message.get(8..)?;
+    if !errors.contains(&message[0]) || packet.first()? >> 4 != if is_v4 { 4 } else { 6 } {
+        return None;
+    }
+    // The packet is cut: how long it was does not matter.
+    let (addresses, carried) = if is_v4 {
+        (ipv4_addresses(packet)?, ipv4_carried(packet, packet.len())?)
+    } else {
+        (ipv6_addresses(packet)?, ipv6_carried(packet, packet.len())?.ok()?)
+    };
+    let Carried { protocol: protocol @ (TCP | UDP), payload, is_later: false, .. } = carried else {
+        return None;
+    };
+    let (from, to) = (number(payload, 0)?, number(payload, 2)?);
+    Some((protocol, (addresses.0, from), (addresses.1, to)))
 }
 
 const fn is_extension(next: u8) -> bool {

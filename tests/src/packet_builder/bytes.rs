@@ -52,8 +52,8 @@ impl PacketBuilder {
             (Transport::None { protocol }, _) => *protocol,
             (Transport::Tcp { .. }, _) => protocol::TCP,
             (Transport::Udp { .. }, _) => protocol::UDP,
-            (Transport::Echo, Network::V6 { .. }) => protocol::ICMPV6,
-            (Transport::Echo, _) => protocol::ICMP,
+            (Transport::Echo | Transport::Icmp { .. }, Network::V6 { .. }) => protocol::ICMPV6,
+            (Transport::Echo | Transport::Icmp { .. }, _) => protocol::ICMP,
         }
     }
 
@@ -82,6 +82,11 @@ impl PacketBuilder {
                 b.extend([0, 0, 0, 1, 0, 1]);
                 2
             }
+            Transport::Icmp { kind, code, rest } => {
+                b.extend([*kind, *code, 0, 0]);
+                b.extend(rest.to_be_bytes());
+                2
+            }
         };
         b.extend(&self.payload);
         let sum = checksum::of(&[&self.pseudo_header(b.len()), &b]);
@@ -92,7 +97,7 @@ impl PacketBuilder {
     /// What the transport checksum covers besides the segment (RFC 9293 §3.1, RFC 8200 §8.1).
     fn pseudo_header(&self, length: usize) -> Vec<u8> {
         let mut b = match &self.network {
-            Network::V4 { .. } if matches!(self.transport, Transport::Echo) => return Vec::new(),
+            Network::V4 { .. } if self.protocol_number() == protocol::ICMP => return Vec::new(),
             Network::None { .. } => return Vec::new(),
             Network::V4 { source, destination, .. } => {
                 [source.octets(), destination.octets()].concat()

@@ -102,6 +102,7 @@ enum Transport {
     Tcp { ports: (u16, u16), flags: u8, options: Vec<u8> },
     Udp { ports: (u16, u16) },
     Echo,
+    Icmp { kind: u8, code: u8, rest: u32 },
 }
 
 /// A frame from the router to the dispatcher's NIC.
@@ -250,6 +251,21 @@ impl PacketBuilder {
         self
     }
 
+    /// With an ICMP (IPv6: ICMPv6) message of this type and code; `rest` are the other four bytes of its header.
+    #[must_use]
+    pub fn icmp(mut self, kind: u8, code: u8, rest: u32) -> Self {
+        self.transport = Transport::Icmp { kind, code, rest };
+        self
+    }
+
+    /// With at most so many bytes of a packet's IP header and what follows it as payload.
+    #[must_use]
+    pub fn quoting(self, packet: Self, length: usize) -> Self {
+        let packet = packet.build();
+        let quote = &packet.bytes[packet.l3..];
+        self.payload(&quote[..length.min(quote.len())])
+    }
+
     /// With nothing this module knows after IP; the payload follows.
     #[must_use]
     pub fn protocol(mut self, protocol: u8) -> Self {
@@ -277,6 +293,18 @@ impl PacketBuilder {
         let packet = self.clone().build();
         self.length = Some(packet.offset(at) + length);
         self
+    }
+
+    /// Whether its IP header is IPv4's.
+    #[must_use]
+    pub const fn is_ipv4(&self) -> bool {
+        matches!(self.network, Network::V4 { .. })
+    }
+
+    /// Whether it has a payload.
+    #[must_use]
+    pub const fn has_payload(&self) -> bool {
+        !self.payload.is_empty()
     }
 
     /// The finished frame.

@@ -1,0 +1,86 @@
+//! ICMP and ICMPv6 errors (RFC 792, RFC 4443): the flow of the packet that they quote.
+//!
+//! Backends answer clients by themselves, from the VIP: a router that cannot deliver the answer sends its error there, and
+//! quotes a packet whose source is the VIP.
+
+use dispatcher_common::net::{TCP, UDP};
+
+use super::{FlowWords, IPV4_HEADER, IPV6_HEADER, Network, Payload, ipv4, ipv6};
+use crate::frame::Frame;
+
+/// Bytes of an error before the packet it quotes.
+const HEADER: u32 = 8;
+/// Types of ICMP errors, a bit each: destination unreachable, time exceeded, parameter problem.
+const ERRORS_V4: u32 = 1 << 3 | 1 << 11 | 1 << 12;
+/// Types of ICMPv6 errors: destination unreachable, packet too big, time exceeded, parameter problem.
+const ERRORS_V6: u32 = 1 << 1 | 1 << 2 | 1 << 3 | 1 << 4;
+/// An error further back than this is not looked into: what it quotes would be out of a frame's reach.
+const LAST_OFFSET: u32 = 0x3e00;
+
+/// Makes `flow`, whose VIP is the destination of the ICMP message at an offset, the flow to which the packet belongs that
+/// the message quotes. False if it quotes none of that VIP's, or not enough of it; client, ports and protocol are then
+/// anything.
+#[inline(always)]
+#[must_use]
+pub fn quoted(frame: Frame, network: Network, at: u32, flow: &mut FlowWords) -> bool {
+    let end = network.offset + network.bytes;
+    if at > LAST_OFFSET || !is_error(frame, at, network.is_v4) {
+        return false;
+    }
+    let header = at + HEADER;
+    let payload = if network.is_v4 {
+        quoted_v4(frame, header, end, flow)
+    } else {
+        quoted_v6(frame, header, end, flow)
+    };
+    match payload {
+        Some(Payload { offset, protocol, contents }) if !contents.is_later() => {
+            flow.protocol = u32::from(protocol);
+            matches!(protocol, TCP | UDP) && set_ports(frame, offset, end, flow)
+        }
+        _ => false,
+    }
+}
+
+#[inline(always)]
+fn is_error(frame: Frame, at: u32, is_v4: bool) -> bool {
+    let errors = if is_v4 { ERRORS_V4 } else { ERRORS_V6 };
+    frame.window::<8>(at).is_some_and(|icmp| {
+        let kind = icmp.u8::<0>();
+        kind < 32 && errors >> kind & 1 != 0
+    })
+}
+
+/// What a quoted IPv4 header carries, if it is the VIP's. Its length field is of no use: the packet is cut.
+#[inline(always)]
+fn quoted_v4(frame: Frame, at: u32, end: u32, flow: &mut FlowWords) -> Option<Payload> {
+    let header = frame.window::<20>(at)?;
+    if at + IPV4_HEADER > end || header.u8::<0>() >> 4 != 4 || header.u32::<12>() != flow.vip[3] {
+        return None;
+    }
+    flow.set_v4(header.u32::<16>(), header.u32::<12>());
+    ipv4::payload(frame, at, end - at).ok()
+}
+
+#[inline(always)]
+fn quoted_v6(frame: Frame, at: u32, end: u32, flow: &mut FlowWords) -> Option<Payload> {
+    let header = frame.window::<40>(at)?;
+    if at + IPV6_HEADER > end || header.u8::<0>() >> 4 != 6 {
+        return None;
+    }
+    let source = [header.u32::<8>(), header.u32::<12>(), header.u32::<16>(), header.u32::<20>()];
+    let [a, b, c, d] = flow.vip;
+    if (source[0] ^ a) | (source[1] ^ b) | (source[2] ^ c) | (source[3] ^ d) != 0 {
+        return None;
+    }
+    flow.client = [header.u32::<24>(), header.u32::<28>(), header.u32::<32>(), header.u32::<36>()];
+    ipv6::payload(frame, at, end).ok()
+}
+
+/// The quoted packet's source is the VIP, its destination the client.
+#[inline(always)]
+fn set_ports(frame: Frame, at: u32, end: u32, flow: &mut FlowWords) -> bool {
+    let Some(ports) = frame.window::<4>(at) else { return false };
+    flow.ports = ports.u32::<0>().rotate_left(16);
+    at + 4 <= end
+}
