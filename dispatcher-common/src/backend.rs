@@ -57,8 +57,41 @@ shared! {
         pub forward: u64,
         /// [`crate::service::ServiceId`] that the slot belongs to; unchanged while a way may point to the slot.
         pub service: u32,
-        /// Zero.
-        pub _reserved: u32,
+        /// A [`Share`] word.
+        pub share: u32,
+    }
+}
+
+/// What a backend is given: its weight and how many connections it takes, in one word.
+///
+/// Bits 0–23: most active connections, 0 for any number; 24–31: weight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Share(pub u32);
+
+impl Share {
+    /// The largest bound on connections that fits.
+    pub const MOST_CONNECTIONS: u32 = (1 << 24) - 1;
+
+    /// Packs the parts; a bound that does not fit is none.
+    #[must_use]
+    pub const fn new(weight: u8, max_connections: u32) -> Self {
+        let bound = if max_connections > Self::MOST_CONNECTIONS { 0 } else { max_connections };
+        Self((weight as u32) << 24 | bound)
+    }
+
+    /// Weight.
+    #[inline(always)]
+    #[must_use]
+    pub const fn weight(self) -> u32 {
+        self.0 >> 24
+    }
+
+    /// Whether a backend with so many active connections takes no more.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_full(self, active: u64) -> bool {
+        let bound = self.0 & Self::MOST_CONNECTIONS;
+        bound != 0 && active >= bound as u64
     }
 }
 

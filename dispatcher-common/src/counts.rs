@@ -1,4 +1,4 @@
-//! Counters: per CPU, summed by the reader, never reset while in use.
+//! Counters: per CPU, summed by the reader, never reset while in use; and the counts of what there is, shared by all CPUs.
 
 use crate::reason::REASONS;
 
@@ -31,5 +31,77 @@ shared! {
     pub struct ServiceCounts [256] {
         /// Packets, at [`crate::reason::Reason`]'s number.
         pub packets: [u64; REASONS],
+    }
+}
+
+/// `ACTIVE_COUNTS`, by slot: how many connections a backend has, in one word that all CPUs change by atomic adds.
+///
+/// Bits 0–31: half-open connections; 32–63: active ones, half-open ones among them. Whoever wins the compare-and-swap on a
+/// way changes the counts: what is raised is raised before the swap (and taken back if it fails), what is lowered is lowered
+/// after it. So a count may for a moment be above what the table holds, and is never below it, nor below zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct ActiveCount(pub u64);
+
+impl ActiveCount {
+    /// One active connection that is not half-open.
+    pub const ACTIVE: u64 = 1 << 32;
+    /// One half-open connection.
+    pub const HALF_OPEN: u64 = 1 << 32 | 1;
+
+    /// What a way counts for: UDP flows are never half-open, closing connections are no longer active.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of(way: crate::connection::Way) -> u64 {
+        // By class: free, half-open, established, closing; UDP, then TCP. Two bits each: active, half-open.
+        const UNITS: u64 = 0b01_01_01_00 | 0b00_01_11_00 << 8;
+        let bits = UNITS >> (way.expiry_class() * 2);
+        (bits & 1) << 32 | (bits >> 1 & 1)
+    }
+
+    /// Active connections.
+    #[inline(always)]
+    #[must_use]
+    pub const fn active(self) -> u64 {
+        self.0 >> 32
+    }
+
+    /// Half-open connections.
+    #[inline(always)]
+    #[must_use]
+    pub const fn half_open(self) -> u64 {
+        self.0 & 0xffff_ffff
+    }
+}
+
+shared! {
+    /// The one record of `TABLE_COUNTS`, shared by all CPUs: a cache line of its own.
+    pub struct TableCounts [64] {
+        /// Half-open connections of all backends, changed as [`ActiveCount`] is.
+        pub half_open: u64,
+        /// Zero.
+        pub _reserved: [u64; 7],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connection::{State, Way};
+
+    #[test]
+    fn a_way_counts_for_what_it_is() {
+        let (tcp, udp) = (1 << 63, 1 << 62);
+        for (hash, state, want) in [
+            (tcp, State::Free, 0),
+            (tcp, State::HalfOpen, ActiveCount::HALF_OPEN),
+            (tcp, State::Established, ActiveCount::ACTIVE),
+            (tcp, State::Closing, 0),
+            (udp, State::Free, 0),
+            (udp, State::HalfOpen, ActiveCount::ACTIVE),
+            (udp, State::Established, ActiveCount::ACTIVE),
+            (udp, State::Closing, ActiveCount::ACTIVE),
+        ] {
+            assert_eq!(ActiveCount::of(Way::new(hash, 5, state, 3)), want, "{hash:x} {state:?}");
+        }
     }
 }

@@ -38,8 +38,13 @@ pub const BACKEND_COUNTS: &str = "BACKEND_COUNTS";
 /// Per-CPU array: [`crate::counts::ServiceCounts`].
 pub const SERVICE_COUNTS: &str = "SERVICE_COUNTS";
 
+/// Array, mapped: [`crate::counts::ActiveCount`] (u64) by slot.
+pub const ACTIVE_COUNTS: &str = "ACTIVE_COUNTS";
+/// Array, mapped: one [`crate::counts::TableCounts`].
+pub const TABLE_COUNTS: &str = "TABLE_COUNTS";
+
 /// All of them: every map is pinned under its name.
-pub const ALL: [&str; 17] = [
+pub const ALL: [&str; 19] = [
     SETTINGS,
     ADDRESS_FILTER,
     VIPS,
@@ -57,6 +62,8 @@ pub const ALL: [&str; 17] = [
     PACKET_COUNTS,
     BACKEND_COUNTS,
     SERVICE_COUNTS,
+    ACTIVE_COUNTS,
+    TABLE_COUNTS,
 ];
 
 #[cfg(test)]

@@ -48,8 +48,10 @@ shared! {
         pub cursor: u64,
         /// Tick + 1 of the last placement by hash; 0: never.
         pub hashed_at: u64,
+        /// Packets placed by hash, without an entry.
+        pub hashed: u64,
         /// Zero.
-        pub _reserved: [u64; 6],
+        pub _reserved: [u64; 5],
     }
 }
 
@@ -57,7 +59,10 @@ shared! {
 /// pool is one array of u16 without gaps, [`crate::limits::SCHEDULE_POOL`] long.
 pub const SCHEDULE_PACK: usize = 4;
 
-/// Where a service's ring lies in `SCHEDULES`: offset and length in one word, so that a swap is one store.
+/// Where a service's schedule lies in `SCHEDULES`: offset and length of its ring in one word, so that a swap is one store.
+///
+/// A schedule is a ring, and right behind it the number of its members and they: each backend that takes new connections
+/// once, in the service's order. Ring and members so are swapped together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Schedule(pub u64);
 
@@ -75,7 +80,13 @@ impl Schedule {
         (self.0 >> 32) as u32
     }
 
-    /// Slots of the ring; 0: no backend takes new connections.
+    /// Ring slots that a schedule with so many members takes.
+    #[must_use]
+    pub const fn space(length: usize, members: usize) -> usize {
+        if length == 0 { 0 } else { length + 1 + members }
+    }
+
+    /// Slots of the ring; 0: no backend takes new connections, and there are no members.
     #[inline(always)]
     #[must_use]
     pub const fn length(self) -> u32 {
@@ -97,6 +108,14 @@ pub mod orphan {
 pub mod scheduler {
     /// From the service's ring, by the cursor (`rr`, `wrr`).
     pub const RING: u8 = 0;
+    /// To the member with the fewest active connections (`lc`).
+    pub const LEAST: u8 = 1;
+    /// To the member with the fewest active connections for its weight (`wlc`).
+    pub const WEIGHTED_LEAST: u8 = 2;
+    /// From the ring, by a hash of the flow (`maglev`).
+    pub const FLOW_HASH: u8 = 3;
+    /// From the ring, by a hash of the client's address (`sh`).
+    pub const CLIENT_HASH: u8 = 4;
 }
 
 #[cfg(test)]

@@ -18,8 +18,11 @@ shared! {
         pub expiry_ticks: [u64; EXPIRY_CLASSES],
         /// Entries in `OVERFLOW`: raised by whoever inserts, lowered by whoever removes. Looked up only when not 0.
         pub overflow_entries: u64,
+        /// Half-open connections above which SYNs are placed by hash, without an entry. Written by the controller at
+        /// runtime.
+        pub syn_guard: u64,
         /// Zero.
-        pub _reserved: [u64; 6],
+        pub _reserved: [u64; 5],
         /// [`crate::maps::LAYOUT_VERSION`]; written last, so 0 means that a set-up was cut short.
         pub layout_version: u64,
     }

@@ -13,15 +13,15 @@
 #include <sys/mman.h>
 #include "xbench.h"
 
-enum { BACKENDS = 8, SERVICES = 4, REASONS = 32, FILTER_BITS = 1 << 16 };
+enum { BACKENDS = 8, SPACE = 20, SERVICES = 4, REASONS = 32, FILTER_BITS = 1 << 16 };
 enum { USABLE = 1, UP = 2, NEW = 4, PRESENT = 16 };
 
 struct config { uint64_t hash_keys[12], schedule_keys[2]; uint32_t bucket_mask, interface; uint64_t reserved; };
 struct settings {
-	uint64_t hash_keys[12], schedule_keys[2], buckets, capacity, expiry_ticks[8], overflow_entries, reserved[6], version;
+	uint64_t hash_keys[12], schedule_keys[2], buckets, capacity, expiry_ticks[8], overflow_entries, syn_guard, reserved[5], version;
 };
 struct policy { uint64_t schedule, choices, stale_ticks, reserved[5]; };
-struct backend { uint64_t forward; uint32_t service, reserved; };
+struct backend { uint64_t forward; uint32_t service, share; };
 struct interface { uint64_t mac; uint32_t ifindex, reserved; };
 struct service_key { uint8_t vip[16], port[2], protocol, reserved; };
 struct counts { uint64_t packets, bytes; };
@@ -81,7 +81,7 @@ static int tune(struct bpf_object *o, const struct xb_case *c)
 static int fill_settings(struct bpf_object *o, uint32_t buckets)
 {
 	struct config g = {0};
-	struct settings s = {.buckets = buckets, .version = 1};
+	struct settings s = {.buckets = buckets, .syn_guard = ~0ull, .version = 2};
 	uint32_t zero = 0;
 	make_config(&g, buckets);
 	memcpy(s.hash_keys, g.hash_keys, sizeof s.hash_keys + sizeof s.schedule_keys);
@@ -94,7 +94,7 @@ static int fill_service(struct bpf_object *o, uint32_t id, const char *vip, uint
 {
 	struct service_key k = {.port = {0, 80}, .protocol = protocol};
 	// Orphans are scheduled: an ACK enters as a SYN would, and the flow's next packet makes it established.
-	struct policy p = {.schedule = (uint64_t)(id * BACKENDS) << 32 | BACKENDS, .choices = 1, .stale_ticks = 70};
+	struct policy p = {.schedule = (uint64_t)(id * SPACE) << 32 | BACKENDS, .choices = 1, .stale_ticks = 70};
 	uint32_t services = 2;
 	if (strchr(vip, ':')) {
 		inet_pton(AF_INET6, vip, k.vip);
@@ -104,13 +104,15 @@ static int fill_service(struct bpf_object *o, uint32_t id, const char *vip, uint
 	}
 	for (uint32_t i = 0; i < BACKENDS; i++) {
 		uint32_t slot = 1 + id * BACKENDS + i;
-		struct backend b = {.forward = forward(slot, USABLE | UP | NEW | PRESENT), .service = id};
+		struct backend b = {.forward = forward(slot, USABLE | UP | NEW | PRESENT), .service = id, .share = 1u << 24};
 		if (xb_put(o, "BACKENDS", &slot, &b)) return -1;
 	}
-	for (uint32_t i = 0; i < BACKENDS; i += 4) {
-		uint32_t pack = (id * BACKENDS + i) / 4, slot = 1 + id * BACKENDS + i;
-		uint16_t ring[4] = {slot, slot + 1, slot + 2, slot + 3};
-		if (xb_put(o, "SCHEDULES", &pack, ring)) return -1;
+	// The ring, the number of its members, and they.
+	uint16_t ring[SPACE] = {[BACKENDS] = BACKENDS};
+	for (uint32_t i = 0; i < BACKENDS; i++) ring[i] = ring[BACKENDS + 1 + i] = 1 + id * BACKENDS + i;
+	for (uint32_t i = 0; i < SPACE; i += 4) {
+		uint32_t pack = (id * SPACE + i) / 4;
+		if (xb_put(o, "SCHEDULES", &pack, ring + i)) return -1;
 	}
 	uint32_t bit = filter_bit(k.vip);
 	filter[bit / 8] |= 1 << bit % 8;

@@ -11,4 +11,5 @@ pub mod frame;
 pub mod occupancy;
 pub mod parse;
 pub mod rewrite;
+pub mod schedule;
 pub mod tracking;

@@ -3,6 +3,7 @@
 
 #[cfg(target_arch = "bpf")]
 mod bpf {
+    mod account;
     mod claim;
     mod classify;
     mod config;

@@ -7,7 +7,7 @@ use dispatcher_common::{
 use dispatcher_ebpf::occupancy::{Choice, Rank, best, choose, entries, free};
 
 use super::{
-    config,
+    account, config,
     connection::in_bucket,
     maps::{self, Ways},
     pipeline::Packet,
@@ -36,7 +36,7 @@ pub(super) fn claim(packet: &Packet, slot: u32) -> Claim {
     for _ in 0..ATTEMPTS {
         let Some(Candidate { word, old }) = candidate(packet, buckets) else { return Claim::Full };
         if let Some(old) = old
-            && word.replace(old.0, claimed.0)
+            && account::replace(word, old, claimed)
         {
             match settle(packet, buckets, word, claimed) {
                 // The other one withdrew, too. The flow's packets must not part: one of both has to enter it.
@@ -106,7 +106,8 @@ fn settle(packet: &Packet, buckets: [Ways; 2], word: Word, claimed: Way) -> Clai
     if count <= 1 {
         return Claim::Entered;
     }
-    let _ = word.replace(claimed.0, 0);
+    // If it has changed meanwhile it is a connection like any other, and counted as one.
+    let _ = account::replace(word, claimed, Way(0));
     Claim::Withdrawn(survivor(packet, first).or_else(|| survivor(packet, second)))
 }
 

@@ -12,7 +12,7 @@ use dispatcher_ebpf::{
 };
 
 use super::{
-    config,
+    account, config,
     maps::{self, Record, Ways},
     pipeline::Packet,
     place,
@@ -168,7 +168,7 @@ fn touch(packet: &Packet, known: &Known) {
         if moved == way {
             return;
         }
-        if known.word.replace(way.0, moved.0) {
+        if account::replace(known.word, way, moved) {
             if state == State::Established && way.state() == State::HalfOpen {
                 write_record(packet, known);
             }

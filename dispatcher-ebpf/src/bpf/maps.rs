@@ -13,9 +13,9 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use dispatcher_common::{
-    backend::{BackendValue, Forward, InterfaceValue},
+    backend::{BackendValue, Forward, InterfaceValue, Share},
     connection::{Bucket, EXPIRY_CLASSES, FlowBucket, WAYS, Way},
-    counts::{BackendCounts, PacketCounts, ServiceCounts},
+    counts::{BackendCounts, PacketCounts, ServiceCounts, TableCounts},
     flow::Flow,
     fragment::{Followed, FragmentKey},
     limits,
@@ -94,6 +94,12 @@ static BACKEND_COUNTS: PerCpuArray<BackendCounts, SLOTS> = PerCpuArray::new();
 #[btf_map]
 static SERVICE_COUNTS: PerCpuArray<ServiceCounts, SERVICE_IDS> = PerCpuArray::new();
 
+/// Connections that backends have, by slot ([`dispatcher_common::counts::ActiveCount`]).
+#[btf_map]
+static ACTIVE_COUNTS: Array<u64, SLOTS, MMAPABLE> = Array::new();
+/// Half-open connections of all backends.
+#[btf_map]
+static TABLE_COUNTS: Array<TableCounts, 1, MMAPABLE> = Array::new();
 /// The packet that a CPU is at work on: the stack is small, and all stages stand on it. Nothing of it is kept.
 #[btf_map]
 static PACKET: PerCpuArray<Packet, 1> = PerCpuArray::new();
@@ -197,6 +203,34 @@ pub(super) fn service_of(slot: u32) -> Option<ServiceId> {
     Some(unsafe { ptr::read_volatile(&raw const (*value).service) })
 }
 
+/// Weight and bound of a slot's backend.
+#[inline(always)]
+pub(super) fn share(slot: u32) -> Share {
+    // SAFETY: the pointer comes from a lookup; the controller writes the field by one store.
+    let share =
+        BACKENDS.get_ptr(slot).map(|b| unsafe { ptr::read_volatile(&raw const (*b).share) });
+    Share(share.unwrap_or(0))
+}
+
+/// How many connections a slot's backend has.
+#[inline(always)]
+pub(super) fn active_count(slot: u32) -> Option<Word> {
+    // SAFETY: the value is one aligned u64.
+    ACTIVE_COUNTS.get_ptr_mut(slot).map(|count| unsafe { Word::new(count) })
+}
+
+/// How many half-open connections there are.
+#[inline(always)]
+pub(super) fn half_open() -> Option<Word> {
+    TABLE_COUNTS.get_ptr_mut(0).map(|counts| word!(counts, .half_open))
+}
+
+/// Half-open connections above which SYNs are placed by hash.
+#[inline(always)]
+pub(super) fn syn_guard() -> u64 {
+    SETTINGS.get_ptr_mut(0).map_or(u64::MAX, |settings| word!(settings, .syn_guard).load())
+}
+
 /// A NIC's own address as a [`Forward`] word, whose flags say whether the record is in use.
 #[inline(always)]
 pub(super) fn own_address(interface: u32) -> Forward {
@@ -261,7 +295,25 @@ pub(super) fn service_state(service: ServiceId) -> Option<(Word, Word)> {
     Some((word!(value, .cursor), word!(value, .hashed_at)))
 }
 
-/// A slot of a ring.
+/// Packets that a service placed by hash.
+#[inline(always)]
+pub(super) fn hashed(service: ServiceId) -> Option<Word> {
+    SERVICE_STATE.get_ptr_mut(service).map(|value| word!(value, .hashed))
+}
+
+/// How many members a schedule has.
+#[inline(always)]
+pub(super) fn members(schedule: Schedule) -> u32 {
+    scheduled(schedule, schedule.length()).unwrap_or(0)
+}
+
+/// A member of a schedule.
+#[inline(always)]
+pub(super) fn member(schedule: Schedule, number: u32) -> Option<u32> {
+    scheduled(schedule, schedule.length().wrapping_add(1).wrapping_add(number))
+}
+
+/// A slot of a ring, or of what lies behind it.
 #[inline(always)]
 pub(super) fn scheduled(schedule: Schedule, position: u32) -> Option<u32> {
     let at = schedule.offset().wrapping_add(position);

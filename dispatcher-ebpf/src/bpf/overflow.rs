@@ -2,7 +2,7 @@
 
 use dispatcher_common::connection::{State, Way};
 
-use super::{maps, pipeline::Packet};
+use super::{account, maps, pipeline::Packet};
 
 /// `-EEXIST`: another CPU entered the same flow.
 const EXISTS: i32 = -17;
@@ -11,6 +11,7 @@ const EXISTS: i32 = -17;
 #[inline(always)]
 pub(super) fn enter(packet: &Packet, slot: u32) -> bool {
     let way = Way::new(packet.hash, packet.tick, State::HalfOpen, slot);
+    account::raise(way);
     match maps::insert_overflow(packet.hash, way) {
         Ok(()) => {
             if let Some(entries) = maps::overflow_entries() {
@@ -18,7 +19,9 @@ pub(super) fn enter(packet: &Packet, slot: u32) -> bool {
             }
             true
         }
-        Err(EXISTS) => true,
-        Err(_) => false,
+        Err(error) => {
+            account::lower(way);
+            error == EXISTS
+        }
     }
 }

@@ -13,6 +13,7 @@ use dispatcher_ebpf::{
 };
 
 use super::{
+    account,
     claim::{Claim, claim},
     classify::classify,
     maps, overflow,
@@ -33,7 +34,7 @@ pub(super) fn place(packet: &Packet) -> Result<u32, Exit> {
 pub(super) fn renew(packet: &Packet, word: Word, old: Way) -> Result<u32, Exit> {
     let slot = choose(packet)?;
     let new = Way::new(packet.hash, packet.tick, State::HalfOpen, slot);
-    if word.replace(old.0, new.0) {
+    if account::replace(word, old, new) {
         count(slot);
         return Ok(slot);
     }
@@ -70,19 +71,25 @@ extern "C" fn dispatcher_enter(packet: *const Packet, slot: u64) -> u64 {
 #[inline(always)]
 fn slot_for(packet: &Packet) -> Result<u32, Exit> {
     let service = classify(&packet.flow)?;
+    let choices = maps::policy(service).map_or(0, |policy| policy.choices.load());
+    let scheduler = (choices >> 8) as u8;
     let is_orphan = packet.is_tcp() && packet.event() != Event::Open;
-    let slot = if is_orphan { orphan_slot(packet, service)? } else { schedule::in_turn(service) };
+    let slot = if is_orphan && was_hashed(packet, service) {
+        schedule::by_hash(service, scheduler, &packet.flow)
+    } else {
+        if is_orphan && !schedule::is_hashed(scheduler) {
+            orphan(packet, service, choices as u8)?;
+        }
+        schedule::next(service, scheduler, &packet.flow)
+    };
     slot.ok_or(Exit::of(service, Reason::NoBackend))
 }
 
-/// A TCP packet that opens nothing: by hash, if the service lately placed flows by hash; else as its policy says.
+/// A TCP packet that opens nothing, by the service's policy: an exit unless it is to be treated as new.
 #[inline(always)]
-fn orphan_slot(packet: &Packet, service: ServiceId) -> Result<Option<u32>, Exit> {
-    if was_hashed(packet, service) {
-        return Ok(schedule::by_hash(service, &packet.flow));
-    }
-    match maps::policy(service).map_or(orphan::DROP, |policy| policy.choices.load() as u8) {
-        orphan::SCHEDULE => Ok(schedule::in_turn(service)),
+fn orphan(packet: &Packet, service: ServiceId, policy: u8) -> Result<(), Exit> {
+    match policy {
+        orphan::SCHEDULE => Ok(()),
         orphan::PASS => Err(Exit::of(service, Reason::OrphanPassed)),
         _ => Err(Exit::of(service, tracking::orphan(packet.flags as u8))),
     }
@@ -98,10 +105,14 @@ fn was_hashed(packet: &Packet, service: ServiceId) -> bool {
 }
 
 /// In the table, else in the overflow map. If both are full the flow is placed by hash without an entry, as all its
-/// packets will be until there is room.
+/// packets will be until there is room. So is a SYN while more connections are half-open than `syn_guard` allows; its
+/// flow's next packet, which a flood does not send, is entered.
 #[inline(always)]
 fn enter(packet: &Packet, slot: u32) -> Result<u32, Exit> {
     let service = maps::service_of(slot).unwrap_or(NO_SERVICE);
+    if packet.event() == Event::Open && account::half_open() > maps::syn_guard() {
+        return hashed(packet, service);
+    }
     match claim(packet, slot) {
         Claim::Entered => {}
         Claim::Withdrawn(Some(other)) => return Ok(other),
@@ -118,7 +129,12 @@ fn hashed(packet: &Packet, service: ServiceId) -> Result<u32, Exit> {
     if let Some((_, hashed_at)) = maps::service_state(service) {
         hashed_at.store(packet.tick + 1);
     }
-    schedule::by_hash(service, &packet.flow).ok_or(Exit::of(service, Reason::NoBackend))
+    if let Some(hashed) = maps::hashed(service) {
+        hashed.fetch_add(1);
+    }
+    let choices = maps::policy(service).map_or(0, |policy| policy.choices.load());
+    let slot = schedule::by_hash(service, (choices >> 8) as u8, &packet.flow);
+    slot.ok_or(Exit::of(service, Reason::NoBackend))
 }
 
 #[inline(always)]

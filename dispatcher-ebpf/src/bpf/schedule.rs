@@ -1,21 +1,41 @@
-//! Which backend takes a new connection: the next of the service's ring, or the one a hash says.
+//! Which backend takes a new connection: the next of the service's ring, the one a hash says, or the one with the fewest.
 
 use dispatcher_common::{
     backend::NEW,
     flow::schedule_hash,
-    service::{Schedule, ServiceId},
+    limits::{MAX_BACKENDS_PER_SERVICE, MAX_COUNTED_BACKENDS},
+    service::{Schedule, ServiceId, scheduler},
 };
-use dispatcher_ebpf::parse::FlowWords;
+use dispatcher_ebpf::{parse::FlowWords, schedule::Least};
 
-use super::{config, maps};
+use super::{account, config, maps};
 
-/// Positions tried. The controller keeps unusable backends out of rings: this only bridges the moment in which a ring is
-/// swapped or a backend just changed.
+/// Positions of a ring that are tried before all members are. The controller keeps unusable backends out of rings: this
+/// bridges the moment in which a ring is swapped or a backend just changed, and skips backends that are full.
 const TRIES: u32 = 8;
+
+/// No slot.
+const NOBODY: u32 = u32::MAX;
+
+/// The slot of a new connection, by the service's scheduler.
+#[inline(always)]
+pub(super) fn next(service: ServiceId, scheduler: u8, flow: &FlowWords) -> Option<u32> {
+    match scheduler {
+        scheduler::LEAST | scheduler::WEIGHTED_LEAST => least(service, scheduler),
+        _ if is_hashed(scheduler) => by_hash(service, scheduler, flow),
+        _ => in_turn(service),
+    }
+}
+
+/// Whether a service places all its connections by hash, so that a packet tells its backend without an entry.
+#[inline(always)]
+pub(super) const fn is_hashed(scheduler: u8) -> bool {
+    scheduler == scheduler::FLOW_HASH || scheduler == scheduler::CLIENT_HASH
+}
 
 /// The slot whose turn it is. The cursor is taken once for each connection, so that shares are exact.
 #[inline(always)]
-pub(super) fn in_turn(service: ServiceId) -> Option<u32> {
+fn in_turn(service: ServiceId) -> Option<u32> {
     let ring = ring(service)?;
     let (cursor, _) = maps::service_state(service)?;
     let turn = cursor.fetch_add(1);
@@ -30,12 +50,18 @@ const fn position(turn: u64, length: u32) -> u32 {
     if turn >> 32 == 0 { turn as u32 % length } else { (turn % length as u64) as u32 }
 }
 
-/// The slot that a hash of the flow says: the same for all packets of the flow while the ring stays.
+/// The slot that a hash of the flow says, or of its client's address: the same for all packets of the flow while the ring
+/// stays.
 #[inline(always)]
-pub(super) fn by_hash(service: ServiceId, flow: &FlowWords) -> Option<u32> {
+pub(super) fn by_hash(service: ServiceId, scheduler: u8, flow: &FlowWords) -> Option<u32> {
     let ring = ring(service)?;
-    let hash = schedule_hash(flow.words(), config::schedule_keys());
-    pick(service, ring, (hash % u64::from(ring.length())) as u32)
+    let mut words = flow.words();
+    if scheduler == scheduler::CLIENT_HASH {
+        let [a, b, c, d, ..] = words;
+        words = [a, b, c, d, 0, 0, 0, 0, 0, 0];
+    }
+    let hash = schedule_hash(words, config::schedule_keys());
+    pick(service, ring, position(hash >> 32, ring.length()))
 }
 
 /// The service's ring, if it has slots.
@@ -45,11 +71,12 @@ fn ring(service: ServiceId) -> Option<Schedule> {
     (ring.length() != 0).then_some(ring)
 }
 
+/// The slot at a position of the ring, or the next one that takes connections.
 #[inline(always)]
 fn pick(service: ServiceId, ring: Schedule, mut position: u32) -> Option<u32> {
     for _ in 0..TRIES {
         let slot = maps::scheduled(ring, position)?;
-        if maps::forward(slot).flags() & NEW != 0 && maps::service_of(slot) == Some(service) {
+        if is_available(service, slot) {
             return Some(slot);
         }
         position += 1;
@@ -57,5 +84,118 @@ fn pick(service: ServiceId, ring: Schedule, mut position: u32) -> Option<u32> {
             position = 0;
         }
     }
-    None
+    some(dispatcher_any(u64::from(service), ring.0, u64::from(position)))
+}
+
+/// Whether a slot takes a new connection of the service.
+#[inline(always)]
+fn is_available(service: ServiceId, slot: u32) -> bool {
+    maps::forward(slot).flags() & NEW != 0
+        && maps::service_of(slot) == Some(service)
+        && !maps::share(slot).is_full(account::active(slot))
+}
+
+/// A member of a schedule that takes connections as a [`Least`] word, [`UNAVAILABLE`] if it takes none.
+///
+/// A global function, as those that call it: the verifier walks it once, not once for every member.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn dispatcher_member(service: u64, ring: u64, number: u64) -> u64 {
+    let Some(slot) = maps::member(Schedule(ring), number as u32) else { return UNAVAILABLE };
+    if !is_available(service as u32, slot) {
+        return UNAVAILABLE;
+    }
+    Least::new(slot, account::active(slot), maps::share(slot).weight()).0
+}
+
+/// No member that takes connections.
+const UNAVAILABLE: u64 = u64::MAX;
+
+/// Any member that takes connections, tried from an arbitrary one on; [`NOBODY`] if there is none.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn dispatcher_any(service: u64, ring: u64, from: u64) -> u64 {
+    let members = maps::members(Schedule(ring));
+    for run in 0..MAX_BACKENDS_PER_SERVICE as u64 / RUN {
+        if run * RUN >= u64::from(members) {
+            break;
+        }
+        let slot = dispatcher_run(service, ring, from + run * RUN);
+        if slot != u64::from(NOBODY) {
+            return slot;
+        }
+    }
+    u64::from(NOBODY)
+}
+
+/// Members tried in one go: the verifier walks every number of them.
+const RUN: u64 = 32;
+
+/// As [`dispatcher_any`], of one run of members.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn dispatcher_run(service: u64, ring: u64, from: u64) -> u64 {
+    let members = maps::members(Schedule(ring));
+    for number in 0..RUN {
+        let number = position(from + number, members);
+        let member = dispatcher_member(service, ring, u64::from(number));
+        if member != UNAVAILABLE {
+            return u64::from(Least(member).slot());
+        }
+    }
+    u64::from(NOBODY)
+}
+
+/// The member with the fewest active connections, for its weight if the scheduler says so; the first of equals.
+#[inline(always)]
+fn least(service: ServiceId, scheduler: u8) -> Option<u32> {
+    let ring = ring(service)?;
+    let is_weighted = scheduler == scheduler::WEIGHTED_LEAST;
+    let least = dispatcher_least(u64::from(service), ring.0, u64::from(is_weighted));
+    let slot = Least(least).slot();
+    (slot != Least::NOBODY.slot()).then_some(slot)
+}
+
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn dispatcher_least(service: u64, ring: u64, is_weighted: u64) -> u64 {
+    let members = maps::members(Schedule(ring));
+    let mut least = Least::NOBODY.0;
+    for run in 0..MAX_COUNTED_BACKENDS as u64 / RUN {
+        if run * RUN >= u64::from(members) {
+            break;
+        }
+        least = dispatcher_least_run(service, ring, is_weighted, run * RUN, least);
+    }
+    least
+}
+
+/// As [`dispatcher_least`], of the least so far and one run of members.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn dispatcher_least_run(
+    service: u64,
+    ring: u64,
+    is_weighted: u64,
+    from: u64,
+    least: u64,
+) -> u64 {
+    let members = u64::from(maps::members(Schedule(ring)));
+    let mut least = Least(least);
+    for number in from..from + RUN {
+        if number >= members {
+            break;
+        }
+        let member = dispatcher_member(service, ring, number);
+        if member != UNAVAILABLE {
+            let member = Least(member);
+            least = least.or(if is_weighted != 0 { member } else { member.unweighted() });
+        }
+    }
+    least.0
+}
+
+#[inline(always)]
+fn some(slot: u64) -> Option<u32> {
+    (slot as u32 != NOBODY).then_some(slot as u32)
 }

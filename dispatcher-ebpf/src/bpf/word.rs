@@ -16,6 +16,12 @@ impl Word {
         Self(at)
     }
 
+    /// Its address.
+    #[inline(always)]
+    pub(super) const fn at(self) -> *mut u64 {
+        self.0
+    }
+
     /// Its value. A volatile load, since LLVM cannot select atomic ones for BPF before v4; the kernel compiles it to one
     /// load.
     #[inline(always)]

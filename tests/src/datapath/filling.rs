@@ -5,8 +5,9 @@ use std::net::IpAddr;
 use anyhow::{Context as _, Result, ensure};
 use aya::{Pod, maps::xdp::DevMap};
 use dispatcher_common::{
-    backend::{BackendValue, Forward, InterfaceValue},
+    backend::{BackendValue, Forward, InterfaceValue, Share},
     connection::{Bucket, FlowBucket, Way},
+    counts::TableCounts,
     flow::{Flow, filter_bit_of},
     fragment::FragmentKey,
     limits::{self, ADDRESS_FILTER_BITS},
@@ -43,6 +44,7 @@ impl Datapath {
             schedule_keys: world.schedule_keys,
             buckets: u64::from(world.buckets),
             expiry_ticks: world.expiry_ticks,
+            syn_guard: world.syn_guard,
             layout_version: maps::LAYOUT_VERSION,
             ..Settings::ZERO
         };
@@ -72,6 +74,8 @@ impl Datapath {
         self.clear_array(maps::POLICIES, Policy::ZERO, USED_SERVICES)?;
         self.clear_array(maps::SERVICE_STATE, ServiceState::ZERO, USED_SERVICES)?;
         self.clear_array(maps::BACKENDS, BackendValue::ZERO, USED_SLOTS)?;
+        self.clear_array(maps::ACTIVE_COUNTS, 0_u64, USED_SLOTS)?;
+        self.clear_array(maps::TABLE_COUNTS, TableCounts::ZERO, 1)?;
         self.clear_array(maps::INTERFACES, InterfaceValue::ZERO, limits::MAX_INTERFACES)?;
         self.next_ring = 0;
         Ok(())
@@ -102,7 +106,8 @@ impl Datapath {
         let slot = backend.slot;
         ensure!(u32::from(slot) < USED_SLOTS, "slot {slot}: below {USED_SLOTS} was expected");
         let forward = Forward::new(backend.mac, backend.interface, backend.flags).0;
-        let value = BackendValue { forward, service: backend.service, _reserved: 0 };
+        let share = Share::new(backend.weight, backend.max_connections).0;
+        let value = BackendValue { forward, service: backend.service, share };
         Ok(self.array_mut(maps::BACKENDS)?.set(u32::from(backend.slot), value, 0)?)
     }
 
@@ -114,7 +119,9 @@ impl Datapath {
     pub fn add_service(&mut self, service: &Service) -> Result<()> {
         let policy = Policy {
             schedule: self.write_ring(&service.ring)?.0,
-            choices: u64::from(service.orphan) | u64::from(service.protocol) << 16,
+            choices: u64::from(service.orphan)
+                | u64::from(service.scheduler) << 8
+                | u64::from(service.protocol) << 16,
             stale_ticks: service.stale_ticks,
             _reserved: [0; 5],
         };
@@ -175,6 +182,15 @@ impl Datapath {
         Ok(map.set(place.bucket, bucket, 0)?)
     }
 
+    /// Frees all ways of a bucket; nothing is counted.
+    ///
+    /// # Errors
+    ///
+    /// As the map's.
+    pub fn clear_bucket(&mut self, bucket: u32) -> Result<()> {
+        Ok(self.array_mut(maps::CONNECTIONS)?.set(bucket, Bucket::ZERO, 0)?)
+    }
+
     /// Overwrites the flow record at a way's number.
     ///
     /// # Errors
@@ -223,18 +239,25 @@ impl Datapath {
         Ok(map.set(0, settings, 0)?)
     }
 
-    /// Writes a ring right behind the last one, so that rings start at any place of a pack.
+    /// Writes a ring and its members right behind the last one, so that rings start at any place of a pack.
     fn write_ring(&mut self, ring: &[u16]) -> Result<Schedule> {
         let offset = self.next_ring;
+        let length = ring.len() as u32;
+        let members = super::world::members(ring);
+        let mut ring = ring.to_vec();
+        if length != 0 {
+            ring.push(members.len() as u16);
+            ring.extend(members);
+        }
         let mut packs = self.array_mut::<[u16; SCHEDULE_PACK]>(maps::SCHEDULES)?;
-        for (at, slot) in (offset as usize..).zip(ring) {
+        for (at, slot) in (offset as usize..).zip(&ring) {
             let index = (at / SCHEDULE_PACK) as u32;
             let mut pack = packs.get(&index, 0)?;
             pack[at % SCHEDULE_PACK] = *slot;
             packs.set(index, pack, 0)?;
         }
         self.next_ring = offset + ring.len() as u32;
-        Ok(Schedule::new(offset, ring.len() as u32))
+        Ok(Schedule::new(offset, length))
     }
 
     fn clear_array<T: Pod + PartialEq>(&mut self, name: &str, zero: T, length: u32) -> Result<()> {
@@ -257,7 +280,7 @@ impl Datapath {
 /// Service ids below this are used by worlds.
 const USED_SERVICES: u32 = 64;
 /// Slots below this are used by worlds.
-const USED_SLOTS: u32 = 1024;
+pub(super) const USED_SLOTS: u32 = 1024;
 
 /// The filter as one value of its map.
 #[derive(Clone, Copy)]

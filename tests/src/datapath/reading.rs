@@ -1,10 +1,10 @@
 //! What the datapath left in its maps: counters, ways, flow records.
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use aya::maps::PerCpuArray;
 use dispatcher_common::{
     connection::{Bucket, FlowBucket, WAYS, Way},
-    counts::{BackendCounts, PacketCounts, ServiceCounts},
+    counts::{ActiveCount, BackendCounts, PacketCounts, ServiceCounts, TableCounts},
     flow::Flow,
     maps,
     reason::{REASONS, Reason},
@@ -93,6 +93,50 @@ impl Datapath {
     /// As the map's.
     pub fn service_state(&self, service: u32) -> Result<ServiceState> {
         Ok(self.array::<ServiceState>(maps::SERVICE_STATE)?.get(&service, 0)?)
+    }
+
+    /// How many connections a backend is said to have.
+    ///
+    /// # Errors
+    ///
+    /// As the map's.
+    pub fn active_count(&self, slot: u16) -> Result<ActiveCount> {
+        Ok(ActiveCount(self.array::<u64>(maps::ACTIVE_COUNTS)?.get(&slot.into(), 0)?))
+    }
+
+    /// How many connections are said to be half-open.
+    ///
+    /// # Errors
+    ///
+    /// As the map's.
+    pub fn half_open(&self) -> Result<u64> {
+        Ok(self.array::<TableCounts>(maps::TABLE_COUNTS)?.get(&0, 0)?.half_open)
+    }
+
+    /// Checks what is said of connections against a recount of table and overflow map.
+    ///
+    /// # Errors
+    ///
+    /// A count that is not true.
+    pub fn counts_are_true(&self) -> Result<()> {
+        let mut recount = std::collections::BTreeMap::new();
+        let overflown = self.overflow()?;
+        let ways = self.ways()?.into_iter().map(|(_, way)| way);
+        for way in ways.chain(overflown.into_iter().map(|(_, way)| way)) {
+            *recount.entry(way.slot() as u16).or_insert(0) += ActiveCount::of(way);
+        }
+        let mut half_open = 0;
+        for slot in 0..super::filling::USED_SLOTS as u16 {
+            let (said, counted) =
+                (self.active_count(slot)?, ActiveCount(recount.get(&slot).copied().unwrap_or(0)));
+            let text =
+                |c: ActiveCount| format!("{} active, {} half-open", c.active(), c.half_open());
+            ensure!(said == counted, "slot {slot}: {} said, {}", text(said), text(counted));
+            half_open += counted.half_open();
+        }
+        let said = self.half_open()?;
+        ensure!(said == half_open, "{said} half-open said, {half_open} counted");
+        Ok(())
     }
 
     /// Every way of the table that is not free.

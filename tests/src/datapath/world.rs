@@ -7,7 +7,7 @@ use dispatcher_common::{
     connection::EXPIRY_CLASSES,
     flow::HASH_KEYS,
     limits::OVERFLOW_CAPACITY,
-    service::orphan,
+    service::{orphan, scheduler},
 };
 
 use crate::packet_builder::{Mac, NIC_MAC};
@@ -27,6 +27,8 @@ pub struct World {
     pub schedule_keys: [u64; 2],
     /// Idle ticks after which a way may be reused, by expiry class.
     pub expiry_ticks: [u64; EXPIRY_CLASSES],
+    /// Half-open connections above which SYNs are placed by hash.
+    pub syn_guard: u64,
     /// NICs.
     pub interfaces: Vec<Interface>,
     /// Services.
@@ -59,9 +61,11 @@ pub struct Service {
     pub protocol: u8,
     /// Orphan policy ([`orphan`]).
     pub orphan: u8,
+    /// Scheduler ([`dispatcher_common::service::scheduler`]).
+    pub scheduler: u8,
     /// How long orphans are placed by hash after a placement by hash.
     pub stale_ticks: u64,
-    /// Its ring: backend slots.
+    /// Its ring: backend slots. Its members are each of them once, in the order in which they are first met.
     pub ring: Vec<u16>,
 }
 
@@ -78,6 +82,10 @@ pub struct Backend {
     pub interface: u8,
     /// Flags of [`dispatcher_common::backend`].
     pub flags: u8,
+    /// Its weight, for schedulers that do not go by the ring.
+    pub weight: u8,
+    /// Active connections it takes; 0: any number.
+    pub max_connections: u32,
 }
 
 /// The client of most cases.
@@ -94,7 +102,20 @@ pub const VIP6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x80);
 pub const fn usable(slot: u16, service: u32) -> Backend {
     let [high, low] = slot.to_be_bytes();
     let mac = [0x02, 0, 0, 0xbe, high, low];
-    Backend { slot, service, mac, interface: 0, flags: PRESENT | USABLE | UP | NEW }
+    let flags = PRESENT | USABLE | UP | NEW;
+    Backend { slot, service, mac, interface: 0, flags, weight: 1, max_connections: 0 }
+}
+
+/// The members of a ring: each slot once, in the order in which they are first met.
+#[must_use]
+pub(super) fn members(ring: &[u16]) -> Vec<u16> {
+    let mut members = Vec::new();
+    for slot in ring {
+        if !members.contains(slot) {
+            members.push(*slot);
+        }
+    }
+    members
 }
 
 impl World {
@@ -117,6 +138,7 @@ impl World {
             schedule_keys: [keys[HASH_KEYS], keys[HASH_KEYS + 1]],
             // Free, half-open, established, closing; UDP, then TCP.
             expiry_ticks: [0, 8, 8, 8, 0, 8, 71, 8],
+            syn_guard: u64::MAX,
             interfaces: vec![Interface { index: 0, mac: NIC_MAC, ifindex: 0 }],
             services: Vec::new(),
             backends: Vec::new(),
@@ -143,7 +165,9 @@ impl World {
         let ring: Vec<u16> = (1..=backends).map(|n| id as u16 * 10 + n).collect();
         self.backends.extend(ring.iter().map(|slot| usable(*slot, id)));
         let orphan = orphan::DROP;
-        self.services.push(Service { id, vip, port, protocol, orphan, stale_ticks: 71, ring });
+        let scheduler = scheduler::RING;
+        let service = Service { id, vip, port, protocol, orphan, scheduler, stale_ticks: 71, ring };
+        self.services.push(service);
         self
     }
 
@@ -151,6 +175,13 @@ impl World {
     #[must_use]
     pub fn ring(mut self, service: u32, ring: &[u16]) -> Self {
         self.services.iter_mut().filter(|s| s.id == service).for_each(|s| s.ring = ring.to_vec());
+        self
+    }
+
+    /// With a scheduler for every service.
+    #[must_use]
+    pub fn scheduled(mut self, scheduler: u8) -> Self {
+        self.services.iter_mut().for_each(|service| service.scheduler = scheduler);
         self
     }
 

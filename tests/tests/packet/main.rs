@@ -30,6 +30,7 @@ macro_rules! behaviours {
 behaviours!(
     backends,
     counters,
+    counts,
     fragments,
     icmp,
     ipv4_options,
@@ -38,6 +39,7 @@ behaviours!(
     not_ours,
     orphan,
     schedule,
+    schedulers,
     services,
     table,
     tcp_close,

@@ -148,6 +148,7 @@ fn check_end(
     connections.sort_unstable();
     ensure!(held == connections, "table\n  {held:?}, the model\n  {connections:?}");
 
+    datapath.counts_are_true()?;
     let after = Totals::of(datapath, world)?;
     ensure!(after.services == expected.services, "early exits of services");
     for (backend, (now, then)) in
