@@ -28,9 +28,13 @@ pub fn config(interfaces: Vec<String>) -> Config {
         metrics_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9464)),
         pin_dir: PathBuf::from(PIN_DIR),
         manage_vips: true,
-        connections: Connections { capacity: 1_000_000, orphan: Orphan::Drop },
+        connections: connections(),
         services: Vec::new(),
     }
+}
+
+const fn connections() -> Connections {
+    Connections { capacity: 1_000_000, orphan: Orphan::Drop, syn_guard: 100_000 }
 }
 
 /// A service without backends.

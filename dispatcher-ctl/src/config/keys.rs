@@ -30,7 +30,7 @@ pub(super) const TOP: Keys = Keys {
 
 /// `[connections]`.
 pub(super) const CONNECTIONS: Keys =
-    Keys { at: "in [connections]", known: &["capacity", "orphan"], later: &["syn_guard"] };
+    Keys { at: "in [connections]", known: &["capacity", "syn_guard", "orphan"], later: &[] };
 
 /// `[manager]`.
 pub(super) const MANAGER: Keys = Keys {

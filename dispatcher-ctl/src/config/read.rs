@@ -79,6 +79,8 @@ fn connections<'a>(d: &mut Document<'a>, table: &'a dyn TableLike, to: &mut Conn
     let mut s = d.section(table, &keys::CONNECTIONS, "connections".into(), "connections".into());
     let expected = format!("{}..={}", CAPACITY.start(), CAPACITY.end());
     set(&mut to.capacity, s.integer("capacity", CAPACITY, &expected));
+    let expected = format!("0..={}", CAPACITY.end());
+    set(&mut to.syn_guard, s.integer("syn_guard", 0..=*CAPACITY.end(), &expected));
     set(&mut to.orphan, s.choice("orphan", &["reset"]));
     s.close();
 }

@@ -194,8 +194,8 @@ impl Core {
         let nics = self.table_nics();
         let network = &self.network;
         let resolve = |address| network.resolution(address);
-        let orphan = self.record.applied.connections.orphan;
-        let tables = reconcile::tables(&self.record.state, orphan, &nics, &resolve);
+        let connections = &self.record.applied.connections;
+        let tables = reconcile::tables(&self.record.state, connections, &nics, &resolve);
         self.sweeper.set_timeouts(timeouts(&self.record));
         self.datapath.publish(&tables).map_err(|e| failed(&e))?;
         self.report_backends(&nics);

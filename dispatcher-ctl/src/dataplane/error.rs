@@ -114,7 +114,7 @@ pub enum DataplaneError {
     #[error("tables: {0}")]
     Invalid(String),
     /// The schedule pool is full.
-    #[error("schedules: no room for a ring of {wanted} slots, {free} of {total} are free")]
+    #[error("schedules: no room for a schedule of {wanted} slots, {free} of {total} are free")]
     PoolFull {
         /// Slots wanted.
         wanted: u32,

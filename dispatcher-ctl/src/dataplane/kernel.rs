@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    ops::Range,
     sync::{Arc, atomic::Ordering},
 };
 
@@ -9,7 +10,7 @@ use dispatcher_common::{
     backend::{BackendValue, InterfaceValue},
     connection::EXPIRY_CLASSES,
     maps,
-    service::Policy,
+    service::{Policy, Schedule, ServiceState},
     settings::Settings,
 };
 
@@ -74,20 +75,41 @@ impl KernelStore {
     }
 
     fn reset_service(&self, service: u32) -> Result<(), DataplaneError> {
-        store(&self.maps.service_state, service, 0, 0, maps::SERVICE_STATE)?;
-        store(&self.maps.service_state, service, 1, 0, maps::SERVICE_STATE)?;
+        for word in 0..size_of::<ServiceState>() / 8 {
+            store(&self.maps.service_state, service, word, 0, maps::SERVICE_STATE)?;
+        }
         zero(&self.maps.service_counts, service)
             .map_err(DataplaneError::map(maps::SERVICE_COUNTS, "reset it"))
     }
 
-    fn write_ring(&self, offset: u32, slots: &[u16]) -> Result<(), DataplaneError> {
+    fn write_ring(&self, offset: u32, words: &[u16]) -> Result<(), DataplaneError> {
         let start = offset as usize;
-        let space = self.maps.schedules.halves().get(start..start + slots.len());
+        let space = self.maps.schedules.halves().get(start..start + words.len());
         let space = space.ok_or_else(|| outside(maps::SCHEDULES, offset))?;
-        for (to, from) in space.iter().zip(slots) {
+        for (to, from) in space.iter().zip(words) {
             to.store(*from, Ordering::Relaxed);
         }
         Ok(())
+    }
+
+    /// Reads a schedule, first its ring with the number of members, then as many of them.
+    fn read_schedule(&self, schedule: Schedule, contents: &mut Contents) {
+        if schedule.length() == 0 {
+            return;
+        }
+        let start = schedule.offset() as usize;
+        let ring_end = start + schedule.length() as usize + 1;
+        self.read_pool(start..ring_end, contents);
+        let members = contents.schedules.get(ring_end - 1).copied().unwrap_or_default();
+        self.read_pool(ring_end..ring_end + usize::from(members), contents);
+    }
+
+    fn read_pool(&self, range: Range<usize>, contents: &mut Contents) {
+        let held = contents.schedules.get_mut(range.clone()).into_iter().flatten();
+        let mapped = self.maps.schedules.halves().get(range).into_iter().flatten();
+        for (to, from) in held.zip(mapped) {
+            *to = from.load(Ordering::Relaxed);
+        }
     }
 }
 
@@ -101,27 +123,23 @@ impl TableStore for KernelStore {
                 *to = from.load(Ordering::Relaxed);
             }
         }
+        contents.syn_guard = load(&maps.settings, 0, word_of!(Settings, syn_guard));
         for (to, i) in contents.interfaces.iter_mut().zip(0..) {
             to.mac = load(&maps.interfaces, i, word_of!(InterfaceValue, mac));
             to.ifindex = load(&maps.interfaces, i, word_of!(InterfaceValue, ifindex)) as u32;
         }
         for (to, i) in contents.backends.iter_mut().zip(0..) {
             to.forward = load(&maps.backends, i, word_of!(BackendValue, forward));
-            to.service = load(&maps.backends, i, word_of!(BackendValue, service)) as u32;
+            let owner = load(&maps.backends, i, word_of!(BackendValue, service));
+            (to.service, to.share) = (owner as u32, (owner >> 32) as u32);
         }
         for (to, i) in contents.policies.iter_mut().zip(0..) {
             to.schedule = load(&maps.policies, i, word_of!(Policy, schedule));
             to.choices = load(&maps.policies, i, word_of!(Policy, choices));
             to.stale_ticks = load(&maps.policies, i, word_of!(Policy, stale_ticks));
         }
-        for schedule in contents.rings().collect::<Vec<_>>() {
-            let start = schedule.offset() as usize;
-            let range = start..start + schedule.length() as usize;
-            let ring = contents.schedules.get_mut(range.clone()).into_iter().flatten();
-            let mapped = maps.schedules.halves().get(range).into_iter().flatten();
-            for (to, from) in ring.zip(mapped) {
-                *to = from.load(Ordering::Relaxed);
-            }
+        for schedule in contents.all_schedules().collect::<Vec<_>>() {
+            self.read_schedule(schedule, &mut contents);
         }
         for (to, from) in contents.filter.iter_mut().zip(maps.address_filter.words()) {
             *to = from.load(Ordering::Relaxed);
@@ -144,6 +162,10 @@ impl TableStore for KernelStore {
                 let word = word_of!(Settings, expiry_ticks) + class;
                 store(&maps.settings, 0, word, ticks, maps::SETTINGS)
             }
+            Write::SynGuard { connections } => {
+                let word = word_of!(Settings, syn_guard);
+                store(&maps.settings, 0, word, connections, maps::SETTINGS)
+            }
             Write::InterfaceMac { index, mac } => {
                 let word = word_of!(InterfaceValue, mac);
                 store(&maps.interfaces, index.into(), word, mac, maps::INTERFACES)
@@ -155,9 +177,9 @@ impl TableStore for KernelStore {
             Write::Device { index, ifindex } => self
                 .set_device(index, ifindex)
                 .map_err(DataplaneError::map(maps::DEVICES, "write it")),
-            Write::SlotService { slot, service } => {
-                let word = word_of!(BackendValue, service);
-                store(&maps.backends, slot, word, service.into(), maps::BACKENDS)
+            Write::Owner { slot, service, share } => {
+                let owner = u64::from(service) | u64::from(share) << 32;
+                store(&maps.backends, slot, word_of!(BackendValue, service), owner, maps::BACKENDS)
             }
             Write::Forward { slot, word } => {
                 store(&maps.backends, slot, word_of!(BackendValue, forward), word, maps::BACKENDS)
@@ -175,7 +197,7 @@ impl TableStore for KernelStore {
                 let word = word_of!(Policy, schedule);
                 store(&maps.policies, service, word, schedule.0, maps::POLICIES)
             }
-            Write::Ring { offset, ref slots } => self.write_ring(offset, slots),
+            Write::Ring { offset, ref words } => self.write_ring(offset, words),
             Write::Service { key, service } => put(&maps.services, &key, service)
                 .map_err(DataplaneError::map(maps::SERVICES, "write it")),
             Write::Vip { vip, services } => {

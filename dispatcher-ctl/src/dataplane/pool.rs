@@ -1,6 +1,6 @@
-//! The schedule pool: which part of `SCHEDULES` belongs to which ring, and which part may be written.
+//! The schedule pool: which part of `SCHEDULES` belongs to which schedule, and which part may be written.
 //!
-//! Space that a ring leaves may still be read by a packet that took the descriptor before the swap. It rests until
+//! Space that a schedule leaves may still be read by a packet that took the descriptor before the swap. It rests until
 //! [`REST`] has passed or the caller has waited for all readers, whichever comes first. Pure; time is handed in.
 
 use std::{
@@ -8,10 +8,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dispatcher_common::service::Schedule;
-
 /// How long freed space rests: a packet's way through the program takes microseconds.
 pub(super) const REST: Duration = Duration::from_secs(1);
+
+/// A piece of a pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// First ring slot.
+    pub offset: u32,
+    /// Ring slots.
+    pub length: u32,
+}
 
 /// Free and resting space of a pool, in ring slots.
 #[derive(Debug)]
@@ -19,34 +26,30 @@ pub(super) struct Pool {
     size: u32,
     /// Length by offset; neighbours are merged.
     free: BTreeMap<u32, u32>,
-    resting: VecDeque<(Instant, Schedule)>,
+    resting: VecDeque<(Instant, Space)>,
 }
 
 impl Pool {
-    /// A pool in which these rings lie; all other space rests from `now` on, since it is not known what it was.
-    pub(super) fn resume(
-        size: u32,
-        rings: impl IntoIterator<Item = Schedule>,
-        now: Instant,
-    ) -> Self {
+    /// A pool of which this is held; all other space rests from `now` on, since it is not known what it was.
+    pub(super) fn resume(size: u32, held: impl IntoIterator<Item = Space>, now: Instant) -> Self {
         let mut pool = Self { size, free: BTreeMap::new(), resting: VecDeque::new() };
-        let mut used: Vec<_> = rings.into_iter().filter(|ring| ring.length() > 0).collect();
-        used.sort_by_key(|ring| ring.offset());
+        let mut used: Vec<_> = held.into_iter().filter(|held| held.length > 0).collect();
+        used.sort_by_key(|held| held.offset);
         let mut end = 0;
-        for ring in used {
-            if ring.offset() > end {
-                pool.resting.push_back((now, Schedule::new(end, ring.offset() - end)));
+        for held in used {
+            if held.offset > end {
+                pool.resting.push_back((now, Space { offset: end, length: held.offset - end }));
             }
-            end = end.max(ring.offset().saturating_add(ring.length()));
+            end = end.max(held.offset.saturating_add(held.length));
         }
         if end < size {
-            pool.resting.push_back((now, Schedule::new(end, size - end)));
+            pool.resting.push_back((now, Space { offset: end, length: size - end }));
         }
         pool
     }
 
-    /// Takes space for a ring of this length; none where no free piece is as long.
-    pub(super) fn take(&mut self, length: u32, now: Instant) -> Option<Schedule> {
+    /// Takes so much space; none where no free piece is as long.
+    pub(super) fn take(&mut self, length: u32, now: Instant) -> Option<Space> {
         while let Some(&(since, space)) = self.resting.front() {
             if now.saturating_duration_since(since) < REST {
                 break;
@@ -54,20 +57,20 @@ impl Pool {
             self.resting.pop_front();
             self.release(space);
         }
-        // Best fit: large pieces are kept for large rings.
+        // Best fit: large pieces are kept for large schedules.
         let fitting = self.free.iter().filter(|&(_, &piece)| piece >= length);
         let (&offset, &piece) = fitting.min_by_key(|&(_, &piece)| piece)?;
         self.free.remove(&offset);
         if piece > length {
             self.free.insert(offset + length, piece - length);
         }
-        Some(Schedule::new(offset, length))
+        Some(Space { offset, length })
     }
 
-    /// Gives back the space of a ring that no descriptor names any longer.
-    pub(super) fn leave(&mut self, ring: Schedule, now: Instant) {
-        if ring.length() > 0 {
-            self.resting.push_back((now, ring));
+    /// Gives back space that no descriptor names any longer.
+    pub(super) fn leave(&mut self, space: Space, now: Instant) {
+        if space.length > 0 {
+            self.resting.push_back((now, space));
         }
     }
 
@@ -81,7 +84,7 @@ impl Pool {
     /// Slots that are free or resting.
     pub(super) fn available(&self) -> u32 {
         self.free.values().sum::<u32>()
-            + self.resting.iter().map(|(_, space)| space.length()).sum::<u32>()
+            + self.resting.iter().map(|(_, space)| space.length).sum::<u32>()
     }
 
     /// Slots there are.
@@ -89,8 +92,8 @@ impl Pool {
         self.size
     }
 
-    fn release(&mut self, space: Schedule) {
-        let (mut offset, mut length) = (space.offset(), space.length());
+    fn release(&mut self, space: Space) {
+        let (mut offset, mut length) = (space.offset, space.length);
         if let Some((&before, &piece)) = self.free.range(..offset).next_back()
             && before + piece == offset
         {
@@ -119,17 +122,17 @@ mod tests {
         pool.leave(ring, later);
         assert_eq!(pool.take(60, later + REST / 2), None);
         assert_eq!((pool.available(), pool.size()), (100, 100));
-        assert_eq!(pool.take(100, later + REST), Some(Schedule::new(0, 100)));
+        assert_eq!(pool.take(100, later + REST), Some(Space { offset: 0, length: 100 }));
     }
 
     #[test]
-    fn rings_found_keep_their_place() {
+    fn what_is_held_keeps_its_place() {
         let start = Instant::now();
-        let rings = [Schedule::new(50, 10), Schedule::new(10, 10), Schedule::new(0, 0)];
-        let mut pool = Pool::resume(100, rings, start);
+        let held = [(50, 10), (10, 10), (0, 0)].map(|(offset, length)| Space { offset, length });
+        let mut pool = Pool::resume(100, held, start);
         pool.rested();
         assert_eq!(pool.available(), 80);
-        let mut taken: Vec<_> = (0..8).map(|_| pool.take(10, start).unwrap().offset()).collect();
+        let mut taken: Vec<_> = (0..8).map(|_| pool.take(10, start).unwrap().offset).collect();
         taken.sort_unstable();
         assert_eq!(taken, [0, 20, 30, 40, 60, 70, 80, 90]);
         assert_eq!(pool.take(1, start), None);
@@ -145,6 +148,6 @@ mod tests {
             pool.leave(rings[i], start);
         }
         pool.rested();
-        assert_eq!(pool.take(30, start), Some(Schedule::new(0, 30)));
+        assert_eq!(pool.take(30, start), Some(Space { offset: 0, length: 30 }));
     }
 }

@@ -1,9 +1,12 @@
 //! What the maps should hold: a value that is compared with what they do hold, and whose difference is written.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use dispatcher_common::{
-    backend::Forward, connection::EXPIRY_CLASSES, net::MacBytes, service::ServiceKey,
+    backend::{Forward, Share},
+    connection::EXPIRY_CLASSES,
+    net::MacBytes,
+    service::{Schedule, ServiceKey},
 };
 
 /// The contents of all maps that the controller writes. Address filter and VIPs follow from the services.
@@ -17,6 +20,8 @@ pub struct Tables {
     pub interfaces: BTreeMap<u8, InterfaceTable>,
     /// [`dispatcher_common::settings::Settings::expiry_ticks`].
     pub expiry_ticks: [u64; EXPIRY_CLASSES],
+    /// [`dispatcher_common::settings::Settings::syn_guard`].
+    pub syn_guard: u64,
 }
 
 /// What the datapath must know of a service.
@@ -28,8 +33,41 @@ pub struct ServiceTable {
     pub choices: u64,
     /// [`dispatcher_common::service::Policy::stale_ticks`].
     pub stale_ticks: u64,
-    /// Its ring: slots of backends.
+    /// From what it places new connections.
+    pub schedule: ScheduleTable,
+}
+
+/// A service's schedule: slots of backends that take its new connections.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ScheduleTable {
+    /// The ring: slots, as often as the scheduler has them.
     pub ring: Vec<u16>,
+    /// Each of them once, in the service's order.
+    pub members: Vec<u16>,
+}
+
+impl ScheduleTable {
+    /// Ring slots it takes in the pool.
+    #[must_use]
+    pub fn space(&self) -> usize {
+        Schedule::space(self.ring.len(), self.members.len())
+    }
+
+    /// As it lies in the pool: the ring, the number of members, and they.
+    #[must_use]
+    pub fn words(&self) -> Vec<u16> {
+        if self.ring.is_empty() {
+            return Vec::new();
+        }
+        [&self.ring[..], &[self.members.len() as u16], &self.members].concat()
+    }
+
+    /// What is left of it without these slots.
+    #[must_use]
+    pub fn without(&self, slots: &BTreeSet<u16>) -> Self {
+        let rest = |of: &[u16]| of.iter().copied().filter(|slot| !slots.contains(slot)).collect();
+        Self { ring: rest(&self.ring), members: rest(&self.members) }
+    }
 }
 
 /// What the datapath must know of a backend.
@@ -39,6 +77,8 @@ pub struct BackendTable {
     pub service: u32,
     /// MAC, interface and flags.
     pub forward: Forward,
+    /// Weight and bound on connections.
+    pub share: Share,
 }
 
 /// What the datapath must know of a NIC.

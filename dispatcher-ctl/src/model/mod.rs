@@ -42,6 +42,8 @@ pub struct Connections {
     pub capacity: u64,
     /// What becomes of TCP packets without a connection.
     pub orphan: Orphan,
+    /// Half-open connections above which SYNs are placed by hash, without an entry.
+    pub syn_guard: u64,
 }
 
 /// Where in the kernel the program runs.

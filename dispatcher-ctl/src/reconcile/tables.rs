@@ -3,7 +3,7 @@
 use std::{net::IpAddr, time::Duration};
 
 use dispatcher_common::{
-    backend::{Forward, LOCAL, NEW, NO_MAC, PRESENT, UP, USABLE},
+    backend::{Forward, LOCAL, NEW, NO_MAC, PRESENT, Share, UP, USABLE},
     connection::{EXPIRY_CLASSES, State as WayState, TICK_NS},
     net,
     service::{ServiceKey, orphan, scheduler},
@@ -12,7 +12,7 @@ use dispatcher_common::{
 use super::way::{Nic, way};
 use crate::{
     dataplane::tables::{BackendTable, InterfaceTable, ServiceTable, Tables},
-    model::{Backend, Orphan, Protocol, Service, ServiceConfig, State},
+    model::{Backend, Connections, Orphan, Protocol, Service, ServiceConfig, State},
     network::Resolution,
     schedule,
 };
@@ -21,11 +21,12 @@ use crate::{
 #[must_use]
 pub fn tables(
     state: &State,
-    orphan: Orphan,
+    connections: &Connections,
     nics: &[Nic],
     resolve: &dyn Fn(IpAddr) -> Resolution,
 ) -> Tables {
-    let mut tables = Tables { expiry_ticks: longest_ticks(state), ..Tables::default() };
+    let (expiry_ticks, syn_guard) = (longest_ticks(state), connections.syn_guard);
+    let mut tables = Tables { expiry_ticks, syn_guard, ..Tables::default() };
     for nic in nics {
         let interface = InterfaceTable { mac: nic.mac.0, ifindex: nic.ifindex };
         tables.interfaces.insert(nic.index, interface);
@@ -37,9 +38,11 @@ pub fn tables(
             if let (Ok(slot), true) = (u16::try_from(backend.slot), forward.flags() & NEW != 0) {
                 takers.push((slot, backend.config.weight));
             }
-            tables.backends.insert(backend.slot, BackendTable { service: service.id, forward });
+            let (service, share) = (service.id, share(backend));
+            tables.backends.insert(backend.slot, BackendTable { service, forward, share });
         }
-        tables.services.insert(service.id, service_table(service, orphan, &takers));
+        let table = service_table(service, connections.orphan, &takers);
+        tables.services.insert(service.id, table);
     }
     tables
 }
@@ -92,7 +95,7 @@ fn service_table(service: &Service, orphan: Orphan, takers: &[(u16, u32)]) -> Se
             0,
         ])),
         stale_ticks: ticks(config.stale_timeout),
-        ring: schedule::ring(config.scheduler, takers),
+        schedule: schedule::schedule(config.scheduler, takers),
     }
 }
 
@@ -102,6 +105,11 @@ const fn orphan_number(orphan: Orphan) -> u8 {
         Orphan::Schedule => orphan::SCHEDULE,
         Orphan::Pass => orphan::PASS,
     }
+}
+
+/// What a backend is given: weights are at most 100.
+fn share(backend: &Backend) -> Share {
+    Share::new(u8::try_from(backend.config.weight).unwrap_or(u8::MAX), 0)
 }
 
 /// A backend's word: to where, and whether.
@@ -132,6 +140,7 @@ fn forward(backend: &Backend, nics: &[Nic], resolve: &dyn Fn(IpAddr) -> Resoluti
 mod tests {
     use super::*;
     use crate::{
+        config::defaults,
         model::Scheduler,
         reconcile::testing::{backend, nic, service},
     };
@@ -148,6 +157,10 @@ mod tests {
 
     fn nics() -> [Nic; 2] {
         [nic(3, "eth0", 10), nic(5, "eth1", 11)]
+    }
+
+    fn by(orphan: Orphan) -> Connections {
+        Connections { orphan, ..defaults::config(Vec::new()).connections }
     }
 
     /// A service whose backends have slots 1, 2, … and these last address bytes and weights.
@@ -168,17 +181,19 @@ mod tests {
 
     #[test]
     fn a_healthy_service_is_as_configured() {
-        let tables = tables(&state(&[(2, 10), (3, 5)]), Orphan::Pass, &nics(), &answers);
+        let tables = tables(&state(&[(2, 10), (3, 5)]), &by(Orphan::Pass), &nics(), &answers);
         let web = &tables.services[&9];
         assert_eq!(web.key, ServiceKey::new(net::address("192.0.2.80".parse().unwrap()), 80, 6));
         assert_eq!(web.choices, 0x0006_0002);
-        assert_eq!(web.ring, [1, 1, 2]);
+        assert_eq!(web.schedule.ring, [1, 1, 2]);
         assert_eq!(web.stale_ticks, 70);
         let forward = tables.backends[&1].forward;
         assert_eq!((forward.mac(), forward.interface()), ([2, 0, 0, 0, 1, 2], 3));
         assert_eq!(forward.flags(), PRESENT | UP | USABLE | NEW);
         assert_eq!(tables.backends[&2].forward.interface(), 5);
-        assert_eq!(tables.backends[&2].service, 9);
+        let second = &tables.backends[&2];
+        assert_eq!((second.service, second.share), (9, Share::new(5, 0)));
+        assert_eq!((&web.schedule.members[..], tables.syn_guard), (&[1, 2][..], 100_000));
         let nic = tables.interfaces[&5];
         assert_eq!((nic.mac, nic.ifindex), (nics()[1].mac.0, 11));
     }
@@ -190,9 +205,9 @@ mod tests {
         backends[1].quiesced = true;
         backends[2].down = true;
         backends[5].config.local = true;
-        let tables = tables(&state, Orphan::Drop, &nics(), &answers);
+        let tables = tables(&state, &by(Orphan::Drop), &nics(), &answers);
         // 6 : 3 once the others are out.
-        assert_eq!(tables.services[&9].ring, [1, 1, 6]);
+        assert_eq!(tables.services[&9].schedule.ring, [1, 1, 6]);
         assert_eq!(flags(&tables, 2), PRESENT | UP | USABLE);
         assert_eq!(flags(&tables, 3), PRESENT);
         assert_eq!(flags(&tables, 4), PRESENT | UP | USABLE);
@@ -205,7 +220,8 @@ mod tests {
     fn round_robin_ignores_weights_but_zero() {
         let mut state = state(&[(2, 10), (3, 1), (4, 0)]);
         state.services[0].config.scheduler = Scheduler::Rr;
-        assert_eq!(tables(&state, Orphan::Drop, &nics(), &answers).services[&9].ring, [1, 2]);
+        let tables = tables(&state, &by(Orphan::Drop), &nics(), &answers);
+        assert_eq!(tables.services[&9].schedule.ring, [1, 2]);
     }
 
     #[test]
@@ -218,7 +234,7 @@ mod tests {
         dns.config.protocol = Protocol::Udp;
         dns.config.stale_timeout = Duration::from_nanos(2 * TICK_NS + 1);
         state.services.extend([slow, dns]);
-        let tables = tables(&state, Orphan::Drop, &nics(), &answers);
+        let tables = tables(&state, &by(Orphan::Drop), &nics(), &answers);
         assert_eq!(tables.expiry_ticks, [0, 4, 4, 4, 0, 8, 211, 211]);
         // The longest a configuration allows is well within a stamp's range.
         assert!(ticks(Duration::from_secs(4 * 3600)) + 1 < 1 << 12);

@@ -1,17 +1,18 @@
 //! The connection table: counted, listed and swept while it lies in the kernel.
 
-use std::{net::SocketAddr, path::Path, time::Duration};
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use aya::maps::{HashMap, Map, MapData};
 use dispatcher_common::{
     connection::{Bucket, FlowBucket, State, Way},
+    counts::{ActiveCount, TableCounts},
     flow::Flow,
     maps,
     net::address,
 };
 use dispatcher_ctl::dataplane::{
     Datapath,
-    connections::{Filter, ServiceTimeouts, SlotCounts, Sweeper, Timeouts, now},
+    connections::{ConnectionTable, Filter, ServiceTimeouts, SlotCounts, Sweeper, Timeouts, now},
 };
 
 use super::{array, in_namespace, open, settings};
@@ -40,16 +41,30 @@ fn flow(client: &str, vip: &str, protocol: u8, born: u64) -> Flow {
     }
 }
 
-/// Writes ways, each with its age in ticks, from the first bucket on.
+/// Writes ways, each with its age in ticks, from the first bucket on, and counts them as the datapath does.
 fn fill(dir: &Path, ways: &[(u64, State, u32, u64)]) {
     let mut map = array::<Bucket>(dir, maps::CONNECTIONS);
+    let mut counts = array::<u64>(dir, maps::ACTIVE_COUNTS);
+    let mut half_open = 0;
     for (number, ways) in ways.chunks(8).enumerate() {
         let mut bucket = Bucket::ZERO;
         for (place, (hash, state, slot, age)) in bucket.ways.iter_mut().zip(ways) {
-            *place = Way::new(*hash, now().wrapping_sub(*age), *state, *slot).0;
+            let way = Way::new(*hash, now().wrapping_sub(*age), *state, *slot);
+            *place = way.0;
+            let count = ActiveCount::of(way);
+            counts.set(*slot, counts.get(slot, 0).unwrap() + count, 0).unwrap();
+            half_open += ActiveCount(count).half_open();
         }
         map.set(number as u32, bucket, 0).unwrap();
     }
+    let counts = TableCounts { half_open, ..TableCounts::ZERO };
+    array::<TableCounts>(dir, maps::TABLE_COUNTS).set(0, counts, 0).unwrap();
+}
+
+/// Active and half-open connections of a slot, as they are counted.
+fn counted(table: &ConnectionTable, slot: u32) -> (u64, u64) {
+    let count = table.active().slot(slot);
+    (count.active(), count.half_open())
 }
 
 const TCP: u64 = 1 << 63;
@@ -75,8 +90,13 @@ fn a_sweep_counts_what_is_there_and_removes_what_is_idle() {
                 (TCP, State::Established, 9, 1000),
             ],
         );
-        let mut sweeper = Sweeper::start(datapath.table().unwrap(), timeouts(2)).unwrap();
+        let table = datapath.table().unwrap();
+        let before = [1, 2, 3, 9].map(|slot| counted(&table, slot));
+        assert_eq!((before, table.active().half_open()), ([(3, 2), (3, 0), (1, 0), (1, 0)], 2));
+        let mut sweeper = Sweeper::start(Arc::clone(&table), timeouts(2)).unwrap();
         let swept = sweeper.count_now();
+        let after = [1, 2, 3, 9].map(|slot| counted(&table, slot));
+        assert_eq!((after, table.active().half_open()), ([(2, 1), (1, 0), (0, 0), (1, 0)], 1));
         assert_eq!(
             swept.slot(1),
             SlotCounts { half_open: 1, established: 1, ..SlotCounts::default() }
@@ -130,9 +150,10 @@ fn the_overflow_map_is_swept_and_its_count_set_right() {
         let map = Map::HashMap(MapData::from_pin(pin).unwrap());
         let mut overflow: HashMap<_, u64, u64> = map.try_into().unwrap();
         for i in 0..50 {
-            // Ten are too old.
+            // Ten are too old, every second one is half-open.
             let age = if i % 5 == 0 { 100 } else { 0 };
-            let way = Way::new(TCP | i, now() - age, State::Established, 2);
+            let state = if i % 2 == 0 { State::HalfOpen } else { State::Established };
+            let way = Way::new(TCP | i, now() - age, state, 2);
             overflow.insert(TCP | i, way.0, 0).unwrap();
         }
         let mut map = settings(dir);
@@ -140,9 +161,16 @@ fn the_overflow_map_is_swept_and_its_count_set_right() {
         // As if a controller had died after it removed seven and before it lowered the count.
         value.overflow_entries = 57;
         map.set(0, value, 0).unwrap();
-        let sweeper = Sweeper::start(datapath.table().unwrap(), timeouts(2)).unwrap();
+        let counts = 25 * ActiveCount::HALF_OPEN + 25 * ActiveCount::ACTIVE;
+        array::<u64>(dir, maps::ACTIVE_COUNTS).set(2, counts, 0).unwrap();
+        let half_open = TableCounts { half_open: 25, ..TableCounts::ZERO };
+        array::<TableCounts>(dir, maps::TABLE_COUNTS).set(0, half_open, 0).unwrap();
+        let table = datapath.table().unwrap();
+        let sweeper = Sweeper::start(Arc::clone(&table), timeouts(2)).unwrap();
         let swept = sweeper.count_now();
-        assert_eq!((swept.overflow, swept.slot(2).established, swept.expired.stale), (40, 40, 10));
+        assert_eq!((swept.overflow, swept.slot(2).established, swept.expired.stale), (40, 20, 5));
+        assert_eq!((swept.slot(2).half_open, swept.expired.syn), (20, 5));
+        assert_eq!((counted(&table, 2), table.active().half_open()), ((40, 20), 20));
         assert_eq!(map.get(&0, 0).unwrap().overflow_entries, 40);
         assert_eq!(overflow.keys().count(), 40);
     });

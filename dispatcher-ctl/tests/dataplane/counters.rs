@@ -9,7 +9,7 @@ use dispatcher_common::{
     reason::REASONS,
 };
 
-use dispatcher_ctl::dataplane::tables::Tables;
+use dispatcher_ctl::dataplane::tables::{ScheduleTable, Tables};
 
 use super::{in_namespace, namespace_dir, open, tables, veth};
 
@@ -63,7 +63,8 @@ fn counters_are_summed_and_start_at_zero_with_a_new_backend() {
 
         let mut without = wanted.clone();
         without.backends.remove(&2);
-        without.services.get_mut(&7).unwrap().ring = vec![1];
+        without.services.get_mut(&7).unwrap().schedule =
+            ScheduleTable { ring: vec![1], members: vec![1] };
         datapath.publish(&without).unwrap();
         assert!(!reader.read(&[]).unwrap().backends.contains_key(&2));
         datapath.publish(&wanted).unwrap();

@@ -11,14 +11,14 @@ use std::{
 };
 
 use dispatcher_common::{
-    backend::{Forward, NEW, PRESENT, UP, USABLE},
+    backend::{Forward, NEW, PRESENT, Share, UP, USABLE},
     maps,
     service::ServiceKey,
     settings::Settings,
 };
 use dispatcher_ctl::dataplane::{
     Attached, Datapath, Origin, remove_all,
-    tables::{BackendTable, InterfaceTable, ServiceTable, Tables},
+    tables::{BackendTable, InterfaceTable, ScheduleTable, ServiceTable, Tables},
 };
 use nix::{
     net::if_::if_nametoindex,
@@ -124,20 +124,23 @@ fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
 /// One service with two backends on interface 3.
 fn tables(ifindex: u32) -> Tables {
     let flags = USABLE | UP | NEW | PRESENT;
-    let backend =
-        |last| BackendTable { service: 7, forward: Forward::new([2, 0, 0, 0, 0, last], 3, flags) };
+    let backend = |last| {
+        let forward = Forward::new([2, 0, 0, 0, 0, last], 3, flags);
+        BackendTable { service: 7, forward, share: Share::new(1, 0) }
+    };
     let mut vip = [0; 16];
     vip[10..].copy_from_slice(&[0xff, 0xff, 192, 0, 2, 80]);
     let service = ServiceTable {
         key: ServiceKey::new(vip, 80, 6),
         choices: 6 << 16,
         stale_ticks: 70,
-        ring: vec![1, 2],
+        schedule: ScheduleTable { ring: vec![1, 2], members: vec![1, 2] },
     };
     Tables {
         services: [(7, service)].into(),
         backends: [(1, backend(1)), (2, backend(2))].into(),
         interfaces: [(3, InterfaceTable { mac: [2, 0, 0, 0, 0, 9], ifindex })].into(),
         expiry_ticks: [9; 8],
+        syn_guard: 100_000,
     }
 }

@@ -253,7 +253,7 @@ impl Found {
 
 fn ring_slots(service: &ServiceConfig) -> usize {
     let weights: Vec<_> = service.backends.iter().map(|b| b.weight).collect();
-    schedule::ring_length(service.scheduler, &weights)
+    schedule::space(service.scheduler, &weights)
 }
 
 fn backend_path(i: usize, j: usize, key: &str) -> String {

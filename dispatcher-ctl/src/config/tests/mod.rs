@@ -46,6 +46,7 @@ fn defaults_are_those_of_the_manual() {
     assert_eq!(config.pin_dir, Path::new("/sys/fs/bpf/dispatcher"));
     assert!(config.manage_vips);
     assert_eq!((config.connections.capacity, config.connections.orphan), (1_000_000, Orphan::Drop));
+    assert_eq!(config.connections.syn_guard, 100_000);
     let [web] = config.services.as_slice() else { panic!("one service") };
     assert_eq!((web.protocol, web.scheduler), (Protocol::Tcp, Scheduler::Wrr));
     assert_eq!(web.stale_timeout, Duration::from_secs(300));
@@ -107,7 +108,7 @@ xdp_mode = "fast"
 
 [connections]
 capacity = 3
-syn_guard = 1
+syn_guard = -1
 pin_dir = "/x"
 
 [manager]
@@ -151,8 +152,8 @@ on_down = "reset"
         "lab.toml:2:12: xdp_mode: xdp_mode \"fast\" is unknown, expected native or generic",
         "lab.toml:5:12: connections.capacity: connections: capacity 3 is out of range, expected \
          16..=268435456",
-        "lab.toml:6:1: connections.syn_guard: connections: syn_guard is not supported in this \
-         version",
+        "lab.toml:6:13: connections.syn_guard: connections: syn_guard -1 is out of range, expected \
+         0..=268435456",
         "lab.toml:7:1: connections.pin_dir: connections: key \"pin_dir\" is unknown",
         "  hint: pin_dir belongs at the top of the file, before the first [table]",
         "lab.toml:10:11: manager.enabled: manager: enabled true is not supported in this version, \

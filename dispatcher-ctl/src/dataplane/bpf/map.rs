@@ -15,6 +15,8 @@ use super::{
 pub(in crate::dataplane) const MMAPABLE: u32 = 1 << 10;
 /// `BPF_MAP_TYPE_ARRAY`.
 pub(in crate::dataplane) const ARRAY: u32 = 2;
+/// `BPF_NOEXIST`: only a key that is not there yet.
+const NOEXIST: u64 = 1;
 /// `BPF_MAP_TYPE_DEVMAP`.
 const DEVMAP: u32 = 14;
 /// `BPF_MAP_TYPE_PERCPU_ARRAY`.
@@ -202,6 +204,18 @@ impl Map {
     /// As bpf(2), and where the key has not the map's size.
     pub(in crate::dataplane) fn delete(&self, key: &[u8]) -> io::Result<bool> {
         self.element(Command::Delete, key, 0, self.transfer, 0)
+    }
+
+    /// Writes the value of a key that is not there yet; false where it is.
+    ///
+    /// # Errors
+    /// As [`Self::update`].
+    pub(in crate::dataplane) fn insert(&self, key: &[u8], value: &[u8]) -> io::Result<bool> {
+        let (value, length) = (value.as_ptr() as u64, value.len());
+        match self.element(Command::Update, key, value, length, NOEXIST) {
+            Err(error) if error.raw_os_error() == Some(libc::EEXIST) => Ok(false),
+            result => result,
+        }
     }
 
     fn element(

@@ -14,12 +14,14 @@ use dispatcher_common::{
 };
 use nix::time::{ClockId, clock_gettime};
 
+mod active;
 mod list;
 mod overflow;
 mod sweep;
 mod sweeper;
 mod timeouts;
 
+pub use active::ActiveCounts;
 pub use list::{Connection, Filter, Listing, SlotSet};
 pub use sweep::{Expired, SlotCounts, Sweep};
 pub use sweeper::{SweepResult, Sweeper};
@@ -36,6 +38,7 @@ use super::{
 #[derive(Debug)]
 pub struct ConnectionTable {
     ways: Mapped<Bucket>,
+    active: ActiveCounts,
     /// Mapped while connections are listed.
     flows: Map,
     settings: Mapped<Settings>,
@@ -51,6 +54,7 @@ impl ConnectionTable {
         let key = |i: usize| settings.words()[first + i].load(Ordering::Relaxed);
         Ok(Self {
             ways: mapped(dir, maps::CONNECTIONS)?,
+            active: ActiveCounts::open(dir)?,
             flows: open(dir, maps::FLOWS)?,
             hash_keys: std::array::from_fn(key),
             settings,
@@ -62,6 +66,12 @@ impl ConnectionTable {
     #[must_use]
     pub fn buckets(&self) -> usize {
         self.ways.words().len() / WAYS
+    }
+
+    /// How many connections there are at this moment.
+    #[must_use]
+    pub const fn active(&self) -> &ActiveCounts {
+        &self.active
     }
 
     /// `connections.capacity` that the table was made for.

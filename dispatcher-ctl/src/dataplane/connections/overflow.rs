@@ -38,12 +38,13 @@ impl ConnectionTable {
             let mut way = Way(u64::from_ne_bytes(word));
             if is_expired(way, now, ages) && self.overflow.take(&hash, &mut word)? {
                 let taken = Way(u64::from_ne_bytes(word));
-                if taken == way || is_expired(taken, now, ages) {
+                let is_over = taken == way || is_expired(taken, now, ages);
+                // If a packet came in between the connection lives, unless the next one has made another of it.
+                if is_over || !self.overflow.insert(&hash, &word)? {
+                    self.active.lower(taken);
                     sweep.expired.count(way, ages);
                     continue;
                 }
-                // A packet came in between: the connection lives.
-                self.overflow.update(&hash, &word)?;
                 way = taken;
             }
             sweep.slots[way.slot() as usize].count(way);

@@ -108,6 +108,7 @@ impl ConnectionTable {
                 continue;
             }
             if is_expired(way, now, ages) && remove(place, way) {
+                self.active.lower(way);
                 sweep.expired.count(way, ages);
             } else {
                 sweep.slots[way.slot() as usize].count(way);
@@ -117,7 +118,7 @@ impl ConnectionTable {
 }
 
 fn remove(place: &std::sync::atomic::AtomicU64, way: Way) -> bool {
-    place.compare_exchange(way.0, 0, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    place.compare_exchange(way.0, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok()
 }
 
 /// Whether a way is due. A way touched since `now` was read seems old by almost all that a stamp can tell: it is not.

@@ -13,6 +13,8 @@ use dispatcher_common::{
     service::{Policy, Schedule, ServiceKey},
 };
 
+use crate::dataplane::{pool::Space, tables::ScheduleTable};
+
 /// A [`ServiceKey`] as the bytes that the map compares.
 pub type KeyBytes = [u8; size_of::<ServiceKey>()];
 
@@ -36,6 +38,11 @@ pub enum Write {
         /// Ticks.
         ticks: u64,
     },
+    /// `SETTINGS`: half-open connections above which SYNs are placed by hash.
+    SynGuard {
+        /// Connections.
+        connections: u64,
+    },
     /// `INTERFACES`: the NIC's MAC with its flag; 0: not in use.
     InterfaceMac {
         /// Interface index.
@@ -57,12 +64,14 @@ pub enum Write {
         /// The kernel's index.
         ifindex: Option<u32>,
     },
-    /// `BACKENDS`: the slot's service.
-    SlotService {
+    /// `BACKENDS`: the slot's service and its share, which are one word.
+    Owner {
         /// Slot.
         slot: u32,
         /// Service id.
         service: u32,
+        /// [`BackendValue::share`].
+        share: u32,
     },
     /// `BACKEND_COUNTS`: the slot's counters start at 0 again.
     ResetSlot {
@@ -95,14 +104,14 @@ pub enum Write {
         /// [`Policy::stale_ticks`].
         ticks: u64,
     },
-    /// `SCHEDULES`: a ring, where no descriptor points.
+    /// `SCHEDULES`: a schedule, where no descriptor points.
     Ring {
         /// First slot in the pool.
         offset: u32,
-        /// Backend slots.
-        slots: Vec<u16>,
+        /// As [`ScheduleTable::words`] has it.
+        words: Vec<u16>,
     },
-    /// `POLICIES`: the service's ring from now on.
+    /// `POLICIES`: the service's schedule from now on.
     Schedule {
         /// Service id.
         service: u32,
@@ -137,6 +146,8 @@ pub enum Write {
 pub struct Contents {
     /// [`dispatcher_common::settings::Settings::expiry_ticks`].
     pub expiry_ticks: [u64; EXPIRY_CLASSES],
+    /// [`dispatcher_common::settings::Settings::syn_guard`].
+    pub syn_guard: u64,
     /// By interface index.
     pub interfaces: Vec<InterfaceValue>,
     /// Ifindex by interface index.
@@ -145,7 +156,7 @@ pub struct Contents {
     pub backends: Vec<BackendValue>,
     /// By service id.
     pub policies: Vec<Policy>,
-    /// The pool of rings.
+    /// The pool of schedules.
     pub schedules: Vec<u16>,
     /// Service id by key.
     pub services: BTreeMap<KeyBytes, u32>,
@@ -161,6 +172,7 @@ impl Contents {
     pub fn empty() -> Self {
         Self {
             expiry_ticks: [0; EXPIRY_CLASSES],
+            syn_guard: 0,
             interfaces: vec![InterfaceValue::ZERO; MAX_INTERFACES as usize],
             devices: BTreeMap::new(),
             backends: vec![BackendValue::ZERO; MAX_SLOTS as usize],
@@ -172,21 +184,48 @@ impl Contents {
         }
     }
 
-    /// Slots of a ring; empty where the descriptor is not within the pool.
+    /// Slots of a schedule's ring; empty where the descriptor is not within the pool.
     #[must_use]
     pub fn ring(&self, schedule: Schedule) -> &[u16] {
         let start = schedule.offset() as usize;
         self.schedules.get(start..start + schedule.length() as usize).unwrap_or_default()
     }
 
-    /// The ring of a service.
+    /// Members of a schedule; empty where they are not within the pool.
+    #[must_use]
+    pub fn members(&self, schedule: Schedule) -> &[u16] {
+        let count = schedule.offset() as usize + schedule.length() as usize;
+        match self.schedules.get(count) {
+            Some(members) if schedule.length() > 0 => {
+                self.schedules.get(count + 1..=count + usize::from(*members)).unwrap_or_default()
+            }
+            _ => &[],
+        }
+    }
+
+    /// A schedule as it lies in the pool.
+    #[must_use]
+    pub fn table(&self, schedule: Schedule) -> ScheduleTable {
+        let (ring, members) = (self.ring(schedule), self.members(schedule));
+        ScheduleTable { ring: ring.to_vec(), members: members.to_vec() }
+    }
+
+    /// The part of the pool that a schedule takes.
+    #[must_use]
+    pub fn space(&self, schedule: Schedule) -> Space {
+        let members = self.members(schedule).len();
+        let length = Schedule::space(schedule.length() as usize, members) as u32;
+        Space { offset: schedule.offset(), length }
+    }
+
+    /// The schedule of a service.
     #[must_use]
     pub fn schedule(&self, service: u32) -> Schedule {
         Schedule(self.policies.get(service as usize).map_or(0, |policy| policy.schedule))
     }
 
-    /// Rings of all services.
-    pub fn rings(&self) -> impl Iterator<Item = Schedule> {
+    /// Schedules of all services, by service id.
+    pub fn all_schedules(&self) -> impl Iterator<Item = Schedule> {
         self.policies.iter().map(|policy| Schedule(policy.schedule))
     }
 
@@ -194,6 +233,7 @@ impl Contents {
     pub fn apply(&mut self, write: &Write) {
         match write {
             Write::Expiry { class, ticks } => set(&mut self.expiry_ticks, *class, |v| *v = *ticks),
+            Write::SynGuard { connections } => self.syn_guard = *connections,
             Write::InterfaceMac { index, mac } => {
                 set(&mut self.interfaces, *index as usize, |v| v.mac = *mac);
             }
@@ -201,8 +241,10 @@ impl Contents {
                 set(&mut self.interfaces, *index as usize, |v| v.ifindex = *ifindex);
             }
             Write::Device { index, ifindex } => put(&mut self.devices, *index, *ifindex),
-            Write::SlotService { slot, service } => {
-                set(&mut self.backends, *slot as usize, |v| v.service = *service);
+            Write::Owner { slot, service, share } => {
+                set(&mut self.backends, *slot as usize, |v| {
+                    (v.service, v.share) = (*service, *share);
+                });
             }
             Write::Forward { slot, word } => {
                 set(&mut self.backends, *slot as usize, |v| v.forward = *word);
@@ -216,9 +258,9 @@ impl Contents {
             Write::Schedule { service, schedule } => {
                 set(&mut self.policies, *service as usize, |v| v.schedule = schedule.0);
             }
-            Write::Ring { offset, slots } => {
-                for (i, slot) in slots.iter().enumerate() {
-                    set(&mut self.schedules, *offset as usize + i, |v| *v = *slot);
+            Write::Ring { offset, words } => {
+                for (i, word) in words.iter().enumerate() {
+                    set(&mut self.schedules, *offset as usize + i, |v| *v = *word);
                 }
             }
             Write::Service { key, service } => put(&mut self.services, *key, *service),

@@ -24,8 +24,8 @@ use phases::{PHASES, Step, Wanted};
 
 use super::{
     error::DataplaneError,
-    pool::{Pool, REST},
-    tables::Tables,
+    pool::{Pool, REST, Space},
+    tables::{ScheduleTable, Tables},
 };
 
 /// Where writes go.
@@ -60,8 +60,8 @@ pub trait TableStore {
 pub struct Changes {
     /// Writes made.
     pub writes: usize,
-    /// Rings written anew.
-    pub rings: usize,
+    /// Schedules written anew.
+    pub schedules: usize,
     /// Interface indices whose NIC the kernel does not know (any more): not in use until a later publication.
     pub missing_interfaces: Vec<u8>,
 }
@@ -104,7 +104,7 @@ impl<S: TableStore> Publisher<S> {
         let mut changes = Changes::default();
         let result = self.phases(&Wanted::new(tables), &mut changes);
         if result.is_err() {
-            // A ring may have been taken and not swapped in.
+            // Space may have been taken and nothing swapped in.
             self.pool = pool_of(&self.contents);
         }
         result.map(|()| changes)
@@ -119,9 +119,9 @@ impl<S: TableStore> Publisher<S> {
                         self.write(&write, changes)?;
                     }
                 }
-                Step::Rings(phase) => {
-                    for (service, slots) in phase(&self.contents, wanted) {
-                        self.swap_ring(service, slots, changes)?;
+                Step::Schedules(phase) => {
+                    for (service, schedule) in phase(&self.contents, wanted) {
+                        self.swap(service, &schedule, changes)?;
                     }
                 }
             }
@@ -153,29 +153,30 @@ impl<S: TableStore> Publisher<S> {
         Ok(())
     }
 
-    fn swap_ring(
+    fn swap(
         &mut self,
         service: u32,
-        slots: Vec<u16>,
+        wanted: &ScheduleTable,
         changes: &mut Changes,
     ) -> Result<(), DataplaneError> {
-        let old = self.contents.schedule(service);
+        let old = self.contents.space(self.contents.schedule(service));
         let mut schedule = Schedule(0);
-        if !slots.is_empty() {
-            schedule = self.room(slots.len())?;
-            self.write(&Write::Ring { offset: schedule.offset(), slots }, changes)?;
-            changes.rings += 1;
+        if wanted.space() > 0 {
+            let offset = self.room(wanted.space())?.offset;
+            self.write(&Write::Ring { offset, words: wanted.words() }, changes)?;
+            schedule = Schedule::new(offset, wanted.ring.len() as u32);
+            changes.schedules += 1;
         }
         self.write(&Write::Schedule { service, schedule }, changes)?;
         self.pool.leave(old, Instant::now());
         Ok(())
     }
 
-    /// Room for a ring; waits for readers of freed space if there is no other.
-    fn room(&mut self, slots: usize) -> Result<Schedule, DataplaneError> {
+    /// Room for a schedule; waits for readers of freed space if there is no other.
+    fn room(&mut self, slots: usize) -> Result<Space, DataplaneError> {
         let length = u32::try_from(slots).unwrap_or(u32::MAX);
-        if let Some(schedule) = self.pool.take(length, Instant::now()) {
-            return Ok(schedule);
+        if let Some(space) = self.pool.take(length, Instant::now()) {
+            return Ok(space);
         }
         if self.store.wait_for_readers().is_err() {
             std::thread::sleep(REST + Duration::from_millis(1));
@@ -190,7 +191,8 @@ impl<S: TableStore> Publisher<S> {
 }
 
 fn pool_of(contents: &Contents) -> Pool {
-    Pool::resume(contents.schedules.len() as u32, contents.rings(), Instant::now())
+    let held = contents.all_schedules().map(|schedule| contents.space(schedule));
+    Pool::resume(contents.schedules.len() as u32, held, Instant::now())
 }
 
 /// Whether the tables are within their limits and agree with each other.
@@ -198,6 +200,7 @@ fn check(tables: &Tables) -> Result<(), DataplaneError> {
     let invalid = |text: String| Err(DataplaneError::Invalid(text));
     // By slot: the service whose new connections it takes.
     let mut takes_new = vec![None; MAX_SLOTS as usize];
+    let mut member_of = vec![0; MAX_SLOTS as usize];
     for (slot, backend) in &tables.backends {
         let Some(place) = takes_new.get_mut(*slot as usize).filter(|_| *slot != 0) else {
             return invalid(format!("slot {slot} is not in 1..{MAX_SLOTS}"));
@@ -211,16 +214,41 @@ fn check(tables: &Tables) -> Result<(), DataplaneError> {
         if *id >= MAX_SERVICES {
             return invalid(format!("service id {id} is not below {MAX_SERVICES}"));
         }
-        let stranger = |slot: &&u16| takes_new.get(usize::from(**slot)) != Some(&Some(*id));
-        if let Some(slot) = service.ring.iter().find(stranger) {
-            return invalid(format!(
-                "ring of service {id} has slot {slot}, which takes no new connections of it"
-            ));
+        if let Err(text) = check_schedule(*id, &service.schedule, &takes_new, &mut member_of) {
+            return invalid(text);
         }
     }
     if let Some(index) = tables.interfaces.keys().find(|index| u32::from(**index) >= MAX_INTERFACES)
     {
         return invalid(format!("interface index {index} is not below {MAX_INTERFACES}"));
+    }
+    Ok(())
+}
+
+/// Whether a schedule has only slots that take new connections of its service (`takes_new`, by slot), its members each once
+/// and its ring nothing but members. `member_of` is scratch space: by slot, one more than the service seen last.
+fn check_schedule(
+    id: u32,
+    schedule: &ScheduleTable,
+    takes_new: &[Option<u32>],
+    member_of: &mut [u32],
+) -> Result<(), String> {
+    for slot in schedule.members.iter().map(|slot| usize::from(*slot)) {
+        if takes_new.get(slot) != Some(&Some(id)) {
+            return Err(format!(
+                "schedule of service {id} has slot {slot}, which takes no new connections of it"
+            ));
+        }
+        if std::mem::replace(&mut member_of[slot], id + 1) == id + 1 {
+            return Err(format!("schedule of service {id} has slot {slot} twice"));
+        }
+    }
+    let stranger = |slot: &&u16| member_of.get(usize::from(**slot)) != Some(&(id + 1));
+    if let Some(slot) = schedule.ring.iter().find(stranger) {
+        return Err(format!("ring of service {id} has slot {slot}, which is no member"));
+    }
+    if schedule.ring.is_empty() != schedule.members.is_empty() {
+        return Err(format!("schedule of service {id} has members, but no ring"));
     }
     Ok(())
 }

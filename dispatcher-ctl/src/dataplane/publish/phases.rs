@@ -2,14 +2,14 @@
 //!
 //! Packets flow meanwhile, and the controller may die between any two writes. The order keeps these true throughout:
 //!
-//! - a ring names only slots that belong to its service and take new connections;
+//! - a schedule names only slots that belong to its service and take new connections;
 //! - a service that a key leads to has its policy, and what a key leads to is the old service of that key or its new one;
 //! - a slot changes hands only while it belongs to nobody;
 //! - a packet is sent out only by an interface whose device is the one its record names.
 //!
 //! So: what is pointed to before what points to it, and removals in reverse: settings and interfaces; keys whose service id
-//! is given to another service; rings that hold a slot which changes hands; backends that gain; policies; rings, each into
-//! free space and then swapped by one word; keys; VIPs; filter bits. Then keys, VIPs and bits that are not wanted any more;
+//! is given to another service; schedules that hold a slot which changes hands; backends that gain; policies; schedules, each
+//! into free space and then swapped by one word; keys; VIPs; filter bits. Then keys, VIPs and bits that are not wanted any more;
 //! policies of services without a key; backends that lose; interfaces.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,22 +22,22 @@ use dispatcher_common::{
 };
 
 use super::contents::{Contents, Write, key_bytes};
-use crate::dataplane::tables::{InterfaceTable, Tables};
+use crate::dataplane::tables::{InterfaceTable, ScheduleTable, Tables};
 
 /// Computes the writes of one phase.
 type Phase = fn(&Contents, &Wanted<'_>) -> Vec<Write>;
-/// Computes the rings of one phase, by service.
-type RingPhase = fn(&Contents, &Wanted<'_>) -> Vec<(u32, Vec<u16>)>;
+/// Computes the schedules of one phase, by service.
+type SchedulePhase = fn(&Contents, &Wanted<'_>) -> Vec<(u32, ScheduleTable)>;
 
 /// The phases, in order.
 pub(super) const PHASES: [(&str, Step); 16] = [
-    ("settings", Step::Writes(expiry)),
+    ("settings", Step::Writes(settings)),
     ("interfaces", Step::Writes(interfaces)),
     ("keys whose id is given away", Step::Writes(given_away)),
-    ("rings with slots given away", Step::Rings(vacated)),
+    ("schedules with slots given away", Step::Schedules(vacated)),
     ("backends that gain", Step::Writes(gaining)),
     ("policies", Step::Writes(policies)),
-    ("rings", Step::Rings(rings)),
+    ("schedules", Step::Schedules(schedules)),
     ("keys", Step::Writes(keys)),
     ("vips", Step::Writes(vips)),
     ("filter bits", Step::Writes(filter_set)),
@@ -54,8 +54,8 @@ pub(super) const PHASES: [(&str, Step); 16] = [
 pub(super) enum Step {
     /// Writes.
     Writes(Phase),
-    /// Rings by service, each to be written into free space and then swapped in.
-    Rings(RingPhase),
+    /// Schedules by service, each to be written into free space and then swapped in.
+    Schedules(SchedulePhase),
 }
 
 /// What is wanted, with what follows from it.
@@ -102,12 +102,17 @@ impl<'a> Wanted<'a> {
     }
 }
 
-fn expiry(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
+fn settings(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
     let pairs = now.expiry_ticks.iter().zip(&wanted.tables.expiry_ticks).enumerate();
-    pairs
+    let mut writes: Vec<_> = pairs
         .filter(|(_, (held, wanted))| held != wanted)
         .map(|(class, (_, ticks))| Write::Expiry { class, ticks: *ticks })
-        .collect()
+        .collect();
+    let connections = wanted.tables.syn_guard;
+    if now.syn_guard != connections {
+        writes.push(Write::SynGuard { connections });
+    }
+    writes
 }
 
 /// [`dispatcher_common::backend::InterfaceValue::mac`] of an interface in use.
@@ -147,41 +152,45 @@ fn given_away(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
     keys.map(|(key, _)| Write::Service { key: *key, service: None }).collect()
 }
 
-fn vacated(now: &Contents, wanted: &Wanted<'_>) -> Vec<(u32, Vec<u16>)> {
+fn vacated(now: &Contents, wanted: &Wanted<'_>) -> Vec<(u32, ScheduleTable)> {
     let given_away = wanted.given_away(now);
     if given_away.is_empty() {
         return Vec::new();
     }
-    let mut rings = Vec::new();
-    for (id, schedule) in now.rings().enumerate() {
-        let ring = now.ring(schedule);
-        if ring.iter().any(|slot| given_away.contains(slot)) {
-            let rest = ring.iter().copied().filter(|slot| !given_away.contains(slot)).collect();
-            rings.push((id as u32, rest));
+    let mut schedules = Vec::new();
+    for (id, schedule) in now.all_schedules().enumerate() {
+        if now.members(schedule).iter().any(|slot| given_away.contains(slot)) {
+            schedules.push((id as u32, now.table(schedule).without(&given_away)));
         }
     }
-    rings
+    schedules
 }
 
 fn gaining(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
     let mut writes = Vec::new();
     for (&slot, backend) in &wanted.tables.backends {
         let (held, word) = (&now.backends[slot as usize], backend.forward);
+        let owner = Write::Owner { slot, service: backend.service, share: backend.share.0 };
         if held.forward == 0 || held.service != backend.service {
             if held.forward != 0 {
                 writes.push(Write::Forward { slot, word: 0 });
             }
-            writes.push(Write::SlotService { slot, service: backend.service });
+            writes.push(owner);
             writes.push(Write::ResetSlot { slot });
             writes.push(Write::Forward { slot, word: word.0 });
-        } else if held.forward != word.0 && !loses(Forward(held.forward), word) {
+            continue;
+        }
+        if held.share != backend.share.0 {
+            writes.push(owner);
+        }
+        if held.forward != word.0 && !loses(Forward(held.forward), word) {
             writes.push(Write::Forward { slot, word: word.0 });
         }
     }
     writes
 }
 
-/// Whether rings must let go of the slot before its word is written.
+/// Whether schedules must let go of the slot before its word is written.
 const fn loses(held: Forward, wanted: Forward) -> bool {
     held.flags() & !wanted.flags() & (NEW | PRESENT) != 0
 }
@@ -209,10 +218,13 @@ fn policies(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
     writes
 }
 
-fn rings(now: &Contents, wanted: &Wanted<'_>) -> Vec<(u32, Vec<u16>)> {
+fn schedules(now: &Contents, wanted: &Wanted<'_>) -> Vec<(u32, ScheduleTable)> {
     let services = wanted.tables.services.iter();
-    let changed = services.filter(|(id, service)| now.ring(now.schedule(**id)) != service.ring);
-    changed.map(|(id, service)| (*id, service.ring.clone())).collect()
+    let changed = services.filter(|(id, service)| {
+        let (held, wanted) = (now.schedule(**id), &service.schedule);
+        now.ring(held) != wanted.ring || now.members(held) != wanted.members
+    });
+    changed.map(|(id, service)| (*id, service.schedule.clone())).collect()
 }
 
 fn keys(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {

@@ -4,7 +4,7 @@
 use std::{collections::BTreeSet, time::Instant};
 
 use dispatcher_common::{
-    backend::{Forward, LOCAL, NEW, PRESENT, UP, USABLE},
+    backend::{Forward, LOCAL, NEW, PRESENT, Share, UP, USABLE},
     flow::filter_bit_of,
     net::MacBytes,
     service::{Schedule, ServiceKey},
@@ -15,8 +15,8 @@ use proptest::prelude::*;
 use super::{Changes, Contents, KeyBytes, Publisher, TableStore, Write, key_bytes};
 use crate::dataplane::{
     error::DataplaneError,
-    pool::REST,
-    tables::{BackendTable, InterfaceTable, ServiceTable, Tables},
+    pool::{REST, Space},
+    tables::{BackendTable, InterfaceTable, ScheduleTable, ServiceTable, Tables},
 };
 
 const SERVICES: u32 = 5;
@@ -103,10 +103,12 @@ prop_compose! {
         ifindices in prop::collection::vec(10..14_u32, INTERFACES as usize),
         expiry in 0..3_u64,
     ) -> Tables {
-        let mut tables = Tables { expiry_ticks: [expiry; 8], ..Tables::default() };
+        let mut tables =
+            Tables { expiry_ticks: [expiry; 8], syn_guard: expiry * 7, ..Tables::default() };
         for (key, id) in keys.iter().zip(&ids).take(count) {
             let choices = u64::from(key.protocol) << 16;
-            let service = ServiceTable { key: *key, choices, stale_ticks: stale, ring: Vec::new() };
+            let schedule = ScheduleTable::default();
+            let service = ServiceTable { key: *key, choices, stale_ticks: stale, schedule };
             tables.services.insert(*id, service);
         }
         for (slot, (present, owner, variant, interface, weight)) in (0..).zip(backends) {
@@ -120,12 +122,15 @@ prop_compose! {
                 _ => PRESENT | USABLE | UP | NEW,
             };
             let forward = Forward::new(mac(slot, service, variant), interface, flags);
-            tables.backends.insert(slot, BackendTable { service, forward });
+            let share = Share::new(weight as u8, u32::from(variant));
+            tables.backends.insert(slot, BackendTable { service, forward, share });
             let interface_table =
                 InterfaceTable { mac: [6; 6], ifindex: ifindices[interface as usize] };
             tables.interfaces.insert(interface, interface_table);
             if flags & NEW != 0 && let Some(service) = tables.services.get_mut(&service) {
-                service.ring.extend(std::iter::repeat_n(slot as u16, weight));
+                let ScheduleTable { ring, members } = &mut service.schedule;
+                ring.extend(std::iter::repeat_n(slot as u16, weight));
+                members.extend((weight > 0).then_some(slot as u16));
             }
         }
         tables
@@ -141,14 +146,15 @@ fn reached(contents: &Contents, key: &KeyBytes) -> BTreeSet<MacBytes> {
 
 /// What must hold whenever the controller may die and packets may come.
 fn check_safe(contents: &Contents) {
-    for (id, schedule) in contents.rings().enumerate() {
-        let ring = contents.ring(schedule);
+    for (id, schedule) in contents.all_schedules().enumerate() {
+        let (ring, members) = (contents.ring(schedule), contents.members(schedule));
         assert_eq!(ring.len(), schedule.length() as usize, "ring of {id} is within the pool");
-        for slot in ring {
+        assert!(ring.iter().all(|slot| members.contains(slot)), "{ring:?} of {members:?}");
+        for slot in members {
             let backend = &contents.backends[*slot as usize];
             let flags = Forward(backend.forward).flags();
-            assert_eq!(flags & (NEW | PRESENT), NEW | PRESENT, "slot {slot} in a ring");
-            assert_eq!(backend.service as usize, id, "slot {slot} in the ring of {id}");
+            assert_eq!(flags & (NEW | PRESENT), NEW | PRESENT, "slot {slot} in a schedule");
+            assert_eq!(backend.service as usize, id, "slot {slot} in the schedule of {id}");
         }
     }
     for (key, id) in &contents.services {
@@ -165,8 +171,8 @@ fn check_safe(contents: &Contents) {
 /// Replays the writes on what was there, looking at every step; `look` sees the maps after each.
 fn replay(start: &Contents, wanted: &Tables, log: &[Event], mut look: impl FnMut(&Contents)) {
     let mut contents = start.clone();
-    // Rings that packets in flight may still read.
-    let mut left: Vec<(Schedule, Instant)> = Vec::new();
+    // Schedules that packets in flight may still read.
+    let mut left: Vec<(Space, Instant)> = Vec::new();
     for event in log {
         let Event::Write(write, at) = event else {
             left.clear();
@@ -174,25 +180,27 @@ fn replay(start: &Contents, wanted: &Tables, log: &[Event], mut look: impl FnMut
         };
         #[expect(clippy::wildcard_enum_match_arm, reason = "three writes have a rule of their own")]
         match write {
-            Write::Ring { offset, slots } => {
-                let written = *offset..*offset + slots.len() as u32;
+            Write::Ring { offset, words } => {
+                let written = *offset..*offset + words.len() as u32;
                 let read = left.iter().filter(|(_, since)| *at - *since < REST);
-                for ring in read.map(|(ring, _)| *ring).chain(contents.rings()) {
-                    let apart = ring.length() == 0
-                        || ring.offset() >= written.end
-                        || ring.offset() + ring.length() <= written.start;
-                    assert!(apart, "{ring:?} is read while {written:?} is written");
+                let held = contents.all_schedules().map(|schedule| contents.space(schedule));
+                for space in read.map(|(space, _)| *space).chain(held) {
+                    let apart = space.length == 0
+                        || space.offset >= written.end
+                        || space.offset + space.length <= written.start;
+                    assert!(apart, "{space:?} is read while {written:?} is written");
                 }
-                let half = slots[..slots.len() / 2].to_vec();
-                contents.apply(&Write::Ring { offset: *offset, slots: half });
+                let half = words[..words.len() / 2].to_vec();
+                contents.apply(&Write::Ring { offset: *offset, words: half });
                 check_safe(&contents);
             }
-            Write::Schedule { service, .. } => left.push((contents.schedule(*service), *at)),
-            Write::SlotService { slot, .. } => {
-                assert_eq!(
-                    contents.backends[*slot as usize].forward, 0,
-                    "slot {slot} is given away"
-                );
+            Write::Schedule { service, .. } => {
+                left.push((contents.space(contents.schedule(*service)), *at));
+            }
+            Write::Owner { slot, service, .. } => {
+                let held = &contents.backends[*slot as usize];
+                let stays = held.forward == 0 || held.service == *service;
+                assert!(stays, "slot {slot} is given away");
             }
             _ => {}
         }
@@ -226,6 +234,7 @@ fn check_reach(start: &Contents, wanted: &Tables, contents: &Contents) {
 /// The maps hold what is wanted, and nothing else.
 fn check_done(contents: &Contents, wanted: &Tables) {
     assert_eq!(contents.expiry_ticks, wanted.expiry_ticks);
+    assert_eq!(contents.syn_guard, wanted.syn_guard);
     let services: Vec<_> = contents.services.iter().map(|(key, id)| (*key, *id)).collect();
     let mut want: Vec<_> = wanted.services.iter().map(|(id, s)| (key_bytes(&s.key), *id)).collect();
     want.sort_unstable();
@@ -240,14 +249,16 @@ fn check_done(contents: &Contents, wanted: &Tables) {
     let bits: u32 = contents.filter.iter().map(|word| word.count_ones()).sum();
     assert_eq!((contents.vips.len(), bits as usize), (vips.len(), vips.len()));
     for (id, policy) in (0..).zip(&contents.policies) {
-        let ring = contents.ring(Schedule(policy.schedule));
-        let want = wanted.services.get(&id).map(|s| (s.choices, s.stale_ticks, s.ring.as_slice()));
-        assert_eq!((policy.choices, policy.stale_ticks, ring), want.unwrap_or((0, 0, &[])));
+        let schedule = contents.table(Schedule(policy.schedule));
+        let want = wanted.services.get(&id).map(|s| (s.choices, s.stale_ticks, s.schedule.clone()));
+        let nothing = (0, 0, ScheduleTable::default());
+        assert_eq!((policy.choices, policy.stale_ticks, schedule), want.unwrap_or(nothing));
     }
     for (slot, backend) in (0..).zip(&contents.backends) {
         let want = wanted.backends.get(&slot);
         assert_eq!(backend.forward, want.map_or(0, |backend| backend.forward.0));
-        assert!(want.is_none_or(|want| want.service == backend.service));
+        let owner = (backend.service, Share(backend.share));
+        assert!(want.is_none_or(|want| (want.service, want.share) == owner));
     }
     for (index, interface) in (0..).zip(&contents.interfaces) {
         let want = wanted.interfaces.get(&index);
@@ -312,13 +323,15 @@ proptest! {
 /// A service with these slots, each as often as its weight.
 fn one_service(weights: &[(u16, usize)]) -> Tables {
     let ring = weights.iter().flat_map(|(slot, n)| std::iter::repeat_n(*slot, *n)).collect();
+    let members = weights.iter().map(|(slot, _)| *slot).collect();
     let key = keys()[0];
     let choices = u64::from(key.protocol) << 16;
-    let service = ServiceTable { key, choices, stale_ticks: 1, ring };
+    let schedule = ScheduleTable { ring, members };
+    let service = ServiceTable { key, choices, stale_ticks: 1, schedule };
     let flags = PRESENT | USABLE | UP | NEW;
     let backend = |slot: u16| {
         let forward = Forward::new(mac(slot.into(), 0, 0), 1, flags);
-        (u32::from(slot), BackendTable { service: 0, forward })
+        (u32::from(slot), BackendTable { service: 0, forward, share: Share::new(1, 0) })
     };
     Tables {
         services: [(0, service)].into(),
@@ -332,8 +345,14 @@ fn one_service(weights: &[(u16, usize)]) -> Tables {
 fn tables_that_contradict_themselves_are_refused_before_anything_is_written() {
     let good = one_service(&[(1, 2), (2, 1)]);
     type Edit = fn(&mut Tables);
-    let edits: [(&str, Edit); 6] = [
-        ("has slot 9", |t| t.services.get_mut(&0).unwrap().ring.push(9)),
+    fn schedule(tables: &mut Tables) -> &mut ScheduleTable {
+        &mut tables.services.get_mut(&0).unwrap().schedule
+    }
+    let edits: [(&str, Edit); 9] = [
+        ("has slot 9, which is no member", |t| schedule(t).ring.push(9)),
+        ("has slot 9, which takes no", |t| schedule(t).members.push(9)),
+        ("has slot 2 twice", |t| schedule(t).members.push(2)),
+        ("has members, but no ring", |t| schedule(t).ring.clear()),
         ("has slot 2", |t| t.backends.get_mut(&2).unwrap().service = 1),
         ("has slot 1", |t| {
             t.backends.get_mut(&1).unwrap().forward = Forward::new([2; 6], 0, PRESENT)
@@ -368,20 +387,20 @@ fn an_interface_that_is_gone_is_out_of_use_until_it_is_back() {
 }
 
 #[test]
-fn a_ring_that_finds_no_room_is_refused_and_the_old_one_stays() {
+fn a_schedule_that_finds_no_room_is_refused_and_the_old_one_stays() {
     let mut publisher = publisher(small(), None);
-    publish(&mut publisher, &one_service(&[(1, 30), (2, 18)]));
-    // 48 of 96 are in use: 48 more fit, 49 do not.
-    publish(&mut publisher, &one_service(&[(1, 18), (2, 30)]));
+    publish(&mut publisher, &one_service(&[(1, 30), (2, 15)]));
+    // 45, their number and 2 of 96 are in use: 46 more with one member fit, 47 do not.
+    publish(&mut publisher, &one_service(&[(1, 15), (2, 30)]));
     let before = publisher.contents.clone();
-    let error = publisher.publish(&one_service(&[(1, 49)])).unwrap_err().to_string();
-    assert_eq!(error, "schedules: no room for a ring of 49 slots, 48 of 96 are free");
+    let error = publisher.publish(&one_service(&[(1, 47)])).unwrap_err().to_string();
+    assert_eq!(error, "schedules: no room for a schedule of 49 slots, 48 of 96 are free");
     assert!(publisher.contents.policies == before.policies);
-    publish(&mut publisher, &one_service(&[(1, 48)]));
+    publish(&mut publisher, &one_service(&[(1, 46)]));
 }
 
 #[test]
-fn a_weight_among_a_thousand_services_is_one_ring_and_one_word() {
+fn a_weight_among_a_thousand_services_is_one_schedule_and_one_word() {
     let mut wanted = Tables::default();
     let choices = 6 << 16;
     for id in 0..1000_u32 {
@@ -390,23 +409,25 @@ fn a_weight_among_a_thousand_services_is_one_ring_and_one_word() {
         let slots: Vec<u16> = (0..10).map(|i| (1 + id * 10 + i) as u16).collect();
         for slot in &slots {
             let forward = Forward::new(mac(u32::from(*slot) & 0xff, 0, 0), 1, PRESENT | NEW);
-            wanted.backends.insert(u32::from(*slot), BackendTable { service: id, forward });
+            let backend = BackendTable { service: id, forward, share: Share::new(1, 0) };
+            wanted.backends.insert(u32::from(*slot), backend);
         }
         let key = ServiceKey::new(vip, 80, 6);
-        wanted.services.insert(id, ServiceTable { key, choices, stale_ticks: 1, ring: slots });
+        let schedule = ScheduleTable { ring: slots.clone(), members: slots };
+        wanted.services.insert(id, ServiceTable { key, choices, stale_ticks: 1, schedule });
     }
     let mut publisher = publisher(Contents::empty(), None);
     publisher.publish(&wanted).unwrap();
-    let ring = &mut wanted.services.get_mut(&500).unwrap().ring;
+    let ring = &mut wanted.services.get_mut(&500).unwrap().schedule.ring;
     ring.insert(0, 5001);
     // Time of this thread, whatever else the machine does.
     let cpu = || std::time::Duration::from(ClockId::CLOCK_THREAD_CPUTIME_ID.now().unwrap());
     let start = cpu();
     let changes = publisher.publish(&wanted).unwrap();
     eprintln!("computed and written in {:?}", cpu() - start);
-    assert_eq!((changes.writes, changes.rings), (2, 1));
+    assert_eq!((changes.writes, changes.schedules), (2, 1));
     assert_eq!(
-        publisher.contents.ring(publisher.contents.schedule(500)),
-        wanted.services[&500].ring
+        publisher.contents.table(publisher.contents.schedule(500)),
+        wanted.services[&500].schedule
     );
 }

@@ -86,6 +86,7 @@ pub fn plan_settings(applied: &Config, new: &Config) -> Vec<PlanLine> {
             None,
         ),
         ("connections", "capacity", was.capacity.to_string(), is.capacity.to_string(), FRESH),
+        ("connections", "syn_guard", was.syn_guard.to_string(), is.syn_guard.to_string(), None),
         ("connections", "orphan", was.orphan.to_string(), is.orphan.to_string(), None),
     ] {
         if from != to {

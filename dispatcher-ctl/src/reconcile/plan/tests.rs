@@ -103,7 +103,7 @@ fn a_new_name_is_a_change() {
 fn what_waits_for_a_restart_says_so() {
     let new = format!(
         "xdp_mode = \"generic\"\nmetrics_listen = \"127.0.0.1:1\"\npin_dir = \"/sys/fs/bpf/x\"\n\
-         connections = {{ capacity = 32, orphan = \"pass\" }}\n{FILE}"
+         connections = {{ capacity = 32, syn_guard = 5, orphan = \"pass\" }}\n{FILE}"
     );
     assert_eq!(
         lines(&new),
@@ -115,6 +115,7 @@ fn what_waits_for_a_restart_says_so() {
              fresh start: detach --all, run)",
             "~ connections: capacity 1000000 → 32 (takes effect at the next fresh start: detach \
              --all, run)",
+            "~ connections: syn_guard 100000 → 5",
             "~ connections: orphan drop → pass",
         ]
     );

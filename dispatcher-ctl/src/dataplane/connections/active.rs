@@ -1,0 +1,64 @@
+//! How many connections are there at this moment? The counts that the datapath and the sweeper change by atomic adds
+//! ([`ActiveCount`]).
+
+use std::{
+    path::Path,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use dispatcher_common::{
+    connection::Way,
+    counts::{ActiveCount, TableCounts},
+    maps,
+};
+
+use crate::dataplane::{error::DataplaneError, mapped::Mapped, maps::mapped};
+
+/// The mapped counts.
+#[derive(Debug)]
+pub struct ActiveCounts {
+    slots: Mapped<u64>,
+    table: Mapped<TableCounts>,
+}
+
+impl ActiveCounts {
+    /// Maps the counts of a directory of pins.
+    pub(super) fn open(dir: &Path) -> Result<Self, DataplaneError> {
+        Ok(Self {
+            slots: mapped(dir, maps::ACTIVE_COUNTS)?,
+            table: mapped(dir, maps::TABLE_COUNTS)?,
+        })
+    }
+
+    /// Connections of a slot.
+    #[must_use]
+    pub fn slot(&self, slot: u32) -> ActiveCount {
+        let count = self.slots.words().get(slot as usize);
+        ActiveCount(count.map_or(0, |count| count.load(Ordering::Relaxed)))
+    }
+
+    /// Half-open connections of all slots.
+    #[must_use]
+    pub fn half_open(&self) -> u64 {
+        self.half_open_word().load(Ordering::Relaxed)
+    }
+
+    /// Counts a connection no longer that was just removed.
+    pub(super) fn lower(&self, way: Way) {
+        let amount = ActiveCount::of(way);
+        if amount == 0 {
+            return;
+        }
+        if let Some(count) = self.slots.words().get(way.slot() as usize) {
+            count.fetch_sub(amount, Ordering::AcqRel);
+        }
+        let half_open = ActiveCount(amount).half_open();
+        if half_open != 0 {
+            self.half_open_word().fetch_sub(half_open, Ordering::AcqRel);
+        }
+    }
+
+    fn half_open_word(&self) -> &AtomicU64 {
+        &self.table.words()[std::mem::offset_of!(TableCounts, half_open) / 8]
+    }
+}
