@@ -15,6 +15,9 @@ pub const PRESENT: u8 = 1 << 4;
 /// The backend's MAC address is not known.
 pub const NO_MAC: u8 = 1 << 5;
 
+/// Clients that have an affinity record of the backend stay with it: up, `sticky`, and not quiesced with `--now`.
+pub const STICKY: u8 = 1 << 6;
+
 /// Destination MAC, interface index and flags in one word, so that a reader never sees a mixture of two.
 ///
 /// Bits 0–47: MAC in transmission order (bits 0–7 the first byte); 48–55: interface index; 56–63: flags.

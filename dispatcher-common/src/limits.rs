@@ -26,3 +26,7 @@ pub const RECOMMENDED_FILL_PERCENT: u64 = 60;
 pub const MAX_VLAN_TAGS: u32 = 2;
 /// IPv6 extension headers that are walked (RFC 8200 §4.1 recommends at most seven, one of them twice).
 pub const MAX_IPV6_EXT_HEADERS: u32 = 8;
+/// Affinity records; memory is taken as they are made.
+pub const AFFINITY_RECORDS: u32 = 1 << 20;
+/// Backends that services of an affinity group have in common: one entry for each ordered pair of services.
+pub const PEERS: u32 = 1 << 16;

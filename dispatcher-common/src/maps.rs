@@ -43,8 +43,13 @@ pub const ACTIVE_COUNTS: &str = "ACTIVE_COUNTS";
 /// Array, mapped: one [`crate::counts::TableCounts`].
 pub const TABLE_COUNTS: &str = "TABLE_COUNTS";
 
+/// Hash: [`crate::service::AffinityKey`] → [`crate::service::AffinityRecord`] (u64).
+pub const AFFINITY: &str = "AFFINITY";
+/// Hash: [`crate::service::PeerKey`] → the slot (u32) of the same backend in that service.
+pub const PEERS: &str = "PEERS";
+
 /// All of them: every map is pinned under its name.
-pub const ALL: [&str; 19] = [
+pub const ALL: [&str; 21] = [
     SETTINGS,
     ADDRESS_FILTER,
     VIPS,
@@ -64,6 +69,8 @@ pub const ALL: [&str; 19] = [
     SERVICE_COUNTS,
     ACTIVE_COUNTS,
     TABLE_COUNTS,
+    AFFINITY,
+    PEERS,
 ];
 
 #[cfg(test)]

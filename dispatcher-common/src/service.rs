@@ -36,8 +36,103 @@ shared! {
         pub choices: u64,
         /// `stale_timeout` in ticks, rounded up: how long orphans are placed by hash after the last hash placement.
         pub stale_ticks: u64,
-        /// Zero: room for affinity, rules and measurement.
-        pub _reserved: [u64; 5],
+        /// An [`Affinity`] word.
+        pub affinity: u64,
+        /// Zero: room for rules and measurement.
+        pub _reserved: [u64; 4],
+    }
+}
+
+/// How a service's clients stay with their backends, in one word.
+///
+/// Bits 0–15: idle ticks after which a record is void, 0: no affinity; 16–31: group, whose services share records; 32–39 and
+/// 40–47: leading bits of an IPv4 and an IPv6 address that tell clients apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Affinity(pub u64);
+
+impl Affinity {
+    /// Packs the parts; masks are at most 32 and 128 bits.
+    #[must_use]
+    pub const fn new(ticks: u16, group: u16, mask_v4: u8, mask_v6: u8) -> Self {
+        let masks = (mask_v4 as u64) << 32 | (mask_v6 as u64) << 40;
+        Self(ticks as u64 | (group as u64) << 16 | masks)
+    }
+
+    /// Idle ticks after which a record is void; 0: clients do not stay.
+    #[inline(always)]
+    #[must_use]
+    pub const fn ticks(self) -> u32 {
+        self.0 as u32 & 0xffff
+    }
+
+    /// The group whose services share records.
+    #[inline(always)]
+    #[must_use]
+    pub const fn group(self) -> u32 {
+        (self.0 >> 16) as u32 & 0xffff
+    }
+
+    /// Leading bits that count of an IPv4 address.
+    #[inline(always)]
+    #[must_use]
+    pub const fn mask_v4(self) -> u32 {
+        (self.0 >> 32) as u32 & 0xff
+    }
+
+    /// Leading bits that count of an IPv6 address.
+    #[inline(always)]
+    #[must_use]
+    pub const fn mask_v6(self) -> u32 {
+        (self.0 >> 40) as u32 & 0xff
+    }
+}
+
+shared! {
+    /// Key of `AFFINITY`.
+    pub struct AffinityKey [20] {
+        /// The client's address, cut to the service's mask.
+        pub client: Address,
+        /// [`Affinity::group`].
+        pub group: u32,
+    }
+}
+
+/// A record of `AFFINITY`, in one word: the slot of the client's last new connection in its lower half, the tick of it in
+/// the upper.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct AffinityRecord(pub u64);
+
+impl AffinityRecord {
+    /// Packs the parts; the tick is cut to 32 bits.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(slot: u32, tick: u64) -> Self {
+        Self(tick << 32 | slot as u64)
+    }
+
+    /// The slot.
+    #[inline(always)]
+    #[must_use]
+    pub const fn slot(self) -> u32 {
+        self.0 as u32
+    }
+
+    /// Ticks since the last new connection; 0 for a record from the next tick, which another CPU wrote.
+    #[inline(always)]
+    #[must_use]
+    pub const fn age(self, now: u64) -> u32 {
+        let age = (now as u32).wrapping_sub((self.0 >> 32) as u32);
+        if age > i32::MAX as u32 { 0 } else { age }
+    }
+}
+
+shared! {
+    /// Key of `PEERS`.
+    pub struct PeerKey [8] {
+        /// The service that is asked for.
+        pub service: ServiceId,
+        /// A slot of another service of its affinity group.
+        pub slot: u32,
     }
 }
 
@@ -121,6 +216,17 @@ pub mod scheduler {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_affinity_gives_back_its_parts() {
+        let a = Affinity::new(70, 4095, 24, 64);
+        assert_eq!((a.ticks(), a.group(), a.mask_v4(), a.mask_v6()), (70, 4095, 24, 64));
+        let record = AffinityRecord::new(16_383, 0xffff_ffff);
+        assert_eq!(
+            (record.slot(), record.age(0x1_0000_0004), record.age(0xffff_fffe)),
+            (16_383, 5, 0)
+        );
+    }
 
     #[test]
     fn a_schedule_gives_back_its_parts() {

@@ -5,6 +5,7 @@
 //! forward; a packet that leaves early does so with an [`exit::Exit`].
 #![cfg_attr(target_arch = "bpf", no_std, feature(asm_experimental_arch))]
 
+pub mod affinity;
 pub mod barrier;
 pub mod exit;
 pub mod frame;

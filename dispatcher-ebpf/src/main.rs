@@ -4,6 +4,7 @@
 #[cfg(target_arch = "bpf")]
 mod bpf {
     mod account;
+    mod affinity;
     mod claim;
     mod classify;
     mod config;

@@ -37,6 +37,13 @@ pub const fn event(protocol: u8, flags: u8) -> Event {
     }
 }
 
+/// Whether a TCP packet answers a SYN: the client accepts a connection that its server asked for.
+#[inline(always)]
+#[must_use]
+pub const fn is_answer(flags: u8) -> bool {
+    flags & (SYN | ACK | RST | FIN) == SYN | ACK
+}
+
 /// The state after an event. A SYN that ends a closing connection is not asked for here: it makes a new choice.
 #[inline(always)]
 #[must_use]
@@ -82,6 +89,7 @@ mod tests {
         ] {
             assert_eq!(event(net::TCP, flags), want, "{flags:#x}");
             assert_eq!(event(net::UDP, flags), Event::Data);
+            assert_eq!(is_answer(flags), flags == SYN | ACK, "{flags:#x}");
         }
     }
 

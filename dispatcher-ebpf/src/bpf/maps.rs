@@ -8,7 +8,7 @@
 use core::ptr;
 
 use aya_ebpf::{
-    bindings::{BPF_ANY, BPF_F_MMAPABLE, BPF_NOEXIST, xdp_action::XDP_DROP},
+    bindings::{BPF_ANY, BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_NOEXIST, xdp_action::XDP_DROP},
     btf_maps::{Array, DevMap, HashMap, LruHashMap, PerCpuArray},
     macros::btf_map,
 };
@@ -21,7 +21,10 @@ use dispatcher_common::{
     limits,
     net::Address,
     reason::{REASONS, Reason},
-    service::{Policy, SCHEDULE_PACK, Schedule, ServiceId, ServiceKey, ServiceState},
+    service::{
+        AffinityKey, AffinityRecord, PeerKey, Policy, SCHEDULE_PACK, Schedule, ServiceId,
+        ServiceKey, ServiceState,
+    },
     settings::Settings,
 };
 
@@ -30,6 +33,7 @@ use dispatcher_ebpf::barrier::hide;
 use super::{pipeline::Packet, word::Word};
 
 const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
+const NO_PREALLOC: usize = BPF_F_NO_PREALLOC as usize;
 /// The controller sizes `CONNECTIONS` and `FLOWS` before it loads the object; `CONFIG`'s mask must agree.
 const DEFAULT_BUCKETS: usize = 1024;
 const SLOTS: usize = limits::MAX_SLOTS as usize;
@@ -100,6 +104,13 @@ static ACTIVE_COUNTS: Array<u64, SLOTS, MMAPABLE> = Array::new();
 /// Half-open connections of all backends.
 #[btf_map]
 static TABLE_COUNTS: Array<TableCounts, 1, MMAPABLE> = Array::new();
+/// Which backend a client's last new connection went to. Memory is taken as records are made.
+#[btf_map]
+static AFFINITY: HashMap<AffinityKey, u64, { limits::AFFINITY_RECORDS as usize }, NO_PREALLOC> =
+    HashMap::new();
+/// Which slots of the services of an affinity group are one backend's.
+#[btf_map]
+static PEERS: HashMap<PeerKey, u32, { limits::PEERS as usize }, NO_PREALLOC> = HashMap::new();
 /// The packet that a CPU is at work on: the stack is small, and all stages stand on it. Nothing of it is kept.
 #[btf_map]
 static PACKET: PerCpuArray<Packet, 1> = PerCpuArray::new();
@@ -275,6 +286,8 @@ pub(super) struct PolicyWords {
     pub(super) choices: Word,
     /// Its `stale_timeout` in ticks.
     pub(super) stale_ticks: Word,
+    /// How its clients stay with their backends.
+    pub(super) affinity: Word,
 }
 
 /// The policy of a service.
@@ -285,7 +298,29 @@ pub(super) fn policy(service: ServiceId) -> Option<PolicyWords> {
         schedule: word!(value, .schedule),
         choices: word!(value, .choices),
         stale_ticks: word!(value, .stale_ticks),
+        affinity: word!(value, .affinity),
     })
+}
+
+/// The affinity record of a client.
+#[inline(always)]
+pub(super) fn affinity(key: &AffinityKey) -> Option<u64> {
+    // SAFETY: the value is one aligned u64, stored whole. Of an element that is removed and reused meanwhile, its record is
+    // another client's: the backend then is not the client's own, but one of the service, or none.
+    AFFINITY.get_ptr(key).map(|record| unsafe { ptr::read_volatile(record) })
+}
+
+/// Keeps the affinity record of a client; without room for it nothing is kept.
+#[inline(always)]
+pub(super) fn remember(key: &AffinityKey, record: AffinityRecord) {
+    let _ = AFFINITY.insert(key, &record.0, 0);
+}
+
+/// The slot of the same backend in another service of an affinity group.
+#[inline(always)]
+pub(super) fn peer(key: &PeerKey) -> Option<u32> {
+    // SAFETY: the value is one aligned u32, stored whole; the caller checks whose slot it is.
+    PEERS.get_ptr(key).map(|slot| unsafe { ptr::read_volatile(slot) })
 }
 
 /// The cursor of a service, and the word that says when it last placed a flow by hash.

@@ -1,6 +1,6 @@
 //! A flow without a connection, or whose connection has ended: whether it gets a new one, and on which backend.
 //!
-//! Affinity and rules will come between the service and its schedule; ICMP errors and later fragments never get here.
+//! Rules will come between affinity and the schedule; ICMP errors and later fragments never get here.
 
 use dispatcher_common::{
     connection::{State, Way},
@@ -13,7 +13,7 @@ use dispatcher_ebpf::{
 };
 
 use super::{
-    account,
+    account, affinity,
     claim::{Claim, claim},
     classify::classify,
     maps, overflow,
@@ -74,15 +74,24 @@ fn slot_for(packet: &Packet) -> Result<u32, Exit> {
     let choices = maps::policy(service).map_or(0, |policy| policy.choices.load());
     let scheduler = (choices >> 8) as u8;
     let is_orphan = packet.is_tcp() && packet.event() != Event::Open;
-    let slot = if is_orphan && was_hashed(packet, service) {
-        schedule::by_hash(service, scheduler, &packet.flow)
-    } else {
+    if is_orphan && was_hashed(packet, service) {
+        let slot = schedule::by_hash(service, scheduler, &packet.flow);
+        return slot.ok_or(Exit::of(service, Reason::NoBackend));
+    }
+    // A SYN-ACK from a client with a record opens a connection: in active FTP it is the server that asked for it.
+    let mut slot = None;
+    if !is_orphan || tracking::is_answer(packet.flags as u8) {
+        slot = affinity::find(packet, service);
+    }
+    if slot.is_none() {
         if is_orphan && !schedule::is_hashed(scheduler) {
             orphan(packet, service, choices as u8)?;
         }
-        schedule::next(service, scheduler, &packet.flow)
-    };
-    slot.ok_or(Exit::of(service, Reason::NoBackend))
+        slot = schedule::next(service, scheduler, &packet.flow);
+    }
+    let slot = slot.ok_or(Exit::of(service, Reason::NoBackend))?;
+    affinity::remember(packet, service, slot);
+    Ok(slot)
 }
 
 /// A TCP packet that opens nothing, by the service's policy: an exit unless it is to be treated as new.

@@ -120,6 +120,13 @@ impl FlowWords {
         self.vip[0] | self.vip[1] | (self.vip[2] ^ MAPPED[2]) == 0
     }
 
+    /// Whether the client's is an IPv4 address in mapped form.
+    #[inline(always)]
+    #[must_use]
+    pub const fn has_mapped_client(&self) -> bool {
+        self.client[0] | self.client[1] | (self.client[2] ^ MAPPED[2]) == 0
+    }
+
     /// Whether a record is this flow's, whenever it was written.
     #[inline(always)]
     #[must_use]

@@ -12,7 +12,10 @@ use dispatcher_common::{
     fragment::FragmentKey,
     limits::{self, ADDRESS_FILTER_BITS},
     maps, net,
-    service::{Policy, SCHEDULE_PACK, Schedule, ServiceKey, ServiceState},
+    service::{
+        AffinityKey, AffinityRecord, PeerKey, Policy, SCHEDULE_PACK, Schedule, ServiceKey,
+        ServiceState,
+    },
     settings::Settings,
 };
 
@@ -60,12 +63,18 @@ impl Datapath {
         for service in &world.services {
             self.add_service(service)?;
         }
+        for &(service, slot, own) in &world.peers {
+            let key = PeerKey { service, slot: slot.into() };
+            self.hash_mut::<PeerKey, u32>(maps::PEERS)?.insert(key, u32::from(own), 0)?;
+        }
         Ok(())
     }
 
     fn empty(&mut self) -> Result<()> {
         self.clear_overflow()?;
         self.clear_hash::<FragmentKey, u64>(maps::FRAGMENTS)?;
+        self.clear_hash::<AffinityKey, u64>(maps::AFFINITY)?;
+        self.clear_hash::<PeerKey, u32>(maps::PEERS)?;
         self.clear_hash::<ServiceKey, u32>(maps::SERVICES)?;
         self.clear_hash::<net::Address, u32>(maps::VIPS)?;
         self.array_mut(maps::ADDRESS_FILTER)?.set(0, FilterWords::EMPTY, 0)?;
@@ -123,7 +132,8 @@ impl Datapath {
                 | u64::from(service.scheduler) << 8
                 | u64::from(service.protocol) << 16,
             stale_ticks: service.stale_ticks,
-            _reserved: [0; 5],
+            affinity: service.affinity.0,
+            _reserved: [0; 4],
         };
         self.array_mut(maps::POLICIES)?.set(service.id, policy, 0)?;
         let vip = net::address(service.vip);
@@ -180,6 +190,21 @@ impl Datapath {
         let mut bucket = map.get(&place.bucket, 0)?;
         bucket.ways[place.way] = word.0;
         Ok(map.set(place.bucket, bucket, 0)?)
+    }
+
+    /// Makes every affinity record so many ticks older.
+    ///
+    /// # Errors
+    ///
+    /// As the map's.
+    pub fn age_records(&mut self, ticks: u64) -> Result<usize> {
+        let mut map = self.hash_mut::<AffinityKey, u64>(maps::AFFINITY)?;
+        let records: Vec<(AffinityKey, u64)> = map.iter().collect::<Result<_, _>>()?;
+        for (key, word) in &records {
+            let aged = AffinityRecord::new(AffinityRecord(*word).slot(), (word >> 32) - ticks);
+            map.insert(key, aged.0, 0)?;
+        }
+        Ok(records.len())
     }
 
     /// Frees all ways of a bucket; nothing is counted.

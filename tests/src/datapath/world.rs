@@ -3,11 +3,11 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use dispatcher_common::{
-    backend::{NEW, PRESENT, UP, USABLE},
+    backend::{NEW, PRESENT, STICKY, UP, USABLE},
     connection::EXPIRY_CLASSES,
     flow::HASH_KEYS,
     limits::OVERFLOW_CAPACITY,
-    service::{orphan, scheduler},
+    service::{Affinity, orphan, scheduler},
 };
 
 use crate::packet_builder::{Mac, NIC_MAC};
@@ -35,6 +35,8 @@ pub struct World {
     pub services: Vec<Service>,
     /// Backends.
     pub backends: Vec<Backend>,
+    /// Slots of one backend in two services of an affinity group: service, slot of another service, its own slot.
+    pub peers: Vec<(u32, u16, u16)>,
 }
 
 /// A NIC.
@@ -63,6 +65,8 @@ pub struct Service {
     pub orphan: u8,
     /// Scheduler ([`dispatcher_common::service::scheduler`]).
     pub scheduler: u8,
+    /// How its clients stay with their backends.
+    pub affinity: Affinity,
     /// How long orphans are placed by hash after a placement by hash.
     pub stale_ticks: u64,
     /// Its ring: backend slots. Its members are each of them once, in the order in which they are first met.
@@ -102,7 +106,7 @@ pub const VIP6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x80);
 pub const fn usable(slot: u16, service: u32) -> Backend {
     let [high, low] = slot.to_be_bytes();
     let mac = [0x02, 0, 0, 0xbe, high, low];
-    let flags = PRESENT | USABLE | UP | NEW;
+    let flags = PRESENT | USABLE | UP | NEW | STICKY;
     Backend { slot, service, mac, interface: 0, flags, weight: 1, max_connections: 0 }
 }
 
@@ -142,6 +146,7 @@ impl World {
             interfaces: vec![Interface { index: 0, mac: NIC_MAC, ifindex: 0 }],
             services: Vec::new(),
             backends: Vec::new(),
+            peers: Vec::new(),
         }
     }
 
@@ -166,7 +171,9 @@ impl World {
         self.backends.extend(ring.iter().map(|slot| usable(*slot, id)));
         let orphan = orphan::DROP;
         let scheduler = scheduler::RING;
-        let service = Service { id, vip, port, protocol, orphan, scheduler, stale_ticks: 71, ring };
+        let (affinity, stale_ticks) = (Affinity::default(), 71);
+        let service =
+            Service { id, vip, port, protocol, orphan, scheduler, affinity, stale_ticks, ring };
         self.services.push(service);
         self
     }
@@ -182,6 +189,14 @@ impl World {
     #[must_use]
     pub fn scheduled(mut self, scheduler: u8) -> Self {
         self.services.iter_mut().for_each(|service| service.scheduler = scheduler);
+        self
+    }
+
+    /// With affinity for a service.
+    #[must_use]
+    pub fn affinity(mut self, service: u32, affinity: Affinity) -> Self {
+        let services = self.services.iter_mut().filter(|s| s.id == service);
+        services.for_each(|service| service.affinity = affinity);
         self
     }
 

@@ -28,6 +28,7 @@ macro_rules! behaviours {
 }
 
 behaviours!(
+    affinity,
     backends,
     counters,
     counts,

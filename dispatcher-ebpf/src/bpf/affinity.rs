@@ -1,0 +1,87 @@
+//! A client stays with its backend: records of who was where, which outrank rules and scheduler.
+
+use dispatcher_common::{
+    backend::STICKY,
+    service::{Affinity, AffinityKey, AffinityRecord, PeerKey, ServiceId},
+};
+use dispatcher_ebpf::{affinity::client, parse::FlowWords};
+
+use super::{account, maps, pipeline::Packet};
+
+/// No slot.
+const NOBODY: u32 = u32::MAX;
+
+/// The slot of the client's record, if the service keeps any and its backend still takes this client.
+#[inline(always)]
+pub(super) fn find(packet: &Packet, service: ServiceId) -> Option<u32> {
+    let affinity = of(service)?;
+    let slot = dispatcher_find_client(packet, u64::from(service), affinity.0) as u32;
+    (slot != NOBODY).then_some(slot)
+}
+
+/// Records that the client's last new connection went to a slot. Failing for want of room, the client is as one that was
+/// never here.
+#[inline(always)]
+pub(super) fn remember(packet: &Packet, service: ServiceId, slot: u32) {
+    // A flood's clients are not worth remembering.
+    if account::half_open() > maps::syn_guard() {
+        return;
+    }
+    if let Some(affinity) = of(service) {
+        let _ = dispatcher_keep_client(packet, affinity.0, u64::from(slot));
+    }
+}
+
+#[inline(always)]
+fn of(service: ServiceId) -> Option<Affinity> {
+    let affinity = Affinity(maps::policy(service)?.affinity.load());
+    (affinity.ticks() != 0).then_some(affinity)
+}
+
+/// As [`find`]; a global function for the same reason as [`super::connection`]'s.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn dispatcher_find_client(packet: *const Packet, service: u64, affinity: u64) -> u64 {
+    // SAFETY: `find` passes a packet; the verifier insists on the check for null.
+    let Some(packet) = (unsafe { packet.as_ref() }) else { return u64::from(NOBODY) };
+    let affinity = Affinity(affinity);
+    let record = maps::affinity(&key(&packet.flow, affinity)).map(AffinityRecord);
+    let slot = match record {
+        Some(record) if record.age(packet.tick) <= affinity.ticks() => record.slot(),
+        _ => return u64::from(NOBODY),
+    };
+    u64::from(taken(service as u32, slot).unwrap_or(NOBODY))
+}
+
+/// The slot itself if it is the service's, else that of the same backend in the service; if it takes its clients back.
+#[inline(always)]
+fn taken(service: ServiceId, slot: u32) -> Option<u32> {
+    let mut slot = slot;
+    if maps::service_of(slot) != Some(service) {
+        slot = maps::peer(&PeerKey { service, slot })?;
+    }
+    let is_ours = maps::service_of(slot) == Some(service);
+    let is_sticky = maps::forward(slot).flags() & STICKY != 0;
+    let is_full = maps::share(slot).is_full(account::active(slot));
+    (is_ours && is_sticky && !is_full).then_some(slot)
+}
+
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn dispatcher_keep_client(packet: *const Packet, affinity: u64, slot: u64) -> u64 {
+    // SAFETY: `remember` passes a packet; the verifier insists on the check for null.
+    let Some(packet) = (unsafe { packet.as_ref() }) else { return 0 };
+    if maps::forward(slot as u32).flags() & STICKY == 0 {
+        return 0;
+    }
+    let record = AffinityRecord::new(slot as u32, packet.tick);
+    maps::remember(&key(&packet.flow, Affinity(affinity)), record);
+    1
+}
+
+#[inline(always)]
+fn key(flow: &FlowWords, affinity: Affinity) -> AffinityKey {
+    // SAFETY: four words are sixteen bytes, and any bytes are an address.
+    let client = unsafe { core::mem::transmute::<[u32; 4], [u8; 16]>(client(flow, affinity)) };
+    AffinityKey { client, group: affinity.group() }
+}
