@@ -42,6 +42,7 @@ behaviours!(
     schedule,
     schedulers,
     services,
+    syn_guard,
     table,
     tcp_close,
     tcp_established,
