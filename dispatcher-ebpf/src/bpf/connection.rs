@@ -15,7 +15,6 @@ use super::{
     account, config,
     maps::{self, Record, Ways},
     pipeline::Packet,
-    place,
     word::Word,
 };
 
@@ -25,6 +24,19 @@ const ATTEMPTS: u32 = 3;
 
 /// A slot that is none: the packet has no connection.
 const NO_CONNECTION: u32 = u32::MAX;
+/// A slot that is none: the packet's connection is to be given another one.
+const TO_BE_RENEWED: u32 = u32::MAX - 1;
+
+/// What a packet finds.
+#[derive(Clone, Copy)]
+pub(super) enum Found {
+    /// Nothing.
+    Nothing,
+    /// Its connection, in this slot.
+    Slot(u32),
+    /// A connection that has ended, or whose backend is down: it is given a new slot, in place.
+    Ended,
+}
 
 /// A known connection: its word, the word's place, and what it said.
 struct Known {
@@ -39,11 +51,30 @@ struct Known {
 /// was never written, and as such refused.
 const IN_OVERFLOW: usize = WAYS;
 
-/// The slot of the packet's connection, or none if it has no connection.
+/// Finds the packet's connection, and moves it on.
 #[inline(always)]
-pub(super) fn resume(packet: &Packet) -> Result<Option<u32>, Exit> {
-    let slot = Outcome(dispatcher_resume(packet)).result()?;
-    Ok((slot != NO_CONNECTION).then_some(slot))
+pub(super) fn resume(packet: &Packet) -> Result<Found, Exit> {
+    Ok(match Outcome(dispatcher_resume(packet)).result()? {
+        NO_CONNECTION => Found::Nothing,
+        TO_BE_RENEWED => Found::Ended,
+        slot => Found::Slot(slot),
+    })
+}
+
+/// Gives the packet's connection, which has ended, a new slot in place; none if it is not there any more.
+#[inline(always)]
+pub(super) fn renew(packet: &Packet, slot: u32) -> Option<u32> {
+    let Known { word, way, .. } = find(packet)?;
+    if !has_ended(packet, way) {
+        return Some(way.slot());
+    }
+    let new = Way::new(packet.hash, packet.tick, State::HalfOpen, slot);
+    if account::replace(word, way, new) {
+        return Some(slot);
+    }
+    // Somebody else was faster: if with a new choice, it is this flow's, too.
+    let now = Way(word.load());
+    (now.matches(packet.hash) && now.state() == State::HalfOpen).then(|| now.slot())
 }
 
 /// The slot of the packet's connection, if there is one; the connection stays as it is.
@@ -139,13 +170,11 @@ fn advance(packet: &Packet, known: &Known) -> Result<u32, Exit> {
     let way = known.way;
     let slot = way.slot();
     if packet.event() == Event::Open || !way.is_tcp() {
-        let is_alive = maps::forward(slot).flags() & (USABLE | UP) == USABLE | UP;
         if packet.event() == Event::Open && way.state() == State::Established {
             same_flow(packet, known)?;
         }
-        let ended = packet.event() == Event::Open && way.state() == State::Closing;
-        if ended || !is_alive {
-            return place::renew(packet, known.word, way);
+        if has_ended(packet, way) {
+            return Ok(TO_BE_RENEWED);
         }
         if packet.event() == Event::Open
             && way.state() == State::HalfOpen
@@ -156,6 +185,17 @@ fn advance(packet: &Packet, known: &Known) -> Result<u32, Exit> {
     }
     touch(packet, known);
     Ok(slot)
+}
+
+/// Whether the packet is to go elsewhere than its connection did: a SYN after the end, or a SYN or a UDP packet whose
+/// backend is down.
+#[inline(always)]
+fn has_ended(packet: &Packet, way: Way) -> bool {
+    if packet.event() != Event::Open && way.is_tcp() {
+        return false;
+    }
+    let is_alive = maps::forward(way.slot()).flags() & (USABLE | UP) == USABLE | UP;
+    !is_alive || packet.event() == Event::Open && way.state() == State::Closing
 }
 
 /// Moves state and stamp on. If that fails for good, the packet is forwarded all the same.

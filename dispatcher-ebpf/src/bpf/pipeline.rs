@@ -18,7 +18,11 @@ use dispatcher_ebpf::{
     tracking::{self, Event},
 };
 
-use super::{classify, config, connection, filter, forward, fragment, icmp, maps, place, verdict};
+use super::{
+    classify, config,
+    connection::{self, Found},
+    filter, forward, fragment, icmp, maps, place, verdict,
+};
 
 /// A TCP or UDP packet to an address that may be a VIP. Without padding, since it is passed to global functions.
 #[repr(C)]
@@ -131,8 +135,9 @@ fn stages(ctx: &XdpContext, packet: &Packet) -> Result<u32, Exit> {
 #[inline(always)]
 pub(super) fn slot(packet: &Packet) -> Result<u32, Exit> {
     match connection::resume(packet)? {
-        Some(slot) => Ok(slot),
-        None => place::place(packet),
+        Found::Slot(slot) => Ok(slot),
+        Found::Nothing => place::place(packet),
+        Found::Ended => place::renew(packet),
     }
 }
 

@@ -3,7 +3,6 @@
 //! Rules will come between affinity and the schedule; ICMP errors and later fragments never get here.
 
 use dispatcher_common::{
-    connection::{State, Way},
     reason::Reason,
     service::{ServiceId, orphan},
 };
@@ -16,10 +15,9 @@ use super::{
     account, affinity,
     claim::{Claim, claim},
     classify::classify,
-    maps, overflow,
+    connection, maps, overflow,
     pipeline::Packet,
     schedule,
-    word::Word,
 };
 
 /// Gives a flow without a connection a slot, and enters it.
@@ -29,19 +27,32 @@ pub(super) fn place(packet: &Packet) -> Result<u32, Exit> {
     Outcome(dispatcher_enter(packet, u64::from(slot))).result()
 }
 
-/// Gives a connection a new slot in place.
+/// Gives a connection that has ended a new slot.
 #[inline(always)]
-pub(super) fn renew(packet: &Packet, word: Word, old: Way) -> Result<u32, Exit> {
+pub(super) fn renew(packet: &Packet) -> Result<u32, Exit> {
     let slot = choose(packet)?;
-    let new = Way::new(packet.hash, packet.tick, State::HalfOpen, slot);
-    if account::replace(word, old, new) {
-        count(slot);
-        return Ok(slot);
+    match dispatcher_renew(packet, u64::from(slot)) {
+        // It was removed meanwhile: the flow is as one that was never here.
+        REMOVED => Outcome(dispatcher_enter(packet, u64::from(slot))).result(),
+        renewed => Ok(renewed as u32),
     }
-    // Somebody else was faster: if with a new choice, it is this flow's, too.
-    let now = Way(word.load());
-    let is_ours = now.matches(packet.hash) && now.state() == State::HalfOpen;
-    Ok(if is_ours { now.slot() } else { slot })
+}
+
+/// The connection that was to be renewed is not there.
+const REMOVED: u64 = u64::MAX;
+
+/// As [`renew`], with a chosen slot; yields the slot that the packet goes to, or [`REMOVED`].
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn dispatcher_renew(packet: *const Packet, slot: u64) -> u64 {
+    // SAFETY: `renew` passes a packet; the verifier insists on the check for null.
+    let Some(packet) = (unsafe { packet.as_ref() }) else { return REMOVED };
+    let slot = slot as u32;
+    let Some(renewed) = connection::renew(packet, slot) else { return REMOVED };
+    if renewed == slot {
+        count(slot);
+    }
+    u64::from(renewed)
 }
 
 /// Chooses a slot for a packet that has no connection, or whose connection has ended.
