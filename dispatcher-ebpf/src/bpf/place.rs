@@ -24,7 +24,16 @@ use super::{
 #[inline(always)]
 pub(super) fn place(packet: &Packet) -> Result<u32, Exit> {
     let slot = choose(packet)?;
-    Outcome(dispatcher_enter(packet, u64::from(slot))).result()
+    settle(packet, slot)
+}
+
+/// Enters a flow with a chosen slot, or places it by hash; yields the slot that the packet goes to.
+#[inline(always)]
+fn settle(packet: &Packet, slot: u32) -> Result<u32, Exit> {
+    match dispatcher_enter(packet, u64::from(slot)) {
+        NOT_ENTERED => Outcome(dispatcher_hashed(packet, u64::from(slot))).result(),
+        entered => Ok(entered as u32),
+    }
 }
 
 /// Gives a connection that has ended a new slot.
@@ -33,7 +42,7 @@ pub(super) fn renew(packet: &Packet) -> Result<u32, Exit> {
     let slot = choose(packet)?;
     match dispatcher_renew(packet, u64::from(slot)) {
         // It was removed meanwhile: the flow is as one that was never here.
-        REMOVED => Outcome(dispatcher_enter(packet, u64::from(slot))).result(),
+        REMOVED => settle(packet, slot),
         renewed => Ok(renewed as u32),
     }
 }
@@ -70,13 +79,26 @@ extern "C" fn dispatcher_choose(packet: *const Packet) -> u64 {
     Outcome::new(slot_for(packet)).0
 }
 
-/// Enters a flow with a chosen slot, and yields the slot that the packet goes to, packed.
+/// There is no room for the flow, or it is to leave no trace.
+const NOT_ENTERED: u64 = u64::MAX;
+
+/// Enters a flow with a chosen slot, and yields the slot that the packet goes to, or [`NOT_ENTERED`].
 #[inline(never)]
 #[unsafe(no_mangle)]
 extern "C" fn dispatcher_enter(packet: *const Packet, slot: u64) -> u64 {
-    // SAFETY: `place` passes a packet; the verifier insists on the check for null.
+    // SAFETY: `settle` passes a packet; the verifier insists on the check for null.
+    let Some(packet) = (unsafe { packet.as_ref() }) else { return NOT_ENTERED };
+    enter(packet, slot as u32).map_or(NOT_ENTERED, u64::from)
+}
+
+/// Places a flow by hash, and yields the slot that the packet goes to, packed.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn dispatcher_hashed(packet: *const Packet, slot: u64) -> u64 {
+    // SAFETY: `settle` passes a packet; the verifier insists on the check for null.
     let Some(packet) = (unsafe { packet.as_ref() }) else { return 0 };
-    Outcome::new(enter(packet, slot as u32)).0
+    let service = maps::service_of(slot as u32).unwrap_or(NO_SERVICE);
+    Outcome::new(hashed(packet, service)).0
 }
 
 #[inline(always)]
@@ -128,19 +150,18 @@ fn was_hashed(packet: &Packet, service: ServiceId) -> bool {
 /// packets will be until there is room. So is a SYN while more connections are half-open than `syn_guard` allows; its
 /// flow's next packet, which a flood does not send, is entered.
 #[inline(always)]
-fn enter(packet: &Packet, slot: u32) -> Result<u32, Exit> {
-    let service = maps::service_of(slot).unwrap_or(NO_SERVICE);
+fn enter(packet: &Packet, slot: u32) -> Option<u32> {
     if packet.event() == Event::Open && account::half_open() > maps::syn_guard() {
-        return hashed(packet, service);
+        return None;
     }
     match claim(packet, slot) {
         Claim::Entered => {}
-        Claim::Withdrawn(Some(other)) => return Ok(other),
+        Claim::Withdrawn(Some(other)) => return Some(other),
         Claim::Full if overflow::enter(packet, slot) => {}
-        Claim::Withdrawn(None) | Claim::Full => return hashed(packet, service),
+        Claim::Withdrawn(None) | Claim::Full => return None,
     }
     count(slot);
-    Ok(slot)
+    Some(slot)
 }
 
 /// By hash, and noted, so that the flow's next packets are placed alike although they open nothing.
