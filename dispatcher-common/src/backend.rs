@@ -14,6 +14,8 @@ pub const LOCAL: u8 = 1 << 3;
 pub const PRESENT: u8 = 1 << 4;
 /// The backend's MAC address is not known.
 pub const NO_MAC: u8 = 1 << 5;
+/// While the backend is not usable, TCP packets of its connections are answered with an RST (`on_down = "reset"`).
+pub const RESET: u8 = 1 << 7;
 
 /// Clients that have an affinity record of the backend stay with it: up, `sticky`, and not quiesced with `--now`.
 pub const STICKY: u8 = 1 << 6;

@@ -100,6 +100,8 @@ reasons! {
     Collision = 20 Drop "collision",
     /// The NIC on which the backend lives is not there.
     NoInterface = 21 Drop "no_interface",
+    /// Answered with an RST, by `orphan = "reset"` or `on_down = "reset"`.
+    Reset = 22 Tx "reset",
 }
 
 #[cfg(test)]

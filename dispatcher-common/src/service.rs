@@ -197,6 +197,8 @@ pub mod orphan {
     pub const SCHEDULE: u8 = 1;
     /// Left to the kernel.
     pub const PASS: u8 = 2;
+    /// Answered with an RST; one that is an RST itself, or comes when too many are sent, is dropped and counted by kind.
+    pub const RESET: u8 = 3;
 }
 
 /// How new connections are placed.

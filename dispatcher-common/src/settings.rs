@@ -2,6 +2,9 @@
 
 use crate::{connection::EXPIRY_CLASSES, flow::HASH_KEYS};
 
+/// [`Settings::reset_interval`] as the controller sets it: a thousand a second.
+pub const RESET_INTERVAL_NS: u64 = 1_000_000;
+
 shared! {
     /// The one record of `SETTINGS`, pinned with the maps: a new controller reads from it what the table was made with.
     pub struct Settings [256] {
@@ -21,8 +24,10 @@ shared! {
         /// Half-open connections above which SYNs are placed by hash, without an entry. Written by the controller at
         /// runtime.
         pub syn_guard: u64,
+        /// Nanoseconds between two RSTs that a CPU sends ([`RESET_INTERVAL_NS`]), bursts excepted; 0: none are sent.
+        pub reset_interval: u64,
         /// Zero.
-        pub _reserved: [u64; 5],
+        pub _reserved: [u64; 4],
         /// [`crate::maps::LAYOUT_VERSION`]; written last, so 0 means that a set-up was cut short.
         pub layout_version: u64,
     }

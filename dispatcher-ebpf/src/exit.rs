@@ -15,19 +15,27 @@ pub struct Exit {
     pub reason: Reason,
     /// Service whose counters show it, or [`NO_SERVICE`].
     pub service: ServiceId,
+    /// Whether the client is to be told by an RST, if that can be.
+    pub resets: bool,
 }
 
 impl Exit {
     /// An exit that concerns no known service.
     #[inline(always)]
     pub const fn new(reason: Reason) -> Self {
-        Self { reason, service: NO_SERVICE }
+        Self { reason, service: NO_SERVICE, resets: false }
     }
 
     /// An exit that is counted for a service, too.
     #[inline(always)]
     pub const fn of(service: ServiceId, reason: Reason) -> Self {
-        Self { reason, service }
+        Self { reason, service, resets: false }
+    }
+
+    /// The same exit, of which the client is to be told by an RST, or not.
+    #[inline(always)]
+    pub const fn resetting(self, resets: bool) -> Self {
+        Self { resets, ..self }
     }
 }
 
@@ -44,6 +52,7 @@ impl From<Reason> for Exit {
 pub struct Outcome(pub u64);
 
 const EXIT: u64 = 1 << 63;
+const RESETS: u64 = 1 << 62;
 
 impl Outcome {
     /// Packs a result.
@@ -66,7 +75,8 @@ impl Outcome {
 
     #[inline(always)]
     const fn left(exit: Exit) -> Self {
-        Self(EXIT | (exit.reason as u64) << 32 | exit.service as u64)
+        let resets = if exit.resets { RESETS } else { 0 };
+        Self(EXIT | resets | (exit.reason as u64) << 32 | exit.service as u64)
     }
 
     /// The result again.
@@ -92,7 +102,11 @@ impl Outcome {
 
     #[inline(always)]
     const fn exit(self) -> Exit {
-        Exit { reason: reason_of((self.0 >> 32) as u32 & !(1 << 31)), service: self.0 as u32 }
+        Exit {
+            reason: reason_of((self.0 >> 32) as u32 & ((1 << 30) - 1)),
+            service: self.0 as u32,
+            resets: self.0 & RESETS != 0,
+        }
     }
 }
 
@@ -115,7 +129,8 @@ mod tests {
             assert_eq!(Outcome::of_contents(Ok(contents)).contents(), Ok(contents));
         }
         for &reason in Reason::ALL {
-            for exit in [Exit::new(reason), Exit::of(0, reason), Exit::of(4095, reason)] {
+            let of = Exit::of(4095, reason);
+            for exit in [Exit::new(reason), Exit::of(0, reason), of, of.resetting(true)] {
                 assert_eq!(Outcome::new(Err(exit)).result(), Err(exit));
                 assert_eq!(Outcome::of_contents(Err(exit)).contents(), Err(exit));
             }

@@ -77,6 +77,26 @@ macro_rules! reads {
     )+ };
 }
 
+macro_rules! writes {
+    ($($name:ident: $type:ty),+) => { $(
+        /// Overwrites the integer at an offset within the window; it is in the packet's byte order.
+        #[inline(always)]
+        pub fn $name<const AT: usize>(self, value: $type) {
+            const { assert!(AT + size_of::<$type>() <= N) };
+            let at = (self.0 + AT) as *mut $type;
+            // SAFETY: as for reads; the bytes of a frame are writable.
+            unsafe {
+                #[cfg(target_arch = "bpf")]
+                {
+                    *at = value;
+                }
+                #[cfg(not(target_arch = "bpf"))]
+                at.write_unaligned(value);
+            }
+        }
+    )+ };
+}
+
 impl<const N: usize> Window<N> {
     reads!(u8: u8, u16: u16, u32: u32);
 
@@ -87,6 +107,8 @@ impl<const N: usize> Window<N> {
     pub fn again(self) -> Self {
         Self(hide_address(self.0))
     }
+
+    writes!(set_u16: u16, set_u32: u32);
 
     /// Overwrites the twelve bytes of both Ethernet addresses: destination, then source.
     #[inline(always)]

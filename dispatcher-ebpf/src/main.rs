@@ -18,6 +18,7 @@ mod bpf {
     mod overflow;
     mod pipeline;
     mod place;
+    mod reset;
     mod schedule;
     mod verdict;
     mod word;

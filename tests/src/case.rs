@@ -46,6 +46,14 @@ struct Expect {
     repeats: bool,
     /// The service under which an early exit is counted.
     service: Option<u32>,
+    /// The frame that is sent back.
+    answer: Option<Vec<u8>>,
+}
+
+impl Expect {
+    const fn of(reason: Reason) -> Self {
+        Self { reason, slot: None, places: None, repeats: false, service: None, answer: None }
+    }
 }
 
 impl Case {
@@ -76,7 +84,15 @@ impl Case {
     /// The packet leaves the path early, unchanged.
     #[must_use]
     pub fn leaves(mut self, packet: PacketBuilder, reason: Reason) -> Self {
-        let expect = Expect { reason, slot: None, places: None, repeats: false, service: None };
+        self.steps.push(Step::Packet(packet.build(), Expect::of(reason)));
+        self
+    }
+
+    /// The packet is answered with an RST: this frame.
+    #[must_use]
+    pub fn resets(mut self, packet: PacketBuilder, answer: PacketBuilder) -> Self {
+        let answer = Some(answer.build().bytes);
+        let expect = Expect { answer, ..Expect::of(Reason::Reset) };
         self.steps.push(Step::Packet(packet.build(), expect));
         self
     }
@@ -144,13 +160,7 @@ impl Case {
     }
 
     fn goes(mut self, packet: PacketBuilder, slot: u16, change: impl FnOnce(&mut Expect)) -> Self {
-        let mut expect = Expect {
-            reason: Reason::Forwarded,
-            slot: Some(slot),
-            places: None,
-            repeats: false,
-            service: None,
-        };
+        let mut expect = Expect { slot: Some(slot), ..Expect::of(Reason::Forwarded) };
         change(&mut expect);
         self.steps.push(Step::Packet(packet.build(), expect));
         self
@@ -203,6 +213,9 @@ impl Case {
 
     /// The frame as it must come out: on its way to a backend, with new MAC addresses and otherwise as it came in.
     fn output(&self, packet: &Packet, expect: &Expect) -> Result<Vec<u8>> {
+        if let Some(answer) = &expect.answer {
+            return Ok(answer.clone());
+        }
         let mut bytes = packet.bytes.clone();
         if !matches!(expect.reason.verdict(), Verdict::Tx | Verdict::Redirect) {
             return Ok(bytes);

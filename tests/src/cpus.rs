@@ -47,7 +47,11 @@ pub fn on_two<T: Send>(work: impl Fn(usize) -> Result<T> + Sync) -> Result<Optio
 }
 
 /// Keeps the calling thread on one CPU.
-fn pin(cpu: usize) -> Result<()> {
+///
+/// # Errors
+///
+/// The CPU is not one that this process may use.
+pub fn pin(cpu: usize) -> Result<()> {
     // SAFETY: all-zero is the empty set.
     let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
     // SAFETY: the number comes from a set of this type.

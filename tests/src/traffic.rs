@@ -6,7 +6,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use dispatcher_common::{
-    backend::{LOCAL, NEW, NO_MAC, PRESENT, UP, USABLE},
+    backend::{LOCAL, NEW, NO_MAC, PRESENT, RESET, UP, USABLE},
     net,
     service::orphan,
 };
@@ -56,12 +56,15 @@ pub fn world() -> World {
         .service(6, SECOND_VIP6.into(), 0, net::UDP, 4)
         .service(7, SECOND_VIP.into(), 0, net::UDP, 2)
         .service(8, SECOND_VIP6.into(), 80, net::TCP, 2)
+        .service(9, VIP.into(), 81, net::TCP, 2)
         .backend(52, |backend| backend.interface = 1)
         .backend(53, |backend| backend.flags |= LOCAL)
         .backend(62, |backend| backend.interface = 1)
         .backend(63, |backend| backend.flags |= LOCAL);
     world.services[1].orphan = orphan::SCHEDULE;
     world.services[4].orphan = orphan::PASS;
+    world.services[7].orphan = orphan::RESET;
+    world.services[8].orphan = orphan::RESET;
     world.interfaces.push(Interface { index: 1, mac: [2, 0, 0, 0, 0xdd, 2], ifindex: 1 });
     world.buckets = 4096;
     world
@@ -101,6 +104,10 @@ fn change(rng: &mut SmallRng, world: &World) -> Event {
         PRESENT | UP | NO_MAC,
         PRESENT | NO_MAC,
         0,
+        healthy | RESET,
+        PRESENT | RESET,
+        PRESENT | UP | NO_MAC | RESET,
+        RESET,
     ];
     let mut changed = *backend;
     changed.flags = states.choose(rng).copied().unwrap_or(healthy);

@@ -83,6 +83,26 @@ pub(super) fn peek(packet: &Packet) -> Option<u32> {
     find(packet).map(|known| known.way.slot())
 }
 
+/// Ends the packet's connection, if there is one, as if the packet were an RST.
+#[inline(always)]
+pub(super) fn close(packet: &mut Packet) {
+    packet.flags = u32::from(tracking::RST);
+    packet.is_to_be_found = 1;
+    dispatcher_close(packet);
+}
+
+/// Moves the packet's connection on, and nothing else: for packets that end it. A global function, for the stack's sake.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn dispatcher_close(packet: *const Packet) -> u64 {
+    // SAFETY: the caller above passes a packet; the verifier insists on the check for null.
+    let Some(packet) = (unsafe { packet.as_ref() }) else { return 0 };
+    if let Some(known) = find(packet) {
+        touch(packet, &known);
+    }
+    0
+}
+
 /// As [`resume`], its result packed. A global function: the verifier checks it once, for any packet, and not once for
 /// each way that leads here.
 #[inline(never)]

@@ -1,7 +1,7 @@
 //! Sends a packet to a backend: rewritten and out of a NIC, or left to the kernel if the backend is this host.
 
 use dispatcher_common::{
-    backend::{Forward, LOCAL, NO_MAC, PRESENT, USABLE},
+    backend::{Forward, LOCAL, NO_MAC, PRESENT, RESET, USABLE},
     reason::Reason,
 };
 use dispatcher_ebpf::{
@@ -18,7 +18,7 @@ pub(super) fn deliver<const N: usize>(head: Window<N>, slot: u32, bytes: u32) ->
     let forward = maps::forward(slot);
     let flags = forward.flags();
     if flags & USABLE == 0 {
-        return Err(refuse(slot, unusable(flags)));
+        return Err(refuse(slot, unusable(flags)).resetting(flags & RESET != 0));
     }
     if flags & LOCAL != 0 {
         return Ok(verdict::deliver(Reason::Local, slot, bytes));

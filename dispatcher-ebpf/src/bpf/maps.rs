@@ -115,6 +115,10 @@ static PEERS: HashMap<PeerKey, u32, { limits::PEERS as usize }, NO_PREALLOC> = H
 #[btf_map]
 static PACKET: PerCpuArray<Packet, 1> = PerCpuArray::new();
 
+/// When the next RST is due that a CPU sends, in nanoseconds of the monotonic clock.
+#[btf_map]
+static RESET_DUE: PerCpuArray<u64, 1> = PerCpuArray::new();
+
 /// A field of a map value as a [`Word`].
 macro_rules! word {
     ($value:expr, $($place:tt)+) => {{
@@ -379,6 +383,19 @@ pub(super) fn expiry() -> Option<Expiry> {
     let settings = SETTINGS.get_ptr_mut(0)?;
     // SAFETY: the pointer comes from a lookup.
     Some(Expiry(unsafe { &raw mut (*settings).expiry_ticks }))
+}
+
+/// Nanoseconds between two RSTs of a CPU.
+#[inline(always)]
+pub(super) fn reset_interval() -> Option<Word> {
+    SETTINGS.get_ptr_mut(0).map(|settings| word!(settings, .reset_interval))
+}
+
+/// When this CPU's next RST is due.
+#[inline(always)]
+pub(super) fn reset_due() -> Option<Word> {
+    // SAFETY: the value is one aligned u64.
+    RESET_DUE.get_ptr_mut(0).map(|word| unsafe { Word::new(word) })
 }
 
 /// How many connections are in the overflow map.

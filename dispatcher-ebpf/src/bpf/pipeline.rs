@@ -21,7 +21,7 @@ use dispatcher_ebpf::{
 use super::{
     classify, config,
     connection::{self, Found},
-    filter, forward, fragment, icmp, maps, place, verdict,
+    filter, forward, fragment, icmp, maps, place, reset, verdict,
 };
 
 /// A TCP or UDP packet to an address that may be a VIP. Without padding, since it is passed to global functions.
@@ -80,7 +80,7 @@ pub(super) fn tick() -> u64 {
 /// The frame of a context.
 #[inline(always)]
 pub(super) fn frame(ctx: &XdpContext) -> Frame {
-    // SAFETY: the kernel keeps the frame from `data` to `data_end` for the program's run, and the program changes neither.
+    // SAFETY: the kernel keeps the frame from `data` to `data_end`. Only the answer to a client cuts it, and ends with that.
     unsafe { Frame::new(ctx.data(), ctx.data_end()) }
 }
 
@@ -91,7 +91,8 @@ pub(super) fn walk(ctx: &XdpContext) -> u32 {
 }
 
 /// As [`walk`]. A global function: the verifier checks it once, for any frame, and apart from the short way. So are the
-/// functions below and those of [`connection`], [`place`], [`fragment`] and [`icmp`], each of which the stack would else hold with all others.
+/// functions below and those of [`connection`], [`place`], [`fragment`], [`icmp`] and [`reset`], each of which the stack
+/// would else hold with all others.
 #[inline(never)]
 #[unsafe(no_mangle)]
 extern "C" fn dispatcher_walk(ctx: *mut xdp_md) -> u32 {
@@ -117,11 +118,12 @@ pub(super) fn dispatch(ctx: &XdpContext, packet: Packet) -> u32 {
 /// As [`dispatch`]. A global function for the same reason as [`dispatcher_walk`].
 #[inline(never)]
 #[unsafe(no_mangle)]
-extern "C" fn dispatcher_dispatch(ctx: *mut xdp_md, packet: *const Packet) -> u32 {
+extern "C" fn dispatcher_dispatch(ctx: *mut xdp_md, packet: *mut Packet) -> u32 {
     // SAFETY: the callers pass their own packet; the verifier insists on the check for null.
-    let Some(packet) = (unsafe { packet.as_ref() }) else { return 0 };
+    let Some(packet) = (unsafe { packet.as_mut() }) else { return 0 };
     match stages(&XdpContext::new(ctx), packet) {
         Ok(action) => action,
+        Err(exit) if exit.resets => reset::dispatcher_reset(ctx, packet, Outcome::new(Err(exit)).0),
         Err(exit) => verdict::leave(exit, packet.bytes),
     }
 }

@@ -133,7 +133,10 @@ fn orphan(packet: &Packet, service: ServiceId, policy: u8) -> Result<(), Exit> {
     match policy {
         orphan::SCHEDULE => Ok(()),
         orphan::PASS => Err(Exit::of(service, Reason::OrphanPassed)),
-        _ => Err(Exit::of(service, tracking::orphan(packet.flags as u8))),
+        policy => {
+            let exit = Exit::of(service, tracking::orphan(packet.flags as u8));
+            Err(exit.resetting(policy == orphan::RESET))
+        }
     }
 }
 

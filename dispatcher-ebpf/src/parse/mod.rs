@@ -11,7 +11,7 @@
 
 use dispatcher_common::{
     flow::{Flow, WORDS_V6},
-    net::Address,
+    net::{Address, TCP},
     reason::Reason,
 };
 
@@ -175,6 +175,29 @@ pub fn network(frame: Frame, flow: &mut FlowWords) -> Result<Network, Reason> {
     }
 }
 
+#[inline(always)]
+fn payload(frame: Frame, network: Network) -> Result<Payload, Reason> {
+    let end = network.offset + network.bytes;
+    if end > frame.length() {
+        return Err(Reason::Malformed);
+    }
+    if network.is_v4 {
+        ipv4::payload(frame, network.offset, network.bytes)
+    } else {
+        ipv6::payload(frame, network.offset, end)
+    }
+}
+
+/// Where the TCP header is of a packet with a whole segment.
+#[inline(always)]
+#[must_use]
+pub fn segment(frame: Frame, network: Network) -> Option<u32> {
+    match payload(frame, network) {
+        Ok(Payload { offset, protocol: TCP, contents: Contents::WHOLE }) => Some(offset),
+        _ => None,
+    }
+}
+
 /// Finds the TCP or UDP header: sets the flow's ports and protocol, and yields what is there of the segment or datagram,
 /// and TCP's flags (0 for UDP). A fragment without that header and an ICMP message have neither ports nor flags: 0.
 ///
@@ -188,14 +211,7 @@ pub fn transport(
     flow: &mut FlowWords,
 ) -> Result<(Contents, u8), Reason> {
     let end = network.offset + network.bytes;
-    if end > frame.length() {
-        return Err(Reason::Malformed);
-    }
-    let Payload { offset, protocol, contents } = if network.is_v4 {
-        ipv4::payload(frame, network.offset, network.bytes)?
-    } else {
-        ipv6::payload(frame, network.offset, end)?
-    };
+    let Payload { offset, protocol, contents } = payload(frame, network)?;
     flow.protocol = u32::from(protocol);
     flow.ports = 0;
     if !contents.has_ports() {

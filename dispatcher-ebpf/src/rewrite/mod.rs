@@ -1,3 +1,4 @@
-//! What a forwarding mode changes in a frame: one file each.
+//! What is changed in a frame: one file for each forwarding mode, and one for the answer to a client.
 
 pub mod mac;
+pub mod reset;

@@ -3,7 +3,11 @@
 use std::net::IpAddr;
 
 use anyhow::{Context as _, Result, ensure};
-use aya::{Pod, maps::xdp::DevMap};
+use aya::{
+    Pod,
+    maps::{PerCpuArray, PerCpuValues, xdp::DevMap},
+    util::nr_cpus,
+};
 use dispatcher_common::{
     backend::{BackendValue, Forward, InterfaceValue, Share},
     connection::{Bucket, FlowBucket, Way},
@@ -48,6 +52,7 @@ impl Datapath {
             buckets: u64::from(world.buckets),
             expiry_ticks: world.expiry_ticks,
             syn_guard: world.syn_guard,
+            reset_interval: world.reset_interval,
             layout_version: maps::LAYOUT_VERSION,
             ..Settings::ZERO
         };
@@ -87,7 +92,15 @@ impl Datapath {
         self.clear_array(maps::TABLE_COUNTS, TableCounts::ZERO, 1)?;
         self.clear_array(maps::INTERFACES, InterfaceValue::ZERO, limits::MAX_INTERFACES)?;
         self.next_ring = 0;
-        Ok(())
+        self.clear_reset_due()
+    }
+
+    /// Forgets the RSTs that were sent.
+    fn clear_reset_due(&mut self) -> Result<()> {
+        // The datapath's own, and no part of its contract with the controller.
+        let map = self.ebpf.map_mut("RESET_DUE").context("no map RESET_DUE")?;
+        let zeros = vec![0_u64; nr_cpus().map_err(|(_, error)| error)?];
+        Ok(PerCpuArray::try_from(map)?.set(0, PerCpuValues::try_from(zeros)?, 0)?)
     }
 
     /// Writes a NIC's record and, where it has an ifindex, its redirection target.

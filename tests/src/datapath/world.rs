@@ -29,6 +29,8 @@ pub struct World {
     pub expiry_ticks: [u64; EXPIRY_CLASSES],
     /// Half-open connections above which SYNs are placed by hash.
     pub syn_guard: u64,
+    /// Nanoseconds between two RSTs of a CPU; 1: as many as may be asked for.
+    pub reset_interval: u64,
     /// NICs.
     pub interfaces: Vec<Interface>,
     /// Services.
@@ -143,6 +145,7 @@ impl World {
             // Free, half-open, established, closing; UDP, then TCP.
             expiry_ticks: [0, 8, 8, 8, 0, 8, 71, 8],
             syn_guard: u64::MAX,
+            reset_interval: 1,
             interfaces: vec![Interface { index: 0, mac: NIC_MAC, ifindex: 0 }],
             services: Vec::new(),
             backends: Vec::new(),

@@ -10,7 +10,7 @@ use std::{
 };
 
 use dispatcher_common::{
-    backend::{LOCAL, NEW, NO_MAC, PRESENT, UP, USABLE},
+    backend::{LOCAL, NEW, NO_MAC, PRESENT, RESET, UP, USABLE},
     reason::{Reason, Verdict},
     service::orphan,
 };
@@ -20,6 +20,7 @@ use crate::{
     packet_builder::{ACK, FIN, Mac, RST, SYN, protocol::TCP},
 };
 
+pub mod reset;
 pub mod wire;
 
 use wire::{Contents, Datagram, Identity, Quote};
@@ -171,7 +172,26 @@ impl Model {
             };
             way.map(|way| self.first_parts.insert((addresses.0, addresses.1, identity), way));
         }
-        slot.map(|slot| self.deliver(slot))
+        let outcome = slot.map_or_else(|exit| exit, |slot| self.deliver(slot));
+        if fragment.is_none() && flags & RST == 0 && self.is_reset(&flow, &outcome) {
+            if let Some(connection) = self.connections.get_mut(&flow) {
+                connection.phase = Phase::Closing;
+            }
+            return Ok(Outcome { reason: Reason::Reset, ..outcome });
+        }
+        Ok(outcome)
+    }
+
+    /// Whether a packet that comes to this end is answered, but for an RST and a fragment.
+    fn is_reset(&self, flow: &Flow, outcome: &Outcome) -> bool {
+        let orphans = [Reason::OrphanFin, Reason::OrphanAck, Reason::OrphanOther];
+        if orphans.contains(&outcome.reason) {
+            let policy = outcome.service.and_then(|service| self.policies.get(&service));
+            return policy.is_some_and(|policy| policy.orphan == orphan::RESET);
+        }
+        let refusals = [Reason::BackendDown, Reason::BackendGone, Reason::BackendNoMac];
+        let known = self.connections.get(flow).filter(|_| refusals.contains(&outcome.reason));
+        flow.0 == TCP && known.is_some_and(|known| self.flags(known.slot) & RESET != 0)
     }
 
     /// An ICMP error goes to the backend of the connection whose packet it quotes: a backend's answer, from the VIP.
@@ -194,6 +214,9 @@ impl Model {
     /// The frame as it leaves.
     #[must_use]
     pub fn sent(&self, frame: &[u8], outcome: &Outcome) -> Vec<u8> {
+        if outcome.reason == Reason::Reset {
+            return reset::answer(frame).unwrap_or_default();
+        }
         let mut sent = frame.to_vec();
         if let (Verdict::Tx | Verdict::Redirect, Some(slot)) =
             (outcome.reason.verdict(), outcome.slot)

@@ -70,6 +70,21 @@ pub fn read(frame: &[u8]) -> Option<Datagram> {
     }
 }
 
+/// The TCP segment in a frame and where the IP header is.
+#[must_use]
+pub fn segment(frame: &[u8]) -> Option<(usize, &[u8])> {
+    let tags =
+        (0..2).take_while(|tag| matches!(number(frame, 12 + 4 * tag), Some(0x8100 | 0x88a8)));
+    let l3 = 14 + 4 * tags.count();
+    let packet = frame.get(l3..)?;
+    let carried = if packet.first()? >> 4 == 4 {
+        ipv4_carried(packet, number(packet, 2)?.into())?
+    } else {
+        ipv6_carried(packet, 40 + usize::from(number(packet, 4)?))?.ok()?
+    };
+    (carried.protocol == TCP).then_some((l3, carried.payload))
+}
+
 fn ipv4(packet: &[u8]) -> Option<Datagram> {
     let (source, destination) = ipv4_addresses(packet)?;
     let bytes = number(packet, 2)?;

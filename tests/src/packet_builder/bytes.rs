@@ -1,6 +1,6 @@
 //! Headers as bytes, from the inside out: lengths and checksums need what follows.
 
-use super::{ACK, Network, PacketBuilder, Transport, checksum, protocol};
+use super::{Network, PacketBuilder, Transport, checksum, protocol};
 
 impl PacketBuilder {
     /// EtherType and IP header, options or extension headers included; `rest` is the length of what follows.
@@ -62,11 +62,14 @@ impl PacketBuilder {
         let mut b = Vec::new();
         let checksum_at = match &self.transport {
             Transport::None { .. } => return self.payload.clone(),
-            Transport::Tcp { ports, flags, options } => {
+            Transport::Tcp { ports, flags, numbers, window, options } => {
                 b.extend(ports.0.to_be_bytes());
                 b.extend(ports.1.to_be_bytes());
-                b.extend([0, 0, 0x10, 1, 0, 0, 0x20, if flags & ACK == 0 { 0 } else { 1 }]);
-                b.extend([((20 + options.len()) / 4 * 16) as u8, *flags, 0xff, 0xff, 0, 0, 0, 0]);
+                b.extend(numbers.0.to_be_bytes());
+                b.extend(numbers.1.to_be_bytes());
+                b.extend([((20 + options.len()) / 4 * 16) as u8, *flags]);
+                b.extend(window.to_be_bytes());
+                b.extend([0, 0, 0, 0]);
                 b.extend(options);
                 16
             }

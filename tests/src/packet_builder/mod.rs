@@ -99,7 +99,7 @@ enum Network {
 #[derive(Clone, Debug)]
 enum Transport {
     None { protocol: u8 },
-    Tcp { ports: (u16, u16), flags: u8, options: Vec<u8> },
+    Tcp { ports: (u16, u16), flags: u8, numbers: (u32, u32), window: u16, options: Vec<u8> },
     Udp { ports: (u16, u16) },
     Echo,
     Icmp { kind: u8, code: u8, rest: u32 },
@@ -125,6 +125,13 @@ impl PacketBuilder {
     #[must_use]
     pub fn to(mut self, destination: Mac) -> Self {
         self.destination = destination;
+        self
+    }
+
+    /// From another MAC than the router's.
+    #[must_use]
+    pub const fn from(mut self, source: Mac) -> Self {
+        self.source = source;
         self
     }
 
@@ -180,6 +187,15 @@ impl PacketBuilder {
         self
     }
 
+    /// Not to be fragmented (IPv6 never is).
+    #[must_use]
+    pub const fn dont_fragment(mut self) -> Self {
+        if let Network::V4 { fragment, .. } = &mut self.network {
+            *fragment |= 1 << 14;
+        }
+        self
+    }
+
     /// With this identification (IPv6: in the last extension header, which is a fragment header).
     #[must_use]
     pub fn id(mut self, number: u16) -> Self {
@@ -222,8 +238,18 @@ impl PacketBuilder {
     /// With a TCP header.
     #[must_use]
     pub fn tcp(mut self, source: u16, destination: u16, flags: u8) -> Self {
-        self.transport =
-            Transport::Tcp { ports: (source, destination), flags, options: Vec::new() };
+        let numbers = (0x1001, 0x2000 + u32::from(flags & ACK != 0));
+        let (ports, options) = ((source, destination), Vec::new());
+        self.transport = Transport::Tcp { ports, flags, numbers, window: 0xffff, options };
+        self
+    }
+
+    /// With this sequence number, acknowledgement number and window.
+    #[must_use]
+    pub const fn tcp_numbers(mut self, sequence: u32, acknowledgement: u32, size: u16) -> Self {
+        if let Transport::Tcp { numbers, window, .. } = &mut self.transport {
+            (*numbers, *window) = ((sequence, acknowledgement), size);
+        }
         self
     }
 

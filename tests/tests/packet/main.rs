@@ -39,6 +39,7 @@ behaviours!(
     malformed,
     not_ours,
     orphan,
+    reset,
     schedule,
     schedulers,
     services,

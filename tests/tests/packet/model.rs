@@ -109,7 +109,10 @@ fn check_frame(
     world: &World,
 ) -> Result<()> {
     // What must never happen, whatever the model says.
-    if matches!(run.action, action::TX | action::REDIRECT) {
+    if outcome.reason == Reason::Reset {
+        ensure!(run.bytes[..6] == frame[6..12], "an answer to another than the sender");
+        ensure!(run.bytes.len() <= frame.len(), "an answer longer than the packet");
+    } else if matches!(run.action, action::TX | action::REDIRECT) {
         let known = world
             .backends
             .iter()
