@@ -81,7 +81,7 @@ fn connections<'a>(d: &mut Document<'a>, table: &'a dyn TableLike, to: &mut Conn
     set(&mut to.capacity, s.integer("capacity", CAPACITY, &expected));
     let expected = format!("0..={}", CAPACITY.end());
     set(&mut to.syn_guard, s.integer("syn_guard", 0..=*CAPACITY.end(), &expected));
-    set(&mut to.orphan, s.choice("orphan", &["reset"]));
+    set(&mut to.orphan, s.choice("orphan", &[]));
     s.close();
 }
 
@@ -115,7 +115,7 @@ fn service<'a>(d: &mut Document<'a>, table: &'a dyn TableLike, i: usize) -> Serv
     set(&mut service.syn_timeout, s.duration("syn_timeout"));
     set(&mut service.fin_timeout, s.duration("fin_timeout"));
     set(&mut service.fin_count, s.integer("fin_count", 0..=i64::MAX, "0 or more"));
-    set(&mut service.on_down, s.choice("on_down", &["reset"]));
+    set(&mut service.on_down, s.choice("on_down", &[]));
     let bound = s.integer("weight_bound", 0..=i64::from(u32::MAX), check::BOUND_RANGE);
     set(&mut service.weight_bound, bound);
     let (path, object) = (s.path("backend"), service.name.clone());

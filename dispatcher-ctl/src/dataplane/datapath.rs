@@ -12,7 +12,7 @@ use dispatcher_common::{
     connection::{self, EXPIRY_CLASSES},
     flow::HASH_KEYS,
     maps::LAYOUT_VERSION,
-    settings::{Config, Settings},
+    settings::{Config, RESET_INTERVAL_NS, Settings},
 };
 use nix::net::if_::if_indextoname;
 
@@ -301,6 +301,7 @@ fn initialise(maps: &MapSet, capacity: u64) -> Result<(), DataplaneError> {
         buckets: connection::buckets(capacity),
         capacity,
         expiry_ticks: [0; EXPIRY_CLASSES],
+        reset_interval: RESET_INTERVAL_NS,
         layout_version: LAYOUT_VERSION,
         ..Settings::ZERO
     };
@@ -310,6 +311,7 @@ fn initialise(maps: &MapSet, capacity: u64) -> Result<(), DataplaneError> {
         (std::mem::offset_of!(Settings, schedule_keys), &settings.schedule_keys),
         (std::mem::offset_of!(Settings, buckets), &[settings.buckets]),
         (std::mem::offset_of!(Settings, capacity), &[settings.capacity]),
+        (std::mem::offset_of!(Settings, reset_interval), &[settings.reset_interval]),
         (std::mem::offset_of!(Settings, layout_version), &[settings.layout_version]),
     ];
     for (offset, values) in fields {

@@ -49,11 +49,11 @@ macro_rules! choice {
 }
 
 choice!(XdpMode { Native = "native", Generic = "generic" });
-choice!(Orphan { Drop = "drop", Schedule = "schedule", Pass = "pass" });
+choice!(Orphan { Drop = "drop", Schedule = "schedule", Reset = "reset", Pass = "pass" });
 choice!(Protocol { Tcp = "tcp", Udp = "udp" });
 choice!(Scheduler { Rr = "rr", Wrr = "wrr" });
 choice!(ForwardMode { Mac = "mac" });
-choice!(OnDown { Keep = "keep", Drop = "drop" });
+choice!(OnDown { Keep = "keep", Drop = "drop", Reset = "reset" });
 
 #[cfg(test)]
 mod tests {
@@ -80,6 +80,6 @@ mod tests {
     fn words_are_listed_as_people_list_them() {
         assert_eq!(ForwardMode::words(), "mac");
         assert_eq!(Scheduler::words(), "rr or wrr");
-        assert_eq!(Orphan::words(), "drop, schedule or pass");
+        assert_eq!(Orphan::words(), "drop, schedule, reset or pass");
     }
 }

@@ -64,6 +64,8 @@ pub enum Orphan {
     Drop,
     /// Treated as new.
     Schedule,
+    /// Answered with an RST.
+    Reset,
     /// Left to the kernel.
     Pass,
 }
@@ -116,6 +118,8 @@ pub enum OnDown {
     Keep,
     /// Dropped.
     Drop,
+    /// Answered with an RST, upon which the client may connect again.
+    Reset,
 }
 
 /// A service: VIP, port and protocol, with policy and backends.

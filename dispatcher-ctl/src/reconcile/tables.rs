@@ -3,7 +3,7 @@
 use std::{net::IpAddr, time::Duration};
 
 use dispatcher_common::{
-    backend::{Forward, LOCAL, NEW, NO_MAC, PRESENT, Share, UP, USABLE},
+    backend::{Forward, LOCAL, NEW, NO_MAC, PRESENT, RESET, Share, UP, USABLE},
     connection::{EXPIRY_CLASSES, State as WayState, TICK_NS},
     net,
     service::{ServiceKey, orphan, scheduler},
@@ -12,7 +12,7 @@ use dispatcher_common::{
 use super::way::{Nic, way};
 use crate::{
     dataplane::tables::{BackendTable, InterfaceTable, ServiceTable, Tables},
-    model::{Backend, Connections, Orphan, Protocol, Service, ServiceConfig, State},
+    model::{Backend, Connections, OnDown, Orphan, Protocol, Service, ServiceConfig, State},
     network::Resolution,
     schedule,
 };
@@ -34,7 +34,7 @@ pub fn tables(
     for service in &state.services {
         let mut takers = Vec::new();
         for backend in &service.backends {
-            let forward = forward(backend, nics, resolve);
+            let forward = forward(backend, service.config.on_down, nics, resolve);
             if let (Ok(slot), true) = (u16::try_from(backend.slot), forward.flags() & NEW != 0) {
                 takers.push((slot, backend.config.weight));
             }
@@ -103,6 +103,7 @@ const fn orphan_number(orphan: Orphan) -> u8 {
     match orphan {
         Orphan::Drop => orphan::DROP,
         Orphan::Schedule => orphan::SCHEDULE,
+        Orphan::Reset => orphan::RESET,
         Orphan::Pass => orphan::PASS,
     }
 }
@@ -113,7 +114,12 @@ fn share(backend: &Backend) -> Share {
 }
 
 /// A backend's word: to where, and whether.
-fn forward(backend: &Backend, nics: &[Nic], resolve: &dyn Fn(IpAddr) -> Resolution) -> Forward {
+fn forward(
+    backend: &Backend,
+    on_down: OnDown,
+    nics: &[Nic],
+    resolve: &dyn Fn(IpAddr) -> Resolution,
+) -> Forward {
     let (mac, interface, way_flags) = if backend.config.local {
         ([0; 6], 0, LOCAL)
     } else {
@@ -126,12 +132,14 @@ fn forward(backend: &Backend, nics: &[Nic], resolve: &dyn Fn(IpAddr) -> Resoluti
     if !backend.down {
         flags |= UP;
     }
-    // Down by hand drops established connections, too, whatever `on_down` says.
+    // Down by hand drops established connections where `on_down` says that they are kept.
     if !backend.down && way_flags & NO_MAC == 0 {
         flags |= USABLE;
         if !backend.is_quiesced() {
             flags |= NEW;
         }
+    } else if on_down == OnDown::Reset {
+        flags |= RESET;
     }
     Forward::new(mac, interface, flags)
 }
@@ -214,6 +222,18 @@ mod tests {
         assert_eq!(flags(&tables, 5), PRESENT | UP | NO_MAC);
         assert_eq!(tables.backends[&5].forward.mac(), [0; 6]);
         assert_eq!(flags(&tables, 6), PRESENT | UP | USABLE | NEW | LOCAL);
+    }
+
+    #[test]
+    fn clients_of_a_backend_that_is_out_are_reset_where_the_service_says_so() {
+        let mut state = state(&[(2, 10), (3, 10), (102, 10)]);
+        state.services[0].config.on_down = OnDown::Reset;
+        state.services[0].backends[1].down = true;
+        let tables = tables(&state, &by(Orphan::Reset), &nics(), &answers);
+        assert_eq!(flags(&tables, 1), PRESENT | UP | USABLE | NEW);
+        assert_eq!(flags(&tables, 2), PRESENT | RESET);
+        assert_eq!(flags(&tables, 3), PRESENT | UP | NO_MAC | RESET);
+        assert_eq!(tables.services[&9].choices & 0xff, u64::from(orphan::RESET));
     }
 
     #[test]

@@ -143,7 +143,7 @@ name = "dns2"
 vip = "2001:db8::53"
 port = 53
 protocol = "udp"
-on_down = "reset"
+on_down = "forget"
 "#;
     let want = [
         "lab.toml:1:23: interfaces[1]: interface eth0 is listed twice, expected once",
@@ -174,8 +174,8 @@ on_down = "reset"
          unknown",
         "lab.toml:38:7: service[2].vip: service dns2: [2001:db8::53]:53/udp is service dns's, \
          expected once",
-        "lab.toml:41:11: service[2].on_down: service dns2: on_down \"reset\" is not supported in \
-         this version, expected keep or drop",
+        "lab.toml:41:11: service[2].on_down: service dns2: on_down \"forget\" is unknown, \
+         expected keep, drop or reset",
     ];
     assert_eq!(errors(text), want);
 }
