@@ -26,6 +26,7 @@ use anyhow::{Context as _, Result, ensure};
 mod cleaner;
 mod daemon;
 mod frames;
+mod hop;
 mod node;
 mod slow;
 mod udp;

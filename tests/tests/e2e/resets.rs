@@ -1,0 +1,105 @@
+//! Clients of a backend that is taken down with `on_down = "reset"`.
+
+use std::{
+    io::{ErrorKind, Read as _, Write as _},
+    net::{IpAddr, TcpStream},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use dispatcher_tests::lab::{Node, Plan, eventually};
+
+use crate::common::{VIPS, all_up, backend_metric, lab, noise, publish, reason, web, web_services};
+
+/// A connection that stays open, and who answered on it.
+fn connect(client: &Node, vip: IpAddr) -> Result<(TcpStream, String)> {
+    let stream = client.enter(|| Ok(TcpStream::connect((vip, 80))?))?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    let who = ask(&stream)?;
+    Ok((stream, who))
+}
+
+/// Asks on a connection who serves it.
+fn ask(mut stream: &TcpStream) -> Result<String> {
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: lab\r\n\r\n")?;
+    let mut buffer = [0; 1024];
+    let length = stream.read(&mut buffer)?;
+    let answer = String::from_utf8_lossy(&buffer[..length]).into_owned();
+    let who = answer.lines().find_map(|line| line.strip_prefix("X-Backend: "));
+    Ok(who.with_context(|| format!("answer {answer:?}"))?.to_owned())
+}
+
+/// A connection to this backend.
+fn connect_to(client: &Node, vip: IpAddr, backend: &str) -> Result<TcpStream> {
+    for _ in 0..4 {
+        let (stream, who) = connect(client, vip)?;
+        if who == backend {
+            return Ok(stream);
+        }
+    }
+    bail!("no connection went to {backend}")
+}
+
+#[test]
+fn clients_of_a_backend_that_is_taken_down_are_reset_and_reconnect_at_once() -> Result<()> {
+    let Some(lab) = lab(&Plan::new("resets").backends(2))? else { return Ok(()) };
+    let _servers = lab.serve_web()?;
+    publish(&lab, "big", &noise(60_000_000))?;
+    let tcp = "protocol = \"tcp\"\n";
+    let services = web_services(&lab, &[1, 1]);
+    let mut daemon = lab.daemon(&services.replace(tcp, &format!("{tcp}on_down = \"reset\"\n")))?;
+    daemon.start()?;
+    all_up(&daemon)?;
+    let client = lab.client();
+    for vip in VIPS {
+        let idle = connect_to(client, vip, "web-1")?;
+        let other = connect_to(client, vip, "web-2")?;
+        daemon.ok(&format!("down {} web-1", web(vip)))?;
+        let start = Instant::now();
+        let error = ask(&idle).expect_err("the backend is down");
+        let kind = error.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+        ensure!(kind == Some(ErrorKind::ConnectionReset), "{vip}: {error:#}");
+        ensure!(connect(client, vip)?.1 == "web-2", "{vip}: the new connection");
+        let took = start.elapsed();
+        ensure!(took < Duration::from_secs(1), "{vip}: reset and reconnected after {took:?}");
+        // The other backend's connections are left alone.
+        ensure!(ask(&other)? == "web-2", "{vip}: a connection that is not concerned");
+        eventually(Duration::from_secs(8), "an end of the connection in the table", || {
+            Ok(backend_metric(&daemon, "active_connections", web(vip), "web-1")? == 0.0)
+        })?;
+        daemon.ok(&format!("up {} web-1", web(vip)))?;
+    }
+    ensure!(reason(&daemon, "tx", "reset") >= 2.0);
+    Ok(())
+}
+
+#[test]
+fn a_transfer_under_way_is_reset_too() -> Result<()> {
+    let Some(lab) = lab(&Plan::new("resetting").backends(1))? else { return Ok(()) };
+    let _servers = lab.serve_web()?;
+    publish(&lab, "big", &noise(60_000_000))?;
+    let tcp = "protocol = \"tcp\"\n";
+    let services = web_services(&lab, &[1]);
+    let mut daemon = lab.daemon(&services.replace(tcp, &format!("{tcp}on_down = \"reset\"\n")))?;
+    daemon.start()?;
+    all_up(&daemon)?;
+    for vip in VIPS {
+        let mut stream = lab.client().enter(|| Ok(TcpStream::connect((vip, 80))?))?;
+        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        stream.write_all(b"GET /files/big HTTP/1.1\r\nHost: lab\r\n\r\n")?;
+        let mut piece = vec![0; 100_000];
+        stream.read_exact(&mut piece)?;
+        daemon.ok(&format!("down {} web-1", web(vip)))?;
+        // What was on its way comes first; then the reset, whichever of the client's packets it answers.
+        let error = loop {
+            match stream.read(&mut piece) {
+                Ok(0) => bail!("{vip}: the transfer ended"),
+                Ok(_) => {}
+                Err(error) => break error,
+            }
+        };
+        ensure!(error.kind() == ErrorKind::ConnectionReset, "{vip}: {error}");
+        daemon.ok(&format!("up {} web-1", web(vip)))?;
+    }
+    Ok(())
+}
