@@ -111,6 +111,17 @@ impl Datapath {
         Ok(Run { action: result.return_value, bytes })
     }
 
+    /// What the kernel says of the loaded program.
+    ///
+    /// # Errors
+    ///
+    /// As the kernel's.
+    pub fn program_info(&self) -> Result<aya::programs::ProgramInfo> {
+        let program: &Xdp =
+            self.ebpf.program("dispatcher").context("no program dispatcher")?.try_into()?;
+        Ok(program.info()?)
+    }
+
     /// Index of the NIC the program was loaded for.
     #[must_use]
     pub const fn interface(&self) -> u32 {
@@ -145,7 +156,11 @@ impl Datapath {
 }
 
 /// The object under test: the one that the controller carries, or the file that `DISPATCHER_OBJECT` names.
-fn object() -> Result<Cow<'static, [u8]>> {
+///
+/// # Errors
+///
+/// That file cannot be read.
+pub fn object() -> Result<Cow<'static, [u8]>> {
     match env::var_os("DISPATCHER_OBJECT") {
         None => Ok(Cow::Borrowed(dispatcher_ctl::dataplane::OBJECT)),
         Some(path) => {

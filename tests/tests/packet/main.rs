@@ -11,6 +11,7 @@ use dispatcher_tests::case::{self, Case};
 mod flows;
 mod guard;
 mod model;
+mod object;
 
 /// Declares the behaviours: a module, a test that runs its cases, and its part in the list of all cases.
 macro_rules! behaviours {
