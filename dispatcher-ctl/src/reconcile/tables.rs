@@ -138,7 +138,8 @@ fn forward(
         if !backend.is_quiesced() {
             flags |= NEW;
         }
-    } else if on_down == OnDown::Reset {
+    } else if backend.down && on_down == OnDown::Reset {
+        // Not while only the MAC is missing: a neighbour that does not answer for a moment is not down.
         flags |= RESET;
     }
     Forward::new(mac, interface, flags)
@@ -225,14 +226,14 @@ mod tests {
     }
 
     #[test]
-    fn clients_of_a_backend_that_is_out_are_reset_where_the_service_says_so() {
+    fn clients_of_a_backend_that_is_down_are_reset_where_the_service_says_so() {
         let mut state = state(&[(2, 10), (3, 10), (102, 10)]);
         state.services[0].config.on_down = OnDown::Reset;
         state.services[0].backends[1].down = true;
         let tables = tables(&state, &by(Orphan::Reset), &nics(), &answers);
         assert_eq!(flags(&tables, 1), PRESENT | UP | USABLE | NEW);
         assert_eq!(flags(&tables, 2), PRESENT | RESET);
-        assert_eq!(flags(&tables, 3), PRESENT | UP | NO_MAC | RESET);
+        assert_eq!(flags(&tables, 3), PRESENT | UP | NO_MAC);
         assert_eq!(tables.services[&9].choices & 0xff, u64::from(orphan::RESET));
     }
 
