@@ -10,8 +10,9 @@ pub const MAX_BACKENDS_PER_SERVICE: usize = 1024;
 pub const MAX_COUNTED_BACKENDS: usize = 256;
 /// NICs one datapath serves. Index 0 is a NIC like any other.
 pub const MAX_INTERFACES: u32 = 64;
-/// Slots of all schedule rings together: 2 MiB. Two rings of every service must fit while one replaces the other.
-pub const SCHEDULE_POOL: u32 = 1 << 20;
+/// Slots of all schedules together: 4 MiB. Two schedules of every service must fit while one replaces the other, and a lookup
+/// table of `maglev` has about 100 slots for each backend: 1,000 services of 10 so take half of it at rest.
+pub const SCHEDULE_POOL: u32 = 1 << 21;
 /// Largest weight a configuration may allow.
 pub const MAX_WEIGHT_BOUND: u32 = 100;
 /// Bits of the destination-address filter: 8 KiB, so that the words of live VIPs stay in the first-level cache.

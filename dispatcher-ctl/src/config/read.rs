@@ -108,8 +108,7 @@ fn service<'a>(d: &mut Document<'a>, table: &'a dyn TableLike, i: usize) -> Serv
     let port = s.integer("port", 0..=65_535, "0..=65535").unwrap_or(0);
     let protocol = s.choice("protocol", &[]).unwrap_or(Protocol::Tcp);
     let mut service = defaults::service(name, vip, port, protocol);
-    let later = ["lc", "wlc", "rtt", "xmitbyte", "maglev", "sh"];
-    set(&mut service.scheduler, s.choice("scheduler", &later));
+    set(&mut service.scheduler, s.choice("scheduler", &["rtt", "xmitbyte"]));
     set(&mut service.forward, s.choice("forward", &["tunnel", "nat"]));
     set(&mut service.stale_timeout, s.duration("stale_timeout"));
     set(&mut service.syn_timeout, s.duration("syn_timeout"));

@@ -100,6 +100,14 @@ pub enum Scheduler {
     Rr,
     /// Interleaved weighted round robin.
     Wrr,
+    /// Fewest active connections.
+    Lc,
+    /// Fewest active connections for the weight.
+    Wlc,
+    /// By a hash of the flow, which stays with its backend when others come and go.
+    Maglev,
+    /// By a hash of the client's address.
+    Sh,
 }
 
 /// How packets reach a backend.

@@ -6,15 +6,18 @@ use dispatcher_common::{
     backend::{Forward, LOCAL, NEW, NO_MAC, PRESENT, RESET, Share, UP, USABLE},
     connection::{EXPIRY_CLASSES, State as WayState, TICK_NS},
     net,
-    service::{ServiceKey, orphan, scheduler},
+    service::{ServiceKey, orphan},
 };
 
 use super::way::{Nic, way};
 use crate::{
     dataplane::tables::{BackendTable, InterfaceTable, ServiceTable, Tables},
-    model::{Backend, Connections, OnDown, Orphan, Protocol, Service, ServiceConfig, State},
+    model::{
+        Backend, BackendConfig, Connections, OnDown, Orphan, Protocol, Service, ServiceConfig,
+        State,
+    },
     network::Resolution,
-    schedule,
+    schedule::{self, Taker},
 };
 
 /// What the maps should hold. Backends that were removed are not in it; they are gone, or their slot is retired.
@@ -36,7 +39,8 @@ pub fn tables(
         for backend in &service.backends {
             let forward = forward(backend, service.config.on_down, nics, resolve);
             if let (Ok(slot), true) = (u16::try_from(backend.slot), forward.flags() & NEW != 0) {
-                takers.push((slot, backend.config.weight));
+                let BackendConfig { weight, address, .. } = backend.config;
+                takers.push(Taker { slot, weight, address });
             }
             let (service, share) = (service.id, share(backend));
             tables.backends.insert(backend.slot, BackendTable { service, forward, share });
@@ -83,19 +87,19 @@ fn longest_ticks(state: &State) -> [u64; EXPIRY_CLASSES] {
     longest
 }
 
-fn service_table(service: &Service, orphan: Orphan, takers: &[(u16, u32)]) -> ServiceTable {
+fn service_table(service: &Service, orphan: Orphan, takers: &[Taker]) -> ServiceTable {
     let config = &service.config;
     let protocol = config.protocol.number();
     ServiceTable {
         key: ServiceKey::new(net::address(config.vip), config.port, protocol),
         choices: u64::from(u32::from_le_bytes([
             orphan_number(orphan),
-            scheduler::RING,
+            schedule::number(config.scheduler),
             protocol,
             0,
         ])),
         stale_ticks: ticks(config.stale_timeout),
-        schedule: schedule::schedule(config.scheduler, takers),
+        schedule: schedule::schedule(config.scheduler, takers, service.backends.len()),
     }
 }
 

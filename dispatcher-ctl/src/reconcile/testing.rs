@@ -8,7 +8,9 @@ use super::{Nic, edit::Edit};
 use crate::{
     api::types::{ApiError, PatchBackend, PatchService},
     config::defaults,
-    model::{Backend, Config, Mac, Protocol, Scheduler, Service, ServiceConfig, State},
+    model::{
+        Backend, Choice as _, Config, Mac, Protocol, Scheduler, Service, ServiceConfig, State,
+    },
 };
 
 /// A TCP service without backends, with number 0.
@@ -91,7 +93,8 @@ pub(crate) fn any_acts() -> impl Strategy<Value = Vec<Act>> {
         4 => (s.clone(), b.clone(), 0u32..=20).prop_map(|(s, b, w)| Act::Weight(s, b, w)),
         2 => (s.clone(), b.clone(), any::<bool>()).prop_map(|(s, b, q)| Act::Quiesce(s, b, q)),
         2 => (s.clone(), b.clone(), any::<bool>()).prop_map(|(s, b, u)| Act::Up(s, b, u)),
-        1 => s.clone().prop_map(|s| Act::Scheduler(s, Scheduler::Rr)),
+        1 => (s.clone(), prop::sample::select(Scheduler::ALL))
+            .prop_map(|(s, scheduler)| Act::Scheduler(s, scheduler)),
         1 => (0u8..3).prop_map(Act::AddService),
         2 => (s.clone(), 0u8..3).prop_map(|(s, n)| Act::AddBackend(s, n)),
         1 => s.clone().prop_map(Act::RemoveService),

@@ -1,37 +1,87 @@
 //! Schedules: the rings and members from which the datapath places new connections. Pure.
 //!
-//! A ring holds backend slots; the datapath takes them in turn by one cursor, so that shares are exact over any whole
-//! number of rounds, whichever CPUs make them.
+//! A ring holds backend slots. For `rr` and `wrr` the datapath takes them in turn by one cursor, so that shares are exact
+//! over any whole number of rounds, whichever CPUs make them; for `maglev` and `sh` it takes the place that a hash says. `lc`
+//! and `wlc` compare the members, and have a ring only for connections that are placed by hash in need.
 
-use dispatcher_common::service::Schedule;
+use std::net::IpAddr;
+
+use dispatcher_common::service::{Schedule, scheduler};
 
 use crate::{dataplane::tables::ScheduleTable, model::Scheduler};
 
+mod maglev;
 mod rr;
 mod wrr;
 
-/// The schedule of a service: `backends` are the slots and weights of those that take new connections, in their order.
-/// Empty where none has a weight above 0.
-#[must_use]
-pub fn schedule(scheduler: Scheduler, backends: &[(u16, u32)]) -> ScheduleTable {
-    let takers = backends.iter().filter(|(_, weight)| *weight > 0);
-    let members = takers.map(|(slot, _)| *slot).collect();
-    ScheduleTable { ring: ring(scheduler, backends), members }
+/// A backend that takes new connections, if its weight is above 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Taker {
+    /// Its slot.
+    pub slot: u16,
+    /// Its weight.
+    pub weight: u32,
+    /// Its own address, which is what it is known by beyond this dispatcher.
+    pub address: IpAddr,
 }
 
-fn ring(scheduler: Scheduler, backends: &[(u16, u32)]) -> Vec<u16> {
-    match scheduler {
-        Scheduler::Rr => rr::ring(backends),
-        Scheduler::Wrr => wrr::ring(backends),
-    }
+/// The schedule of a service with so many backends, of which `takers` take new connections, in their order. Empty where
+/// none has a weight above 0.
+#[must_use]
+pub fn schedule(scheduler: Scheduler, takers: &[Taker], backends: usize) -> ScheduleTable {
+    let shares: Vec<_> = takers.iter().map(|taker| (taker.slot, taker.weight)).collect();
+    let ring = match scheduler {
+        Scheduler::Rr | Scheduler::Lc => rr::ring(&shares),
+        Scheduler::Wrr | Scheduler::Wlc => wrr::ring(&shares),
+        Scheduler::Maglev | Scheduler::Sh => maglev::ring(takers, backends),
+    };
+    ScheduleTable { ring, members: rr::ring(&shares) }
 }
 
 /// Slots of the pool that the schedule for these weights takes, without making it.
 #[must_use]
 pub fn space(scheduler: Scheduler, weights: &[u32]) -> usize {
+    let members = rr::length(weights);
     let length = match scheduler {
-        Scheduler::Rr => rr::length(weights),
-        Scheduler::Wrr => wrr::length(weights),
+        Scheduler::Rr | Scheduler::Lc => members,
+        Scheduler::Wrr | Scheduler::Wlc => wrr::length(weights),
+        Scheduler::Maglev | Scheduler::Sh if members == 0 => 0,
+        Scheduler::Maglev | Scheduler::Sh => maglev::length(weights.len()),
     };
-    Schedule::space(length, weights.iter().filter(|weight| **weight > 0).count())
+    Schedule::space(length, members)
+}
+
+/// The datapath's number of a scheduler.
+#[must_use]
+pub const fn number(scheduler: Scheduler) -> u8 {
+    match scheduler {
+        Scheduler::Rr | Scheduler::Wrr => scheduler::RING,
+        Scheduler::Lc => scheduler::LEAST,
+        Scheduler::Wlc => scheduler::WEIGHTED_LEAST,
+        Scheduler::Maglev => scheduler::FLOW_HASH,
+        Scheduler::Sh => scheduler::CLIENT_HASH,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Choice as _;
+
+    #[test]
+    fn the_space_is_known_beforehand_and_members_come_once() {
+        for scheduler in Scheduler::ALL {
+            for weights in [&[4, 2, 0, 6][..], &[0, 0], &[], &[1]] {
+                let address = |slot: u16| [10, 0, 0, slot as u8].into();
+                let takers: Vec<_> = (1..)
+                    .zip(weights)
+                    .map(|(slot, weight)| Taker { slot, weight: *weight, address: address(slot) })
+                    .collect();
+                let table = schedule(*scheduler, &takers, takers.len());
+                assert_eq!(table.space(), space(*scheduler, weights), "{scheduler} {weights:?}");
+                let some = takers.iter().filter(|taker| taker.weight > 0);
+                assert_eq!(table.members, some.map(|taker| taker.slot).collect::<Vec<_>>());
+            }
+        }
+    }
 }

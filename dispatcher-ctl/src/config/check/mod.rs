@@ -3,13 +3,13 @@
 use std::{collections::HashMap, path::Path};
 
 use dispatcher_common::limits::{
-    MAX_BACKENDS_PER_SERVICE, MAX_INTERFACES, MAX_SERVICES, MAX_SLOTS, MAX_WEIGHT_BOUND,
-    SCHEDULE_POOL,
+    MAX_BACKENDS_PER_SERVICE, MAX_COUNTED_BACKENDS, MAX_INTERFACES, MAX_SERVICES, MAX_SLOTS,
+    MAX_WEIGHT_BOUND, SCHEDULE_POOL,
 };
 
 use super::{ConfigError, ConfigErrors};
 use crate::{
-    model::{BackendConfig, Config, ServiceConfig},
+    model::{BackendConfig, Config, Scheduler, ServiceConfig},
     schedule,
 };
 
@@ -21,7 +21,7 @@ pub use value::{shown, weight};
 
 /// Longest path of a Unix socket: `sun_path` without its end.
 const LONGEST_SOCKET: usize = 107;
-/// Ring slots of all services: while one ring replaces another, both are there.
+/// Slots of all schedules: while one replaces another, both are there.
 const RING_SLOTS: usize = SCHEDULE_POOL as usize / 2;
 
 /// Something wrong, and the values it follows from.
@@ -186,6 +186,15 @@ impl Found {
                 format!("{count} backends are too many, expected {MAX_BACKENDS_PER_SERVICE}");
             self.say("backend", &message);
         }
+        let scheduler = service.scheduler;
+        if matches!(scheduler, Scheduler::Lc | Scheduler::Wlc) && count > MAX_COUNTED_BACKENDS {
+            self.prefix = format!("service[{i}].");
+            self.object = format!("service {}: ", shown(&service.name));
+            let message = format!(
+                "{count} backends are too many for scheduler {scheduler}, expected {MAX_COUNTED_BACKENDS}"
+            );
+            self.say("scheduler", &message).causes = vec![format!("service[{i}].backend")];
+        }
     }
 
     fn backend(&mut self, i: usize, service: &ServiceConfig, backend: &BackendConfig) {
@@ -242,7 +251,7 @@ impl Found {
         for (count, most, what) in [
             (services.len(), MAX_SERVICES as usize, "services"),
             (backends, MAX_SLOTS as usize - 1, "backends of all services"),
-            (rings, RING_SLOTS, "schedule slots (weights divided by their gcd) of all services"),
+            (rings, RING_SLOTS, "schedule slots of all services"),
         ] {
             if count > most {
                 self.say("service", &format!("{count} {what} are too many, expected {most}"));

@@ -161,7 +161,7 @@ on_down = "forget"
         "lab.toml:15:8: service[0].port: service web: port 70000 is out of range, expected \
          0..=65535",
         "lab.toml:17:13: service[0].scheduler: service web: scheduler \"fastest\" is unknown, \
-         expected rr or wrr",
+         expected rr, wrr, lc, wlc, maglev or sh",
         "lab.toml:22:7: service[0].backend[0].mac: backend web/web-1: mac 01:00:5e:00:00:01 is \
          multicast, expected a unicast one",
         "lab.toml:23:10: service[0].backend[0].weight: backend web/web-1: weight 101 is above \
@@ -286,6 +286,17 @@ fn limits_are_kept() {
         &service(&backends.replace("10.0.0.0\"", "10.9.0.0\"")),
         &["lab.toml:7:1: service[0].backend: service web: 1025 backends are too many, expected \
            1024"],
+    );
+    let some = |n: usize| backends.split_inclusive("[[").take(n + 1).collect::<String>();
+    let counted = |n: usize| {
+        let backends = some(n).replace("10.0.0.0\"", "10.9.0.0\"");
+        service(&format!("scheduler = \"lc\"\n{}", backends.trim_end_matches('[')))
+    };
+    assert!(parse(&counted(256), "lab.toml").is_ok());
+    one(
+        &counted(257),
+        &["lab.toml:7:13: service[0].scheduler: service web: 257 backends are too many for \
+           scheduler lc, expected 256"],
     );
     let names: Vec<_> = (0..65).map(|i| format!("\"eth{i}\"")).collect();
     let errors = errors(&format!("interfaces = [{}]", names.join(",")));

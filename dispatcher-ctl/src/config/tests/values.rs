@@ -37,9 +37,9 @@ fn values_out_of_their_range_are_named() {
         "13: service[0].fin_count: service web: fin_count -5 is out of range, expected 0 or more",
     );
     service_lines(
-        "scheduler = \"maglev\"",
-        "13: service[0].scheduler: service web: scheduler \"maglev\" is not supported in this \
-         version, expected rr or wrr",
+        "scheduler = \"rtt\"",
+        "13: service[0].scheduler: service web: scheduler \"rtt\" is not supported in this \
+         version, expected rr, wrr, lc, wlc, maglev or sh",
     );
     service_lines(
         "forward = \"nat\"",
