@@ -82,7 +82,7 @@ fn changes_arrive_as_they_were_sent() {
         daemon.changes(),
         [
             "patch backend web/web-1 PatchBackend { weight: Some(4), quiesced: Some(false), up: Some(true), \
-          address: None, mac: None, local: None } save=true"
+          address: None, mac: None, local: None, max_connections: None } save=true"
         ]
     );
     let service = r#"{"vip": "192.0.2.81", "port": 443, "protocol": "tcp", "stale_timeout": "5m"}"#;

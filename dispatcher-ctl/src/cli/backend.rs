@@ -17,8 +17,13 @@ pub(super) fn backend(ask: &Ask, args: Backend) -> Outcome {
 }
 
 fn add(ask: &Ask, args: &BackendAdd) -> Outcome {
-    let request =
-        PutBackend { address: args.address, weight: args.weight, mac: args.mac, local: args.local };
+    let request = PutBackend {
+        address: args.address,
+        weight: args.weight,
+        mac: args.mac,
+        local: args.local,
+        max_connections: args.max_connections,
+    };
     let save = args.changing.save;
     let backend = ask.daemon(async |client| {
         client.add_backend(&args.service, &args.name, &request, save).await
@@ -32,6 +37,7 @@ fn set(ask: &Ask, args: &BackendSet) -> Outcome {
         address: args.address,
         mac: args.mac.map(|mac| mac.0),
         local: args.local,
+        max_connections: args.max_connections,
         ..PatchBackend::default()
     };
     if request == PatchBackend::default() {

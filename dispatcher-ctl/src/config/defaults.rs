@@ -60,7 +60,8 @@ pub fn service(name: String, vip: IpAddr, port: u16, protocol: Protocol) -> Serv
 /// A backend of a service with this `weight_bound`.
 #[must_use]
 pub fn backend(name: String, address: IpAddr, weight_bound: u32) -> BackendConfig {
-    BackendConfig { name, address, mac: None, weight: weight(weight_bound), local: false }
+    let weight = weight(weight_bound);
+    BackendConfig { name, address, mac: None, weight, local: false, max_connections: 0 }
 }
 
 /// `stale_timeout`: 300 s; FTP control 900 s; UDP 30 s.

@@ -63,8 +63,8 @@ pub(super) const SERVICE: Keys = Keys {
 /// `[[service.backend]]`.
 pub(super) const BACKEND: Keys = Keys {
     at: "in [[service.backend]]",
-    known: &["name", "address", "mac", "weight", "local"],
-    later: &["fixed_weight", "sticky", "sorry", "max_connections"],
+    known: &["name", "address", "mac", "weight", "local", "max_connections"],
+    later: &["fixed_weight", "sticky", "sorry"],
 };
 
 const ALL: [&Keys; 5] = [&TOP, &CONNECTIONS, &MANAGER, &SERVICE, &BACKEND];

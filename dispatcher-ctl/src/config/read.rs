@@ -146,6 +146,9 @@ fn backend<'a>(
     let weights = 0..=i64::from(u32::MAX);
     set(&mut backend.weight, s.integer("weight", weights, &format!("0..={bound}")));
     set(&mut backend.local, s.boolean("local"));
+    let any = 0..=i64::from(u32::MAX);
+    let most = s.integer("max_connections", any, check::MOST_CONNECTIONS_RANGE);
+    set(&mut backend.max_connections, most);
     s.close();
     backend
 }

@@ -150,6 +150,7 @@ impl Core {
             quiesced: backend.is_quiesced(),
             down_by_hand: backend.down,
             local: config.local,
+            max_connections: config.max_connections,
             state: idle.unwrap_or_else(|| "up".to_owned()),
             since: backend.since_ms as f64 / 1000.0,
             packets: counts.packets,

@@ -177,6 +177,8 @@ pub struct BackendConfig {
     pub weight: u32,
     /// Whether it is on this host.
     pub local: bool,
+    /// Active connections it takes at most; 0: any number.
+    pub max_connections: u32,
 }
 
 /// What runs: configuration and what was set at runtime, merged.

@@ -114,7 +114,8 @@ const fn orphan_number(orphan: Orphan) -> u8 {
 
 /// What a backend is given: weights are at most 100.
 fn share(backend: &Backend) -> Share {
-    Share::new(u8::try_from(backend.config.weight).unwrap_or(u8::MAX), 0)
+    let BackendConfig { weight, max_connections, .. } = backend.config;
+    Share::new(u8::try_from(weight).unwrap_or(u8::MAX), max_connections)
 }
 
 /// A backend's word: to where, and whether.
@@ -194,7 +195,9 @@ mod tests {
 
     #[test]
     fn a_healthy_service_is_as_configured() {
-        let tables = tables(&state(&[(2, 10), (3, 5)]), &by(Orphan::Pass), &nics(), &answers);
+        let mut state = state(&[(2, 10), (3, 5)]);
+        state.services[0].backends[1].config.max_connections = 7;
+        let tables = tables(&state, &by(Orphan::Pass), &nics(), &answers);
         let web = &tables.services[&9];
         assert_eq!(web.key, ServiceKey::new(net::address("192.0.2.80".parse().unwrap()), 80, 6));
         assert_eq!(web.choices, 0x0006_0002);
@@ -205,7 +208,7 @@ mod tests {
         assert_eq!(forward.flags(), PRESENT | UP | USABLE | NEW);
         assert_eq!(tables.backends[&2].forward.interface(), 5);
         let second = &tables.backends[&2];
-        assert_eq!((second.service, second.share), (9, Share::new(5, 0)));
+        assert_eq!((second.service, second.share), (9, Share::new(5, 7)));
         assert_eq!((&web.schedule.members[..], tables.syn_guard), (&[1, 2][..], 100_000));
         let nic = tables.interfaces[&5];
         assert_eq!((nic.mac, nic.ifindex), (nics()[1].mac.0, 11));

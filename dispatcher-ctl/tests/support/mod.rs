@@ -169,9 +169,10 @@ impl Controller for Memory {
         let note = format!("put backend {of}/{name} {request:?} replace={replace} save={save}");
         self.change(note, |status| {
             let service = service(status, &of)?;
-            let PutBackend { address, weight, mac, local } = request;
+            let PutBackend { address, weight, mac, local, max_connections } = request;
             let weight = weight.unwrap_or(service.weight_bound / 2);
-            let new = Backend { name, address, weight, mac, local, ..service.backends[0].clone() };
+            let first = service.backends[0].clone();
+            let new = Backend { name, address, weight, mac, local, max_connections, ..first };
             service.backends.push(new.clone());
             Ok(new)
         })

@@ -152,6 +152,7 @@ pub(crate) fn a_backend(name: &str, address: &str, weight: u32) -> Backend {
         quiesced: false,
         down_by_hand: false,
         local: false,
+        max_connections: 0,
         state: "up".to_owned(),
         since: NOW - 3_725.0,
         packets: n * 123_456,

@@ -116,6 +116,9 @@ pub struct PatchBackend {
     /// Whether it is on the dispatcher's host.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub local: Option<bool>,
+    /// Active connections it takes at most; 0: any number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_connections: Option<u32>,
 }
 
 /// `PUT /v1/services/{service}/backends/{backend}` (create or replace) and `POST` (create).
@@ -133,6 +136,9 @@ pub struct PutBackend {
     /// Whether it is on the dispatcher's host.
     #[serde(default)]
     pub local: bool,
+    /// Active connections it takes at most; 0: any number.
+    #[serde(default)]
+    pub max_connections: u32,
 }
 
 /// Query of `GET /v1/connections`.
@@ -207,6 +213,7 @@ impl PatchBackend {
         config.address = self.address.unwrap_or(config.address);
         config.mac = self.mac.unwrap_or(config.mac);
         config.local = self.local.unwrap_or(config.local);
+        config.max_connections = self.max_connections.unwrap_or(config.max_connections);
     }
 }
 

@@ -157,6 +157,8 @@ pub struct Backend {
     pub down_by_hand: bool,
     /// Whether it is on the dispatcher's host.
     pub local: bool,
+    /// Active connections it takes at most; 0: any number.
+    pub max_connections: u32,
     /// One phrase: `up`, `down by hand`, `no mac: no answer to neighbour discovery`, ….
     pub state: String,
     /// Since when `state` holds.

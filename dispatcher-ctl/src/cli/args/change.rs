@@ -145,6 +145,9 @@ pub struct BackendAdd {
     /// It is on this host
     #[arg(long)]
     pub local: bool,
+    /// Active connections it takes at most; 0: any number
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub max_connections: u32,
     /// Whether the file shall say it.
     #[command(flatten)]
     pub changing: Changing,
@@ -168,6 +171,9 @@ pub struct BackendSet {
     /// Whether it is on this host
     #[arg(long, value_name = "true|false")]
     pub local: Option<bool>,
+    /// Active connections it takes at most; 0: any number
+    #[arg(long, value_name = "N")]
+    pub max_connections: Option<u32>,
     /// Whether the file shall say it.
     #[command(flatten)]
     pub changing: Changing,

@@ -15,8 +15,10 @@ use crate::{
 
 mod value;
 
-pub(in crate::config) use value::BOUND_RANGE;
-use value::{LONGEST_INTERFACE, address, is_interface, name, timeout, unicast, vip};
+pub(in crate::config) use value::{BOUND_RANGE, MOST_CONNECTIONS_RANGE};
+use value::{
+    LONGEST_INTERFACE, address, is_interface, max_connections, name, timeout, unicast, vip,
+};
 pub use value::{shown, weight};
 
 /// Longest path of a Unix socket: `sun_path` without its end.
@@ -213,6 +215,7 @@ impl Found {
         if let Some(mac) = backend.mac {
             self.complain("mac", unicast(mac));
         }
+        self.complain("max_connections", max_connections(backend.max_connections));
         if let Err(message) = weight(backend.weight, service.weight_bound) {
             let problem = self.say("weight", &message);
             problem.causes = vec![format!("service[{i}].weight_bound")];

@@ -5,10 +5,14 @@ use std::{
     time::Duration,
 };
 
+use dispatcher_common::backend::Share;
+
 use crate::model::{Mac, duration};
 
 /// `weight_bound`, as messages say it.
 pub(in crate::config) const BOUND_RANGE: &str = "1..=100";
+/// `max_connections`, as messages say it.
+pub(in crate::config) const MOST_CONNECTIONS_RANGE: &str = "0..=16777215 (0: any number)";
 /// Longest name of a NIC: IFNAMSIZ − 1.
 pub(super) const LONGEST_INTERFACE: usize = 15;
 /// Longest timeout: stamps in the connection table wrap after 4.9 h.
@@ -27,6 +31,13 @@ pub fn weight(weight: u32, weight_bound: u32) -> Result<(), String> {
     Err(format!(
         "weight {weight} is above weight_bound {weight_bound}, expected 0..={weight_bound}"
     ))
+}
+
+pub(super) fn max_connections(most: u32) -> Result<(), String> {
+    if most <= Share::MOST_CONNECTIONS {
+        return Ok(());
+    }
+    Err(format!("max_connections {most} is out of range, expected {MOST_CONNECTIONS_RANGE}"))
 }
 
 /// A name as messages show it: in quotes where it is no name.

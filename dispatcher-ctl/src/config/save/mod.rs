@@ -127,6 +127,10 @@ impl Row for BackendConfig {
             ("mac", self.mac.map(|mac| Value::from(mac.to_string()))),
             ("weight", Some(Value::from(i64::from(self.weight)))),
             ("local", if self.local { Some(Value::from(true)) } else { None }),
+            (
+                "max_connections",
+                (self.max_connections > 0).then(|| Value::from(i64::from(self.max_connections))),
+            ),
         ]
     }
 

@@ -107,7 +107,7 @@ fn backends_and_services_come_and_go() {
         let state = edit.put_service("mail", &mail, false).unwrap();
         let edit = Edit { state: &state, ..edit };
         let local = json(serde_json::json!({ "address": "127.0.0.1", "local": true,
-            "mac": "02:00:00:00:00:01" }));
+            "mac": "02:00:00:00:00:01", "max_connections": 7 }));
         let state = edit.put_backend("mail", "here", &local, false).unwrap();
         Edit { state: &state, ..edit }.attach("eth1").unwrap()
     });
@@ -122,6 +122,7 @@ fn backends_and_services_come_and_go() {
             "\n[[service]]\nname = \"mail\"\nvip = \"2001:db8::25\"\nport = 25\n\
              protocol = \"tcp\"\nstale_timeout = \"90s\"\n\n[[service.backend]]\nname = \"here\"\n\
              address = \"127.0.0.1\"\nmac = \"02:00:00:00:00:01\"\nweight = 10\nlocal = true\n\
+             max_connections = 7\n\
              # the end\n",
         );
     assert_eq!(changed, want);

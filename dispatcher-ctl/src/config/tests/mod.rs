@@ -55,6 +55,7 @@ fn defaults_are_those_of_the_manual() {
     assert_eq!((web.on_down, web.weight_bound), (OnDown::Keep, 20));
     let [backend] = web.backends.as_slice() else { panic!("one backend") };
     assert_eq!((backend.weight, backend.local, backend.mac), (10, false, None));
+    assert_eq!(backend.max_connections, 0);
 }
 
 #[test]

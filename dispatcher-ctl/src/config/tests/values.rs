@@ -41,6 +41,13 @@ fn values_out_of_their_range_are_named() {
         "13: service[0].scheduler: service web: scheduler \"rtt\" is not supported in this \
          version, expected rr, wrr, lc, wlc, maglev or sh",
     );
+    one(
+        &backend("max_connections = 16777216"),
+        &[
+            "lab.toml:10:19: service[0].backend[0].max_connections: backend web/web-1: max_connections 16777216 \
+         is out of range, expected 0..=16777215 (0: any number)",
+        ],
+    );
     service_lines(
         "forward = \"nat\"",
         "11: service[0].forward: service web: forward \"nat\" is not supported in this version, \

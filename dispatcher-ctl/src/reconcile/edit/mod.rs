@@ -140,6 +140,7 @@ impl Edit<'_> {
         backend.weight = request.weight.unwrap_or(backend.weight);
         backend.mac = request.mac;
         backend.local = request.local;
+        backend.max_connections = request.max_connections;
         let at = self.position(service);
         match service.backends.iter().position(|b| b.config.name == name) {
             Some(_) if !replace => {

@@ -154,6 +154,11 @@ fn backend(
         mac: newer(before.map(|b| &b.mac), &wanted.mac, &runs.mac),
         weight: newer(before.map(|b| &b.weight), &wanted.weight, &runs.weight),
         local: newer(before.map(|b| &b.local), &wanted.local, &runs.local),
+        max_connections: newer(
+            before.map(|b| &b.max_connections),
+            &wanted.max_connections,
+            &runs.max_connections,
+        ),
     }
 }
 

@@ -155,10 +155,14 @@ fn whole_service(action: Action, service: &Service, lines: &mut Vec<PlanLine>) {
 }
 
 fn whole_backend(action: Action, service: &str, backend: &Backend, lines: &mut Vec<PlanLine>) {
-    let BackendConfig { name, address, mac, weight, local } = &backend.config;
+    let BackendConfig { name, address, mac, weight, local, max_connections } = &backend.config;
     let mac = mac.map(|mac| format!(" mac {mac}")).unwrap_or_default();
     let local = if *local { " local" } else { "" };
-    let what = format!("{address} weight {weight}{mac}{local}");
+    let most = match max_connections {
+        0 => String::new(),
+        most => format!(" max_connections {most}"),
+    };
+    let what = format!("{address} weight {weight}{mac}{local}{most}");
     lines.push(PlanLine::whole(action, format!("backend {service}/{name}"), what));
 }
 
@@ -208,6 +212,7 @@ fn changed_backend(service: &str, before: &Backend, after: &Backend, lines: &mut
             ("weight", b.config.weight.to_string()),
             ("mac", mac),
             ("local", b.config.local.to_string()),
+            ("max_connections", b.config.max_connections.to_string()),
             ("quiesced", b.quiesced.to_string()),
             ("down", b.down.to_string()),
         ]
