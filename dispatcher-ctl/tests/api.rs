@@ -282,6 +282,7 @@ fn the_description_has_the_requests() {
         ("weight", json!(3)),
         ("mac", json!("02:00:00:00:00:01")),
         ("local", json!(true)),
+        ("max_connections", json!(7)),
         ("quiesced", json!(true)),
         ("up", json!(true)),
     ]

@@ -53,6 +53,7 @@ fn the_promised_names_and_labels_are_there() {
         r#"dispatcher_service_packets_total{service="web"} 740736"#,
         r#"dispatcher_service_bytes_total{service="dns"} 123456789"#,
         r#"dispatcher_service_connections_total{service="web"} 600"#,
+        r#"dispatcher_service_hashed_packets_total{service="web"} 17"#,
         r#"dispatcher_service_drops_total{service="dns",reason="no_backend"} 1234"#,
         r#"dispatcher_backend_packets_total{service="web",backend="web-1"} 370368"#,
         r#"dispatcher_backend_bytes_total{service="web",backend="web-3"} 123456789"#,

@@ -65,6 +65,8 @@ pub(super) struct Core {
     pub(super) problems: Problems,
     pub(super) config_status: ConfigStatus,
     pub(super) weight_updates: u64,
+    /// Since when more connections have been half-open than `syn_guard`, if they are; seconds since the epoch.
+    pub(super) guarded_since: Option<f64>,
     /// When the daemon started, in seconds since the epoch.
     pub(super) started: f64,
 }
@@ -109,6 +111,7 @@ impl Core {
             problems,
             config_status,
             weight_updates: 0,
+            guarded_since: None,
             started: clock::epoch_seconds(),
         })
     }
@@ -252,6 +255,28 @@ impl Core {
             self.counts.sample(now, counters.backends);
         }
         Ok(())
+    }
+
+    /// Notes when more connections become half-open than `syn_guard`, and when no longer; says so in the log.
+    pub(super) fn watch_guard(&mut self) {
+        let guard = self.record.applied.connections.syn_guard;
+        let half_open = self.table.active().half_open();
+        match (half_open > guard, self.guarded_since) {
+            (true, None) => {
+                self.guarded_since = Some(clock::epoch_seconds());
+                tracing::warn!(
+                    "{half_open} half-open connections are more than syn_guard {guard}: SYNs are placed by hash"
+                );
+            }
+            (false, Some(since)) => {
+                self.guarded_since = None;
+                let seconds = clock::epoch_seconds() - since;
+                tracing::info!(
+                    "half-open connections are no longer more than syn_guard {guard}, after {seconds:.0} s"
+                );
+            }
+            (true, Some(_)) | (false, None) => {}
+        }
     }
 
     /// Forgets what former backends of a service id had counted, where a new service has it. (The datapath's own counters

@@ -134,6 +134,7 @@ impl Signals {
 impl Core {
     /// What is due every second.
     fn tick(&mut self) {
+        self.watch_guard();
         for result in [self.release_slots(), self.sample_rates()] {
             if let Err(error) = result {
                 tracing::error!("{error}");

@@ -3,6 +3,7 @@
 use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use dispatcher_common::{
+    backend::Share,
     connection::{State, TICK_NS},
     counts::BackendCounts,
     reason::{Reason, Verdict},
@@ -122,6 +123,7 @@ impl Core {
             connections: total(|b| b.connections) + former.connections,
             active_connections: total(|b| b.active_connections),
             half_open_connections: total(|b| b.half_open_connections),
+            hashed_packets: reading.counters.hashed(service.id),
             drops: drops(service.id, &reading.counters),
             rates: Rates {
                 connections: rate(|r| r.connections),
@@ -135,7 +137,7 @@ impl Core {
     /// One backend.
     pub(super) fn backend_view(&self, backend: &Backend, reading: &Reading) -> types::Backend {
         let counts: BackendCounts = reading.counters.backend(backend.slot);
-        let table = reading.sweep.slot(backend.slot);
+        let active = self.table.active().slot(backend.slot);
         let config = &backend.config;
         let resolve = |address| self.network.resolution(address);
         let idle = reconcile::idle_reason(backend, &reading.nics, &resolve);
@@ -151,13 +153,13 @@ impl Core {
             down_by_hand: backend.down,
             local: config.local,
             max_connections: config.max_connections,
-            state: idle.unwrap_or_else(|| "up".to_owned()),
+            state: idle.unwrap_or_else(|| usable_state(config.max_connections, active.active())),
             since: backend.since_ms as f64 / 1000.0,
             packets: counts.packets,
             bytes: counts.bytes,
             connections: counts.connections,
-            active_connections: u64::from(table.active()),
-            half_open_connections: u64::from(table.half_open),
+            active_connections: active.active(),
+            half_open_connections: active.half_open(),
             retransmissions: counts.retransmissions,
             rates: self.counts.rates(backend.slot, &counts, reading.now),
         }
@@ -169,7 +171,9 @@ impl Core {
         ConnectionTable {
             connections: sweep.connections(),
             connections_capacity: capacity,
-            half_open_connections: sweep.slots.iter().map(|slot| u64::from(slot.half_open)).sum(),
+            half_open_connections: self.table.active().half_open(),
+            syn_guard: self.record.applied.connections.syn_guard,
+            syn_guard_since: self.guarded_since,
             overflow_connections: u64::from(sweep.overflow),
             fill: sweep.connections() as f64 / capacity.max(1) as f64,
             connections_expired: [
@@ -292,6 +296,14 @@ fn interface_view(name: &str, nic: &Nic, counters: &Counters) -> Interface {
         reasons,
         note: nic.note.clone(),
     }
+}
+
+/// The state of a backend for which nothing stands in the way of new connections but those it has.
+fn usable_state(max_connections: u32, active: u64) -> String {
+    if Share::new(0, max_connections).is_full(active) {
+        return format!("full: {active} of {max_connections} connections");
+    }
+    "up".to_owned()
 }
 
 /// What was dropped of a service's packets, by reason.

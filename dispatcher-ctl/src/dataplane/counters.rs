@@ -11,7 +11,7 @@ use dispatcher_common::{
     limits::MAX_INTERFACES,
     maps,
     reason::{REASONS, Reason},
-    service::Policy,
+    service::{Policy, ServiceState},
 };
 
 use super::{bpf::Map, error::DataplaneError, mapped::Mapped, maps::MapSet};
@@ -30,6 +30,8 @@ pub struct Counters {
     pub backends: BTreeMap<u32, BackendCounts>,
     /// By service id, of services there are.
     pub services: BTreeMap<u32, ServiceCounts>,
+    /// By service id, of services there are: packets placed by hash.
+    pub hashed: BTreeMap<u32, u64>,
 }
 
 /// Reads the counters, from whatever thread.
@@ -72,6 +74,7 @@ impl CounterReader {
                 && let Ok(packets) = words.try_into()
             {
                 counters.services.insert(id, ServiceCounts { packets });
+                counters.hashed.insert(id, self.hashed(id));
             }
         })?;
         Ok(counters)
@@ -90,6 +93,13 @@ impl CounterReader {
         add(&mut sum, &values);
         let [packets, bytes, connections, retransmissions] = sum;
         Ok(BackendCounts { packets, bytes, connections, retransmissions })
+    }
+
+    /// Packets of a service that were placed by hash, without an entry.
+    fn hashed(&self, id: u32) -> u64 {
+        let word = std::mem::offset_of!(ServiceState, hashed) / 8;
+        let state = self.maps.service_state.entry(id as usize);
+        state.and_then(|words| words.get(word)).map_or(0, |word| word.load(Ordering::Relaxed))
     }
 
     fn interfaces(&self, counters: &mut Counters) -> Result<(), DataplaneError> {
@@ -118,6 +128,12 @@ impl Counters {
     #[must_use]
     pub fn service(&self, id: u32, reason: Reason) -> u64 {
         self.services.get(&id).map_or(0, |counts| counts.packets[reason as usize])
+    }
+
+    /// Packets of a service that were placed by hash, without an entry.
+    #[must_use]
+    pub fn hashed(&self, id: u32) -> u64 {
+        self.hashed.get(&id).copied().unwrap_or_default()
     }
 
     /// What left the path at an interface for a reason.

@@ -67,6 +67,9 @@ families! {
     Counter "dispatcher_service_connections_total" ["service"]
         "Connections of a service placed on a backend.",
         |s, out| services(s, out, |s| s.connections);
+    Counter "dispatcher_service_hashed_packets_total" ["service"]
+        "Packets of a service placed by hash, without an entry in the table.",
+        |s, out| services(s, out, |s| s.hashed_packets);
     Counter "dispatcher_service_drops_total" ["service", "reason"]
         "Packets of a service that were dropped, by reason.",
         drops;

@@ -227,3 +227,39 @@ fn connections_are_listed_by_their_records() {
         assert_eq!(of(&[1, 2], None, 3), (3, false));
     });
 }
+
+#[test]
+fn a_falsified_count_is_set_right_and_a_true_one_is_left_alone() {
+    in_namespace("recount", |dir| {
+        let (datapath, _) = open(dir);
+        fill(
+            dir,
+            &[
+                (TCP, State::HalfOpen, 1, 0),
+                (TCP, State::Established, 1, 0),
+                (UDP, State::Established, 2, 0),
+            ],
+        );
+        let table = datapath.table().unwrap();
+        let counted = || ([1, 2, 4].map(|slot| counted(&table, slot)), table.active().half_open());
+        let truth = ([(2, 1), (1, 0), (0, 0)], 1);
+        assert_eq!(counted(), truth);
+        let sweeper = Sweeper::start(datapath.table().unwrap(), timeouts(2)).unwrap();
+        // As if controllers had died after they removed some and before they counted that.
+        let mut counts = array::<u64>(dir, maps::ACTIVE_COUNTS);
+        counts.set(1, 5 * ActiveCount::ACTIVE + 2, 0).unwrap();
+        counts.set(4, 3 * ActiveCount::HALF_OPEN, 0).unwrap();
+        let half_open = TableCounts { half_open: 9, ..TableCounts::ZERO };
+        array::<TableCounts>(dir, maps::TABLE_COUNTS).set(0, half_open, 0).unwrap();
+        let falsified = counted();
+        // Passes in quick succession prove nothing.
+        for _ in 0..5 {
+            let _ = sweeper.count_now();
+        }
+        assert_eq!(counted(), falsified);
+        super::eventually("the counts are true again", || counted() == truth);
+        let pass = sweeper.latest().pass;
+        super::eventually("three more passes", || sweeper.latest().pass > pass + 2);
+        assert_eq!(counted(), truth);
+    });
+}

@@ -128,6 +128,8 @@ pub struct Service {
     pub active_connections: u64,
     /// Of these, half-open ones.
     pub half_open_connections: u64,
+    /// Packets placed by hash, without an entry in the table.
+    pub hashed_packets: u64,
     /// Packets of the service that were dropped, by reason; those that are 0 may be left out.
     pub drops: BTreeMap<Label, u64>,
     /// What it does per second.
@@ -199,6 +201,10 @@ pub struct ConnectionTable {
     pub connections_capacity: u64,
     /// Half-open connections it holds.
     pub half_open_connections: u64,
+    /// Half-open connections above which SYNs are placed by hash.
+    pub syn_guard: u64,
+    /// Since when there have been more, if there are now.
+    pub syn_guard_since: Option<Timestamp>,
     /// Connections kept outside their buckets, because these were full.
     pub overflow_connections: u64,
     /// `connections` as a share of `connections_capacity`.

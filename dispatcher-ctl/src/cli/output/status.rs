@@ -172,6 +172,14 @@ fn foot(status: &Status) -> String {
         whole(table.half_open_connections),
         whole(table.overflow_connections),
     ));
+    if let Some(since) = table.syn_guard_since {
+        text += &line(format!(
+            "warning: {} half-open connections, more than syn_guard {}, for {}: SYNs are placed by hash, without an entry",
+            whole(table.half_open_connections),
+            whole(table.syn_guard),
+            span(now(status) - since),
+        ));
+    }
     let expired = listed(&table.connections_expired);
     if !expired.is_empty() {
         text += &line(format!("expired: {expired}"));

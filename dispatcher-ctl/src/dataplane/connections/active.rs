@@ -49,13 +49,23 @@ impl ActiveCounts {
         if amount == 0 {
             return;
         }
-        if let Some(count) = self.slots.words().get(way.slot() as usize) {
-            count.fetch_sub(amount, Ordering::AcqRel);
-        }
+        self.add(way.slot() as usize, amount.wrapping_neg());
         let half_open = ActiveCount(amount).half_open();
         if half_open != 0 {
-            self.half_open_word().fetch_sub(half_open, Ordering::AcqRel);
+            self.add_half_open(half_open.wrapping_neg());
         }
+    }
+
+    /// Adds to a slot's word; what is below zero is subtracted.
+    pub(super) fn add(&self, slot: usize, amount: u64) {
+        if let Some(count) = self.slots.words().get(slot) {
+            count.fetch_add(amount, Ordering::AcqRel);
+        }
+    }
+
+    /// Adds to the half-open connections of all slots.
+    pub(super) fn add_half_open(&self, amount: u64) {
+        self.half_open_word().fetch_add(amount, Ordering::AcqRel);
     }
 
     fn half_open_word(&self) -> &AtomicU64 {

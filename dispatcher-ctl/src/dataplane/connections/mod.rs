@@ -17,6 +17,7 @@ use nix::time::{ClockId, clock_gettime};
 mod active;
 mod list;
 mod overflow;
+mod recount;
 mod sweep;
 mod sweeper;
 mod timeouts;

@@ -47,7 +47,7 @@ impl ConnectionTable {
                 }
                 way = taken;
             }
-            sweep.slots[way.slot() as usize].count(way);
+            sweep.count(way);
             kept += 1;
         }
         // If the datapath entered something meanwhile, the next sweep sets the count right.

@@ -9,6 +9,7 @@ use dispatcher_common::{
 
 use super::{
     ConnectionTable,
+    recount::Marks,
     timeouts::{Ages, HORIZON},
 };
 
@@ -85,13 +86,28 @@ impl Expired {
 pub struct Sweep {
     /// By slot.
     pub slots: Vec<SlotCounts>,
+    /// What tells the connections counted apart from others.
+    pub(super) marks: Marks,
     /// Connections removed.
     pub expired: Expired,
 }
 
+impl Sweep {
+    /// Counts a connection that stays.
+    #[inline]
+    pub(super) fn count(&mut self, way: Way) {
+        self.slots[way.slot() as usize].count(way);
+        self.marks.add(way);
+    }
+}
+
 impl Default for Sweep {
     fn default() -> Self {
-        Self { slots: vec![SlotCounts::default(); MAX_SLOTS as usize], expired: Expired::default() }
+        Self {
+            slots: vec![SlotCounts::default(); MAX_SLOTS as usize],
+            marks: Marks::default(),
+            expired: Expired::default(),
+        }
     }
 }
 
@@ -111,7 +127,7 @@ impl ConnectionTable {
                 self.active.lower(way);
                 sweep.expired.count(way, ages);
             } else {
-                sweep.slots[way.slot() as usize].count(way);
+                sweep.count(way);
             }
         }
     }

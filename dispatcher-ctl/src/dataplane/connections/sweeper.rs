@@ -9,7 +9,9 @@ use std::{
 
 use arc_swap::ArcSwap;
 
-use super::{ConnectionTable, Expired, SlotCounts, Sweep, Timeouts, now, timeouts::Ages};
+use super::{
+    ConnectionTable, Expired, SlotCounts, Sweep, Timeouts, now, recount::Recount, timeouts::Ages,
+};
 
 /// A pass over the whole table takes this long, pauses included.
 const PERIOD: Duration = Duration::from_millis(1500);
@@ -154,13 +156,13 @@ impl Shared {
     }
 
     fn run(&self) {
-        let mut expired = Expired::default();
+        let (mut expired, mut recount) = (Expired::default(), Recount::default());
         let mut pass = 0;
         // The first pass is made at once, others leisurely unless somebody waits.
         let mut hurry = true;
         loop {
             let asked = self.lock().asked;
-            let finished = self.pass(pass + 1, hurry, &mut expired);
+            let finished = self.pass(pass + 1, hurry, &mut expired, &mut recount);
             let mut requests = self.lock();
             if requests.stop {
                 requests.answered = u64::MAX;
@@ -177,8 +179,9 @@ impl Shared {
     }
 
     /// One pass; false if it was broken off, by a stop or because somebody waits for a pass that begins now.
-    fn pass(&self, pass: u64, hurry: bool, expired: &mut Expired) -> bool {
-        let started = Instant::now();
+    fn pass(&self, pass: u64, hurry: bool, expired: &mut Expired, recount: &mut Recount) -> bool {
+        let (started, counts) = (Instant::now(), self.table.active());
+        let before = Recount::begin(counts);
         let last = self.result.load_full();
         let closing = |slot| last.slot(slot).closing;
         let mut ages = Ages::new(Arc::clone(&self.timeouts()), closing);
@@ -202,6 +205,7 @@ impl Shared {
             0
         });
         *expired = sweep.expired;
+        recount.end(counts, started, &before, &sweep);
         let result = SweepResult {
             pass,
             started,

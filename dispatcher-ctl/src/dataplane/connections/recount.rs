@@ -1,0 +1,127 @@
+//! Do the counts say what the table holds? A controller that was killed between its swap of a way and its change of the
+//! counts leaves them wrong; this sets them right.
+//!
+//! While packets flow a pass over the table and the counts never agree exactly. So a difference counts only if two passes,
+//! at least [`APART`] apart, found the same connections, and the count was the same before and after each of them: then
+//! nothing was under way, and the difference is a mistake. It is made good by an atomic add, like any other change.
+
+use std::time::{Duration, Instant};
+
+use dispatcher_common::{
+    connection::{STAMP_BITS, Way},
+    counts::ActiveCount,
+    limits::MAX_SLOTS,
+};
+
+use super::{ActiveCounts, SlotCounts, Sweep};
+
+/// Time between two passes that are compared: longer than any CPU takes from its swap of a way to its change of the counts.
+const APART: Duration = Duration::from_secs(1);
+/// Index of the half-open connections of all slots, beside the slots.
+const HALF_OPEN: usize = MAX_SLOTS as usize;
+
+/// What tells connections apart from others: sums over them, by slot and, at [`HALF_OPEN`], over all that are half-open.
+#[derive(Clone, Debug)]
+pub(super) struct Marks(Vec<u64>);
+
+impl Default for Marks {
+    fn default() -> Self {
+        Self(vec![0; HALF_OPEN + 1])
+    }
+}
+
+impl Marks {
+    /// Adds a connection, whenever it was last seen.
+    #[inline]
+    pub(super) fn add(&mut self, way: Way) {
+        const STAMP: u64 = ((1 << STAMP_BITS) - 1) << 16;
+        let mark = way.0 & !STAMP;
+        let of_slot = &mut self.0[way.slot() as usize];
+        *of_slot = of_slot.wrapping_add(mark);
+        if ActiveCount(ActiveCount::of(way)).half_open() != 0 {
+            self.0[HALF_OPEN] = self.0[HALF_OPEN].wrapping_add(mark);
+        }
+    }
+}
+
+/// What a pass saw of one count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Seen {
+    /// The count; none if it changed during the pass.
+    count: Option<u64>,
+    /// What the table held.
+    held: u64,
+    /// Which connections that were.
+    mark: u64,
+}
+
+/// What an earlier pass saw, to compare the next with.
+#[derive(Debug, Default)]
+pub(super) struct Recount {
+    earlier: Option<(Instant, Vec<Seen>)>,
+}
+
+impl Recount {
+    /// The counts, as they are when a pass begins.
+    pub(super) fn begin(counts: &ActiveCounts) -> Vec<u64> {
+        let slots = (0..MAX_SLOTS).map(|slot| counts.slot(slot).0);
+        slots.chain([counts.half_open()]).collect()
+    }
+
+    /// Compares what a pass that began at `started` found, with the counts of `before`, and sets right what is wrong.
+    pub(super) fn end(
+        &mut self,
+        counts: &ActiveCounts,
+        started: Instant,
+        before: &[u64],
+        sweep: &Sweep,
+    ) {
+        if let Some((at, _)) = &self.earlier
+            && started.saturating_duration_since(*at) < APART
+        {
+            return;
+        }
+        let after = Self::begin(counts);
+        let half_open = sweep.slots.iter().map(|slot| u64::from(slot.half_open)).sum();
+        let held = sweep.slots.iter().map(word).chain([half_open]);
+        let pairs = before.iter().zip(&after).zip(held).zip(&sweep.marks.0);
+        let seen: Vec<_> = pairs
+            .map(|(((before, after), held), mark)| {
+                let count = (before == after).then_some(*after);
+                Seen { count, held, mark: *mark }
+            })
+            .collect();
+        let earlier = self.earlier.take().map(|(_, earlier)| earlier).unwrap_or_default();
+        for (index, (earlier, seen)) in earlier.iter().zip(&seen).enumerate() {
+            if let (true, Some(count)) = (earlier == seen, seen.count)
+                && count != seen.held
+            {
+                set_right(counts, index, count, seen.held);
+            }
+        }
+        self.earlier = Some((Instant::now(), seen));
+    }
+}
+
+fn set_right(counts: &ActiveCounts, index: usize, count: u64, held: u64) {
+    let by = held.wrapping_sub(count);
+    if index == HALF_OPEN {
+        counts.add_half_open(by);
+        tracing::info!("half-open connections: {count} counted, {held} there: set right");
+        return;
+    }
+    counts.add(index, by);
+    let (count, held) = (ActiveCount(count), ActiveCount(held));
+    tracing::info!(
+        "slot {index}: {} active and {} half-open connections counted, {} and {} there: set right",
+        count.active(),
+        count.half_open(),
+        held.active(),
+        held.half_open()
+    );
+}
+
+/// A slot's connections as they should be counted.
+fn word(slot: &SlotCounts) -> u64 {
+    u64::from(slot.active()) << 32 | u64::from(slot.half_open)
+}
