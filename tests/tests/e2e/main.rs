@@ -17,6 +17,7 @@ mod redirect;
 mod reload;
 mod resets;
 mod runtime;
+mod schedulers;
 mod shares;
 mod takeover;
 mod transfers;
