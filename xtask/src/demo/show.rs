@@ -52,7 +52,7 @@ impl Show {
 
     /// One row of a chart.
     pub(super) fn bar(&self, name: &str, number: u32, total: u32) {
-        let filled = if total == 0 { 0 } else { number * BAR / total };
+        let filled = (number * BAR).checked_div(total).unwrap_or(0);
         let bar: String = (0..BAR).map(|i| if i < filled { '#' } else { '.' }).collect();
         println!("   {name:8} {number:5}  {}", self.paint("34", &bar));
     }
