@@ -81,7 +81,7 @@ fn changes_arrive_as_they_were_sent() {
     assert_eq!(
         daemon.changes(),
         [
-            "patch backend web/web-1 PatchBackend { weight: Some(4), quiesced: Some(false), up: Some(true), \
+            "patch backend web/web-1 PatchBackend { weight: Some(4), quiesced: Some(false), now: None, up: Some(true), \
           address: None, mac: None, local: None, max_connections: None } save=true"
         ]
     );
@@ -284,6 +284,7 @@ fn the_description_has_the_requests() {
         ("local", json!(true)),
         ("max_connections", json!(7)),
         ("quiesced", json!(true)),
+        ("now", json!(true)),
         ("up", json!(true)),
     ]
     .into();

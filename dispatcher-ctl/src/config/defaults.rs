@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::model::{
-    BackendConfig, Config, Connections, ForwardMode, OnDown, Orphan, Protocol, Scheduler,
+    Affinity, BackendConfig, Config, Connections, ForwardMode, OnDown, Orphan, Protocol, Scheduler,
     ServiceConfig, XdpMode,
 };
 
@@ -53,6 +53,7 @@ pub fn service(name: String, vip: IpAddr, port: u16, protocol: Protocol) -> Serv
         fin_count: 4000,
         on_down: OnDown::Keep,
         weight_bound: WEIGHT_BOUND,
+        affinity: Affinity::default(),
         backends: Vec::new(),
     }
 }
@@ -61,7 +62,8 @@ pub fn service(name: String, vip: IpAddr, port: u16, protocol: Protocol) -> Serv
 #[must_use]
 pub fn backend(name: String, address: IpAddr, weight_bound: u32) -> BackendConfig {
     let weight = weight(weight_bound);
-    BackendConfig { name, address, mac: None, weight, local: false, max_connections: 0 }
+    let (mac, local, sticky, max_connections) = (None, false, true, 0);
+    BackendConfig { name, address, mac, weight, local, sticky, max_connections }
 }
 
 /// `stale_timeout`: 300 s; FTP control 900 s; UDP 30 s.

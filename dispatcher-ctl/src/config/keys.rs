@@ -55,19 +55,27 @@ pub(super) const SERVICE: Keys = Keys {
         "fin_count",
         "on_down",
         "weight_bound",
+        "affinity",
         "backend",
     ],
-    later: &["measure", "slow_start", "affinity", "advisor", "rule"],
+    later: &["measure", "slow_start", "advisor", "rule"],
 };
 
 /// `[[service.backend]]`.
 pub(super) const BACKEND: Keys = Keys {
     at: "in [[service.backend]]",
-    known: &["name", "address", "mac", "weight", "local", "max_connections"],
-    later: &["fixed_weight", "sticky", "sorry"],
+    known: &["name", "address", "mac", "weight", "local", "sticky", "max_connections"],
+    later: &["fixed_weight", "sorry"],
 };
 
-const ALL: [&Keys; 5] = [&TOP, &CONNECTIONS, &MANAGER, &SERVICE, &BACKEND];
+/// `affinity` of a service.
+pub(super) const AFFINITY: Keys = Keys {
+    at: "in affinity of [[service]]",
+    known: &["timeout", "mask_v4", "mask_v6", "cross_port"],
+    later: &[],
+};
+
+const ALL: [&Keys; 6] = [&TOP, &CONNECTIONS, &MANAGER, &SERVICE, &AFFINITY, &BACKEND];
 /// Similarity (Jaro-Winkler, 0 to 1) from which a key is taken for a mistyped one.
 const SIMILAR: f64 = 0.8;
 

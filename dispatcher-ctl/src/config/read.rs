@@ -8,7 +8,7 @@ use std::{
 use toml_edit::TableLike;
 
 use super::{
-    ConfigError, ConfigErrors, check, defaults,
+    ConfigError, ConfigErrors, affinity, check, defaults,
     document::{Document, Section},
     keys,
 };
@@ -117,6 +117,10 @@ fn service<'a>(d: &mut Document<'a>, table: &'a dyn TableLike, i: usize) -> Serv
     set(&mut service.on_down, s.choice("on_down", &[]));
     let bound = s.integer("weight_bound", 0..=i64::from(u32::MAX), check::BOUND_RANGE);
     set(&mut service.weight_bound, bound);
+    if let Some(table) = s.table("affinity") {
+        let (path, object) = (s.path("affinity"), s.object.clone());
+        service.affinity = affinity::affinity(s.document(), table, path, object);
+    }
     let (path, object) = (s.path("backend"), service.name.clone());
     for (j, table) in s.tables("backend").into_iter().enumerate() {
         let at = format!("{path}[{j}]");
@@ -149,6 +153,7 @@ fn backend<'a>(
     let any = 0..=i64::from(u32::MAX);
     let most = s.integer("max_connections", any, check::MOST_CONNECTIONS_RANGE);
     set(&mut backend.max_connections, most);
+    set(&mut backend.sticky, s.boolean("sticky"));
     s.close();
     backend
 }
@@ -159,7 +164,7 @@ fn name(s: &mut Section<'_, '_>) -> String {
 }
 
 /// Replaces a default by what was said, if anything was.
-fn set<T>(to: &mut T, said: Option<T>) {
+pub(super) fn set<T>(to: &mut T, said: Option<T>) {
     if let Some(value) = said {
         *to = value;
     }

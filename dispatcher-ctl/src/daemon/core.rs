@@ -21,7 +21,9 @@ use std::{
 
 use dispatcher_common::limits::{MAX_INTERFACES, MAX_SLOTS};
 
-use super::{clock, counts::Counts, nics::Nic, problems::Problems, start::failed};
+use super::{
+    affinity::Cleaner, clock, counts::Counts, nics::Nic, problems::Problems, start::failed,
+};
 use crate::{
     api::types::{ApiError, ConfigStatus},
     dataplane::{
@@ -47,6 +49,7 @@ pub(super) struct Core {
     pub(super) table: Arc<ConnectionTable>,
     pub(super) counters: CounterReader,
     pub(super) sweeper: Sweeper,
+    pub(super) cleaner: Cleaner,
     pub(super) network: Network,
     /// NICs that are wanted, by name.
     pub(super) nics: BTreeMap<String, Nic>,
@@ -84,6 +87,7 @@ impl Core {
         let timeouts = timeouts(&record);
         let sweeper = Sweeper::start(Arc::clone(&table), timeouts).map_err(|e| failed(&e))?;
         let counters = datapath.counters();
+        let cleaner = Cleaner::new(datapath.affinity_records());
         // Slots that an earlier controller retired: only a sweep from now on can say that they are free.
         let mut counts = Counts::default();
         record.retired_slots.iter().for_each(|r| counts.retire(r.slot, clock::now()));
@@ -100,6 +104,7 @@ impl Core {
             table,
             counters,
             sweeper,
+            cleaner,
             network,
             nics: BTreeMap::new(),
             modes: HashMap::new(),
@@ -221,17 +226,17 @@ impl Core {
         self.datapath.store_record(&bytes).map_err(|e| failed(&e))
     }
 
-    /// Gives back the slots of removed backends that no connection points to any more.
+    /// Gives back the slots of removed backends that no connection and no affinity record points to any more.
     pub(super) fn release_slots(&mut self) -> Result<(), ApiError> {
-        if self.record.retired_slots.is_empty() {
-            return Ok(());
-        }
         let sweep = self.sweeper.latest();
         let unused = |r: &RetiredSlot| {
             self.counts.retired_before(r.slot, sweep.started) && sweep.slot(r.slot).total() == 0
         };
+        let retired = &self.record.retired_slots;
+        let waiting = retired.iter().filter(|r| unused(r)).map(|r| r.slot).collect();
+        self.cleaner.turn(&self.record.state, waiting).map_err(|e| failed(&e))?;
         let (released, kept): (Vec<_>, Vec<_>) =
-            self.record.retired_slots.iter().copied().partition(unused);
+            retired.iter().copied().partition(|r| self.cleaner.is_cleared(r.slot));
         if released.is_empty() {
             return Ok(());
         }

@@ -3,6 +3,7 @@
 //! One [`core::Core`] holds everything behind one lock; requests ([`control`]), the kernel's reports and the clock take
 //! turns on it. [`start`] takes over or makes the datapath, [`nics`] follows NICs and VIPs, [`view`] answers questions.
 
+mod affinity;
 mod clock;
 mod control;
 mod core;

@@ -17,6 +17,7 @@ use dispatcher_common::{
 use nix::net::if_::if_indextoname;
 
 use super::{
+    affinity::AffinityRecords,
     bpf::{Link, LinkInfo, XDP_GENERIC, XDP_NATIVE},
     connections::ConnectionTable,
     counters::CounterReader,
@@ -212,6 +213,12 @@ impl Datapath {
     #[must_use]
     pub fn counters(&self) -> CounterReader {
         CounterReader::new(Arc::clone(&self.maps))
+    }
+
+    /// The affinity records.
+    #[must_use]
+    pub fn affinity_records(&self) -> AffinityRecords {
+        AffinityRecords::new(Arc::clone(&self.maps))
     }
 
     /// Maps the connection table.

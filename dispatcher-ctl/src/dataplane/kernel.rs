@@ -137,6 +137,7 @@ impl TableStore for KernelStore {
             to.schedule = load(&maps.policies, i, word_of!(Policy, schedule));
             to.choices = load(&maps.policies, i, word_of!(Policy, choices));
             to.stale_ticks = load(&maps.policies, i, word_of!(Policy, stale_ticks));
+            to.affinity = load(&maps.policies, i, word_of!(Policy, affinity));
         }
         for schedule in contents.all_schedules().collect::<Vec<_>>() {
             self.read_schedule(schedule, &mut contents);
@@ -146,6 +147,7 @@ impl TableStore for KernelStore {
         }
         contents.services = pairs(&maps.services, maps::SERVICES)?;
         contents.vips = pairs(&maps.vips, maps::VIPS)?;
+        contents.peers = peers(&maps.peers)?;
         self.devices(&mut contents)?;
         Ok(contents)
     }
@@ -192,6 +194,13 @@ impl TableStore for KernelStore {
             }
             Write::StaleTicks { service, ticks } => {
                 store(&maps.policies, service, word_of!(Policy, stale_ticks), ticks, maps::POLICIES)
+            }
+            Write::Affinity { service, affinity } => {
+                store(&maps.policies, service, word_of!(Policy, affinity), affinity, maps::POLICIES)
+            }
+            Write::Peer { service, slot, peer } => {
+                put(&maps.peers, &peer_bytes(service, slot), peer)
+                    .map_err(DataplaneError::map(maps::PEERS, "write it"))
             }
             Write::Schedule { service, schedule } => {
                 let word = word_of!(Policy, schedule);
@@ -248,6 +257,19 @@ fn put(map: &Map, key: &[u8], value: Option<u32>) -> io::Result<()> {
         Some(value) => map.update(key, &value.to_ne_bytes()),
         None => map.delete(key).map(drop),
     }
+}
+
+/// A [`dispatcher_common::service::PeerKey`] as bytes.
+const fn peer_bytes(service: u32, slot: u32) -> [u8; 8] {
+    let ([a, b, c, d], [e, f, g, h]) = (service.to_ne_bytes(), slot.to_ne_bytes());
+    [a, b, c, d, e, f, g, h]
+}
+
+fn peers(map: &Map) -> Result<std::collections::BTreeMap<(u32, u32), u32>, DataplaneError> {
+    let parts = |([a, b, c, d, e, f, g, h], peer): ([u8; 8], u32)| {
+        ((u32::from_ne_bytes([a, b, c, d]), u32::from_ne_bytes([e, f, g, h])), peer)
+    };
+    Ok(pairs(map, maps::PEERS)?.into_iter().map(parts).collect())
 }
 
 fn pairs<K: Ord + for<'a> TryFrom<&'a [u8]>>(

@@ -5,6 +5,7 @@
 //! controller's own bytes), [`publish`] with `kernel` (what the maps should hold), [`connections`] and `counters` (what
 //! the datapath has to tell).
 
+mod affinity;
 mod bpf;
 pub mod connections;
 mod counters;
@@ -21,6 +22,7 @@ pub mod publish;
 mod record;
 pub mod tables;
 
+pub use affinity::AffinityRecords;
 pub use counters::{CounterReader, Counters};
 pub use datapath::{Attached, Datapath, Origin, remove_all};
 pub use error::DataplaneError;

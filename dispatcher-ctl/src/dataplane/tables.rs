@@ -18,6 +18,9 @@ pub struct Tables {
     pub backends: BTreeMap<u32, BackendTable>,
     /// By interface index.
     pub interfaces: BTreeMap<u8, InterfaceTable>,
+    /// Backends that services of an affinity group have in common: the slot in a service, by that service and the slot in
+    /// another one.
+    pub peers: BTreeMap<(u32, u32), u32>,
     /// [`dispatcher_common::settings::Settings::expiry_ticks`].
     pub expiry_ticks: [u64; EXPIRY_CLASSES],
     /// [`dispatcher_common::settings::Settings::syn_guard`].
@@ -33,6 +36,8 @@ pub struct ServiceTable {
     pub choices: u64,
     /// [`dispatcher_common::service::Policy::stale_ticks`].
     pub stale_ticks: u64,
+    /// [`dispatcher_common::service::Policy::affinity`].
+    pub affinity: u64,
     /// From what it places new connections.
     pub schedule: ScheduleTable,
 }

@@ -8,9 +8,11 @@ use std::{net::IpAddr, net::SocketAddr, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+mod affinity;
 mod choice;
 mod mac;
 
+pub use affinity::{Affinity, affinity_groups};
 pub use choice::Choice;
 pub use mac::{Mac, ParseMacError};
 
@@ -160,6 +162,9 @@ pub struct ServiceConfig {
     pub on_down: OnDown,
     /// Largest weight a backend may have.
     pub weight_bound: u32,
+    /// How clients stay with their backends.
+    #[serde(default)]
+    pub affinity: Affinity,
     /// The backends, in the file's order; names and addresses are unique in the service.
     pub backends: Vec<BackendConfig>,
 }
@@ -179,6 +184,14 @@ pub struct BackendConfig {
     pub local: bool,
     /// Active connections it takes at most; 0: any number.
     pub max_connections: u32,
+    /// Whether clients stay with it, where the service keeps them.
+    #[serde(default = "yes")]
+    pub sticky: bool,
+}
+
+/// What records of earlier versions had no word for.
+const fn yes() -> bool {
+    true
 }
 
 /// What runs: configuration and what was set at runtime, merged.
@@ -210,6 +223,9 @@ pub struct Backend {
     pub config: BackendConfig,
     /// No new connections; existing ones go on.
     pub quiesced: bool,
+    /// Quiesced, and clients with an affinity record go elsewhere, too.
+    #[serde(default)]
+    pub quiesced_now: bool,
     /// Taken down by hand.
     pub down: bool,
     /// Milliseconds since the epoch at which `down` or `quiesced` last changed, or the backend was added.

@@ -3,6 +3,7 @@
 //! [`merge()`] decides who wins between the file as last applied, the file as it is and what was set at runtime; [`edit`] makes
 //! one change at runtime; [`plan()`] says what either would change; [`tables()`] turns the result into the contents of maps.
 
+mod affinity;
 pub mod edit;
 mod ids;
 mod merge;
@@ -11,6 +12,7 @@ mod settle;
 mod tables;
 mod way;
 
+pub use affinity::affinity_ticks;
 pub use merge::merge;
 pub use plan::{PlanLine, plan, plan_settings};
 pub use tables::{service_ticks, tables, ticks};

@@ -64,6 +64,7 @@ fn service(
         backends.push(Backend {
             slot,
             quiesced: before.is_some_and(|b| b.quiesced),
+            quiesced_now: before.is_some_and(|b| b.quiesced_now),
             down: before.is_some_and(|b| b.down),
             since_ms: before.map_or(now_ms, |b| b.since_ms),
             config: wanted,

@@ -3,13 +3,16 @@
 use std::{net::IpAddr, time::Duration};
 
 use dispatcher_common::{
-    backend::{Forward, LOCAL, NEW, NO_MAC, PRESENT, RESET, Share, UP, USABLE},
+    backend::{Forward, LOCAL, NEW, NO_MAC, PRESENT, RESET, STICKY, Share, UP, USABLE},
     connection::{EXPIRY_CLASSES, State as WayState, TICK_NS},
     net,
     service::{ServiceKey, orphan},
 };
 
-use super::way::{Nic, way};
+use super::{
+    affinity::{affinity, affinity_ticks},
+    way::{Nic, way},
+};
 use crate::{
     dataplane::tables::{BackendTable, InterfaceTable, ServiceTable, Tables},
     model::{
@@ -37,7 +40,7 @@ pub fn tables(
     for service in &state.services {
         let mut takers = Vec::new();
         for backend in &service.backends {
-            let forward = forward(backend, service.config.on_down, nics, resolve);
+            let forward = forward(backend, &service.config, nics, resolve);
             if let (Ok(slot), true) = (u16::try_from(backend.slot), forward.flags() & NEW != 0) {
                 let BackendConfig { weight, address, .. } = backend.config;
                 takers.push(Taker { slot, weight, address });
@@ -48,6 +51,7 @@ pub fn tables(
         let table = service_table(service, connections.orphan, &takers);
         tables.services.insert(service.id, table);
     }
+    affinity(state, &mut tables);
     tables
 }
 
@@ -99,6 +103,7 @@ fn service_table(service: &Service, orphan: Orphan, takers: &[Taker]) -> Service
             0,
         ])),
         stale_ticks: ticks(config.stale_timeout),
+        affinity: 0,
         schedule: schedule::schedule(config.scheduler, takers, service.backends.len()),
     }
 }
@@ -121,7 +126,7 @@ fn share(backend: &Backend) -> Share {
 /// A backend's word: to where, and whether.
 fn forward(
     backend: &Backend,
-    on_down: OnDown,
+    service: &ServiceConfig,
     nics: &[Nic],
     resolve: &dyn Fn(IpAddr) -> Resolution,
 ) -> Forward {
@@ -143,7 +148,11 @@ fn forward(
         if !backend.is_quiesced() {
             flags |= NEW;
         }
-    } else if backend.down && on_down == OnDown::Reset {
+        let keeps = affinity_ticks(&service.affinity) != 0 && backend.config.sticky;
+        if keeps && !backend.quiesced_now {
+            flags |= STICKY;
+        }
+    } else if backend.down && service.on_down == OnDown::Reset {
         // Not while only the MAC is missing: a neighbour that does not answer for a moment is not down.
         flags |= RESET;
     }

@@ -68,7 +68,8 @@ pub fn idle_reason(
         reasons.push("down by hand".to_owned());
     }
     if backend.quiesced {
-        reasons.push("quiesced".to_owned());
+        let how = if backend.quiesced_now { "quiesced, clients moved" } else { "quiesced" };
+        reasons.push(how.to_owned());
     }
     if backend.config.weight == 0 {
         reasons.push("weight 0".to_owned());

@@ -25,6 +25,7 @@ use nix::{
     sched::{CloneFlags, unshare},
 };
 
+mod affinity;
 mod connections;
 mod counters;
 mod lifecycle;
@@ -134,6 +135,7 @@ fn tables(ifindex: u32) -> Tables {
         key: ServiceKey::new(vip, 80, 6),
         choices: 6 << 16,
         stale_ticks: 70,
+        affinity: 0,
         schedule: ScheduleTable { ring: vec![1, 2], members: vec![1, 2] },
     };
     Tables {
@@ -142,5 +144,6 @@ fn tables(ifindex: u32) -> Tables {
         interfaces: [(3, InterfaceTable { mac: [2, 0, 0, 0, 0, 9], ifindex })].into(),
         expiry_ticks: [9; 8],
         syn_guard: 100_000,
+        ..Tables::default()
     }
 }

@@ -104,6 +104,9 @@ pub struct PatchBackend {
     /// No new connections; existing ones go on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quiesced: Option<bool>,
+    /// With `quiesced`: clients with an affinity record go elsewhere at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub now: Option<bool>,
     /// Up or down by hand.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub up: Option<bool>,

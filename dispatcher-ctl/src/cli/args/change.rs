@@ -201,6 +201,17 @@ pub struct TargetName {
     pub backend: String,
 }
 
+/// `quiesce`.
+#[derive(Debug, Args)]
+pub struct Quiesce {
+    /// Which.
+    #[command(flatten)]
+    pub target: TargetName,
+    /// Clients with an affinity record of it go elsewhere, too, at once
+    #[arg(long)]
+    pub now: bool,
+}
+
 /// `weight`.
 #[derive(Debug, Args)]
 pub struct Weight {

@@ -12,8 +12,8 @@ use crate::model::XdpMode;
 mod change;
 
 pub use change::{
-    Backend, BackendAdd, BackendRemove, BackendSet, MacOrAuto, Service, ServiceAdd, ServiceRemove,
-    ServiceSet, ServiceSettings, TargetName, Weight,
+    Backend, BackendAdd, BackendRemove, BackendSet, MacOrAuto, Quiesce, Service, ServiceAdd,
+    ServiceRemove, ServiceSet, ServiceSettings, TargetName, Weight,
 };
 
 /// Layer-4 load balancer with an XDP datapath.
@@ -64,7 +64,7 @@ pub enum Verb {
     /// Set a backend's weight: its share of new connections
     Weight(Weight),
     /// Give a backend no new connections; existing ones go on
-    Quiesce(TargetName),
+    Quiesce(Quiesce),
     /// Give a backend new connections again
     Unquiesce(TargetName),
     /// Take a backend up by hand

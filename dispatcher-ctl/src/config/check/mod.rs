@@ -13,6 +13,7 @@ use crate::{
     schedule,
 };
 
+mod affinity;
 mod value;
 
 pub(in crate::config) use value::{BOUND_RANGE, MOST_CONNECTIONS_RANGE};
@@ -150,6 +151,7 @@ impl Found {
         ] {
             self.complain(key, timeout(key, value));
         }
+        self.affinity(&service.affinity);
         if !(1..=MAX_WEIGHT_BOUND).contains(&service.weight_bound) {
             let message = format!(
                 "weight_bound {} is out of range, expected {BOUND_RANGE}",
@@ -245,6 +247,7 @@ impl Found {
                 self.say(&path(i, "vip"), &message).causes = causes;
             }
         }
+        self.affinity_together(services);
         self.totals(services);
     }
 

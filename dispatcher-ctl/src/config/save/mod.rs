@@ -3,10 +3,10 @@
 //! What a value means may depend on another (`weight` on `weight_bound`, `stale_timeout` on protocol and port), so the file is
 //! edited, read again, and edited again until it says what runs; a file that does not is never returned.
 
-use toml_edit::{Array, ArrayOfTables, DocumentMut, Item, Table, TableLike, Value};
+use toml_edit::{Array, ArrayOfTables, DocumentMut, InlineTable, Item, Table, TableLike, Value};
 
 use super::{ConfigError, ConfigErrors, defaults, parse};
-use crate::model::{BackendConfig, Config, Service, ServiceConfig, State, duration};
+use crate::model::{Affinity, BackendConfig, Config, Service, ServiceConfig, State, duration};
 
 /// How often the file is edited at most: once, and once more for what followed from the first edits.
 const ROUNDS: usize = 3;
@@ -91,6 +91,7 @@ impl Row for ServiceConfig {
             ("fin_count", i64::try_from(self.fin_count).ok().map(Value::from)),
             ("on_down", text(self.on_down.to_string())),
             ("weight_bound", Some(Value::from(i64::from(self.weight_bound)))),
+            ("affinity", affinity(&self.affinity)),
         ]
     }
 
@@ -131,6 +132,7 @@ impl Row for BackendConfig {
                 "max_connections",
                 (self.max_connections > 0).then(|| Value::from(i64::from(self.max_connections))),
             ),
+            ("sticky", if self.sticky { None } else { Some(Value::from(false)) }),
         ]
     }
 
@@ -141,6 +143,26 @@ impl Row for BackendConfig {
     fn is(&self, other: &Self) -> bool {
         self == other
     }
+}
+
+/// What of it is not the default; nothing, where all of it is.
+fn affinity(affinity: &Affinity) -> Option<Value> {
+    let default = Affinity::default();
+    let mut table = InlineTable::new();
+    if affinity.timeout != default.timeout {
+        table.insert("timeout", duration::text(affinity.timeout).into());
+    }
+    if affinity.mask_v4 != default.mask_v4 {
+        table.insert("mask_v4", i64::from(affinity.mask_v4).into());
+    }
+    if affinity.mask_v6 != default.mask_v6 {
+        table.insert("mask_v6", i64::from(affinity.mask_v6).into());
+    }
+    if affinity.cross_port != default.cross_port {
+        let ports = affinity.cross_port.iter().map(|port| i64::from(*port)).collect::<Array>();
+        table.insert("cross_port", ports.into());
+    }
+    if table.is_empty() { None } else { Some(table.into()) }
 }
 
 fn same<T: Row>(these: &[T], those: &[T]) -> bool {

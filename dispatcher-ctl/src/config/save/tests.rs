@@ -194,3 +194,27 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_affinity_there_is_is_written() {
+    let said = saved(FILE, |edit| {
+        let mut state = edit.state.clone();
+        let service = &mut state.services[0];
+        service.config.affinity.timeout = std::time::Duration::from_secs(300);
+        service.config.affinity.cross_port = vec![service.config.port];
+        service.backends[0].config.sticky = false;
+        let mut other = service.clone();
+        other.config.name = "other".to_owned();
+        other.config.protocol = crate::model::Protocol::Udp;
+        other.config.affinity.cross_port.clear();
+        state.services.push(other);
+        state
+    });
+    let file = parse(&said, "lab.toml").unwrap();
+    let (first, last) = (&file.services[0], file.services.last().unwrap());
+    assert_eq!(first.affinity.timeout.as_secs(), 300);
+    assert_eq!(first.affinity.cross_port, [first.port]);
+    assert_eq!(last.affinity.timeout.as_secs(), 300);
+    assert!(!first.backends[0].sticky && !last.backends[0].sticky);
+    assert!(said.contains("sticky = false"), "{said}");
+}

@@ -53,12 +53,68 @@ fn values_out_of_their_range_are_named() {
         "11: service[0].forward: service web: forward \"nat\" is not supported in this version, \
          expected mac",
     );
-    for later in ["measure = false", "slow_start = \"0s\"", "affinity = {}", "rule = []"] {
+    for later in ["measure = false", "slow_start = \"0s\"", "rule = []"] {
         let key = later.split(' ').next().unwrap();
         let want =
             format!("1: service[0].{key}: service web: {key} is not supported in this version");
         service_lines(later, &want);
     }
+}
+
+#[test]
+fn affinity_is_read_and_wrong_affinity_is_named() {
+    let text = service("affinity = { timeout = \"5m\", mask_v4 = 24 }");
+    let config = parse(&text, "lab.toml").unwrap();
+    let affinity = &config.services[0].affinity;
+    assert_eq!((affinity.timeout.as_secs(), affinity.mask_v4, affinity.mask_v6), (300, 24, 128));
+    let config = parse(&backend("sticky = false"), "lab.toml").unwrap();
+    assert!(!config.services[0].backends[0].sticky);
+    one(
+        &service(
+            "affinity = { timeout = \"73h\", mask_v4 = 33, cross_port = [443, 70000, \"x\"], t = 1 }",
+        ),
+        &[
+            "lab.toml:7:24: service[0].affinity.timeout: service web: timeout 262800s is too long, \
+             expected at most 72h",
+            "lab.toml:7:41: service[0].affinity.mask_v4: service web: mask_v4 33 is out of range, \
+             expected 0..=32",
+            "lab.toml:7:64: service[0].affinity.cross_port[1]: service web: cross_port holds 70000, \
+             expected 0..=65535",
+            "lab.toml:7:71: service[0].affinity.cross_port[2]: service web: cross_port holds \"x\", \
+             expected 0..=65535",
+            "lab.toml:7:77: service[0].affinity.t: service web: key \"t\" is unknown",
+        ],
+    );
+    one(
+        &service("affinity = { cross_port = [80, 443] }"),
+        &[
+            "lab.toml:7:12: service[0].affinity.timeout: service web: timeout 0s keeps no clients \
+             for cross_port, expected more than 0s",
+            "lab.toml:7:28: service[0].affinity.cross_port[0]: service web: cross_port 80 is no port \
+             of another service of vip 192.0.2.80",
+            "lab.toml:7:32: service[0].affinity.cross_port[1]: service web: cross_port 443 is no \
+             port of another service of vip 192.0.2.80",
+        ],
+    );
+}
+
+#[test]
+fn services_that_share_clients_must_agree() {
+    let second = |affinity: &str| {
+        let web = service("affinity = { timeout = \"60s\", cross_port = [443] }");
+        let shop = "[[service]]\nname = \"shop\"\nvip = \"192.0.2.80\"\nport = 443\n";
+        format!("{web}{shop}protocol = \"tcp\"\naffinity = {affinity}\n")
+    };
+    parse(&second("{ timeout = \"1m\" }"), "lab.toml").unwrap();
+    one(
+        &second("{ mask_v6 = 64, timeout = \"61s\" }"),
+        &[
+            "lab.toml:13:24: service[1].affinity.mask_v6: service shop: affinity mask_v6 64 differs \
+             from service web's, linked by cross_port, expected 128",
+            "lab.toml:13:38: service[1].affinity.timeout: service shop: affinity timeout 61s differs \
+             from service web's, linked by cross_port, expected 60s",
+        ],
+    );
 }
 
 #[test]

@@ -104,6 +104,22 @@ pub enum Write {
         /// [`Policy::stale_ticks`].
         ticks: u64,
     },
+    /// `POLICIES`: how the service's clients stay with their backends.
+    Affinity {
+        /// Service id.
+        service: u32,
+        /// [`Policy::affinity`].
+        affinity: u64,
+    },
+    /// `PEERS`: where the backend of another service's slot is in a service; none removes it.
+    Peer {
+        /// Service id.
+        service: u32,
+        /// Slot of another service.
+        slot: u32,
+        /// Slot of the same backend in the service.
+        peer: Option<u32>,
+    },
     /// `SCHEDULES`: a schedule, where no descriptor points.
     Ring {
         /// First slot in the pool.
@@ -156,6 +172,8 @@ pub struct Contents {
     pub backends: Vec<BackendValue>,
     /// By service id.
     pub policies: Vec<Policy>,
+    /// Slot in a service by that service and slot of another.
+    pub peers: BTreeMap<(u32, u32), u32>,
     /// The pool of schedules.
     pub schedules: Vec<u16>,
     /// Service id by key.
@@ -177,6 +195,7 @@ impl Contents {
             devices: BTreeMap::new(),
             backends: vec![BackendValue::ZERO; MAX_SLOTS as usize],
             policies: vec![Policy::ZERO; MAX_SERVICES as usize],
+            peers: BTreeMap::new(),
             schedules: vec![0; SCHEDULE_POOL as usize],
             services: BTreeMap::new(),
             vips: BTreeMap::new(),
@@ -255,6 +274,10 @@ impl Contents {
             Write::StaleTicks { service, ticks } => {
                 set(&mut self.policies, *service as usize, |v| v.stale_ticks = *ticks);
             }
+            Write::Affinity { service, affinity } => {
+                set(&mut self.policies, *service as usize, |v| v.affinity = *affinity);
+            }
+            Write::Peer { service, slot, peer } => put(&mut self.peers, (*service, *slot), *peer),
             Write::Schedule { service, schedule } => {
                 set(&mut self.policies, *service as usize, |v| v.schedule = schedule.0);
             }

@@ -218,6 +218,12 @@ fn check(tables: &Tables) -> Result<(), DataplaneError> {
             return invalid(text);
         }
     }
+    for ((service, slot), peer) in &tables.peers {
+        let is_theirs = tables.backends.get(peer).is_some_and(|peer| peer.service == *service);
+        if !is_theirs {
+            return invalid(format!("peer {peer} of slot {slot} is not service {service}'s"));
+        }
+    }
     if let Some(index) = tables.interfaces.keys().find(|index| u32::from(**index) >= MAX_INTERFACES)
     {
         return invalid(format!("interface index {index} is not below {MAX_INTERFACES}"));

@@ -5,10 +5,11 @@
 //! - a schedule names only slots that belong to its service and take new connections;
 //! - a service that a key leads to has its policy, and what a key leads to is the old service of that key or its new one;
 //! - a slot changes hands only while it belongs to nobody;
+//! - a peer is a slot of the service that is asked for;
 //! - a packet is sent out only by an interface whose device is the one its record names.
 //!
 //! So: what is pointed to before what points to it, and removals in reverse: settings and interfaces; keys whose service id
-//! is given to another service; schedules that hold a slot which changes hands; backends that gain; policies; schedules, each
+//! is given to another service; schedules that hold a slot which changes hands; peers not wanted; backends that gain; peers; policies; schedules, each
 //! into free space and then swapped by one word; keys; VIPs; filter bits. Then keys, VIPs and bits that are not wanted any more;
 //! policies of services without a key; backends that lose; interfaces.
 
@@ -30,12 +31,14 @@ type Phase = fn(&Contents, &Wanted<'_>) -> Vec<Write>;
 type SchedulePhase = fn(&Contents, &Wanted<'_>) -> Vec<(u32, ScheduleTable)>;
 
 /// The phases, in order.
-pub(super) const PHASES: [(&str, Step); 16] = [
+pub(super) const PHASES: [(&str, Step); 18] = [
     ("settings", Step::Writes(settings)),
     ("interfaces", Step::Writes(interfaces)),
     ("keys whose id is given away", Step::Writes(given_away)),
     ("schedules with slots given away", Step::Schedules(vacated)),
+    ("peers not wanted", Step::Writes(peers_unwanted)),
     ("backends that gain", Step::Writes(gaining)),
+    ("peers", Step::Writes(peers)),
     ("policies", Step::Writes(policies)),
     ("schedules", Step::Schedules(schedules)),
     ("keys", Step::Writes(keys)),
@@ -190,6 +193,20 @@ fn gaining(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
     writes
 }
 
+fn peers(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
+    let missing = wanted.tables.peers.iter().filter(|(key, peer)| now.peers.get(key) != Some(peer));
+    missing
+        .map(|(&(service, slot), peer)| Write::Peer { service, slot, peer: Some(*peer) })
+        .collect()
+}
+
+/// Those that are to be another slot, too: what is in between stays nobody's.
+fn peers_unwanted(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
+    let differs = |(key, peer): &(&(u32, u32), &u32)| wanted.tables.peers.get(key) != Some(*peer);
+    let unwanted = now.peers.iter().filter(differs);
+    unwanted.map(|(&(service, slot), _)| Write::Peer { service, slot, peer: None }).collect()
+}
+
 /// Whether schedules must let go of the slot before its word is written.
 const fn loses(held: Forward, wanted: Forward) -> bool {
     held.flags() & !wanted.flags() & (NEW | PRESENT) != 0
@@ -213,6 +230,9 @@ fn policies(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
         }
         if held.stale_ticks != service.stale_ticks {
             writes.push(Write::StaleTicks { service: id, ticks: service.stale_ticks });
+        }
+        if held.affinity != service.affinity {
+            writes.push(Write::Affinity { service: id, affinity: service.affinity });
         }
     }
     writes
@@ -276,6 +296,9 @@ fn policies_unwanted(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
         }
         if policy.stale_ticks != 0 {
             writes.push(Write::StaleTicks { service, ticks: 0 });
+        }
+        if policy.affinity != 0 {
+            writes.push(Write::Affinity { service, affinity: 0 });
         }
     }
     writes

@@ -108,7 +108,9 @@ prop_compose! {
         for (key, id) in keys.iter().zip(&ids).take(count) {
             let choices = u64::from(key.protocol) << 16;
             let schedule = ScheduleTable::default();
-            let service = ServiceTable { key: *key, choices, stale_ticks: stale, schedule };
+            let affinity = stale / 2 * u64::from(*id);
+            let service =
+                ServiceTable { key: *key, choices, stale_ticks: stale, affinity, schedule };
             tables.services.insert(*id, service);
         }
         for (slot, (present, owner, variant, interface, weight)) in (0..).zip(backends) {
@@ -131,6 +133,12 @@ prop_compose! {
                 let ScheduleTable { ring, members } = &mut service.schedule;
                 ring.extend(std::iter::repeat_n(slot as u16, weight));
                 members.extend((weight > 0).then_some(slot as u16));
+            }
+        }
+        for (slot, backend) in &tables.backends {
+            let others = tables.backends.iter().filter(|(_, other)| other.service != backend.service);
+            for (peer, other) in others.filter(|(peer, _)| (*peer + slot + stale as u32).is_multiple_of(3)) {
+                tables.peers.insert((other.service, *slot), *peer);
             }
         }
         tables
@@ -160,6 +168,10 @@ fn check_safe(contents: &Contents) {
     for (key, id) in &contents.services {
         let choices = contents.policies[*id as usize].choices;
         assert_eq!(choices >> 16, u64::from(key[18]), "service {id} has the policy of its key");
+    }
+    for ((service, slot), peer) in &contents.peers {
+        let owner = contents.backends[*peer as usize].service;
+        assert_eq!(owner, *service, "slot {peer}, the peer of {slot}");
     }
     for (index, interface) in (0..).zip(&contents.interfaces) {
         if interface.mac != 0 {
@@ -250,10 +262,12 @@ fn check_done(contents: &Contents, wanted: &Tables) {
     assert_eq!((contents.vips.len(), bits as usize), (vips.len(), vips.len()));
     for (id, policy) in (0..).zip(&contents.policies) {
         let schedule = contents.table(Schedule(policy.schedule));
-        let want = wanted.services.get(&id).map(|s| (s.choices, s.stale_ticks, s.schedule.clone()));
-        let nothing = (0, 0, ScheduleTable::default());
-        assert_eq!((policy.choices, policy.stale_ticks, schedule), want.unwrap_or(nothing));
+        let want = wanted.services.get(&id);
+        let words = want.map_or([0; 3], |s| [s.choices, s.stale_ticks, s.affinity]);
+        assert_eq!([policy.choices, policy.stale_ticks, policy.affinity], words);
+        assert_eq!(schedule, want.map_or_else(ScheduleTable::default, |s| s.schedule.clone()));
     }
+    assert_eq!(contents.peers, wanted.peers);
     for (slot, backend) in (0..).zip(&contents.backends) {
         let want = wanted.backends.get(&slot);
         assert_eq!(backend.forward, want.map_or(0, |backend| backend.forward.0));
@@ -327,7 +341,7 @@ fn one_service(weights: &[(u16, usize)]) -> Tables {
     let key = keys()[0];
     let choices = u64::from(key.protocol) << 16;
     let schedule = ScheduleTable { ring, members };
-    let service = ServiceTable { key, choices, stale_ticks: 1, schedule };
+    let service = ServiceTable { key, choices, stale_ticks: 1, affinity: 0, schedule };
     let flags = PRESENT | USABLE | UP | NEW;
     let backend = |slot: u16| {
         let forward = Forward::new(mac(slot.into(), 0, 0), 1, flags);
@@ -348,7 +362,7 @@ fn tables_that_contradict_themselves_are_refused_before_anything_is_written() {
     fn schedule(tables: &mut Tables) -> &mut ScheduleTable {
         &mut tables.services.get_mut(&0).unwrap().schedule
     }
-    let edits: [(&str, Edit); 9] = [
+    let edits: [(&str, Edit); 10] = [
         ("has slot 9, which is no member", |t| schedule(t).ring.push(9)),
         ("has slot 9, which takes no", |t| schedule(t).members.push(9)),
         ("has slot 2 twice", |t| schedule(t).members.push(2)),
@@ -359,6 +373,7 @@ fn tables_that_contradict_themselves_are_refused_before_anything_is_written() {
         }),
         ("not present", |t| t.backends.get_mut(&1).unwrap().forward = Forward::new([2; 6], 0, NEW)),
         ("slot 0", |t| t.backends.extend([(0, t.backends[&1])])),
+        ("peer 2 of slot 7", |t| t.peers.extend([((1, 7), 2)])),
         ("interface index 64", |t| t.interfaces.extend([(64, t.interfaces[&1])])),
     ];
     for (what, edit) in edits {
@@ -414,7 +429,8 @@ fn a_weight_among_a_thousand_services_is_one_schedule_and_one_word() {
         }
         let key = ServiceKey::new(vip, 80, 6);
         let schedule = ScheduleTable { ring: slots.clone(), members: slots };
-        wanted.services.insert(id, ServiceTable { key, choices, stale_ticks: 1, schedule });
+        let service = ServiceTable { key, choices, stale_ticks: 1, affinity: 0, schedule };
+        wanted.services.insert(id, service);
     }
     let mut publisher = publisher(Contents::empty(), None);
     publisher.publish(&wanted).unwrap();

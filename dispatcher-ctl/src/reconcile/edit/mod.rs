@@ -115,12 +115,11 @@ impl Edit<'_> {
     /// A service out, with its backends.
     ///
     /// # Errors
-    /// There is no such service.
+    /// There is no such service, or another one's `cross_port` names it.
     pub fn remove_service(&self, service: &str) -> Result<State, ApiError> {
-        let id = find_service(self.state, service)?.id;
-        let mut state = self.state.clone();
-        state.services.retain(|service| service.id != id);
-        Ok(state)
+        let at = self.position(find_service(self.state, service)?);
+        // Others may be linked with it.
+        self.change(|services| drop(services.remove(at)))
     }
 
     /// A backend in. With `replace`, the settings of one that has the name are replaced.
@@ -171,6 +170,14 @@ impl Edit<'_> {
         let mut state = self.change(|services| request.apply(&mut services[at].backends[index]))?;
         let changed = &mut state.services[at].backends[index];
         let quiesced = request.quiesced.unwrap_or(changed.quiesced);
+        let quiesced_now = match request.quiesced {
+            Some(quiesced) => quiesced && request.now.unwrap_or(false),
+            None if request.now.is_some() => {
+                return Err(ApiError::invalid("now says how to quiesce, expected quiesced true"));
+            }
+            None => changed.quiesced_now,
+        };
+        changed.quiesced_now = quiesced_now;
         let down = request.up.map_or(changed.down, |up| !up);
         if (quiesced, down) != (changed.quiesced, changed.down) {
             (changed.quiesced, changed.down) = (quiesced, down);

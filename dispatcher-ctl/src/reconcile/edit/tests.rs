@@ -267,7 +267,8 @@ fn a_full_table_is_still_changed_in_time() {
                 20,
             );
             let slot = u32::from(i) * 1023 + j + 1;
-            let backend = Backend { slot, config, quiesced: false, down: false, since_ms: 0 };
+            let (quiesced, quiesced_now, down) = (false, false, false);
+            let backend = Backend { slot, config, quiesced, quiesced_now, down, since_ms: 0 };
             state.services[usize::from(i)].backends.push(backend);
         }
     }
@@ -278,4 +279,43 @@ fn a_full_table_is_still_changed_in_time() {
     assert_eq!(changed.services[15].backends[1022].config.weight, 3);
     assert!(took.as_millis() < 5000, "{took:?}");
     println!("a weight among 16,368 backends: {took:?}");
+}
+
+#[test]
+fn clients_are_moved_by_quiescing_now_until_it_is_said_otherwise() {
+    let start = state();
+    let patch = |state: &State, body| {
+        let state = edit(state).patch_backend("web", "web-1", &json(body)).unwrap();
+        let backend = &state.services[0].backends[0];
+        let flags = (backend.quiesced, backend.quiesced_now);
+        (state, flags)
+    };
+    let (moved, flags) = patch(&start, serde_json::json!({ "quiesced": true, "now": true }));
+    assert_eq!(flags, (true, true));
+    assert_eq!(patch(&moved, serde_json::json!({ "weight": 3 })).1, (true, true));
+    assert_eq!(patch(&moved, serde_json::json!({ "quiesced": true })).1, (true, false));
+    assert_eq!(patch(&moved, serde_json::json!({ "quiesced": false })).1, (false, false));
+    let alone = json(serde_json::json!({ "now": true }));
+    refused(
+        edit(&start).patch_backend("web", "web-1", &alone),
+        ErrorKind::Invalid,
+        "now says how to quiesce, expected quiesced true",
+        None,
+    );
+}
+
+#[test]
+fn a_service_that_another_is_linked_with_stays() {
+    let linked = FILE.replacen(
+        "port = 80\n",
+        "port = 80\naffinity = { timeout = \"60s\", cross_port = [443] }\n",
+        1,
+    );
+    let linked = linked.replace("port = 443\n", "port = 443\naffinity.timeout = \"60s\"\n");
+    let file = config::parse(&linked, "lab.toml").unwrap();
+    let state = merge(None, &file, &State::default(), &[], 1).unwrap();
+    let error = edit(&state).remove_service("tls").unwrap_err();
+    let said = format!("{} {}", error.error, error.errors.join(" "));
+    assert!(said.contains("cross_port 443 is no port of another service"), "{said}");
+    edit(&state).remove_service("web").unwrap();
 }

@@ -111,6 +111,7 @@ fn service(
         fin_count: pick!(fin_count),
         on_down: pick!(on_down),
         weight_bound: pick!(weight_bound),
+        affinity: pick!(affinity),
         backends: backends(before, wanted, runs),
     }
 }
@@ -159,6 +160,7 @@ fn backend(
             &wanted.max_connections,
             &runs.max_connections,
         ),
+        sticky: newer(before.map(|b| &b.sticky), &wanted.sticky, &runs.sticky),
     }
 }
 

@@ -155,14 +155,16 @@ fn whole_service(action: Action, service: &Service, lines: &mut Vec<PlanLine>) {
 }
 
 fn whole_backend(action: Action, service: &str, backend: &Backend, lines: &mut Vec<PlanLine>) {
-    let BackendConfig { name, address, mac, weight, local, max_connections } = &backend.config;
+    let BackendConfig { name, address, mac, weight, local, sticky, max_connections } =
+        &backend.config;
     let mac = mac.map(|mac| format!(" mac {mac}")).unwrap_or_default();
     let local = if *local { " local" } else { "" };
+    let sticky = if *sticky { "" } else { " not sticky" };
     let most = match max_connections {
         0 => String::new(),
         most => format!(" max_connections {most}"),
     };
-    let what = format!("{address} weight {weight}{mac}{local}{most}");
+    let what = format!("{address} weight {weight}{mac}{local}{sticky}{most}");
     lines.push(PlanLine::whole(action, format!("backend {service}/{name}"), what));
 }
 
@@ -190,7 +192,7 @@ fn changed_service(before: &Service, after: &Service, lines: &mut Vec<PlanLine>)
 }
 
 /// What may change of a service that stays, as text.
-fn settings(config: &ServiceConfig) -> [(&'static str, String); 9] {
+fn settings(config: &ServiceConfig) -> [(&'static str, String); 10] {
     [
         ("name", config.name.clone()),
         ("scheduler", config.scheduler.to_string()),
@@ -201,6 +203,7 @@ fn settings(config: &ServiceConfig) -> [(&'static str, String); 9] {
         ("fin_count", config.fin_count.to_string()),
         ("on_down", config.on_down.to_string()),
         ("weight_bound", config.weight_bound.to_string()),
+        ("affinity", config.affinity.to_string()),
     ]
 }
 
@@ -213,7 +216,8 @@ fn changed_backend(service: &str, before: &Backend, after: &Backend, lines: &mut
             ("mac", mac),
             ("local", b.config.local.to_string()),
             ("max_connections", b.config.max_connections.to_string()),
-            ("quiesced", b.quiesced.to_string()),
+            ("sticky", b.config.sticky.to_string()),
+            ("quiesced", if b.quiesced_now { "now".to_owned() } else { b.quiesced.to_string() }),
             ("down", b.down.to_string()),
         ]
     };

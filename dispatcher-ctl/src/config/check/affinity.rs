@@ -1,0 +1,121 @@
+//! Whether affinity makes sense, of one service and of those that share records.
+
+use std::{
+    collections::{HashMap, HashSet},
+    net::IpAddr,
+    time::Duration,
+};
+
+use dispatcher_common::limits;
+
+use super::{Found, shown};
+use crate::model::{Affinity, ServiceConfig, affinity_groups, duration};
+
+/// Longest timeout: records know 65,535 ticks of 4.3 s.
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(72 * 3600);
+
+impl Found {
+    /// What may be wrong with one service's.
+    pub(super) fn affinity(&mut self, affinity: &Affinity) {
+        let Affinity { timeout, mask_v4, mask_v6, cross_port } = affinity;
+        let written = duration::text(*timeout);
+        if *timeout > LONGEST_TIMEOUT {
+            let message = format!("timeout {written} is too long, expected at most 72h");
+            self.say("affinity.timeout", &message);
+        }
+        if timeout.is_zero() && !cross_port.is_empty() {
+            let message = "timeout 0s keeps no clients for cross_port, expected more than 0s";
+            self.say("affinity.timeout", message);
+        }
+        for (key, mask, most) in [("mask_v4", *mask_v4, 32), ("mask_v6", *mask_v6, 128)] {
+            if mask > most {
+                let message = format!("{key} {mask} is out of range, expected 0..={most}");
+                self.say(&format!("affinity.{key}"), &message);
+            }
+        }
+    }
+
+    /// What may be wrong between services.
+    pub(super) fn affinity_together(&mut self, services: &[ServiceConfig]) {
+        if services.iter().all(|service| service.affinity.cross_port.is_empty()) {
+            return;
+        }
+        self.cross_ports(services);
+        let groups = affinity_groups(&services.iter().collect::<Vec<_>>());
+        for (i, first) in groups.iter().enumerate() {
+            self.agreement(services, i, *first);
+        }
+        let peers = peers(services, &groups);
+        if peers > limits::PEERS as usize {
+            let message = format!(
+                "{peers} pairs of services with a backend in common are too many, expected {}",
+                limits::PEERS
+            );
+            self.say("service", &message);
+        }
+    }
+
+    /// Each port names another service of the VIP.
+    fn cross_ports(&mut self, services: &[ServiceConfig]) {
+        let mut count: HashMap<(IpAddr, u16), usize> = HashMap::new();
+        for service in services {
+            *count.entry((service.vip, service.port)).or_default() += 1;
+        }
+        for (i, service) in services.iter().enumerate() {
+            for (j, port) in service.affinity.cross_port.iter().enumerate() {
+                let own = usize::from(*port == service.port);
+                if count.get(&(service.vip, *port)).copied().unwrap_or_default() <= own {
+                    let message = format!(
+                        "service {}: cross_port {port} is no port of another service of vip {}",
+                        shown(&service.name),
+                        service.vip
+                    );
+                    let key = format!("service[{i}].affinity.cross_port[{j}]");
+                    self.say(&key, &message).causes = link(services.len());
+                }
+            }
+        }
+    }
+
+    /// Services that share records agree on what they are and how long they last.
+    fn agreement(&mut self, services: &[ServiceConfig], i: usize, first: usize) {
+        let (service, leader) = (&services[i], &services[first]);
+        let (ours, theirs) = (&service.affinity, &leader.affinity);
+        let time = |affinity: &Affinity| duration::text(affinity.timeout);
+        for (key, ours, theirs) in [
+            ("timeout", time(ours), time(theirs)),
+            ("mask_v4", ours.mask_v4.to_string(), theirs.mask_v4.to_string()),
+            ("mask_v6", ours.mask_v6.to_string(), theirs.mask_v6.to_string()),
+        ] {
+            if ours != theirs {
+                let message = format!(
+                    "service {}: affinity {key} {ours} differs from service {}'s, linked by \
+                     cross_port, expected {theirs}",
+                    shown(&service.name),
+                    shown(&leader.name),
+                );
+                let mut causes = link(services.len());
+                causes.push(format!("service[{first}].affinity.{key}"));
+                self.say(&format!("service[{i}].affinity.{key}"), &message).causes = causes;
+            }
+        }
+    }
+}
+
+/// What links services: what a message about the link may follow from.
+fn link(services: usize) -> Vec<String> {
+    let keys = ["vip", "port", "affinity.cross_port"];
+    (0..services).flat_map(|i| keys.map(|key| format!("service[{i}].{key}"))).collect()
+}
+
+/// Ordered pairs of services of a group, for each backend that they have in common.
+fn peers(services: &[ServiceConfig], groups: &[usize]) -> usize {
+    let linked: HashSet<_> = (0..).zip(groups).filter(|(i, g)| i != *g).map(|(_, g)| *g).collect();
+    let mut shared: HashMap<(usize, IpAddr), usize> = HashMap::new();
+    for (service, group) in services.iter().zip(groups).filter(|(_, g)| linked.contains(g)) {
+        for backend in &service.backends {
+            *shared.entry((*group, backend.address)).or_default() += 1;
+        }
+    }
+    shared.values().map(|n| n * (n - 1)).sum()
+}
