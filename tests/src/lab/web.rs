@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use super::{Lab, Node, Process, eventually};
 
 impl Lab {
-    /// Starts nginx on every backend, on port 80 of every address: `/` answers with the backend's name, a GET of `/files/…`
+    /// Starts nginx on every backend, on ports 80 and (IPv4) 8080 of every address: `/` answers with the backend's name, a GET of `/files/…`
     /// reads and a PUT writes a file below the node's directory (`files/`). Keep what it returns: the servers end with it.
     ///
     /// # Errors
@@ -41,6 +41,7 @@ http {{
     server {{
         listen 80 backlog=4096;
         listen [::]:80 backlog=4096;
+        listen 8080;
         add_header X-Backend {name} always;
         location = / {{ return 200 '{name}\\n'; }}
         location /files/ {{ root {directory}; dav_methods PUT; create_full_put_path on; }}
