@@ -195,7 +195,8 @@ fn vips_come_and_go_as_often_as_asked_and_answer_pings() {
             assert_eq!(network.add_vip(ifindex, address).await.unwrap(), VipAdded::Added);
             assert_eq!(network.add_vip(ifindex, address).await.unwrap(), VipAdded::AlreadyThere);
             let b = lab.ns("b");
-            run(&format!("ip netns exec {b} ping -c 2 -i 0.2 -W 1 -I {source} {vip}"));
+            // The bridge may take a second to see that its port is up: the first answer counts.
+            run(&format!("ip netns exec {b} ping -c 1 -i 0.2 -w 10 -I {source} {vip}"));
             network.remove_vip(ifindex, address).await.unwrap();
             network.remove_vip(ifindex, address).await.unwrap();
             assert!(!lab.ip("lb", "addr show eth0").contains(vip));
