@@ -59,10 +59,10 @@ pub(super) fn active(slot: u32) -> u64 {
     maps::active_count(slot).map_or(0, |count| ActiveCount(count.load()).active())
 }
 
-/// Half-open connections of all backends.
+/// Whether more connections are half-open than `syn_guard` allows.
 #[inline(always)]
-pub(super) fn half_open() -> u64 {
-    maps::half_open().map_or(0, Word::load)
+pub(super) fn is_guarded() -> bool {
+    maps::half_open().map_or(0, Word::load) > maps::syn_guard()
 }
 
 #[inline(always)]

@@ -6,17 +6,17 @@ use dispatcher_common::{
 };
 use dispatcher_ebpf::{affinity::client, parse::FlowWords};
 
-use super::{account, maps, pipeline::Packet};
-
-/// No slot.
-const NOBODY: u32 = u32::MAX;
+use super::{
+    account, maps,
+    pipeline::Packet,
+    schedule::{NOBODY, some, takes},
+};
 
 /// The slot of the client's record, if the service keeps any and its backend still takes this client.
 #[inline(always)]
 pub(super) fn find(packet: &Packet, service: ServiceId) -> Option<u32> {
     let affinity = of(service)?;
-    let slot = dispatcher_find_client(packet, u64::from(service), affinity.0) as u32;
-    (slot != NOBODY).then_some(slot)
+    some(dispatcher_find_client(packet, u64::from(service), affinity.0))
 }
 
 /// Records that the client's last new connection went to a slot. Failing for want of room, the client is as one that was
@@ -24,10 +24,9 @@ pub(super) fn find(packet: &Packet, service: ServiceId) -> Option<u32> {
 #[inline(always)]
 pub(super) fn remember(packet: &Packet, service: ServiceId, slot: u32) {
     // A flood's clients are not worth remembering.
-    if account::half_open() > maps::syn_guard() {
-        return;
-    }
-    if let Some(affinity) = of(service) {
+    if let Some(affinity) = of(service)
+        && !account::is_guarded()
+    {
         let _ = dispatcher_keep_client(packet, affinity.0, u64::from(slot));
     }
 }
@@ -60,10 +59,7 @@ fn taken(service: ServiceId, slot: u32) -> Option<u32> {
     if maps::service_of(slot) != Some(service) {
         slot = maps::peer(&PeerKey { service, slot })?;
     }
-    let is_ours = maps::service_of(slot) == Some(service);
-    let is_sticky = maps::forward(slot).flags() & STICKY != 0;
-    let is_full = maps::share(slot).is_full(account::active(slot));
-    (is_ours && is_sticky && !is_full).then_some(slot)
+    takes(service, slot, STICKY).then_some(slot)
 }
 
 #[inline(never)]

@@ -50,7 +50,7 @@ pub(super) fn claim(packet: &Packet, slot: u32) -> Claim {
 
 /// The flow's two buckets, which may be one.
 #[inline(always)]
-pub(super) fn buckets(hash: u64) -> Option<[Ways; 2]> {
+fn buckets(hash: u64) -> Option<[Ways; 2]> {
     let mask = config::bucket_mask();
     Some([maps::ways(first_bucket(hash, mask))?, maps::ways(second_bucket(hash, mask))?])
 }

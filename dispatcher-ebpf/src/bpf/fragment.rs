@@ -1,8 +1,6 @@
 //! Where does a fragment go? The first like a whole packet, which its ports make it; the others after the first.
 
-use aya_ebpf::{
-    bindings::xdp_md, helpers::generated::bpf_ktime_get_coarse_ns, programs::XdpContext,
-};
+use aya_ebpf::{bindings::xdp_md, programs::XdpContext};
 use dispatcher_common::{
     fragment::{Followed, FragmentKey},
     reason::Reason,
@@ -14,8 +12,7 @@ use dispatcher_ebpf::{
 
 use super::{
     classify, maps,
-    pipeline::{self, Packet},
-    verdict,
+    pipeline::{self, Packet, now},
 };
 
 /// The slot of datagrams that are left to the kernel.
@@ -33,10 +30,7 @@ pub(super) extern "C" fn dispatcher_fragment(
     let Some(packet) = (unsafe { packet.as_ref() }) else { return 0 };
     let contents = Contents(contents);
     let slot = if contents.is_later() { follow(packet, contents) } else { lead(packet, contents) };
-    match slot.and_then(|slot| pipeline::deliver(&XdpContext::new(ctx), packet, slot)) {
-        Ok(action) => action,
-        Err(exit) => verdict::leave(exit, packet.bytes),
-    }
+    pipeline::end(&XdpContext::new(ctx), packet, slot)
 }
 
 /// The first fragment's slot, which the others will follow.
@@ -94,11 +88,4 @@ extern "C" fn dispatcher_recall(packet: *const Packet, id: u32) -> u32 {
 fn key(flow: &FlowWords, id: u32) -> FragmentKey {
     let protocol = if flow.has_mapped_vip() { flow.protocol } else { 0 };
     FragmentKey { client: *flow.client(), vip: *flow.vip(), id, protocol }
-}
-
-/// The monotonic clock in nanoseconds, from its last update.
-#[inline(always)]
-fn now() -> u64 {
-    // SAFETY: the helper takes nothing and changes nothing.
-    unsafe { bpf_ktime_get_coarse_ns() }
 }

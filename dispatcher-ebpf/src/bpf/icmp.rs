@@ -12,7 +12,6 @@ use dispatcher_ebpf::{
 use super::{
     classify, connection,
     pipeline::{self, Packet, frame},
-    verdict,
 };
 
 /// Sends an ICMP message on its way; `contents` are [`Contents`]. A global function: see [`super::pipeline`].
@@ -27,10 +26,7 @@ pub(super) extern "C" fn dispatcher_icmp(
     let Some(packet) = (unsafe { packet.as_mut() }) else { return 0 };
     let ctx = XdpContext::new(ctx);
     let slot = slot(frame(&ctx), packet, Contents(contents).offset());
-    match slot.and_then(|slot| pipeline::deliver(&ctx, packet, slot)) {
-        Ok(action) => action,
-        Err(exit) => verdict::leave(exit, packet.bytes),
-    }
+    pipeline::end(&ctx, packet, slot)
 }
 
 /// The slot of the quoted connection, which stays as it is: whoever forges an error can keep none alive.

@@ -327,17 +327,26 @@ pub(super) fn peer(key: &PeerKey) -> Option<u32> {
     PEERS.get_ptr(key).map(|slot| unsafe { ptr::read_volatile(slot) })
 }
 
-/// The cursor of a service, and the word that says when it last placed a flow by hash.
-#[inline(always)]
-pub(super) fn service_state(service: ServiceId) -> Option<(Word, Word)> {
-    let value = SERVICE_STATE.get_ptr_mut(service)?;
-    Some((word!(value, .cursor), word!(value, .hashed_at)))
+/// What the datapath keeps of a service.
+#[derive(Clone, Copy)]
+pub(super) struct ServiceWords {
+    /// Next position of its ring.
+    pub(super) cursor: Word,
+    /// When it last placed a packet by hash.
+    pub(super) hashed_at: Word,
+    /// Packets it placed by hash.
+    pub(super) hashed: Word,
 }
 
-/// Packets that a service placed by hash.
+/// What the datapath keeps of a service.
 #[inline(always)]
-pub(super) fn hashed(service: ServiceId) -> Option<Word> {
-    SERVICE_STATE.get_ptr_mut(service).map(|value| word!(value, .hashed))
+pub(super) fn service_state(service: ServiceId) -> Option<ServiceWords> {
+    let value = SERVICE_STATE.get_ptr_mut(service)?;
+    Some(ServiceWords {
+        cursor: word!(value, .cursor),
+        hashed_at: word!(value, .hashed_at),
+        hashed: word!(value, .hashed),
+    })
 }
 
 /// How many members a schedule has.

@@ -70,11 +70,17 @@ impl Packet {
     }
 }
 
-/// The monotonic clock in ticks of 2³² ns, from the clock's last update: reading it costs 2 ns.
+/// The monotonic clock in nanoseconds, from its last update: reading it costs 2 ns.
+#[inline(always)]
+pub(super) fn now() -> u64 {
+    // SAFETY: the helper takes nothing and changes nothing.
+    unsafe { bpf_ktime_get_coarse_ns() }
+}
+
+/// The same clock in ticks of 2³² ns.
 #[inline(always)]
 pub(super) fn tick() -> u64 {
-    // SAFETY: the helper takes nothing and changes nothing.
-    unsafe { bpf_ktime_get_coarse_ns() >> TICK_SHIFT }
+    now() >> TICK_SHIFT
 }
 
 /// The frame of a context.
@@ -143,9 +149,18 @@ pub(super) fn slot(packet: &Packet) -> Result<u32, Exit> {
     }
 }
 
+/// Sends the packet to the backend of the slot that was found for it, or lets it leave; yields its XDP action.
+#[inline(always)]
+pub(super) fn end(ctx: &XdpContext, packet: &Packet, slot: Result<u32, Exit>) -> u32 {
+    match slot.and_then(|slot| deliver(ctx, packet, slot)) {
+        Ok(action) => action,
+        Err(exit) => verdict::leave(exit, packet.bytes),
+    }
+}
+
 /// Sends the packet to a slot's backend.
 #[inline(always)]
-pub(super) fn deliver(ctx: &XdpContext, packet: &Packet, slot: u32) -> Result<u32, Exit> {
+fn deliver(ctx: &XdpContext, packet: &Packet, slot: u32) -> Result<u32, Exit> {
     let head = frame(ctx).head::<14>().ok_or(Reason::NotIp)?;
     forward::deliver(head, slot, packet.bytes).map_err(|exit| still_vip(exit, &packet.flow))
 }

@@ -104,8 +104,7 @@ extern "C" fn dispatcher_hashed(packet: *const Packet, slot: u64) -> u64 {
 #[inline(always)]
 fn slot_for(packet: &Packet) -> Result<u32, Exit> {
     let service = classify(&packet.flow)?;
-    let choices = maps::policy(service).map_or(0, |policy| policy.choices.load());
-    let scheduler = (choices >> 8) as u8;
+    let (policy, scheduler) = choices(service);
     let is_orphan = packet.is_tcp() && packet.event() != Event::Open;
     if is_orphan && was_hashed(packet, service) {
         let slot = schedule::by_hash(service, scheduler, &packet.flow);
@@ -118,13 +117,20 @@ fn slot_for(packet: &Packet) -> Result<u32, Exit> {
     }
     if slot.is_none() {
         if is_orphan && !schedule::is_hashed(scheduler) {
-            orphan(packet, service, choices as u8)?;
+            orphan(packet, service, policy)?;
         }
         slot = schedule::next(service, scheduler, &packet.flow);
     }
     let slot = slot.ok_or(Exit::of(service, Reason::NoBackend))?;
     affinity::remember(packet, service, slot);
     Ok(slot)
+}
+
+/// A service's orphan policy and scheduler.
+#[inline(always)]
+fn choices(service: ServiceId) -> (u8, u8) {
+    let choices = maps::policy(service).map_or(0, |policy| policy.choices.load());
+    (choices as u8, (choices >> 8) as u8)
 }
 
 /// A TCP packet that opens nothing, by the service's policy: an exit unless it is to be treated as new.
@@ -143,8 +149,8 @@ fn orphan(packet: &Packet, service: ServiceId, policy: u8) -> Result<(), Exit> {
 /// Whether the service placed a flow by hash no longer than its `stale_timeout` ago.
 #[inline(always)]
 fn was_hashed(packet: &Packet, service: ServiceId) -> bool {
-    let Some((_, hashed_at)) = maps::service_state(service) else { return false };
-    let hashed_at = hashed_at.load();
+    let Some(state) = maps::service_state(service) else { return false };
+    let hashed_at = state.hashed_at.load();
     let stale = maps::policy(service).map_or(0, |policy| policy.stale_ticks.load());
     hashed_at != 0 && (packet.tick + 1).saturating_sub(hashed_at) <= stale
 }
@@ -154,7 +160,7 @@ fn was_hashed(packet: &Packet, service: ServiceId) -> bool {
 /// flow's next packet, which a flood does not send, is entered.
 #[inline(always)]
 fn enter(packet: &Packet, slot: u32) -> Option<u32> {
-    if packet.event() == Event::Open && account::half_open() > maps::syn_guard() {
+    if packet.event() == Event::Open && account::is_guarded() {
         return None;
     }
     match claim(packet, slot) {
@@ -170,14 +176,12 @@ fn enter(packet: &Packet, slot: u32) -> Option<u32> {
 /// By hash, and noted, so that the flow's next packets are placed alike although they open nothing.
 #[inline(always)]
 fn hashed(packet: &Packet, service: ServiceId) -> Result<u32, Exit> {
-    if let Some((_, hashed_at)) = maps::service_state(service) {
-        hashed_at.store(packet.tick + 1);
+    if let Some(state) = maps::service_state(service) {
+        state.hashed_at.store(packet.tick + 1);
+        state.hashed.fetch_add(1);
     }
-    if let Some(hashed) = maps::hashed(service) {
-        hashed.fetch_add(1);
-    }
-    let choices = maps::policy(service).map_or(0, |policy| policy.choices.load());
-    let slot = schedule::by_hash(service, (choices >> 8) as u8, &packet.flow);
+    let (_, scheduler) = choices(service);
+    let slot = schedule::by_hash(service, scheduler, &packet.flow);
     slot.ok_or(Exit::of(service, Reason::NoBackend))
 }
 

@@ -1,10 +1,6 @@
 //! Is a client told that its connection is over? By an RST, which it acts on at once, where it else would wait.
 
-use aya_ebpf::{
-    bindings::xdp_md,
-    helpers::generated::{bpf_ktime_get_coarse_ns, bpf_xdp_adjust_tail},
-    programs::XdpContext,
-};
+use aya_ebpf::{bindings::xdp_md, helpers::generated::bpf_xdp_adjust_tail, programs::XdpContext};
 use dispatcher_common::reason::Reason;
 use dispatcher_ebpf::{
     barrier::hide,
@@ -15,7 +11,7 @@ use dispatcher_ebpf::{
 
 use super::{
     connection, maps,
-    pipeline::{Packet, frame},
+    pipeline::{Packet, frame, now},
     verdict,
 };
 
@@ -70,8 +66,7 @@ fn may_send() -> bool {
         return false;
     };
     let interval = interval.load();
-    // SAFETY: the helper takes nothing and changes nothing.
-    let now = unsafe { bpf_ktime_get_coarse_ns() };
+    let now = now();
     let next = due.load().max(now);
     if interval == 0 || next - now > BURST_NS {
         return false;

@@ -15,7 +15,7 @@ use super::{account, config, maps};
 const TRIES: u32 = 8;
 
 /// No slot.
-const NOBODY: u32 = u32::MAX;
+pub(super) const NOBODY: u32 = u32::MAX;
 
 /// The slot of a new connection, by the service's scheduler.
 #[inline(always)]
@@ -37,8 +37,7 @@ pub(super) const fn is_hashed(scheduler: u8) -> bool {
 #[inline(always)]
 fn in_turn(service: ServiceId) -> Option<u32> {
     let ring = ring(service)?;
-    let (cursor, _) = maps::service_state(service)?;
-    let turn = cursor.fetch_add(1);
+    let turn = maps::service_state(service)?.cursor.fetch_add(1);
     pick(service, ring, position(turn, ring.length()))
 }
 
@@ -76,7 +75,7 @@ fn ring(service: ServiceId) -> Option<Schedule> {
 fn pick(service: ServiceId, ring: Schedule, mut position: u32) -> Option<u32> {
     for _ in 0..TRIES {
         let slot = maps::scheduled(ring, position)?;
-        if is_available(service, slot) {
+        if takes(service, slot, NEW) {
             return Some(slot);
         }
         position += 1;
@@ -87,10 +86,10 @@ fn pick(service: ServiceId, ring: Schedule, mut position: u32) -> Option<u32> {
     some(dispatcher_any(u64::from(service), ring.0, u64::from(position)))
 }
 
-/// Whether a slot takes a new connection of the service.
+/// Whether a slot is the service's, has a flag that says whom it takes, and is not full.
 #[inline(always)]
-fn is_available(service: ServiceId, slot: u32) -> bool {
-    maps::forward(slot).flags() & NEW != 0
+pub(super) fn takes(service: ServiceId, slot: u32, flag: u8) -> bool {
+    maps::forward(slot).flags() & flag != 0
         && maps::service_of(slot) == Some(service)
         && !maps::share(slot).is_full(account::active(slot))
 }
@@ -102,7 +101,7 @@ fn is_available(service: ServiceId, slot: u32) -> bool {
 #[unsafe(no_mangle)]
 extern "C" fn dispatcher_member(service: u64, ring: u64, number: u64) -> u64 {
     let Some(slot) = maps::member(Schedule(ring), number as u32) else { return UNAVAILABLE };
-    if !is_available(service as u32, slot) {
+    if !takes(service as u32, slot, NEW) {
         return UNAVAILABLE;
     }
     Least::new(slot, account::active(slot), maps::share(slot).weight()).0
@@ -195,7 +194,8 @@ extern "C" fn dispatcher_least_run(
     least.0
 }
 
+/// A slot as a global function yields it.
 #[inline(always)]
-fn some(slot: u64) -> Option<u32> {
+pub(super) fn some(slot: u64) -> Option<u32> {
     (slot as u32 != NOBODY).then_some(slot as u32)
 }

@@ -14,7 +14,7 @@ use dispatcher_tests::{
     packet_builder::{ACK, PacketBuilder, RST, SYN, eth},
 };
 
-use crate::flows::Family;
+use crate::flows::{Family, without};
 
 /// Short enough to lie in the past of a machine that was just started.
 const TICKS: u16 = 3;
@@ -38,16 +38,16 @@ pub(crate) fn cases() -> Vec<Case> {
                 .opens(f.tcp(1003, SYN), two),
             case(f, "a quiesced backend keeps clients with a record")
                 .opens(f.tcp(1001, SYN), one)
-                .then(move |d| set(d, one, NEW))
+                .then(move |d| without(d, one, NEW))
                 .opens(f.tcp(1002, SYN), one),
             case(f, "quiesced at once it does not")
                 .opens(f.tcp(1001, SYN), one)
-                .then(move |d| set(d, one, NEW | STICKY))
+                .then(move |d| without(d, one, NEW | STICKY))
                 .opens(f.tcp(1002, SYN), two)
                 .opens(f.tcp(1003, SYN), two),
             case(f, "a record of a backend that is down is void")
                 .opens(f.tcp(1001, SYN), one)
-                .then(move |d| set(d, one, NEW | UP | USABLE | STICKY))
+                .then(move |d| without(d, one, NEW | UP | USABLE | STICKY))
                 .opens(f.tcp(1002, SYN), two)
                 .opens(f.tcp(1003, SYN), two),
             f.case_in(
@@ -121,12 +121,4 @@ fn older(datapath: &mut Datapath, ticks: u64) -> Result<()> {
     }
     ensure!(datapath.age_records(ticks)? > 0, "there is no record");
     Ok(())
-}
-
-/// Takes flags from a backend of the standard world.
-fn set(datapath: &mut Datapath, slot: u16, without: u8) -> Result<()> {
-    let backend = World::standard().backends.into_iter().find(|b| b.slot == slot);
-    let mut backend = backend.ok_or_else(|| anyhow::anyhow!("no slot {slot}"))?;
-    backend.flags &= !without;
-    datapath.set_backend(&backend)
 }

@@ -8,7 +8,7 @@ use dispatcher_tests::{
     packet_builder::{ACK, FIN, RST, SYN},
 };
 
-use crate::flows::Family;
+use crate::flows::{Family, without};
 
 pub(crate) fn cases() -> Vec<Case> {
     Family::both(|f| {
@@ -45,7 +45,7 @@ pub(crate) fn cases() -> Vec<Case> {
                 .then(move |d| says(d, f.dns_slot(1), 1, 0)),
             f.case("a flow that moves because its backend is down counts where it is")
                 .opens(f.udp(1001), f.dns_slot(1))
-                .then(move |d| down(d, f.dns_slot(1)))
+                .then(move |d| without(d, f.dns_slot(1), USABLE | UP | NEW))
                 .opens(f.udp(1001), f.dns_slot(2))
                 .then(move |d| says(d, f.dns_slot(1), 0, 0))
                 .then(move |d| says(d, f.dns_slot(2), 1, 0)),
@@ -79,11 +79,4 @@ fn says(datapath: &Datapath, slot: u16, active: u64, half_open: u64) -> Result<(
     let (a, h) = (said.active(), said.half_open());
     ensure!((a, h) == (active, half_open), "slot {slot}: {a} active, {h} half-open");
     datapath.counts_are_true()
-}
-
-fn down(datapath: &mut Datapath, slot: u16) -> Result<()> {
-    let backend = World::standard().backends.into_iter().find(|b| b.slot == slot);
-    let mut backend = backend.ok_or_else(|| anyhow::anyhow!("no slot {slot}"))?;
-    backend.flags &= !(USABLE | UP | NEW);
-    datapath.set_backend(&backend)
 }

@@ -2,11 +2,20 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use anyhow::{Context as _, Result};
 use dispatcher_tests::{
     case::Case,
-    datapath::{CLIENT, CLIENT6, VIP, VIP6, World},
+    datapath::{CLIENT, CLIENT6, Datapath, VIP, VIP6, World},
     packet_builder::{PacketBuilder, eth},
 };
+
+/// Takes flags from a backend of the standard world.
+pub(crate) fn without(datapath: &mut Datapath, slot: u16, flags: u8) -> Result<()> {
+    let backend = World::standard().backends.into_iter().find(|b| b.slot == slot);
+    let mut backend = backend.with_context(|| format!("no slot {slot}"))?;
+    backend.flags &= !flags;
+    datapath.set_backend(&backend)
+}
 
 /// An address family, and with it client, VIP and services of [`World::standard`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
