@@ -78,8 +78,11 @@ mod tests {
         },
     };
 
-    /// Services with these ids and ports of one VIP and their backends: slot and last byte of the address.
-    fn state(services: &[(u32, u16, &[(u32, u8)])]) -> State {
+    /// A service: id, port and backends, each with its slot and the last byte of its address.
+    type Sketch<'a> = (u32, u16, &'a [(u32, u8)]);
+
+    /// These services of one VIP.
+    fn state(services: &[Sketch<'_>]) -> State {
         let mut state = State::default();
         for (id, port, backends) in services {
             let mut service = service(&format!("s{port}"), "192.0.2.80", *port);

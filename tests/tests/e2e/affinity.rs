@@ -64,7 +64,7 @@ fn a_client_stays_with_its_backend_on_both_ports() -> Result<()> {
     let Some(lab) = Stay::start("affinity")? else { return Ok(()) };
     let (first, second) = (lab.one(0, 80)?, lab.one(1, 80)?);
     assert_ne!(first, second, "clients take turns");
-    assert_eq!((lab.one(0, 8080)?, lab.one(1, 8080)?), (first, second.clone()));
+    assert_eq!((lab.one(0, 8080)?, lab.one(1, 8080)?), (first, second));
     // The other way round, and a client of its own.
     let third = lab.one(2, 8080)?;
     assert_eq!(lab.one(2, 80)?, third);
