@@ -27,14 +27,19 @@ fn main() -> Result<()> {
         println!("cargo:rerun-if-changed={}", workspace.join(watched).display());
     }
     println!("cargo:rerun-if-changed={}", tools.join("bpf-toolchain").display());
-    let object = build(workspace, target_dir, &tools)?;
+    let logs = env::var_os("CARGO_FEATURE_DATAPATH_LOG").is_some();
+    let object = build(workspace, target_dir, &tools, logs)?;
     fs::copy(&object, out_dir.join("dispatcher.bpf.o"))
         .with_context(|| format!("cannot copy {}", object.display()))?;
+    if logs {
+        // Both are of one name, by which benchmarks know the one that does not log: it goes back there.
+        build(workspace, target_dir, &tools, false)?;
+    }
     Ok(())
 }
 
-/// Builds the object and says where it is.
-fn build(workspace: &Path, target_dir: &Path, tools: &Path) -> Result<PathBuf> {
+/// Builds the object, which logs or does not, and says where it is.
+fn build(workspace: &Path, target_dir: &Path, tools: &Path, logs: bool) -> Result<PathBuf> {
     let linker = tools.join("bin/bpf-linker");
     let toolchain = fs::read_to_string(tools.join("bpf-toolchain")).unwrap_or_default();
     // "NAME" for a toolchain with a prebuilt core for BPF, "NAME build-std" for one with rust-src.
@@ -68,7 +73,7 @@ fn build(workspace: &Path, target_dir: &Path, tools: &Path) -> Result<PathBuf> {
     if words.next() == Some("build-std") {
         cargo.env("RUSTC_BOOTSTRAP", "1").args(["-Z", "build-std=core"]);
     }
-    if env::var_os("CARGO_FEATURE_DATAPATH_LOG").is_some() {
+    if logs {
         cargo.args(["--features", "log"]);
     }
     let status = cargo.status().context("cannot run rustup")?;

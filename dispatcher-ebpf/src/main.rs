@@ -14,6 +14,8 @@ mod bpf {
     mod forward;
     mod fragment;
     mod icmp;
+    #[cfg(feature = "log")]
+    mod log;
     mod maps;
     mod overflow;
     mod pipeline;

@@ -70,6 +70,9 @@ pub struct Datapath {
     publisher: Publisher<KernelStore>,
     /// Interface index and name by ifindex, of NICs this controller attached.
     attached: BTreeMap<u32, (u8, String)>,
+    /// Who reads the programs' logs, by ifindex.
+    #[cfg(feature = "datapath-log")]
+    logs: BTreeMap<u32, super::log::Reader>,
 }
 
 impl Datapath {
@@ -99,7 +102,14 @@ impl Datapath {
         }
         let found = setting(&maps, std::mem::offset_of!(Settings, capacity));
         let publisher = Publisher::new(KernelStore::new(Arc::clone(&maps)), fresh)?;
-        let datapath = Self { pins, maps, publisher, attached: BTreeMap::new() };
+        let datapath = Self {
+            pins,
+            maps,
+            publisher,
+            attached: BTreeMap::new(),
+            #[cfg(feature = "datapath-log")]
+            logs: BTreeMap::new(),
+        };
         datapath.remove_dead_links()?;
         let origin = if fresh { Origin::Fresh } else { Origin::TakenOver { capacity: found } };
         Ok((datapath, origin))
@@ -133,7 +143,7 @@ impl Datapath {
         ifindex: u32,
         mode: XdpMode,
     ) -> Result<(), DataplaneError> {
-        let program = load::load_program(&self.pins.path, &self.config(index))?;
+        let program = load::load_program(&self.pins.path, &self.config(index), name)?;
         self.remove_dead_links()?;
         let wanted = LinkName { mode, ifindex };
         let file = wanted.file_name();
@@ -141,7 +151,7 @@ impl Datapath {
         if links.contains(&wanted) {
             let path = self.pins.pin(&file);
             Link::open(&path)
-                .and_then(|link| link.update(program.as_fd()))
+                .and_then(|link| link.update(program.fd.as_fd()))
                 .map_err(DataplaneError::path("replace the program of", path))?;
         } else {
             for other in links.iter().filter(|link| link.ifindex == ifindex) {
@@ -151,12 +161,14 @@ impl Datapath {
                 XdpMode::Native => XDP_NATIVE,
                 XdpMode::Generic => XDP_GENERIC,
             };
-            let link = Link::create(program.as_fd(), ifindex, flags)
+            let link = Link::create(program.fd.as_fd(), ifindex, flags)
                 .map_err(|source| refused(name, mode, source))?;
             let path = self.pins.pin(&file);
             link.pin(&path).map_err(DataplaneError::path("pin", path))?;
         }
         self.attached.insert(ifindex, (index, name.to_owned()));
+        #[cfg(feature = "datapath-log")]
+        self.logs.extend(program.log.map(|log| (ifindex, log)));
         Ok(())
     }
 
@@ -170,6 +182,8 @@ impl Datapath {
         let link = LinkName { mode: attached.mode, ifindex: attached.ifindex };
         self.pins.remove_link(&link.file_name())?;
         self.attached.remove(&attached.ifindex);
+        #[cfg(feature = "datapath-log")]
+        self.logs.remove(&attached.ifindex);
         Ok(())
     }
 

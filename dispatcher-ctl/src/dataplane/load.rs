@@ -28,12 +28,29 @@ pub(super) fn make_maps(dir: &Path, buckets: u32) -> Result<(), DataplaneError> 
         .map_err(DataplaneError::Load)
 }
 
-/// Loads the program with the pinned maps and these constants. Nothing else of it is kept.
-pub(super) fn load_program(dir: &Path, config: &Config) -> Result<OwnedFd, DataplaneError> {
-    let mut ebpf = pinned(&mut EbpfLoader::new(), dir)
-        .override_global(CONFIG, config, true)
-        .load(OBJECT)
-        .map_err(DataplaneError::Load)?;
+/// A program in the kernel.
+#[derive(Debug)]
+pub(super) struct Program {
+    pub(super) fd: OwnedFd,
+    /// Who reads its log.
+    #[cfg(feature = "datapath-log")]
+    pub(super) log: Option<super::log::Reader>,
+}
+
+/// Loads the program for a NIC, with the pinned maps and these constants. Nothing else of it is kept.
+#[cfg_attr(not(feature = "datapath-log"), expect(unused_variables, reason = "its log names it"))]
+pub(super) fn load_program(
+    dir: &Path,
+    config: &Config,
+    interface: &str,
+) -> Result<Program, DataplaneError> {
+    let mut loader = EbpfLoader::new();
+    pinned(&mut loader, dir).override_global(CONFIG, config, true);
+    #[cfg(feature = "datapath-log")]
+    let level = super::log::Level::wanted();
+    #[cfg(feature = "datapath-log")]
+    level.set(&mut loader);
+    let mut ebpf = loader.load(OBJECT).map_err(DataplaneError::Load)?;
     let program: &mut Xdp = ebpf
         .program_mut(PROGRAM)
         .ok_or(ProgramError::UnexpectedProgramType)
@@ -41,7 +58,12 @@ pub(super) fn load_program(dir: &Path, config: &Config) -> Result<OwnedFd, Datap
         .map_err(DataplaneError::Program)?;
     program.load().map_err(DataplaneError::Program)?;
     let fd = program.fd().map_err(DataplaneError::Program)?;
-    fd.as_fd().try_clone_to_owned().map_err(DataplaneError::system("keep the program"))
+    let fd = fd.as_fd().try_clone_to_owned().map_err(DataplaneError::system("keep the program"))?;
+    Ok(Program {
+        fd,
+        #[cfg(feature = "datapath-log")]
+        log: super::log::Reader::start(&mut ebpf, interface)?,
+    })
 }
 
 /// Pins every map under its own name.

@@ -13,6 +13,8 @@ mod datapath;
 mod error;
 mod kernel;
 mod load;
+#[cfg(feature = "datapath-log")]
+mod log;
 mod mapped;
 mod maps;
 mod namespace;

@@ -32,7 +32,11 @@ pub(super) fn place(packet: &Packet) -> Result<u32, Exit> {
 fn settle(packet: &Packet, slot: u32) -> Result<u32, Exit> {
     match dispatcher_enter(packet, u64::from(slot)) {
         NOT_ENTERED => Outcome(dispatcher_hashed(packet, u64::from(slot))).result(),
-        entered => Ok(entered as u32),
+        entered => {
+            #[cfg(feature = "log")]
+            super::log::placed(packet, entered as u32);
+            Ok(entered as u32)
+        }
     }
 }
 
@@ -43,7 +47,11 @@ pub(super) fn renew(packet: &Packet) -> Result<u32, Exit> {
     match dispatcher_renew(packet, u64::from(slot)) {
         // It was removed meanwhile: the flow is as one that was never here.
         REMOVED => settle(packet, slot),
-        renewed => Ok(renewed as u32),
+        renewed => {
+            #[cfg(feature = "log")]
+            super::log::placed(packet, renewed as u32);
+            Ok(renewed as u32)
+        }
     }
 }
 

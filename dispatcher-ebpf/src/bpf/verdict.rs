@@ -11,6 +11,8 @@ use super::{config, maps};
 /// Counts a packet that leaves early; `bytes` are its L3 bytes.
 #[inline(always)]
 pub(super) fn leave(exit: Exit, bytes: u32) -> u32 {
+    #[cfg(feature = "log")]
+    super::log::left(exit, bytes);
     if exit.service != NO_SERVICE
         && let Some(packets) = maps::service_count(exit.service, exit.reason)
     {

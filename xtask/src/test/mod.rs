@@ -32,17 +32,25 @@ fn here() -> Result<()> {
     setup::ensure(setup::Need::Run)?;
     require_bpf()?;
     let mut summary = Summary::default();
-    // One selection of packages: another would have other features, and build their dependencies anew. The binary that
-    // the end-to-end tests start is built with dispatcher-ctl's own tests.
+    let mut all_well = stream(cargo_test(&["--no-fail-fast"])?, &mut summary)?;
+    // Last: it replaces the binary by one with a datapath that logs.
+    let log = ["--features", "dispatcher-ctl/datapath-log", "--test", "datapath_log"];
+    all_well &= stream(cargo_test(&log)?, &mut summary)?;
+    println!("{summary}");
+    summary.judge(all_well)
+}
+
+/// One selection of packages: another would have other features, and build their dependencies anew. The binary that the
+/// end-to-end tests start is built with dispatcher-ctl's own tests.
+fn cargo_test(arguments: &[&str]) -> Result<Command> {
     let mut command = Cmd::new("cargo")
-        .args(["test", "--workspace", "--no-fail-fast"])
+        .args(["test", "--workspace"])
+        .args(arguments.iter().copied())
         .env("DISPATCHER_REQUIRE_BPF", "1")
         .env("DISPATCHER_BIN", workspace::target()?.join("debug/dispatcher"))
         .announced();
     command.stdout(Stdio::piped());
-    let all_well = stream(command, &mut summary)?;
-    println!("{summary}");
-    summary.judge(all_well)
+    Ok(command)
 }
 
 /// Runs test programs, shows what they say and adds it up. Yields whether they ended with status 0.
