@@ -1,6 +1,6 @@
 //! Backends as the datapath sees them: where to forward, and whether.
 
-use crate::net::MacBytes;
+use crate::{limits::MAX_INTERFACES, net::MacBytes};
 
 /// The backend may be given packets of connections it has.
 pub const USABLE: u8 = 1 << 0;
@@ -20,9 +20,13 @@ pub const RESET: u8 = 1 << 7;
 /// Clients that have an affinity record of the backend stay with it: up, `sticky`, and not quiesced with `--now`.
 pub const STICKY: u8 = 1 << 6;
 
+/// [`Forward::is_measured`].
+const MEASURED: u64 = 1 << 55;
+
 /// Destination MAC, interface index and flags in one word, so that a reader never sees a mixture of two.
 ///
-/// Bits 0–47: MAC in transmission order (bits 0–7 the first byte); 48–55: interface index; 56–63: flags.
+/// Bits 0–47: MAC in transmission order (bits 0–7 the first byte); 48–53: interface index; 55: whether its connections are
+/// measured; 56–63: flags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Forward(pub u64);
 
@@ -31,6 +35,19 @@ impl Forward {
     #[must_use]
     pub const fn new(mac: MacBytes, interface: u8, flags: u8) -> Self {
         Self(u64::from_le_bytes([mac[0], mac[1], mac[2], mac[3], mac[4], mac[5], interface, flags]))
+    }
+
+    /// The same word, with connections that are measured or not.
+    #[must_use]
+    pub const fn measured(self, is_measured: bool) -> Self {
+        Self(self.0 & !MEASURED | if is_measured { MEASURED } else { 0 })
+    }
+
+    /// Whether its connections are measured ([`crate::measure`]).
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_measured(self) -> bool {
+        self.0 & MEASURED != 0
     }
 
     /// Destination MAC.
@@ -44,7 +61,7 @@ impl Forward {
     #[inline(always)]
     #[must_use]
     pub const fn interface(self) -> u32 {
-        (self.0 >> 48) as u32 & 0xff
+        (self.0 >> 48) as u32 & (MAX_INTERFACES - 1)
     }
 
     /// Flags of this module.

@@ -23,6 +23,7 @@ pub mod flow;
 pub mod fragment;
 pub mod limits;
 pub mod maps;
+pub mod measure;
 pub mod net;
 pub mod reason;
 pub mod service;

@@ -1,7 +1,7 @@
 //! Names of the maps, and the version of everything in them.
 
 /// Version of the layout of all pinned maps. Raised with every change that an older controller or datapath would misread.
-pub const LAYOUT_VERSION: u64 = 2;
+pub const LAYOUT_VERSION: u64 = 3;
 
 /// Array, mapped: one [`crate::settings::Settings`].
 pub const SETTINGS: &str = "SETTINGS";
@@ -48,8 +48,20 @@ pub const AFFINITY: &str = "AFFINITY";
 /// Hash: [`crate::service::PeerKey`] → the slot (u32) of the same backend in that service.
 pub const PEERS: &str = "PEERS";
 
-/// All of them: every map is pinned under its name.
-pub const ALL: [&str; 21] = [
+/// Array of one map, an array [`EXCHANGES_WAYS`]; empty while nothing is measured.
+pub const EXCHANGES: &str = "EXCHANGES";
+/// Array of one map, an array [`RESPONSES_SLOTS`]; empty while nothing is measured.
+pub const RESPONSES: &str = "RESPONSES";
+/// Array, mapped: [`crate::measure::MeasureWindow`] by slot.
+pub const WINDOWS: &str = "WINDOWS";
+
+/// Array, mapped: [`crate::measure::Exchange`] by way. Made, and pinned under its name, when something is to be measured.
+pub const EXCHANGES_WAYS: &str = "EXCHANGES_WAYS";
+/// Per-CPU array: [`crate::measure::ResponseCounts`] by slot. Made and pinned as [`EXCHANGES_WAYS`] is.
+pub const RESPONSES_SLOTS: &str = "RESPONSES_SLOTS";
+
+/// All that the object declares: each is pinned under its name.
+pub const ALL: [&str; 24] = [
     SETTINGS,
     ADDRESS_FILTER,
     VIPS,
@@ -71,13 +83,16 @@ pub const ALL: [&str; 21] = [
     TABLE_COUNTS,
     AFFINITY,
     PEERS,
+    EXCHANGES,
+    RESPONSES,
+    WINDOWS,
 ];
 
 #[cfg(test)]
 mod tests {
     #[test]
     fn names_fit_the_kernel() {
-        for name in super::ALL {
+        for name in super::ALL.into_iter().chain([super::EXCHANGES_WAYS, super::RESPONSES_SLOTS]) {
             assert!(name.len() <= 15, "{name} is longer than BPF_OBJ_NAME_LEN - 1");
         }
     }

@@ -213,6 +213,10 @@ pub mod scheduler {
     pub const FLOW_HASH: u8 = 3;
     /// From the ring, by a hash of the client's address (`sh`).
     pub const CLIENT_HASH: u8 = 4;
+    /// To the member with the shortest mean response time (`rtt`).
+    pub const RESPONSE: u8 = 5;
+    /// To the member that delivered the fewest bytes (`xmitbyte`).
+    pub const BYTES: u8 = 6;
 }
 
 #[cfg(test)]

@@ -7,10 +7,12 @@
 
 pub mod affinity;
 pub mod barrier;
+pub mod exchange;
 pub mod exit;
 pub mod frame;
 pub mod occupancy;
 pub mod parse;
+pub mod pick;
 pub mod rewrite;
 pub mod schedule;
 pub mod tracking;

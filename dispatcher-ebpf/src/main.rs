@@ -17,6 +17,8 @@ mod bpf {
     #[cfg(feature = "log")]
     mod log;
     mod maps;
+    mod measure;
+    mod measured;
     mod overflow;
     mod pipeline;
     mod place;

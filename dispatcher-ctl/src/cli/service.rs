@@ -29,6 +29,7 @@ fn add(ask: &Ask, args: ServiceAdd) -> Outcome {
         fin_timeout: settings.fin_timeout,
         fin_count: settings.fin_count,
         on_down: settings.on_down,
+        measure: settings.measure,
         weight_bound: settings.weight_bound,
     };
     let save = args.changing.save;

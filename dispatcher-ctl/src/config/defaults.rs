@@ -52,6 +52,7 @@ pub fn service(name: String, vip: IpAddr, port: u16, protocol: Protocol) -> Serv
         fin_timeout: Duration::from_secs(30),
         fin_count: 4000,
         on_down: OnDown::Keep,
+        measure: false,
         weight_bound: WEIGHT_BOUND,
         affinity: Affinity::default(),
         backends: Vec::new(),

@@ -54,11 +54,12 @@ pub(super) const SERVICE: Keys = Keys {
         "fin_timeout",
         "fin_count",
         "on_down",
+        "measure",
         "weight_bound",
         "affinity",
         "backend",
     ],
-    later: &["measure", "slow_start", "advisor", "rule"],
+    later: &["slow_start", "advisor", "rule"],
 };
 
 /// `[[service.backend]]`.

@@ -108,13 +108,14 @@ fn service<'a>(d: &mut Document<'a>, table: &'a dyn TableLike, i: usize) -> Serv
     let port = s.integer("port", 0..=65_535, "0..=65535").unwrap_or(0);
     let protocol = s.choice("protocol", &[]).unwrap_or(Protocol::Tcp);
     let mut service = defaults::service(name, vip, port, protocol);
-    set(&mut service.scheduler, s.choice("scheduler", &["rtt", "xmitbyte"]));
+    set(&mut service.scheduler, s.choice("scheduler", &[]));
     set(&mut service.forward, s.choice("forward", &["tunnel", "nat"]));
     set(&mut service.stale_timeout, s.duration("stale_timeout"));
     set(&mut service.syn_timeout, s.duration("syn_timeout"));
     set(&mut service.fin_timeout, s.duration("fin_timeout"));
     set(&mut service.fin_count, s.integer("fin_count", 0..=i64::MAX, "0 or more"));
     set(&mut service.on_down, s.choice("on_down", &[]));
+    set(&mut service.measure, s.boolean("measure"));
     let bound = s.integer("weight_bound", 0..=i64::from(u32::MAX), check::BOUND_RANGE);
     set(&mut service.weight_bound, bound);
     if let Some(table) = s.table("affinity") {

@@ -6,6 +6,7 @@ use dispatcher_common::{
     backend::Share,
     connection::{State, TICK_NS},
     counts::BackendCounts,
+    measure::RESPONSE_BOUNDS,
     reason::{Reason, Verdict},
 };
 
@@ -13,10 +14,10 @@ use super::{clock, core::Core, counts::sum, nics::Nic, start::failed};
 use crate::{
     api::types::{
         self, ApiError, Connection, ConnectionQuery, ConnectionTable, Connections, Interface,
-        Rates, ReasonCount, Seconds, Status,
+        Rates, ReasonCount, ResponseBucket, ResponseSeconds, Seconds, Status,
     },
     dataplane::{
-        Counters,
+        Counters, Responses,
         connections::{ConnectionTable as Table, Filter, SweepResult},
     },
     model::{Backend, Protocol, RetiredSlot, Service},
@@ -55,6 +56,9 @@ impl Core {
     pub(super) fn read_backend(&self, slot: u32) -> Result<Reading, ApiError> {
         let mut counters = Counters::default();
         counters.backends.insert(slot, self.counters.backend(slot).map_err(|e| failed(&e))?);
+        if let Some(responses) = self.counters.measured(slot).map_err(|e| failed(&e))? {
+            counters.responses.insert(slot, responses);
+        }
         Ok(self.reading_of(counters, self.sweeper.latest()))
     }
 
@@ -117,6 +121,7 @@ impl Core {
             fin_timeout: Seconds(config.fin_timeout),
             fin_count: config.fin_count,
             on_down: config.on_down,
+            measure: config.measure,
             weight_bound: config.weight_bound,
             packets: total(|b| b.packets) + former.packets,
             bytes: total(|b| b.bytes) + former.bytes,
@@ -137,6 +142,7 @@ impl Core {
     /// One backend.
     pub(super) fn backend_view(&self, backend: &Backend, reading: &Reading) -> types::Backend {
         let counts: BackendCounts = reading.counters.backend(backend.slot);
+        let measured = reading.counters.responses.get(&backend.slot);
         let active = self.table.active().slot(backend.slot);
         let config = &backend.config;
         let resolve = |address| self.network.resolution(address);
@@ -161,6 +167,8 @@ impl Core {
             active_connections: active.active(),
             half_open_connections: active.half_open(),
             retransmissions: counts.retransmissions,
+            delivered_bytes: measured.map(|responses| responses.delivered),
+            response_seconds: measured.map(response_seconds),
             rates: self.counts.rates(backend.slot, &counts, reading.now),
         }
     }
@@ -266,7 +274,23 @@ impl Search {
             }),
             age_seconds: seconds(found.age_ticks),
             idle_seconds: seconds(found.idle_ticks),
+            delivered_bytes: found.delivered,
+            response_seconds: found.response_micros.map(|micros| micros as f64 / 1e6),
         })
+    }
+}
+
+/// The datapath's histogram, its buckets cumulated.
+fn response_seconds(responses: &Responses) -> ResponseSeconds {
+    let counts = responses.buckets.iter().scan(0, |sum, count| {
+        *sum += count;
+        Some(*sum)
+    });
+    let bucket = |(micros, count): (&u64, u64)| ResponseBucket { le: *micros as f64 / 1e6, count };
+    ResponseSeconds {
+        count: responses.count(),
+        sum: responses.micros as f64 / 1e6,
+        buckets: RESPONSE_BOUNDS.iter().zip(counts).map(bucket).collect(),
     }
 }
 

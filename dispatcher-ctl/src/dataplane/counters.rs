@@ -6,15 +6,18 @@ use std::{
 };
 
 use dispatcher_common::{
-    backend::BackendValue,
+    backend::{BackendValue, Forward},
     counts::{BackendCounts, PacketCounts, ServiceCounts},
-    limits::MAX_INTERFACES,
+    limits::{self, MAX_INTERFACES},
     maps,
+    measure::ResponseCounts,
     reason::{REASONS, Reason},
     service::{Policy, ServiceState},
 };
 
-use super::{bpf::Map, error::DataplaneError, mapped::Mapped, maps::MapSet};
+use super::{
+    bpf::Map, error::DataplaneError, mapped::Mapped, maps::MapSet, measurement::Responses,
+};
 use crate::model::RetiredSlot;
 
 /// Bytes that are fetched with one system call.
@@ -32,6 +35,8 @@ pub struct Counters {
     pub services: BTreeMap<u32, ServiceCounts>,
     /// By service id, of services there are: packets placed by hash.
     pub hashed: BTreeMap<u32, u64>,
+    /// By slot, of backends there are, those whose connections are not measured left out.
+    pub responses: BTreeMap<u32, Responses>,
 }
 
 /// Reads the counters, from whatever thread.
@@ -67,6 +72,7 @@ impl CounterReader {
                 counters.backends.insert(slot, counts);
             }
         })?;
+        self.responses(&mut counters)?;
         let word = std::mem::offset_of!(Policy, choices) / 8;
         let services = in_use(&self.maps.policies, word);
         sums(&self.maps.service_counts, maps::SERVICE_COUNTS, end(&services), |id, words| {
@@ -93,6 +99,40 @@ impl CounterReader {
         add(&mut sum, &values);
         let [packets, bytes, connections, retransmissions] = sum;
         Ok(BackendCounts { packets, bytes, connections, retransmissions })
+    }
+
+    /// Reads what was measured of one slot's backend; none if it is not.
+    ///
+    /// # Errors
+    /// As the kernel.
+    pub fn measured(&self, slot: u32) -> Result<Option<Responses>, DataplaneError> {
+        let Some(map) = self.maps.measurement.slots().filter(|_| self.is_measured(slot)) else {
+            return Ok(None);
+        };
+        let mut values = vec![0; map.transfer()];
+        map.lookup(&slot.to_ne_bytes(), &mut values)
+            .map_err(DataplaneError::map(maps::RESPONSES_SLOTS, "read it"))?;
+        let mut sum = [0; size_of::<ResponseCounts>() / 8];
+        add(&mut sum, &values);
+        Ok(Responses::of(&sum))
+    }
+
+    fn is_measured(&self, slot: u32) -> bool {
+        let word = std::mem::offset_of!(BackendValue, forward) / 8;
+        let forward = self.maps.backends.entry(slot as usize).and_then(|words| words.get(word));
+        forward.is_some_and(|word| Forward(word.load(Ordering::Relaxed)).is_measured())
+    }
+
+    fn responses(&self, counters: &mut Counters) -> Result<(), DataplaneError> {
+        let Some(map) = self.maps.measurement.slots() else { return Ok(()) };
+        let measured: Vec<_> = (0..limits::MAX_SLOTS).map(|slot| self.is_measured(slot)).collect();
+        sums(&map, maps::RESPONSES_SLOTS, end(&measured), |slot, words| {
+            if measured[slot as usize]
+                && let Some(responses) = Responses::of(words)
+            {
+                counters.responses.insert(slot, responses);
+            }
+        })
     }
 
     /// Packets of a service that were placed by hash, without an entry.

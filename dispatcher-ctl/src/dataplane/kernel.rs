@@ -10,6 +10,7 @@ use dispatcher_common::{
     backend::{BackendValue, InterfaceValue},
     connection::EXPIRY_CLASSES,
     maps,
+    measure::MeasureWindow,
     service::{Policy, Schedule, ServiceState},
     settings::Settings,
 };
@@ -74,6 +75,18 @@ impl KernelStore {
         }
     }
 
+    fn reset_slot(&self, slot: u32) -> Result<(), DataplaneError> {
+        for word in 0..size_of::<MeasureWindow>() / 8 {
+            store(&self.maps.windows, slot, word, 0, maps::WINDOWS)?;
+        }
+        if let Some(responses) = self.maps.measurement.slots() {
+            zero(&responses, slot)
+                .map_err(DataplaneError::map(maps::RESPONSES_SLOTS, "reset it"))?;
+        }
+        zero(&self.maps.backend_counts, slot)
+            .map_err(DataplaneError::map(maps::BACKEND_COUNTS, "reset it"))
+    }
+
     fn reset_service(&self, service: u32) -> Result<(), DataplaneError> {
         for word in 0..size_of::<ServiceState>() / 8 {
             store(&self.maps.service_state, service, word, 0, maps::SERVICE_STATE)?;
@@ -123,6 +136,7 @@ impl TableStore for KernelStore {
                 *to = from.load(Ordering::Relaxed);
             }
         }
+        contents.is_measuring = maps.measurement.is_on();
         contents.syn_guard = load(&maps.settings, 0, word_of!(Settings, syn_guard));
         for (to, i) in contents.interfaces.iter_mut().zip(0..) {
             to.mac = load(&maps.interfaces, i, word_of!(InterfaceValue, mac));
@@ -186,8 +200,9 @@ impl TableStore for KernelStore {
             Write::Forward { slot, word } => {
                 store(&maps.backends, slot, word_of!(BackendValue, forward), word, maps::BACKENDS)
             }
-            Write::ResetSlot { slot } => zero(&maps.backend_counts, slot)
-                .map_err(DataplaneError::map(maps::BACKEND_COUNTS, "reset it")),
+            Write::ResetSlot { slot } => self.reset_slot(slot),
+            Write::Measuring { on: true } => maps.measurement.start(),
+            Write::Measuring { on: false } => maps.measurement.stop(),
             Write::ResetService { service } => self.reset_service(service),
             Write::Choices { service, choices } => {
                 store(&maps.policies, service, word_of!(Policy, choices), choices, maps::POLICIES)

@@ -6,11 +6,14 @@ use dispatcher_common::{
     backend::{BackendValue, InterfaceValue},
     limits,
     maps::{self, LAYOUT_VERSION},
+    measure::MeasureWindow,
     service::{Policy, SCHEDULE_PACK, ServiceState},
     settings::Settings,
 };
 
-use super::{bpf::Map, error::DataplaneError, mapped::Mapped, pins::PinDir};
+use super::{
+    bpf::Map, error::DataplaneError, mapped::Mapped, measurement::Measurement, pins::PinDir,
+};
 
 /// The address filter's one value.
 pub(super) type FilterWords = [u64; limits::ADDRESS_FILTER_BITS as usize / 64];
@@ -35,6 +38,8 @@ pub(super) struct MapSet {
     pub(super) packet_counts: Map,
     pub(super) backend_counts: Map,
     pub(super) service_counts: Map,
+    pub(super) windows: Mapped<MeasureWindow>,
+    pub(super) measurement: Measurement,
 }
 
 /// What a pin directory holds.
@@ -65,6 +70,8 @@ impl MapSet {
             packet_counts: open(dir, maps::PACKET_COUNTS)?,
             backend_counts: open(dir, maps::BACKEND_COUNTS)?,
             service_counts: open(dir, maps::SERVICE_COUNTS)?,
+            windows: mapped(dir, maps::WINDOWS)?,
+            measurement: Measurement::open(dir)?,
         })
     }
 }

@@ -17,6 +17,7 @@ mod load;
 mod log;
 mod mapped;
 mod maps;
+mod measurement;
 mod namespace;
 mod pins;
 mod pool;
@@ -28,6 +29,7 @@ pub use affinity::AffinityRecords;
 pub use counters::{CounterReader, Counters};
 pub use datapath::{Attached, Datapath, Origin, remove_all};
 pub use error::DataplaneError;
+pub use measurement::Responses;
 pub use namespace::remove_dead_namespaces;
 pub use publish::Changes;
 

@@ -51,7 +51,16 @@ macro_rules! choice {
 choice!(XdpMode { Native = "native", Generic = "generic" });
 choice!(Orphan { Drop = "drop", Schedule = "schedule", Reset = "reset", Pass = "pass" });
 choice!(Protocol { Tcp = "tcp", Udp = "udp" });
-choice!(Scheduler { Rr = "rr", Wrr = "wrr", Lc = "lc", Wlc = "wlc", Maglev = "maglev", Sh = "sh" });
+choice!(Scheduler {
+    Rr = "rr",
+    Wrr = "wrr",
+    Lc = "lc",
+    Wlc = "wlc",
+    Rtt = "rtt",
+    Xmitbyte = "xmitbyte",
+    Maglev = "maglev",
+    Sh = "sh",
+});
 choice!(ForwardMode { Mac = "mac" });
 choice!(OnDown { Keep = "keep", Drop = "drop", Reset = "reset" });
 
@@ -79,7 +88,7 @@ mod tests {
     #[test]
     fn words_are_listed_as_people_list_them() {
         assert_eq!(ForwardMode::words(), "mac");
-        assert_eq!(Scheduler::words(), "rr, wrr, lc, wlc, maglev or sh");
+        assert_eq!(Scheduler::words(), "rr, wrr, lc, wlc, rtt, xmitbyte, maglev or sh");
         assert_eq!(Orphan::words(), "drop, schedule, reset or pass");
     }
 }

@@ -110,6 +110,10 @@ pub enum Scheduler {
     Maglev,
     /// By a hash of the client's address.
     Sh,
+    /// Shortest mean response time in the last second.
+    Rtt,
+    /// Fewest bytes delivered in the last second.
+    Xmitbyte,
 }
 
 /// How packets reach a backend.
@@ -160,6 +164,9 @@ pub struct ServiceConfig {
     pub fin_count: u64,
     /// What becomes of established connections of a backend that goes down.
     pub on_down: OnDown,
+    /// Whether response times and delivered bytes are measured; some schedulers have it so in any case.
+    #[serde(default)]
+    pub measure: bool,
     /// Largest weight a backend may have.
     pub weight_bound: u32,
     /// How clients stay with their backends.
@@ -304,7 +311,27 @@ impl Config {
     }
 }
 
+impl Scheduler {
+    /// Whether it goes by what is measured.
+    #[must_use]
+    pub const fn measures(self) -> bool {
+        matches!(self, Self::Rtt | Self::Xmitbyte)
+    }
+
+    /// Whether it compares all backends for every new connection.
+    #[must_use]
+    pub const fn compares(self) -> bool {
+        matches!(self, Self::Lc | Self::Wlc | Self::Rtt | Self::Xmitbyte)
+    }
+}
+
 impl ServiceConfig {
+    /// Whether its connections are measured.
+    #[must_use]
+    pub const fn is_measured(&self) -> bool {
+        self.measure || self.scheduler.measures()
+    }
+
     /// The backend of this name.
     #[must_use]
     pub fn backend(&self, name: &str) -> Option<&BackendConfig> {

@@ -156,7 +156,7 @@ fn forward(
         // Not while only the MAC is missing: a neighbour that does not answer for a moment is not down.
         flags |= RESET;
     }
-    Forward::new(mac, interface, flags)
+    Forward::new(mac, interface, flags).measured(service.is_measured())
 }
 
 #[cfg(test)]
@@ -251,6 +251,20 @@ mod tests {
         assert_eq!(flags(&tables, 2), PRESENT | RESET);
         assert_eq!(flags(&tables, 3), PRESENT | UP | NO_MAC);
         assert_eq!(tables.services[&9].choices & 0xff, u64::from(orphan::RESET));
+    }
+
+    #[test]
+    fn backends_are_measured_where_the_service_or_its_scheduler_asks_for_it() {
+        let mut state = state(&[(2, 10)]);
+        let is_measured = |state: &State| {
+            tables(state, &by(Orphan::Drop), &nics(), &answers).backends[&1].forward.is_measured()
+        };
+        assert!(!is_measured(&state));
+        state.services[0].config.measure = true;
+        assert!(is_measured(&state));
+        state.services[0].config.measure = false;
+        state.services[0].config.scheduler = Scheduler::Xmitbyte;
+        assert!(is_measured(&state));
     }
 
     #[test]

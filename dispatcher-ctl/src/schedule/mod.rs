@@ -1,8 +1,8 @@
 //! Schedules: the rings and members from which the datapath places new connections. Pure.
 //!
 //! A ring holds backend slots. For `rr` and `wrr` the datapath takes them in turn by one cursor, so that shares are exact
-//! over any whole number of rounds, whichever CPUs make them; for `maglev` and `sh` it takes the place that a hash says. `lc`
-//! and `wlc` compare the members, and have a ring only for connections that are placed by hash in need.
+//! over any whole number of rounds, whichever CPUs make them; for `maglev` and `sh` it takes the place that a hash says. `lc`,
+//! `wlc`, `rtt` and `xmitbyte` compare the members, and have a ring only for connections that are placed by hash in need.
 
 use std::net::IpAddr;
 
@@ -31,7 +31,7 @@ pub struct Taker {
 pub fn schedule(scheduler: Scheduler, takers: &[Taker], backends: usize) -> ScheduleTable {
     let shares: Vec<_> = takers.iter().map(|taker| (taker.slot, taker.weight)).collect();
     let ring = match scheduler {
-        Scheduler::Rr | Scheduler::Lc => rr::ring(&shares),
+        Scheduler::Rr | Scheduler::Lc | Scheduler::Rtt | Scheduler::Xmitbyte => rr::ring(&shares),
         Scheduler::Wrr | Scheduler::Wlc => wrr::ring(&shares),
         Scheduler::Maglev | Scheduler::Sh => maglev::ring(takers, backends),
     };
@@ -43,7 +43,7 @@ pub fn schedule(scheduler: Scheduler, takers: &[Taker], backends: usize) -> Sche
 pub fn space(scheduler: Scheduler, weights: &[u32]) -> usize {
     let members = rr::length(weights);
     let length = match scheduler {
-        Scheduler::Rr | Scheduler::Lc => members,
+        Scheduler::Rr | Scheduler::Lc | Scheduler::Rtt | Scheduler::Xmitbyte => members,
         Scheduler::Wrr | Scheduler::Wlc => wrr::length(weights),
         Scheduler::Maglev | Scheduler::Sh if members == 0 => 0,
         Scheduler::Maglev | Scheduler::Sh => maglev::length(weights.len()),
@@ -60,6 +60,8 @@ pub const fn number(scheduler: Scheduler) -> u8 {
         Scheduler::Wlc => scheduler::WEIGHTED_LEAST,
         Scheduler::Maglev => scheduler::FLOW_HASH,
         Scheduler::Sh => scheduler::CLIENT_HASH,
+        Scheduler::Rtt => scheduler::RESPONSE,
+        Scheduler::Xmitbyte => scheduler::BYTES,
     }
 }
 

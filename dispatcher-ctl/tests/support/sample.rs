@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 use dispatcher_ctl::{
     api::types::{
         Action, Backend, Change, ConfigStatus, Connection, ConnectionTable, Interface, LoggedError,
-        Plan, Rates, ReasonCount, Seconds, Service, Status,
+        Plan, Rates, ReasonCount, ResponseBucket, ResponseSeconds, Seconds, Service, Status,
     },
     model::{ForwardMode, OnDown, Protocol, Scheduler, XdpMode},
 };
@@ -130,6 +130,7 @@ pub(crate) fn a_service(
         fin_timeout: Seconds(Duration::from_millis(1_500)),
         fin_count: 4000,
         on_down: OnDown::Keep,
+        measure: true,
         weight_bound: 20,
         packets: total(|b| b.packets),
         bytes: total(|b| b.bytes),
@@ -164,6 +165,15 @@ pub(crate) fn a_backend(name: &str, address: &str, weight: u32) -> Backend {
         active_connections: n * 2,
         half_open_connections: n - 1,
         retransmissions: 1,
+        delivered_bytes: Some(n * 98_765_432),
+        response_seconds: Some(ResponseSeconds {
+            count: n * 100,
+            sum: n as f64 * 1.25,
+            buckets: vec![
+                ResponseBucket { le: 0.01, count: n * 40 },
+                ResponseBucket { le: 0.025, count: n * 90 },
+            ],
+        }),
         rates: Rates { connections: 1.25, packets: 750.0, bytes: 1_125_000.0 },
     }
 }
@@ -180,6 +190,8 @@ pub(crate) fn connections() -> Vec<Connection> {
         state: "established".into(),
         age_seconds: 64.4,
         idle_seconds: 4.3,
+        delivered_bytes: Some(1_234_567),
+        response_seconds: Some(0.0125),
     };
     let dns = Connection {
         protocol: Protocol::Udp,
@@ -188,6 +200,8 @@ pub(crate) fn connections() -> Vec<Connection> {
         vip_port: 53,
         service: "dns".to_owned(),
         backend: "dns-1".to_owned(),
+        delivered_bytes: None,
+        response_seconds: None,
         ..web.clone()
     };
     let closing = Connection {

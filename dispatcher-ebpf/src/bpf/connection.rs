@@ -131,14 +131,14 @@ fn find(packet: &Packet) -> Option<Known> {
 }
 
 /// No way of the table.
-const NOWHERE: u64 = u64::MAX;
+pub(super) const NOWHERE: u64 = u64::MAX;
 
 /// Where in the table a flow with this hash is: bucket and, in the lower 8 bits, number; or [`NOWHERE`].
 ///
 /// A global function: the verifier goes on once from here, not once for each of the sixteen ways.
 #[inline(never)]
 #[unsafe(no_mangle)]
-extern "C" fn dispatcher_find(hash: u64) -> u64 {
+pub(super) extern "C" fn dispatcher_find(hash: u64) -> u64 {
     let mask = config::bucket_mask();
     let (first, second) = (first_bucket(hash, mask), second_bucket(hash, mask));
     let (Some(in_first), Some(in_second)) = (maps::ways(first), maps::ways(second)) else {

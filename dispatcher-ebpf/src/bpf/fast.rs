@@ -14,6 +14,7 @@ use dispatcher_common::{
 };
 use dispatcher_ebpf::{
     barrier::compute,
+    exchange::Segment,
     exit::Exit,
     frame::{Frame, Window},
     parse::{
@@ -24,7 +25,7 @@ use dispatcher_ebpf::{
 };
 
 use super::{
-    config, filter, forward, maps,
+    config, filter, forward, maps, measure,
     pipeline::{self, Packet, tick},
     verdict,
     word::Word,
@@ -77,9 +78,12 @@ fn v4(ctx: &XdpContext, frame: Frame, head: Window<54>) -> Option<u32> {
     let words = [head.u32::<26>(), vip, head.u32::<34>(), u32::from(protocol)];
     let hash = compute(table_hash(flow_hash(words, config::hash_key), protocol == TCP));
     let glance = Glance { hash, bytes, protocol, flags };
-    Some(done(ctx, head, &glance, |head| {
+    let flow = |head: Window<54>| {
         FlowWords::v4(head.u32::<26>(), head.u32::<30>(), head.u32::<34>(), u32::from(protocol))
-    }))
+    };
+    let segment =
+        |head: Window<54>| Segment::new(head.u32::<42>(), head.u8::<46>(), bytes - IPV4_HEADER);
+    Some(done(ctx, head, &glance, flow, segment))
 }
 
 /// IPv6 without extension headers.
@@ -112,16 +116,18 @@ fn v6(ctx: &XdpContext, frame: Frame) -> Option<u32> {
     };
     let words = flow(head).words();
     let hash = compute(table_hash(flow_hash(words, config::hash_key), protocol == TCP));
-    Some(done(ctx, head, &Glance { hash, bytes, protocol, flags }, flow))
+    let segment = |head: Window<74>| Segment::new(head.u32::<62>(), head.u8::<66>(), available);
+    Some(done(ctx, head, &Glance { hash, bytes, protocol, flags }, flow, segment))
 }
 
-/// Sees to a packet of a flow.
+/// Sees to a packet of a flow; `segment` is what its bytes say if it is TCP.
 #[inline(always)]
 fn done<const N: usize>(
     ctx: &XdpContext,
     head: Window<N>,
     glance: &Glance,
     flow: impl FnOnce(Window<N>) -> FlowWords,
+    segment: impl Fn(Window<N>) -> Segment,
 ) -> u32 {
     let own = maps::own_address(config::interface());
     if !filter::is_for_us(head, own.0) {
@@ -131,7 +137,7 @@ fn done<const N: usize>(
     if event(glance.protocol, glance.flags) == Event::Data {
         match find(glance.hash) {
             Some((word, way)) => {
-                if let Some(action) = follow(head, glance, word, way, own) {
+                if let Some(action) = follow(head, glance, word, way, own, &segment) {
                     return action;
                 }
             }
@@ -152,6 +158,7 @@ fn done<const N: usize>(
             is_to_be_found,
             flags: if glance.protocol == TCP { u32::from(glance.flags) } else { 0 },
             bytes: glance.bytes,
+            segment: segment(head.again()),
         },
     )
 }
@@ -167,6 +174,7 @@ fn follow<const N: usize>(
     word: Word,
     way: Way,
     own: Forward,
+    segment: impl Fn(Window<N>) -> Segment,
 ) -> Option<u32> {
     if way.state() != State::Established {
         return None;
@@ -174,6 +182,9 @@ fn follow<const N: usize>(
     let forward = maps::forward(way.slot());
     if forward.flags() & (USABLE | UP | LOCAL) != USABLE | UP {
         return None;
+    }
+    if forward.is_measured() {
+        measure::learn(glance.hash, way.slot(), glance.flags, segment(head.again()));
     }
     let now = tick();
     if way.age(now) != 0 {

@@ -8,8 +8,11 @@
 use core::ptr;
 
 use aya_ebpf::{
-    bindings::{BPF_ANY, BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_NOEXIST, xdp_action::XDP_DROP},
-    btf_maps::{Array, DevMap, HashMap, LruHashMap, PerCpuArray},
+    bindings::{
+        BPF_ANY, BPF_F_INNER_MAP, BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_NOEXIST,
+        xdp_action::XDP_DROP,
+    },
+    btf_maps::{Array, DevMap, HashMap, LruHashMap, PerCpuArray, of_maps::ArrayOfMaps},
     macros::btf_map,
 };
 use dispatcher_common::{
@@ -19,6 +22,7 @@ use dispatcher_common::{
     flow::Flow,
     fragment::{Followed, FragmentKey},
     limits,
+    measure::{Exchange, MeasureWindow, RESPONSE_BUCKETS, ResponseCounts},
     net::Address,
     reason::{REASONS, Reason},
     service::{
@@ -33,6 +37,7 @@ use dispatcher_ebpf::barrier::hide;
 use super::{pipeline::Packet, word::Word};
 
 const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
+const OF_ANY_SIZE: usize = BPF_F_INNER_MAP as usize;
 const NO_PREALLOC: usize = BPF_F_NO_PREALLOC as usize;
 /// The controller sizes `CONNECTIONS` and `FLOWS` before it loads the object; `CONFIG`'s mask must agree.
 const DEFAULT_BUCKETS: usize = 1024;
@@ -111,6 +116,16 @@ static AFFINITY: HashMap<AffinityKey, u64, { limits::AFFINITY_RECORDS as usize }
 /// Which slots of the services of an affinity group are one backend's.
 #[btf_map]
 static PEERS: HashMap<PeerKey, u32, { limits::PEERS as usize }, NO_PREALLOC> = HashMap::new();
+/// What is known of each way's connection. The array in it has as many elements as there are ways.
+#[btf_map]
+static EXCHANGES: ArrayOfMaps<Array<Exchange, 1, { MMAPABLE | OF_ANY_SIZE }>, 1> =
+    ArrayOfMaps::new();
+/// Bytes delivered and response times by slot.
+#[btf_map]
+static RESPONSES: ArrayOfMaps<PerCpuArray<ResponseCounts, SLOTS>, 1> = ArrayOfMaps::new();
+/// The same in the current averaging window.
+#[btf_map]
+static WINDOWS: Array<MeasureWindow, SLOTS, MMAPABLE> = Array::new();
 /// The packet that a CPU is at work on: the stack is small, and all stages stand on it. Nothing of it is kept.
 #[btf_map]
 static PACKET: PerCpuArray<Packet, 1> = PerCpuArray::new();
@@ -483,4 +498,74 @@ pub(super) fn service_count(service: ServiceId, reason: Reason) -> Option<Word> 
     // Hidden, since LLVM knows that no reason needs the bound, and the verifier does not.
     let number = hide(reason as u64) as usize & (REASONS - 1);
     Some(word!(counts, .packets[number]))
+}
+
+/// What is known of a way's connection.
+#[derive(Clone, Copy)]
+pub(super) struct ExchangeWords {
+    /// How far its client has acknowledged.
+    pub(super) progress: Word,
+    /// What its client waits for.
+    pub(super) pending: Word,
+    /// Times of handshake and last response.
+    pub(super) times: Word,
+    /// From where delivered bytes count.
+    pub(super) base: Word,
+}
+
+/// What is known of a way's connection; none while nothing is measured.
+#[inline(always)]
+pub(super) fn exchange(bucket: u32, number: usize) -> Option<ExchangeWords> {
+    let way = bucket * WAYS as u32 + (number & (WAYS - 1)) as u32;
+    let value = EXCHANGES.get_value_ptr_mut(0, &way)?;
+    Some(ExchangeWords {
+        progress: word!(value, .progress),
+        pending: word!(value, .pending),
+        times: word!(value, .times),
+        base: word!(value, .base),
+    })
+}
+
+/// This CPU's counts of a backend that is measured.
+#[derive(Clone, Copy)]
+pub(super) struct ResponseWords {
+    /// Bytes delivered.
+    pub(super) delivered: Word,
+    /// Sum of response times.
+    pub(super) micros: Word,
+    value: *mut ResponseCounts,
+}
+
+impl ResponseWords {
+    /// Responses in a bucket of the histogram.
+    #[inline(always)]
+    pub(super) fn bucket(self, number: usize) -> Word {
+        // Hidden, since LLVM knows that no bucket needs the bound, and the verifier does not.
+        let number = hide(number as u64) as usize & 15;
+        let number = if number < RESPONSE_BUCKETS { number } else { 0 };
+        word!(self.value, .buckets[number])
+    }
+}
+
+/// This CPU's counts of a backend; none while nothing is measured.
+#[inline(always)]
+pub(super) fn response_counts(slot: u32) -> Option<ResponseWords> {
+    let value = RESPONSES.get_value_ptr_mut(0, &slot)?;
+    Some(ResponseWords {
+        delivered: word!(value, .delivered),
+        micros: word!(value, .micros),
+        value,
+    })
+}
+
+/// Response times of a backend in its last window.
+#[inline(always)]
+pub(super) fn response_window(slot: u32) -> Option<Word> {
+    WINDOWS.get_ptr_mut(slot).map(|window| word!(window, .responses))
+}
+
+/// Bytes that a backend delivered in its last window.
+#[inline(always)]
+pub(super) fn byte_window(slot: u32) -> Option<Word> {
+    WINDOWS.get_ptr_mut(slot).map(|window| word!(window, .bytes))
 }

@@ -12,16 +12,17 @@ use dispatcher_common::{
     reason::Reason,
 };
 use dispatcher_ebpf::{
+    exchange::Segment,
     exit::{Exit, Outcome},
     frame::Frame,
-    parse::{self, Contents, FlowWords},
+    parse::{self, Contents, FlowWords, Tcp},
     tracking::{self, Event},
 };
 
 use super::{
     classify, config,
     connection::{self, Found},
-    filter, forward, fragment, icmp, maps, place, reset, verdict,
+    filter, forward, fragment, icmp, maps, measure, place, reset, verdict,
 };
 
 /// A TCP or UDP packet to an address that may be a VIP. Without padding, since it is passed to global functions.
@@ -39,12 +40,14 @@ pub(super) struct Packet {
     pub(super) flags: u32,
     /// L3 bytes.
     pub(super) bytes: u32,
+    /// Acknowledgement number and payload of TCP.
+    pub(super) segment: Segment,
 }
 
 impl Packet {
     /// Adds what follows from the flow, and what else there is to know.
     #[inline(always)]
-    pub(super) fn complete(&mut self, is_v4: bool, flags: u8) {
+    pub(super) fn complete(&mut self, is_v4: bool, tcp: Tcp) {
         let FlowWords { client, vip, ports, protocol } = self.flow;
         let hash = if is_v4 {
             flow_hash([client[3], vip[3], ports, protocol], config::hash_key)
@@ -54,7 +57,8 @@ impl Packet {
         self.hash = table_hash(hash, protocol == u32::from(TCP));
         self.tick = tick();
         self.is_to_be_found = 1;
-        self.flags = u32::from(flags);
+        self.flags = u32::from(tcp.flags);
+        self.segment = tcp.segment;
     }
 
     /// Whether it is TCP.
@@ -136,7 +140,9 @@ extern "C" fn dispatcher_dispatch(ctx: *mut xdp_md, packet: *mut Packet) -> u32 
 
 #[inline(always)]
 fn stages(ctx: &XdpContext, packet: &Packet) -> Result<u32, Exit> {
-    deliver(ctx, packet, slot(packet)?)
+    let slot = slot(packet)?;
+    measure::observe(packet, slot);
+    deliver(ctx, packet, slot)
 }
 
 /// The slot of the packet's connection, which may be a new one.
@@ -181,10 +187,10 @@ fn headers(frame: Frame, packet: &mut Packet) -> Result<Contents, Exit> {
     let network = parse::network(frame, &mut packet.flow)?;
     packet.bytes = network.bytes;
     filter::admit(head, network.is_v4, &packet.flow)?;
-    let (contents, flags) = parse::transport(frame, network, &mut packet.flow)
+    let (contents, tcp) = parse::transport(frame, network, &mut packet.flow)
         .map_err(|reason| classify::if_vip(reason, &packet.flow))?;
     if contents.has_ports() {
-        packet.complete(network.is_v4, flags);
+        packet.complete(network.is_v4, tcp);
     }
     Ok(contents)
 }

@@ -8,7 +8,7 @@ use dispatcher_common::{
 };
 use dispatcher_ebpf::{parse::FlowWords, schedule::Least};
 
-use super::{account, config, maps};
+use super::{account, config, maps, measured};
 
 /// Positions of a ring that are tried before all members are. The controller keeps unusable backends out of rings: this
 /// bridges the moment in which a ring is swapped or a backend just changed, and skips backends that are full.
@@ -22,6 +22,9 @@ pub(super) const NOBODY: u32 = u32::MAX;
 pub(super) fn next(service: ServiceId, scheduler: u8, flow: &FlowWords) -> Option<u32> {
     match scheduler {
         scheduler::LEAST | scheduler::WEIGHTED_LEAST => least(service, scheduler),
+        scheduler::RESPONSE | scheduler::BYTES => {
+            measured::best(service, ring(service)?, scheduler)
+        }
         _ if is_hashed(scheduler) => by_hash(service, scheduler, flow),
         _ => in_turn(service),
     }
@@ -128,7 +131,7 @@ extern "C" fn dispatcher_any(service: u64, ring: u64, from: u64) -> u64 {
 }
 
 /// Members tried in one go: the verifier walks every number of them.
-const RUN: u64 = 32;
+pub(super) const RUN: u64 = 32;
 
 /// As [`dispatcher_any`], of one run of members.
 #[inline(never)]

@@ -27,7 +27,7 @@ mod l4;
 pub use contents::Contents;
 pub use ethernet::{IPV4, IPV6};
 pub use icmp::quoted;
-pub use l4::{tcp_agrees, udp_agrees};
+pub use l4::{Tcp, tcp_agrees, udp_agrees};
 
 /// Bytes of an Ethernet header without tags.
 pub const ETHERNET: u32 = 14;
@@ -199,7 +199,7 @@ pub fn segment(frame: Frame, network: Network) -> Option<u32> {
 }
 
 /// Finds the TCP or UDP header: sets the flow's ports and protocol, and yields what is there of the segment or datagram,
-/// and TCP's flags (0 for UDP). A fragment without that header and an ICMP message have neither ports nor flags: 0.
+/// and what TCP says. A fragment without that header and an ICMP message have neither.
 ///
 /// # Errors
 /// What a packet to a VIP leaves for: [`Reason::Malformed`], [`Reason::OtherProtocol`], [`Reason::ExtensionHeaders`];
@@ -209,15 +209,15 @@ pub fn transport(
     frame: Frame,
     network: Network,
     flow: &mut FlowWords,
-) -> Result<(Contents, u8), Reason> {
+) -> Result<(Contents, Tcp), Reason> {
     let end = network.offset + network.bytes;
     let Payload { offset, protocol, contents } = payload(frame, network)?;
     flow.protocol = u32::from(protocol);
     flow.ports = 0;
     if !contents.has_ports() {
-        return Ok((contents, 0));
+        return Ok((contents, Tcp::default()));
     }
-    let (ports, flags) = l4::header(frame, offset, end, protocol, contents)?;
+    let (ports, tcp) = l4::header(frame, offset, end, protocol, contents)?;
     flow.ports = ports;
-    Ok((contents, flags))
+    Ok((contents, tcp))
 }

@@ -15,7 +15,9 @@ use dispatcher_common::{
     flow::{Flow, filter_bit_of},
     fragment::FragmentKey,
     limits::{self, ADDRESS_FILTER_BITS},
-    maps, net,
+    maps,
+    measure::MeasureWindow,
+    net,
     service::{
         AffinityKey, AffinityRecord, PeerKey, Policy, SCHEDULE_PACK, Schedule, ServiceKey,
         ServiceState,
@@ -62,6 +64,9 @@ impl Datapath {
         for interface in &world.interfaces {
             self.set_interface(interface)?;
         }
+        if world.backends.iter().any(|backend| backend.measured) {
+            self.start_measuring()?;
+        }
         for backend in &world.backends {
             self.set_backend(backend)?;
         }
@@ -89,6 +94,7 @@ impl Datapath {
         self.clear_array(maps::SERVICE_STATE, ServiceState::ZERO, USED_SERVICES)?;
         self.clear_array(maps::BACKENDS, BackendValue::ZERO, USED_SLOTS)?;
         self.clear_array(maps::ACTIVE_COUNTS, 0_u64, USED_SLOTS)?;
+        self.clear_array(maps::WINDOWS, MeasureWindow::ZERO, USED_SLOTS)?;
         self.clear_array(maps::TABLE_COUNTS, TableCounts::ZERO, 1)?;
         self.clear_array(maps::INTERFACES, InterfaceValue::ZERO, limits::MAX_INTERFACES)?;
         self.next_ring = 0;
@@ -127,7 +133,8 @@ impl Datapath {
     pub fn set_backend(&mut self, backend: &Backend) -> Result<()> {
         let slot = backend.slot;
         ensure!(u32::from(slot) < USED_SLOTS, "slot {slot}: below {USED_SLOTS} was expected");
-        let forward = Forward::new(backend.mac, backend.interface, backend.flags).0;
+        let forward = Forward::new(backend.mac, backend.interface, backend.flags);
+        let forward = forward.measured(backend.measured).0;
         let share = Share::new(backend.weight, backend.max_connections).0;
         let value = BackendValue { forward, service: backend.service, share };
         Ok(self.array_mut(maps::BACKENDS)?.set(u32::from(backend.slot), value, 0)?)

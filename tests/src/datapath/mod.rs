@@ -16,10 +16,12 @@ use dispatcher_common::{flow::HASH_KEYS, maps, settings::Config};
 
 mod filling;
 pub mod mapped;
+mod measuring;
 mod pool;
 mod reading;
 mod world;
 
+pub use measuring::this_window;
 pub use reading::{Counts, Place};
 pub use world::{Backend, CLIENT, CLIENT6, Interface, Service, VIP, VIP6, World, usable};
 
@@ -30,6 +32,7 @@ pub struct Datapath {
     overflow: u32,
     devices: Vec<(u32, u32)>,
     next_ring: u32,
+    measuring: Option<measuring::Measuring>,
 }
 
 /// What became of a packet.
@@ -74,7 +77,7 @@ impl Datapath {
         program.load().context("cannot load the program")?;
         let overflow = world.overflow;
         let devices = devices(world);
-        let mut datapath = Self { ebpf, config, overflow, devices, next_ring: 0 };
+        let mut datapath = Self { ebpf, config, overflow, devices, next_ring: 0, measuring: None };
         datapath.fill(world)?;
         Ok(datapath)
     }

@@ -92,6 +92,8 @@ pub struct Backend {
     pub weight: u8,
     /// Active connections it takes; 0: any number.
     pub max_connections: u32,
+    /// Whether its connections are measured.
+    pub measured: bool,
 }
 
 /// The client of most cases.
@@ -109,7 +111,8 @@ pub const fn usable(slot: u16, service: u32) -> Backend {
     let [high, low] = slot.to_be_bytes();
     let mac = [0x02, 0, 0, 0xbe, high, low];
     let flags = PRESENT | USABLE | UP | NEW | STICKY;
-    Backend { slot, service, mac, interface: 0, flags, weight: 1, max_connections: 0 }
+    let (interface, weight, max_connections, measured) = (0, 1, 0, false);
+    Backend { slot, service, mac, interface, flags, weight, max_connections, measured }
 }
 
 /// The members of a ring: each slot once, in the order in which they are first met.
@@ -192,6 +195,13 @@ impl World {
     #[must_use]
     pub fn scheduled(mut self, scheduler: u8) -> Self {
         self.services.iter_mut().for_each(|service| service.scheduler = scheduler);
+        self
+    }
+
+    /// With connections measured, of every backend.
+    #[must_use]
+    pub fn measured(mut self) -> Self {
+        self.backends.iter_mut().for_each(|backend| backend.measured = true);
         self
     }
 

@@ -38,6 +38,7 @@ behaviours!(
     ipv4_options,
     ipv6_extensions,
     malformed,
+    measure,
     not_ours,
     orphan,
     reset,

@@ -53,6 +53,9 @@ pub struct PatchService {
     /// What becomes of established connections of a backend that goes down.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_down: Option<OnDown>,
+    /// Whether response times and delivered bytes are measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub measure: Option<bool>,
     /// Largest weight a backend may have.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weight_bound: Option<u32>,
@@ -89,6 +92,9 @@ pub struct PutService {
     /// What becomes of established connections of a backend that goes down.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_down: Option<OnDown>,
+    /// Whether response times and delivered bytes are measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub measure: Option<bool>,
     /// Largest weight a backend may have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight_bound: Option<u32>,
@@ -188,6 +194,7 @@ impl PatchService {
         set(&mut config.fin_timeout, self.fin_timeout.map(|s| s.0).as_ref());
         set(&mut config.fin_count, self.fin_count.as_ref());
         set(&mut config.on_down, self.on_down.as_ref());
+        set(&mut config.measure, self.measure.as_ref());
         set(&mut config.weight_bound, self.weight_bound.as_ref());
     }
 }
@@ -204,6 +211,7 @@ impl PutService {
             fin_timeout: self.fin_timeout,
             fin_count: self.fin_count,
             on_down: self.on_down,
+            measure: self.measure,
             weight_bound: self.weight_bound,
         }
     }

@@ -116,6 +116,8 @@ pub struct Service {
     pub fin_count: u64,
     /// What becomes of established connections of a backend that goes down.
     pub on_down: OnDown,
+    /// Whether response times and delivered bytes are measured.
+    pub measure: bool,
     /// Largest weight a backend may have.
     pub weight_bound: u32,
     /// Packets forwarded.
@@ -177,8 +179,42 @@ pub struct Backend {
     pub half_open_connections: u64,
     /// SYNs of half-open connections seen again.
     pub retransmissions: u64,
+    /// Bytes its clients acknowledged, where its service is measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivered_bytes: Option<u64>,
+    /// Its response times, where its service is measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub response_seconds: Option<ResponseSeconds>,
     /// What it does per second.
     pub rates: Rates,
+}
+
+/// Response times as a histogram.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ResponseSeconds {
+    /// Responses.
+    pub count: u64,
+    /// Sum of their times.
+    pub sum: f64,
+    /// Responses that took at most so long; the last bucket, which has all, is left out.
+    pub buckets: Vec<ResponseBucket>,
+}
+
+/// A bucket of a histogram.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ResponseBucket {
+    /// Its upper bound in seconds.
+    pub le: f64,
+    /// Responses that took at most so long.
+    pub count: u64,
+}
+
+impl ResponseSeconds {
+    /// Their mean; none without a response.
+    #[must_use]
+    pub fn mean(&self) -> Option<f64> {
+        (self.count != 0).then(|| self.sum / self.count as f64)
+    }
 }
 
 /// What happened per second, over the last seconds.
@@ -267,6 +303,12 @@ pub struct Connection {
     pub age_seconds: f64,
     /// Time since the last packet.
     pub idle_seconds: f64,
+    /// Bytes the client acknowledged, where the connection was measured from its beginning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivered_bytes: Option<u64>,
+    /// The last response time, where one was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub response_seconds: Option<f64>,
 }
 
 /// `GET /v1/plan`, and what a reload answers: the difference, line by line. Empty: nothing to do.

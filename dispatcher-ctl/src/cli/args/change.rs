@@ -93,6 +93,9 @@ pub struct ServiceSettings {
     /// What becomes of established connections of a backend that goes down
     #[arg(long, value_enum)]
     pub on_down: Option<OnDown>,
+    /// Measure response times and delivered bytes
+    #[arg(long, value_name = "true|false")]
+    pub measure: Option<bool>,
     /// Largest weight a backend may have
     #[arg(long, value_name = "N")]
     pub weight_bound: Option<u32>,
@@ -108,6 +111,7 @@ impl From<ServiceSettings> for PatchService {
             fin_timeout: s.fin_timeout,
             fin_count: s.fin_count,
             on_down: s.on_down,
+            measure: s.measure,
             weight_bound: s.weight_bound,
         }
     }

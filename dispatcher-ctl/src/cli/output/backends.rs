@@ -7,7 +7,7 @@ use super::{
     table::{number, plain, text},
     units::{bytes, si, span, whole},
 };
-use crate::api::types::{Backend, Service};
+use crate::api::types::{Backend, ResponseSeconds, Service};
 
 const COLUMNS: &[Column] = &[
     text("SERVICE"),
@@ -23,6 +23,8 @@ const COLUMNS: &[Column] = &[
     number("CONNECTIONS"),
     number("PACKETS"),
     number("BYTES"),
+    number("DELIVERED"),
+    number("RESPONSE"),
 ];
 
 /// A backend and whose it is.
@@ -64,9 +66,17 @@ pub fn table(rows: &[Row<'_>], style: &Style) -> String {
             plain(whole(backend.connections)),
             plain(si(backend.packets as f64)),
             plain(bytes(backend.bytes as f64)),
+            plain(backend.delivered_bytes.map_or("-".to_owned(), |b| bytes(b as f64))),
+            plain(response(backend)),
         ]);
     }
     table.render()
+}
+
+/// Mean of all response times.
+fn response(backend: &Backend) -> String {
+    let mean = backend.response_seconds.as_ref().and_then(ResponseSeconds::mean);
+    mean.map_or("-".to_owned(), |seconds| format!("{:.1} ms", seconds * 1e3))
 }
 
 /// One backend in one line, as verbs that change it leave it. `service` as it was typed.

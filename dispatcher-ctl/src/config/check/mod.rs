@@ -9,7 +9,7 @@ use dispatcher_common::limits::{
 
 use super::{ConfigError, ConfigErrors};
 use crate::{
-    model::{BackendConfig, Config, Scheduler, ServiceConfig},
+    model::{BackendConfig, Config, Protocol, ServiceConfig},
     schedule,
 };
 
@@ -152,12 +152,30 @@ impl Found {
             self.complain(key, timeout(key, value));
         }
         self.affinity(&service.affinity);
+        self.measured(service);
         if !(1..=MAX_WEIGHT_BOUND).contains(&service.weight_bound) {
             let message = format!(
                 "weight_bound {} is out of range, expected {BOUND_RANGE}",
                 service.weight_bound
             );
             self.say("weight_bound", &message);
+        }
+    }
+
+    /// Acknowledgements are what is measured by, and UDP has none.
+    fn measured(&mut self, service: &ServiceConfig) {
+        if service.protocol == Protocol::Tcp {
+            return;
+        }
+        if service.measure {
+            self.say("measure", "measure true needs acknowledgements, expected protocol tcp");
+        }
+        if service.scheduler.measures() {
+            let message = format!(
+                "scheduler {} needs acknowledgements, expected protocol tcp",
+                service.scheduler
+            );
+            self.say("scheduler", &message);
         }
     }
 
@@ -191,7 +209,7 @@ impl Found {
             self.say("backend", &message);
         }
         let scheduler = service.scheduler;
-        if matches!(scheduler, Scheduler::Lc | Scheduler::Wlc) && count > MAX_COUNTED_BACKENDS {
+        if scheduler.compares() && count > MAX_COUNTED_BACKENDS {
             self.prefix = format!("service[{i}].");
             self.object = format!("service {}: ", shown(&service.name));
             let message = format!(

@@ -90,6 +90,7 @@ impl Row for ServiceConfig {
             ("fin_timeout", time(self.fin_timeout)),
             ("fin_count", i64::try_from(self.fin_count).ok().map(Value::from)),
             ("on_down", text(self.on_down.to_string())),
+            ("measure", Some(Value::from(self.measure))),
             ("weight_bound", Some(Value::from(i64::from(self.weight_bound)))),
             ("affinity", affinity(&self.affinity)),
         ]

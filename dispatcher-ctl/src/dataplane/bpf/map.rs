@@ -13,6 +13,8 @@ use super::{
 
 /// `BPF_F_MMAPABLE`: user space may map the array.
 pub(in crate::dataplane) const MMAPABLE: u32 = 1 << 10;
+/// `BPF_F_INNER_MAP` (Linux 5.10): an array of any size may take the place of this one in an array of maps.
+const INNER_MAP: u32 = 1 << 12;
 /// `BPF_MAP_TYPE_ARRAY`.
 pub(in crate::dataplane) const ARRAY: u32 = 2;
 /// `BPF_NOEXIST`: only a key that is not there yet.
@@ -104,6 +106,45 @@ impl Map {
             value_size,
             max_entries,
             map_flags: MMAPABLE,
+            ..CreateAttr::default()
+        };
+        Self::create(name, attr)
+    }
+
+    /// Makes such an array to be put into an array of maps, whatever the size of the one that it was declared with.
+    ///
+    /// # Errors
+    /// As bpf(2).
+    pub(in crate::dataplane) fn create_inner_array(
+        name: &str,
+        value_size: u32,
+        max_entries: u32,
+    ) -> io::Result<Self> {
+        let attr = CreateAttr {
+            map_type: ARRAY,
+            key_size: 4,
+            value_size,
+            max_entries,
+            map_flags: MMAPABLE | INNER_MAP,
+            ..CreateAttr::default()
+        };
+        Self::create(name, attr)
+    }
+
+    /// Makes an array with a value for each CPU.
+    ///
+    /// # Errors
+    /// As bpf(2).
+    pub(in crate::dataplane) fn create_counters(
+        name: &str,
+        value_size: u32,
+        max_entries: u32,
+    ) -> io::Result<Self> {
+        let attr = CreateAttr {
+            map_type: PERCPU_ARRAY,
+            key_size: 4,
+            value_size,
+            max_entries,
             ..CreateAttr::default()
         };
         Self::create(name, attr)

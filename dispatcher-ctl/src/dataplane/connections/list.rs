@@ -10,11 +10,12 @@ use dispatcher_common::{
     flow::Flow,
     limits::MAX_SLOTS,
     maps,
+    measure::Exchange,
     net::ip,
 };
 
 use super::{ConnectionTable, timeouts::HORIZON};
-use crate::dataplane::{error::DataplaneError, mapped::Mapped};
+use crate::dataplane::{error::DataplaneError, mapped::Mapped, measurement};
 
 /// A connection, as its way and its flow record have it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +34,10 @@ pub struct Connection {
     pub idle_ticks: u64,
     /// Ticks of 4.3 s since it was established.
     pub age_ticks: u64,
+    /// Bytes the client acknowledged, where it was measured from its beginning.
+    pub delivered: Option<u64>,
+    /// Microseconds of the last response, where one was measured.
+    pub response_micros: Option<u64>,
 }
 
 /// Which connections to list.
@@ -91,6 +96,7 @@ impl ConnectionTable {
     /// Where the kernel does not map them.
     pub fn list(&self, filter: &Filter, limit: usize) -> Result<Listing, DataplaneError> {
         let flows = Mapped::new(&self.flows).map_err(DataplaneError::map(maps::FLOWS, "map it"))?;
+        let exchanges = measurement::exchanges(&self.dir)?;
         let now = super::now();
         let mut listing = Listing::default();
         for (number, place) in self.ways.words().iter().enumerate() {
@@ -110,7 +116,13 @@ impl ConnectionTable {
                 listing.more = true;
                 break;
             }
-            listing.connections.push(connection(way, &flow, now));
+            let mut connection = connection(way, &flow, now);
+            if let Some(exchange) = exchanges.as_ref().and_then(|all| exchange(all, number)) {
+                let hash = flow.hash(&self.hash_keys);
+                connection.delivered = exchange.delivered(hash);
+                connection.response_micros = exchange.response(hash);
+            }
+            listing.connections.push(connection);
         }
         Ok(listing)
     }
@@ -141,6 +153,18 @@ fn flow(flows: &Mapped<FlowBucket>, number: usize) -> Option<Flow> {
     Some(decode(&bytes))
 }
 
+/// What was measured of a way's connection. Its words are read one after the other, and may be of two moments.
+fn exchange(exchanges: &Mapped<Exchange>, number: usize) -> Option<Exchange> {
+    let word = |place: &AtomicU64| place.load(Ordering::Acquire);
+    let [progress, pending, times, base] = exchanges.entry(number)? else { return None };
+    Some(Exchange {
+        progress: word(progress),
+        pending: word(pending),
+        times: word(times),
+        base: word(base),
+    })
+}
+
 fn decode(bytes: &[u8; size_of::<Flow>()]) -> Flow {
     let mut flow = Flow::ZERO;
     flow.client.copy_from_slice(&bytes[..16]);
@@ -163,6 +187,8 @@ fn connection(way: Way, flow: &Flow, now: u64) -> Connection {
         idle_ticks: if idle < HORIZON { idle } else { 0 },
         // Ticks are recorded modulo 2²⁴.
         age_ticks: now.wrapping_sub(u64::from(flow.born())) & 0xff_ffff,
+        delivered: None,
+        response_micros: None,
     }
 }
 

@@ -4,7 +4,10 @@
 //! [`Timeouts`] of their services say; the [`Sweeper`] is a thread that does so all the time. [`list`](ConnectionTable::list)
 //! names connections. Nothing here blocks the datapath: ways change by compare-and-swap only, on both sides.
 
-use std::{path::Path, sync::atomic::Ordering};
+use std::{
+    path::{Path, PathBuf},
+    sync::atomic::Ordering,
+};
 
 use dispatcher_common::{
     connection::{Bucket, TICK_SHIFT, WAYS},
@@ -38,6 +41,8 @@ use super::{
 /// The mapped connection table.
 #[derive(Debug)]
 pub struct ConnectionTable {
+    /// Where it is pinned.
+    dir: PathBuf,
     ways: Mapped<Bucket>,
     active: ActiveCounts,
     /// Mapped while connections are listed.
@@ -54,6 +59,7 @@ impl ConnectionTable {
         let first = std::mem::offset_of!(Settings, hash_keys) / 8;
         let key = |i: usize| settings.words()[first + i].load(Ordering::Relaxed);
         Ok(Self {
+            dir: dir.to_owned(),
             ways: mapped(dir, maps::CONNECTIONS)?,
             active: ActiveCounts::open(dir)?,
             flows: open(dir, maps::FLOWS)?,

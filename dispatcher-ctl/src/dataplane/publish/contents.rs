@@ -43,6 +43,11 @@ pub enum Write {
         /// Connections.
         connections: u64,
     },
+    /// `EXCHANGES`, `RESPONSES`: the memory that measurement takes is made, or given back.
+    Measuring {
+        /// Whether there shall be any.
+        on: bool,
+    },
     /// `INTERFACES`: the NIC's MAC with its flag; 0: not in use.
     InterfaceMac {
         /// Interface index.
@@ -73,7 +78,7 @@ pub enum Write {
         /// [`BackendValue::share`].
         share: u32,
     },
-    /// `BACKEND_COUNTS`: the slot's counters start at 0 again.
+    /// `BACKEND_COUNTS`, `WINDOWS`, `RESPONSES`: the slot's counters start at 0 again.
     ResetSlot {
         /// Slot.
         slot: u32,
@@ -164,6 +169,8 @@ pub struct Contents {
     pub expiry_ticks: [u64; EXPIRY_CLASSES],
     /// [`dispatcher_common::settings::Settings::syn_guard`].
     pub syn_guard: u64,
+    /// Whether there is memory to measure with.
+    pub is_measuring: bool,
     /// By interface index.
     pub interfaces: Vec<InterfaceValue>,
     /// Ifindex by interface index.
@@ -191,6 +198,7 @@ impl Contents {
         Self {
             expiry_ticks: [0; EXPIRY_CLASSES],
             syn_guard: 0,
+            is_measuring: false,
             interfaces: vec![InterfaceValue::ZERO; MAX_INTERFACES as usize],
             devices: BTreeMap::new(),
             backends: vec![BackendValue::ZERO; MAX_SLOTS as usize],
@@ -253,6 +261,7 @@ impl Contents {
         match write {
             Write::Expiry { class, ticks } => set(&mut self.expiry_ticks, *class, |v| *v = *ticks),
             Write::SynGuard { connections } => self.syn_guard = *connections,
+            Write::Measuring { on } => self.is_measuring = *on,
             Write::InterfaceMac { index, mac } => {
                 set(&mut self.interfaces, *index as usize, |v| v.mac = *mac);
             }

@@ -8,10 +8,10 @@
 //! - a peer is a slot of the service that is asked for;
 //! - a packet is sent out only by an interface whose device is the one its record names.
 //!
-//! So: what is pointed to before what points to it, and removals in reverse: settings and interfaces; keys whose service id
+//! So: what is pointed to before what points to it, and removals in reverse: settings, the memory of measurement and interfaces; keys whose service id
 //! is given to another service; schedules that hold a slot which changes hands; peers not wanted; backends that gain; peers; policies; schedules, each
 //! into free space and then swapped by one word; keys; VIPs; filter bits. Then keys, VIPs and bits that are not wanted any more;
-//! policies of services without a key; backends that lose; interfaces.
+//! policies of services without a key; backends that lose; the memory of measurement; interfaces.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -31,8 +31,9 @@ type Phase = fn(&Contents, &Wanted<'_>) -> Vec<Write>;
 type SchedulePhase = fn(&Contents, &Wanted<'_>) -> Vec<(u32, ScheduleTable)>;
 
 /// The phases, in order.
-pub(super) const PHASES: [(&str, Step); 18] = [
+pub(super) const PHASES: [(&str, Step); 20] = [
     ("settings", Step::Writes(settings)),
+    ("memory of measurement", Step::Writes(measuring)),
     ("interfaces", Step::Writes(interfaces)),
     ("keys whose id is given away", Step::Writes(given_away)),
     ("schedules with slots given away", Step::Schedules(vacated)),
@@ -49,6 +50,7 @@ pub(super) const PHASES: [(&str, Step); 18] = [
     ("filter bits not wanted", Step::Writes(filter_cleared)),
     ("policies not wanted", Step::Writes(policies_unwanted)),
     ("backends that lose", Step::Writes(losing)),
+    ("memory of measurement not wanted", Step::Writes(measuring_unwanted)),
     ("interfaces not wanted", Step::Writes(interfaces_unwanted)),
 ];
 
@@ -116,6 +118,20 @@ fn settings(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
         writes.push(Write::SynGuard { connections });
     }
     writes
+}
+
+fn is_measured(wanted: &Wanted<'_>) -> bool {
+    wanted.tables.backends.values().any(|backend| backend.forward.is_measured())
+}
+
+fn measuring(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
+    let is_missing = !now.is_measuring && is_measured(wanted);
+    if is_missing { vec![Write::Measuring { on: true }] } else { Vec::new() }
+}
+
+fn measuring_unwanted(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
+    let is_idle = now.is_measuring && !is_measured(wanted);
+    if is_idle { vec![Write::Measuring { on: false }] } else { Vec::new() }
 }
 
 /// [`dispatcher_common::backend::InterfaceValue::mac`] of an interface in use.

@@ -110,6 +110,7 @@ fn service(
         fin_timeout: pick!(fin_timeout),
         fin_count: pick!(fin_count),
         on_down: pick!(on_down),
+        measure: pick!(measure),
         weight_bound: pick!(weight_bound),
         affinity: pick!(affinity),
         backends: backends(before, wanted, runs),

@@ -192,7 +192,7 @@ fn changed_service(before: &Service, after: &Service, lines: &mut Vec<PlanLine>)
 }
 
 /// What may change of a service that stays, as text.
-fn settings(config: &ServiceConfig) -> [(&'static str, String); 10] {
+fn settings(config: &ServiceConfig) -> [(&'static str, String); 11] {
     [
         ("name", config.name.clone()),
         ("scheduler", config.scheduler.to_string()),
@@ -202,6 +202,7 @@ fn settings(config: &ServiceConfig) -> [(&'static str, String); 10] {
         ("fin_timeout", duration::text(config.fin_timeout)),
         ("fin_count", config.fin_count.to_string()),
         ("on_down", config.on_down.to_string()),
+        ("measure", config.measure.to_string()),
         ("weight_bound", config.weight_bound.to_string()),
         ("affinity", config.affinity.to_string()),
     ]

@@ -1,0 +1,171 @@
+//! The memory that measurement takes: made when the first service asks for it, given back when the last no longer does.
+//!
+//! Each of `EXCHANGES` and `RESPONSES` holds one array, which is pinned besides, because an unprivileged process may not open
+//! a map by its id. `EXCHANGES` is filled last and emptied first: while it holds an array, all is there.
+
+use std::{
+    io,
+    os::fd::{AsFd, AsRawFd},
+    path::{Path, PathBuf},
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use dispatcher_common::{
+    connection::WAYS,
+    limits::MAX_SLOTS,
+    maps,
+    measure::{Exchange, RESPONSE_BUCKETS, ResponseCounts},
+};
+
+use super::{
+    bpf::Map,
+    error::DataplaneError,
+    mapped::Mapped,
+    maps::{mapped, open},
+};
+
+/// Key of the one element of an array of maps.
+const ONLY: [u8; 4] = [0; 4];
+
+/// What was measured of a backend, summed over CPUs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Responses {
+    /// Bytes that clients acknowledged.
+    pub delivered: u64,
+    /// Sum of response times, in microseconds.
+    pub micros: u64,
+    /// Responses by [`dispatcher_common::measure::RESPONSE_BOUNDS`], each counted once.
+    pub buckets: [u64; RESPONSE_BUCKETS],
+}
+
+impl Responses {
+    /// From the words of a summed [`ResponseCounts`].
+    pub(super) fn of(words: &[u64]) -> Option<Self> {
+        let [delivered, micros, buckets @ ..] = words else { return None };
+        Some(Self { delivered: *delivered, micros: *micros, buckets: buckets.try_into().ok()? })
+    }
+
+    /// How many responses there were.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.buckets.iter().sum()
+    }
+}
+
+/// The maps of measurement.
+#[derive(Debug)]
+pub(super) struct Measurement {
+    dir: PathBuf,
+    exchanges: Map,
+    responses: Map,
+    /// The array in `responses`, while there is one.
+    slots: RwLock<Option<Arc<Map>>>,
+}
+
+impl Measurement {
+    /// Opens what is pinned.
+    pub(super) fn open(dir: &Path) -> Result<Self, DataplaneError> {
+        let opened = Self {
+            dir: dir.to_owned(),
+            exchanges: open(dir, maps::EXCHANGES)?,
+            responses: open(dir, maps::RESPONSES)?,
+            slots: RwLock::new(None),
+        };
+        if opened.is_filled()? {
+            opened.remember(Some(open(dir, maps::RESPONSES_SLOTS)?));
+        }
+        Ok(opened)
+    }
+
+    /// Whether there is memory to measure with.
+    pub(super) fn is_on(&self) -> bool {
+        self.slots().is_some()
+    }
+
+    /// Makes the arrays and lets the datapath have them.
+    ///
+    /// # Errors
+    /// As the kernel, for want of memory for one.
+    pub(super) fn start(&self) -> Result<(), DataplaneError> {
+        let buckets = open(&self.dir, maps::CONNECTIONS)?.info().max_entries;
+        let ways = buckets * WAYS as u32;
+        let slots = Map::create_counters(
+            maps::RESPONSES_SLOTS,
+            size_of::<ResponseCounts>() as u32,
+            MAX_SLOTS,
+        )
+        .map_err(DataplaneError::map(maps::RESPONSES_SLOTS, "make it"))?;
+        let exchanges =
+            Map::create_inner_array(maps::EXCHANGES_WAYS, size_of::<Exchange>() as u32, ways)
+                .map_err(DataplaneError::map(maps::EXCHANGES_WAYS, "make it"))?;
+        self.pin(&slots, maps::RESPONSES_SLOTS)?;
+        self.pin(&exchanges, maps::EXCHANGES_WAYS)?;
+        put(&self.responses, &slots, maps::RESPONSES)?;
+        put(&self.exchanges, &exchanges, maps::EXCHANGES)?;
+        self.remember(Some(slots));
+        Ok(())
+    }
+
+    /// Takes the arrays back; the kernel frees them once no packet uses them.
+    ///
+    /// # Errors
+    /// As the kernel.
+    pub(super) fn stop(&self) -> Result<(), DataplaneError> {
+        self.remember(None);
+        for (map, name) in [(&self.exchanges, maps::EXCHANGES), (&self.responses, maps::RESPONSES)]
+        {
+            map.delete(&ONLY).map_err(DataplaneError::map(name, "empty it"))?;
+        }
+        self.unpin(maps::EXCHANGES_WAYS)?;
+        self.unpin(maps::RESPONSES_SLOTS)
+    }
+
+    /// The array of responses, while there is one.
+    pub(super) fn slots(&self) -> Option<Arc<Map>> {
+        self.slots.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn remember(&self, slots: Option<Map>) {
+        let mut held = self.slots.write().unwrap_or_else(PoisonError::into_inner);
+        *held = slots.map(Arc::new);
+    }
+
+    fn is_filled(&self) -> Result<bool, DataplaneError> {
+        // The value is the array's id.
+        let failed = DataplaneError::map(maps::EXCHANGES, "read it");
+        self.exchanges.lookup(&ONLY, &mut [0; 4]).map_err(failed)
+    }
+
+    /// Pins an array, in the place of one that a controller left which died over it.
+    fn pin(&self, map: &Map, name: &'static str) -> Result<(), DataplaneError> {
+        self.unpin(name)?;
+        map.pin(&self.dir.join(name)).map_err(DataplaneError::map(name, "pin it"))
+    }
+
+    fn unpin(&self, name: &str) -> Result<(), DataplaneError> {
+        let path = self.dir.join(name);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(DataplaneError::path("unpin", path)(error))
+            }
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+}
+
+/// Puts an array into an array of maps: the kernel is told by its descriptor.
+fn put(outer: &Map, inner: &Map, name: &'static str) -> Result<(), DataplaneError> {
+    let descriptor = inner.as_fd().as_raw_fd().to_ne_bytes();
+    outer.update(&ONLY, &descriptor).map_err(DataplaneError::map(name, "fill it"))
+}
+
+/// What is known of the ways' connections, for as long as it is looked at; none while nothing is measured.
+///
+/// # Errors
+/// As the kernel.
+pub(super) fn exchanges(dir: &Path) -> Result<Option<Mapped<Exchange>>, DataplaneError> {
+    if !dir.join(maps::EXCHANGES_WAYS).exists() {
+        return Ok(None);
+    }
+    mapped(dir, maps::EXCHANGES_WAYS).map(Some)
+}

@@ -1,0 +1,174 @@
+//! What a client's packet tells of its server: how long the answer took, and how many bytes arrived.
+//!
+//! Only connections of backends that are measured come here. The clock is read precisely at a SYN, at the packet that ends a
+//! handshake, at the first segment of a request and at the first acknowledgement of its answer; the others cost one
+//! cache line. An exchange is changed by the CPU that sees its flow's packets; should two see them at once, each byte and
+//! each response is still counted once, by whoever wins the compare-and-swap on `progress` or `pending`.
+
+use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
+use dispatcher_common::{
+    connection::{State, WAYS},
+    measure::{ByteWindow, Pending, Progress, ResponseWindow, bucket, window},
+    net::TCP,
+};
+use dispatcher_ebpf::{
+    exchange::{self, Segment},
+    tracking::{ACK, Event, RST, event},
+};
+
+use super::{
+    connection,
+    maps::{self, ExchangeWords},
+    pipeline::{Packet, now},
+};
+
+/// Attempts to add a response to a window that other CPUs add to.
+const ATTEMPTS: u32 = 4;
+
+/// Learns from a packet of a slot's connection, if that is measured.
+#[inline(always)]
+pub(super) fn observe(packet: &Packet, slot: u32) {
+    if packet.is_tcp() && maps::forward(slot).is_measured() {
+        learn(packet.hash, slot, packet.flags as u8, packet.segment);
+    }
+}
+
+/// Learns from a TCP segment of a slot's connection.
+#[inline(always)]
+pub(super) fn learn(hash: u64, slot: u32, flags: u8, segment: Segment) {
+    dispatcher_measure(hash, u64::from(slot) | u64::from(flags) << 32, segment.0);
+}
+
+/// As [`learn`], with slot and flags in one word. A global function: the verifier checks it once.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn dispatcher_measure(hash: u64, slot_and_flags: u64, segment: u64) -> u64 {
+    let (slot, flags) = (slot_and_flags as u32, (slot_and_flags >> 32) as u8);
+    let place = connection::dispatcher_find(hash);
+    if place == connection::NOWHERE {
+        return 0;
+    }
+    let (bucket, number) = ((place >> 8) as u32, place as usize & (WAYS - 1));
+    let Some(exchange) = maps::exchange(bucket, number) else { return 0 };
+    if event(TCP, flags) == Event::Open {
+        // A SYN on an established connection is answered by an acknowledgement and changes nothing.
+        if maps::ways(bucket).is_some_and(|ways| ways.way(number).state() == State::HalfOpen) {
+            exchange.progress.store(Progress::new(hash, 0).0);
+            exchange.pending.store(Pending::new(Pending::SYN, precisely()).0);
+        }
+    } else if flags & (ACK | RST) == ACK {
+        acknowledge(exchange, hash, slot, Segment(segment));
+    }
+    0
+}
+
+/// The clock as it stands, not as it was updated last.
+#[inline(always)]
+fn precisely() -> u64 {
+    // SAFETY: the helper takes nothing and changes nothing.
+    unsafe { bpf_ktime_get_ns() }
+}
+
+#[inline(always)]
+fn acknowledge(exchange: ExchangeWords, hash: u64, slot: u32, segment: Segment) {
+    let progress = Progress(exchange.progress.load());
+    let mut pending = Pending(exchange.pending.load());
+    if !progress.is_of(hash) {
+        // Its handshake was not measured: bytes count from here on, and responses cannot be told.
+        exchange.times.store(0);
+        exchange.pending.store(0);
+        exchange.progress.store(Progress::new(hash, segment.acknowledgement()).0);
+        return;
+    }
+    if pending.kind() == Pending::SYN {
+        establish(exchange, hash, pending, segment.acknowledgement());
+        pending = Pending(0);
+    } else if advance(exchange, hash, slot, progress, segment)
+        && pending.kind() == Pending::REQUEST
+        && exchange.pending.replace(pending.0, 0)
+    {
+        respond(exchange, slot, pending);
+        pending = Pending(0);
+    }
+    if segment.payload() != 0 && pending.0 == 0 && exchange.times.load() as u32 != 0 {
+        exchange.pending.store(Pending::new(Pending::REQUEST, precisely()).0);
+    }
+}
+
+/// The handshake is over: its time, and the server's initial sequence number.
+#[inline(always)]
+fn establish(exchange: ExchangeWords, hash: u64, pending: Pending, acknowledgement: u32) {
+    let handshake = micros(precisely().saturating_sub(pending.since()));
+    exchange.times.store(handshake);
+    exchange.base.store(u64::from(acknowledgement.wrapping_sub(1)));
+    exchange.progress.store(Progress::new(hash, acknowledgement).0);
+    exchange.pending.store(0);
+}
+
+/// Counts the bytes that a segment acknowledges; false if there are none.
+#[inline(always)]
+fn advance(
+    exchange: ExchangeWords,
+    hash: u64,
+    slot: u32,
+    progress: Progress,
+    segment: Segment,
+) -> bool {
+    let acknowledgement = segment.acknowledgement();
+    let step = exchange::step(progress.acknowledged(), acknowledgement);
+    let moved = Progress::new(hash, acknowledgement);
+    if step == 0 || !exchange.progress.replace(progress.0, moved.0) {
+        return false;
+    }
+    let base = exchange.base.load();
+    exchange.base.store(exchange::base(base, progress.acknowledged(), step));
+    if let Some(counts) = maps::response_counts(slot) {
+        counts.delivered.add(u64::from(step));
+    }
+    if let Some(bytes) = maps::byte_window(slot) {
+        let (held, number) = (bytes.load(), window(now()));
+        // Whoever comes second to a new window adds to it.
+        if ByteWindow(held).is(number)
+            || !bytes.replace(held, ByteWindow::new(number, u64::from(step)).0)
+        {
+            bytes.fetch_add(u64::from(step));
+        }
+    }
+    true
+}
+
+/// Counts the time since a request, less that of the handshake: what is left is the server's.
+#[inline(always)]
+fn respond(exchange: ExchangeWords, slot: u32, request: Pending) {
+    let handshake = exchange.times.load() as u32;
+    let elapsed = micros(precisely().saturating_sub(request.since()));
+    let response = elapsed.saturating_sub(u64::from(handshake));
+    // Not 0, which says that there was none.
+    let shown = if response == 0 { 1 } else { response };
+    exchange.times.store(u64::from(handshake) | shown << 32);
+    if let Some(counts) = maps::response_counts(slot) {
+        counts.micros.add(response);
+        counts.bucket(bucket(response)).add(1);
+    }
+    let Some(responses) = maps::response_window(slot) else { return };
+    let number = window(now());
+    for _ in 0..ATTEMPTS {
+        let held = responses.load();
+        if responses.replace(held, ResponseWindow(held).with(number, response).0) {
+            return;
+        }
+    }
+}
+
+/// Nanoseconds in microseconds: at least 1, at most what fits 32 bits.
+#[inline(always)]
+const fn micros(nanoseconds: u64) -> u64 {
+    let micros = nanoseconds / 1000;
+    if micros == 0 {
+        1
+    } else if micros > u32::MAX as u64 {
+        u32::MAX as u64
+    } else {
+        micros
+    }
+}
