@@ -6,7 +6,8 @@ pub const MAX_SLOTS: u32 = 1 << 14;
 pub const MAX_SERVICES: u32 = 4096;
 /// Backends of one service.
 pub const MAX_BACKENDS_PER_SERVICE: usize = 1024;
-/// Backends of a service whose scheduler compares all of them for every new connection (`lc`, `wlc`).
+/// Backends of a service whose scheduler compares all of them for every new connection (`lc`, `wlc`, `rtt`,
+/// `xmitbyte`).
 pub const MAX_COUNTED_BACKENDS: usize = 256;
 /// NICs one datapath serves. Index 0 is a NIC like any other.
 pub const MAX_INTERFACES: u32 = 64;

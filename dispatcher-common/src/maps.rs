@@ -88,11 +88,14 @@ pub const ALL: [&str; 24] = [
     WINDOWS,
 ];
 
+/// What is made when it is needed, and pinned under its name as long as it is.
+pub const ON_DEMAND: [&str; 2] = [EXCHANGES_WAYS, RESPONSES_SLOTS];
+
 #[cfg(test)]
 mod tests {
     #[test]
     fn names_fit_the_kernel() {
-        for name in super::ALL.into_iter().chain([super::EXCHANGES_WAYS, super::RESPONSES_SLOTS]) {
+        for name in super::ALL.into_iter().chain(super::ON_DEMAND) {
             assert!(name.len() <= 15, "{name} is longer than BPF_OBJ_NAME_LEN - 1");
         }
     }

@@ -277,6 +277,7 @@ fn the_description_has_the_requests() {
         ("fin_timeout", json!(1.5)),
         ("fin_count", json!(3)),
         ("on_down", json!("drop")),
+        ("measure", json!(true)),
         ("weight_bound", json!(100)),
         ("address", json!("2001:db8::1")),
         ("weight", json!(3)),

@@ -20,7 +20,7 @@ pub(super) fn page() -> Result<String> {
         maps::LAYOUT_VERSION
     );
     let documented = constants(&maps_source);
-    for name in maps::ALL {
+    for name in maps::ALL.into_iter().chain(maps::ON_DEMAND) {
         let entry = documented.iter().find(|entry| entry.name == name);
         let entry = entry.with_context(|| format!("map {name} has no doc comment in maps.rs"))?;
         writeln!(page, "| `{name}` | {} |", cell(&entry.text))?;

@@ -179,11 +179,9 @@ pub struct Backend {
     pub half_open_connections: u64,
     /// SYNs of half-open connections seen again.
     pub retransmissions: u64,
-    /// Bytes its clients acknowledged, where its service is measured.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Bytes its clients acknowledged; none where its service is not measured.
     pub delivered_bytes: Option<u64>,
-    /// Its response times, where its service is measured.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Its response times; none where its service is not measured.
     pub response_seconds: Option<ResponseSeconds>,
     /// What it does per second.
     pub rates: Rates,
@@ -304,10 +302,8 @@ pub struct Connection {
     /// Time since the last packet.
     pub idle_seconds: f64,
     /// Bytes the client acknowledged, where the connection was measured from its beginning.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivered_bytes: Option<u64>,
     /// The last response time, where one was measured.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub response_seconds: Option<f64>,
 }
 

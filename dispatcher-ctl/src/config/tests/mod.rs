@@ -162,7 +162,7 @@ on_down = "forget"
         "lab.toml:15:8: service[0].port: service web: port 70000 is out of range, expected \
          0..=65535",
         "lab.toml:17:13: service[0].scheduler: service web: scheduler \"fastest\" is unknown, \
-         expected rr, wrr, lc, wlc, maglev or sh",
+         expected rr, wrr, lc, wlc, rtt, xmitbyte, maglev or sh",
         "lab.toml:22:7: service[0].backend[0].mac: backend web/web-1: mac 01:00:5e:00:00:01 is \
          multicast, expected a unicast one",
         "lab.toml:23:10: service[0].backend[0].weight: backend web/web-1: weight 101 is above \

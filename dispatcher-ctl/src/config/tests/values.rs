@@ -36,11 +36,6 @@ fn values_out_of_their_range_are_named() {
         "fin_count = -5",
         "13: service[0].fin_count: service web: fin_count -5 is out of range, expected 0 or more",
     );
-    service_lines(
-        "scheduler = \"rtt\"",
-        "13: service[0].scheduler: service web: scheduler \"rtt\" is not supported in this \
-         version, expected rr, wrr, lc, wlc, maglev or sh",
-    );
     one(
         &backend("max_connections = 16777216"),
         &[
@@ -53,7 +48,7 @@ fn values_out_of_their_range_are_named() {
         "11: service[0].forward: service web: forward \"nat\" is not supported in this version, \
          expected mac",
     );
-    for later in ["measure = false", "slow_start = \"0s\"", "rule = []"] {
+    for later in ["slow_start = \"0s\"", "rule = []"] {
         let key = later.split(' ').next().unwrap();
         let want =
             format!("1: service[0].{key}: service web: {key} is not supported in this version");
