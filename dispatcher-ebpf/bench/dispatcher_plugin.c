@@ -11,10 +11,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 #include "xbench.h"
 
 enum { BACKENDS = 8, SPACE = 20, SERVICES = 4, REASONS = 32, FILTER_BITS = 1 << 16 };
 enum { USABLE = 1, UP = 2, NEW = 4, PRESENT = 16 };
+enum { MEASURED = 256, EXCHANGE_SIZE = 32, RESPONSES_SIZE = 128, SLOTS = 1 << 14 };
 
 struct config { uint64_t hash_keys[12], schedule_keys[2]; uint32_t bucket_mask, interface; uint64_t reserved; };
 struct settings {
@@ -61,10 +63,10 @@ static uint32_t filter_bit(const uint8_t *a)
 	return (f * 0x9E3779B1u) >> 16 & (FILTER_BITS - 1);
 }
 
-// arg: log2 of the ways
+// arg: log2 of the ways, and whether connections are measured
 static int tune(struct bpf_object *o, const struct xb_case *c)
 {
-	uint32_t buckets = 1u << c->arg >> 3;
+	uint32_t buckets = 1u << (c->arg & 255) >> 3;
 	struct bpf_map *m;
 	bpf_object__for_each_map(m, o) {
 		if (!strstr(bpf_map__name(m), ".rodata")) continue;
@@ -90,7 +92,21 @@ static int fill_settings(struct bpf_object *o, uint32_t buckets)
 	return xb_put(o, "SETTINGS", &zero, &s);
 }
 
-static int fill_service(struct bpf_object *o, uint32_t id, const char *vip, uint8_t protocol, uint8_t *filter)
+// The memory of measurement; the maps hold it from then on.
+static int fill_measurement(struct bpf_object *o, uint32_t ways)
+{
+	LIBBPF_OPTS(bpf_map_create_opts, flags, .map_flags = BPF_F_MMAPABLE | BPF_F_INNER_MAP);
+	uint32_t zero = 0;
+	int exchanges = bpf_map_create(BPF_MAP_TYPE_ARRAY, "exchanges", 4, EXCHANGE_SIZE, ways, &flags);
+	int responses = bpf_map_create(BPF_MAP_TYPE_PERCPU_ARRAY, "responses", 4, RESPONSES_SIZE, SLOTS, NULL);
+	if (exchanges < 0 || responses < 0) return -1;
+	int failed = xb_put(o, "EXCHANGES", &zero, &exchanges) || xb_put(o, "RESPONSES", &zero, &responses);
+	close(exchanges);
+	close(responses);
+	return failed;
+}
+
+static int fill_service(struct bpf_object *o, uint32_t id, const char *vip, uint8_t protocol, uint8_t *filter, uint64_t measured)
 {
 	struct service_key k = {.port = {0, 80}, .protocol = protocol};
 	// Orphans are scheduled: an ACK enters as a SYN would, and the flow's next packet makes it established.
@@ -104,7 +120,7 @@ static int fill_service(struct bpf_object *o, uint32_t id, const char *vip, uint
 	}
 	for (uint32_t i = 0; i < BACKENDS; i++) {
 		uint32_t slot = 1 + id * BACKENDS + i;
-		struct backend b = {.forward = forward(slot, USABLE | UP | NEW | PRESENT), .service = id, .share = 1u << 24};
+		struct backend b = {.forward = forward(slot, USABLE | UP | NEW | PRESENT) | measured, .service = id, .share = 1u << 24};
 		if (xb_put(o, "BACKENDS", &slot, &b)) return -1;
 	}
 	// The ring, the number of its members, and they.
@@ -127,9 +143,11 @@ static int fill(struct bpf_object *o, const struct xb_case *c)
 	memset(filter, 0, sizeof filter);
 	memcpy(&i.mac, own_mac, 6);
 	i.mac |= 1ull << 56;
-	if (fill_settings(o, 1u << c->arg >> 3) || xb_put(o, "INTERFACES", &zero, &i)) return -1;
+	if (fill_settings(o, 1u << (c->arg & 255) >> 3) || xb_put(o, "INTERFACES", &zero, &i)) return -1;
+	uint64_t measured = c->arg & MEASURED ? 1ull << 55 : 0;
+	if (measured && fill_measurement(o, 1u << (c->arg & 255))) return -1;
 	for (uint32_t s = 0; s < SERVICES; s++)
-		if (fill_service(o, s, s & 1 ? "2001:db8:1::1" : "192.0.2.1", s & 2 ? 17 : 6, filter)) return -1;
+		if (fill_service(o, s, s & 1 ? "2001:db8:1::1" : "192.0.2.1", s & 2 ? 17 : 6, filter, s & 2 ? 0 : measured)) return -1;
 	return xb_put(o, "ADDRESS_FILTER", &zero, filter);
 }
 
@@ -179,6 +197,9 @@ static char object[512];
 
 struct xb_case xb_cases[] = {
 	HIT("", V4(6, 0x10)), HIT("6", V6(6, 0x10)), HIT("_udp", V4(17, 0)), HIT("6_udp", V6(17, 0)),
+	CASE("dispatcher_measured/1k", 1 << 10, 20 | MEASURED, TX, V4(6, 0x10)),
+	CASE("dispatcher_measured/64k", 1 << 16, 20 | MEASURED, TX, V4(6, 0x10)),
+	CASE("dispatcher_measured/1M", 1 << 20, 21 | MEASURED, TX, V4(6, 0x10)),
 	CASE("dispatcher_fin/1k", 1 << 10, 20, TX, V4(6, 0x11)),
 	CASE("new/dispatcher", 0, 20, TX, V4(6, 0x02)),
 	CASE("new/dispatcher6", 0, 20, TX, V6(6, 0x02)),

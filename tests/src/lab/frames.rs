@@ -86,6 +86,14 @@ impl Capture {
     /// # Errors
     /// When the file is not tcpdump's.
     pub fn frames(&self) -> Result<Vec<Vec<u8>>> {
+        Ok(self.timed()?.into_iter().map(|captured| captured.frame).collect())
+    }
+
+    /// The same with their times.
+    ///
+    /// # Errors
+    /// As [`Self::frames`].
+    pub fn timed(&self) -> Result<Vec<Captured>> {
         parse(&fs::read(&self.file).with_context(|| format!("read {}", self.file.display()))?)
     }
 
@@ -106,17 +114,34 @@ impl Capture {
     ///
     /// # Errors
     /// When tcpdump does not end, or its file is broken.
-    pub fn stop(mut self) -> Result<Vec<Vec<u8>>> {
+    pub fn stop(self) -> Result<Vec<Vec<u8>>> {
+        Ok(self.stop_timed()?.into_iter().map(|captured| captured.frame).collect())
+    }
+
+    /// As [`Self::stop`], with their times.
+    ///
+    /// # Errors
+    /// As [`Self::stop`].
+    pub fn stop_timed(mut self) -> Result<Vec<Captured>> {
         // What is on its way through the kernel shall be in it.
         std::thread::sleep(Duration::from_millis(200));
         self.process.signal(Signal::SIGINT)?;
         self.process.wait(Duration::from_secs(5))?;
-        self.frames()
+        self.timed()
     }
 }
 
+/// A frame that was captured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Captured {
+    /// When, since the epoch, to the microsecond.
+    pub time: Duration,
+    /// The frame.
+    pub frame: Vec<u8>,
+}
+
 /// Frames of a pcap file in host byte order; a record that is cut short at the end is left out.
-fn parse(file: &[u8]) -> Result<Vec<Vec<u8>>> {
+fn parse(file: &[u8]) -> Result<Vec<Captured>> {
     if file.is_empty() {
         return Ok(Vec::new());
     }
@@ -125,9 +150,14 @@ fn parse(file: &[u8]) -> Result<Vec<Vec<u8>>> {
     let mut frames = Vec::new();
     let mut rest = file.get(24..).unwrap_or_default();
     while let Some(header) = rest.first_chunk::<16>() {
-        let length = u32::from_ne_bytes([header[8], header[9], header[10], header[11]]) as usize;
+        let word = |at: usize| {
+            let bytes = header[at..].first_chunk().copied().unwrap_or_default();
+            u32::from_ne_bytes(bytes)
+        };
+        let length = word(8) as usize;
         let Some(frame) = rest.get(16..16 + length) else { break };
-        frames.push(frame.to_vec());
+        let time = Duration::new(word(0).into(), word(4) * 1000);
+        frames.push(Captured { time, frame: frame.to_vec() });
         rest = &rest[16 + length..];
     }
     Ok(frames)

@@ -28,6 +28,7 @@ mod daemon;
 mod frames;
 mod hop;
 mod node;
+mod paced;
 mod slow;
 mod udp;
 mod wait;
@@ -35,8 +36,9 @@ mod web;
 pub mod xdp_pass;
 
 pub use daemon::{Daemon, Said, binary};
-pub use frames::Capture;
+pub use frames::{Capture, Captured};
 pub use node::{Node, Process};
+pub use paced::{Paced, ask_paced};
 pub use slow::SlowDownload;
 pub use udp::{UdpEcho, udp_flows};
 pub use wait::{eventually, until};

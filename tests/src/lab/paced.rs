@@ -1,0 +1,113 @@
+//! TCP servers that answer with as many bytes as they are asked for, after as long as they are asked to wait.
+//!
+//! A request is two big-endian words: bytes of the answer (at least 1), and milliseconds until it. Every byte of the answer is the server's number.
+
+use std::{
+    io::{ErrorKind, Read as _, Write as _},
+    net::{IpAddr, SocketAddr, TcpListener, TcpStream},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{JoinHandle, sleep, spawn},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::{Lab, Node};
+
+/// Servers on threads of this process; they end when this value goes.
+#[derive(Debug)]
+pub struct Paced {
+    stop: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Lab {
+    /// Starts a server on every backend, numbered from 1, for every given address (a VIP) and port. `slower` is added to
+    /// each answer's time, in milliseconds, by backend; those not in it add nothing.
+    ///
+    /// # Errors
+    /// When a socket cannot be had.
+    pub fn serve_paced(&self, addresses: &[SocketAddr], slower: &[u64]) -> Result<Paced> {
+        let mut paced = Paced { stop: Arc::new(AtomicBool::new(false)), threads: Vec::new() };
+        for (number, backend) in (1..).zip(&self.backends) {
+            let slower = slower.get(usize::from(number) - 1).copied().unwrap_or_default();
+            for address in addresses {
+                let listener = backend.enter(|| TcpListener::bind(address).context("bind"))?;
+                listener.set_nonblocking(true)?;
+                let stop = Arc::clone(&paced.stop);
+                let slower = Duration::from_millis(slower);
+                paced.threads.push(spawn(move || accept(&listener, number, slower, &stop)));
+            }
+        }
+        Ok(paced)
+    }
+}
+
+fn accept(listener: &TcpListener, number: u8, slower: Duration, stop: &AtomicBool) {
+    while !stop.load(Ordering::Relaxed) {
+        match listener.accept() {
+            Ok((stream, _)) => drop(spawn(move || {
+                // A client that goes ends it.
+                let _ = serve(&stream, number, slower);
+            })),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => sleep(Duration::from_millis(1)),
+            Err(_) => return,
+        }
+    }
+}
+
+fn serve(mut stream: &TcpStream, number: u8, slower: Duration) -> std::io::Result<()> {
+    stream.set_nonblocking(false)?;
+    stream.set_nodelay(true)?;
+    loop {
+        let mut request = [0; 8];
+        stream.read_exact(&mut request)?;
+        let [a, b, c, d, e, f, g, h] = request;
+        let (bytes, wait) = (u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h]));
+        sleep(Duration::from_millis(wait.into()) + slower);
+        stream.write_all(&vec![number; bytes as usize])?;
+    }
+}
+
+impl Drop for Paced {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Node {
+    /// Connects to such a server.
+    ///
+    /// # Errors
+    /// When there is no connection within 5 s.
+    pub fn connect_paced(&self, address: IpAddr) -> Result<TcpStream> {
+        let stream = self.enter(|| {
+            TcpStream::connect_timeout(&(address, 80).into(), Duration::from_secs(5))
+                .with_context(|| format!("connect to {address}"))
+        })?;
+        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    }
+}
+
+/// Asks for so many bytes after a wait; the number of the server that sent them.
+///
+/// # Errors
+/// When they do not come, or come from two servers.
+pub fn ask_paced(mut stream: &TcpStream, bytes: u32, wait: Duration) -> Result<u8> {
+    let [a, b, c, d] = bytes.to_be_bytes();
+    let [e, f, g, h] = u32::try_from(wait.as_millis())?.to_be_bytes();
+    stream.write_all(&[a, b, c, d, e, f, g, h])?;
+    let mut answer = vec![0; bytes as usize];
+    stream.read_exact(&mut answer).context("read")?;
+    let first = *answer.first().context("an answer of no bytes")?;
+    ensure!(answer.iter().all(|byte| *byte == first), "an answer of two servers");
+    Ok(first)
+}
