@@ -26,5 +26,6 @@ pub mod maps;
 pub mod measure;
 pub mod net;
 pub mod reason;
+pub mod rule;
 pub mod service;
 pub mod settings;

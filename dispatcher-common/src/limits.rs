@@ -32,3 +32,9 @@ pub const MAX_IPV6_EXT_HEADERS: u32 = 8;
 pub const AFFINITY_RECORDS: u32 = 1 << 20;
 /// Backends that services of an affinity group have in common: one entry for each ordered pair of services.
 pub const PEERS: u32 = 1 << 16;
+/// Rules of all services.
+pub const MAX_RULES: u32 = 4096;
+/// Conditions of one service: the datapath may look at all of them for a new connection.
+pub const MAX_CONDITIONS: u32 = 64;
+/// Conditions of all services: 1 MiB. As of schedules, two sets of every service must fit.
+pub const CONDITION_POOL: u32 = 1 << 14;

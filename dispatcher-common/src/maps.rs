@@ -60,8 +60,13 @@ pub const EXCHANGES_WAYS: &str = "EXCHANGES_WAYS";
 /// Per-CPU array: [`crate::measure::ResponseCounts`] by slot. Made and pinned as [`EXCHANGES_WAYS`] is.
 pub const RESPONSES_SLOTS: &str = "RESPONSES_SLOTS";
 
+/// Array, mapped: [`crate::rule::Rule`] by rule.
+pub const RULES: &str = "RULES";
+/// Array, mapped: [`crate::rule::Condition`]s, those of all rules of all services.
+pub const CONDITIONS: &str = "CONDITIONS";
+
 /// All that the object declares: each is pinned under its name.
-pub const ALL: [&str; 24] = [
+pub const ALL: [&str; 26] = [
     SETTINGS,
     ADDRESS_FILTER,
     VIPS,
@@ -86,6 +91,8 @@ pub const ALL: [&str; 24] = [
     EXCHANGES,
     RESPONSES,
     WINDOWS,
+    RULES,
+    CONDITIONS,
 ];
 
 /// What is made when it is needed, and pinned under its name as long as it is.

@@ -38,8 +38,10 @@ shared! {
         pub stale_ticks: u64,
         /// An [`Affinity`] word.
         pub affinity: u64,
-        /// Zero: room for rules and measurement.
-        pub _reserved: [u64; 4],
+        /// A [`crate::rule::RuleSet`] word.
+        pub rules: u64,
+        /// Zero: room for measurement.
+        pub _reserved: [u64; 3],
     }
 }
 

@@ -23,6 +23,7 @@ mod bpf {
     mod pipeline;
     mod place;
     mod reset;
+    mod rules;
     mod schedule;
     mod verdict;
     mod word;

@@ -13,7 +13,7 @@ use dispatcher_common::{
 use rand::{Rng, rngs::SmallRng, seq::IndexedRandom as _};
 
 use crate::{
-    datapath::{Backend, Interface, VIP, VIP6, World},
+    datapath::{Backend, Interface, Rule, VIP, VIP6, World},
     packet_builder::{
         ACK, FIN, PSH, PacketBuilder, RST, SYN, eth,
         protocol::{
@@ -31,6 +31,8 @@ pub enum Event {
     Backend(Backend),
     /// A service gets another ring.
     Ring(u32, Vec<u16>),
+    /// A rule of a service gets another ring, or begins or ceases to hold.
+    Rule(u32, Rule),
 }
 
 /// How traffic is mixed.
@@ -61,6 +63,9 @@ pub fn world() -> World {
         .backend(53, |backend| backend.flags |= LOCAL)
         .backend(62, |backend| backend.interface = 1)
         .backend(63, |backend| backend.flags |= LOCAL);
+    for (service, rule) in rules() {
+        world = world.rule(service, rule);
+    }
     world.services[1].orphan = orphan::SCHEDULE;
     world.services[4].orphan = orphan::PASS;
     world.services[7].orphan = orphan::RESET;
@@ -68,6 +73,27 @@ pub fn world() -> World {
     world.interfaces.push(Interface { index: 1, mac: [2, 0, 0, 0, 0xdd, 2], ifindex: 1 });
     world.buckets = 4096;
     world
+}
+
+/// Rules of every kind, two of the second service's on one backend.
+fn rules() -> Vec<(u32, Rule)> {
+    let v4 = |last| Ipv4Addr::new(198, 51, 100, last);
+    let v6 = |last| Ipv6Addr::new(0x2001, 0xdb8, 0xc, 0, 0, 0, 0, last);
+    let mut some_ports = Rule::always(2, &[12]);
+    some_ports.ports = (1005, 1010);
+    let mut marked = Rule::always(4, &[22]).clients(v6(2), v6(3));
+    marked.tos = (0xb8, 0xfc);
+    let mut off = Rule::always(6, &[31]);
+    off.active = false;
+    vec![
+        (1, Rule::always(1, &[12, 13, 12]).clients(v4(2), v4(2))),
+        (1, some_ports),
+        (2, Rule::always(3, &[22]).clients(v6(1), v6(1)).clients(v6(3), v6(9))),
+        (2, marked),
+        (3, Rule::always(5, &[32, 33]).clients(v4(0), v4(1)).clients(v4(3), v4(3))),
+        (3, off),
+        (5, Rule::always(7, &[54])),
+    ]
 }
 
 /// A sequence of events in a [`world`].
@@ -85,6 +111,11 @@ pub fn events(rng: &mut SmallRng, world: &World, mix: Mix, length: usize) -> Vec
 
 fn change(rng: &mut SmallRng, world: &World) -> Event {
     let Some(backend) = world.backends.choose(rng) else { return Event::Ring(0, Vec::new()) };
+    if rng.random_ratio(1, 4)
+        && let Some(changed) = changed_rule(rng, world)
+    {
+        return changed;
+    }
     if rng.random_ratio(1, 3) {
         let of_service = world.backends.iter().filter(|other| other.service == backend.service);
         let slots: Vec<u16> = of_service.map(|other| other.slot).collect();
@@ -117,6 +148,16 @@ fn change(rng: &mut SmallRng, world: &World) -> Event {
     Event::Backend(changed)
 }
 
+fn changed_rule(rng: &mut SmallRng, world: &World) -> Option<Event> {
+    let services: Vec<_> = world.services.iter().filter(|s| !s.rules.is_empty()).collect();
+    let service = services.choose(rng)?;
+    let mut rule = service.rules.choose(rng)?.clone();
+    rule.active = rng.random();
+    let length = rng.random_range(0..=3);
+    rule.ring = (0..length).filter_map(|_| service.ring.choose(rng).copied()).collect();
+    Some(Event::Rule(service.id, rule))
+}
+
 fn frame(rng: &mut SmallRng, mix: Mix) -> Vec<u8> {
     let mut bytes = packet(rng).build().bytes;
     if one_in(rng, mix.damaged) {
@@ -147,7 +188,7 @@ fn packet(rng: &mut SmallRng) -> PacketBuilder {
 fn ipv4(rng: &mut SmallRng, frame: PacketBuilder) -> PacketBuilder {
     let client = Ipv4Addr::new(198, 51, 100, rng.random_range(1..4));
     let vips = [VIP, VIP, VIP, VIP, VIP, SECOND_VIP, SECOND_VIP, SECOND_VIP, STRANGER];
-    let mut ip = frame.ipv4(client, *vips.choose(rng).unwrap_or(&VIP));
+    let mut ip = frame.ipv4(client, *vips.choose(rng).unwrap_or(&VIP)).tos(tos(rng));
     if one_in(rng, 10) {
         ip = ip.options(&rng.random::<[u8; 40]>()[..rng.random_range(1..=40)]);
     }
@@ -159,7 +200,7 @@ fn ipv6(rng: &mut SmallRng, frame: PacketBuilder) -> PacketBuilder {
     let mapped = VIP.to_ipv6_mapped();
     let vips =
         [[VIP6; 6], [VIP6, SECOND_VIP6, SECOND_VIP6, SECOND_VIP6, STRANGER6, mapped]].concat();
-    let mut ip = frame.ipv6(client, *vips.choose(rng).unwrap_or(&VIP6));
+    let mut ip = frame.ipv6(client, *vips.choose(rng).unwrap_or(&VIP6)).tos(tos(rng));
     if one_in(rng, 6) {
         for _ in 0..rng.random_range(1..=10) {
             let kinds = [HOP_BY_HOP, DESTINATION_OPTIONS, ROUTING, AUTHENTICATION, FRAGMENT];
@@ -172,6 +213,11 @@ fn ipv6(rng: &mut SmallRng, frame: PacketBuilder) -> PacketBuilder {
         }
     }
     ip
+}
+
+/// TOS or traffic class: usually none.
+fn tos(rng: &mut SmallRng) -> u8 {
+    [0, 0, 0, 0, 0xb8, 0xba, 0x10, 0xff].choose(rng).copied().unwrap_or(0)
 }
 
 /// One of a few datagrams' first fragments, or a later one, or all of it.

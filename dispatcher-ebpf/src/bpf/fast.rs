@@ -144,7 +144,8 @@ fn done<const N: usize>(
             None => is_to_be_found = 0,
         }
     }
-    let flow = flow(head.again());
+    let head = head.again();
+    let (flow, tos) = (flow(head), tos(head));
     // An IPv4 address in mapped form has no business on the wire, and would be taken for the IPv4 VIP.
     if N == IPV6_PLAIN && flow.has_mapped_vip() {
         return verdict::leave(Exit::new(Reason::NotOurs), glance.bytes);
@@ -156,11 +157,21 @@ fn done<const N: usize>(
             hash: glance.hash,
             tick: tick(),
             is_to_be_found,
-            flags: if glance.protocol == TCP { u32::from(glance.flags) } else { 0 },
+            flags: if glance.protocol == TCP { u32::from(glance.flags) | tos } else { tos },
             bytes: glance.bytes,
             segment: segment(head.again()),
         },
     )
+}
+
+/// TOS or traffic class, where [`Packet::flags`] has it.
+#[inline(always)]
+fn tos<const N: usize>(head: Window<N>) -> u32 {
+    if N == IPV6_PLAIN {
+        u32::from(u16::from_be(head.u16::<14>()) >> 4 & 0xff) << 8
+    } else {
+        u32::from(head.u8::<15>()) << 8
+    }
 }
 
 /// Bytes of the plain headers of an IPv6 packet.

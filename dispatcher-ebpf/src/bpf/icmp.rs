@@ -34,7 +34,7 @@ pub(super) extern "C" fn dispatcher_icmp(
 fn slot(frame: Frame, packet: &mut Packet, at: u32) -> Result<u32, Exit> {
     let network = parse::network(frame, &mut packet.flow)?;
     if parse::quoted(frame, network, at, &mut packet.flow) {
-        packet.complete(network.is_v4, Tcp::default());
+        packet.complete(network.is_v4, Tcp::default(), 0);
         if let Some(slot) = connection::peek(packet) {
             return Ok(slot);
         }

@@ -25,6 +25,7 @@ use dispatcher_common::{
     measure::{Exchange, MeasureWindow, RESPONSE_BUCKETS, ResponseCounts},
     net::Address,
     reason::{REASONS, Reason},
+    rule::{Condition, Rule, RuleId},
     service::{
         AffinityKey, AffinityRecord, PeerKey, Policy, SCHEDULE_PACK, Schedule, ServiceId,
         ServiceKey, ServiceState,
@@ -126,6 +127,12 @@ static RESPONSES: ArrayOfMaps<PerCpuArray<ResponseCounts, SLOTS>, 1> = ArrayOfMa
 /// The same in the current averaging window.
 #[btf_map]
 static WINDOWS: Array<MeasureWindow, SLOTS, MMAPABLE> = Array::new();
+/// Rules by id.
+#[btf_map]
+static RULES: Array<Rule, { limits::MAX_RULES as usize }, MMAPABLE> = Array::new();
+/// The conditions of all rules of all services.
+#[btf_map]
+static CONDITIONS: Array<Condition, { limits::CONDITION_POOL as usize }, MMAPABLE> = Array::new();
 /// The packet that a CPU is at work on: the stack is small, and all stages stand on it. Nothing of it is kept.
 #[btf_map]
 static PACKET: PerCpuArray<Packet, 1> = PerCpuArray::new();
@@ -307,6 +314,8 @@ pub(super) struct PolicyWords {
     pub(super) stale_ticks: Word,
     /// How its clients stay with their backends.
     pub(super) affinity: Word,
+    /// Its rules.
+    pub(super) rules: Word,
 }
 
 /// The policy of a service.
@@ -318,7 +327,41 @@ pub(super) fn policy(service: ServiceId) -> Option<PolicyWords> {
         choices: word!(value, .choices),
         stale_ticks: word!(value, .stale_ticks),
         affinity: word!(value, .affinity),
+        rules: word!(value, .rules),
     })
+}
+
+/// What there is of a rule.
+#[derive(Clone, Copy)]
+pub(super) struct RuleWords {
+    /// Its ring.
+    pub(super) schedule: Word,
+    /// Whether it holds, as far as a packet does not tell.
+    pub(super) active: Word,
+    /// Next position of its ring.
+    pub(super) cursor: Word,
+    /// Connections whose backend it chose.
+    pub(super) connections: Word,
+}
+
+/// A rule.
+#[inline(always)]
+pub(super) fn rule(rule: RuleId) -> Option<RuleWords> {
+    let value = RULES.get_ptr_mut(rule)?;
+    Some(RuleWords {
+        schedule: word!(value, .schedule),
+        active: word!(value, .active),
+        cursor: word!(value, .cursor),
+        connections: word!(value, .connections),
+    })
+}
+
+/// A condition of a rule.
+#[inline(always)]
+pub(super) fn condition(number: u32) -> Option<Condition> {
+    // SAFETY: the pointer comes from a lookup. The controller writes where no set of rules leads to, and takes space again
+    // when the packets are through that were at work when it was left.
+    CONDITIONS.get_ptr(number).map(|condition| unsafe { ptr::read(condition) })
 }
 
 /// The affinity record of a client.

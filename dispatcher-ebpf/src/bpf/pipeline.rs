@@ -36,7 +36,7 @@ pub(super) struct Packet {
     pub(super) tick: u64,
     /// 0 if the table has been searched in vain.
     pub(super) is_to_be_found: u64,
-    /// TCP flags.
+    /// TCP flags in bits 0–7, TOS or traffic class in 8–15.
     pub(super) flags: u32,
     /// L3 bytes.
     pub(super) bytes: u32,
@@ -47,7 +47,7 @@ pub(super) struct Packet {
 impl Packet {
     /// Adds what follows from the flow, and what else there is to know.
     #[inline(always)]
-    pub(super) fn complete(&mut self, is_v4: bool, tcp: Tcp) {
+    pub(super) fn complete(&mut self, is_v4: bool, tcp: Tcp, tos: u8) {
         let FlowWords { client, vip, ports, protocol } = self.flow;
         let hash = if is_v4 {
             flow_hash([client[3], vip[3], ports, protocol], config::hash_key)
@@ -57,8 +57,14 @@ impl Packet {
         self.hash = table_hash(hash, protocol == u32::from(TCP));
         self.tick = tick();
         self.is_to_be_found = 1;
-        self.flags = u32::from(tcp.flags);
+        self.flags = u32::from(tcp.flags) | u32::from(tos) << 8;
         self.segment = tcp.segment;
+    }
+
+    /// TOS or traffic class.
+    #[inline(always)]
+    pub(super) const fn tos(&self) -> u8 {
+        (self.flags >> 8) as u8
     }
 
     /// Whether it is TCP.
@@ -190,7 +196,7 @@ fn headers(frame: Frame, packet: &mut Packet) -> Result<Contents, Exit> {
     let (contents, tcp) = parse::transport(frame, network, &mut packet.flow)
         .map_err(|reason| classify::if_vip(reason, &packet.flow))?;
     if contents.has_ports() {
-        packet.complete(network.is_v4, tcp);
+        packet.complete(network.is_v4, tcp, network.tos);
     }
     Ok(contents)
 }

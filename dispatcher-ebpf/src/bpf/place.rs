@@ -1,6 +1,6 @@
 //! A flow without a connection, or whose connection has ended: whether it gets a new one, and on which backend.
 //!
-//! Rules will come between affinity and the schedule; ICMP errors and later fragments never get here.
+//! ICMP errors and later fragments never get here.
 
 use dispatcher_common::{
     reason::Reason,
@@ -15,9 +15,12 @@ use super::{
     account, affinity,
     claim::{Claim, claim},
     classify::classify,
-    connection, maps, overflow,
+    connection,
+    maps::{self, RuleWords},
+    overflow,
     pipeline::Packet,
-    schedule,
+    rules,
+    schedule::{self, Source},
 };
 
 /// Gives a flow without a connection a slot, and enters it.
@@ -115,8 +118,7 @@ fn slot_for(packet: &Packet) -> Result<u32, Exit> {
     let (policy, scheduler) = choices(service);
     let is_orphan = packet.is_tcp() && packet.event() != Event::Open;
     if is_orphan && was_hashed(packet, service) {
-        let slot = schedule::by_hash(service, scheduler, &packet.flow);
-        return slot.ok_or(Exit::of(service, Reason::NoBackend));
+        return by_hash(packet, service, scheduler);
     }
     // A SYN-ACK from a client with a record opens a connection: in active FTP it is the server that asked for it.
     let mut slot = None;
@@ -127,11 +129,40 @@ fn slot_for(packet: &Packet) -> Result<u32, Exit> {
         if is_orphan && !schedule::is_hashed(scheduler) {
             orphan(packet, service, policy)?;
         }
-        slot = schedule::next(service, scheduler, &packet.flow);
+        slot = scheduled(packet, service, scheduler);
     }
     let slot = slot.ok_or(Exit::of(service, Reason::NoBackend))?;
     affinity::remember(packet, service, slot);
     Ok(slot)
+}
+
+/// The slot that the first rule that holds says, else the service's schedule.
+#[inline(always)]
+fn scheduled(packet: &Packet, service: ServiceId, scheduler: u8) -> Option<u32> {
+    let rule = rules::find(packet, service);
+    if let Some(rule) = rule {
+        rule.connections.fetch_add(1);
+    }
+    schedule::next(service, scheduler, source(rule, service)?, &packet.flow)
+}
+
+/// The slot that a hash says: over the ring of the first rule that holds, else over the service's.
+#[inline(always)]
+fn by_hash(packet: &Packet, service: ServiceId, scheduler: u8) -> Result<u32, Exit> {
+    let source = source(rules::find(packet, service), service);
+    source
+        .and_then(|source| schedule::by_hash(service, scheduler, source, &packet.flow))
+        .ok_or(Exit::of(service, Reason::NoBackend))
+}
+
+/// The schedule of a rule, or else of the service.
+#[inline(always)]
+fn source(rule: Option<RuleWords>, service: ServiceId) -> Option<Source> {
+    if let Some(RuleWords { schedule, cursor, .. }) = rule {
+        return Some(Source { schedule, cursor });
+    }
+    let schedule = maps::policy(service)?.schedule;
+    Some(Source { schedule, cursor: maps::service_state(service)?.cursor })
 }
 
 /// A service's orphan policy and scheduler.
@@ -189,8 +220,7 @@ fn hashed(packet: &Packet, service: ServiceId) -> Result<u32, Exit> {
         state.hashed.fetch_add(1);
     }
     let (_, scheduler) = choices(service);
-    let slot = schedule::by_hash(service, scheduler, &packet.flow);
-    slot.ok_or(Exit::of(service, Reason::NoBackend))
+    by_hash(packet, service, scheduler)
 }
 
 #[inline(always)]

@@ -6,9 +6,9 @@ use dispatcher_common::{
     limits::{MAX_BACKENDS_PER_SERVICE, MAX_COUNTED_BACKENDS},
     service::{Schedule, ServiceId, scheduler},
 };
-use dispatcher_ebpf::{parse::FlowWords, schedule::Least};
+use dispatcher_ebpf::{barrier::hide, parse::FlowWords, schedule::Least};
 
-use super::{account, config, maps, measured};
+use super::{account, config, maps, measured, word::Word};
 
 /// Positions of a ring that are tried before all members are. The controller keeps unusable backends out of rings: this
 /// bridges the moment in which a ring is swapped or a backend just changed, and skips backends that are full.
@@ -17,16 +17,29 @@ const TRIES: u32 = 8;
 /// No slot.
 pub(super) const NOBODY: u32 = u32::MAX;
 
+/// From what connections are placed: the schedule of a service, or that of one of its rules.
+#[derive(Clone, Copy)]
+pub(super) struct Source {
+    /// Ring and members.
+    pub(super) schedule: Word,
+    /// Next position of the ring.
+    pub(super) cursor: Word,
+}
+
 /// The slot of a new connection, by the service's scheduler.
 #[inline(always)]
-pub(super) fn next(service: ServiceId, scheduler: u8, flow: &FlowWords) -> Option<u32> {
+pub(super) fn next(
+    service: ServiceId,
+    scheduler: u8,
+    source: Source,
+    flow: &FlowWords,
+) -> Option<u32> {
+    let ring = ring(source)?;
     match scheduler {
-        scheduler::LEAST | scheduler::WEIGHTED_LEAST => least(service, scheduler),
-        scheduler::RESPONSE | scheduler::BYTES => {
-            measured::best(service, ring(service)?, scheduler)
-        }
-        _ if is_hashed(scheduler) => by_hash(service, scheduler, flow),
-        _ => in_turn(service),
+        scheduler::LEAST | scheduler::WEIGHTED_LEAST => least(service, scheduler, ring),
+        scheduler::RESPONSE | scheduler::BYTES => measured::best(service, ring, scheduler),
+        _ if is_hashed(scheduler) => hashed(service, scheduler, ring, flow),
+        _ => in_turn(service, ring, source.cursor),
     }
 }
 
@@ -38,9 +51,8 @@ pub(super) const fn is_hashed(scheduler: u8) -> bool {
 
 /// The slot whose turn it is. The cursor is taken once for each connection, so that shares are exact.
 #[inline(always)]
-fn in_turn(service: ServiceId) -> Option<u32> {
-    let ring = ring(service)?;
-    let turn = maps::service_state(service)?.cursor.fetch_add(1);
+fn in_turn(service: ServiceId, ring: Schedule, cursor: Word) -> Option<u32> {
+    let turn = cursor.fetch_add(1);
     pick(service, ring, position(turn, ring.length()))
 }
 
@@ -55,8 +67,17 @@ const fn position(turn: u64, length: u32) -> u32 {
 /// The slot that a hash of the flow says, or of its client's address: the same for all packets of the flow while the ring
 /// stays.
 #[inline(always)]
-pub(super) fn by_hash(service: ServiceId, scheduler: u8, flow: &FlowWords) -> Option<u32> {
-    let ring = ring(service)?;
+pub(super) fn by_hash(
+    service: ServiceId,
+    scheduler: u8,
+    source: Source,
+    flow: &FlowWords,
+) -> Option<u32> {
+    hashed(service, scheduler, ring(source)?, flow)
+}
+
+#[inline(always)]
+fn hashed(service: ServiceId, scheduler: u8, ring: Schedule, flow: &FlowWords) -> Option<u32> {
     let mut words = flow.words();
     if scheduler == scheduler::CLIENT_HASH {
         let [a, b, c, d, ..] = words;
@@ -66,10 +87,10 @@ pub(super) fn by_hash(service: ServiceId, scheduler: u8, flow: &FlowWords) -> Op
     pick(service, ring, position(hash >> 32, ring.length()))
 }
 
-/// The service's ring, if it has slots.
+/// The ring, if it has slots.
 #[inline(always)]
-fn ring(service: ServiceId) -> Option<Schedule> {
-    let ring = Schedule(maps::policy(service)?.schedule.load());
+fn ring(source: Source) -> Option<Schedule> {
+    let ring = Schedule(source.schedule.load());
     (ring.length() != 0).then_some(ring)
 }
 
@@ -114,49 +135,46 @@ extern "C" fn dispatcher_member(service: u64, ring: u64, number: u64) -> u64 {
 const UNAVAILABLE: u64 = u64::MAX;
 
 /// Any member that takes connections, tried from an arbitrary one on; [`NOBODY`] if there is none.
+///
+/// In one loop over all of them, not in runs: a chain of calls leads here that has no room for another function. Its body
+/// has no branch but those that leave it: the verifier would follow each from every round on.
 #[inline(never)]
 #[unsafe(no_mangle)]
-extern "C" fn dispatcher_any(service: u64, ring: u64, from: u64) -> u64 {
-    let members = maps::members(Schedule(ring));
-    for run in 0..MAX_BACKENDS_PER_SERVICE as u64 / RUN {
-        if run * RUN >= u64::from(members) {
+pub(super) extern "C" fn dispatcher_any(service: u64, ring: u64, from: u64) -> u64 {
+    let members = u64::from(maps::members(Schedule(ring)));
+    let mut number = u64::from(position(from, members as u32));
+    for tried in 0..MAX_BACKENDS_PER_SERVICE as u64 {
+        if tried >= members {
             break;
         }
-        let slot = dispatcher_run(service, ring, from + run * RUN);
-        if slot != u64::from(NOBODY) {
-            return slot;
+        let member = dispatcher_member(service, ring, number);
+        if member != UNAVAILABLE {
+            return u64::from(Least(member).slot());
         }
+        number = wrapped(number + 1, members);
     }
     u64::from(NOBODY)
 }
 
-/// Members tried in one go: the verifier walks every number of them.
-pub(super) const RUN: u64 = 32;
-
-/// As [`dispatcher_any`], of one run of members.
-#[inline(never)]
-#[unsafe(no_mangle)]
-extern "C" fn dispatcher_run(service: u64, ring: u64, from: u64) -> u64 {
-    let members = maps::members(Schedule(ring));
-    for number in 0..RUN {
-        let number = position(from + number, members);
-        let member = dispatcher_member(service, ring, u64::from(number));
-        if member != UNAVAILABLE {
-            return u64::from(Least(member).slot());
-        }
-    }
-    u64::from(NOBODY)
+/// A number up to that of members, which is 0.
+#[inline(always)]
+fn wrapped(number: u64, members: u64) -> u64 {
+    // All bits where they differ: both are far below 2⁶³.
+    let differs = (hide(number ^ members).wrapping_neg().cast_signed() >> 63).cast_unsigned();
+    number & hide(differs)
 }
 
 /// The member with the fewest active connections, for its weight if the scheduler says so; the first of equals.
 #[inline(always)]
-fn least(service: ServiceId, scheduler: u8) -> Option<u32> {
-    let ring = ring(service)?;
+fn least(service: ServiceId, scheduler: u8, ring: Schedule) -> Option<u32> {
     let is_weighted = scheduler == scheduler::WEIGHTED_LEAST;
     let least = dispatcher_least(u64::from(service), ring.0, u64::from(is_weighted));
     let slot = Least(least).slot();
     (slot != Least::NOBODY.slot()).then_some(slot)
 }
+
+/// Members tried in one go: the verifier walks every number of them.
+pub(super) const RUN: u64 = 32;
 
 #[inline(never)]
 #[unsafe(no_mangle)]

@@ -21,7 +21,8 @@ pub(super) fn network(frame: Frame, offset: u32, flow: &mut FlowWords) -> Result
         return Err(Reason::NotIp);
     }
     flow.set_v4(header.u32::<12>(), header.u32::<16>());
-    Ok(Network { offset, is_v4: true, bytes: u32::from(u16::from_be(header.u16::<2>())) })
+    let (tos, bytes) = (header.u8::<1>(), u32::from(u16::from_be(header.u16::<2>())));
+    Ok(Network { offset, is_v4: true, tos, bytes })
 }
 
 /// What the header carries; `bytes` is the IP length.

@@ -31,7 +31,8 @@ pub(super) fn network(frame: Frame, offset: u32, flow: &mut FlowWords) -> Result
     flow.client = [header.u32::<8>(), header.u32::<12>(), header.u32::<16>(), header.u32::<20>()];
     flow.vip = [header.u32::<24>(), header.u32::<28>(), header.u32::<32>(), header.u32::<36>()];
     let bytes = u32::from(u16::from_be(header.u16::<4>())) + IPV6_HEADER;
-    Ok(Network { offset, is_v4: false, bytes })
+    let tos = (u16::from_be(header.u16::<0>()) >> 4) as u8;
+    Ok(Network { offset, is_v4: false, tos, bytes })
 }
 
 /// What lies behind the extension headers; `end` is where the packet ends.

@@ -56,6 +56,8 @@ pub struct Network {
     pub offset: u32,
     /// Whether it is IPv4.
     pub is_v4: bool,
+    /// TOS (IPv4) or traffic class (IPv6).
+    pub tos: u8,
     /// L3 bytes, as the header says.
     pub bytes: u32,
 }

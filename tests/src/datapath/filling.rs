@@ -18,6 +18,7 @@ use dispatcher_common::{
     maps,
     measure::MeasureWindow,
     net,
+    rule::{self, Condition, RuleSet},
     service::{
         AffinityKey, AffinityRecord, PeerKey, Policy, SCHEDULE_PACK, Schedule, ServiceKey,
         ServiceState,
@@ -25,7 +26,7 @@ use dispatcher_common::{
     settings::Settings,
 };
 
-use super::{Backend, Datapath, Interface, Place, Service, World, config, devices};
+use super::{Backend, Datapath, Interface, Place, Rule, Service, World, config, devices};
 
 impl Datapath {
     /// Whether the loaded program has this world's constants, so that it can be refilled. Devices count among them: a
@@ -97,7 +98,8 @@ impl Datapath {
         self.clear_array(maps::WINDOWS, MeasureWindow::ZERO, USED_SLOTS)?;
         self.clear_array(maps::TABLE_COUNTS, TableCounts::ZERO, 1)?;
         self.clear_array(maps::INTERFACES, InterfaceValue::ZERO, limits::MAX_INTERFACES)?;
-        self.next_ring = 0;
+        self.clear_array(maps::RULES, rule::Rule::ZERO, USED_RULES)?;
+        (self.next_ring, self.next_condition) = (0, 0);
         self.clear_reset_due()
     }
 
@@ -153,7 +155,8 @@ impl Datapath {
                 | u64::from(service.protocol) << 16,
             stale_ticks: service.stale_ticks,
             affinity: service.affinity.0,
-            _reserved: [0; 4],
+            rules: self.write_rules(service)?.0,
+            _reserved: [0; 3],
         };
         self.array_mut(maps::POLICIES)?.set(service.id, policy, 0)?;
         let vip = net::address(service.vip);
@@ -198,6 +201,57 @@ impl Datapath {
     /// As the map's.
     pub fn rings(&mut self, rings: &[&[u16]]) -> Result<Vec<Schedule>> {
         rings.iter().map(|ring| self.write_ring(ring)).collect()
+    }
+
+    /// Replaces a service's rules.
+    ///
+    /// # Errors
+    ///
+    /// As the maps'.
+    pub fn set_rules(&mut self, service: &Service) -> Result<()> {
+        let rules = self.write_rules(service)?;
+        let mut policies = self.array_mut::<Policy>(maps::POLICIES)?;
+        let mut policy = policies.get(&service.id, 0)?;
+        policy.rules = rules.0;
+        Ok(policies.set(service.id, policy, 0)?)
+    }
+
+    /// Writes a rule: its ring, and whether it holds.
+    ///
+    /// # Errors
+    ///
+    /// As the maps'.
+    pub fn set_rule(&mut self, service: u32, rule: &Rule) -> Result<()> {
+        let Rule { id, active, ref ring, .. } = *rule;
+        ensure!(id < USED_RULES, "rule {id}: below {USED_RULES} was expected");
+        let schedule = self.write_ring(ring)?.0;
+        let (active, owner) = (u64::from(active), u64::from(service) + 1);
+        let mut rules = self.array_mut::<rule::Rule>(maps::RULES)?;
+        let value = rule::Rule { schedule, active, owner, ..rules.get(&id, 0)? };
+        Ok(rules.set(id, value, 0)?)
+    }
+
+    /// Writes a service's rules, and their conditions right behind the last one.
+    fn write_rules(&mut self, service: &Service) -> Result<RuleSet> {
+        let offset = self.next_condition;
+        for rule in &service.rules {
+            self.set_rule(service.id, rule)?;
+            let any = (net::ip(&[0; 16]), net::ip(&[0xff; 16]));
+            let clients = if rule.clients.is_empty() { &[any][..] } else { &rule.clients };
+            for (first, last) in clients {
+                let condition = Condition {
+                    first: rule::halves(net::address(*first)),
+                    last: rule::halves(net::address(*last)),
+                    ports: u32::from(rule.ports.0) | u32::from(rule.ports.1) << 16,
+                    tos: u32::from(rule.tos.0) | u32::from(rule.tos.1) << 8,
+                    ..Condition::any(rule.id)
+                };
+                let number = self.next_condition;
+                self.array_mut(maps::CONDITIONS)?.set(number, condition, 0)?;
+                self.next_condition += 1;
+            }
+        }
+        Ok(RuleSet::new(offset, self.next_condition - offset))
     }
 
     /// Overwrites a way.
@@ -324,6 +378,8 @@ impl Datapath {
 
 /// Service ids below this are used by worlds.
 const USED_SERVICES: u32 = 64;
+/// Rule ids below this are used by worlds.
+const USED_RULES: u32 = 64;
 /// Slots below this are used by worlds.
 pub(super) const USED_SLOTS: u32 = 1024;
 

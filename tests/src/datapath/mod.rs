@@ -23,7 +23,7 @@ mod world;
 
 pub use measuring::this_window;
 pub use reading::{Counts, Place};
-pub use world::{Backend, CLIENT, CLIENT6, Interface, Service, VIP, VIP6, World, usable};
+pub use world::{Backend, CLIENT, CLIENT6, Interface, Rule, Service, VIP, VIP6, World, usable};
 
 /// The datapath in the kernel, with its maps.
 pub struct Datapath {
@@ -33,6 +33,7 @@ pub struct Datapath {
     devices: Vec<(u32, u32)>,
     next_ring: u32,
     measuring: Option<measuring::Measuring>,
+    next_condition: u32,
 }
 
 /// What became of a packet.
@@ -77,7 +78,15 @@ impl Datapath {
         program.load().context("cannot load the program")?;
         let overflow = world.overflow;
         let devices = devices(world);
-        let mut datapath = Self { ebpf, config, overflow, devices, next_ring: 0, measuring: None };
+        let mut datapath = Self {
+            ebpf,
+            config,
+            overflow,
+            devices,
+            next_ring: 0,
+            next_condition: 0,
+            measuring: None,
+        };
         datapath.fill(world)?;
         Ok(datapath)
     }

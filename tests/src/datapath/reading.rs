@@ -8,6 +8,7 @@ use dispatcher_common::{
     flow::Flow,
     maps,
     reason::{REASONS, Reason},
+    rule::Rule,
     service::ServiceState,
     settings::Settings,
 };
@@ -70,6 +71,15 @@ impl Datapath {
             connections: sum.connections + c.connections,
             retransmissions: sum.retransmissions + c.retransmissions,
         }))
+    }
+
+    /// Connections whose backend a rule chose.
+    ///
+    /// # Errors
+    ///
+    /// As the map's.
+    pub fn rule_connections(&self, rule: u32) -> Result<u64> {
+        Ok(self.array::<Rule>(maps::RULES)?.get(&rule, 0)?.connections)
     }
 
     /// A service's early exits by reason, summed over CPUs.

@@ -73,6 +73,41 @@ pub struct Service {
     pub stale_ticks: u64,
     /// Its ring: backend slots. Its members are each of them once, in the order in which they are first met.
     pub ring: Vec<u16>,
+    /// Its rules, in ascending priority.
+    pub rules: Vec<Rule>,
+}
+
+/// A rule of a service: what must hold, and the ring of those that then take a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// Its id, unique over all services.
+    pub id: u32,
+    /// Clients, as the first and the last address of each range; one that is not there: all of them.
+    pub clients: Vec<(IpAddr, IpAddr)>,
+    /// The first and the last client port.
+    pub ports: (u16, u16),
+    /// What is left of TOS or traffic class under the mask, and the mask.
+    pub tos: (u8, u8),
+    /// Whether it holds as far as the controller can tell.
+    pub active: bool,
+    /// Its ring: backend slots.
+    pub ring: Vec<u16>,
+}
+
+impl Rule {
+    /// A rule that always holds.
+    #[must_use]
+    pub fn always(id: u32, ring: &[u16]) -> Self {
+        let (ports, tos) = ((0, u16::MAX), (0, 0));
+        Self { id, clients: Vec::new(), ports, tos, active: true, ring: ring.to_vec() }
+    }
+
+    /// For one more range of clients.
+    #[must_use]
+    pub fn clients(mut self, first: impl Into<IpAddr>, last: impl Into<IpAddr>) -> Self {
+        self.clients.push((first.into(), last.into()));
+        self
+    }
 }
 
 /// A backend of a service.
@@ -177,9 +212,19 @@ impl World {
         self.backends.extend(ring.iter().map(|slot| usable(*slot, id)));
         let orphan = orphan::DROP;
         let scheduler = scheduler::RING;
-        let (affinity, stale_ticks) = (Affinity::default(), 71);
-        let service =
-            Service { id, vip, port, protocol, orphan, scheduler, affinity, stale_ticks, ring };
+        let (affinity, stale_ticks, rules) = (Affinity::default(), 71, Vec::new());
+        let service = Service {
+            id,
+            vip,
+            port,
+            protocol,
+            orphan,
+            scheduler,
+            affinity,
+            stale_ticks,
+            ring,
+            rules,
+        };
         self.services.push(service);
         self
     }
@@ -210,6 +255,16 @@ impl World {
     pub fn affinity(mut self, service: u32, affinity: Affinity) -> Self {
         let services = self.services.iter_mut().filter(|s| s.id == service);
         services.for_each(|service| service.affinity = affinity);
+        self
+    }
+
+    /// With one more rule for a service.
+    #[must_use]
+    pub fn rule(mut self, service: u32, rule: Rule) -> Self {
+        self.services
+            .iter_mut()
+            .filter(|s| s.id == service)
+            .for_each(|s| s.rules.push(rule.clone()));
         self
     }
 

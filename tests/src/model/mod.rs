@@ -16,7 +16,7 @@ use dispatcher_common::{
 };
 
 use crate::{
-    datapath::{Backend, Service, World},
+    datapath::{Backend, Rule, Service, World},
     packet_builder::{ACK, FIN, Mac, RST, SYN, protocol::TCP},
 };
 
@@ -33,6 +33,7 @@ pub struct Model {
     services: HashMap<(IpAddr, u16, u8), u32>,
     policies: HashMap<u32, Service>,
     cursors: HashMap<u32, usize>,
+    rule_cursors: HashMap<u32, usize>,
     backends: HashMap<u16, Backend>,
     connections: HashMap<Flow, Connection>,
     /// Where the first parts of datagrams went; without a backend: to the kernel.
@@ -111,6 +112,7 @@ impl Model {
             services: world.services.iter().map(|s| ((s.vip, s.port, s.protocol), s.id)).collect(),
             policies: world.services.iter().map(|s| (s.id, s.clone())).collect(),
             cursors: HashMap::new(),
+            rule_cursors: HashMap::new(),
             backends: world.backends.iter().map(|b| (b.slot, *b)).collect(),
             connections: HashMap::new(),
             first_parts: HashMap::new(),
@@ -128,6 +130,12 @@ impl Model {
         if let Some(policy) = self.policies.get_mut(&service) {
             policy.ring = ring.to_vec();
         }
+    }
+
+    /// A rule of a service changes; its turn goes on.
+    pub fn set_rule(&mut self, service: u32, rule: &Rule) {
+        let rules = self.policies.get_mut(&service).into_iter().flat_map(|p| &mut p.rules);
+        rules.filter(|known| known.id == rule.id).for_each(|known| known.clone_from(rule));
     }
 
     /// Receives a frame.
@@ -163,7 +171,7 @@ impl Model {
         };
         let client = (datagram.source, ports.0);
         let flow = (protocol, client, (datagram.destination, ports.1));
-        let slot = self.connection(flow, flags);
+        let slot = self.connection(flow, flags, datagram.tos);
         if let Some(identity) = fragment {
             let way = match slot {
                 Ok(slot) => Some(Some(slot)),
@@ -240,7 +248,7 @@ impl Model {
     }
 
     /// The backend of a packet's connection, which may be a new one.
-    fn connection(&mut self, flow: Flow, flags: u8) -> Result<u16, Outcome> {
+    fn connection(&mut self, flow: Flow, flags: u8, tos: u8) -> Result<u16, Outcome> {
         let wish = match flow.0 {
             TCP if flags & (FIN | RST) != 0 => Wish::Close,
             TCP if flags & (SYN | ACK) == SYN => Wish::Open,
@@ -251,11 +259,11 @@ impl Model {
             if flow.0 == TCP && wish != Wish::Open {
                 self.orphan(service, flags)?;
             }
-            return self.open(flow, service);
+            return self.open(flow, service, tos);
         };
         if self.is_to_move(&flow, known, wish) {
             let service = self.service(&flow)?;
-            return self.open(flow, service);
+            return self.open(flow, service, tos);
         }
         if wish == Wish::Open && known.phase == Phase::HalfOpen {
             self.counts.entry(known.slot).or_default().retransmissions += 1;
@@ -298,13 +306,19 @@ impl Model {
         Err(leave(reason, Some(service)))
     }
 
-    /// The next backend in turn that takes new connections.
-    fn open(&mut self, flow: Flow, service: u32) -> Result<u16, Outcome> {
-        let ring = &self.policies[&service].ring;
+    /// The next backend in turn that takes new connections: of the first rule that holds and has one, else of all.
+    fn open(&mut self, flow: Flow, service: u32, tos: u8) -> Result<u16, Outcome> {
+        let takes = |slot: &u16| self.flags(*slot) & NEW != 0;
+        let policy = &self.policies[&service];
+        let rule = policy.rules.iter().find(|r| holds(r, &flow, tos) && r.ring.iter().any(takes));
+        let ring = rule.map_or(&policy.ring, |rule| &rule.ring);
         if ring.is_empty() {
             return Err(leave(Reason::NoBackend, Some(service)));
         }
-        let cursor = self.cursors.entry(service).or_default();
+        let cursor = match rule {
+            Some(rule) => self.rule_cursors.entry(rule.id).or_default(),
+            None => self.cursors.entry(service).or_default(),
+        };
         let turn = *cursor;
         *cursor += 1;
         let mut candidates = (0..ring.len()).map(|i| ring[(turn + i) % ring.len()]);
@@ -337,6 +351,14 @@ impl Model {
     fn flags(&self, slot: u16) -> u8 {
         self.backends.get(&slot).map_or(0, |backend| backend.flags)
     }
+}
+
+/// Whether a rule holds for a packet of this flow.
+fn holds(rule: &Rule, (_, (client, port), _): &Flow, tos: u8) -> bool {
+    let in_range = |(first, last): &(IpAddr, IpAddr)| first <= client && client <= last;
+    let is_meant = rule.clients.is_empty() || rule.clients.iter().any(in_range);
+    let (value, mask) = rule.tos;
+    rule.active && is_meant && (rule.ports.0..=rule.ports.1).contains(port) && tos & mask == value
 }
 
 const fn leave(reason: Reason, service: Option<u32>) -> Outcome {

@@ -15,6 +15,8 @@ pub struct Datagram {
     pub source: IpAddr,
     /// Destination address.
     pub destination: IpAddr,
+    /// TOS or traffic class.
+    pub tos: u8,
     /// Its length as its header says.
     pub bytes: u64,
     /// What it carries.
@@ -89,7 +91,8 @@ fn ipv4(packet: &[u8]) -> Option<Datagram> {
     let (source, destination) = ipv4_addresses(packet)?;
     let bytes = number(packet, 2)?;
     let carried = ipv4_carried(packet, bytes.into()).map(Ok);
-    Some(Datagram { source, destination, bytes: bytes.into(), contents: contents(carried) })
+    let (tos, bytes, contents) = (packet[1], bytes.into(), contents(carried));
+    Some(Datagram { source, destination, tos, bytes, contents })
 }
 
 fn ipv4_addresses(packet: &[u8]) -> Option<(IpAddr, IpAddr)> {
@@ -120,7 +123,8 @@ fn ipv6(packet: &[u8]) -> Option<Datagram> {
     let (source, destination) = ipv6_addresses(packet)?;
     let bytes = 40 + usize::from(number(packet, 4)?);
     let contents = contents(ipv6_carried(packet, bytes));
-    Some(Datagram { source, destination, bytes: bytes as u64, contents })
+    let tos = packet[0] << 4 | packet[1] >> 4;
+    Some(Datagram { source, destination, tos, bytes: bytes as u64, contents })
 }
 
 fn ipv6_addresses(packet: &[u8]) -> Option<(IpAddr, IpAddr)> {

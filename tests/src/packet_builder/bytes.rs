@@ -9,7 +9,7 @@ impl PacketBuilder {
             Network::None { ethertype } => (*ethertype, Vec::new()),
             Network::V4 { source, destination, options, id, fragment } => {
                 let header = 20 + options.len();
-                let mut b = vec![0x40 | (header / 4) as u8, 0];
+                let mut b = vec![0x40 | (header / 4) as u8, self.tos];
                 b.extend(((header + rest) as u16).to_be_bytes());
                 b.extend(id.to_be_bytes());
                 b.extend(fragment.to_be_bytes());
@@ -23,7 +23,7 @@ impl PacketBuilder {
             }
             Network::V6 { source, destination, extensions } => {
                 let length: usize = extensions.iter().map(|(_, bytes)| bytes.len()).sum();
-                let mut b = vec![0x60, 0, 0, 0];
+                let mut b = vec![0x60 | self.tos >> 4, self.tos << 4, 0, 0];
                 b.extend(((length + rest) as u16).to_be_bytes());
                 b.extend([self.next_header(0), 64]);
                 b.extend(source.octets());

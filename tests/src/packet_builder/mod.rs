@@ -72,6 +72,7 @@ pub struct PacketBuilder {
     source: Mac,
     tags: Vec<(u16, u16)>,
     network: Network,
+    tos: u8,
     transport: Transport,
     payload: Vec<u8>,
     patches: Vec<(At, usize, Vec<u8>)>,
@@ -113,6 +114,7 @@ pub fn eth() -> PacketBuilder {
         source: ROUTER_MAC,
         tags: Vec::new(),
         network: Network::None { ethertype: 0x88b5 },
+        tos: 0,
         transport: Transport::None { protocol: protocol::NO_NEXT },
         payload: Vec::new(),
         patches: Vec::new(),
@@ -170,6 +172,13 @@ impl PacketBuilder {
             options.extend_from_slice(bytes);
             options.resize(options.len().next_multiple_of(4), 0);
         }
+        self
+    }
+
+    /// With this TOS (IPv6: traffic class).
+    #[must_use]
+    pub fn tos(mut self, value: u8) -> Self {
+        self.tos = value;
         self
     }
 

@@ -42,6 +42,7 @@ behaviours!(
     not_ours,
     orphan,
     reset,
+    rules,
     schedule,
     schedulers,
     services,

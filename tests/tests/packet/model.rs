@@ -83,6 +83,10 @@ fn play(datapath: &mut Datapath, world: &World, events: &[Event]) -> Result<()> 
                 datapath.set_ring(*service, ring)?;
                 model.set_ring(*service, ring);
             }
+            Event::Rule(service, rule) => {
+                datapath.set_rule(*service, rule)?;
+                model.set_rule(*service, rule);
+            }
             Event::Frame(frame) => {
                 let run = datapath.run(frame)?;
                 let outcome = model.receive(frame);
@@ -217,7 +221,9 @@ fn listing(events: &[Event]) -> String {
     for (i, event) in events.iter().enumerate() {
         let _infallible = match event {
             Event::Frame(frame) => writeln!(text, "{:3} frame {}", i + 1, hex(frame)),
-            Event::Backend(_) | Event::Ring(..) => writeln!(text, "{:3} {event:?}", i + 1),
+            Event::Backend(_) | Event::Ring(..) | Event::Rule(..) => {
+                writeln!(text, "{:3} {event:?}", i + 1)
+            }
         };
     }
     text

@@ -1,0 +1,102 @@
+//! Rules as the datapath sees them: which new connections are placed on some of their service's backends only.
+//!
+//! A service's rules lie one after the other in `CONDITIONS`, in ascending priority; one with several ranges of clients has
+//! as many conditions in a row. What a packet cannot tell (time, rates, counts) the controller tells in the rule itself.
+
+/// Index into `RULES`.
+pub type RuleId = u32;
+
+shared! {
+    /// A record of `CONDITIONS`: what a packet must be like. Written by the controller where nobody reads, and never changed.
+    pub struct Condition [64] {
+        /// Lowest client address: the [`crate::net::Address`] as a number, upper half first.
+        pub first: [u64; 2],
+        /// Highest client address, likewise.
+        pub last: [u64; 2],
+        /// Lowest client port in bits 0–15, highest in 16–31.
+        pub ports: u32,
+        /// What is to be left of TOS or traffic class in bits 0–7, under the mask in 8–15.
+        pub tos: u32,
+        /// The [`RuleId`] that it leads to.
+        pub rule: RuleId,
+        /// Zero.
+        pub _reserved: u32,
+        /// Zero.
+        pub _reserved_words: [u64; 2],
+    }
+}
+
+impl Condition {
+    /// The condition that every packet meets, of a rule.
+    #[must_use]
+    pub const fn any(rule: RuleId) -> Self {
+        Self { last: [u64::MAX; 2], ports: 0xffff_0000, rule, ..Self::ZERO }
+    }
+}
+
+shared! {
+    /// A record of `RULES`, by rule: a cache line of its own. The controller writes the first three words, each by one
+    /// store, the datapath the others.
+    pub struct Rule [64] {
+        /// A [`crate::service::Schedule`] descriptor, of the rule's backends only.
+        pub schedule: u64,
+        /// 1 while everything holds that a packet does not tell, else 0.
+        pub active: u64,
+        /// The rule's [`crate::service::ServiceId`] + 1; 0: the record is not in use.
+        pub owner: u64,
+        /// As [`crate::service::ServiceState::cursor`].
+        pub cursor: u64,
+        /// Connections whose backend it chose.
+        pub connections: u64,
+        /// Zero.
+        pub _reserved: [u64; 3],
+    }
+}
+
+/// Where a service's conditions lie in `CONDITIONS`: offset and number in one word, so that a swap is one store; 0: it has no
+/// rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct RuleSet(pub u64);
+
+impl RuleSet {
+    /// Packs offset and number, both in records.
+    #[must_use]
+    pub const fn new(offset: u32, count: u32) -> Self {
+        Self((offset as u64) << 32 | count as u64)
+    }
+
+    /// First condition in the pool.
+    #[inline(always)]
+    #[must_use]
+    pub const fn offset(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
+    /// How many there are.
+    #[inline(always)]
+    #[must_use]
+    pub const fn count(self) -> u32 {
+        self.0 as u32
+    }
+}
+
+/// Halves of an address as a number, as a [`Condition`] has it.
+#[must_use]
+pub const fn halves(address: crate::net::Address) -> [u64; 2] {
+    let number = u128::from_be_bytes(address);
+    [(number >> 64) as u64, number as u64]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_give_back_their_parts() {
+        let set = RuleSet::new(0xffff_0000, 64);
+        assert_eq!((set.offset(), set.count()), (0xffff_0000, 64));
+        let mut address = [0; 16];
+        (address[0], address[15]) = (0x20, 7);
+        assert_eq!(halves(address), [0x2000_0000_0000_0000, 7]);
+    }
+}
