@@ -6,9 +6,9 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use dispatcher_common::{
-    backend::{LOCAL, NEW, NO_MAC, PRESENT, RESET, UP, USABLE},
+    backend::{LOCAL, NEW, NO_MAC, PRESENT, RESET, STICKY, UP, USABLE},
     net,
-    service::orphan,
+    service::{Affinity, orphan, scheduler},
 };
 use rand::{Rng, rngs::SmallRng, seq::IndexedRandom as _};
 
@@ -33,6 +33,12 @@ pub enum Event {
     Ring(u32, Vec<u16>),
     /// A rule of a service gets another ring, or begins or ceases to hold.
     Rule(u32, Rule),
+    /// A service gets another scheduler, and other affinity.
+    Choices(u32, u8, Affinity),
+    /// So many half-open connections are allowed from now on.
+    Guard(u64),
+    /// So many ticks pass, and the table is swept.
+    Pass(u64),
 }
 
 /// How traffic is mixed.
@@ -70,6 +76,8 @@ pub fn world() -> World {
     world.services[4].orphan = orphan::PASS;
     world.services[7].orphan = orphan::RESET;
     world.services[8].orphan = orphan::RESET;
+    // One backend each behind ports 80 and 81 of the VIP.
+    world.peers = vec![(1, 91, 11), (1, 92, 12), (9, 11, 91), (9, 12, 92)];
     world.interfaces.push(Interface { index: 1, mac: [2, 0, 0, 0, 0xdd, 2], ifindex: 1 });
     world.buckets = 4096;
     world
@@ -110,6 +118,13 @@ pub fn events(rng: &mut SmallRng, world: &World, mix: Mix, length: usize) -> Vec
 }
 
 fn change(rng: &mut SmallRng, world: &World) -> Event {
+    match rng.random_range(0..16) {
+        0..3 => return choices(rng, world),
+        // A multiple of four, as no timeout is: a tick that ends meanwhile makes no difference.
+        3 => return Event::Pass(*[4, 4, 4, 24, 120].choose(rng).unwrap_or(&4)),
+        4 => return Event::Guard(*[0, 3, 20, 1000, 1000, 1000].choose(rng).unwrap_or(&1000)),
+        _ => {}
+    }
     let Some(backend) = world.backends.choose(rng) else { return Event::Ring(0, Vec::new()) };
     if rng.random_ratio(1, 4)
         && let Some(changed) = changed_rule(rng, world)
@@ -123,12 +138,14 @@ fn change(rng: &mut SmallRng, world: &World) -> Event {
         let ring = (0..length).filter_map(|_| slots.choose(rng).copied()).collect();
         return Event::Ring(backend.service, ring);
     }
-    let healthy = PRESENT | USABLE | UP | NEW;
+    let healthy = PRESENT | USABLE | UP | NEW | STICKY;
     let states = [
         healthy,
         healthy,
         healthy,
+        healthy & !STICKY,
         healthy | LOCAL,
+        PRESENT | USABLE | UP | STICKY,
         PRESENT | USABLE | UP,
         PRESENT | USABLE,
         PRESENT,
@@ -141,6 +158,8 @@ fn change(rng: &mut SmallRng, world: &World) -> Event {
         RESET,
     ];
     let mut changed = *backend;
+    changed.weight = rng.random_range(1..5);
+    changed.max_connections = *[0, 0, 0, 1, 5].choose(rng).unwrap_or(&0);
     changed.flags = states.choose(rng).copied().unwrap_or(healthy);
     changed.mac[2] = rng.random_range(0..4);
     // The third NIC does not exist.
@@ -156,6 +175,23 @@ fn changed_rule(rng: &mut SmallRng, world: &World) -> Option<Event> {
     let length = rng.random_range(0..=3);
     rule.ring = (0..length).filter_map(|_| service.ring.choose(rng).copied()).collect();
     Some(Event::Rule(service.id, rule))
+}
+
+fn choices(rng: &mut SmallRng, world: &World) -> Event {
+    let Some(service) = world.services.choose(rng) else { return Event::Guard(1000) };
+    let schedulers = [
+        scheduler::RING,
+        scheduler::LEAST,
+        scheduler::WEIGHTED_LEAST,
+        scheduler::FLOW_HASH,
+        scheduler::CLIENT_HASH,
+    ];
+    let scheduler = *schedulers.choose(rng).unwrap_or(&scheduler::RING);
+    // Services 1 and 9 share records.
+    let group = if service.id == 9 { 1 } else { service.id as u16 };
+    let ticks = *[0, 10, 10, 50].choose(rng).unwrap_or(&0);
+    let (v4, v6) = *[(32, 128), (32, 128), (24, 64), (0, 0)].choose(rng).unwrap_or(&(32, 128));
+    Event::Choices(service.id, scheduler, Affinity::new(ticks, group, v4, v6))
 }
 
 fn frame(rng: &mut SmallRng, mix: Mix) -> Vec<u8> {

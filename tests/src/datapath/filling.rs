@@ -20,8 +20,8 @@ use dispatcher_common::{
     net,
     rule::{self, Condition, RuleSet},
     service::{
-        AffinityKey, AffinityRecord, PeerKey, Policy, SCHEDULE_PACK, Schedule, ServiceKey,
-        ServiceState,
+        Affinity, AffinityKey, AffinityRecord, PeerKey, Policy, SCHEDULE_PACK, Schedule,
+        ServiceKey, ServiceState,
     },
     settings::Settings,
 };
@@ -192,6 +192,30 @@ impl Datapath {
         let mut policy = policies.get(&service, 0)?;
         policy.schedule = schedule.0;
         Ok(policies.set(service, policy, 0)?)
+    }
+
+    /// Gives a service another scheduler and other affinity.
+    ///
+    /// # Errors
+    ///
+    /// As the map's.
+    pub fn set_choices(&mut self, service: u32, scheduler: u8, affinity: Affinity) -> Result<()> {
+        let mut policies = self.array_mut::<Policy>(maps::POLICIES)?;
+        let mut policy = policies.get(&service, 0)?;
+        policy.choices = policy.choices & !0xff00 | u64::from(scheduler) << 8;
+        policy.affinity = affinity.0;
+        Ok(policies.set(service, policy, 0)?)
+    }
+
+    /// Allows another number of half-open connections.
+    ///
+    /// # Errors
+    ///
+    /// As the map's.
+    pub fn set_guard(&mut self, connections: u64) -> Result<()> {
+        let mut map = self.array_mut::<Settings>(maps::SETTINGS)?;
+        let settings = Settings { syn_guard: connections, ..map.get(&0, 0)? };
+        Ok(map.set(0, settings, 0)?)
     }
 
     /// Writes several rings for a service and yields where they lie, without using any.
@@ -377,7 +401,7 @@ impl Datapath {
 }
 
 /// Service ids below this are used by worlds.
-const USED_SERVICES: u32 = 64;
+pub(super) const USED_SERVICES: u32 = 64;
 /// Rule ids below this are used by worlds.
 const USED_RULES: u32 = 64;
 /// Slots below this are used by worlds.

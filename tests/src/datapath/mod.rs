@@ -17,6 +17,7 @@ use dispatcher_common::{flow::HASH_KEYS, maps, settings::Config};
 mod filling;
 pub mod mapped;
 mod measuring;
+mod passing;
 mod pool;
 mod reading;
 mod world;

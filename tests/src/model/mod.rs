@@ -1,8 +1,8 @@
 //! The reference: what a plain load balancer would do with this packet.
 //!
 //! Hash maps and `if`s after the specification, without BPF, tables of words, hashes or atomics. It shares no code with
-//! the datapath: it is given the same [`World`] and the same frames, and must come to the same end. It knows neither time
-//! nor a bound on connections: whoever compares sees to it that neither plays a part.
+//! the datapath: it is given the same [`World`] and the same frames, and must come to the same end. It knows no bound on
+//! connections, and only the time that it is told: whoever compares sees to it that neither plays a part.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -10,9 +10,10 @@ use std::{
 };
 
 use dispatcher_common::{
-    backend::{LOCAL, NEW, NO_MAC, PRESENT, RESET, UP, USABLE},
+    backend::{LOCAL, NO_MAC, PRESENT, RESET, UP, USABLE},
+    connection::EXPIRY_CLASSES,
     reason::{Reason, Verdict},
-    service::orphan,
+    service::{Affinity, orphan},
 };
 
 use crate::{
@@ -20,9 +21,11 @@ use crate::{
     packet_builder::{ACK, FIN, Mac, RST, SYN, protocol::TCP},
 };
 
+mod choice;
 pub mod reset;
 pub mod wire;
 
+use choice::{Record, Turn};
 use wire::{Contents, Datagram, Identity, Quote};
 
 /// The reference load balancer.
@@ -32,10 +35,18 @@ pub struct Model {
     vips: HashSet<IpAddr>,
     services: HashMap<(IpAddr, u16, u8), u32>,
     policies: HashMap<u32, Service>,
-    cursors: HashMap<u32, usize>,
-    rule_cursors: HashMap<u32, usize>,
+    cursors: HashMap<Turn, usize>,
     backends: HashMap<u16, Backend>,
     connections: HashMap<Flow, Connection>,
+    /// Slots of one backend in two services: by service and the slot in another one.
+    peers: HashMap<(u32, u16), u16>,
+    /// Clients' records, by masked address and group.
+    records: HashMap<(IpAddr, u32), Record>,
+    /// Ticks since a service last placed a packet by hash.
+    hashed: HashMap<u32, u64>,
+    syn_guard: u64,
+    schedule_keys: [u64; 2],
+    expiry_ticks: [u64; EXPIRY_CLASSES],
     /// Where the first parts of datagrams went; without a backend: to the kernel.
     first_parts: HashMap<(IpAddr, IpAddr, Identity), Option<u16>>,
     counts: HashMap<u16, Counts>,
@@ -53,6 +64,8 @@ type Flow = (u8, (IpAddr, u16), (IpAddr, u16));
 struct Connection {
     phase: Phase,
     slot: u16,
+    /// Ticks since its last packet.
+    idle: u64,
 }
 
 /// Where a connection is in its life.
@@ -112,9 +125,14 @@ impl Model {
             services: world.services.iter().map(|s| ((s.vip, s.port, s.protocol), s.id)).collect(),
             policies: world.services.iter().map(|s| (s.id, s.clone())).collect(),
             cursors: HashMap::new(),
-            rule_cursors: HashMap::new(),
             backends: world.backends.iter().map(|b| (b.slot, *b)).collect(),
             connections: HashMap::new(),
+            peers: world.peers.iter().map(|(s, other, own)| ((*s, *other), *own)).collect(),
+            records: HashMap::new(),
+            hashed: HashMap::new(),
+            syn_guard: world.syn_guard,
+            schedule_keys: world.schedule_keys,
+            expiry_ticks: world.expiry_ticks,
             first_parts: HashMap::new(),
             counts: HashMap::new(),
         }
@@ -136,6 +154,18 @@ impl Model {
     pub fn set_rule(&mut self, service: u32, rule: &Rule) {
         let rules = self.policies.get_mut(&service).into_iter().flat_map(|p| &mut p.rules);
         rules.filter(|known| known.id == rule.id).for_each(|known| known.clone_from(rule));
+    }
+
+    /// A service's choices change.
+    pub fn set_choices(&mut self, service: u32, scheduler: u8, affinity: Affinity) {
+        if let Some(policy) = self.policies.get_mut(&service) {
+            (policy.scheduler, policy.affinity) = (scheduler, affinity);
+        }
+    }
+
+    /// Another number of half-open connections is allowed.
+    pub const fn set_guard(&mut self, connections: u64) {
+        self.syn_guard = connections;
     }
 
     /// Receives a frame.
@@ -256,14 +286,16 @@ impl Model {
         };
         let Some(known) = self.connections.get(&flow).copied() else {
             let service = self.service(&flow)?;
-            if flow.0 == TCP && wish != Wish::Open {
-                self.orphan(service, flags)?;
+            let slot = self.choose(&flow, service, (flags, tos))?;
+            if wish == Wish::Open && self.is_guarded() {
+                return self.place(&flow, service, tos);
             }
-            return self.open(flow, service, tos);
+            return Ok(self.open(flow, slot));
         };
         if self.is_to_move(&flow, known, wish) {
             let service = self.service(&flow)?;
-            return self.open(flow, service, tos);
+            let slot = self.choose(&flow, service, (flags, tos))?;
+            return Ok(self.open(flow, slot));
         }
         if wish == Wish::Open && known.phase == Phase::HalfOpen {
             self.counts.entry(known.slot).or_default().retransmissions += 1;
@@ -273,7 +305,7 @@ impl Model {
             (Phase::HalfOpen, Wish::Continue) => Phase::Established,
             (phase, _) => phase,
         };
-        self.connections.insert(flow, Connection { phase, ..known });
+        self.connections.insert(flow, Connection { phase, idle: 0, ..known });
         Ok(known.slot)
     }
 
@@ -306,28 +338,11 @@ impl Model {
         Err(leave(reason, Some(service)))
     }
 
-    /// The next backend in turn that takes new connections: of the first rule that holds and has one, else of all.
-    fn open(&mut self, flow: Flow, service: u32, tos: u8) -> Result<u16, Outcome> {
-        let takes = |slot: &u16| self.flags(*slot) & NEW != 0;
-        let policy = &self.policies[&service];
-        let rule = policy.rules.iter().find(|r| holds(r, &flow, tos) && r.ring.iter().any(takes));
-        let ring = rule.map_or(&policy.ring, |rule| &rule.ring);
-        if ring.is_empty() {
-            return Err(leave(Reason::NoBackend, Some(service)));
-        }
-        let cursor = match rule {
-            Some(rule) => self.rule_cursors.entry(rule.id).or_default(),
-            None => self.cursors.entry(service).or_default(),
-        };
-        let turn = *cursor;
-        *cursor += 1;
-        let mut candidates = (0..ring.len()).map(|i| ring[(turn + i) % ring.len()]);
-        let Some(slot) = candidates.find(|slot| self.flags(*slot) & NEW != 0) else {
-            return Err(leave(Reason::NoBackend, Some(service)));
-        };
+    /// Enters a connection.
+    fn open(&mut self, flow: Flow, slot: u16) -> u16 {
         self.counts.entry(slot).or_default().connections += 1;
-        self.connections.insert(flow, Connection { phase: Phase::HalfOpen, slot });
-        Ok(slot)
+        self.connections.insert(flow, Connection { phase: Phase::HalfOpen, slot, idle: 0 });
+        slot
     }
 
     fn deliver(&self, slot: u16) -> Outcome {
@@ -351,14 +366,6 @@ impl Model {
     fn flags(&self, slot: u16) -> u8 {
         self.backends.get(&slot).map_or(0, |backend| backend.flags)
     }
-}
-
-/// Whether a rule holds for a packet of this flow.
-fn holds(rule: &Rule, (_, (client, port), _): &Flow, tos: u8) -> bool {
-    let in_range = |(first, last): &(IpAddr, IpAddr)| first <= client && client <= last;
-    let is_meant = rule.clients.is_empty() || rule.clients.iter().any(in_range);
-    let (value, mask) = rule.tos;
-    rule.active && is_meant && (rule.ports.0..=rule.ports.1).contains(port) && tos & mask == value
 }
 
 const fn leave(reason: Reason, service: Option<u32>) -> Outcome {

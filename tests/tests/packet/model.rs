@@ -87,6 +87,19 @@ fn play(datapath: &mut Datapath, world: &World, events: &[Event]) -> Result<()> 
                 datapath.set_rule(*service, rule)?;
                 model.set_rule(*service, rule);
             }
+            Event::Choices(service, scheduler, affinity) => {
+                datapath.set_choices(*service, *scheduler, *affinity)?;
+                model.set_choices(*service, *scheduler, *affinity);
+            }
+            Event::Guard(connections) => {
+                datapath.set_guard(*connections)?;
+                model.set_guard(*connections);
+            }
+            Event::Pass(ticks) => {
+                if datapath.pass(*ticks)? {
+                    model.pass(*ticks);
+                }
+            }
             Event::Frame(frame) => {
                 let run = datapath.run(frame)?;
                 let outcome = model.receive(frame);
@@ -221,9 +234,12 @@ fn listing(events: &[Event]) -> String {
     for (i, event) in events.iter().enumerate() {
         let _infallible = match event {
             Event::Frame(frame) => writeln!(text, "{:3} frame {}", i + 1, hex(frame)),
-            Event::Backend(_) | Event::Ring(..) | Event::Rule(..) => {
-                writeln!(text, "{:3} {event:?}", i + 1)
-            }
+            Event::Backend(_)
+            | Event::Ring(..)
+            | Event::Rule(..)
+            | Event::Choices(..)
+            | Event::Guard(_)
+            | Event::Pass(_) => writeln!(text, "{:3} {event:?}", i + 1),
         };
     }
     text

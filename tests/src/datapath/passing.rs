@@ -1,0 +1,88 @@
+//! Time that passes: everything gets older at once, and what is idle for too long is swept as the controller would.
+
+use anyhow::Result;
+use dispatcher_common::{
+    connection::{Bucket, Way},
+    counts::{ActiveCount, TableCounts},
+    maps,
+    service::ServiceState,
+    settings::Settings,
+};
+
+use super::{
+    Datapath,
+    filling::{USED_SERVICES, USED_SLOTS},
+    mapped::{aged, now},
+};
+
+/// Ticks that no sequence lets pass altogether without a packet, in about an hour.
+const PAST: u64 = 1000;
+
+impl Datapath {
+    /// Lets so many ticks pass, and removes the connections that have been idle for as long as their class may be. False
+    /// on a machine that has just started and has not that much of a past: nothing has changed then.
+    ///
+    /// # Errors
+    ///
+    /// As the maps'.
+    pub fn pass(&mut self, ticks: u64) -> Result<bool> {
+        if now() < PAST {
+            return Ok(false);
+        }
+        self.age_records(ticks)?;
+        self.age_placements(ticks)?;
+        self.age_ways(ticks)?;
+        self.recount()?;
+        Ok(true)
+    }
+
+    fn age_placements(&mut self, ticks: u64) -> Result<()> {
+        let mut states = self.array_mut::<ServiceState>(maps::SERVICE_STATE)?;
+        for service in 0..USED_SERVICES {
+            let state = states.get(&service, 0)?;
+            if state.hashed_at != 0 {
+                let hashed_at = state.hashed_at.saturating_sub(ticks);
+                states.set(service, ServiceState { hashed_at, ..state }, 0)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn age_ways(&mut self, ticks: u64) -> Result<()> {
+        let expiry = self.array::<Settings>(maps::SETTINGS)?.get(&0, 0)?.expiry_ticks;
+        let now = now();
+        let used: Vec<u32> = self.ways()?.into_iter().map(|(place, _)| place.bucket).collect();
+        let mut table = self.array_mut::<Bucket>(maps::CONNECTIONS)?;
+        let mut last = None;
+        for bucket in used {
+            if last.replace(bucket) == Some(bucket) {
+                continue;
+            }
+            let mut ways = table.get(&bucket, 0)?;
+            for word in ways.ways.iter_mut().filter(|word| **word != 0) {
+                let way = Way(*word);
+                let idle = way.age(now) + ticks;
+                let is_over = idle >= expiry[way.expiry_class()];
+                *word = if is_over { 0 } else { aged(way, idle).0 };
+            }
+            table.set(bucket, ways, 0)?;
+        }
+        Ok(())
+    }
+
+    /// Counts the table anew.
+    fn recount(&mut self) -> Result<()> {
+        let mut counts = vec![0_u64; USED_SLOTS as usize];
+        let mut half_open = 0;
+        for (_, way) in self.ways()? {
+            let count = ActiveCount::of(way);
+            counts[way.slot() as usize] += count;
+            half_open += count & 1;
+        }
+        for (slot, count) in (0..).zip(counts) {
+            self.set_active_count(slot, ActiveCount(count))?;
+        }
+        let table = TableCounts { half_open, ..TableCounts::ZERO };
+        Ok(self.array_mut(maps::TABLE_COUNTS)?.set(0, table, 0)?)
+    }
+}
