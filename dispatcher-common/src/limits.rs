@@ -4,6 +4,8 @@
 pub const MAX_SLOTS: u32 = 1 << 14;
 /// Services. The per-service reason counters take `MAX_SERVICES` × 256 bytes a CPU.
 pub const MAX_SERVICES: u32 = 4096;
+/// VIPs, and addresses of the host itself while there are services on any address.
+pub const MAX_ADDRESSES: u32 = 1 << 14;
 /// Backends of one service.
 pub const MAX_BACKENDS_PER_SERVICE: usize = 1024;
 /// Backends of a service whose scheduler compares all of them for every new connection (`lc`, `wlc`, `rtt`,

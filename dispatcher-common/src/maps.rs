@@ -7,7 +7,8 @@ pub const LAYOUT_VERSION: u64 = 3;
 pub const SETTINGS: &str = "SETTINGS";
 /// Array, mapped: one value of `ADDRESS_FILTER_BITS` / 64 words, one bit per [`crate::flow::filter_bit`].
 pub const ADDRESS_FILTER: &str = "ADDRESS_FILTER";
-/// Hash: VIP ([`crate::net::Address`]) → number of its services (u32). A VIP without services is not in it.
+/// Hash: VIP ([`crate::net::Address`]) → number of its services (u32). A VIP without services is not in it. While there are
+/// services on any address, also the host's own addresses → [`crate::service::OWN`].
 pub const VIPS: &str = "VIPS";
 /// Hash: [`crate::service::ServiceKey`] → [`crate::service::ServiceId`] (u32).
 pub const SERVICES: &str = "SERVICES";

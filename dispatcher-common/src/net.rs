@@ -35,6 +35,20 @@ pub fn is_v4(address: &Address) -> bool {
     address[..12] == [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff]
 }
 
+/// Whether an address is the unspecified one of its family, 0.0.0.0 or ::.
+#[must_use]
+pub const fn is_unspecified(address: &Address) -> bool {
+    let mut i = 0;
+    while i < address.len() {
+        let is_mark = address[10] == 0xff && address[11] == 0xff && (i == 10 || i == 11);
+        if address[i] != 0 && !is_mark {
+            return false;
+        }
+        i += 1;
+    }
+    true
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -45,6 +59,7 @@ mod tests {
             let want: IpAddr = text.parse().unwrap();
             assert_eq!(ip(&address(want)), want);
             assert_eq!(is_v4(&address(want)), want.is_ipv4());
+            assert_eq!(is_unspecified(&address(want)), want.is_unspecified());
         }
     }
 }

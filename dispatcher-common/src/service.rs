@@ -1,29 +1,37 @@
 //! Services as the datapath sees them.
 
-use crate::net::Address;
+use crate::net::{self, Address};
 
 /// Index into `POLICIES`, `SERVICE_STATE` and `SERVICE_COUNTS`.
 pub type ServiceId = u32;
 
 shared! {
-    /// Key of `SERVICES`: exact VIP:port, or port 0 for all ports.
+    /// Key of `SERVICES`: exact VIP:port, or port 0 for all ports; or the same on any address of a family.
     pub struct ServiceKey [20] {
-        /// VIP.
+        /// VIP; of a service on any address the unspecified one.
         pub vip: Address,
         /// Port, network order; 0: every port.
         pub port: [u8; 2],
         /// Protocol number.
         pub protocol: u8,
-        /// Zero (it takes part in the key).
-        pub _reserved: u8,
+        /// [`ANY`] for a service on any address of the family, else 0: so no packet to the unspecified address finds it as
+        /// if that were a VIP.
+        pub any: u8,
     }
 }
 
+/// [`ServiceKey::any`] of a service on any address.
+pub const ANY: u8 = 1;
+
+/// In `VIPS`: an address of this host, which no service on any address takes.
+pub const OWN: u32 = u32::MAX;
+
 impl ServiceKey {
-    /// The key of a service; `port` in host order.
+    /// The key of a service; `port` in host order. An unspecified VIP stands for any address.
     #[must_use]
     pub const fn new(vip: Address, port: u16, protocol: u8) -> Self {
-        Self { vip, port: port.to_be_bytes(), protocol, _reserved: 0 }
+        let any = if net::is_unspecified(&vip) { ANY } else { 0 };
+        Self { vip, port: port.to_be_bytes(), protocol, any }
     }
 }
 

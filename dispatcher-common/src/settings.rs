@@ -26,8 +26,10 @@ shared! {
         pub syn_guard: u64,
         /// Nanoseconds between two RSTs that a CPU sends ([`RESET_INTERVAL_NS`]), bursts excepted; 0: none are sent.
         pub reset_interval: u64,
+        /// Families with services on any address: bit 0 IPv4, bit 1 IPv6. Written by the controller at runtime.
+        pub wildcards: u64,
         /// Zero.
-        pub _reserved: [u64; 4],
+        pub _reserved: [u64; 3],
         /// [`crate::maps::LAYOUT_VERSION`]; written last, so 0 means that a set-up was cut short.
         pub layout_version: u64,
     }

@@ -338,3 +338,33 @@ fn ten_thousand_backends_are_bounded_work() {
         assert!(said.iter().any(|said| why.contains(said)), "{why}");
     });
 }
+
+#[test]
+fn the_host_s_own_addresses_are_followed() {
+    if !possible() {
+        return;
+    }
+    let lab = Lab::new();
+    lab.run(|| async {
+        let (network, mut events) = Network::start().await.unwrap();
+        let own = || network.own_addresses().iter().map(ToString::to_string).collect::<Vec<_>>();
+        for address in ["10.7.0.1", "127.0.0.1", "::1", "fd07::1"] {
+            assert!(own().contains(&address.to_owned()), "{address}: {:?}", own());
+        }
+        assert!(!own().contains(&"10.7.0.11".to_owned()), "{:?}", own());
+        let changed = |e: &NetworkEvent| matches!(e, NetworkEvent::AddressesChanged);
+        lab.ip("lb", "addr add 203.0.113.9/24 brd + dev lo");
+        event(&mut events, changed).await;
+        assert!(own().contains(&"203.0.113.9".to_owned()), "{:?}", own());
+        assert!(own().contains(&"203.0.113.255".to_owned()), "its broadcast address: {:?}", own());
+        // On two NICs: it stays until it is gone from both.
+        lab.ip("lb", "addr add 203.0.113.9/32 dev eth0");
+        lab.ip("lb", "addr del 203.0.113.9/24 dev lo");
+        event(&mut events, changed).await;
+        assert!(own().contains(&"203.0.113.9".to_owned()), "{:?}", own());
+        assert!(!own().contains(&"203.0.113.255".to_owned()), "{:?}", own());
+        lab.ip("lb", "addr del 203.0.113.9/32 dev eth0");
+        event(&mut events, changed).await;
+        assert!(!own().contains(&"203.0.113.9".to_owned()), "{:?}", own());
+    });
+}

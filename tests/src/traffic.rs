@@ -54,6 +54,8 @@ const SECOND_VIP: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 90);
 const SECOND_VIP6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x90);
 const STRANGER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 99);
 const STRANGER6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x99);
+const OWN: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+const OWN6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
 
 /// Services of every kind: both families and protocols, one port and all, each orphan policy; backends here, behind
 /// another NIC and on this host.
@@ -65,6 +67,10 @@ pub fn world() -> World {
         .service(7, SECOND_VIP.into(), 0, net::UDP, 2)
         .service(8, SECOND_VIP6.into(), 80, net::TCP, 2)
         .service(9, VIP.into(), 81, net::TCP, 2)
+        .service(10, Ipv4Addr::UNSPECIFIED.into(), 80, net::TCP, 2)
+        .service(11, Ipv4Addr::UNSPECIFIED.into(), 0, net::UDP, 2)
+        .service(12, Ipv6Addr::UNSPECIFIED.into(), 0, net::TCP, 2)
+        .service(13, Ipv6Addr::UNSPECIFIED.into(), 53, net::UDP, 2)
         .backend(52, |backend| backend.interface = 1)
         .backend(53, |backend| backend.flags |= LOCAL)
         .backend(62, |backend| backend.interface = 1)
@@ -72,6 +78,10 @@ pub fn world() -> World {
     for (service, rule) in rules() {
         world = world.rule(service, rule);
     }
+    world.own_addresses =
+        vec![OWN.into(), OWN6.into(), SECOND_VIP.into(), Ipv4Addr::LOCALHOST.into()];
+    world.services[10].orphan = orphan::SCHEDULE;
+    world.services[11].orphan = orphan::RESET;
     world.services[1].orphan = orphan::SCHEDULE;
     world.services[4].orphan = orphan::PASS;
     world.services[7].orphan = orphan::RESET;
@@ -223,7 +233,18 @@ fn packet(rng: &mut SmallRng) -> PacketBuilder {
 
 fn ipv4(rng: &mut SmallRng, frame: PacketBuilder) -> PacketBuilder {
     let client = Ipv4Addr::new(198, 51, 100, rng.random_range(1..4));
-    let vips = [VIP, VIP, VIP, VIP, VIP, SECOND_VIP, SECOND_VIP, SECOND_VIP, STRANGER];
+    let special = [
+        OWN,
+        Ipv4Addr::UNSPECIFIED,
+        Ipv4Addr::LOCALHOST,
+        Ipv4Addr::BROADCAST,
+        Ipv4Addr::new(169, 254, 7, 7),
+        Ipv4Addr::new(224, 0, 0, 1),
+        Ipv4Addr::new(223, 255, 255, 254),
+    ];
+    let special = *special.choose(rng).unwrap_or(&OWN);
+    let vips =
+        [VIP, VIP, VIP, VIP, VIP, SECOND_VIP, SECOND_VIP, SECOND_VIP, STRANGER, STRANGER, special];
     let mut ip = frame.ipv4(client, *vips.choose(rng).unwrap_or(&VIP)).tos(tos(rng));
     if one_in(rng, 10) {
         ip = ip.options(&rng.random::<[u8; 40]>()[..rng.random_range(1..=40)]);
@@ -233,9 +254,18 @@ fn ipv4(rng: &mut SmallRng, frame: PacketBuilder) -> PacketBuilder {
 
 fn ipv6(rng: &mut SmallRng, frame: PacketBuilder) -> PacketBuilder {
     let client = Ipv6Addr::new(0x2001, 0xdb8, 0xc, 0, 0, 0, 0, rng.random_range(1..4));
-    let mapped = VIP.to_ipv6_mapped();
-    let vips =
-        [[VIP6; 6], [VIP6, SECOND_VIP6, SECOND_VIP6, SECOND_VIP6, STRANGER6, mapped]].concat();
+    let special = [
+        OWN6,
+        VIP.to_ipv6_mapped(),
+        Ipv6Addr::UNSPECIFIED,
+        Ipv6Addr::LOCALHOST,
+        Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 7),
+        Ipv6Addr::new(0xfec0, 0, 0, 0, 0, 0, 0, 7),
+        Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1),
+    ];
+    let special = *special.choose(rng).unwrap_or(&OWN6);
+    let strangers = [STRANGER6, STRANGER6, special];
+    let vips = [&[VIP6; 7][..], &[SECOND_VIP6; 3], &strangers].concat();
     let mut ip = frame.ipv6(client, *vips.choose(rng).unwrap_or(&VIP6)).tos(tos(rng));
     if one_in(rng, 6) {
         for _ in 0..rng.random_range(1..=10) {
@@ -283,10 +313,13 @@ fn transport(rng: &mut SmallRng, ip: PacketBuilder) -> PacketBuilder {
 fn error(rng: &mut SmallRng, ip: PacketBuilder) -> PacketBuilder {
     let is_v4 = ip.is_ipv4();
     let client = rng.random_range(1..4);
+    let is_strangers = one_in(rng, 4);
     let mut quoted = if is_v4 {
-        eth().ipv4(VIP, Ipv4Addr::new(198, 51, 100, client))
+        let from = if is_strangers { STRANGER } else { VIP };
+        eth().ipv4(from, Ipv4Addr::new(198, 51, 100, client))
     } else {
-        eth().ipv6(VIP6, Ipv6Addr::new(0x2001, 0xdb8, 0xc, 0, 0, 0, 0, client.into()))
+        let from = if is_strangers { STRANGER6 } else { VIP6 };
+        eth().ipv6(from, Ipv6Addr::new(0x2001, 0xdb8, 0xc, 0, 0, 0, 0, client.into()))
     };
     if one_in(rng, 4) {
         quoted =

@@ -19,7 +19,10 @@ use std::{
     time::Duration,
 };
 
-use dispatcher_common::limits::{MAX_INTERFACES, MAX_SLOTS};
+use dispatcher_common::{
+    limits::{MAX_INTERFACES, MAX_SLOTS},
+    net::address,
+};
 
 use super::{
     affinity::Cleaner, clock, counts::Counts, nics::Nic, problems::Problems, start::failed,
@@ -203,11 +206,19 @@ impl Core {
         let network = &self.network;
         let resolve = |address| network.resolution(address);
         let connections = &self.record.applied.connections;
-        let tables = reconcile::tables(&self.record.state, connections, &nics, &resolve);
+        let mut tables = reconcile::tables(&self.record.state, connections, &nics, &resolve);
+        if self.has_wildcards() {
+            tables.own_addresses = network.own_addresses().into_iter().map(address).collect();
+        }
         self.sweeper.set_timeouts(timeouts(&self.record));
         self.datapath.publish(&tables).map_err(|e| failed(&e))?;
         self.report_backends(&nics);
         Ok(())
+    }
+
+    /// Whether there are services on any address.
+    pub(super) fn has_wildcards(&self) -> bool {
+        self.state().services.iter().any(|service| service.config.vip.is_unspecified())
     }
 
     /// Follows the MACs of the backends there are. Says whether that set has changed.

@@ -145,8 +145,18 @@ impl Core {
 
     /// Takes in what the kernel reported.
     async fn take_events(&mut self, events: Vec<NetworkEvent>) {
-        let links = events.iter().any(|e| !matches!(e, NetworkEvent::ResolutionChanged { .. }));
-        let result = if links { self.links_changed(&events).await } else { self.publish() };
+        let is_link = |e: &NetworkEvent| {
+            matches!(e, NetworkEvent::LinkChanged(_) | NetworkEvent::LinkGone { .. })
+        };
+        let is_address = |e: &NetworkEvent| matches!(e, NetworkEvent::AddressesChanged);
+        let result = if events.iter().any(is_link) {
+            self.links_changed(&events).await
+        } else if events.iter().all(is_address) && !self.has_wildcards() {
+            // The host's own addresses matter to services on any address only.
+            Ok(())
+        } else {
+            self.publish()
+        };
         if let Err(error) = result {
             tracing::error!("{error}");
         }

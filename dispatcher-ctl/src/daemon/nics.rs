@@ -212,7 +212,7 @@ impl Core {
         let ours = events.iter().any(|event| match event {
             NetworkEvent::LinkChanged(link) => self.nics.contains_key(&link.name),
             NetworkEvent::LinkGone { name, .. } => self.nics.contains_key(name),
-            NetworkEvent::ResolutionChanged { .. } => false,
+            NetworkEvent::AddressesChanged | NetworkEvent::ResolutionChanged { .. } => false,
         });
         if !ours {
             return self.publish();
@@ -243,7 +243,9 @@ impl Core {
         if !self.record.applied.manage_vips {
             return BTreeSet::new();
         }
-        let vips: BTreeSet<_> = self.record.state.services.iter().map(|s| s.config.vip).collect();
+        let vips = self.record.state.services.iter().map(|s| s.config.vip);
+        // A service on any address has none of its own.
+        let vips: BTreeSet<_> = vips.filter(|vip| !vip.is_unspecified()).collect();
         let there = self.nics.iter().filter(|(_, nic)| nic.link.is_some());
         there.flat_map(|(name, _)| vips.iter().map(|vip| (name.clone(), *vip))).collect()
     }

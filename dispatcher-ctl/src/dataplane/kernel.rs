@@ -138,6 +138,7 @@ impl TableStore for KernelStore {
         }
         contents.is_measuring = maps.measurement.is_on();
         contents.syn_guard = load(&maps.settings, 0, word_of!(Settings, syn_guard));
+        contents.wildcards = load(&maps.settings, 0, word_of!(Settings, wildcards));
         for (to, i) in contents.interfaces.iter_mut().zip(0..) {
             to.mac = load(&maps.interfaces, i, word_of!(InterfaceValue, mac));
             to.ifindex = load(&maps.interfaces, i, word_of!(InterfaceValue, ifindex)) as u32;
@@ -181,6 +182,10 @@ impl TableStore for KernelStore {
             Write::SynGuard { connections } => {
                 let word = word_of!(Settings, syn_guard);
                 store(&maps.settings, 0, word, connections, maps::SETTINGS)
+            }
+            Write::Wildcards { families } => {
+                let word = word_of!(Settings, wildcards);
+                store(&maps.settings, 0, word, families, maps::SETTINGS)
             }
             Write::InterfaceMac { index, mac } => {
                 let word = word_of!(InterfaceValue, mac);

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use dispatcher_common::{
     backend::{Forward, Share},
     connection::EXPIRY_CLASSES,
-    net::MacBytes,
+    net::{Address, MacBytes},
     service::{Schedule, ServiceKey},
 };
 
@@ -18,6 +18,8 @@ pub struct Tables {
     pub backends: BTreeMap<u32, BackendTable>,
     /// By interface index.
     pub interfaces: BTreeMap<u8, InterfaceTable>,
+    /// Addresses of this host, which services on any address leave alone; empty while there are none of those.
+    pub own_addresses: BTreeSet<Address>,
     /// Backends that services of an affinity group have in common: the slot in a service, by that service and the slot in
     /// another one.
     pub peers: BTreeMap<(u32, u32), u32>,

@@ -2,7 +2,10 @@
 
 #![expect(clippy::wildcard_enum_match_arm, reason = "netlink's enums are long, and grow")]
 
-use std::{collections::HashMap, net::IpAddr};
+use std::{
+    collections::{BTreeSet, HashMap},
+    net::IpAddr,
+};
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use netlink_packet_route::{
@@ -17,7 +20,7 @@ use rtnetlink::{
 };
 
 use super::{
-    Link, NetworkError, VipAdded,
+    Link, NetworkError, VipAdded, addresses,
     neighbour::{self, Ask, Entry, Key},
 };
 
@@ -33,8 +36,12 @@ pub(super) enum Event {
     LinkGone(u32),
     /// A neighbour's entry.
     Neighbour(Key, Entry),
-    /// Routes or addresses changed.
+    /// Routes changed.
     Routes,
+    /// This host has these addresses, perhaps new ones.
+    Addresses(Vec<IpAddr>),
+    /// This host has lost an address.
+    AddressGone,
     /// Reports were lost.
     Overrun,
 }
@@ -214,6 +221,19 @@ impl Kernel {
         }
     }
 
+    /// All addresses of this host, and the broadcast addresses of their networks.
+    pub(super) async fn addresses(&self) -> Result<BTreeSet<IpAddr>, NetworkError> {
+        let messages: Vec<_> = self
+            .handle
+            .address()
+            .get()
+            .execute()
+            .try_collect()
+            .await
+            .map_err(|e| NetworkError::from_netlink(|| "list addresses".to_owned(), e))?;
+        Ok(messages.iter().flat_map(addresses::parse).collect())
+    }
+
     /// Whether a NIC has an address, whatever its prefix.
     async fn has_address(&self, ifindex: u32, address: IpAddr) -> Result<bool, NetworkError> {
         let messages: Vec<_> = self
@@ -286,12 +306,9 @@ fn event(payload: NetlinkPayload<RouteNetlinkMessage>) -> Option<Event> {
         M::DelNeighbour(m) => {
             neighbour::parse(&m).map(|(key, _)| Event::Neighbour(key, Entry::Absent))
         }
-        M::NewAddress(_)
-        | M::DelAddress(_)
-        | M::NewRoute(_)
-        | M::DelRoute(_)
-        | M::NewRule(_)
-        | M::DelRule(_) => Some(Event::Routes),
+        M::NewAddress(m) => Some(Event::Addresses(addresses::parse(&m))),
+        M::DelAddress(_) => Some(Event::AddressGone),
+        M::NewRoute(_) | M::DelRoute(_) | M::NewRule(_) | M::DelRule(_) => Some(Event::Routes),
         _ => None,
     }
 }

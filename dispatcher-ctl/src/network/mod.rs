@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::model::Mac;
 
+mod addresses;
 mod announce;
 mod backends;
 mod error;
@@ -25,6 +26,8 @@ mod resolver;
 
 pub use error::NetworkError;
 pub use link::Link;
+
+use addresses::OwnAddresses;
 
 /// What is known of the way to a backend's address.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +55,8 @@ pub enum NetworkEvent {
         /// The kernel's index it had.
         ifindex: u32,
     },
+    /// This host has other addresses than before.
+    AddressesChanged,
     /// The way to a watched address is another one.
     ResolutionChanged {
         /// The address.
@@ -78,6 +83,7 @@ pub struct Network {
     kernel: kernel::Kernel,
     announcer: announce::Announcer,
     resolutions: Resolutions,
+    own: OwnAddresses,
     watch: mpsc::UnboundedSender<Watch>,
     progress: watch::Receiver<Progress>,
     watched: Arc<std::sync::atomic::AtomicU64>,
@@ -111,13 +117,14 @@ impl Network {
     /// Where netlink refuses.
     pub async fn start() -> Result<(Self, mpsc::UnboundedReceiver<NetworkEvent>), NetworkError> {
         let kernel = kernel::Kernel::connect()?;
-        let resolutions = Resolutions::default();
+        let (resolutions, own) = (Resolutions::default(), OwnAddresses::default());
         let (watch, orders) = mpsc::unbounded_channel();
         let (progress_sender, progress) = watch::channel(Progress::default());
         let (events, receiver) = mpsc::unbounded_channel();
         let resolver = resolver::Resolver::start(
             kernel.clone(),
             Arc::clone(&resolutions),
+            own.clone(),
             events,
             progress_sender,
         )
@@ -127,6 +134,7 @@ impl Network {
             kernel,
             announcer: announce::Announcer::default(),
             resolutions,
+            own,
             watch,
             progress,
             watched: Arc::default(),
@@ -170,6 +178,12 @@ impl Network {
             .get(&address)
             .cloned()
             .unwrap_or_else(|| Resolution::Unresolved(format!("{address} is not looked up yet")))
+    }
+
+    /// The addresses of this host, on all NICs, and the broadcast addresses of their networks.
+    #[must_use]
+    pub fn own_addresses(&self) -> BTreeSet<IpAddr> {
+        self.own.all()
     }
 
     /// Puts a VIP on a NIC as /32 or /128: without duplicate address detection, without a route for its prefix, and

@@ -57,9 +57,9 @@ static SETTINGS: Array<Settings, 1, MMAPABLE> = Array::new();
 /// Destination-address filter: one value.
 #[btf_map]
 static ADDRESS_FILTER: Array<FilterWords, 1, MMAPABLE> = Array::new();
-/// VIPs that have services: number of services.
+/// VIPs that have services: number of services. While services on any address are there, also the host's own addresses.
 #[btf_map]
-static VIPS: HashMap<Address, u32, SERVICE_IDS> = HashMap::new();
+static VIPS: HashMap<Address, u32, { limits::MAX_ADDRESSES as usize }> = HashMap::new();
 /// Service id by VIP, port and protocol.
 #[btf_map]
 static SERVICES: HashMap<ServiceKey, ServiceId, SERVICE_IDS> = HashMap::new();
@@ -287,12 +287,20 @@ pub(super) fn filter_word(number: u32) -> u64 {
     word!(words, [number as usize & (FILTER_WORDS - 1)]).load()
 }
 
-/// Whether an address is a VIP with services.
+/// How many services an address has as a VIP; [`dispatcher_common::service::OWN`] of one that is the host's.
 #[inline(always)]
-pub(super) fn is_vip(address: &Address) -> bool {
+pub(super) fn vip(address: &Address) -> Option<u32> {
     // A copy on the function's own stack: kernel 6.1 takes no key from the memory that a global function was given.
     let key = *address;
-    VIPS.get_ptr(&key).is_some()
+    // SAFETY: the pointer comes from a lookup. Of an element that is removed and reused meanwhile, the number is another
+    // address's: the packet is then treated as one that came a moment earlier or later.
+    VIPS.get_ptr(&key).map(|services| unsafe { ptr::read_volatile(services) })
+}
+
+/// Families with services on any address ([`Settings::wildcards`]).
+#[inline(always)]
+pub(super) fn wildcards() -> u64 {
+    SETTINGS.get_ptr_mut(0).map_or(0, |settings| word!(settings, .wildcards).load())
 }
 
 /// The service with exactly this key.

@@ -174,7 +174,7 @@ pub(super) fn end(ctx: &XdpContext, packet: &Packet, slot: Result<u32, Exit>) ->
 #[inline(always)]
 fn deliver(ctx: &XdpContext, packet: &Packet, slot: u32) -> Result<u32, Exit> {
     let head = frame(ctx).head::<14>().ok_or(Reason::NotIp)?;
-    forward::deliver(head, slot, packet.bytes).map_err(|exit| still_vip(exit, &packet.flow))
+    forward::deliver(head, slot, packet.bytes).map_err(|exit| still_ours(exit, packet))
 }
 
 /// Fills in the packet from its headers, if it is for us; yields what it holds, packed as an [`Outcome`].
@@ -201,12 +201,8 @@ fn headers(frame: Frame, packet: &mut Packet) -> Result<Contents, Exit> {
     Ok(contents)
 }
 
-/// A connection may outlive its service: the packet is dropped only while its destination is a VIP.
+/// A connection may outlive its service: the packet is dropped only while services may take what is sent there.
 #[inline(always)]
-fn still_vip(exit: Exit, flow: &FlowWords) -> Exit {
-    if classify::if_vip(exit.reason, flow).reason == Reason::NotOurs {
-        Exit::new(Reason::NotOurs)
-    } else {
-        exit
-    }
+fn still_ours(exit: Exit, packet: &Packet) -> Exit {
+    if classify::is_ours(&packet.flow) { exit } else { Exit::new(Reason::NotOurs) }
 }

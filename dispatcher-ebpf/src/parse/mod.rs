@@ -79,7 +79,7 @@ pub struct FlowWords {
 const _: () = assert!(size_of::<FlowWords>() == size_of::<Flow>());
 
 /// First twelve bytes of an IPv4 address in mapped form (RFC 4291 §2.5.5.2), as words.
-const MAPPED: [u32; 3] = [0, 0, 0xffff_u32.to_be()];
+pub const MAPPED: [u32; 3] = [0, 0, 0xffff_u32.to_be()];
 
 impl FlowWords {
     /// An IPv4 flow.
@@ -120,6 +120,23 @@ impl FlowWords {
     #[must_use]
     pub const fn has_mapped_vip(&self) -> bool {
         self.vip[0] | self.vip[1] | (self.vip[2] ^ MAPPED[2]) == 0
+    }
+
+    /// Whether no service on any address takes what is sent to the VIP's address: loopback, link-local, multicast,
+    /// broadcast, unspecified and reserved ones (RFC 6890).
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_special(&self) -> bool {
+        let [a, b, c, d] = self.vip;
+        if self.has_mapped_vip() {
+            let d = u32::from_be(d);
+            let first = d >> 24;
+            first == 0 || first == 127 || first >= 224 || d >> 16 == 0xa9fe
+        } else {
+            let first = u32::from_be(a) >> 16;
+            // The unspecified address and loopback are among the IPv4-compatible ones, which nobody uses (RFC 4291 §2.5.5.1).
+            first >= 0xff00 || first & 0xffc0 == 0xfe80 || a | b | c == 0
+        }
     }
 
     /// Whether the client's is an IPv4 address in mapped form.

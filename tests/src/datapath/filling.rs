@@ -20,7 +20,7 @@ use dispatcher_common::{
     net,
     rule::{self, Condition, RuleSet},
     service::{
-        Affinity, AffinityKey, AffinityRecord, PeerKey, Policy, SCHEDULE_PACK, Schedule,
+        Affinity, AffinityKey, AffinityRecord, OWN, PeerKey, Policy, SCHEDULE_PACK, Schedule,
         ServiceKey, ServiceState,
     },
     settings::Settings,
@@ -70,6 +70,10 @@ impl Datapath {
         }
         for backend in &world.backends {
             self.set_backend(backend)?;
+        }
+        let mut vips = self.hash_mut::<net::Address, u32>(maps::VIPS)?;
+        for address in &world.own_addresses {
+            vips.insert(net::address(*address), OWN, 0)?;
         }
         for service in &world.services {
             self.add_service(service)?;
@@ -162,10 +166,22 @@ impl Datapath {
         let vip = net::address(service.vip);
         let key = ServiceKey::new(vip, service.port, service.protocol);
         self.hash_mut(maps::SERVICES)?.insert(key, service.id, 0)?;
+        if service.vip.is_unspecified() {
+            return self.add_wildcard(service.vip.is_ipv6());
+        }
         let mut vips = self.hash_mut::<net::Address, u32>(maps::VIPS)?;
-        let services = vips.get(&vip, 0).unwrap_or(0);
+        let services = vips.get(&vip, 0).ok().filter(|number| *number != OWN).unwrap_or(0);
         vips.insert(vip, services + 1, 0)?;
         self.open_filter(service.vip)
+    }
+
+    /// Says that a family has services on any address, and sets all bits of the filter.
+    fn add_wildcard(&mut self, is_v6: bool) -> Result<()> {
+        let mut map = self.array_mut::<Settings>(maps::SETTINGS)?;
+        let mut settings = map.get(&0, 0)?;
+        settings.wildcards |= 1 << u64::from(is_v6);
+        map.set(0, settings, 0)?;
+        Ok(self.array_mut(maps::ADDRESS_FILTER)?.set(0, FilterWords::FULL, 0)?)
     }
 
     /// Sets the filter's bit of an address, VIP or not.
@@ -414,6 +430,7 @@ struct FilterWords([u64; ADDRESS_FILTER_BITS as usize / 64]);
 
 impl FilterWords {
     const EMPTY: Self = Self([0; ADDRESS_FILTER_BITS as usize / 64]);
+    const FULL: Self = Self([u64::MAX; ADDRESS_FILTER_BITS as usize / 64]);
 }
 
 // SAFETY: an array of integers: no padding, and any bytes are a value.

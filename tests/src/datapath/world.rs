@@ -37,6 +37,8 @@ pub struct World {
     pub services: Vec<Service>,
     /// Backends.
     pub backends: Vec<Backend>,
+    /// Addresses of the dispatcher's own host: no service on any address takes what is sent to them.
+    pub own_addresses: Vec<IpAddr>,
     /// Slots of one backend in two services of an affinity group: service, slot of another service, its own slot.
     pub peers: Vec<(u32, u16, u16)>,
 }
@@ -57,7 +59,7 @@ pub struct Interface {
 pub struct Service {
     /// Service id.
     pub id: u32,
-    /// VIP.
+    /// VIP; unspecified: every address of its family.
     pub vip: IpAddr,
     /// Port; 0: all.
     pub port: u16,
@@ -187,6 +189,7 @@ impl World {
             interfaces: vec![Interface { index: 0, mac: NIC_MAC, ifindex: 0 }],
             services: Vec::new(),
             backends: Vec::new(),
+            own_addresses: Vec::new(),
             peers: Vec::new(),
         }
     }

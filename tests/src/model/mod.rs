@@ -6,7 +6,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    net::IpAddr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
 use dispatcher_common::{
@@ -34,6 +34,7 @@ pub struct Model {
     nics: HashMap<u32, Nic>,
     vips: HashSet<IpAddr>,
     services: HashMap<(IpAddr, u16, u8), u32>,
+    own_addresses: HashSet<IpAddr>,
     policies: HashMap<u32, Service>,
     cursors: HashMap<Turn, usize>,
     backends: HashMap<u16, Backend>,
@@ -121,7 +122,13 @@ impl Model {
         Self {
             interface: world.interface,
             nics: world.interfaces.iter().map(|i| (i.index, nic(i.mac, i.ifindex))).collect(),
-            vips: world.services.iter().map(|s| s.vip).collect(),
+            vips: world
+                .services
+                .iter()
+                .map(|s| s.vip)
+                .filter(|vip| !vip.is_unspecified())
+                .collect(),
+            own_addresses: world.own_addresses.iter().copied().collect(),
             services: world.services.iter().map(|s| ((s.vip, s.port, s.protocol), s.id)).collect(),
             policies: world.services.iter().map(|s| (s.id, s.clone())).collect(),
             cursors: HashMap::new(),
@@ -185,9 +192,38 @@ impl Model {
 
     fn walk(&mut self, frame: &[u8], datagram: &Datagram) -> Result<Outcome, Outcome> {
         let is_to_nic = frame[..6] == self.nics[&self.interface].mac;
-        if !is_to_nic || !self.vips.contains(&datagram.destination) {
+        let is_vip = self.vips.contains(&datagram.destination);
+        if !is_to_nic || !is_vip && !self.is_for_any(datagram.destination) {
             return Err(leave(Reason::NotOurs, None));
         }
+        let outcome = self.serve(datagram).unwrap_or_else(|exit| exit);
+        // What no service has seen to is dropped only for a VIP; to another address it is the kernel's.
+        if outcome.slot.is_none() && outcome.service.is_none() && !is_vip {
+            return Err(leave(Reason::NotOurs, None));
+        }
+        Ok(outcome)
+    }
+
+    /// Whether services on any address may take what is sent to this one, which is no VIP.
+    fn is_for_any(&self, address: IpAddr) -> bool {
+        let is_local = match address {
+            IpAddr::V4(v4) => {
+                let [first, ..] = v4.octets();
+                [0, 127].contains(&first) || first >= 224 || v4.is_link_local()
+            }
+            IpAddr::V6(v6) => {
+                // An IPv4 address in IPv6 clothes has no business on the wire.
+                let is_v4 = v6.segments()[..6] == [0; 6] || v6.to_ipv4_mapped().is_some();
+                v6.is_multicast() || v6.is_unicast_link_local() || is_v4
+            }
+        };
+        let any = any_of(address);
+        !is_local
+            && !self.own_addresses.contains(&address)
+            && self.services.keys().any(|(vip, ..)| *vip == any)
+    }
+
+    fn serve(&mut self, datagram: &Datagram) -> Result<Outcome, Outcome> {
         let addresses = (datagram.source, datagram.destination);
         let (protocol, ports, flags, fragment) = match datagram.contents {
             Contents::Segment { protocol, ports, flags, fragment } => {
@@ -320,8 +356,10 @@ impl Model {
     }
 
     fn service(&self, (protocol, _, (vip, port)): &Flow) -> Result<u32, Outcome> {
-        let exact = self.services.get(&(*vip, *port, *protocol));
-        let service = exact.or_else(|| self.services.get(&(*vip, 0, *protocol)));
+        let any = any_of(*vip);
+        let keys = [(*vip, *port), (*vip, 0), (any, *port), (any, 0)];
+        let service =
+            keys.iter().find_map(|(vip, port)| self.services.get(&(*vip, *port, *protocol)));
         service.copied().ok_or(leave(Reason::NoService, None))
     }
 
@@ -365,6 +403,14 @@ impl Model {
 
     fn flags(&self, slot: u16) -> u8 {
         self.backends.get(&slot).map_or(0, |backend| backend.flags)
+    }
+}
+
+/// The VIP of services on any address of a family.
+const fn any_of(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
     }
 }
 

@@ -24,4 +24,5 @@ mod shares;
 mod takeover;
 mod transfers;
 mod udp;
+mod wildcards;
 mod wire;

@@ -53,6 +53,7 @@ behaviours!(
     tcp_new,
     udp,
     vlan,
+    wildcards,
 );
 
 #[test]

@@ -68,11 +68,7 @@ pub(super) fn is_interface(name: &str) -> bool {
 }
 
 pub(super) fn vip(vip: IpAddr) -> Result<(), String> {
-    if vip.is_unspecified() {
-        return Err(format!(
-            "vip {vip} is not supported in this version, expected one unicast address"
-        ));
-    }
+    // 0.0.0.0 and :: stand for any address.
     unicast_address("vip", vip)?;
     if vip.is_loopback() {
         return Err(format!("vip {vip} is a loopback address, expected one that clients reach"));

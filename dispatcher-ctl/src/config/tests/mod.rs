@@ -322,7 +322,9 @@ fn examples_are_right() {
     };
     let minimal = read("minimal.toml");
     assert_eq!((minimal.services.len(), minimal.services[0].backends.len()), (1, 2));
-    read("full.toml");
+    for other in ["full.toml", "any-address.toml", "ftp.toml"] {
+        assert!(!read(other).services.is_empty(), "{other}");
+    }
 }
 
 #[test]

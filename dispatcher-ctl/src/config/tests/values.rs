@@ -113,10 +113,19 @@ fn services_that_share_clients_must_agree() {
 }
 
 #[test]
+fn an_unspecified_vip_stands_for_any_address() {
+    for (vip, port) in [("0.0.0.0", 80), ("0.0.0.0", 0), ("::", 443), ("::", 0)] {
+        let text = service("").replace("192.0.2.80", vip);
+        let text = text.replace("port = 80", &format!("port = {port}"));
+        let config = parse(&text, "lab.toml").unwrap();
+        let web = &config.services[0];
+        assert_eq!((web.vip.to_string().as_str(), web.port), (vip, port));
+    }
+}
+
+#[test]
 fn addresses_must_be_ones_that_packets_can_go_to() {
     for (vip, want) in [
-        ("0.0.0.0", "vip 0.0.0.0 is not supported in this version, expected one unicast address"),
-        ("::", "vip :: is not supported in this version, expected one unicast address"),
         ("239.1.1.1", "vip 239.1.1.1 is a multicast address, expected a unicast one"),
         ("ff02::1", "vip ff02::1 is a multicast address, expected a unicast one"),
         ("255.255.255.255", "vip 255.255.255.255 is a multicast address, expected a unicast one"),

@@ -24,7 +24,7 @@ pub fn key_bytes(key: &ServiceKey) -> KeyBytes {
     let mut bytes = [0; size_of::<ServiceKey>()];
     bytes[..16].copy_from_slice(&key.vip);
     bytes[16..18].copy_from_slice(&key.port);
-    bytes[18] = key.protocol;
+    (bytes[18], bytes[19]) = (key.protocol, key.any);
     bytes
 }
 
@@ -47,6 +47,11 @@ pub enum Write {
     Measuring {
         /// Whether there shall be any.
         on: bool,
+    },
+    /// `SETTINGS`: families with services on any address.
+    Wildcards {
+        /// [`dispatcher_common::settings::Settings::wildcards`].
+        families: u64,
     },
     /// `INTERFACES`: the NIC's MAC with its flag; 0: not in use.
     InterfaceMac {
@@ -146,11 +151,11 @@ pub enum Write {
         /// Service id.
         service: Option<u32>,
     },
-    /// `VIPS`: how many services the VIP has; 0 removes it.
+    /// `VIPS`: how many services the VIP has, or that an address is the host's own; 0 removes it.
     Vip {
-        /// VIP.
+        /// VIP, or the host's address.
         vip: Address,
-        /// Services.
+        /// Services, or [`dispatcher_common::service::OWN`].
         services: u32,
     },
     /// `ADDRESS_FILTER`: one word of it.
@@ -171,6 +176,8 @@ pub struct Contents {
     pub syn_guard: u64,
     /// Whether there is memory to measure with.
     pub is_measuring: bool,
+    /// [`dispatcher_common::settings::Settings::wildcards`].
+    pub wildcards: u64,
     /// By interface index.
     pub interfaces: Vec<InterfaceValue>,
     /// Ifindex by interface index.
@@ -185,7 +192,7 @@ pub struct Contents {
     pub schedules: Vec<u16>,
     /// Service id by key.
     pub services: BTreeMap<KeyBytes, u32>,
-    /// Number of services by VIP.
+    /// Number of services by VIP, and the host's own addresses.
     pub vips: BTreeMap<Address, u32>,
     /// The destination-address filter.
     pub filter: Vec<u64>,
@@ -199,6 +206,7 @@ impl Contents {
             expiry_ticks: [0; EXPIRY_CLASSES],
             syn_guard: 0,
             is_measuring: false,
+            wildcards: 0,
             interfaces: vec![InterfaceValue::ZERO; MAX_INTERFACES as usize],
             devices: BTreeMap::new(),
             backends: vec![BackendValue::ZERO; MAX_SLOTS as usize],
@@ -262,6 +270,7 @@ impl Contents {
             Write::Expiry { class, ticks } => set(&mut self.expiry_ticks, *class, |v| *v = *ticks),
             Write::SynGuard { connections } => self.syn_guard = *connections,
             Write::Measuring { on } => self.is_measuring = *on,
+            Write::Wildcards { families } => self.wildcards = *families,
             Write::InterfaceMac { index, mac } => {
                 set(&mut self.interfaces, *index as usize, |v| v.mac = *mac);
             }

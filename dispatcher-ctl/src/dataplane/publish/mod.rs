@@ -4,13 +4,14 @@
 //! [`kernel`](super::kernel), and the tests' is [`Contents`].
 
 use std::{
+    collections::BTreeSet,
     io,
     time::{Duration, Instant},
 };
 
 use dispatcher_common::{
     backend::{NEW, PRESENT},
-    limits::{MAX_INTERFACES, MAX_SERVICES, MAX_SLOTS},
+    limits::{MAX_ADDRESSES, MAX_INTERFACES, MAX_SERVICES, MAX_SLOTS},
     service::Schedule,
 };
 
@@ -218,6 +219,7 @@ fn check(tables: &Tables) -> Result<(), DataplaneError> {
             return invalid(text);
         }
     }
+    check_addresses(tables).or_else(invalid)?;
     for ((service, slot), peer) in &tables.peers {
         let is_theirs = tables.backends.get(peer).is_some_and(|peer| peer.service == *service);
         if !is_theirs {
@@ -227,6 +229,19 @@ fn check(tables: &Tables) -> Result<(), DataplaneError> {
     if let Some(index) = tables.interfaces.keys().find(|index| u32::from(**index) >= MAX_INTERFACES)
     {
         return invalid(format!("interface index {index} is not below {MAX_INTERFACES}"));
+    }
+    Ok(())
+}
+
+/// Whether VIPs and own addresses find room.
+fn check_addresses(tables: &Tables) -> Result<(), String> {
+    let vips = tables.services.values().map(|service| &service.key.vip);
+    let count = vips.chain(&tables.own_addresses).collect::<BTreeSet<_>>().len();
+    if count > MAX_ADDRESSES as usize {
+        return Err(format!(
+            "{count} VIPs and addresses of this host are too many for services on any address, \
+             expected {MAX_ADDRESSES}"
+        ));
     }
     Ok(())
 }

@@ -6,20 +6,24 @@
 //! - a service that a key leads to has its policy, and what a key leads to is the old service of that key or its new one;
 //! - a slot changes hands only while it belongs to nobody;
 //! - a peer is a slot of the service that is asked for;
+//! - while services on any address are looked for, the host's own addresses are known as such;
 //! - a packet is sent out only by an interface whose device is the one its record names.
 //!
-//! So: what is pointed to before what points to it, and removals in reverse: settings, the memory of measurement and interfaces; keys whose service id
-//! is given to another service; schedules that hold a slot which changes hands; peers not wanted; backends that gain; peers; policies; schedules, each
-//! into free space and then swapped by one word; keys; VIPs; filter bits. Then keys, VIPs and bits that are not wanted any more;
-//! policies of services without a key; backends that lose; the memory of measurement; interfaces.
+//! So: what is pointed to before what points to it, and removals in reverse: settings, the memory of measurement and
+//! interfaces; keys whose service id is given to another service; schedules that hold a slot which changes hands; peers not
+//! wanted; backends that gain; peers; policies; schedules, each into free space and then swapped by one word; the host's own
+//! addresses; keys; VIPs; that there are services on any address; filter bits. Then what is not wanted any more: services on
+//! any address; keys; VIPs and own addresses; filter bits; policies of services without a key; backends that lose; the memory
+//! of measurement; interfaces.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use dispatcher_common::{
     backend::{Forward, NEW, PRESENT},
     flow::filter_bit_of,
-    net::Address,
-    service::Schedule,
+    limits::ADDRESS_FILTER_BITS,
+    net::{self, Address},
+    service::{ANY, OWN, Schedule},
 };
 
 use super::contents::{Contents, Write, key_bytes};
@@ -31,7 +35,7 @@ type Phase = fn(&Contents, &Wanted<'_>) -> Vec<Write>;
 type SchedulePhase = fn(&Contents, &Wanted<'_>) -> Vec<(u32, ScheduleTable)>;
 
 /// The phases, in order.
-pub(super) const PHASES: [(&str, Step); 20] = [
+pub(super) const PHASES: [(&str, Step); 23] = [
     ("settings", Step::Writes(settings)),
     ("memory of measurement", Step::Writes(measuring)),
     ("interfaces", Step::Writes(interfaces)),
@@ -42,9 +46,12 @@ pub(super) const PHASES: [(&str, Step); 20] = [
     ("peers", Step::Writes(peers)),
     ("policies", Step::Writes(policies)),
     ("schedules", Step::Schedules(schedules)),
+    ("own addresses", Step::Writes(own_addresses)),
     ("keys", Step::Writes(keys)),
     ("vips", Step::Writes(vips)),
+    ("wildcards", Step::Writes(wildcards_set)),
     ("filter bits", Step::Writes(filter_set)),
+    ("wildcards not wanted", Step::Writes(wildcards_cleared)),
     ("keys not wanted", Step::Writes(keys_unwanted)),
     ("vips not wanted", Step::Writes(vips_unwanted)),
     ("filter bits not wanted", Step::Writes(filter_cleared)),
@@ -70,7 +77,10 @@ pub(super) struct Wanted<'a> {
     /// Forward words by slot, up to the last one.
     forwards: Vec<u64>,
     keys: BTreeMap<super::contents::KeyBytes, u32>,
+    /// Own addresses among them, if they are no VIPs.
     vips: BTreeMap<Address, u32>,
+    /// Families with services on any address.
+    wildcards: u64,
     filter: BTreeMap<usize, u64>,
 }
 
@@ -83,6 +93,7 @@ impl<'a> Wanted<'a> {
             forwards: vec![0; slots],
             keys: BTreeMap::new(),
             vips: BTreeMap::new(),
+            wildcards: 0,
             filter: BTreeMap::new(),
         };
         for (slot, backend) in &tables.backends {
@@ -90,9 +101,20 @@ impl<'a> Wanted<'a> {
         }
         for (id, service) in &tables.services {
             wanted.keys.insert(key_bytes(&service.key), *id);
+            if service.key.any == ANY {
+                wanted.wildcards |= family(&service.key.vip);
+                continue;
+            }
             *wanted.vips.entry(service.key.vip).or_default() += 1;
             let bit = filter_bit_of(&service.key.vip) as usize;
             *wanted.filter.entry(bit / 64).or_default() |= 1 << (bit % 64);
+        }
+        for address in &tables.own_addresses {
+            wanted.vips.entry(*address).or_insert(OWN);
+        }
+        if wanted.wildcards != 0 {
+            // Every address may be one of theirs.
+            wanted.filter = (0..ADDRESS_FILTER_BITS as usize / 64).map(|i| (i, u64::MAX)).collect();
         }
         wanted
     }
@@ -105,6 +127,11 @@ impl<'a> Wanted<'a> {
         });
         moved.map(|(slot, _)| *slot as u16).collect()
     }
+}
+
+/// A family's bit of [`dispatcher_common::settings::Settings::wildcards`].
+fn family(address: &Address) -> u64 {
+    if net::is_v4(address) { 1 } else { 2 }
 }
 
 fn settings(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
@@ -268,8 +295,34 @@ fn keys(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
     changed.map(|(key, id)| Write::Service { key: *key, service: Some(*id) }).collect()
 }
 
+/// A VIP that becomes a mere address of the host stays one until its keys are gone.
+fn own_addresses(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
+    let own = wanted.vips.iter().filter(|(_, count)| **count == OWN).map(|(vip, _)| vip);
+    let mut missing = own.filter(|vip| now.vips.get(*vip) != Some(&OWN)).peekable();
+    if missing.peek().is_none() {
+        return Vec::new();
+    }
+    let led_to: BTreeSet<&[u8]> =
+        now.services.keys().map(|key| &key[..size_of::<Address>()]).collect();
+    let missing = missing.filter(|vip| !now.vips.contains_key(*vip) || !led_to.contains(&vip[..]));
+    missing.map(|vip| Write::Vip { vip: *vip, services: OWN }).collect()
+}
+
+fn wildcards_set(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
+    wildcards(now, now.wildcards | wanted.wildcards)
+}
+
+fn wildcards_cleared(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
+    wildcards(now, wanted.wildcards)
+}
+
+fn wildcards(now: &Contents, families: u64) -> Vec<Write> {
+    if now.wildcards == families { Vec::new() } else { vec![Write::Wildcards { families }] }
+}
+
 fn vips(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
-    let changed = wanted.vips.iter().filter(|(vip, count)| now.vips.get(*vip) != Some(count));
+    let vips = wanted.vips.iter().filter(|(_, count)| **count != OWN);
+    let changed = vips.filter(|(vip, count)| now.vips.get(*vip) != Some(count));
     changed.map(|(vip, services)| Write::Vip { vip: *vip, services: *services }).collect()
 }
 
@@ -284,8 +337,9 @@ fn keys_unwanted(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
 }
 
 fn vips_unwanted(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
-    let unwanted = now.vips.keys().filter(|vip| !wanted.vips.contains_key(*vip));
-    unwanted.map(|vip| Write::Vip { vip: *vip, services: 0 }).collect()
+    let services = |vip| wanted.vips.get(vip).copied().unwrap_or_default();
+    let unwanted = now.vips.iter().filter(|(vip, count)| **count != services(*vip));
+    unwanted.map(|(vip, _)| Write::Vip { vip: *vip, services: services(vip) }).collect()
 }
 
 fn filter_cleared(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {

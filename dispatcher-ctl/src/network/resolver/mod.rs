@@ -14,7 +14,7 @@ use futures_util::{StreamExt as _, future::join_all};
 use tokio::sync::{mpsc, watch};
 
 use super::{
-    Link, NetworkError, NetworkEvent, Progress, Resolution, Resolutions, Watch,
+    Link, NetworkError, NetworkEvent, OwnAddresses, Progress, Resolution, Resolutions, Watch,
     backends::{Backend, Backends},
     kernel::{Event, Events, Kernel, Route},
     neighbour::{Ask, Entry, Key, Neighbour},
@@ -50,8 +50,11 @@ pub(super) struct Resolver {
     /// Not before this time, so that requests are paced.
     act_at: Instant,
     resync_at: Instant,
+    /// When the host's own addresses are to be read anew, if they are.
+    reread_at: Option<Instant>,
     order: u64,
     resolutions: Resolutions,
+    own: OwnAddresses,
     events: mpsc::UnboundedSender<NetworkEvent>,
     progress: watch::Sender<Progress>,
 }
@@ -61,12 +64,14 @@ impl Resolver {
     pub(super) async fn start(
         kernel: Kernel,
         resolutions: Resolutions,
+        own: OwnAddresses,
         events: mpsc::UnboundedSender<NetworkEvent>,
         progress: watch::Sender<Progress>,
     ) -> Result<Self, NetworkError> {
         // Before the first reading, so that nothing is missed between the two.
         let reports = Kernel::subscribe()?;
         let now = Instant::now();
+        own.replace(kernel.addresses().await?);
         Ok(Self {
             reports,
             links: kernel.links().await?.into_iter().map(|l| (l.ifindex, l)).collect(),
@@ -79,8 +84,10 @@ impl Resolver {
             route_at: now,
             act_at: now,
             resync_at: now + RESYNC,
+            reread_at: None,
             order: 0,
             resolutions,
+            own,
             events,
             progress,
         })
@@ -107,7 +114,7 @@ impl Resolver {
 
     /// When there is work that no event announces.
     fn next(&self) -> Instant {
-        let mut next = self.resync_at;
+        let mut next = self.reread_at.map_or(self.resync_at, |at| at.min(self.resync_at));
         if !self.unrouted.is_empty() {
             next = next.min(self.route_at);
         }
@@ -121,6 +128,9 @@ impl Resolver {
         let now = Instant::now();
         if self.resync_at <= now {
             self.resync().await;
+        }
+        if self.reread_at.is_some_and(|at| at <= now) {
+            self.read_addresses().await;
         }
         if !self.unrouted.is_empty() && self.route_at <= now {
             self.look_up_routes().await;
@@ -159,6 +169,18 @@ impl Resolver {
             Event::LinkGone(ifindex) => self.link_gone(ifindex),
             Event::Neighbour(key, entry) => self.observe(key, entry),
             Event::Routes => self.look_up_all(Instant::now() + GATHER),
+            Event::Addresses(addresses) => {
+                // At once: until it is known, services on any address take what is sent there.
+                if self.own.add(addresses) {
+                    self.tell(NetworkEvent::AddressesChanged);
+                }
+                self.look_up_all(Instant::now() + GATHER);
+            }
+            Event::AddressGone => {
+                // Another NIC may have it, too.
+                self.reread_at = Some(Instant::now() + GATHER);
+                self.look_up_all(Instant::now() + GATHER);
+            }
             Event::Overrun => {
                 tracing::debug!("netlink reports were lost, reading everything anew");
                 self.resync_at = Instant::now();
@@ -343,7 +365,21 @@ impl Resolver {
         for (key, entry) in table {
             self.observe(key, entry);
         }
+        self.read_addresses().await;
         self.look_up_all(Instant::now());
+    }
+
+    /// Reads which addresses are this host's.
+    async fn read_addresses(&mut self) {
+        self.reread_at = None;
+        match self.kernel.addresses().await {
+            Ok(addresses) => {
+                if self.own.replace(addresses) {
+                    self.tell(NetworkEvent::AddressesChanged);
+                }
+            }
+            Err(error) => tracing::warn!(%error, "addresses not read"),
+        }
     }
 
     /// Reads which links there are and takes in the differences.

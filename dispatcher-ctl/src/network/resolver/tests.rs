@@ -32,7 +32,10 @@ async fn placed() -> Resolver {
     let (events, _) = mpsc::unbounded_channel();
     let (progress, _) = watch::channel(Progress::default());
     let resolutions = Resolutions::default();
-    let mut resolver = Resolver::start(kernel, resolutions, events, progress).await.unwrap();
+    let mut resolver =
+        Resolver::start(kernel, resolutions, OwnAddresses::default(), events, progress)
+            .await
+            .unwrap();
     let eth0 = resolver.links.values().find(|link| link.name == "eth0").unwrap().ifindex;
     let addresses = [BACKEND.parse().unwrap()].into();
     resolver.watch(Watch { order: 1, addresses, nics: vec![(eth0, "eth0".to_owned())] });
