@@ -26,6 +26,7 @@ use anyhow::{Context as _, Result, ensure};
 mod cleaner;
 mod daemon;
 mod frames;
+mod ftp;
 mod hop;
 mod node;
 mod paced;
@@ -118,7 +119,7 @@ pub fn missing() -> Option<String> {
     if !nix::unistd::geteuid().is_root() {
         return Some("network namespaces need root".to_owned());
     }
-    ["ip", "nsenter", "ethtool", "nginx", "curl", "tcpdump", "strace"]
+    ["ip", "nsenter", "ethtool", "nginx", "curl", "tcpdump", "strace", "vsftpd", "lftp"]
         .into_iter()
         .find(|tool| !on_path(tool))
         .map(|tool| format!("{tool} is not installed (cargo xtask setup installs it)"))

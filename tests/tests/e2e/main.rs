@@ -9,6 +9,7 @@ mod common;
 mod detach;
 mod errors;
 mod fragments;
+mod ftp;
 mod measure;
 mod modes;
 mod mtu;

@@ -30,7 +30,7 @@ impl Tool {
 }
 
 /// Demo and tests. The toolchain for BPF and LLVM have rules of their own: see their modules.
-const RUN: [Tool; 15] = [
+const RUN: [Tool; 17] = [
     Tool::new("nginx", "nginx"),
     Tool::new("curl", "curl"),
     Tool::new("wrk", "wrk"),
@@ -46,6 +46,8 @@ const RUN: [Tool; 15] = [
     Tool::new("nsenter", "util-linux"),
     Tool::new("strace", "strace"),
     Tool::new("mount", "mount"),
+    Tool::new("vsftpd", "vsftpd"),
+    Tool::new("lftp", "lftp"),
 ];
 
 /// Booting a Debian kernel under qemu.
