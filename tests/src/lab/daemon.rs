@@ -100,6 +100,12 @@ impl Lab {
 }
 
 impl Daemon {
+    /// Its process, while it runs.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(Process::pid)
+    }
+
     /// The configuration file.
     #[must_use]
     pub fn config(&self) -> &Path {

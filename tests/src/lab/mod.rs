@@ -25,6 +25,8 @@ use anyhow::{Context as _, Result, ensure};
 
 mod cleaner;
 mod daemon;
+mod echo;
+mod flood;
 mod frames;
 mod ftp;
 mod hop;
@@ -37,6 +39,8 @@ mod web;
 pub mod xdp_pass;
 
 pub use daemon::{Daemon, Said, binary};
+pub use echo::{EchoServer, Established, Honest};
+pub use flood::{Flood, SPOOFED_NET};
 pub use frames::{Capture, Captured};
 pub use node::{Node, Process};
 pub use paced::{Paced, ask_paced};

@@ -53,17 +53,32 @@ pub(super) fn attach(node: &Node, nic: &str) -> Result<()> {
         .with_context(|| format!("{}: attach a pass program to {nic}", node.name()))
 }
 
+/// Makes a NIC of a node swallow all that comes, natively, as early as can be.
+///
+/// # Errors
+/// What the kernel refuses.
+pub fn swallow(node: &Node, nic: &str) -> Result<()> {
+    // mov r0, 1 (XDP_DROP); exit
+    let program = load_instructions(&[0x0000_0001_0000_00b7, 0x95])?;
+    let ifindex = node.ifindex(nic)?;
+    node.enter(|| set(ifindex, program.as_raw_fd()))
+}
+
 /// Loads the program.
 ///
 /// # Errors
 /// What the kernel refuses.
 pub fn load() -> io::Result<OwnedFd> {
     // mov r0, 2 (XDP_PASS); exit
-    let instructions: [u64; 2] = [0x0000_0002_0000_00b7, 0x95];
+    load_instructions(&[0x0000_0002_0000_00b7, 0x95])
+}
+
+/// Loads an XDP program, given as its instructions.
+pub(super) fn load_instructions(instructions: &[u64]) -> io::Result<OwnedFd> {
     let license = c"GPL";
     let attributes = ProgLoad {
         prog_type: BPF_PROG_TYPE_XDP,
-        insn_cnt: 2,
+        insn_cnt: u32::try_from(instructions.len()).map_err(io::Error::other)?,
         insns: instructions.as_ptr() as u64,
         license: license.as_ptr() as u64,
         log_level: 0,

@@ -8,6 +8,7 @@ mod api;
 mod common;
 mod detach;
 mod errors;
+mod flood;
 mod fragments;
 mod ftp;
 mod measure;
