@@ -105,24 +105,66 @@ fn a_full_backend_gets_no_more() -> Result<()> {
     Ok(())
 }
 
+/// Ten seconds of requests, each on a connection of its own, of which none may fail whatever is done meanwhile.
+fn under_load(web: &Web, work: impl FnOnce() -> Result<()>) -> Result<()> {
+    let mut wrk = web.lab.client().command("wrk");
+    wrk.args(["-t2", "-c16", "-d10s", "--timeout", "5s", "-H", "Connection: close"]);
+    wrk.arg(format!("http://{}/", VIPS[0]));
+    let mut wrk = web.lab.client().spawn_command("wrk", wrk)?;
+    work()?;
+    ensure!(wrk.runs()?, "the requests ended before the changes did: {}", wrk.log());
+    let status = wrk.wait(Duration::from_secs(20))?;
+    let said = wrk.log();
+    ensure!(status == Some(0) && said.contains("requests in"), "{status:?}: {said}");
+    ensure!(!said.contains("Socket errors") && !said.contains("Non-2xx"), "{said}");
+    Ok(())
+}
+
+#[test]
+fn backends_come_and_go_under_load_without_a_failed_request() -> Result<()> {
+    let Some(web) = Web::start("comego", &[3, 2, 1])? else { return Ok(()) };
+    publish(&web.lab, "big", &noise(60_000_000))?;
+    let transfer = web.lab.client().slow_download(VIPS[0], "/files/big")?;
+    // The one that goes has not got the transfer.
+    let going = if transfer.server() == "web-3" { "web-2" } else { "web-3" };
+    let address = web.lab.node(going)?.v4();
+    under_load(&web, || {
+        for _ in 0..3 {
+            web.daemon.ok(&format!("weight web4 {going} 20"))?;
+            sleep(Duration::from_millis(300));
+            web.daemon.ok(&format!("weight web4 {going} 0"))?;
+            sleep(Duration::from_millis(100));
+            web.daemon.ok(&format!("weight web4 {going} 5"))?;
+            sleep(Duration::from_millis(300));
+            web.daemon.ok(&format!("quiesce web4 {going}"))?;
+            eventually(Duration::from_secs(5), "a drained backend", || {
+                Ok(backend_metric(&web.daemon, "active_connections", "web4", going)? == 0.0)
+            })?;
+            web.daemon.ok(&format!("backend remove web4 {going}"))?;
+            sleep(Duration::from_millis(300));
+            web.daemon.ok(&format!("backend add web4 {going} --address {address}"))?;
+            state_contains(&web.daemon, "web4", going, "up", 5)?;
+        }
+        Ok(())
+    })?;
+    assert_eq!(transfer.finish()?, noise(60_000_000), "a transfer went on throughout");
+    let placed = backend_metric(&web.daemon, "connections_total", "web4", going)?;
+    assert!(placed > 0.0, "{going} came back");
+    Ok(())
+}
+
 #[test]
 fn schedulers_change_under_load_without_a_failed_request() -> Result<()> {
     let Some(web) = Web::start("switch", &[3, 2, 1])? else { return Ok(()) };
     publish(&web.lab, "big", &noise(60_000_000))?;
     let transfer = web.lab.client().slow_download(VIPS[0], "/files/big")?;
-    let mut wrk = web.lab.client().command("wrk");
-    wrk.args(["-t2", "-c16", "-d10s", "--timeout", "5s", "-H", "Connection: close"]);
-    wrk.arg(format!("http://{}/", VIPS[0]));
-    let mut wrk = web.lab.client().spawn_command("wrk", wrk)?;
-    for scheduler in ["lc", "maglev", "rr", "wlc", "sh", "wrr"] {
-        sleep(Duration::from_millis(1200));
-        web.daemon.ok(&format!("service set web4 --scheduler {scheduler}"))?;
-    }
-    let status = wrk.wait(Duration::from_secs(20))?;
-    let said = wrk.log();
-    assert_eq!(status, Some(0), "{said}");
-    assert!(said.contains("requests in"), "{said}");
-    assert!(!said.contains("Socket errors") && !said.contains("Non-2xx"), "{said}");
+    under_load(&web, || {
+        for scheduler in ["lc", "maglev", "rtt", "rr", "wlc", "xmitbyte", "sh", "wrr"] {
+            sleep(Duration::from_millis(900));
+            web.daemon.ok(&format!("service set web4 --scheduler {scheduler}"))?;
+        }
+        Ok(())
+    })?;
     assert_eq!(transfer.finish()?, noise(60_000_000), "a transfer went on throughout");
     Ok(())
 }

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::{
     Column, Paint, Style, Table,
     table::{number, plain, text},
-    units::{bytes, si, span, whole},
+    units::{bytes, millis, si, span, whole},
 };
 use crate::api::types::{Backend, ResponseSeconds, Service};
 
@@ -76,7 +76,7 @@ pub fn table(rows: &[Row<'_>], style: &Style) -> String {
 /// Mean of all response times.
 fn response(backend: &Backend) -> String {
     let mean = backend.response_seconds.as_ref().and_then(ResponseSeconds::mean);
-    mean.map_or("-".to_owned(), |seconds| format!("{:.1} ms", seconds * 1e3))
+    mean.map_or("-".to_owned(), millis)
 }
 
 /// One backend in one line, as verbs that change it leave it. `service` as it was typed.

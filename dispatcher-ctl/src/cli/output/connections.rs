@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use super::{
     Column, Style, Table, clean,
     table::{number, plain, text},
-    units::span,
+    units::{bytes, millis, span},
 };
 use crate::{api::types::Connections, model::Choice as _};
 
@@ -18,6 +18,8 @@ const COLUMNS: &[Column] = &[
     text("STATE"),
     number("AGE"),
     number("IDLE"),
+    number("DELIVERED"),
+    number("RESPONSE"),
 ];
 
 /// The table.
@@ -34,6 +36,8 @@ pub fn table(connections: &Connections, style: &Style) -> String {
             plain(&c.state),
             plain(span(c.age_seconds)),
             plain(span(c.idle_seconds)),
+            plain(c.delivered_bytes.map_or("-".to_owned(), |b| bytes(b as f64))),
+            plain(c.response_seconds.map_or("-".to_owned(), millis)),
         ]);
     }
     let mut text = table.render();

@@ -38,6 +38,12 @@ pub fn whole(n: u64) -> String {
     out
 }
 
+/// Seconds as milliseconds: `12.5 ms`.
+#[must_use]
+pub fn millis(seconds: f64) -> String {
+    format!("{:.1} ms", seconds * 1e3)
+}
+
 /// A time span by its two largest units: `0s`, `45s`, `3m 5s`, `2h 10m`, `4d 3h`.
 #[must_use]
 pub fn span(seconds: f64) -> String {
