@@ -56,6 +56,7 @@ pub fn service(name: String, vip: IpAddr, port: u16, protocol: Protocol) -> Serv
         weight_bound: WEIGHT_BOUND,
         affinity: Affinity::default(),
         backends: Vec::new(),
+        rules: Vec::new(),
     }
 }
 

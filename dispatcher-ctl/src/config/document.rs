@@ -323,6 +323,12 @@ impl<'a> Section<'_, 'a> {
         self.document.report(offset, error);
     }
 
+    /// Notes that nothing follows from a key's value, since a part of it is wrong.
+    pub(super) fn spoil(&mut self, key: &str) {
+        let path = self.path(key);
+        self.document.wrong.insert(path);
+    }
+
     fn mistyped(&mut self, key: &str, item: &Item, expected: &str, hint: Option<String>) {
         let (written, kind) = (self.document.written(item), kind(item.type_name()));
         let written = if item.is_value() { format!(" {written}") } else { String::new() };

@@ -58,8 +58,9 @@ pub(super) const SERVICE: Keys = Keys {
         "weight_bound",
         "affinity",
         "backend",
+        "rule",
     ],
-    later: &["slow_start", "advisor", "rule"],
+    later: &["slow_start", "advisor"],
 };
 
 /// `[[service.backend]]`.
@@ -69,6 +70,32 @@ pub(super) const BACKEND: Keys = Keys {
     later: &["fixed_weight", "sorry"],
 };
 
+/// `[[service.rule]]`.
+pub(super) const RULE: Keys = Keys {
+    at: "in [[service.rule]]",
+    known: &[
+        "name",
+        "priority",
+        "backends",
+        "clients",
+        "client_ports",
+        "time",
+        "days",
+        "tos",
+        "min_new_connections",
+        "max_new_connections",
+        "min_active_connections",
+        "max_active_connections",
+        "min_bandwidth",
+        "max_bandwidth",
+        "shared_bandwidth",
+        "share",
+        "always",
+        "evaluate",
+    ],
+    later: &[],
+};
+
 /// `affinity` of a service.
 pub(super) const AFFINITY: Keys = Keys {
     at: "in affinity of [[service]]",
@@ -76,23 +103,25 @@ pub(super) const AFFINITY: Keys = Keys {
     later: &[],
 };
 
-const ALL: [&Keys; 6] = [&TOP, &CONNECTIONS, &MANAGER, &SERVICE, &AFFINITY, &BACKEND];
+const ALL: [&Keys; 7] = [&TOP, &CONNECTIONS, &MANAGER, &SERVICE, &AFFINITY, &BACKEND, &RULE];
 /// Similarity (Jaro-Winkler, 0 to 1) from which a key is taken for a mistyped one.
 const SIMILAR: f64 = 0.8;
+/// The same for one that another table has: `backends` of a service is `backend`, although a rule has `backends`.
+const ALIKE: f64 = 0.95;
 
 impl Keys {
     /// How to mend a key that is not known here: a misspelling, or a key that stands elsewhere.
     pub(super) fn hint(&self, unknown: &str) -> Option<String> {
         let has = |keys: &Keys| keys.known.contains(&unknown) || keys.later.contains(&unknown);
-        if let Some(keys) = ALL.iter().find(|keys| has(keys)) {
-            return Some(format!("{unknown} belongs {}", keys.at));
-        }
+        let elsewhere = ALL.iter().find(|keys| has(keys));
+        let similar = if elsewhere.is_some() { ALIKE } else { SIMILAR };
         self.known
             .iter()
             .map(|key| (strsim::jaro_winkler(unknown, key), key))
-            .filter(|(similarity, _)| *similarity >= SIMILAR)
+            .filter(|(similarity, _)| *similarity >= similar)
             .max_by(|(a, _), (b, _)| a.total_cmp(b))
             .map(|(_, key)| format!("did you mean {key}?"))
+            .or_else(|| elsewhere.map(|keys| format!("{unknown} belongs {}", keys.at)))
     }
 }
 

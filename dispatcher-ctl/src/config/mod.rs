@@ -14,6 +14,7 @@ mod document;
 mod error;
 mod keys;
 mod read;
+mod rule;
 mod save;
 
 pub use error::{ConfigError, ConfigErrors, Place};

@@ -10,7 +10,7 @@ use toml_edit::TableLike;
 use super::{
     ConfigError, ConfigErrors, affinity, check, defaults,
     document::{Document, Section},
-    keys,
+    keys, rule,
 };
 use crate::model::{BackendConfig, Config, Connections, Protocol, ServiceConfig};
 
@@ -128,6 +128,10 @@ fn service<'a>(d: &mut Document<'a>, table: &'a dyn TableLike, i: usize) -> Serv
         let backend = backend(s.document(), table, at, &object, service.weight_bound);
         service.backends.push(backend);
     }
+    let path = s.path("rule");
+    for (j, table) in s.tables("rule").into_iter().enumerate() {
+        service.rules.push(rule::rule(s.document(), table, format!("{path}[{j}]"), &object));
+    }
     s.close();
     service
 }
@@ -159,7 +163,7 @@ fn backend<'a>(
     backend
 }
 
-fn name(s: &mut Section<'_, '_>) -> String {
+pub(super) fn name(s: &mut Section<'_, '_>) -> String {
     s.require("name", "a name");
     s.text("name", "a name", |text| Some(text.to_owned())).unwrap_or_default()
 }

@@ -25,7 +25,8 @@ use dispatcher_common::{
 };
 
 use super::{
-    affinity::Cleaner, clock, counts::Counts, nics::Nic, problems::Problems, start::failed,
+    affinity::Cleaner, clock, counts::Counts, nics::Nic, problems::Problems, rules::Rates,
+    start::failed,
 };
 use crate::{
     api::types::{ApiError, ConfigStatus},
@@ -68,6 +69,8 @@ pub(super) struct Core {
     reported: HashMap<u32, String>,
     /// Counters of the past, and rates.
     pub(super) counts: Counts,
+    /// Rates that rules go by.
+    pub(super) rates: Rates,
     pub(super) problems: Problems,
     pub(super) config_status: ConfigStatus,
     pub(super) weight_updates: u64,
@@ -116,6 +119,7 @@ impl Core {
             placed: BTreeSet::new(),
             reported: HashMap::new(),
             counts,
+            rates: Rates::default(),
             problems,
             config_status,
             weight_updates: 0,
@@ -209,6 +213,12 @@ impl Core {
         let mut tables = reconcile::tables(&self.record.state, connections, &nics, &resolve);
         if self.has_wildcards() {
             tables.own_addresses = network.own_addresses().into_iter().map(address).collect();
+        }
+        if !tables.rules.is_empty() {
+            let active = self.active_rules(clock::local());
+            for (id, rule) in &mut tables.rules {
+                rule.active = active.get(id).copied().unwrap_or(rule.active);
+            }
         }
         self.sweeper.set_timeouts(timeouts(&self.record));
         self.datapath.publish(&tables).map_err(|e| failed(&e))?;

@@ -10,6 +10,7 @@ mod core;
 mod counts;
 mod nics;
 mod problems;
+mod rules;
 mod start;
 mod teardown;
 mod view;
@@ -136,7 +137,7 @@ impl Core {
     /// What is due every second.
     fn tick(&mut self) {
         self.watch_guard();
-        for result in [self.release_slots(), self.sample_rates()] {
+        for result in [self.release_slots(), self.sample_rates(), self.watch_rules()] {
             if let Err(error) = result {
                 tracing::error!("{error}");
             }

@@ -20,7 +20,7 @@ use crate::{
         Counters, Responses,
         connections::{ConnectionTable as Table, Filter, SweepResult},
     },
-    model::{Backend, Protocol, RetiredSlot, Service},
+    model::{Backend, Protocol, RetiredSlot, Rule, Service},
     reconcile::{self, edit},
 };
 
@@ -136,6 +136,15 @@ impl Core {
                 bytes: rate(|r| r.bytes),
             },
             backends,
+            rules: service.rules.iter().map(|rule| self.rule_view(service.id, rule)).collect(),
+        }
+    }
+
+    fn rule_view(&self, service: u32, rule: &Rule) -> types::Rule {
+        types::Rule {
+            config: rule.config.clone(),
+            active: self.is_active(service, rule.id),
+            connections: self.counters.rule(rule.id),
         }
     }
 

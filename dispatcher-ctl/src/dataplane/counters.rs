@@ -12,6 +12,7 @@ use dispatcher_common::{
     maps,
     measure::ResponseCounts,
     reason::{REASONS, Reason},
+    rule::Rule,
     service::{Policy, ServiceState},
 };
 
@@ -133,6 +134,14 @@ impl CounterReader {
                 counters.responses.insert(slot, responses);
             }
         })
+    }
+
+    /// Connections whose backend a rule chose.
+    #[must_use]
+    pub fn rule(&self, rule: u32) -> u64 {
+        let word = std::mem::offset_of!(Rule, connections) / 8;
+        let words = self.maps.rules.entry(rule as usize);
+        words.and_then(|words| words.get(word)).map_or(0, |word| word.load(Ordering::Relaxed))
     }
 
     /// Packets of a service that were placed by hash, without an entry.

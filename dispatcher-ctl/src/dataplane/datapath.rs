@@ -217,6 +217,14 @@ impl Datapath {
         self.publisher.publish(wanted)
     }
 
+    /// Makes rules hold or not, as far as packets do not tell.
+    ///
+    /// # Errors
+    /// As [`Publisher::set_active`].
+    pub fn set_active(&mut self, active: &BTreeMap<u32, bool>) -> Result<Changes, DataplaneError> {
+        self.publisher.set_active(active)
+    }
+
     /// What the maps hold.
     #[must_use]
     pub const fn contents(&self) -> &Contents {

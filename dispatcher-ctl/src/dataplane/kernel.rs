@@ -11,6 +11,7 @@ use dispatcher_common::{
     connection::EXPIRY_CLASSES,
     maps,
     measure::MeasureWindow,
+    rule::{Condition, Rule, RuleSet},
     service::{Policy, Schedule, ServiceState},
     settings::Settings,
 };
@@ -95,6 +96,40 @@ impl KernelStore {
             .map_err(DataplaneError::map(maps::SERVICE_COUNTS, "reset it"))
     }
 
+    fn reset_rule(&self, rule: u32) -> Result<(), DataplaneError> {
+        for word in [word_of!(Rule, cursor), word_of!(Rule, connections)] {
+            store(&self.maps.rules, rule, word, 0, maps::RULES)?;
+        }
+        Ok(())
+    }
+
+    fn write_conditions(&self, offset: u32, records: &[Condition]) -> Result<(), DataplaneError> {
+        for (index, record) in (offset..).zip(records) {
+            for (word, value) in condition_words(record).into_iter().enumerate() {
+                store(&self.maps.conditions, index, word, value, maps::CONDITIONS)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn read_rules(&self, contents: &mut Contents) {
+        for (to, i) in contents.rules.iter_mut().zip(0..) {
+            to.schedule = load(&self.maps.rules, i, word_of!(Rule, schedule));
+            to.active = load(&self.maps.rules, i, word_of!(Rule, active));
+            to.owner = load(&self.maps.rules, i, word_of!(Rule, owner));
+        }
+        let sets: Vec<_> = contents.policies.iter().map(|policy| RuleSet(policy.rules)).collect();
+        for set in sets {
+            let range = set.offset() as usize..(set.offset() + set.count()) as usize;
+            for index in range {
+                let words = std::array::from_fn(|word| load(&self.maps.conditions, index, word));
+                if let Some(to) = contents.conditions.get_mut(index) {
+                    *to = condition_of(words);
+                }
+            }
+        }
+    }
+
     fn write_ring(&self, offset: u32, words: &[u16]) -> Result<(), DataplaneError> {
         let start = offset as usize;
         let space = self.maps.schedules.halves().get(start..start + words.len());
@@ -153,8 +188,11 @@ impl TableStore for KernelStore {
             to.choices = load(&maps.policies, i, word_of!(Policy, choices));
             to.stale_ticks = load(&maps.policies, i, word_of!(Policy, stale_ticks));
             to.affinity = load(&maps.policies, i, word_of!(Policy, affinity));
+            to.rules = load(&maps.policies, i, word_of!(Policy, rules));
         }
-        for schedule in contents.all_schedules().collect::<Vec<_>>() {
+        self.read_rules(&mut contents);
+        let schedules = contents.all_schedules().chain(contents.rule_schedules());
+        for schedule in schedules.collect::<Vec<_>>() {
             self.read_schedule(schedule, &mut contents);
         }
         for (to, from) in contents.filter.iter_mut().zip(maps.address_filter.words()) {
@@ -227,6 +265,21 @@ impl TableStore for KernelStore {
                 store(&maps.policies, service, word, schedule.0, maps::POLICIES)
             }
             Write::Ring { offset, ref words } => self.write_ring(offset, words),
+            Write::RuleOwner { rule, service } => {
+                let owner = service.map_or(0, |service| u64::from(service) + 1);
+                store(&maps.rules, rule, word_of!(Rule, owner), owner, maps::RULES)
+            }
+            Write::ResetRule { rule } => self.reset_rule(rule),
+            Write::RuleActive { rule, active } => {
+                store(&maps.rules, rule, word_of!(Rule, active), active.into(), maps::RULES)
+            }
+            Write::RuleSchedule { rule, schedule } => {
+                store(&maps.rules, rule, word_of!(Rule, schedule), schedule.0, maps::RULES)
+            }
+            Write::Conditions { offset, ref records } => self.write_conditions(offset, records),
+            Write::Rules { service, rules } => {
+                store(&maps.policies, service, word_of!(Policy, rules), rules.0, maps::POLICIES)
+            }
             Write::Service { key, service } => put(&maps.services, &key, service)
                 .map_err(DataplaneError::map(maps::SERVICES, "write it")),
             Write::Vip { vip, services } => {
@@ -241,6 +294,28 @@ impl TableStore for KernelStore {
 
     fn wait_for_readers(&mut self) -> io::Result<()> {
         bpf::wait_for_readers()
+    }
+}
+
+/// A condition as the words of its bytes.
+fn condition_words(condition: &Condition) -> [u64; size_of::<Condition>() / 8] {
+    let Condition { first, last, ports, tos, rule, _reserved, _reserved_words: [a, b] } =
+        *condition;
+    let halves = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
+    [first[0], first[1], last[0], last[1], halves(ports, tos), halves(rule, _reserved), a, b]
+}
+
+/// The condition of these words.
+const fn condition_of(words: [u64; size_of::<Condition>() / 8]) -> Condition {
+    let [a, b, c, d, range, rule, e, f] = words;
+    Condition {
+        first: [a, b],
+        last: [c, d],
+        ports: range as u32,
+        tos: (range >> 32) as u32,
+        rule: rule as u32,
+        _reserved: (rule >> 32) as u32,
+        _reserved_words: [e, f],
     }
 }
 

@@ -6,6 +6,7 @@ use dispatcher_common::{
     backend::{Forward, Share},
     connection::EXPIRY_CLASSES,
     net::{Address, MacBytes},
+    rule::Condition,
     service::{Schedule, ServiceKey},
 };
 
@@ -23,6 +24,8 @@ pub struct Tables {
     /// Backends that services of an affinity group have in common: the slot in a service, by that service and the slot in
     /// another one.
     pub peers: BTreeMap<(u32, u32), u32>,
+    /// By rule id.
+    pub rules: BTreeMap<u32, RuleTable>,
     /// [`dispatcher_common::settings::Settings::expiry_ticks`].
     pub expiry_ticks: [u64; EXPIRY_CLASSES],
     /// [`dispatcher_common::settings::Settings::syn_guard`].
@@ -40,6 +43,19 @@ pub struct ServiceTable {
     pub stale_ticks: u64,
     /// [`dispatcher_common::service::Policy::affinity`].
     pub affinity: u64,
+    /// From what it places new connections.
+    pub schedule: ScheduleTable,
+    /// What leads to its rules, in the order in which they are looked at.
+    pub conditions: Vec<Condition>,
+}
+
+/// What the datapath must know of a rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleTable {
+    /// Id of its service.
+    pub service: u32,
+    /// Whether it holds, as far as a packet does not tell.
+    pub active: bool,
     /// From what it places new connections.
     pub schedule: ScheduleTable,
 }

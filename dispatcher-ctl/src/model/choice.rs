@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{ForwardMode, OnDown, Orphan, Protocol, Scheduler, XdpMode};
+use super::{Day, Evaluate, ForwardMode, OnDown, Orphan, Protocol, Scheduler, Share, XdpMode};
 
 /// A setting that is one of a few words.
 pub trait Choice: Copy + PartialEq + 'static {
@@ -63,6 +63,17 @@ choice!(Scheduler {
 });
 choice!(ForwardMode { Mac = "mac" });
 choice!(OnDown { Keep = "keep", Drop = "drop", Reset = "reset" });
+choice!(Evaluate { Service = "service", Rule = "rule" });
+choice!(Share { All = "all", Vip = "vip" });
+choice!(Day {
+    Mon = "mon",
+    Tue = "tue",
+    Wed = "wed",
+    Thu = "thu",
+    Fri = "fri",
+    Sat = "sat",
+    Sun = "sun",
+});
 
 #[cfg(test)]
 mod tests {
@@ -83,6 +94,9 @@ mod tests {
         words_agree_with_serde::<Scheduler>();
         words_agree_with_serde::<ForwardMode>();
         words_agree_with_serde::<OnDown>();
+        words_agree_with_serde::<Evaluate>();
+        words_agree_with_serde::<Share>();
+        words_agree_with_serde::<Day>();
     }
 
     #[test]

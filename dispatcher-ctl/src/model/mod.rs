@@ -11,10 +11,12 @@ use serde::{Deserialize, Serialize};
 mod affinity;
 mod choice;
 mod mac;
+mod rule;
 
 pub use affinity::{Affinity, affinity_groups};
 pub use choice::Choice;
 pub use mac::{Mac, ParseMacError};
+pub use rule::{ClientRange, Day, Evaluate, PortRange, Rule, RuleConfig, Share, TimeRange, Tos};
 
 /// A valid configuration: what a file says, defaults filled in.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -174,6 +176,9 @@ pub struct ServiceConfig {
     pub affinity: Affinity,
     /// The backends, in the file's order; names and addresses are unique in the service.
     pub backends: Vec<BackendConfig>,
+    /// The rules, in the file's order; names and priorities are unique in the service.
+    #[serde(default)]
+    pub rules: Vec<RuleConfig>,
 }
 
 /// A backend of a service.
@@ -215,10 +220,13 @@ pub struct State {
 pub struct Service {
     /// Its number in the datapath.
     pub id: u32,
-    /// Its settings in force; `config.backends` is empty, see `backends`.
+    /// Its settings in force; `config.backends` and `config.rules` are empty, see below.
     pub config: ServiceConfig,
     /// Its backends.
     pub backends: Vec<Backend>,
+    /// Its rules.
+    #[serde(default)]
+    pub rules: Vec<Rule>,
 }
 
 /// A backend in force.
@@ -363,7 +371,13 @@ impl Service {
     #[must_use]
     pub fn whole(&self) -> ServiceConfig {
         let backends = self.backends.iter().map(|backend| backend.config.clone()).collect();
-        ServiceConfig { backends, ..self.config.clone() }
+        let rules = self.rules.iter().map(|rule| rule.config.clone()).collect();
+        ServiceConfig { backends, rules, ..self.config.clone() }
+    }
+
+    /// The backends that a rule chooses from, in the service's order.
+    pub fn of_rule<'s>(&'s self, rule: &'s RuleConfig) -> impl Iterator<Item = &'s Backend> {
+        self.backends.iter().filter(|backend| rule.backends.contains(&backend.config.name))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Which numbers are free: the lowest slot and service id that nothing runs under and no connection remembers.
 
-use dispatcher_common::limits::{MAX_SERVICES, MAX_SLOTS};
+use dispatcher_common::limits::{MAX_RULES, MAX_SERVICES, MAX_SLOTS};
 
 use crate::{
     config::ConfigError,
@@ -12,6 +12,7 @@ use crate::{
 pub(super) struct Ids {
     slots: Numbers,
     services: Numbers,
+    rules: Numbers,
 }
 
 #[derive(Debug)]
@@ -24,11 +25,16 @@ impl Ids {
     /// Everything but what runs (also what is about to be removed: packets still find it) and what is retired. Slot 0
     /// is nobody's.
     pub(super) fn new(running: &State, retired: &[RetiredSlot]) -> Self {
-        let mut ids = Self { slots: Numbers::new(MAX_SLOTS), services: Numbers::new(MAX_SERVICES) };
+        let mut ids = Self {
+            slots: Numbers::new(MAX_SLOTS),
+            services: Numbers::new(MAX_SERVICES),
+            rules: Numbers::new(MAX_RULES),
+        };
         ids.slots.take(0);
         for service in &running.services {
             ids.services.take(service.id);
             service.backends.iter().for_each(|backend| ids.slots.take(backend.slot));
+            service.rules.iter().for_each(|rule| ids.rules.take(rule.id));
         }
         for retired in retired {
             ids.slots.take(retired.slot);
@@ -43,6 +49,17 @@ impl Ids {
     /// There is none.
     pub(super) fn slot(&mut self) -> Result<u32, ConfigError> {
         self.slots.give().ok_or_else(|| exhausted("backend slots", MAX_SLOTS - 1))
+    }
+
+    /// An id for a rule.
+    ///
+    /// # Errors
+    /// There is none: those that go are still in use.
+    pub(super) fn rule(&mut self) -> Result<u32, ConfigError> {
+        self.rules.give().ok_or_else(|| {
+            let message = format!("all {MAX_RULES} rule ids are in use, also by rules that go");
+            ConfigError::new("", message).with_hint("remove rules first, then add others")
+        })
     }
 
     /// An id for a service.

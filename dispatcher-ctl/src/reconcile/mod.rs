@@ -8,6 +8,7 @@ pub mod edit;
 mod ids;
 mod merge;
 mod plan;
+mod rules;
 mod settle;
 mod tables;
 mod way;
@@ -15,6 +16,7 @@ mod way;
 pub use affinity::affinity_ticks;
 pub use merge::merge;
 pub use plan::{PlanLine, plan, plan_settings};
+pub use rules::{LocalTime, Measured, Rate, active};
 pub use tables::{service_ticks, tables, ticks};
 pub use way::{Nic, idle_reason, way};
 

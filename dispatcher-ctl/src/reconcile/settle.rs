@@ -15,7 +15,7 @@ use std::{collections::HashMap, net::IpAddr};
 use super::ids::Ids;
 use crate::{
     config::{ConfigError, ConfigErrors, check},
-    model::{Backend, RetiredSlot, Service, ServiceConfig, State},
+    model::{Backend, RetiredSlot, Rule, RuleConfig, Service, ServiceConfig, State},
 };
 
 /// Puts wanted services in force, all or none. `now_ms` is when: milliseconds since the epoch.
@@ -70,5 +70,21 @@ fn service(
             config: wanted,
         });
     }
-    Ok(Service { id, config, backends })
+    let rules = rules(std::mem::take(&mut config.rules), same, ids)?;
+    Ok(Service { id, config, backends, rules })
+}
+
+/// A rule that has the name of one that runs in that service is that one: it keeps its id, and with it its turn.
+fn rules(
+    wanted: Vec<RuleConfig>,
+    same: Option<&Service>,
+    ids: &mut Ids,
+) -> Result<Vec<Rule>, ConfigError> {
+    let running = same.map_or(&[][..], |same| &same.rules);
+    let mut in_force = |config: RuleConfig| {
+        let before = running.iter().find(|rule| rule.config.name == config.name);
+        let id = before.map_or_else(|| ids.rule(), |before| Ok(before.id))?;
+        Ok(Rule { id, config })
+    };
+    wanted.into_iter().map(&mut in_force).collect()
 }

@@ -11,6 +11,7 @@ use dispatcher_common::{
 
 use super::{
     affinity::{affinity, affinity_ticks},
+    rules::rules,
     way::{Nic, way},
 };
 use crate::{
@@ -48,7 +49,8 @@ pub fn tables(
             let (service, share) = (service.id, share(backend));
             tables.backends.insert(backend.slot, BackendTable { service, forward, share });
         }
-        let table = service_table(service, connections.orphan, &takers);
+        let mut table = service_table(service, connections.orphan, &takers);
+        rules(service, &takers, &mut table, &mut tables.rules);
         tables.services.insert(service.id, table);
     }
     affinity(state, &mut tables);
@@ -104,6 +106,7 @@ fn service_table(service: &Service, orphan: Orphan, takers: &[Taker]) -> Service
         ])),
         stale_ticks: ticks(config.stale_timeout),
         affinity: 0,
+        conditions: Vec::new(),
         schedule: schedule::schedule(config.scheduler, takers, service.backends.len()),
     }
 }

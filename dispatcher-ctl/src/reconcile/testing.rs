@@ -17,7 +17,7 @@ use crate::{
 pub(crate) fn service(name: &str, vip: &str, port: u16) -> Service {
     let vip: IpAddr = vip.parse().unwrap();
     let config = defaults::service(name.to_owned(), vip, port, Protocol::Tcp);
-    Service { id: 0, config, backends: Vec::new() }
+    Service { id: 0, config, backends: Vec::new(), rules: Vec::new() }
 }
 
 /// A backend that is up, in slot 0.

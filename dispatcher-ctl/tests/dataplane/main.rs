@@ -136,6 +136,7 @@ fn tables(ifindex: u32) -> Tables {
         choices: 6 << 16,
         stale_ticks: 70,
         affinity: 0,
+        conditions: Vec::new(),
         schedule: ScheduleTable { ring: vec![1, 2], members: vec![1, 2] },
     };
     Tables {

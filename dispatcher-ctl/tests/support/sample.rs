@@ -141,6 +141,7 @@ pub(crate) fn a_service(
         drops: BTreeMap::new(),
         rates: Rates { connections: 12.5, packets: 1_500.0, bytes: 2_250_000.0 },
         backends,
+        rules: Vec::new(),
     }
 }
 

@@ -8,7 +8,7 @@ use std::{borrow::Cow, collections::BTreeMap, net::IpAddr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{ForwardMode, Mac, OnDown, Protocol, Scheduler, XdpMode};
+use crate::model::{ForwardMode, Mac, OnDown, Protocol, RuleConfig, Scheduler, XdpMode};
 
 mod change;
 mod error;
@@ -138,6 +138,21 @@ pub struct Service {
     pub rates: Rates,
     /// Its backends, in the configuration's order.
     pub backends: Vec<Backend>,
+    /// Its rules, in the configuration's order.
+    #[serde(default)]
+    pub rules: Vec<Rule>,
+}
+
+/// A rule of a service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rule {
+    /// Its settings, by the configuration's keys; those that say nothing are left out.
+    #[serde(flatten)]
+    pub config: RuleConfig,
+    /// Whether it holds now, as far as that does not depend on the packet.
+    pub active: bool,
+    /// Connections whose backend it chose.
+    pub connections: u64,
 }
 
 /// A backend of a service.

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     api::types::{Interface, Label, Service, Status},
-    model::Choice as _,
+    model::{Choice as _, RuleConfig},
 };
 
 /// Rows of services and backends that still make one screen; above, backends are left out, then services.
@@ -184,6 +184,9 @@ fn foot(status: &Status) -> String {
     if !expired.is_empty() {
         text += &line(format!("expired: {expired}"));
     }
+    for service in status.services.iter().take(ROWS) {
+        text += &rules(service);
+    }
     for service in &status.services {
         let drops = listed(&service.drops);
         if !drops.is_empty() {
@@ -191,6 +194,22 @@ fn foot(status: &Status) -> String {
         }
     }
     text
+}
+
+/// A service's rules, in the order in which they are looked at.
+fn rules(service: &Service) -> String {
+    let mut rules: Vec<_> = service.rules.iter().collect();
+    rules.sort_by_key(|rule| rule.config.priority);
+    let shown = rules.iter().map(|rule| {
+        let RuleConfig { name, priority, backends, .. } = &rule.config;
+        let state = if rule.active { "on" } else { "off" };
+        let (service, count) = (&service.name, whole(rule.connections));
+        let backends = backends.join(", ");
+        line(format!(
+            "rule {service}/{name}: priority {priority}, {state}, {count} connections to {backends}"
+        ))
+    });
+    shown.collect()
 }
 
 fn listed(counts: &BTreeMap<Label, u64>) -> String {

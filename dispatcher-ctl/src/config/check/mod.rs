@@ -3,17 +3,18 @@
 use std::{collections::HashMap, path::Path};
 
 use dispatcher_common::limits::{
-    MAX_BACKENDS_PER_SERVICE, MAX_COUNTED_BACKENDS, MAX_INTERFACES, MAX_SERVICES, MAX_SLOTS,
-    MAX_WEIGHT_BOUND, SCHEDULE_POOL,
+    CONDITION_POOL, MAX_BACKENDS_PER_SERVICE, MAX_COUNTED_BACKENDS, MAX_INTERFACES, MAX_RULES,
+    MAX_SERVICES, MAX_SLOTS, MAX_WEIGHT_BOUND, SCHEDULE_POOL,
 };
 
 use super::{ConfigError, ConfigErrors};
 use crate::{
-    model::{BackendConfig, Config, Protocol, ServiceConfig},
+    model::{BackendConfig, Config, Protocol, RuleConfig, ServiceConfig},
     schedule,
 };
 
 mod affinity;
+mod rule;
 mod value;
 
 pub(in crate::config) use value::{BOUND_RANGE, MOST_CONNECTIONS_RANGE};
@@ -26,6 +27,8 @@ pub use value::{shown, weight};
 const LONGEST_SOCKET: usize = 107;
 /// Slots of all schedules: while one replaces another, both are there.
 const RING_SLOTS: usize = SCHEDULE_POOL as usize / 2;
+/// Conditions of all rules, likewise.
+const CONDITIONS: usize = CONDITION_POOL as usize / 2;
 
 /// Something wrong, and the values it follows from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -136,6 +139,7 @@ impl Found {
             self.prefix = format!("service[{i}].");
             self.service(service);
             self.backends(i, service);
+            self.rules(i, service);
         }
         (self.object, self.prefix) = (String::new(), String::new());
         self.services_together(services);
@@ -272,10 +276,14 @@ impl Found {
     fn totals(&mut self, services: &[ServiceConfig]) {
         let backends: usize = services.iter().map(|s| s.backends.len()).sum();
         let rings: usize = services.iter().map(ring_slots).sum();
+        let rules = services.iter().flat_map(|s| &s.rules);
+        let conditions = rules.clone().map(RuleConfig::conditions).sum();
         for (count, most, what) in [
             (services.len(), MAX_SERVICES as usize, "services"),
             (backends, MAX_SLOTS as usize - 1, "backends of all services"),
             (rings, RING_SLOTS, "schedule slots of all services"),
+            (rules.count(), MAX_RULES as usize, "rules of all services"),
+            (conditions, CONDITIONS, "conditions of all services' rules"),
         ] {
             if count > most {
                 self.say("service", &format!("{count} {what} are too many, expected {most}"));
@@ -285,8 +293,13 @@ impl Found {
 }
 
 fn ring_slots(service: &ServiceConfig) -> usize {
-    let weights: Vec<_> = service.backends.iter().map(|b| b.weight).collect();
-    schedule::space(service.scheduler, &weights)
+    let space = |backends: &mut dyn Iterator<Item = &BackendConfig>| {
+        schedule::space(service.scheduler, &backends.map(|b| b.weight).collect::<Vec<_>>())
+    };
+    let of_rule = |rule: &RuleConfig| {
+        space(&mut service.backends.iter().filter(|b| rule.backends.contains(&b.name)))
+    };
+    space(&mut service.backends.iter()) + service.rules.iter().map(of_rule).sum::<usize>()
 }
 
 fn backend_path(i: usize, j: usize, key: &str) -> String {

@@ -5,8 +5,10 @@
 
 use toml_edit::{Array, ArrayOfTables, DocumentMut, InlineTable, Item, Table, TableLike, Value};
 
-use super::{ConfigError, ConfigErrors, defaults, parse};
-use crate::model::{Affinity, BackendConfig, Config, Service, ServiceConfig, State, duration};
+use super::{ConfigError, ConfigErrors, defaults, keys, parse};
+use crate::model::{
+    Affinity, BackendConfig, Config, RuleConfig, Service, ServiceConfig, State, duration,
+};
 
 /// How often the file is edited at most: once, and once more for what followed from the first edits.
 const ROUNDS: usize = 3;
@@ -105,15 +107,22 @@ impl Row for ServiceConfig {
     }
 
     fn below(&self, table: &mut dyn TableLike, now: Option<&Self>, inline: bool) {
+        let rules = now.map_or(&[][..], |now| &now.rules);
         let now = now.map_or(&[][..], |now| &now.backends);
         if !same(now, &self.backends) {
             rewrite(table, "backend", now, &self.backends, inline);
         }
+        if !same(rules, &self.rules) {
+            rewrite(table, "rule", rules, &self.rules, inline);
+        }
     }
 
     fn is(&self, other: &Self) -> bool {
-        let bare = |config: &Self| Self { backends: Vec::new(), ..config.clone() };
-        bare(self) == bare(other) && same(&self.backends, &other.backends)
+        let bare =
+            |config: &Self| Self { backends: Vec::new(), rules: Vec::new(), ..config.clone() };
+        bare(self) == bare(other)
+            && same(&self.backends, &other.backends)
+            && same(&self.rules, &other.rules)
     }
 }
 
@@ -143,6 +152,39 @@ impl Row for BackendConfig {
 
     fn is(&self, other: &Self) -> bool {
         self == other
+    }
+}
+
+impl Row for RuleConfig {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn settings(&self) -> Vec<(&'static str, Option<Value>)> {
+        let said = self.settings();
+        let value = |key: &&'static str| (*key, said.get(*key).and_then(as_toml));
+        keys::RULE.known.iter().map(value).collect()
+    }
+
+    fn needed(&self) -> Vec<(&'static str, Option<Value>)> {
+        Row::settings(self)
+    }
+
+    fn is(&self, other: &Self) -> bool {
+        self == other
+    }
+}
+
+/// A setting as the file writes it: text, number, boolean, or an array of texts.
+fn as_toml(value: &serde_json::Value) -> Option<Value> {
+    match value {
+        serde_json::Value::String(text) => Some(text.into()),
+        serde_json::Value::Number(number) => number.as_i64().map(Value::from),
+        serde_json::Value::Bool(bool) => Some((*bool).into()),
+        serde_json::Value::Array(values) => {
+            Some(values.iter().filter_map(as_toml).collect::<Array>().into())
+        }
+        serde_json::Value::Null | serde_json::Value::Object(_) => None,
     }
 }
 

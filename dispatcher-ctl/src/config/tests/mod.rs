@@ -6,6 +6,7 @@ use super::*;
 use crate::model::{OnDown, Orphan, Protocol, Scheduler, XdpMode};
 
 mod broken;
+mod rules;
 mod values;
 
 /// The errors of a text, one line each, hints included.
@@ -325,12 +326,16 @@ fn examples_are_right() {
     for other in ["full.toml", "any-address.toml", "ftp.toml"] {
         assert!(!read(other).services.is_empty(), "{other}");
     }
+    let rules = read("rules.toml");
+    assert!(rules.services.iter().map(|s| s.rules.len()).sum::<usize>() > 5);
 }
 
 #[test]
 fn the_full_example_has_every_key() {
     let text = include_str!("../../../../examples/full.toml");
-    for keys in [keys::TOP, keys::CONNECTIONS, keys::MANAGER, keys::SERVICE, keys::BACKEND] {
+    let all =
+        [keys::TOP, keys::CONNECTIONS, keys::MANAGER, keys::SERVICE, keys::BACKEND, keys::RULE];
+    for keys in all {
         for key in keys.known {
             let told = text.lines().any(|line| {
                 let line = line.trim_start_matches(['#', ' ', '[']);

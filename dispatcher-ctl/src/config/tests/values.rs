@@ -48,7 +48,7 @@ fn values_out_of_their_range_are_named() {
         "11: service[0].forward: service web: forward \"nat\" is not supported in this version, \
          expected mac",
     );
-    for later in ["slow_start = \"0s\"", "rule = []"] {
+    for later in ["slow_start = \"0s\"", "advisor = {}"] {
         let key = later.split(' ').next().unwrap();
         let want =
             format!("1: service[0].{key}: service web: {key} is not supported in this version");

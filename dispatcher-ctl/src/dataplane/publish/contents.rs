@@ -1,4 +1,4 @@
-//! What the maps hold, and the single writes that change it.
+//! What the maps hold.
 //!
 //! [`Contents`] is an image of every map the controller writes. It is the publisher's memory of what it wrote, and in
 //! tests it is the kernel.
@@ -8,164 +8,18 @@ use std::collections::BTreeMap;
 use dispatcher_common::{
     backend::{BackendValue, InterfaceValue},
     connection::EXPIRY_CLASSES,
-    limits::{ADDRESS_FILTER_BITS, MAX_INTERFACES, MAX_SERVICES, MAX_SLOTS, SCHEDULE_POOL},
+    limits::{
+        ADDRESS_FILTER_BITS, CONDITION_POOL, MAX_INTERFACES, MAX_RULES, MAX_SERVICES, MAX_SLOTS,
+        SCHEDULE_POOL,
+    },
     net::Address,
-    service::{Policy, Schedule, ServiceKey},
+    rule::{Condition, Rule, RuleSet},
+    service::{Policy, Schedule},
 };
 
+use super::write::{KeyBytes, Write};
+
 use crate::dataplane::{pool::Space, tables::ScheduleTable};
-
-/// A [`ServiceKey`] as the bytes that the map compares.
-pub type KeyBytes = [u8; size_of::<ServiceKey>()];
-
-/// The bytes of a key.
-#[must_use]
-pub fn key_bytes(key: &ServiceKey) -> KeyBytes {
-    let mut bytes = [0; size_of::<ServiceKey>()];
-    bytes[..16].copy_from_slice(&key.vip);
-    bytes[16..18].copy_from_slice(&key.port);
-    (bytes[18], bytes[19]) = (key.protocol, key.any);
-    bytes
-}
-
-/// One write to one map: what is not a single store or a single call writes only where nobody reads yet.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Write {
-    /// `SETTINGS`: idle ticks of an expiry class.
-    Expiry {
-        /// Class.
-        class: usize,
-        /// Ticks.
-        ticks: u64,
-    },
-    /// `SETTINGS`: half-open connections above which SYNs are placed by hash.
-    SynGuard {
-        /// Connections.
-        connections: u64,
-    },
-    /// `EXCHANGES`, `RESPONSES`: the memory that measurement takes is made, or given back.
-    Measuring {
-        /// Whether there shall be any.
-        on: bool,
-    },
-    /// `SETTINGS`: families with services on any address.
-    Wildcards {
-        /// [`dispatcher_common::settings::Settings::wildcards`].
-        families: u64,
-    },
-    /// `INTERFACES`: the NIC's MAC with its flag; 0: not in use.
-    InterfaceMac {
-        /// Interface index.
-        index: u8,
-        /// [`InterfaceValue::mac`].
-        mac: u64,
-    },
-    /// `INTERFACES`: the kernel's ifindex.
-    InterfaceIfindex {
-        /// Interface index.
-        index: u8,
-        /// The kernel's index.
-        ifindex: u32,
-    },
-    /// `DEVICES`: where packets are redirected to; none removes it.
-    Device {
-        /// Interface index.
-        index: u8,
-        /// The kernel's index.
-        ifindex: Option<u32>,
-    },
-    /// `BACKENDS`: the slot's service and its share, which are one word.
-    Owner {
-        /// Slot.
-        slot: u32,
-        /// Service id.
-        service: u32,
-        /// [`BackendValue::share`].
-        share: u32,
-    },
-    /// `BACKEND_COUNTS`, `WINDOWS`, `RESPONSES`: the slot's counters start at 0 again.
-    ResetSlot {
-        /// Slot.
-        slot: u32,
-    },
-    /// `BACKENDS`: MAC, interface and flags.
-    Forward {
-        /// Slot.
-        slot: u32,
-        /// [`BackendValue::forward`].
-        word: u64,
-    },
-    /// `SERVICE_STATE`, `SERVICE_COUNTS`: cursor and counters start at 0 again.
-    ResetService {
-        /// Service id.
-        service: u32,
-    },
-    /// `POLICIES`: the service's choices.
-    Choices {
-        /// Service id.
-        service: u32,
-        /// [`Policy::choices`].
-        choices: u64,
-    },
-    /// `POLICIES`: the service's stale timeout.
-    StaleTicks {
-        /// Service id.
-        service: u32,
-        /// [`Policy::stale_ticks`].
-        ticks: u64,
-    },
-    /// `POLICIES`: how the service's clients stay with their backends.
-    Affinity {
-        /// Service id.
-        service: u32,
-        /// [`Policy::affinity`].
-        affinity: u64,
-    },
-    /// `PEERS`: where the backend of another service's slot is in a service; none removes it.
-    Peer {
-        /// Service id.
-        service: u32,
-        /// Slot of another service.
-        slot: u32,
-        /// Slot of the same backend in the service.
-        peer: Option<u32>,
-    },
-    /// `SCHEDULES`: a schedule, where no descriptor points.
-    Ring {
-        /// First slot in the pool.
-        offset: u32,
-        /// As [`ScheduleTable::words`] has it.
-        words: Vec<u16>,
-    },
-    /// `POLICIES`: the service's schedule from now on.
-    Schedule {
-        /// Service id.
-        service: u32,
-        /// Descriptor.
-        schedule: Schedule,
-    },
-    /// `SERVICES`: the service of a key; none removes it.
-    Service {
-        /// Key.
-        key: KeyBytes,
-        /// Service id.
-        service: Option<u32>,
-    },
-    /// `VIPS`: how many services the VIP has, or that an address is the host's own; 0 removes it.
-    Vip {
-        /// VIP, or the host's address.
-        vip: Address,
-        /// Services, or [`dispatcher_common::service::OWN`].
-        services: u32,
-    },
-    /// `ADDRESS_FILTER`: one word of it.
-    Filter {
-        /// Index of the word.
-        word: usize,
-        /// Its bits.
-        bits: u64,
-    },
-}
 
 /// An image of every map that the controller writes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -188,6 +42,10 @@ pub struct Contents {
     pub policies: Vec<Policy>,
     /// Slot in a service by that service and slot of another.
     pub peers: BTreeMap<(u32, u32), u32>,
+    /// By rule id; cursors and counts are not in it.
+    pub rules: Vec<Rule>,
+    /// The pool of conditions.
+    pub conditions: Vec<Condition>,
     /// The pool of schedules.
     pub schedules: Vec<u16>,
     /// Service id by key.
@@ -212,6 +70,8 @@ impl Contents {
             backends: vec![BackendValue::ZERO; MAX_SLOTS as usize],
             policies: vec![Policy::ZERO; MAX_SERVICES as usize],
             peers: BTreeMap::new(),
+            rules: vec![Rule::ZERO; MAX_RULES as usize],
+            conditions: vec![Condition::ZERO; CONDITION_POOL as usize],
             schedules: vec![0; SCHEDULE_POOL as usize],
             services: BTreeMap::new(),
             vips: BTreeMap::new(),
@@ -264,6 +124,30 @@ impl Contents {
         self.policies.iter().map(|policy| Schedule(policy.schedule))
     }
 
+    /// The schedule of a rule.
+    #[must_use]
+    pub fn rule_schedule(&self, rule: u32) -> Schedule {
+        Schedule(self.rules.get(rule as usize).map_or(0, |rule| rule.schedule))
+    }
+
+    /// Schedules of all rules, by rule id.
+    pub fn rule_schedules(&self) -> impl Iterator<Item = Schedule> {
+        self.rules.iter().map(|rule| Schedule(rule.schedule))
+    }
+
+    /// The rules of a service.
+    #[must_use]
+    pub fn rule_set(&self, service: u32) -> RuleSet {
+        RuleSet(self.policies.get(service as usize).map_or(0, |policy| policy.rules))
+    }
+
+    /// A set's conditions; empty where they are not within the pool.
+    #[must_use]
+    pub fn conditions(&self, set: RuleSet) -> &[Condition] {
+        let start = set.offset() as usize;
+        self.conditions.get(start..start + set.count() as usize).unwrap_or_default()
+    }
+
     /// Makes a write; what lies outside of a map is not written.
     pub fn apply(&mut self, write: &Write) {
         match write {
@@ -304,13 +188,31 @@ impl Contents {
                     set(&mut self.schedules, *offset as usize + i, |v| *v = *word);
                 }
             }
+            Write::RuleOwner { rule, service } => {
+                let owner = service.map_or(0, |service| u64::from(service) + 1);
+                set(&mut self.rules, *rule as usize, |v| v.owner = owner);
+            }
+            Write::RuleActive { rule, active } => {
+                set(&mut self.rules, *rule as usize, |v| v.active = u64::from(*active));
+            }
+            Write::RuleSchedule { rule, schedule } => {
+                set(&mut self.rules, *rule as usize, |v| v.schedule = schedule.0);
+            }
+            Write::Conditions { offset, records } => {
+                for (i, record) in records.iter().enumerate() {
+                    set(&mut self.conditions, *offset as usize + i, |v| *v = *record);
+                }
+            }
+            Write::Rules { service, rules } => {
+                set(&mut self.policies, *service as usize, |v| v.rules = rules.0);
+            }
             Write::Service { key, service } => put(&mut self.services, *key, *service),
             Write::Vip { vip, services } => {
                 put(&mut self.vips, *vip, (*services > 0).then_some(*services));
             }
             Write::Filter { word, bits } => set(&mut self.filter, *word, |v| *v = *bits),
             // Counters and cursors belong to the datapath.
-            Write::ResetSlot { .. } | Write::ResetService { .. } => {}
+            Write::ResetSlot { .. } | Write::ResetService { .. } | Write::ResetRule { .. } => {}
         }
     }
 }

@@ -4,24 +4,28 @@
 //! [`kernel`](super::kernel), and the tests' is [`Contents`].
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     io,
     time::{Duration, Instant},
 };
 
 use dispatcher_common::{
     backend::{NEW, PRESENT},
-    limits::{MAX_ADDRESSES, MAX_INTERFACES, MAX_SERVICES, MAX_SLOTS},
+    limits::{self, MAX_ADDRESSES, MAX_INTERFACES, MAX_SERVICES, MAX_SLOTS},
+    rule::{Condition, RuleSet},
     service::Schedule,
 };
 
 mod contents;
 mod phases;
+mod rules;
 #[cfg(test)]
 mod tests;
+mod write;
 
-pub use contents::{Contents, KeyBytes, Write, key_bytes};
-use phases::{PHASES, Step, Wanted};
+pub use contents::Contents;
+use phases::{Holder, PHASES, Step, Wanted};
+pub use write::{KeyBytes, Write, key_bytes};
 
 use super::{
     error::DataplaneError,
@@ -73,6 +77,7 @@ pub struct Publisher<S> {
     store: S,
     contents: Contents,
     pool: Pool,
+    conditions: Pool,
 }
 
 impl<S: TableStore> Publisher<S> {
@@ -82,11 +87,12 @@ impl<S: TableStore> Publisher<S> {
     /// As the store.
     pub fn new(store: S, fresh: bool) -> Result<Self, DataplaneError> {
         let contents = store.read()?;
-        let mut pool = pool_of(&contents);
+        let (mut pool, mut conditions) = (pool_of(&contents), conditions_of(&contents));
         if fresh {
             pool.rested();
+            conditions.rested();
         }
-        Ok(Self { store, contents, pool })
+        Ok(Self { store, contents, pool, conditions })
     }
 
     /// What the maps hold.
@@ -107,8 +113,24 @@ impl<S: TableStore> Publisher<S> {
         if result.is_err() {
             // Space may have been taken and nothing swapped in.
             self.pool = pool_of(&self.contents);
+            self.conditions = conditions_of(&self.contents);
         }
         result.map(|()| changes)
+    }
+
+    /// Makes rules hold or not, as far as packets do not tell; those that are not there are left out.
+    ///
+    /// # Errors
+    /// As the store.
+    pub fn set_active(&mut self, active: &BTreeMap<u32, bool>) -> Result<Changes, DataplaneError> {
+        let mut changes = Changes::default();
+        for (&rule, &active) in active {
+            let held = self.contents.rules.get(rule as usize);
+            if held.is_some_and(|held| held.owner != 0 && held.active != u64::from(active)) {
+                self.write(&Write::RuleActive { rule, active }, &mut changes)?;
+            }
+        }
+        Ok(changes)
     }
 
     fn phases(&mut self, wanted: &Wanted<'_>, changes: &mut Changes) -> Result<(), DataplaneError> {
@@ -121,8 +143,13 @@ impl<S: TableStore> Publisher<S> {
                     }
                 }
                 Step::Schedules(phase) => {
-                    for (service, schedule) in phase(&self.contents, wanted) {
-                        self.swap(service, &schedule, changes)?;
+                    for (holder, schedule) in phase(&self.contents, wanted) {
+                        self.swap(holder, &schedule, changes)?;
+                    }
+                }
+                Step::Conditions(phase) => {
+                    for (service, records) in phase(&self.contents, wanted) {
+                        self.swap_conditions(service, records, changes)?;
                     }
                 }
             }
@@ -156,44 +183,83 @@ impl<S: TableStore> Publisher<S> {
 
     fn swap(
         &mut self,
-        service: u32,
+        holder: Holder,
         wanted: &ScheduleTable,
         changes: &mut Changes,
     ) -> Result<(), DataplaneError> {
-        let old = self.contents.space(self.contents.schedule(service));
+        let old = self.contents.space(match holder {
+            Holder::Rule(rule) => self.contents.rule_schedule(rule),
+            Holder::Service(service) => self.contents.schedule(service),
+        });
         let mut schedule = Schedule(0);
         if wanted.space() > 0 {
-            let offset = self.room(wanted.space())?.offset;
+            let offset = room(&mut self.pool, &mut self.store, wanted.space())?.offset;
             self.write(&Write::Ring { offset, words: wanted.words() }, changes)?;
             schedule = Schedule::new(offset, wanted.ring.len() as u32);
             changes.schedules += 1;
         }
-        self.write(&Write::Schedule { service, schedule }, changes)?;
+        let write = match holder {
+            Holder::Rule(rule) => Write::RuleSchedule { rule, schedule },
+            Holder::Service(service) => Write::Schedule { service, schedule },
+        };
+        self.write(&write, changes)?;
         self.pool.leave(old, Instant::now());
         Ok(())
     }
 
-    /// Room for a schedule; waits for readers of freed space if there is no other.
-    fn room(&mut self, slots: usize) -> Result<Space, DataplaneError> {
-        let length = u32::try_from(slots).unwrap_or(u32::MAX);
-        if let Some(space) = self.pool.take(length, Instant::now()) {
-            return Ok(space);
+    fn swap_conditions(
+        &mut self,
+        service: u32,
+        records: Vec<Condition>,
+        changes: &mut Changes,
+    ) -> Result<(), DataplaneError> {
+        let old = condition_space(self.contents.rule_set(service));
+        let mut rules = RuleSet(0);
+        if !records.is_empty() {
+            let offset = room(&mut self.conditions, &mut self.store, records.len())?.offset;
+            rules = RuleSet::new(offset, records.len() as u32);
+            self.write(&Write::Conditions { offset, records }, changes)?;
         }
-        if self.store.wait_for_readers().is_err() {
-            std::thread::sleep(REST + Duration::from_millis(1));
-        }
-        self.pool.rested();
-        self.pool.take(length, Instant::now()).ok_or_else(|| DataplaneError::PoolFull {
-            wanted: length,
-            free: self.pool.available(),
-            total: self.pool.size(),
-        })
+        self.write(&Write::Rules { service, rules }, changes)?;
+        self.conditions.leave(old, Instant::now());
+        Ok(())
     }
 }
 
+/// Room in a pool; waits for readers of freed space if there is no other.
+fn room(
+    pool: &mut Pool,
+    store: &mut impl TableStore,
+    records: usize,
+) -> Result<Space, DataplaneError> {
+    let length = u32::try_from(records).unwrap_or(u32::MAX);
+    if let Some(space) = pool.take(length, Instant::now()) {
+        return Ok(space);
+    }
+    if store.wait_for_readers().is_err() {
+        std::thread::sleep(REST + Duration::from_millis(1));
+    }
+    pool.rested();
+    pool.take(length, Instant::now()).ok_or_else(|| DataplaneError::PoolFull {
+        wanted: length,
+        free: pool.available(),
+        total: pool.size(),
+    })
+}
+
 fn pool_of(contents: &Contents) -> Pool {
-    let held = contents.all_schedules().map(|schedule| contents.space(schedule));
+    let schedules = contents.all_schedules().chain(contents.rule_schedules());
+    let held = schedules.map(|schedule| contents.space(schedule));
     Pool::resume(contents.schedules.len() as u32, held, Instant::now())
+}
+
+fn conditions_of(contents: &Contents) -> Pool {
+    let held = contents.policies.iter().map(|policy| condition_space(RuleSet(policy.rules)));
+    Pool::resume(contents.conditions.len() as u32, held, Instant::now())
+}
+
+const fn condition_space(rules: RuleSet) -> Space {
+    Space { offset: rules.offset(), length: rules.count() }
 }
 
 /// Whether the tables are within their limits and agree with each other.
@@ -215,11 +281,20 @@ fn check(tables: &Tables) -> Result<(), DataplaneError> {
         if *id >= MAX_SERVICES {
             return invalid(format!("service id {id} is not below {MAX_SERVICES}"));
         }
-        if let Err(text) = check_schedule(*id, &service.schedule, &takes_new, &mut member_of) {
+        if let Err(text) = check_schedule(*id, *id, &service.schedule, &takes_new, &mut member_of) {
             return invalid(text);
         }
     }
     check_addresses(tables).or_else(invalid)?;
+    for (id, rule) in &tables.rules {
+        let (number, schedule) = (MAX_SERVICES + id, &rule.schedule);
+        if let Err(text) =
+            check_schedule(rule.service, number, schedule, &takes_new, &mut member_of)
+        {
+            return invalid(format!("rule {id}: {text}"));
+        }
+    }
+    rules::check(tables, limits::MAX_RULES as usize)?;
     for ((service, slot), peer) in &tables.peers {
         let is_theirs = tables.backends.get(peer).is_some_and(|peer| peer.service == *service);
         if !is_theirs {
@@ -247,9 +322,11 @@ fn check_addresses(tables: &Tables) -> Result<(), String> {
 }
 
 /// Whether a schedule has only slots that take new connections of its service (`takes_new`, by slot), its members each once
-/// and its ring nothing but members. `member_of` is scratch space: by slot, one more than the service seen last.
+/// and its ring nothing but members. `number` tells schedules apart, and `member_of` is scratch space: by slot, one more than
+/// the number of the schedule that had it last.
 fn check_schedule(
     id: u32,
+    number: u32,
     schedule: &ScheduleTable,
     takes_new: &[Option<u32>],
     member_of: &mut [u32],
@@ -260,11 +337,11 @@ fn check_schedule(
                 "schedule of service {id} has slot {slot}, which takes no new connections of it"
             ));
         }
-        if std::mem::replace(&mut member_of[slot], id + 1) == id + 1 {
+        if std::mem::replace(&mut member_of[slot], number + 1) == number + 1 {
             return Err(format!("schedule of service {id} has slot {slot} twice"));
         }
     }
-    let stranger = |slot: &&u16| member_of.get(usize::from(**slot)) != Some(&(id + 1));
+    let stranger = |slot: &&u16| member_of.get(usize::from(**slot)) != Some(&(number + 1));
     if let Some(slot) = schedule.ring.iter().find(stranger) {
         return Err(format!("ring of service {id} has slot {slot}, which is no member"));
     }

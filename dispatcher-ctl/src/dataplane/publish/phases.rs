@@ -6,15 +6,17 @@
 //! - a service that a key leads to has its policy, and what a key leads to is the old service of that key or its new one;
 //! - a slot changes hands only while it belongs to nobody;
 //! - a peer is a slot of the service that is asked for;
+//! - the conditions of a service lead to rules that are there, and not to backends of another service;
 //! - while services on any address are looked for, the host's own addresses are known as such;
 //! - a packet is sent out only by an interface whose device is the one its record names.
 //!
 //! So: what is pointed to before what points to it, and removals in reverse: settings, the memory of measurement and
 //! interfaces; keys whose service id is given to another service; schedules that hold a slot which changes hands; peers not
-//! wanted; backends that gain; peers; policies; schedules, each into free space and then swapped by one word; the host's own
-//! addresses; keys; VIPs; that there are services on any address; filter bits. Then what is not wanted any more: services on
-//! any address; keys; VIPs and own addresses; filter bits; policies of services without a key; backends that lose; the memory
-//! of measurement; interfaces.
+//! wanted; backends that gain; peers; policies; schedules, each into free space and then swapped by one word; rules and
+//! their schedules, then conditions, swapped as schedules are; the host's own addresses; keys; VIPs; that there are services
+//! on any address; filter bits. Then what is not wanted any more: services on any address; keys; VIPs and own addresses;
+//! filter bits; policies of services without a key; rules that no condition leads to; backends that lose; the memory of
+//! measurement; interfaces.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,19 +25,35 @@ use dispatcher_common::{
     flow::filter_bit_of,
     limits::ADDRESS_FILTER_BITS,
     net::{self, Address},
+    rule::{Condition, RuleSet},
     service::{ANY, OWN, Schedule},
 };
 
-use super::contents::{Contents, Write, key_bytes};
+use super::{
+    contents::Contents,
+    rules,
+    write::{KeyBytes, Write, key_bytes},
+};
 use crate::dataplane::tables::{InterfaceTable, ScheduleTable, Tables};
 
 /// Computes the writes of one phase.
 type Phase = fn(&Contents, &Wanted<'_>) -> Vec<Write>;
-/// Computes the schedules of one phase, by service.
-type SchedulePhase = fn(&Contents, &Wanted<'_>) -> Vec<(u32, ScheduleTable)>;
+/// Computes the schedules of one phase, by whose they are.
+type SchedulePhase = fn(&Contents, &Wanted<'_>) -> Vec<(Holder, ScheduleTable)>;
+/// Computes the conditions of one phase, by service.
+type ConditionPhase = fn(&Contents, &Wanted<'_>) -> Vec<(u32, Vec<Condition>)>;
+
+/// Who has a schedule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Holder {
+    /// A rule, by its id.
+    Rule(u32),
+    /// A service, by its id.
+    Service(u32),
+}
 
 /// The phases, in order.
-pub(super) const PHASES: [(&str, Step); 23] = [
+pub(super) const PHASES: [(&str, Step); 27] = [
     ("settings", Step::Writes(settings)),
     ("memory of measurement", Step::Writes(measuring)),
     ("interfaces", Step::Writes(interfaces)),
@@ -46,6 +64,9 @@ pub(super) const PHASES: [(&str, Step); 23] = [
     ("peers", Step::Writes(peers)),
     ("policies", Step::Writes(policies)),
     ("schedules", Step::Schedules(schedules)),
+    ("rules", Step::Writes(rules::gaining)),
+    ("schedules of rules", Step::Schedules(rules::schedules)),
+    ("conditions", Step::Conditions(rules::conditions)),
     ("own addresses", Step::Writes(own_addresses)),
     ("keys", Step::Writes(keys)),
     ("vips", Step::Writes(vips)),
@@ -56,6 +77,7 @@ pub(super) const PHASES: [(&str, Step); 23] = [
     ("vips not wanted", Step::Writes(vips_unwanted)),
     ("filter bits not wanted", Step::Writes(filter_cleared)),
     ("policies not wanted", Step::Writes(policies_unwanted)),
+    ("rules not wanted", Step::Writes(rules::unwanted)),
     ("backends that lose", Step::Writes(losing)),
     ("memory of measurement not wanted", Step::Writes(measuring_unwanted)),
     ("interfaces not wanted", Step::Writes(interfaces_unwanted)),
@@ -66,17 +88,19 @@ pub(super) const PHASES: [(&str, Step); 23] = [
 pub(super) enum Step {
     /// Writes.
     Writes(Phase),
-    /// Schedules by service, each to be written into free space and then swapped in.
+    /// Schedules, each to be written into free space and then swapped in.
     Schedules(SchedulePhase),
+    /// Conditions by service, likewise.
+    Conditions(ConditionPhase),
 }
 
 /// What is wanted, with what follows from it.
 #[derive(Debug)]
 pub(super) struct Wanted<'a> {
-    tables: &'a Tables,
+    pub(super) tables: &'a Tables,
     /// Forward words by slot, up to the last one.
     forwards: Vec<u64>,
-    keys: BTreeMap<super::contents::KeyBytes, u32>,
+    keys: BTreeMap<KeyBytes, u32>,
     /// Own addresses among them, if they are no VIPs.
     vips: BTreeMap<Address, u32>,
     /// Families with services on any address.
@@ -198,15 +222,17 @@ fn given_away(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
     keys.map(|(key, _)| Write::Service { key: *key, service: None }).collect()
 }
 
-fn vacated(now: &Contents, wanted: &Wanted<'_>) -> Vec<(u32, ScheduleTable)> {
+fn vacated(now: &Contents, wanted: &Wanted<'_>) -> Vec<(Holder, ScheduleTable)> {
     let given_away = wanted.given_away(now);
     if given_away.is_empty() {
         return Vec::new();
     }
     let mut schedules = Vec::new();
-    for (id, schedule) in now.all_schedules().enumerate() {
+    let of_services = (0..).map(Holder::Service).zip(now.all_schedules());
+    let of_rules = (0..).map(Holder::Rule).zip(now.rule_schedules());
+    for (holder, schedule) in of_services.chain(of_rules) {
         if now.members(schedule).iter().any(|slot| given_away.contains(slot)) {
-            schedules.push((id as u32, now.table(schedule).without(&given_away)));
+            schedules.push((holder, now.table(schedule).without(&given_away)));
         }
     }
     schedules
@@ -281,13 +307,13 @@ fn policies(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
     writes
 }
 
-fn schedules(now: &Contents, wanted: &Wanted<'_>) -> Vec<(u32, ScheduleTable)> {
+fn schedules(now: &Contents, wanted: &Wanted<'_>) -> Vec<(Holder, ScheduleTable)> {
     let services = wanted.tables.services.iter();
     let changed = services.filter(|(id, service)| {
         let (held, wanted) = (now.schedule(**id), &service.schedule);
         now.ring(held) != wanted.ring || now.members(held) != wanted.members
     });
-    changed.map(|(id, service)| (*id, service.schedule.clone())).collect()
+    changed.map(|(id, service)| (Holder::Service(*id), service.schedule.clone())).collect()
 }
 
 fn keys(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
@@ -369,6 +395,9 @@ fn policies_unwanted(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
         }
         if policy.affinity != 0 {
             writes.push(Write::Affinity { service, affinity: 0 });
+        }
+        if policy.rules != 0 {
+            writes.push(Write::Rules { service, rules: RuleSet(0) });
         }
     }
     writes

@@ -10,6 +10,7 @@ use dispatcher_common::{
     backend::{Forward, LOCAL, NEW, PRESENT, Share, UP, USABLE},
     flow::filter_bit_of,
     net::{self, Address, MacBytes},
+    rule::{Condition, RuleSet},
     service::{ANY, OWN, Schedule, ServiceKey},
 };
 use nix::time::ClockId;
@@ -19,12 +20,13 @@ use super::{Changes, Contents, KeyBytes, Publisher, TableStore, Write, key_bytes
 use crate::dataplane::{
     error::DataplaneError,
     pool::{REST, Space},
-    tables::{BackendTable, InterfaceTable, ScheduleTable, ServiceTable, Tables},
+    tables::{BackendTable, InterfaceTable, RuleTable, ScheduleTable, ServiceTable, Tables},
 };
 
 const SERVICES: u32 = 5;
 const SLOTS: u32 = 12;
 const INTERFACES: u8 = 3;
+const RULES: u32 = 6;
 
 /// Maps as small as the random tables, so that they are quickly copied.
 fn small() -> Contents {
@@ -33,7 +35,14 @@ fn small() -> Contents {
     contents.policies.truncate(SERVICES as usize);
     contents.interfaces.truncate(INTERFACES as usize);
     contents.schedules.truncate(96);
+    contents.rules.truncate(RULES as usize);
+    contents.conditions.truncate(64);
     contents
+}
+
+/// The same, with room for the schedules of rules.
+fn roomy() -> Contents {
+    Contents { schedules: vec![0; 400], ..small() }
 }
 
 /// A kernel that remembers what happened, and may fail once.
@@ -115,6 +124,7 @@ prop_compose! {
         ifindices in prop::collection::vec(10..14_u32, INTERFACES as usize),
         expiry in 0..3_u64,
         own in prop::collection::btree_set(1..8_u8, 0..5),
+        rules in prop::collection::vec((any::<bool>(), any::<prop::sample::Index>(), 1..3_usize, any::<bool>(), 1..4_u16), RULES as usize),
     ) -> Tables {
         let mut tables =
             Tables { expiry_ticks: [expiry; 8], syn_guard: expiry * 7, ..Tables::default() };
@@ -123,7 +133,7 @@ prop_compose! {
             let schedule = ScheduleTable::default();
             let affinity = stale / 2 * u64::from(*id);
             let service =
-                ServiceTable { key: *key, choices, stale_ticks: stale, affinity, schedule };
+                ServiceTable { key: *key, choices, stale_ticks: stale, affinity, schedule, conditions: Vec::new() };
             tables.services.insert(*id, service);
         }
         if tables.services.values().any(|service| service.key.any == ANY) {
@@ -150,6 +160,21 @@ prop_compose! {
                 ring.extend(std::iter::repeat_n(slot as u16, weight));
                 members.extend((weight > 0).then_some(slot as u16));
             }
+        }
+        for (id, (present, owner, conditions, active, step)) in (0..).zip(rules) {
+            let service = match count {
+                0 => continue,
+                count => ids[owner.index(count)],
+            };
+            let Some(table) = tables.services.get_mut(&service).filter(|_| present) else { continue };
+            let chosen = |of: &[u16]| of.iter().copied().filter(|slot| slot.is_multiple_of(step)).collect();
+            let schedule = ScheduleTable {
+                ring: chosen(&table.schedule.ring),
+                members: chosen(&table.schedule.members),
+            };
+            let ports = |n| Condition { ports: n, ..Condition::any(id) };
+            table.conditions.extend((0..conditions as u32).map(|n| ports(n * stale as u32)));
+            tables.rules.insert(id, RuleTable { service, active, schedule });
         }
         for (slot, backend) in &tables.backends {
             let others = tables.backends.iter().filter(|(_, other)| other.service != backend.service);
@@ -179,6 +204,23 @@ fn check_safe(contents: &Contents) {
             let flags = Forward(backend.forward).flags();
             assert_eq!(flags & (NEW | PRESENT), NEW | PRESENT, "slot {slot} in a schedule");
             assert_eq!(backend.service as usize, id, "slot {slot} in the schedule of {id}");
+        }
+    }
+    for (rule, id) in contents.rules.iter().zip(0..) {
+        let schedule = Schedule(rule.schedule);
+        for slot in contents.members(schedule) {
+            let backend = &contents.backends[*slot as usize];
+            let flags = Forward(backend.forward).flags();
+            assert_eq!(flags & (NEW | PRESENT), NEW | PRESENT, "slot {slot} in rule {id}");
+            assert_eq!(u64::from(backend.service) + 1, rule.owner, "slot {slot} in rule {id}");
+        }
+    }
+    for (policy, id) in contents.policies.iter().zip(0..) {
+        let set = RuleSet(policy.rules);
+        assert_eq!(contents.conditions(set).len(), set.count() as usize, "within the pool");
+        for condition in contents.conditions(set) {
+            let rule = &contents.rules[condition.rule as usize];
+            assert_ne!(rule.owner, 0, "rule {} of service {id} is there", condition.rule);
         }
     }
     for (key, id) in &contents.services {
@@ -221,29 +263,39 @@ fn replay(start: &Contents, wanted: &Tables, log: &[Event], mut look: impl FnMut
     let mut contents = start.clone();
     // Schedules that packets in flight may still read.
     let mut left: Vec<(Space, Instant)> = Vec::new();
+    let mut conditions_left: Vec<(Space, Instant)> = Vec::new();
+    let conditions = |contents: &Contents, service| {
+        let set = contents.rule_set(service);
+        Space { offset: set.offset(), length: set.count() }
+    };
     for event in log {
         let Event::Write(write, at) = event else {
             left.clear();
+            conditions_left.clear();
             continue;
         };
-        #[expect(clippy::wildcard_enum_match_arm, reason = "three writes have a rule of their own")]
+        #[expect(clippy::wildcard_enum_match_arm, reason = "six writes have a rule of their own")]
         match write {
             Write::Ring { offset, words } => {
-                let written = *offset..*offset + words.len() as u32;
-                let read = left.iter().filter(|(_, since)| *at - *since < REST);
-                let held = contents.all_schedules().map(|schedule| contents.space(schedule));
-                for space in read.map(|(space, _)| *space).chain(held) {
-                    let apart = space.length == 0
-                        || space.offset >= written.end
-                        || space.offset + space.length <= written.start;
-                    assert!(apart, "{space:?} is read while {written:?} is written");
-                }
+                let held = contents.all_schedules().chain(contents.rule_schedules());
+                let held = held.map(|schedule| contents.space(schedule));
+                check_apart(*offset, words.len(), held, &left, *at);
                 let half = words[..words.len() / 2].to_vec();
                 contents.apply(&Write::Ring { offset: *offset, words: half });
                 check_safe(&contents);
             }
             Write::Schedule { service, .. } => {
                 left.push((contents.space(contents.schedule(*service)), *at));
+            }
+            Write::RuleSchedule { rule, .. } => {
+                left.push((contents.space(contents.rule_schedule(*rule)), *at));
+            }
+            Write::Conditions { offset, records } => {
+                let held = (0..SERVICES).map(|service| conditions(&contents, service));
+                check_apart(*offset, records.len(), held, &conditions_left, *at);
+            }
+            Write::Rules { service, .. } => {
+                conditions_left.push((conditions(&contents, *service), *at));
             }
             Write::Owner { slot, service, .. } => {
                 let held = &contents.backends[*slot as usize];
@@ -260,6 +312,24 @@ fn replay(start: &Contents, wanted: &Tables, log: &[Event], mut look: impl FnMut
         check_reach(start, wanted, &contents);
         check_own(start, wanted, &contents);
         look(&contents);
+    }
+}
+
+/// What is written lies apart from what is held, and from what was left so lately that it may still be read.
+fn check_apart(
+    offset: u32,
+    length: usize,
+    held: impl Iterator<Item = Space>,
+    left: &[(Space, Instant)],
+    now: Instant,
+) {
+    let written = offset..offset + length as u32;
+    let read = left.iter().filter(|(_, since)| now - *since < REST).map(|(space, _)| *space);
+    for space in read.chain(held) {
+        let apart = space.length == 0
+            || space.offset >= written.end
+            || space.offset + space.length <= written.start;
+        assert!(apart, "{space:?} is read while {written:?} is written");
     }
 }
 
@@ -311,7 +381,18 @@ fn check_done(contents: &Contents, wanted: &Tables) {
         let want = wanted.services.get(&id);
         let words = want.map_or([0; 3], |s| [s.choices, s.stale_ticks, s.affinity]);
         assert_eq!([policy.choices, policy.stale_ticks, policy.affinity], words);
+        assert!(want.is_some() || policy.rules == 0, "rules of {id}");
         assert_eq!(schedule, want.map_or_else(ScheduleTable::default, |s| s.schedule.clone()));
+    }
+    for (id, service) in &wanted.services {
+        assert_eq!(contents.conditions(contents.rule_set(*id)), service.conditions);
+    }
+    for (id, rule) in (0..).zip(&contents.rules) {
+        let want = wanted.rules.get(&id);
+        let words = want.map_or((0, 0), |r| (u64::from(r.service) + 1, u64::from(r.active)));
+        assert_eq!((rule.owner, rule.active), words, "rule {id}");
+        let schedule = want.map_or_else(ScheduleTable::default, |rule| rule.schedule.clone());
+        assert_eq!(contents.table(Schedule(rule.schedule)), schedule, "rule {id}");
     }
     assert_eq!(contents.peers, wanted.peers);
     for (slot, backend) in (0..).zip(&contents.backends) {
@@ -350,7 +431,7 @@ proptest! {
     fn each_step_is_safe_and_a_successor_finishes_from_any(
         (a, b, c) in (tables(), tables(), tables())
     ) {
-        let mut first = publisher(small(), None);
+        let mut first = publisher(roomy(), None);
         publish(&mut first, &a);
         for state in publish(&mut first, &b) {
             // Killed here: the next controller has the same file, or another one.
@@ -361,7 +442,7 @@ proptest! {
 
     #[test]
     fn one_publisher_goes_on_and_on(all in prop::collection::vec(tables(), 1..12)) {
-        let mut publisher = publisher(small(), None);
+        let mut publisher = publisher(roomy(), None);
         for tables in &all {
             publish(&mut publisher, tables);
         }
@@ -371,7 +452,7 @@ proptest! {
     fn a_write_that_fails_is_made_good_by_the_next_publication(
         (a, b, at) in (tables(), tables(), 0..60_usize)
     ) {
-        let mut publisher = publisher(small(), None);
+        let mut publisher = publisher(roomy(), None);
         publish(&mut publisher, &a);
         publisher.store.fail_at = Some(publisher.store.log.len() + at);
         // A device that cannot be written is not an error.
@@ -389,7 +470,14 @@ fn one_service(weights: &[(u16, usize)]) -> Tables {
     let key = keys()[0];
     let choices = u64::from(key.protocol) << 16;
     let schedule = ScheduleTable { ring, members };
-    let service = ServiceTable { key, choices, stale_ticks: 1, affinity: 0, schedule };
+    let service = ServiceTable {
+        key,
+        choices,
+        stale_ticks: 1,
+        affinity: 0,
+        schedule,
+        conditions: Vec::new(),
+    };
     let flags = PRESENT | USABLE | UP | NEW;
     let backend = |slot: u16| {
         let forward = Forward::new(mac(slot.into(), 0, 0), 1, flags);
@@ -410,7 +498,14 @@ fn tables_that_contradict_themselves_are_refused_before_anything_is_written() {
     fn schedule(tables: &mut Tables) -> &mut ScheduleTable {
         &mut tables.services.get_mut(&0).unwrap().schedule
     }
-    let edits: [(&str, Edit); 10] = [
+    fn rule(slots: &[u16]) -> RuleTable {
+        let schedule = ScheduleTable { ring: slots.to_vec(), members: slots.to_vec() };
+        RuleTable { service: 0, active: true, schedule }
+    }
+    fn lead(tables: &mut Tables, rule: u32) {
+        tables.services.get_mut(&0).unwrap().conditions.push(Condition::any(rule));
+    }
+    let edits: [(&str, Edit); 13] = [
         ("has slot 9, which is no member", |t| schedule(t).ring.push(9)),
         ("has slot 9, which takes no", |t| schedule(t).members.push(9)),
         ("has slot 2 twice", |t| schedule(t).members.push(2)),
@@ -421,6 +516,12 @@ fn tables_that_contradict_themselves_are_refused_before_anything_is_written() {
         }),
         ("not present", |t| t.backends.get_mut(&1).unwrap().forward = Forward::new([2; 6], 0, NEW)),
         ("slot 0", |t| t.backends.extend([(0, t.backends[&1])])),
+        ("rule 3 is not service 0's", |t| lead(t, 3)),
+        ("rule 4 has no condition", |t| t.rules.extend([(4, rule(&[1]))])),
+        ("rule 2: schedule of service 0 has slot 9", |t| {
+            lead(t, 2);
+            t.rules.extend([(2, rule(&[9]))]);
+        }),
         ("peer 2 of slot 7", |t| t.peers.extend([((1, 7), 2)])),
         ("interface index 64", |t| t.interfaces.extend([(64, t.interfaces[&1])])),
     ];
@@ -477,7 +578,14 @@ fn a_weight_among_a_thousand_services_is_one_schedule_and_one_word() {
         }
         let key = ServiceKey::new(vip, 80, 6);
         let schedule = ScheduleTable { ring: slots.clone(), members: slots };
-        let service = ServiceTable { key, choices, stale_ticks: 1, affinity: 0, schedule };
+        let service = ServiceTable {
+            key,
+            choices,
+            stale_ticks: 1,
+            affinity: 0,
+            schedule,
+            conditions: Vec::new(),
+        };
         wanted.services.insert(id, service);
     }
     let mut publisher = publisher(Contents::empty(), None);
@@ -494,4 +602,23 @@ fn a_weight_among_a_thousand_services_is_one_schedule_and_one_word() {
         publisher.contents.table(publisher.contents.schedule(500)),
         wanted.services[&500].schedule
     );
+}
+
+#[test]
+fn a_rule_is_switched_by_one_word() {
+    let mut wanted = one_service(&[(1, 1), (2, 1)]);
+    let schedule = ScheduleTable { ring: vec![2], members: vec![2] };
+    wanted.rules.insert(3, RuleTable { service: 0, active: false, schedule });
+    wanted.services.get_mut(&0).unwrap().conditions = vec![Condition::any(3)];
+    let mut publisher = publisher(small(), None);
+    publish(&mut publisher, &wanted);
+    let switch = |publisher: &mut Publisher<Recorder>, rule, on| {
+        publisher.set_active(&[(rule, on)].into()).unwrap().writes
+    };
+    assert_eq!(switch(&mut publisher, 3, false), 0);
+    assert_eq!(switch(&mut publisher, 3, true), 1);
+    assert_eq!(publisher.store.contents.rules[3].active, 1);
+    assert_eq!(switch(&mut publisher, 4, true), 0, "nobody's rule");
+    // What is published next says so, too, or else switches it back.
+    assert_eq!(publisher.publish(&wanted).unwrap().writes, 1);
 }

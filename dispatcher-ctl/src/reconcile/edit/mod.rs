@@ -9,7 +9,7 @@ use super::settle::settle;
 use crate::{
     api::types::{ApiError, PatchBackend, PatchService, PutBackend, PutService},
     config::{check, defaults},
-    model::{Backend, RetiredSlot, Service, ServiceConfig, State},
+    model::{Backend, RetiredSlot, Rule, Service, ServiceConfig, State},
 };
 
 /// What every change needs to know beside the change itself.
@@ -79,7 +79,7 @@ pub fn find_backend<'s>(service: &'s Service, wanted: &str) -> Result<&'s Backen
 }
 
 impl Edit<'_> {
-    /// A service in. With `replace`, the settings of one that has the name are replaced (its backends stay).
+    /// A service in. With `replace`, the settings of one that has the name are replaced (its backends and rules stay).
     ///
     /// # Errors
     /// It is there and is not to be replaced, or a value is not valid.
@@ -97,6 +97,7 @@ impl Edit<'_> {
             Some(_) if !replace => Err(exists(format!("service {name}"), "service set")),
             Some(at) => self.change(|services| {
                 service.backends = std::mem::take(&mut services[at].backends);
+                service.rules = std::mem::take(&mut services[at].rules);
                 services[at] = service;
             }),
             None => self.change(|services| services.push(service)),
@@ -189,10 +190,18 @@ impl Edit<'_> {
     /// A backend out.
     ///
     /// # Errors
-    /// There is no such service or backend.
+    /// There is no such service or backend, or a rule names it.
     pub fn remove_backend(&self, service: &str, backend: &str) -> Result<State, ApiError> {
         let service = find_service(self.state, service)?;
-        let slot = find_backend(service, backend)?.slot;
+        let Backend { slot, config, .. } = find_backend(service, backend)?;
+        let names_it = |rule: &&Rule| rule.config.backends.contains(&config.name);
+        if let Some(rule) = service.rules.iter().find(names_it) {
+            let (service, rule) = (&service.config.name, &rule.config.name);
+            let message = format!("backend {service}/{} is named by rule {rule}", config.name);
+            let hint = "quiesce it, or take it out of the rule in the file and reload";
+            return Err(ApiError::conflict(message).hint(hint));
+        }
+        let slot = *slot;
         let at = self.position(service);
         let mut state = self.state.clone();
         state.services[at].backends.retain(|backend| backend.slot != slot);

@@ -114,6 +114,7 @@ fn service(
         weight_bound: pick!(weight_bound),
         affinity: pick!(affinity),
         backends: backends(before, wanted, runs),
+        rules: pick!(rules),
     }
 }
 

@@ -1,12 +1,17 @@
 //! What would change, line by line, as an operator reads it.
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
     api::types::{Action, Change},
-    model::{Backend, BackendConfig, Config, Service, ServiceConfig, State, duration},
+    model::{
+        Backend, BackendConfig, Config, Rule, RuleConfig, Service, ServiceConfig, State, duration,
+    },
 };
 
 /// One change. Shown as `~ service web: scheduler wrr → rr`, `+ backend web/web-4 10.0.0.14 weight 10`.
@@ -152,6 +157,33 @@ fn whole_service(action: Action, service: &Service, lines: &mut Vec<PlanLine>) {
     for backend in &service.backends {
         whole_backend(action, &config.name, backend, lines);
     }
+    for rule in &service.rules {
+        whole_rule(action, &config.name, rule, lines);
+    }
+}
+
+fn whole_rule(action: Action, service: &str, rule: &Rule, lines: &mut Vec<PlanLine>) {
+    let said = rule.config.settings();
+    let others =
+        said.iter().filter(|(key, _)| !["name", "priority", "backends"].contains(&key.as_str()));
+    let conditions: String = others.map(|(key, value)| format!(" {key} {value}")).collect();
+    let RuleConfig { name, priority, backends, .. } = &rule.config;
+    let what = format!("priority {priority}{conditions} to {}", backends.join(", "));
+    lines.push(PlanLine::whole(action, format!("rule {service}/{name}"), what));
+}
+
+fn changed_rule(service: &str, before: &RuleConfig, after: &RuleConfig, lines: &mut Vec<PlanLine>) {
+    let (was, is) = (before.settings(), after.settings());
+    let keys: BTreeSet<&String> = was.keys().chain(is.keys()).collect();
+    for key in keys {
+        if was.get(key) != is.get(key) {
+            let text = |value: Option<&serde_json::Value>| {
+                value.map_or_else(|| "none".to_owned(), ToString::to_string)
+            };
+            let object = format!("rule {service}/{}", after.name);
+            lines.push(PlanLine::change(object, key, text(was.get(key)), text(is.get(key))));
+        }
+    }
 }
 
 fn whole_backend(action: Action, service: &str, backend: &Backend, lines: &mut Vec<PlanLine>) {
@@ -182,6 +214,17 @@ fn changed_service(before: &Service, after: &Service, lines: &mut Vec<PlanLine>)
             Some(before) if before == backend => {}
             Some(before) => changed_backend(name, before, backend, lines),
             None => whole_backend(Action::Add, name, backend, lines),
+        }
+    }
+    for rule in &after.rules {
+        match before.rules.iter().find(|r| r.id == rule.id) {
+            Some(before) => changed_rule(name, &before.config, &rule.config, lines),
+            None => whole_rule(Action::Add, name, rule, lines),
+        }
+    }
+    for rule in &before.rules {
+        if !after.rules.iter().any(|r| r.id == rule.id) {
+            whole_rule(Action::Remove, name, rule, lines);
         }
     }
     for backend in &before.backends {

@@ -1,0 +1,142 @@
+//! Whether the rules of a service make sense, one by one and together.
+
+use std::collections::HashMap;
+
+use dispatcher_common::limits::MAX_CONDITIONS;
+
+use super::{Found, shown, value::name};
+use crate::model::{Evaluate, RuleConfig, ServiceConfig, Share};
+
+/// Keys that are conditions.
+const CONDITIONS: [&str; 13] = [
+    "clients",
+    "client_ports",
+    "time",
+    "days",
+    "tos",
+    "min_new_connections",
+    "max_new_connections",
+    "min_active_connections",
+    "max_active_connections",
+    "min_bandwidth",
+    "max_bandwidth",
+    "shared_bandwidth",
+    "always",
+];
+
+impl Found {
+    /// What may be wrong with a service's rules.
+    pub(super) fn rules(&mut self, i: usize, service: &ServiceConfig) {
+        let (mut names, mut priorities) = (HashMap::new(), HashMap::new());
+        for (j, rule) in service.rules.iter().enumerate() {
+            self.object = match (service.name.as_str(), rule.name.as_str()) {
+                ("", _) | (_, "") => format!("service[{i}].rule[{j}]: "),
+                (service, rule) => format!("rule {}/{}: ", shown(service), shown(rule)),
+            };
+            self.prefix = format!("service[{i}].rule[{j}].");
+            self.rule(i, service, rule);
+            let path = |j: usize, key: &str| format!("service[{i}].rule[{j}].{key}");
+            if let Some(first) = names.insert(rule.name.as_str(), j) {
+                let message = format!("name {} is given twice, expected once", rule.name);
+                self.say("name", &message).causes = vec![path(first, "name")];
+            }
+            if let Some(first) = priorities.insert(rule.priority, j) {
+                let other = shown(&service.rules[first].name);
+                let message =
+                    format!("priority {} is rule {other}'s, expected its own", rule.priority);
+                self.say("priority", &message).causes = vec![path(first, "priority")];
+            }
+        }
+        let conditions: usize = service.rules.iter().map(RuleConfig::conditions).sum();
+        if conditions > MAX_CONDITIONS as usize {
+            self.prefix = format!("service[{i}].");
+            self.object = format!("service {}: ", shown(&service.name));
+            let message = format!(
+                "{conditions} conditions are too many, expected {MAX_CONDITIONS}: one for each \
+                 rule, or for each of its clients"
+            );
+            self.say("rule", &message);
+        }
+    }
+
+    fn rule(&mut self, i: usize, service: &ServiceConfig, rule: &RuleConfig) {
+        self.complain("name", name(&rule.name));
+        self.rule_backends(i, service, rule);
+        if rule.always && rule.has_condition() {
+            self.say("always", "always stands beside other conditions, expected it alone");
+        }
+        if !rule.always && !rule.has_condition() {
+            let problem = self.say("name", "it has no condition, expected one, or always = true");
+            // What was to be one and could not be read is no lack of it.
+            let at = problem.error.path.trim_end_matches("name").to_owned();
+            problem.causes = CONDITIONS.map(|key| format!("{at}{key}")).into();
+        }
+        for (k, range) in rule.clients.iter().enumerate() {
+            if range.first.is_ipv4() != service.vip.is_ipv4() {
+                let message = format!(
+                    "clients holds {range}, which never use vip {}, expected its family",
+                    service.vip
+                );
+                self.say(&format!("clients[{k}]"), &message).causes =
+                    vec![format!("service[{i}].vip")];
+            }
+        }
+        for (what, min, max) in [
+            ("new_connections", rule.min_new_connections, rule.max_new_connections),
+            ("active_connections", rule.min_active_connections, rule.max_active_connections),
+            ("bandwidth", rule.min_bandwidth, rule.max_bandwidth),
+        ] {
+            if let (Some(min), Some(max)) = (min, max)
+                && min > max
+            {
+                let message = format!("min_{what} {min} is above max_{what} {max}");
+                self.say(&format!("min_{what}"), &message);
+            }
+        }
+        self.rule_measures(i, service, rule);
+    }
+
+    fn rule_backends(&mut self, i: usize, service: &ServiceConfig, rule: &RuleConfig) {
+        if rule.backends.is_empty() {
+            self.say("backends", "backends is empty, expected names of the service's backends");
+        }
+        for (k, backend) in rule.backends.iter().enumerate() {
+            let key = format!("backends[{k}]");
+            if rule.backends[..k].contains(backend) {
+                let message = format!("backend {} is named twice, expected once", shown(backend));
+                self.say(&key, &message);
+            } else if service.backend(backend).is_none() && !backend.is_empty() {
+                let message = format!(
+                    "backend {} is unknown, expected one of service {}",
+                    shown(backend),
+                    shown(&service.name)
+                );
+                let name = |j| format!("service[{i}].backend[{j}].name");
+                self.say(&key, &message).causes = (0..service.backends.len()).map(name).collect();
+            }
+        }
+    }
+
+    /// What is measured must be measured, and what says how must say it of something.
+    fn rule_measures(&mut self, i: usize, service: &ServiceConfig, rule: &RuleConfig) {
+        if rule.has_bandwidth() && !service.is_measured() {
+            let key = match rule {
+                RuleConfig { min_bandwidth: Some(_), .. } => "min_bandwidth",
+                RuleConfig { max_bandwidth: Some(_), .. } => "max_bandwidth",
+                _ => "shared_bandwidth",
+            };
+            let message =
+                format!("{key} needs a service that is measured, expected measure = true");
+            self.say(key, &message).causes =
+                ["measure", "scheduler"].map(|key| format!("service[{i}].{key}")).into();
+        }
+        if rule.evaluate != Evaluate::default() && !rule.is_evaluated() {
+            let message = format!("evaluate {} has no rate or count to be taken", rule.evaluate);
+            self.say("evaluate", &message);
+        }
+        if rule.share != Share::default() && rule.shared_bandwidth.is_none() {
+            let message = format!("share {} has no shared_bandwidth to be shared", rule.share);
+            self.say("share", &message);
+        }
+    }
+}
