@@ -20,6 +20,7 @@ mod privileges;
 mod redirect;
 mod reload;
 mod resets;
+mod rules;
 mod runtime;
 mod schedulers;
 mod shares;
