@@ -156,3 +156,152 @@ fn shared(state: &State, service: &Service, share: Share) -> Vec<u32> {
     let services = state.services.iter().filter(shares);
     services.flat_map(|service| &service.backends).map(|backend| backend.slot).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::defaults,
+        model::{Backend, Mac, Scheduler},
+        network::Resolution,
+        reconcile::testing::{backend, nic, service},
+    };
+
+    /// Two services of one VIP and one of another, each with backends in these slots; rules are the first one's.
+    fn state(rules: Vec<RuleConfig>) -> State {
+        let with = |name: &str, vip: &str, port, slots: &[u32]| {
+            let mut service = service(name, vip, port);
+            service.id = slots[0];
+            service.backends = slots
+                .iter()
+                .map(|slot| Backend {
+                    slot: *slot,
+                    ..backend(&format!("b{slot}"), &format!("10.0.0.{slot}"))
+                })
+                .collect();
+            service
+        };
+        let mut services = vec![
+            with("web", "192.0.2.80", 80, &[1, 2, 3]),
+            with("shop", "192.0.2.80", 8080, &[4]),
+            with("mail", "192.0.2.25", 25, &[5]),
+        ];
+        services[0].rules = (10..).zip(rules).map(|(id, config)| Rule { id, config }).collect();
+        State { services, ..State::default() }
+    }
+
+    /// A rule for the second backend.
+    fn rule() -> RuleConfig {
+        RuleConfig { backends: vec!["b2".to_owned()], ..RuleConfig::default() }
+    }
+
+    /// Monday, noon.
+    const NOON: LocalTime = LocalTime { day: Day::Mon, second: 12 * 3600 };
+
+    /// What is said of one rule: slot n has n active connections, n new ones and 100·n delivered bytes a second.
+    fn said(rule: RuleConfig, now: LocalTime, known: bool) -> Option<bool> {
+        let rate =
+            |slot: u32| Rate { connections: f64::from(slot), delivered: f64::from(slot) * 100.0 };
+        let rates = (1..=5).map(|slot| (slot, rate(slot))).collect();
+        let rates = known.then_some(&rates);
+        let measured = Measured { rates, active: &|slot| u64::from(slot) };
+        active(&state(vec![rule]), now, measured).get(&10).copied()
+    }
+
+    #[test]
+    fn time_and_days_are_those_of_the_beginning() {
+        let at = |rule: &RuleConfig, day, hour: u32| {
+            said(rule.clone(), LocalTime { day, second: hour * 3600 }, false)
+        };
+        let night = RuleConfig {
+            time: Some("22:00-06:00".parse().unwrap()),
+            days: vec![Day::Sun],
+            ..rule()
+        };
+        assert_eq!(at(&night, Day::Sun, 23), Some(true));
+        assert_eq!(at(&night, Day::Mon, 5), Some(true), "it began on Sunday");
+        assert_eq!(at(&night, Day::Mon, 23), Some(false));
+        assert_eq!(at(&night, Day::Sun, 5), Some(false), "it began on Saturday");
+        let days = RuleConfig { days: vec![Day::Mon], ..rule() };
+        assert_eq!((at(&days, Day::Mon, 0), at(&days, Day::Tue, 0)), (Some(true), Some(false)));
+    }
+
+    #[test]
+    fn counts_and_rates_are_taken_over_the_service_or_the_rule() {
+        let holds = |rule: RuleConfig| said(rule, NOON, true).unwrap();
+        let (of_rule, most) = (Evaluate::Rule, |most| Some(most));
+        for (most_allowed, service_wide, rule_wide) in
+            [(6, true, true), (5, false, true), (1, false, false)]
+        {
+            let max = most(most_allowed);
+            let active = RuleConfig { max_active_connections: max, ..rule() };
+            let new = RuleConfig { max_new_connections: max, ..rule() };
+            let bandwidth = RuleConfig { max_bandwidth: max.map(|max| max * 100), ..rule() };
+            for rule in [active, new, bandwidth] {
+                assert_eq!(holds(rule.clone()), service_wide, "{rule:?}");
+                assert_eq!(holds(RuleConfig { evaluate: of_rule, ..rule }), rule_wide);
+            }
+        }
+        assert!(holds(RuleConfig { min_new_connections: Some(6), ..rule() }));
+        assert!(!holds(RuleConfig { min_new_connections: Some(7), ..rule() }));
+    }
+
+    #[test]
+    fn a_share_is_left_while_those_who_have_it_deliver_less() {
+        let holds = |share, most| {
+            let rule = RuleConfig { shared_bandwidth: Some(most), share, ..rule() };
+            said(rule, NOON, true).unwrap()
+        };
+        // 600 of this service, 400 of the VIP's other one, 500 of another VIP's.
+        assert_eq!((holds(Share::All, 1501), holds(Share::All, 1500)), (true, false));
+        assert_eq!((holds(Share::Vip, 1001), holds(Share::Vip, 1000)), (true, false));
+    }
+
+    #[test]
+    fn before_a_second_has_passed_nothing_is_said_of_rates() {
+        let busy = RuleConfig { max_new_connections: Some(0), ..rule() };
+        assert_eq!(said(busy.clone(), NOON, false), None);
+        assert_eq!(said(busy, NOON, true), Some(false));
+        let early = RuleConfig {
+            max_new_connections: Some(0),
+            time: Some("08:00-09:00".parse().unwrap()),
+            ..rule()
+        };
+        assert_eq!(said(early, NOON, false), Some(false), "the time alone says no");
+    }
+
+    #[test]
+    fn conditions_come_in_the_order_of_priorities_and_rings_have_the_rules_backends() {
+        let first = RuleConfig {
+            priority: 1,
+            backends: vec!["b3".to_owned(), "b1".to_owned()],
+            clients: ["198.51.100.0/24", "203.0.113.7"].map(|text| text.parse().unwrap()).into(),
+            client_ports: Some("1024-2047".parse().unwrap()),
+            tos: Some("0xb8/0xfc".parse().unwrap()),
+            ..RuleConfig::default()
+        };
+        let last = RuleConfig { priority: 9, time: Some("08:00-09:00".parse().unwrap()), ..rule() };
+        let mut state = state(vec![last, first]);
+        state.services[0].config.scheduler = Scheduler::Rr;
+        state.services[0].backends[0].quiesced = true;
+        let mac = Mac([2, 0, 0, 0, 0, 1]);
+        let tables = crate::reconcile::tables(
+            &state,
+            &defaults::config(Vec::new()).connections,
+            &[nic(0, "eth0", 10)],
+            &|_| Resolution::Resolved { ifindex: 10, mac },
+        );
+        let [net, one, all] = tables.services[&1].conditions[..] else {
+            panic!("three conditions")
+        };
+        assert_eq!([net.rule, one.rule, all.rule], [11, 11, 10]);
+        assert_eq!((net.ports, net.tos), (1024 | 2047 << 16, 0xfcb8));
+        assert_eq!(net.first, halves(address("198.51.100.0".parse().unwrap())));
+        assert_eq!(net.last, halves(address("198.51.100.255".parse().unwrap())));
+        assert_eq!(one.first, one.last);
+        assert_eq!(all, Condition::any(10));
+        let (first, last) = (&tables.rules[&11], &tables.rules[&10]);
+        assert_eq!((&first.schedule.ring[..], first.active, first.service), (&[3][..], true, 1));
+        assert_eq!((&last.schedule.ring[..], last.active), (&[2][..], false));
+    }
+}

@@ -61,8 +61,8 @@ fn rule(name: &str, priority: u32, conditions: &str, backends: &[&str]) -> Strin
 }
 
 #[test]
-fn a_client_has_the_backends_of_its_rule_and_a_reload_moves_it_without_a_failed_request() -> Result<()>
-{
+fn a_client_has_the_backends_of_its_rule_and_a_reload_moves_it_without_a_failed_request()
+-> Result<()> {
     let Some(plan) = lab(&Plan::new("rulesaddr").clients(2))? else { return Ok(()) };
     let first = plan.clients[0].v4();
     drop(plan);
@@ -179,13 +179,15 @@ fn a_count_and_a_bandwidth_switch_rules() -> Result<()> {
     publish(&lab.lab, "much", &vec![7; 4 << 20])?;
     ["few", "reserved", "shared"].iter().try_for_each(|name| lab.until(name, true))?;
     // The first rule's backend has a connection that stays: the second rule's turn.
-    let slow = format!("curl -s --max-time 60 --limit-rate 20k http://{VIP4}/files/much -o /dev/null");
+    let slow =
+        format!("curl -s --max-time 60 --limit-rate 20k http://{VIP4}/files/much -o /dev/null");
     let held = lab.lab.clients[1].spawn("slow", &slow)?;
     lab.until("few", false)?;
     assert_eq!(lab.answers(0, 3)?, tally([("web-2", 3)]));
     // And that one's delivers more than its share.
     let much = || {
-        lab.lab.clients[0].run(&format!("curl -s --max-time 20 http://{VIP4}/files/much -o /dev/null"))
+        lab.lab.clients[0]
+            .run(&format!("curl -s --max-time 20 http://{VIP4}/files/much -o /dev/null"))
     };
     let mut was_off = false;
     for _ in 0..50 {

@@ -218,3 +218,32 @@ fn what_affinity_there_is_is_written() {
     assert!(!first.backends[0].sticky && !last.backends[0].sticky);
     assert!(said.contains("sticky = false"), "{said}");
 }
+
+#[test]
+fn rules_are_written_as_they_run() {
+    let text = include_str!("../../../../examples/rules.toml");
+    assert_eq!(saved(text, |edit| edit.state.clone()), text);
+    let said = saved(text, |edit| {
+        let mut state = edit.state.clone();
+        let rules = &mut state.services[0].rules;
+        rules[0].config.priority = 11;
+        rules[0].config.clients.pop();
+        rules[0].config.time = None;
+        let mut again = rules[1].clone();
+        again.config.name = "again".to_owned();
+        again.config.priority = 21;
+        again.config.max_active_connections = Some(7);
+        rules.push(again);
+        rules.remove(2);
+        state
+    });
+    assert!(said.contains("# The office's network"), "{said}");
+    let (was, is) = (parse(text, "a").unwrap(), parse(&said, "b").unwrap());
+    let (was, is) = (&was.services[0].rules, &is.services[0].rules);
+    assert_eq!((is[0].priority, is[0].time, is[0].clients.len()), (11, None, 2));
+    assert_eq!((is[0].days.clone(), is[1].clone()), (was[0].days.clone(), was[1].clone()));
+    let last = is.last().unwrap();
+    assert_eq!((last.name.as_str(), last.max_active_connections), ("again", Some(7)));
+    assert_eq!(last.client_ports, was[1].client_ports);
+    assert_eq!(is.len(), was.len());
+}

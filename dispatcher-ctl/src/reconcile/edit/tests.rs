@@ -319,3 +319,30 @@ fn a_service_that_another_is_linked_with_stays() {
     assert!(said.contains("cross_port 443 is no port of another service"), "{said}");
     edit(&state).remove_service("web").unwrap();
 }
+
+#[test]
+fn rules_outlast_changes_at_runtime_and_hold_on_to_their_backends() {
+    let rule = "[[service.rule]]\nname = \"office\"\npriority = 1\nalways = true\nbackends = [\"web-2\"]\n";
+    let (head, tail) = FILE.split_at(FILE.find("[[service]]\nname = \"tls\"").unwrap());
+    let file = config::parse(&format!("{head}{rule}{tail}"), "lab.toml").unwrap();
+    let state = merge(None, &file, &State::default(), &[], 1).unwrap();
+    let before = state.services[0].rules.clone();
+    assert_eq!((before[0].id, before[0].config.name.as_str()), (0, "office"));
+    let patch = PatchService { scheduler: Some(Scheduler::Lc), ..Default::default() };
+    let state = edit(&state).patch_service("web", &patch).unwrap();
+    let put = json(serde_json::json!({ "vip": "192.0.2.80", "port": 80, "protocol": "tcp" }));
+    let state = edit(&state).put_service("web", &put, true).unwrap();
+    assert_eq!(state.services[0].rules, before);
+    refused(
+        edit(&state).remove_backend("web", "web-2"),
+        ErrorKind::Conflict,
+        "backend web/web-2 is named by rule office",
+        Some("quiesce it, or take it out of the rule in the file and reload"),
+    );
+    edit(&state).remove_backend("web", "web-1").unwrap();
+    // Another port is another service: its rules begin anew.
+    let moved = json(serde_json::json!({ "vip": "192.0.2.80", "port": 81, "protocol": "tcp" }));
+    let moved = edit(&state).put_service("web", &moved, true).unwrap();
+    assert_eq!(moved.services[0].rules[0].id, 1);
+    assert_eq!(moved.services[0].rules[0].config, before[0].config);
+}

@@ -152,3 +152,35 @@ proptest! {
         prop_assert_eq!(empty, sorted(&running) == sorted(&wanted));
     }
 }
+
+#[test]
+fn rules_have_lines_of_their_own() {
+    let rule = |name: &str, lines: &str| {
+        format!("[[service.rule]]\nname = \"{name}\"\nbackends = [\"web-1\"]\n{lines}\n")
+    };
+    let with = |rules: &str| {
+        let (head, tail) = FILE.split_at(FILE.find("[[service]]\nname = \"dns\"").unwrap());
+        format!("{head}{rules}{tail}")
+    };
+    let office = rule("office", "priority = 1\nclients = [\"198.51.100.0/24\"]");
+    let rest = rule("rest", "priority = 9\nalways = true");
+    let old = file(&with(&(office + &rest)));
+    assert_eq!(
+        lines(&with(&rule("office", "priority = 1\nclients = [\"198.51.100.0/24\"]"))),
+        ["+ rule web/office priority 1 clients [\"198.51.100.0/24\"] to web-1"]
+    );
+    let new = file(&with(&rule("office", "priority = 2\ntos = \"0x10\"")));
+    let running = merge(None, &old, &State::default(), &[], 1).unwrap();
+    let wanted = merge(Some(&old), &new, &running, &[], 2).unwrap();
+    let plan = plan(&running, &wanted);
+    assert_eq!(
+        plan.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        [
+            "~ rule web/office: clients [\"198.51.100.0/24\"] → none",
+            "~ rule web/office: priority 1 → 2",
+            "~ rule web/office: tos none → \"0x10/0xff\"",
+            "- rule web/rest priority 9 always true to web-1",
+        ]
+    );
+    assert_eq!(running.services[0].rules[0].id, wanted.services[0].rules[0].id);
+}
