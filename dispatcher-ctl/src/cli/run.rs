@@ -5,7 +5,7 @@ use std::{
     path::PathBuf,
 };
 
-use tracing_subscriber::{EnvFilter, fmt, prelude::*};
+use tracing_subscriber::{filter::Targets, fmt, prelude::*};
 
 use super::{
     Outcome,
@@ -39,7 +39,7 @@ pub(super) fn run(args: Run, api_socket: Option<PathBuf>) -> Outcome {
 /// Sends the log to stderr.
 fn log(format: LogFormat, level: &str, problems: Problems) -> Result<(), CliError> {
     let level = if level.is_empty() { "info" } else { level };
-    let filter = EnvFilter::try_new(level).map_err(|_| {
+    let filter: Targets = level.parse().map_err(|_| {
         CliError::usage(format!(
             "log level {level:?}: expected error, warn, info, debug, trace or a filter"
         ))
