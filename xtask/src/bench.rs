@@ -1,6 +1,7 @@
-//! `cargo xtask bench [--harness DIR]`: what a packet costs.
+//! `cargo xtask bench [--controller | --harness DIR]`: what a packet costs, or a change.
 //!
-//! Without a harness: `tests/benches/datapath.rs`, idempotent packets in the first-level cache. With one (a directory with
+//! Without more: `tests/benches/datapath.rs`, idempotent packets in the first-level cache. `--controller`:
+//! `dispatcher-ctl/benches/controller.rs`, changes and scrapes of a daemon with 10,000 backends. With a harness (a directory with
 //! `xbench.h`, a Makefile for `xbench` and its floor programs): the plug-in `dispatcher-ebpf/bench/dispatcher_plugin.c` is
 //! compiled against it, and its cases run side by side with the floor programs'.
 
@@ -30,8 +31,14 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
                 .args(["--bench", "datapath"])
                 .run()
         }
+        ["--controller"] => {
+            setup::ensure(setup::Need::Run)?;
+            Cmd::new("cargo")
+                .args(["bench", "--package", "dispatcher-ctl", "--bench", "controller"])
+                .run()
+        }
         ["--harness", directory, rest @ ..] => harness(Path::new(directory), rest),
-        _ => bail!("bench: {}: expected nothing or --harness DIR", words.join(" ")),
+        _ => bail!("bench: {}: expected nothing, --controller or --harness DIR", words.join(" ")),
     }
 }
 

@@ -27,7 +27,8 @@ usage: cargo xtask TASK
   test                  run every test (root; needs BPF)
   test --kernel 6.1     run the packet tests under Debian's kernel of that version, in qemu
   check                 formatting, lints, documentation, dependencies
-  bench [--harness DIR] what a packet costs (root); with a harness, beside its floor programs
+  bench [--controller | --harness DIR]
+                        what a packet costs (root), or a change; with a harness, beside its floor programs
   docs [--check]        write the reference pages that come from the code, or compare them
 ";
 

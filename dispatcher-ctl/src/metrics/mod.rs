@@ -1,8 +1,10 @@
 //! Prometheus metrics: what `GET /metrics` tells of a [`Status`]. [`families`] declares them, [`server`] serves them.
 
+use std::slice;
+
 use prometheus::{
-    Encoder as _, TEXT_FORMAT, TextEncoder,
-    proto::{LabelPair, Metric, MetricFamily, MetricType},
+    TEXT_FORMAT, TextEncoder,
+    proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType},
 };
 
 use crate::api::types::Status;
@@ -10,7 +12,7 @@ use crate::api::types::Status;
 pub mod families;
 pub mod server;
 
-use families::{Kind, Reading};
+use families::{Family, Kind, Reading};
 
 /// Content type of [`render`]'s text.
 pub const CONTENT_TYPE: &str = TEXT_FORMAT;
@@ -20,21 +22,32 @@ pub const CONTENT_TYPE: &str = TEXT_FORMAT;
 /// # Errors
 /// Where a metric breaks the format's rules.
 pub fn render(status: &Status) -> prometheus::Result<String> {
-    let families: Vec<MetricFamily> = families::ALL
-        .iter()
-        .map(|declared| {
-            let mut readings = Vec::new();
-            (declared.read)(status, &mut readings);
-            family(declared, readings)
-        })
-        .filter(|family| !family.get_metric().is_empty())
-        .collect();
-    let mut text = Vec::new();
-    TextEncoder::new().encode(&families, &mut text)?;
-    String::from_utf8(text).map_err(|e| prometheus::Error::Msg(e.to_string()))
+    let mut text = String::new();
+    let mut readings = Vec::new();
+    let mut metrics = Vec::new();
+    for declared in families::ALL {
+        (declared.read)(status, &mut readings);
+        if readings.is_empty() {
+            continue;
+        }
+        metrics.truncate(readings.len());
+        for (i, reading) in readings.drain(..).enumerate() {
+            // Neighbouring families tell of the same services and backends: their labels, which are most of the work, stay.
+            match metrics.get_mut(i) {
+                Some(metric) if is_labelled(metric, declared, &reading) => {}
+                Some(metric) => *metric = labelled(declared, &reading),
+                None => metrics.push(labelled(declared, &reading)),
+            }
+            set(&mut metrics[i], declared.kind, reading.value);
+        }
+        let mut family = family(declared, metrics);
+        TextEncoder::new().encode_utf8(slice::from_ref(&family), &mut text)?;
+        metrics = family.take_metric();
+    }
+    Ok(text)
 }
 
-fn family(declared: &families::Family, readings: Vec<Reading<'_>>) -> MetricFamily {
+fn family(declared: &Family, metrics: Vec<Metric>) -> MetricFamily {
     let mut family = MetricFamily::default();
     family.set_name(declared.name.to_owned());
     family.set_help(declared.help.to_owned());
@@ -42,29 +55,42 @@ fn family(declared: &families::Family, readings: Vec<Reading<'_>>) -> MetricFami
         Kind::Counter => MetricType::COUNTER,
         Kind::Gauge => MetricType::GAUGE,
     });
-    let metric = |reading: Reading<'_>| {
-        let label = |(name, value): (&&str, &str)| {
-            let mut pair = LabelPair::default();
-            pair.set_name((*name).to_owned());
-            pair.set_value(value.to_owned());
-            pair
-        };
-        let labels = declared.labels.iter().zip(reading.labels).map(label).collect();
-        let mut metric = Metric::from_label(labels);
-        match declared.kind {
-            Kind::Counter => {
-                let mut counter = prometheus::proto::Counter::default();
-                counter.set_value(reading.value);
-                metric.set_counter(counter);
-            }
-            Kind::Gauge => {
-                let mut gauge = prometheus::proto::Gauge::default();
-                gauge.set_value(reading.value);
-                metric.set_gauge(gauge);
-            }
-        }
-        metric
-    };
-    family.set_metric(readings.into_iter().map(metric).collect());
+    family.set_metric(metrics);
     family
+}
+
+/// A metric with a reading's labels and no value.
+fn labelled(declared: &Family, reading: &Reading<'_>) -> Metric {
+    let label = |(name, value): (&&str, &str)| {
+        let mut pair = LabelPair::default();
+        pair.set_name((*name).to_owned());
+        pair.set_value(value.to_owned());
+        pair
+    };
+    Metric::from_label(declared.labels.iter().zip(reading.labels).map(label).collect())
+}
+
+/// Whether a metric of another family has a reading's labels.
+fn is_labelled(metric: &Metric, declared: &Family, reading: &Reading<'_>) -> bool {
+    let labels = metric.get_label();
+    labels.len() == declared.labels.len()
+        && labels
+            .iter()
+            .zip(declared.labels.iter().zip(reading.labels))
+            .all(|(label, (name, value))| label.name() == *name && label.value() == value)
+}
+
+fn set(metric: &mut Metric, kind: Kind, value: f64) {
+    match kind {
+        Kind::Counter => {
+            let mut counter = Counter::default();
+            counter.set_value(value);
+            metric.set_counter(counter);
+        }
+        Kind::Gauge => {
+            let mut gauge = Gauge::default();
+            gauge.set_value(value);
+            metric.set_gauge(gauge);
+        }
+    }
 }

@@ -1,0 +1,242 @@
+//! How long do changes take, and what does a scrape cost, with 1,000 services of 10 backends?
+//!
+//! The real daemon runs in a network namespace with a veth pair, and is asked over its socket: figures are from the request to
+//! the answer, when what was asked for is in force. Half of the services have `wrr`, half `maglev`; ten services share a VIP.
+//! Needs root.
+
+use std::{
+    fmt::Write as _,
+    fs,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use dispatcher_ctl::{
+    api::{client::Client, types::PatchBackend},
+    metrics,
+};
+
+const SERVICES: usize = 1000;
+const BACKENDS: usize = 10;
+/// Measurements of a line.
+const ROUNDS: usize = 21;
+
+fn main() -> Result<()> {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: needs root, which loads the datapath");
+        return Ok(());
+    }
+    let place = Place::new()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(measure(&place))
+}
+
+async fn measure(place: &Place) -> Result<()> {
+    place.write(SERVICES, 10)?;
+    let daemon = place.start().await?;
+    let client = &daemon.client;
+    println!("{:44} {:>9} {:>9} {:>9}", "milliseconds", "median", "least", "most");
+
+    let mut figures = Vec::new();
+    for round in 0..ROUNDS as u32 {
+        let patch = PatchBackend { weight: Some(1 + round % 10), ..PatchBackend::default() };
+        let started = Instant::now();
+        client.patch_backend("s500", "b3", &patch, false).await?;
+        figures.push(started.elapsed());
+    }
+    line("a weight by hand", figures);
+
+    let mut figures = Vec::new();
+    for round in 0..ROUNDS {
+        place.write(SERVICES, 11 + round)?;
+        let started = Instant::now();
+        let plan = client.reload().await?;
+        figures.push(started.elapsed());
+        ensure!(plan.changes.len() == 1, "{} changes, expected 1", plan.changes.len());
+    }
+    line("a reload, one backend changed", figures);
+
+    let (mut less, mut more) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS / 4 {
+        for (services, figures) in [(1, &mut less), (SERVICES, &mut more)] {
+            place.write(services, 5)?;
+            figures.push(reload(client).await?);
+        }
+    }
+    line("a reload, 999 services less", less);
+    line("a reload, 999 services more", more);
+
+    let status = client.status().await?;
+    let times = |work: &dyn Fn() -> usize| -> Vec<Duration> {
+        let timed = |_| {
+            let started = Instant::now();
+            assert!(work() > 1 << 20, "too little for so many backends");
+            started.elapsed()
+        };
+        (0..ROUNDS).map(timed).collect()
+    };
+    line("metrics as text", times(&|| metrics::render(&status).map_or(0, |text| text.len())));
+    line("metrics, scraped", times(&|| place.scrape().unwrap_or_default()));
+    Ok(())
+}
+
+/// Reloads, as soon as slots of backends that went are free again, and says how long that took.
+async fn reload(client: &Client) -> Result<Duration> {
+    let begun = Instant::now();
+    loop {
+        let started = Instant::now();
+        match client.reload().await {
+            Ok(_) => return Ok(started.elapsed()),
+            Err(error) if begun.elapsed() > Duration::from_secs(30) => return Err(error.into()),
+            Err(_) => tokio::time::sleep(Duration::from_millis(500)).await,
+        }
+    }
+}
+
+/// The daemon: `DISPATCHER_BIN`, or the one that is built with this.
+fn binary() -> PathBuf {
+    std::env::var_os("DISPATCHER_BIN")
+        .map_or_else(|| env!("CARGO_BIN_EXE_dispatcher").into(), PathBuf::from)
+}
+
+fn line(name: &str, mut figures: Vec<Duration>) {
+    figures.sort_unstable();
+    let ms = |at: usize| figures[at].as_secs_f64() * 1e3;
+    let (middle, last) = (figures.len() / 2, figures.len() - 1);
+    println!("{name:44} {:9.1} {:9.1} {:9.1}", ms(middle), ms(0), ms(last));
+}
+
+/// A network namespace and a directory, gone when dropped.
+struct Place {
+    namespace: String,
+    directory: PathBuf,
+}
+
+/// The daemon, killed when dropped.
+struct Daemon {
+    child: Child,
+    client: Client,
+}
+
+impl Place {
+    fn new() -> Result<Self> {
+        let namespace = format!("dt-controller-{}", std::process::id());
+        let directory = std::env::temp_dir().join(&namespace);
+        fs::create_dir_all(&directory)?;
+        let place = Self { namespace, directory };
+        let namespace = &place.namespace;
+        run(&format!("ip netns add {namespace}"))?;
+        place.ip("link set lo up")?;
+        place.ip("link add eth0 type veth peer name port")?;
+        place.ip("link set port up")?;
+        place.ip("link set eth0 up")?;
+        place.ip("address add 10.9.0.1/16 dev eth0")?;
+        for backend in 0..BACKENDS {
+            let mac = format!("02:00:00:00:01:{backend:02x}");
+            place.ip(&format!("neigh add 10.9.1.{backend} lladdr {mac} dev eth0 nud permanent"))?;
+        }
+        Ok(place)
+    }
+
+    fn ip(&self, words: &str) -> Result<()> {
+        run(&format!("ip -n {} {words}", self.namespace))
+    }
+
+    fn pins(&self) -> String {
+        format!("/sys/fs/bpf/{}", self.namespace)
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.directory.join("api.sock")
+    }
+
+    fn config(&self) -> PathBuf {
+        self.directory.join("dispatcher.toml")
+    }
+
+    /// Writes a configuration of so many services; one backend in it has this weight.
+    fn write(&self, services: usize, weight: usize) -> Result<()> {
+        let mut text = format!(
+            "interfaces = [\"eth0\"]\nxdp_mode = \"generic\"\napi_socket = {:?}\npin_dir = {:?}\n\n",
+            self.socket(),
+            self.pins()
+        );
+        for s in 0..services {
+            let scheduler = if s % 2 == 0 { "wrr" } else { "maglev" };
+            let (vip, port) = (s / 10, 80 + s % 10);
+            writeln!(
+                text,
+                "[[service]]\nname = \"s{s}\"\nvip = \"10.9.2.{vip}\"\nport = {port}\nprotocol = \"tcp\"\n\
+                 scheduler = {scheduler:?}\nweight_bound = 100\n"
+            )?;
+            for b in 0..BACKENDS {
+                let weight = if (s, b) == (0, 0) { weight } else { 1 + (s + b) % 10 };
+                writeln!(
+                    text,
+                    "[[service.backend]]\nname = \"b{b}\"\naddress = \"10.9.1.{b}\"\nweight = {weight}\n"
+                )?;
+            }
+        }
+        fs::write(self.config(), text).context("cannot write the configuration")
+    }
+
+    async fn start(&self) -> Result<Daemon> {
+        let log = fs::File::create(self.directory.join("log"))?;
+        let child = self
+            .enter(binary())
+            .args(["run", "--log-level", "warn", "-c"])
+            .arg(self.config())
+            .stderr(log)
+            .spawn()?;
+        let mut daemon = Daemon { child, client: Client::new(self.socket()) };
+        let started = Instant::now();
+        while daemon.client.status().await.is_err() {
+            let ended = daemon.child.try_wait()?.is_some();
+            if ended || started.elapsed() > Duration::from_secs(60) {
+                bail!("the daemon:\n{}", fs::read_to_string(self.directory.join("log"))?);
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(daemon)
+    }
+
+    /// Gets the metrics, and says how long they are.
+    fn scrape(&self) -> Result<usize> {
+        let output = self.enter("curl").args(["-sf", "http://127.0.0.1:9464/metrics"]).output()?;
+        Ok(output.stdout.len())
+    }
+
+    fn enter(&self, program: impl AsRef<Path>) -> Command {
+        let mut command = Command::new("nsenter");
+        command
+            .arg(format!("--net=/run/netns/{}", self.namespace))
+            .arg(program.as_ref())
+            .stdin(Stdio::null());
+        command
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let detach = ["detach", "--all", "--pin-dir", &self.pins()];
+        let _ = self.enter(binary()).args(detach).stdout(Stdio::null()).status();
+        let _ = run(&format!("ip netns del {}", self.namespace));
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn run(line: &str) -> Result<()> {
+    let words: Vec<_> = line.split(' ').collect();
+    let output = Command::new(words[0]).args(&words[1..]).output()?;
+    ensure!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
+}
