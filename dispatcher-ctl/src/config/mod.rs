@@ -14,10 +14,12 @@ mod document;
 mod error;
 mod keys;
 mod read;
+mod reader;
 mod rule;
 mod save;
 
 pub use error::{ConfigError, ConfigErrors, Place};
+pub use reader::Reader;
 pub use save::save;
 
 /// Reads and checks a configuration file.
@@ -26,10 +28,7 @@ pub use save::save;
 /// The file cannot be read, or everything that is wrong with it.
 pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
     let file = path.display().to_string();
-    match std::fs::read_to_string(path) {
-        Ok(text) => parse(&text, &file),
-        Err(error) => Err(unreadable(&file, &error).into()),
-    }
+    parse(&text_of(path, &file)?, &file)
 }
 
 /// Reads and checks the text of a configuration; `file_name` is what errors call it.
@@ -38,6 +37,11 @@ pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
 /// Everything that is wrong with it, in the order of the text.
 pub fn parse(text: &str, file_name: &str) -> Result<Config, ConfigErrors> {
     read::configuration(text, file_name)
+}
+
+/// The text of a file; `file` is what errors call it.
+fn text_of(path: &Path, file: &str) -> Result<String, ConfigErrors> {
+    std::fs::read_to_string(path).map_err(|error| unreadable(file, &error).into())
 }
 
 fn unreadable(file: &str, error: &std::io::Error) -> ConfigError {

@@ -33,6 +33,24 @@ pub(super) fn configuration(text: &str, file: &str) -> Result<Config, ConfigErro
     document.finish().map(|()| config)
 }
 
+/// Whether a text says anything of services, even that there are none; or is broken.
+pub(super) fn has_services(text: &str) -> bool {
+    toml_edit::Document::parse(text)
+        .map_or(true, |parsed| parsed.as_table().contains_key("service"))
+}
+
+/// The one service that is all of a text, if nothing is wrong with it on its own.
+pub(super) fn service_of(text: &str) -> Option<ServiceConfig> {
+    let parsed = toml_edit::Document::parse(text).ok()?;
+    let services = parsed.as_table().get("service")?.as_array_of_tables()?;
+    if parsed.as_table().len() != 1 || services.len() != 1 {
+        return None;
+    }
+    let mut document = Document::new("", text);
+    let service = service(&mut document, services.get(0)?, 0);
+    document.finish().ok().map(|()| service)
+}
+
 /// The first thing that is broken, in the order of the text: what comes after it may only follow from it. The parser's
 /// own first error is the first that it came upon, which can be lines further down.
 fn broken(mut document: Document<'_>, text: &str, error: &toml_edit::TomlError) -> ConfigErrors {

@@ -211,7 +211,7 @@ impl Core {
 
     /// Rereads the file and makes the difference.
     async fn reload(&mut self) -> Result<Plan, ApiError> {
-        let config = config::load(&self.file)?;
+        let config = self.reader.load(&self.file)?;
         let mut planned = self.planned(&config)?;
         let wanted = std::mem::take(&mut planned.wanted);
         self.count_weights(&wanted);

@@ -25,11 +25,12 @@ use dispatcher_common::{
 };
 
 use super::{
-    affinity::Cleaner, clock, counts::Counts, nics::Nic, problems::Problems, rules::Rates,
-    start::failed,
+    affinity::Cleaner, clock, counts::Counts, nics::Nic, problems::Problems, record::RecordText,
+    rules::Rates, start::failed,
 };
 use crate::{
     api::types::{ApiError, ConfigStatus},
+    config,
     dataplane::{
         CounterReader, Datapath,
         connections::{ConnectionTable, ServiceTimeouts, Sweeper, Timeouts},
@@ -37,6 +38,7 @@ use crate::{
     model::{Config, Record, RetiredSlot, State, XdpMode},
     network::Network,
     reconcile,
+    schedule::Schedules,
 };
 
 /// How long a change waits for the MACs of backends it brought, before it is published without them.
@@ -47,8 +49,14 @@ pub(super) const RESOLVE_WAIT: Duration = Duration::from_millis(300);
 pub(super) struct Core {
     /// The configuration file.
     pub(super) file: PathBuf,
+    /// What reads it.
+    pub(super) reader: config::Reader,
     /// What the next controller will find.
     pub(super) record: Record,
+    /// How it was last put into words.
+    text: RecordText,
+    /// Schedules as last made.
+    schedules: Schedules,
     pub(super) datapath: Datapath,
     pub(super) table: Arc<ConnectionTable>,
     pub(super) counters: CounterReader,
@@ -105,7 +113,10 @@ impl Core {
         };
         Ok(Self {
             file,
+            reader: config::Reader::default(),
             record,
+            text: RecordText::default(),
+            schedules: Schedules::default(),
             datapath,
             table,
             counters,
@@ -167,7 +178,7 @@ impl Core {
         let names = replace(&mut record.interface_names, interface_names);
         let state = replace(&mut record.state, state);
         let applied = applied.map(|applied| replace(&mut record.applied, applied));
-        let stored = self.store(&self.record);
+        let stored = self.store();
         if stored.is_err() {
             let record = &mut self.record;
             record.retired_slots.truncate(retired);
@@ -210,7 +221,9 @@ impl Core {
         let network = &self.network;
         let resolve = |address| network.resolution(address);
         let connections = &self.record.applied.connections;
-        let mut tables = reconcile::tables(&self.record.state, connections, &nics, &resolve);
+        let schedules = &mut self.schedules;
+        let mut tables =
+            reconcile::tables(&self.record.state, connections, &nics, &resolve, schedules);
         if self.has_wildcards() {
             tables.own_addresses = network.own_addresses().into_iter().map(address).collect();
         }
@@ -242,8 +255,8 @@ impl Core {
     }
 
     /// Keeps the record with the maps, in one step.
-    pub(super) fn store(&self, record: &Record) -> Result<(), ApiError> {
-        let bytes = serde_json::to_vec(record).map_err(|e| failed(&e))?;
+    pub(super) fn store(&mut self) -> Result<(), ApiError> {
+        let bytes = self.text.bytes(&self.record).map_err(|e| failed(&e))?;
         self.datapath.store_record(&bytes).map_err(|e| failed(&e))
     }
 
@@ -262,9 +275,11 @@ impl Core {
             return Ok(());
         }
         let counters = self.counters.read(&self.record.retired_slots).map_err(|e| failed(&e))?;
-        let record = Record { retired_slots: kept, ..self.record.clone() };
-        self.store(&record)?;
-        self.record = record;
+        let retired = replace(&mut self.record.retired_slots, kept);
+        if let Err(error) = self.store() {
+            self.record.retired_slots = retired;
+            return Err(error);
+        }
         // The slot's counters stay as they are, read by nobody, until a backend is published there.
         for retired in released {
             self.counts.fold(retired, counters.backend(retired.slot));

@@ -10,6 +10,7 @@ mod core;
 mod counts;
 mod nics;
 mod problems;
+mod record;
 mod rules;
 mod start;
 mod teardown;

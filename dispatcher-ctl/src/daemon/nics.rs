@@ -3,7 +3,7 @@
 //! Every NIC has a number in the datapath (its interface index) for as long as it is wanted, kept in the record: words of
 //! backends name it. A NIC that goes and comes back has a new ifindex, and is attached again under its old number.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::{clock, core::Core};
 use crate::{
@@ -174,10 +174,11 @@ impl Core {
     pub(super) async fn place_vips(&mut self, again: bool) {
         let wanted = self.wanted_vips();
         let owned: BTreeSet<_> = self.record.vips.iter().cloned().map(key).collect();
-        for (interface, vip) in owned.difference(&wanted) {
-            let gone = OwnedVip { interface: interface.clone(), vip: *vip };
-            self.remove_vip(&gone).await;
-        }
+        let gone: Vec<_> = owned
+            .difference(&wanted)
+            .map(|(interface, vip)| OwnedVip { interface: interface.clone(), vip: *vip })
+            .collect();
+        self.remove_each(&gone).await;
         let added: Vec<_> = wanted.difference(&owned).cloned().collect();
         if !added.is_empty() {
             let vips = added
@@ -233,9 +234,7 @@ impl Core {
 
     /// Takes every VIP that is ours off its NIC.
     pub(super) async fn remove_vips(&mut self) {
-        for vip in self.record.vips.clone() {
-            self.remove_vip(&vip).await;
-        }
+        self.remove_each(&self.record.vips.clone()).await;
     }
 
     /// NIC and VIP for every VIP on every NIC that is there.
@@ -273,7 +272,22 @@ impl Core {
         Some(added)
     }
 
-    async fn remove_vip(&mut self, gone: &OwnedVip) {
+    /// Takes VIPs off their NICs; the record says that they are ours until all are gone.
+    async fn remove_each(&mut self, gone: &[OwnedVip]) {
+        let mut removed = HashSet::new();
+        for vip in gone {
+            if self.remove_vip(vip).await {
+                removed.insert(vip);
+            }
+        }
+        if !removed.is_empty() {
+            self.record.vips.retain(|vip| !removed.contains(vip));
+            self.store_or_log();
+        }
+    }
+
+    /// Takes a VIP off its NIC, and says whether it is gone from there.
+    async fn remove_vip(&self, gone: &OwnedVip) -> bool {
         let ifindex = self.nics.get(&gone.interface).and_then(|nic| nic.link.as_ref());
         let ifindex = match ifindex {
             Some(link) => Some(link.ifindex),
@@ -284,14 +298,13 @@ impl Core {
             && let Err(error) = self.network.remove_vip(ifindex, gone.vip).await
         {
             tracing::error!("{}: VIP {} cannot be removed: {error}", gone.interface, gone.vip);
-            return;
+            return false;
         }
-        self.record.vips.retain(|vip| vip != gone);
-        self.store_or_log();
+        true
     }
 
-    fn store_or_log(&self) {
-        if let Err(error) = self.store(&self.record) {
+    fn store_or_log(&mut self) {
+        if let Err(error) = self.store() {
             tracing::error!("the controller's record cannot be written: {error}");
         }
     }

@@ -80,7 +80,8 @@ pub(super) struct Started {
 
 /// Starts everything. What fails before the datapath is complete leaves a running one as it was, and removes a fresh one.
 pub(super) async fn start(options: RunOptions) -> Result<Started, StartError> {
-    let config = config::load(&options.config)?;
+    let mut reader = config::Reader::default();
+    let config = reader.load(&options.config)?;
     let (datapath, origin) =
         Datapath::open(&config.pin_dir, config.connections.capacity).map_err(|e| failed(&e))?;
     match remove_dead_namespaces(&config.pin_dir) {
@@ -90,7 +91,10 @@ pub(super) async fn start(options: RunOptions) -> Result<Started, StartError> {
         Err(error) => tracing::warn!("what other namespaces left behind stays: {error}"),
     }
     let fresh = matches!(origin, Origin::Fresh);
-    let result = go_on(options, config.clone(), datapath).await;
+    let mut result = go_on(options, config.clone(), datapath).await;
+    if let Ok(started) = &mut result {
+        started.core.reader = reader;
+    }
     if result.is_err() && fresh {
         // Nobody depends on it yet.
         if let Err(error) = remove_all(&config.pin_dir, drop) {

@@ -108,7 +108,7 @@ mod tests {
             }
         };
         let connections = defaults::config(Vec::new()).connections;
-        tables(state, &connections, &[nic(0, "eth0", 10)], &resolve)
+        tables(state, &connections, &[nic(0, "eth0", 10)], &resolve, &mut Default::default())
     }
 
     #[test]

@@ -13,7 +13,7 @@ use dispatcher_common::{
 use crate::{
     dataplane::tables::{RuleTable, ServiceTable},
     model::{Day, Evaluate, Rule, RuleConfig, Service, Share, State, TimeRange},
-    schedule::{self, Taker},
+    schedule::{Schedules, Taker},
 };
 
 /// Day of the week and time of day.
@@ -47,6 +47,7 @@ pub struct Measured<'a> {
 pub(super) fn rules(
     service: &Service,
     takers: &[Taker],
+    schedules: &mut Schedules,
     table: &mut ServiceTable,
     tables: &mut BTreeMap<u32, RuleTable>,
 ) {
@@ -57,7 +58,7 @@ pub(super) fn rules(
         let slots: Vec<u32> = service.of_rule(config).map(|backend| backend.slot).collect();
         let chosen = takers.iter().filter(|taker| slots.contains(&taker.slot.into()));
         let chosen: Vec<Taker> = chosen.copied().collect();
-        let schedule = schedule::schedule(service.config.scheduler, &chosen, slots.len());
+        let schedule = schedules.get(service.config.scheduler, &chosen, slots.len());
         let active = !config.is_switched();
         tables.insert(*id, RuleTable { service: service.id, active, schedule });
     }

@@ -15,13 +15,13 @@ use super::{
     way::{Nic, way},
 };
 use crate::{
-    dataplane::tables::{BackendTable, InterfaceTable, ServiceTable, Tables},
+    dataplane::tables::{BackendTable, InterfaceTable, ScheduleTable, ServiceTable, Tables},
     model::{
         Backend, BackendConfig, Connections, OnDown, Orphan, Protocol, Service, ServiceConfig,
         State,
     },
     network::Resolution,
-    schedule::{self, Taker},
+    schedule::{self, Schedules, Taker},
 };
 
 /// What the maps should hold. Backends that were removed are not in it; they are gone, or their slot is retired.
@@ -31,6 +31,7 @@ pub fn tables(
     connections: &Connections,
     nics: &[Nic],
     resolve: &dyn Fn(IpAddr) -> Resolution,
+    schedules: &mut Schedules,
 ) -> Tables {
     let (expiry_ticks, syn_guard) = (longest_ticks(state), connections.syn_guard);
     let mut tables = Tables { expiry_ticks, syn_guard, ..Tables::default() };
@@ -49,11 +50,13 @@ pub fn tables(
             let (service, share) = (service.id, share(backend));
             tables.backends.insert(backend.slot, BackendTable { service, forward, share });
         }
-        let mut table = service_table(service, connections.orphan, &takers);
-        rules(service, &takers, &mut table, &mut tables.rules);
+        let schedule = schedules.get(service.config.scheduler, &takers, service.backends.len());
+        let mut table = service_table(service, connections.orphan, schedule);
+        rules(service, &takers, schedules, &mut table, &mut tables.rules);
         tables.services.insert(service.id, table);
     }
     affinity(state, &mut tables);
+    schedules.turn();
     tables
 }
 
@@ -93,7 +96,7 @@ fn longest_ticks(state: &State) -> [u64; EXPIRY_CLASSES] {
     longest
 }
 
-fn service_table(service: &Service, orphan: Orphan, takers: &[Taker]) -> ServiceTable {
+fn service_table(service: &Service, orphan: Orphan, schedule: ScheduleTable) -> ServiceTable {
     let config = &service.config;
     let protocol = config.protocol.number();
     ServiceTable {
@@ -107,7 +110,7 @@ fn service_table(service: &Service, orphan: Orphan, takers: &[Taker]) -> Service
         stale_ticks: ticks(config.stale_timeout),
         affinity: 0,
         conditions: Vec::new(),
-        schedule: schedule::schedule(config.scheduler, takers, service.backends.len()),
+        schedule,
     }
 }
 
@@ -170,6 +173,15 @@ mod tests {
         model::Scheduler,
         reconcile::testing::{backend, nic, service},
     };
+
+    fn tables(
+        state: &State,
+        connections: &Connections,
+        nics: &[Nic],
+        resolve: &dyn Fn(IpAddr) -> Resolution,
+    ) -> Tables {
+        super::tables(state, connections, nics, resolve, &mut Schedules::default())
+    }
 
     fn answers(address: IpAddr) -> Resolution {
         let IpAddr::V4(v4) = address else { return Resolution::Unresolved("no answer".into()) };

@@ -4,7 +4,7 @@
 //! over any whole number of rounds, whichever CPUs make them; for `maglev` and `sh` it takes the place that a hash says. `lc`,
 //! `wlc`, `rtt` and `xmitbyte` compare the members, and have a ring only for connections that are placed by hash in need.
 
-use std::net::IpAddr;
+use std::{collections::HashMap, net::IpAddr};
 
 use dispatcher_common::service::{Schedule, scheduler};
 
@@ -15,7 +15,7 @@ mod rr;
 mod wrr;
 
 /// A backend that takes new connections, if its weight is above 0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Taker {
     /// Its slot.
     pub slot: u16,
@@ -36,6 +36,37 @@ pub fn schedule(scheduler: Scheduler, takers: &[Taker], backends: usize) -> Sche
         Scheduler::Maglev | Scheduler::Sh => maglev::ring(takers, backends),
     };
     ScheduleTable { ring, members: rr::ring(&shares) }
+}
+
+/// Schedules that were made before: most are wanted again, and a table takes long to make.
+#[derive(Debug, Default)]
+pub struct Schedules {
+    /// By what they were made from; whether they were wanted since the last turn.
+    made: HashMap<(u8, usize, Vec<Taker>), (bool, ScheduleTable)>,
+}
+
+impl Schedules {
+    /// As [`schedule`].
+    pub fn get(
+        &mut self,
+        scheduler: Scheduler,
+        takers: &[Taker],
+        backends: usize,
+    ) -> ScheduleTable {
+        let key = (scheduler as u8, backends, takers.to_vec());
+        if let Some((is_wanted, table)) = self.made.get_mut(&key) {
+            *is_wanted = true;
+            return table.clone();
+        }
+        let table = schedule(scheduler, takers, backends);
+        self.made.insert(key, (true, table.clone()));
+        table
+    }
+
+    /// Forgets what was not wanted since this was last called.
+    pub fn turn(&mut self) {
+        self.made.retain(|_, (is_wanted, _)| std::mem::take(is_wanted));
+    }
 }
 
 /// Slots of the pool that the schedule for these weights takes, without making it.
@@ -69,6 +100,26 @@ pub const fn number(scheduler: Scheduler) -> u8 {
 mod tests {
     use super::*;
     use crate::model::Choice as _;
+
+    #[test]
+    fn a_schedule_that_was_made_before_is_that_of_the_same_backends() {
+        let taker = |slot, weight| Taker { slot, weight, address: [10, 0, 0, 1].into() };
+        let mut schedules = Schedules::default();
+        for _ in 0..3 {
+            for scheduler in Scheduler::ALL {
+                for takers in [vec![taker(1, 2), taker(2, 1)], vec![taker(1, 2)], vec![taker(3, 2)]]
+                {
+                    let wanted = schedule(*scheduler, &takers, takers.len());
+                    assert_eq!(schedules.get(*scheduler, &takers, takers.len()), wanted);
+                }
+            }
+            schedules.turn();
+            assert_eq!(schedules.made.len(), 3 * Scheduler::ALL.len());
+        }
+        schedules.get(Scheduler::Rr, &[taker(1, 2)], 1);
+        schedules.turn();
+        assert_eq!(schedules.made.len(), 1, "what nobody wants is forgotten");
+    }
 
     #[test]
     fn the_space_is_known_beforehand_and_members_come_once() {

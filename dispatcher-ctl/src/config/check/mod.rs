@@ -186,18 +186,26 @@ impl Found {
     fn backends(&mut self, i: usize, service: &ServiceConfig) {
         let (mut names, mut addresses) = (HashMap::new(), HashMap::new());
         for (j, backend) in service.backends.iter().enumerate() {
+            let same_name = names.insert(backend.name.as_str(), j);
+            let same_address = addresses.insert(backend.address, j);
+            let before = self.problems.len();
+            self.backend(i, service, backend);
+            if self.problems.len() == before && same_name.is_none() && same_address.is_none() {
+                continue;
+            }
+            // Only now is it put into words which backend it is: with thousands of them that takes longest.
+            self.problems.truncate(before);
             self.object = match (service.name.as_str(), backend.name.as_str()) {
                 ("", _) | (_, "") => format!("service[{i}].backend[{j}]: "),
                 (service, backend) => format!("backend {}/{}: ", shown(service), shown(backend)),
             };
-            let at = format!("service[{i}].backend[{j}]");
-            self.prefix = format!("{at}.");
+            self.prefix = format!("service[{i}].backend[{j}].");
             self.backend(i, service, backend);
-            if let Some(first) = names.insert(backend.name.as_str(), j) {
+            if let Some(first) = same_name {
                 let message = format!("name {} is given twice, expected once", backend.name);
                 self.say("name", &message).causes = vec![backend_path(i, first, "name")];
             }
-            if let Some(first) = addresses.insert(backend.address, j) {
+            if let Some(first) = same_address {
                 let other = shown(&service.backends[first].name);
                 let message =
                     format!("address {} is backend {other}'s, expected once", backend.address);

@@ -1,0 +1,158 @@
+//! How is a long file read again in little time, after a small change of it?
+//!
+//! It is cut where its services begin, and pieces that were there before are not read anew. That is safe for files that
+//! have no multi-line strings and whose services come last, each in a piece that is a document of its own: anything else,
+//! and whatever is wrong, is read whole, by which errors get their places.
+
+use std::{collections::HashMap, path::Path};
+
+use super::{ConfigErrors, check, parse, read, text_of};
+use crate::model::{Config, ServiceConfig};
+
+/// How a service begins, on a line of its own.
+const SERVICE: &str = "[[service]]";
+
+/// Reads one file again and again.
+#[derive(Debug, Default)]
+pub struct Reader {
+    /// What comes before the services, and what it says.
+    head: Option<(String, Config)>,
+    /// Services by their pieces of the text.
+    services: HashMap<String, ServiceConfig>,
+}
+
+impl Reader {
+    /// As [`super::load`].
+    ///
+    /// # Errors
+    /// The file cannot be read, or everything that is wrong with it.
+    pub fn load(&mut self, path: &Path) -> Result<Config, ConfigErrors> {
+        let file = path.display().to_string();
+        self.parse(&text_of(path, &file)?, &file)
+    }
+
+    /// As [`super::parse`].
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, in the order of the text.
+    pub fn parse(&mut self, text: &str, file_name: &str) -> Result<Config, ConfigErrors> {
+        match self.by_pieces(text) {
+            Some(config) if check::config(&config).is_empty() => Ok(config),
+            _ => parse(text, file_name),
+        }
+    }
+
+    fn by_pieces(&mut self, text: &str) -> Option<Config> {
+        if ["\"\"\"", "'''"].iter().any(|quotes| text.contains(quotes)) {
+            return None;
+        }
+        let mut pieces = pieces(text);
+        let mut config = self.head(pieces.next()?)?;
+        let mut services = HashMap::new();
+        for piece in pieces {
+            let known = self.services.remove_entry(piece);
+            let (piece, service) =
+                known.or_else(|| Some((piece.to_owned(), read::service_of(piece)?)))?;
+            config.services.push(service.clone());
+            services.insert(piece, service);
+        }
+        self.services = services;
+        Some(config)
+    }
+
+    fn head(&mut self, text: &str) -> Option<Config> {
+        if self.head.as_ref().is_none_or(|(head, _)| head != text) {
+            if read::has_services(text) {
+                return None;
+            }
+            let config = parse(text, "").ok()?;
+            self.head = Some((text.to_owned(), config));
+        }
+        self.head.as_ref().map(|(_, config)| config.clone())
+    }
+}
+
+/// The text before the first service, then each service's.
+fn pieces(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = Some(text);
+    std::iter::from_fn(move || {
+        let text = rest?;
+        let found = text.match_indices(SERVICE).map(|(at, _)| at);
+        let cut = found.into_iter().find(|at| *at > 0 && text.as_bytes()[at - 1] == b'\n');
+        rest = cut.map(|at| &text[at..]);
+        Some(cut.map_or(text, |at| &text[..at]))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FULL: &str = include_str!("../../../examples/full.toml");
+    const HEAD: &str = "interfaces = [\"eth0\"]\n";
+
+    fn service(n: u16, more: &str) -> String {
+        format!(
+            "[[service]]\nname = \"s{n}\"\nvip = \"192.0.2.1\"\nport = {n}\nprotocol = \"tcp\"\n{more}\n"
+        )
+    }
+
+    fn backend(weight: u32) -> String {
+        format!("[[service.backend]]\nname = \"b\"\naddress = \"10.0.0.2\"\nweight = {weight}\n")
+    }
+
+    /// It reads what reading the whole does, right or wrong.
+    #[track_caller]
+    fn check(reader: &mut Reader, text: &str) {
+        assert_eq!(reader.parse(text, "f.toml"), parse(text, "f.toml"));
+    }
+
+    #[test]
+    fn it_reads_as_reading_the_whole_does() {
+        let mut reader = Reader::default();
+        let (one, two, three) = (service(1, &backend(1)), service(2, ""), service(3, &backend(3)));
+        for text in [
+            FULL.to_owned(),
+            HEAD.to_owned(),
+            format!("{HEAD}{one}{two}{three}"),
+            format!("{HEAD}{one}{}{three}", service(2, &backend(2))),
+            format!("{HEAD}{three}{one}"),
+            // Settings behind a service.
+            format!("{HEAD}{one}[connections]\norphan = \"pass\"\n{two}"),
+            format!("{HEAD}{one}[connections]\norphan = \"pass\"\n{two}[connections]\n"),
+            // What looks like a service and is none.
+            format!("{HEAD}api_socket = '''\n[[service]]\n'''\n{one}"),
+            format!("{HEAD}# [[service]]\n{one}"),
+            format!("{HEAD}  [[service]]\n{}", &one["[[service]]\n".len()..]),
+            // What is wrong.
+            format!("{HEAD}{one}{one}"),
+            format!("{HEAD}{one}{}", service(2, "weight = 3\n")),
+            format!("{HEAD}{one}{}{three}", service(2, &backend(1000))),
+            format!("{HEAD}{one}[[service]\n"),
+            format!("{HEAD}{one}[[service]] x = 1\n"),
+            format!("service = []\n{HEAD}{one}"),
+            format!("{HEAD}{one}[[service.backend]]\n{two}"),
+            format!("{one}{HEAD}"),
+            one.clone(),
+            String::new(),
+            format!("{HEAD}{one}{two}{three}"),
+        ] {
+            check(&mut reader, &text);
+            check(&mut reader, &text);
+        }
+    }
+
+    #[test]
+    fn what_has_not_changed_is_not_read_anew() {
+        let mut reader = Reader::default();
+        let text = format!("{HEAD}{}{}", service(1, ""), service(2, ""));
+        reader.parse(&text, "f.toml").unwrap();
+        // What the pieces are said to hold is believed.
+        for kept in reader.services.values_mut() {
+            kept.weight_bound = 77;
+        }
+        let config = reader.parse(&(text + &service(3, "")), "f.toml").unwrap();
+        let bounds: Vec<_> = config.services.iter().map(|s| s.weight_bound).collect();
+        assert_eq!(bounds, [77, 77, 20]);
+    }
+}

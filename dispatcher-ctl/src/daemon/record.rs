@@ -1,0 +1,185 @@
+//! How is the record written without putting all of it into words anew for every change?
+//!
+//! It is the JSON of a [`Record`], as serde writes it. Most services are as they were when it was last written: their text
+//! is kept and used again.
+
+use std::collections::HashMap;
+
+use serde::Serialize;
+
+use crate::model::{
+    Config, Connections, OwnedVip, Record, RetiredSlot, Service, ServiceConfig, State,
+};
+
+/// The texts of services as last written.
+#[derive(Debug, Default)]
+pub(super) struct RecordText {
+    applied: Texts<ServiceConfig>,
+    running: Texts<Service>,
+}
+
+/// The text of each of these that was written last, by name.
+#[derive(Debug)]
+struct Texts<T>(HashMap<String, (T, Vec<u8>)>);
+
+impl<T> Default for Texts<T> {
+    fn default() -> Self {
+        Self(HashMap::new())
+    }
+}
+
+impl RecordText {
+    /// The record as JSON.
+    pub(super) fn bytes(&mut self, record: &Record) -> serde_json::Result<Vec<u8>> {
+        let Record { applied, state, vips, retired_slots, interface_names } = record;
+        let mut out = b"{\"applied\":".to_vec();
+        open(&mut out, &Head::of(applied))?;
+        self.applied.write(&mut out, &applied.services, |service| &service.name)?;
+        let State { interfaces, services } = state;
+        out.extend(b",\"state\":");
+        open(&mut out, &Running { interfaces })?;
+        self.running.write(&mut out, services, |service| &service.config.name)?;
+        let rest = serde_json::to_vec(&Rest { vips, retired_slots, interface_names })?;
+        out.push(b',');
+        out.extend(&rest[1..]);
+        Ok(out)
+    }
+}
+
+impl<T: Clone + PartialEq + Serialize> Texts<T> {
+    /// Writes the rest of an object that was opened: its services.
+    fn write(
+        &mut self,
+        out: &mut Vec<u8>,
+        services: &[T],
+        name: impl Fn(&T) -> &String,
+    ) -> serde_json::Result<()> {
+        out.extend(b",\"services\":[");
+        let mut texts = HashMap::with_capacity(services.len());
+        for (i, service) in services.iter().enumerate() {
+            if i > 0 {
+                out.push(b',');
+            }
+            let (key, text) = match self.0.remove_entry(name(service)) {
+                Some((key, (written, text))) if written == *service => (key, (written, text)),
+                _ => {
+                    let text = serde_json::to_vec(service)?;
+                    (name(service).clone(), (service.clone(), text))
+                }
+            };
+            out.extend(&text.1);
+            texts.insert(key, text);
+        }
+        self.0 = texts;
+        out.extend(b"]}");
+        Ok(())
+    }
+}
+
+/// Writes an object without its end, which is to follow.
+fn open(out: &mut Vec<u8>, head: &impl Serialize) -> serde_json::Result<()> {
+    serde_json::to_writer(&mut *out, head)?;
+    out.pop();
+    Ok(())
+}
+
+/// A [`Config`] without its services.
+#[derive(Serialize)]
+struct Head<'a> {
+    interfaces: &'a [String],
+    xdp_mode: crate::model::XdpMode,
+    api_socket: &'a std::path::Path,
+    metrics_listen: std::net::SocketAddr,
+    pin_dir: &'a std::path::Path,
+    manage_vips: bool,
+    connections: &'a Connections,
+}
+
+impl<'a> Head<'a> {
+    fn of(config: &'a Config) -> Self {
+        // Named one by one: a setting that is new is missed by the compiler, not by the next controller.
+        let Config {
+            interfaces,
+            xdp_mode,
+            api_socket,
+            metrics_listen,
+            pin_dir,
+            manage_vips,
+            connections,
+            services: _,
+        } = config;
+        Self {
+            interfaces,
+            xdp_mode: *xdp_mode,
+            api_socket,
+            metrics_listen: *metrics_listen,
+            pin_dir,
+            manage_vips: *manage_vips,
+            connections,
+        }
+    }
+}
+
+/// A [`State`] without its services.
+#[derive(Serialize)]
+struct Running<'a> {
+    interfaces: &'a [String],
+}
+
+/// A [`Record`] without file and state.
+#[derive(Serialize)]
+struct Rest<'a> {
+    vips: &'a [OwnedVip],
+    retired_slots: &'a [RetiredSlot],
+    interface_names: &'a [String],
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config,
+        reconcile::{self, testing},
+    };
+
+    fn record(text: &str) -> Record {
+        let applied = config::parse(text, "test.toml").unwrap();
+        let state = reconcile::merge(None, &applied, &State::default(), &[], 7).unwrap();
+        Record {
+            applied,
+            state,
+            vips: vec![OwnedVip { interface: "eth0".into(), vip: "192.0.2.80".parse().unwrap() }],
+            retired_slots: vec![RetiredSlot { slot: 9, service: 3 }],
+            interface_names: vec!["eth0".into(), String::new()],
+        }
+    }
+
+    /// The text is what serde writes, whatever was written before.
+    fn check(text: &mut RecordText, record: &Record) {
+        let bytes = text.bytes(record).unwrap();
+        assert_eq!(serde_json::from_slice::<Record>(&bytes).unwrap(), *record);
+        let plain: serde_json::Value = serde_json::to_value(record).unwrap();
+        assert_eq!(serde_json::from_slice::<serde_json::Value>(&bytes).unwrap(), plain);
+    }
+
+    #[test]
+    fn it_is_the_records_json_through_all_changes() {
+        let full = include_str!("../../../examples/full.toml");
+        let mut text = RecordText::default();
+        let mut record = record(full);
+        check(&mut text, &record);
+        check(&mut text, &record);
+        record.state.services[0].backends[0].quiesced = true;
+        check(&mut text, &record);
+        record.applied.services[0].backends[0].weight += 1;
+        check(&mut text, &record);
+        record.state.services.reverse();
+        record.state.services.push(testing::service("new \"quoted\"", "192.0.2.99", 99));
+        check(&mut text, &record);
+        record.state.services.remove(0);
+        record.state.services[0].config.name = "renamed".into();
+        check(&mut text, &record);
+        (record.state, record.applied.services) = (State::default(), Vec::new());
+        check(&mut text, &record);
+    }
+}
