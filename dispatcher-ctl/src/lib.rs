@@ -5,6 +5,7 @@
 //! contents of maps ([`dataplane`], [`schedule`]) and writes the difference. Everything else asks the daemon: [`api`],
 //! [`cli`], [`metrics`].
 
+pub mod advisor;
 pub mod api;
 pub mod cli;
 pub mod config;

@@ -1,8 +1,8 @@
 //! What people see: every table against a golden file.
 
 use dispatcher_ctl::{
-    api::types::{Connections, Plan, Service, Status},
-    cli::output::{Style, backends, connections, plan, services, status},
+    api::types::{AdvisorReport, Connections, Plan, Service, Status},
+    cli::output::{Style, advisors, backends, connections, plan, services, status},
 };
 
 mod support;
@@ -16,6 +16,8 @@ fn tables_are_as_they_were() {
     support::golden("status.txt", &status::screen(&sample, &PLAIN));
     support::golden("services.txt", &services::table(&sample.services, &PLAIN));
     support::golden("backends.txt", &backends::table(&backends::rows(&sample.services), &PLAIN));
+    let reports = AdvisorReport::all(&sample.services);
+    support::golden("advisors.txt", &advisors::table(&reports, &PLAIN));
     let mut few = Connections { connections: support::connections(), truncated: false };
     support::golden("connections.txt", &connections::table(&few, &PLAIN));
     few.truncated = true;

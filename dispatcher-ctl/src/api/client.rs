@@ -14,8 +14,8 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::net::UnixStream;
 
 use super::types::{
-    ApiError, AttachInterface, Backend, ConnectionQuery, Connections, ErrorKind, Interface,
-    PatchBackend, PatchService, Plan, PutBackend, PutService, Save, Service, Status,
+    AdvisorReport, ApiError, AttachInterface, Backend, ConnectionQuery, Connections, ErrorKind,
+    Interface, PatchBackend, PatchService, Plan, PutBackend, PutService, Save, Service, Status,
 };
 
 /// How long an answer may take.
@@ -88,6 +88,14 @@ impl Client {
     /// As [`ClientError`] says.
     pub async fn services(&self) -> Result<Vec<Service>, ClientError> {
         self.read("/v1/services").await
+    }
+
+    /// What advisors say of backends.
+    ///
+    /// # Errors
+    /// As [`ClientError`] says.
+    pub async fn advisors(&self) -> Result<Vec<AdvisorReport>, ClientError> {
+        self.read("/v1/advisors").await
     }
 
     /// Connections that match.

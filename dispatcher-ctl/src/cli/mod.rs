@@ -16,6 +16,7 @@ use args::{Cli, Format, Verb};
 use error::{CliError, exit};
 use output::Style;
 
+mod advisor;
 pub mod args;
 mod attach;
 mod backend;
@@ -88,6 +89,7 @@ fn perform(cli: Cli) -> Outcome {
         Verb::Unquiesce(args) => target::unquiesce(&ask, &args),
         Verb::Up(args) => target::up(&ask, &args, true),
         Verb::Down(args) => target::up(&ask, &args, false),
+        Verb::Advisor(args) => advisor::advisor(&ask, &args),
         Verb::Completions(args) => Ok(completions::completions(&args)),
     }
 }

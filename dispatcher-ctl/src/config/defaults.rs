@@ -55,6 +55,7 @@ pub fn service(name: String, vip: IpAddr, port: u16, protocol: Protocol) -> Serv
         measure: false,
         weight_bound: WEIGHT_BOUND,
         affinity: Affinity::default(),
+        advisor: None,
         backends: Vec::new(),
         rules: Vec::new(),
     }

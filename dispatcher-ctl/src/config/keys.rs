@@ -57,10 +57,11 @@ pub(super) const SERVICE: Keys = Keys {
         "measure",
         "weight_bound",
         "affinity",
+        "advisor",
         "backend",
         "rule",
     ],
-    later: &["slow_start", "advisor"],
+    later: &["slow_start"],
 };
 
 /// `[[service.backend]]`.
@@ -96,6 +97,26 @@ pub(super) const RULE: Keys = Keys {
     later: &[],
 };
 
+/// `[service.advisor]`.
+pub(super) const ADVISOR: Keys = Keys {
+    at: "in [service.advisor]",
+    known: &[
+        "kind",
+        "target",
+        "port",
+        "path",
+        "host",
+        "expect_status",
+        "expect_body",
+        "interval",
+        "connect_timeout",
+        "receive_timeout",
+        "rise",
+        "fall",
+    ],
+    later: &["method"],
+};
+
 /// `affinity` of a service.
 pub(super) const AFFINITY: Keys = Keys {
     at: "in affinity of [[service]]",
@@ -103,7 +124,8 @@ pub(super) const AFFINITY: Keys = Keys {
     later: &[],
 };
 
-const ALL: [&Keys; 7] = [&TOP, &CONNECTIONS, &MANAGER, &SERVICE, &AFFINITY, &BACKEND, &RULE];
+const ALL: [&Keys; 8] =
+    [&TOP, &CONNECTIONS, &MANAGER, &SERVICE, &AFFINITY, &ADVISOR, &BACKEND, &RULE];
 /// Similarity (Jaro-Winkler, 0 to 1) from which a key is taken for a mistyped one.
 const SIMILAR: f64 = 0.8;
 /// The same for one that another table has: `backends` of a service is `backend`, although a rule has `backends`.

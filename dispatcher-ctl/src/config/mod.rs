@@ -7,6 +7,7 @@ use std::path::Path;
 
 use crate::model::Config;
 
+mod advisor;
 mod affinity;
 pub mod check;
 pub mod defaults;

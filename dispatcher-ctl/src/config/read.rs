@@ -8,7 +8,7 @@ use std::{
 use toml_edit::TableLike;
 
 use super::{
-    ConfigError, ConfigErrors, affinity, check, defaults,
+    ConfigError, ConfigErrors, advisor, affinity, check, defaults,
     document::{Document, Section},
     keys, rule,
 };
@@ -139,6 +139,10 @@ fn service<'a>(d: &mut Document<'a>, table: &'a dyn TableLike, i: usize) -> Serv
     if let Some(table) = s.table("affinity") {
         let (path, object) = (s.path("affinity"), s.object.clone());
         service.affinity = affinity::affinity(s.document(), table, path, object);
+    }
+    if let Some(table) = s.table("advisor") {
+        let (path, object) = (s.path("advisor"), s.object.clone());
+        service.advisor = Some(advisor::advisor(s.document(), table, path, object));
     }
     let (path, object) = (s.path("backend"), service.name.clone());
     for (j, table) in s.tables("backend").into_iter().enumerate() {

@@ -25,10 +25,11 @@ use dispatcher_common::{
 };
 
 use super::{
-    affinity::Cleaner, clock, counts::Counts, nics::Nic, problems::Problems, record::RecordText,
-    rules::Rates, start::failed,
+    advice::Advices, affinity::Cleaner, clock, counts::Counts, nics::Nic, problems::Problems,
+    record::RecordText, rules::Rates, start::failed,
 };
 use crate::{
+    advisor::Advisors,
     api::types::{ApiError, ConfigStatus},
     config,
     dataplane::{
@@ -63,6 +64,7 @@ pub(super) struct Core {
     pub(super) sweeper: Sweeper,
     pub(super) cleaner: Cleaner,
     pub(super) network: Network,
+    pub(super) advices: Advices,
     /// NICs that are wanted, by name.
     pub(super) nics: BTreeMap<String, Nic>,
     /// Modes of NICs that are not attached as configured: by hand, or found so.
@@ -95,6 +97,7 @@ impl Core {
         record: Record,
         datapath: Datapath,
         network: Network,
+        advisors: Advisors,
         problems: Problems,
     ) -> Result<Self, ApiError> {
         let table = datapath.table().map_err(|e| failed(&e))?;
@@ -123,6 +126,7 @@ impl Core {
             sweeper,
             cleaner,
             network,
+            advices: Advices::new(advisors),
             nics: BTreeMap::new(),
             modes: HashMap::new(),
             resolve_wait: RESOLVE_WAIT,
@@ -207,6 +211,7 @@ impl Core {
             self.network.settled(self.resolve_wait).await;
         }
         self.publish()?;
+        self.advices.follow(&self.record.state);
         let attached = self.attach_nics();
         self.place_vips(false).await;
         attached

@@ -3,6 +3,7 @@
 //! One [`core::Core`] holds everything behind one lock; requests ([`control`]), the kernel's reports and the clock take
 //! turns on it. [`start`] takes over or makes the datapath, [`nics`] follows NICs and VIPs, [`view`] answers questions.
 
+mod advice;
 mod affinity;
 mod clock;
 mod control;
@@ -29,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::{problems::Problems, start::StartError};
 
 use self::{control::Handle, core::Core};
-use crate::{api, api::Controller as _, metrics, network::NetworkEvent};
+use crate::{advisor::Outcome, api, api::Controller as _, metrics, network::NetworkEvent};
 
 /// How often slots are released and rates sampled.
 const TICK: Duration = Duration::from_secs(1);
@@ -56,7 +57,7 @@ pub async fn run(options: RunOptions) -> Result<(), StartError> {
     let signals = Signals::new().map_err(StartError::signals)?;
     let leave_attached = options.leave_attached;
     let started = start::start(options).await?;
-    let start::Started { core, events, socket, metrics_listener } = started;
+    let start::Started { core, events, outcomes, socket, metrics_listener } = started;
     let handle = Handle::new(Arc::new(Mutex::new(core)));
 
     let shutdown = CancellationToken::new();
@@ -70,7 +71,7 @@ pub async fn run(options: RunOptions) -> Result<(), StartError> {
     }
     tracing::info!("ready");
 
-    let failure = watch(&handle, events, signals, &mut tasks).await;
+    let failure = watch(&handle, events, outcomes, signals, &mut tasks).await;
     // Readiness ends with the loop; nobody may be listening.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     shutdown.cancel();
@@ -86,6 +87,7 @@ pub async fn run(options: RunOptions) -> Result<(), StartError> {
 async fn watch(
     handle: &Handle,
     mut events: mpsc::UnboundedReceiver<NetworkEvent>,
+    mut outcomes: mpsc::Receiver<Outcome>,
     mut signals: Signals,
     tasks: &mut JoinSet<std::io::Result<()>>,
 ) -> Option<StartError> {
@@ -102,6 +104,18 @@ async fn watch(
                     handle.core().await.take_events(batch).await;
                 }
                 None => return Some(StartError::task("the network watcher", None)),
+            },
+            outcome = outcomes.recv() => match outcome {
+                Some(outcome) => {
+                    let mut batch = vec![outcome];
+                    while let Ok(outcome) = outcomes.try_recv() {
+                        batch.push(outcome);
+                    }
+                    if let Err(error) = handle.core().await.take_outcomes(batch).await {
+                        tracing::error!("{error}");
+                    }
+                }
+                None => return Some(StartError::task("the advisors", None)),
             },
             _ = tick.tick() => handle.core().await.tick(),
             ended = tasks.join_next() => {

@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 
 use super::{RunOptions, clock, core::Core};
 use crate::{
+    advisor::{Advisors, Outcome},
     api::{server::Socket, types::ApiError},
     config::{self, ConfigErrors},
     dataplane::{Datapath, Origin, remove_all, remove_dead_namespaces},
@@ -74,6 +75,7 @@ impl From<ConfigErrors> for StartError {
 pub(super) struct Started {
     pub(super) core: Core,
     pub(super) events: mpsc::UnboundedReceiver<NetworkEvent>,
+    pub(super) outcomes: mpsc::Receiver<Outcome>,
     pub(super) socket: Socket,
     pub(super) metrics_listener: tokio::net::TcpListener,
 }
@@ -125,7 +127,9 @@ async fn go_on(
         clock::epoch_ms(),
     )?;
 
-    let mut core = Core::new(options.config, record, datapath, network, options.problems)?;
+    let (advisors, outcomes) = Advisors::new();
+    let mut core =
+        Core::new(options.config, record, datapath, network, advisors, options.problems)?;
     let capacity = core.table.capacity();
     if config.connections.capacity != capacity {
         let asked = config.connections.capacity;
@@ -150,7 +154,7 @@ async fn go_on(
         core.state().interfaces.join(", "),
         if takeover { "taken over" } else { "fresh start" },
     );
-    Ok(Started { core, events, socket, metrics_listener })
+    Ok(Started { core, events, outcomes, socket, metrics_listener })
 }
 
 fn listen(config: &Config) -> Result<tokio::net::TcpListener, StartError> {

@@ -163,7 +163,7 @@ impl Core {
             mac: way.map(|(mac, _)| mac),
             interface: way.map(|(_, nic)| nic.name.clone()),
             weight: config.weight,
-            up: !backend.down && (config.local || way.is_some()),
+            up: !backend.down && backend.advised_down.is_none() && (config.local || way.is_some()),
             quiesced: backend.is_quiesced(),
             down_by_hand: backend.down,
             local: config.local,
@@ -178,6 +178,7 @@ impl Core {
             retransmissions: counts.retransmissions,
             delivered_bytes: measured.map(|responses| responses.delivered),
             response_seconds: measured.map(response_seconds),
+            advisor: self.advices.shown(backend.slot),
             rates: self.counts.rates(backend.slot, &counts, reading.now),
         }
     }

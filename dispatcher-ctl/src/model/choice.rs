@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use super::{Day, Evaluate, ForwardMode, OnDown, Orphan, Protocol, Scheduler, Share, XdpMode};
+use super::{
+    AdvisorKind, Day, Evaluate, ForwardMode, OnDown, Orphan, Protocol, Scheduler, Share, Target,
+    XdpMode,
+};
 
 /// A setting that is one of a few words.
 pub trait Choice: Copy + PartialEq + 'static {
@@ -62,6 +65,8 @@ choice!(Scheduler {
     Sh = "sh",
 });
 choice!(ForwardMode { Mac = "mac" });
+choice!(AdvisorKind { Connect = "connect", Http = "http" });
+choice!(Target { Address = "address" });
 choice!(OnDown { Keep = "keep", Drop = "drop", Reset = "reset" });
 choice!(Evaluate { Service = "service", Rule = "rule" });
 choice!(Share { All = "all", Vip = "vip" });
@@ -97,6 +102,8 @@ mod tests {
         words_agree_with_serde::<Evaluate>();
         words_agree_with_serde::<Share>();
         words_agree_with_serde::<Day>();
+        words_agree_with_serde::<AdvisorKind>();
+        words_agree_with_serde::<Target>();
     }
 
     #[test]

@@ -8,11 +8,13 @@ use std::{net::IpAddr, net::SocketAddr, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+mod advisor;
 mod affinity;
 mod choice;
 mod mac;
 mod rule;
 
+pub use advisor::{Advisor, AdvisorKind, Statuses, Target};
 pub use affinity::{Affinity, affinity_groups};
 pub use choice::Choice;
 pub use mac::{Mac, ParseMacError};
@@ -174,6 +176,9 @@ pub struct ServiceConfig {
     /// How clients stay with their backends.
     #[serde(default)]
     pub affinity: Affinity,
+    /// How its backends are probed; none: they are not.
+    #[serde(default)]
+    pub advisor: Option<Advisor>,
     /// The backends, in the file's order; names and addresses are unique in the service.
     pub backends: Vec<BackendConfig>,
     /// The rules, in the file's order; names and priorities are unique in the service.
@@ -243,7 +248,10 @@ pub struct Backend {
     pub quiesced_now: bool,
     /// Taken down by hand.
     pub down: bool,
-    /// Milliseconds since the epoch at which `down` or `quiesced` last changed, or the backend was added.
+    /// Why its advisor has it down, if it has.
+    #[serde(default)]
+    pub advised_down: Option<String>,
+    /// Milliseconds since the epoch at which `down`, `advised_down` or `quiesced` last changed, or the backend was added.
     pub since_ms: u64,
 }
 

@@ -8,7 +8,7 @@
 //! * a backend that has the address of one that runs in that service is that one: it keeps its slot. Another address
 //!   is another backend, even under the same name.
 //!
-//! Quiesced and down belong to the machine: they stay with the address, also where the service changes its VIP or port.
+//! Quiesced and down (by hand or by an advisor) belong to the machine: they stay with the address, also where the service changes its VIP or port.
 
 use std::{collections::HashMap, net::IpAddr};
 
@@ -54,6 +54,7 @@ fn service(
     let machines: HashMap<IpAddr, &Backend> = origin
         .map(|origin| origin.backends.iter().map(|b| (b.config.address, b)).collect())
         .unwrap_or_default();
+    let has_advisor = config.advisor.is_some();
     let mut backends = Vec::with_capacity(config.backends.len());
     for wanted in std::mem::take(&mut config.backends) {
         let before = machines.get(&wanted.address);
@@ -66,6 +67,8 @@ fn service(
             quiesced: before.is_some_and(|b| b.quiesced),
             quiesced_now: before.is_some_and(|b| b.quiesced_now),
             down: before.is_some_and(|b| b.down),
+            // Without an advisor nobody would ever have it up again.
+            advised_down: before.and_then(|b| b.advised_down.clone()).filter(|_| has_advisor),
             since_ms: before.map_or(now_ms, |b| b.since_ms),
             config: wanted,
         });

@@ -17,8 +17,8 @@ use super::{
 use crate::{
     dataplane::tables::{BackendTable, InterfaceTable, ScheduleTable, ServiceTable, Tables},
     model::{
-        Backend, BackendConfig, Connections, OnDown, Orphan, Protocol, Service, ServiceConfig,
-        State,
+        Backend, BackendConfig, Connections, OnDown, Orphan, Protocol, Scheduler, Service,
+        ServiceConfig, State,
     },
     network::Resolution,
     schedule::{self, Schedules, Taker},
@@ -41,8 +41,9 @@ pub fn tables(
     }
     for service in &state.services {
         let mut takers = Vec::new();
+        let is_last = is_all_down(service, nics, resolve);
         for backend in &service.backends {
-            let forward = forward(backend, &service.config, nics, resolve);
+            let forward = forward(backend, &service.config, is_last, nics, resolve);
             if let (Ok(slot), true) = (u16::try_from(backend.slot), forward.flags() & NEW != 0) {
                 let BackendConfig { weight, address, .. } = backend.config;
                 takers.push(Taker { slot, weight, address });
@@ -50,14 +51,26 @@ pub fn tables(
             let (service, share) = (service.id, share(backend));
             tables.backends.insert(backend.slot, BackendTable { service, forward, share });
         }
-        let schedule = schedules.get(service.config.scheduler, &takers, service.backends.len());
-        let mut table = service_table(service, connections.orphan, schedule);
+        // In need new connections go to all in turn.
+        let scheduler = if is_last { Scheduler::Rr } else { service.config.scheduler };
+        let schedule = schedules.get(scheduler, &takers, service.backends.len());
+        let mut table = service_table(service, scheduler, connections.orphan, schedule);
         rules(service, &takers, schedules, &mut table, &mut tables.rules);
         tables.services.insert(service.id, table);
     }
     affinity(state, &mut tables);
     schedules.turn();
     tables
+}
+
+/// Whether no backend that could take connections is up: those that an advisor has down then take them, in case one comes
+/// back.
+fn is_all_down(service: &Service, nics: &[Nic], resolve: &dyn Fn(IpAddr) -> Resolution) -> bool {
+    let could = |b: &&Backend| {
+        !b.down && !b.is_quiesced() && (b.config.local || way(&b.config, nics, resolve).is_ok())
+    };
+    let mut candidates = service.backends.iter().filter(could).peekable();
+    candidates.peek().is_some() && candidates.all(|backend| backend.advised_down.is_some())
 }
 
 /// A duration in ticks, rounded up.
@@ -96,14 +109,19 @@ fn longest_ticks(state: &State) -> [u64; EXPIRY_CLASSES] {
     longest
 }
 
-fn service_table(service: &Service, orphan: Orphan, schedule: ScheduleTable) -> ServiceTable {
+fn service_table(
+    service: &Service,
+    scheduler: Scheduler,
+    orphan: Orphan,
+    schedule: ScheduleTable,
+) -> ServiceTable {
     let config = &service.config;
     let protocol = config.protocol.number();
     ServiceTable {
         key: ServiceKey::new(net::address(config.vip), config.port, protocol),
         choices: u64::from(u32::from_le_bytes([
             orphan_number(orphan),
-            schedule::number(config.scheduler),
+            schedule::number(scheduler),
             protocol,
             0,
         ])),
@@ -129,10 +147,11 @@ fn share(backend: &Backend) -> Share {
     Share::new(u8::try_from(weight).unwrap_or(u8::MAX), max_connections)
 }
 
-/// A backend's word: to where, and whether.
+/// A backend's word: to where, and whether. `is_last`: where an advisor has it down it is taken for up.
 fn forward(
     backend: &Backend,
     service: &ServiceConfig,
+    is_last: bool,
     nics: &[Nic],
     resolve: &dyn Fn(IpAddr) -> Resolution,
 ) -> Forward {
@@ -145,20 +164,22 @@ fn forward(
         }
     };
     let mut flags = PRESENT | way_flags;
-    if !backend.down {
+    let is_up = !backend.down && (is_last || backend.advised_down.is_none());
+    if is_up {
         flags |= UP;
     }
-    // Down by hand drops established connections where `on_down` says that they are kept.
-    if !backend.down && way_flags & NO_MAC == 0 {
+    // Down by hand drops established connections where `on_down` says that they are kept; an advisor does not.
+    let is_kept = is_up || !backend.down && service.on_down == OnDown::Keep;
+    if is_kept && way_flags & NO_MAC == 0 {
         flags |= USABLE;
-        if !backend.is_quiesced() {
+        if is_up && !backend.is_quiesced() {
             flags |= NEW;
         }
         let keeps = affinity_ticks(&service.affinity) != 0 && backend.config.sticky;
-        if keeps && !backend.quiesced_now {
+        if is_up && keeps && !backend.quiesced_now {
             flags |= STICKY;
         }
-    } else if backend.down && service.on_down == OnDown::Reset {
+    } else if !is_up && service.on_down == OnDown::Reset {
         // Not while only the MAC is missing: a neighbour that does not answer for a moment is not down.
         flags |= RESET;
     }
@@ -254,6 +275,39 @@ mod tests {
         assert_eq!(flags(&tables, 5), PRESENT | UP | NO_MAC);
         assert_eq!(tables.backends[&5].forward.mac(), [0; 6]);
         assert_eq!(flags(&tables, 6), PRESENT | UP | USABLE | NEW | LOCAL);
+    }
+
+    #[test]
+    fn a_backend_that_an_advisor_has_down_keeps_what_it_has() {
+        let mut state = state(&[(2, 10), (3, 5), (4, 5)]);
+        state.services[0].backends[0].advised_down = Some("connect refused".to_owned());
+        let made = tables(&state, &by(Orphan::Drop), &nics(), &answers);
+        assert_eq!(made.services[&9].schedule.members, [2, 3]);
+        assert_eq!(flags(&made, 1), PRESENT | USABLE);
+        state.services[0].config.on_down = OnDown::Drop;
+        assert_eq!(flags(&tables(&state, &by(Orphan::Drop), &nics(), &answers), 1), PRESENT);
+        state.services[0].config.on_down = OnDown::Reset;
+        assert_eq!(
+            flags(&tables(&state, &by(Orphan::Drop), &nics(), &answers), 1),
+            PRESENT | RESET
+        );
+    }
+
+    #[test]
+    fn with_all_backends_down_those_that_are_merely_down_are_tried_in_turn() {
+        let mut state = state(&[(2, 10), (3, 5), (4, 5), (5, 0), (102, 6)]);
+        for backend in &mut state.services[0].backends {
+            backend.advised_down = Some("connect refused".to_owned());
+        }
+        state.services[0].backends[1].down = true;
+        let made = tables(&state, &by(Orphan::Drop), &nics(), &answers);
+        assert_eq!(made.services[&9].schedule.ring, [1, 3]);
+        assert_eq!(flags(&made, 1), PRESENT | UP | USABLE | NEW);
+        assert_eq!(flags(&made, 2), PRESENT);
+        // One that came back takes all.
+        state.services[0].backends[2].advised_down = None;
+        let made = tables(&state, &by(Orphan::Drop), &nics(), &answers);
+        assert_eq!(made.services[&9].schedule.members, [3]);
     }
 
     #[test]

@@ -23,7 +23,15 @@ pub(crate) fn service(name: &str, vip: &str, port: u16) -> Service {
 /// A backend that is up, in slot 0.
 pub(crate) fn backend(name: &str, address: &str) -> Backend {
     let config = defaults::backend(name.to_owned(), address.parse().unwrap(), 20);
-    Backend { slot: 0, config, quiesced: false, quiesced_now: false, down: false, since_ms: 0 }
+    Backend {
+        slot: 0,
+        config,
+        quiesced: false,
+        quiesced_now: false,
+        down: false,
+        advised_down: None,
+        since_ms: 0,
+    }
 }
 
 /// An attached NIC.

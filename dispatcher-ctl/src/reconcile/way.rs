@@ -67,6 +67,9 @@ pub fn idle_reason(
     if backend.down {
         reasons.push("down by hand".to_owned());
     }
+    if let Some(why) = &backend.advised_down {
+        reasons.push(format!("down: {why}"));
+    }
     if backend.quiesced {
         let how = if backend.quiesced_now { "quiesced, clients moved" } else { "quiesced" };
         reasons.push(how.to_owned());

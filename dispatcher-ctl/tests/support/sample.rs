@@ -4,10 +4,11 @@ use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 use dispatcher_ctl::{
     api::types::{
-        Action, Backend, Change, ConfigStatus, Connection, ConnectionTable, Interface, LoggedError,
-        Plan, Rates, ReasonCount, ResponseBucket, ResponseSeconds, Seconds, Service, Status,
+        Action, Backend, BackendAdvisor, Change, ConfigStatus, Connection, ConnectionTable,
+        Interface, LoggedError, Plan, Probes, Rates, ReasonCount, ResponseBucket, ResponseSeconds,
+        Seconds, Service, Status,
     },
-    model::{ForwardMode, OnDown, Protocol, Scheduler, XdpMode},
+    model::{AdvisorKind, ForwardMode, OnDown, Protocol, Scheduler, Target, XdpMode},
 };
 
 /// When the sample was taken: 2026-01-01T00:00:00Z.
@@ -174,6 +175,13 @@ pub(crate) fn a_backend(name: &str, address: &str, weight: u32) -> Backend {
                 ResponseBucket { le: 0.01, count: n * 40 },
                 ResponseBucket { le: 0.025, count: n * 90 },
             ],
+        }),
+        advisor: Some(BackendAdvisor {
+            kind: AdvisorKind::Http,
+            target: Target::Address,
+            load_seconds: Some(0.004_2),
+            probes: Probes { success: n * 1000, failure: 2 },
+            last_error: Some("status 503, expected 200-399".to_owned()),
         }),
         rates: Rates { connections: 1.25, packets: 750.0, bytes: 1_125_000.0 },
     }

@@ -21,8 +21,8 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Controller, PlanSource,
     types::{
-        ApiError, AttachInterface, Backend, ConnectionQuery, Connections, Interface, PatchBackend,
-        PatchService, Plan, PutBackend, PutService, Save, Service, Status,
+        AdvisorReport, ApiError, AttachInterface, Backend, ConnectionQuery, Connections, Interface,
+        PatchBackend, PatchService, Plan, PutBackend, PutService, Save, Service, Status,
     },
 };
 use extract::{Asked, Body, BodyPatience, Names, Refusal, Text};
@@ -145,6 +145,7 @@ pub fn router<C: Controller>(controller: Arc<C>) -> Router {
                 .patch(patch_backend::<C>)
                 .delete(delete_backend::<C>),
         )
+        .route("/v1/advisors", get(advisors::<C>))
         .route("/v1/connections", get(connections::<C>))
         .route("/v1/plan", get(plan::<C>).post(plan_other::<C>))
         .route("/v1/reload", post(reload::<C>))
@@ -289,6 +290,10 @@ async fn delete_backend<C: Controller>(
 ) -> Done {
     c.delete_backend(service, name, save).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+async fn advisors<C: Controller>(State(c): Asks<C>) -> Answer<Vec<AdvisorReport>> {
+    Ok(Json(AdvisorReport::all(&c.status().await?.services)))
 }
 
 async fn connections<C: Controller>(

@@ -8,7 +8,9 @@ use std::{borrow::Cow, collections::BTreeMap, net::IpAddr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{ForwardMode, Mac, OnDown, Protocol, RuleConfig, Scheduler, XdpMode};
+use crate::model::{
+    AdvisorKind, ForwardMode, Mac, OnDown, Protocol, RuleConfig, Scheduler, Target, XdpMode,
+};
 
 mod change;
 mod error;
@@ -198,8 +200,73 @@ pub struct Backend {
     pub delivered_bytes: Option<u64>,
     /// Its response times; none where its service is not measured.
     pub response_seconds: Option<ResponseSeconds>,
+    /// What its advisor says of it; none where its service has no advisor.
+    pub advisor: Option<BackendAdvisor>,
     /// What it does per second.
     pub rates: Rates,
+}
+
+/// What an advisor says of a backend.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BackendAdvisor {
+    /// What a probe exchanges.
+    pub kind: AdvisorKind,
+    /// With whom.
+    pub target: Target,
+    /// Time of the last exchange; none while the last probe failed, or none has ended.
+    pub load_seconds: Option<f64>,
+    /// Probes, by how they ended.
+    pub probes: Probes,
+    /// What was wrong when a probe last failed.
+    pub last_error: Option<String>,
+}
+
+/// A line of `GET /v1/advisors`: a backend that is probed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AdvisorReport {
+    /// Name of the service.
+    pub service: String,
+    /// Name of the backend.
+    pub backend: String,
+    /// Whether packets may go to it, by whatever stands in the way or not.
+    pub up: bool,
+    /// One phrase, as the backend's.
+    pub state: String,
+    /// Since when `state` holds.
+    pub since: Timestamp,
+    /// What its advisor says of it.
+    pub advisor: BackendAdvisor,
+}
+
+impl AdvisorReport {
+    /// All backends that are probed.
+    #[must_use]
+    pub fn all(services: &[Service]) -> Vec<Self> {
+        let mut all = Vec::new();
+        for service in services {
+            for backend in &service.backends {
+                let Some(advisor) = backend.advisor.clone() else { continue };
+                all.push(Self {
+                    service: service.name.clone(),
+                    backend: backend.name.clone(),
+                    up: backend.up,
+                    state: backend.state.clone(),
+                    since: backend.since,
+                    advisor,
+                });
+            }
+        }
+        all
+    }
+}
+
+/// Probes, by how they ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Probes {
+    /// Good ones.
+    pub success: u64,
+    /// Bad ones.
+    pub failure: u64,
 }
 
 /// Response times as a histogram.

@@ -71,8 +71,18 @@ pub enum Verb {
     Up(TargetName),
     /// Take a backend down by hand
     Down(TargetName),
+    /// What advisors say
+    #[command(subcommand)]
+    Advisor(Advisor),
     /// Print a shell's completions
     Completions(Completions),
+}
+
+/// `advisor`.
+#[derive(Debug, Subcommand)]
+pub enum Advisor {
+    /// Show what probes of each backend found
+    Report(Reading),
 }
 
 /// `run`.

@@ -8,6 +8,7 @@ use std::{
 
 use super::error::CliError;
 
+pub mod advisors;
 pub mod backends;
 pub mod connections;
 pub mod plan;

@@ -13,6 +13,7 @@ use crate::{
     schedule,
 };
 
+mod advisor;
 mod affinity;
 mod rule;
 mod value;
@@ -157,6 +158,7 @@ impl Found {
         }
         self.affinity(&service.affinity);
         self.measured(service);
+        self.advisor(service);
         if !(1..=MAX_WEIGHT_BOUND).contains(&service.weight_bound) {
             let message = format!(
                 "weight_bound {} is out of range, expected {BOUND_RANGE}",

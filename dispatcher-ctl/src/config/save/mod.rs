@@ -7,7 +7,8 @@ use toml_edit::{Array, ArrayOfTables, DocumentMut, InlineTable, Item, Table, Tab
 
 use super::{ConfigError, ConfigErrors, defaults, keys, parse};
 use crate::model::{
-    Affinity, BackendConfig, Config, RuleConfig, Service, ServiceConfig, State, duration,
+    Advisor, Affinity, BackendConfig, Choice as _, Config, RuleConfig, Service, ServiceConfig,
+    State, duration,
 };
 
 /// How often the file is edited at most: once, and once more for what followed from the first edits.
@@ -95,6 +96,7 @@ impl Row for ServiceConfig {
             ("measure", Some(Value::from(self.measure))),
             ("weight_bound", Some(Value::from(i64::from(self.weight_bound)))),
             ("affinity", affinity(&self.affinity)),
+            ("advisor", self.advisor.as_ref().map(advisor)),
         ]
     }
 
@@ -206,6 +208,27 @@ fn affinity(affinity: &Affinity) -> Option<Value> {
         table.insert("cross_port", ports.into());
     }
     if table.is_empty() { None } else { Some(table.into()) }
+}
+
+/// An advisor on one line, every setting said.
+fn advisor(advisor: &Advisor) -> Value {
+    let mut table = InlineTable::new();
+    let mut say = |key: &str, value: Option<Value>| drop(value.map(|v| table.insert(key, v)));
+    let text = |value: &Option<String>| value.as_ref().map(|text| Value::from(text.as_str()));
+    let time = |value| Some(Value::from(duration::text(value)));
+    say("kind", Some(advisor.kind.word().into()));
+    say("target", Some(advisor.target.word().into()));
+    say("port", advisor.port.map(|port| i64::from(port).into()));
+    say("path", Some(advisor.path.as_str().into()));
+    say("host", text(&advisor.host));
+    say("expect_status", Some(advisor.expect_status.to_string().into()));
+    say("expect_body", text(&advisor.expect_body));
+    say("interval", time(advisor.interval));
+    say("connect_timeout", time(advisor.connect_timeout));
+    say("receive_timeout", time(advisor.receive_timeout));
+    say("rise", Some(i64::from(advisor.rise).into()));
+    say("fall", Some(i64::from(advisor.fall).into()));
+    table.into()
 }
 
 fn same<T: Row>(these: &[T], those: &[T]) -> bool {

@@ -1,6 +1,7 @@
 //! What is said of single values.
 
 use super::*;
+use crate::model::{AdvisorKind, Statuses};
 
 #[test]
 fn values_out_of_their_range_are_named() {
@@ -48,12 +49,36 @@ fn values_out_of_their_range_are_named() {
         "11: service[0].forward: service web: forward \"nat\" is not supported in this version, \
          expected mac",
     );
-    for later in ["slow_start = \"0s\"", "advisor = {}"] {
-        let key = later.split(' ').next().unwrap();
-        let want =
-            format!("1: service[0].{key}: service web: {key} is not supported in this version");
-        service_lines(later, &want);
+    service_lines(
+        "slow_start = \"0s\"",
+        "1: service[0].slow_start: service web: slow_start is not supported in this version",
+    );
+}
+
+#[test]
+fn an_advisor_is_read_and_a_wrong_one_is_named() {
+    let advisor = |rest: &str| service(&format!("advisor = {{ target = \"address\", {rest} }}"));
+    let said = parse(
+        &advisor("kind = \"http\", port = 81, expect_status = \"200,204\", rise = 2"),
+        "lab.toml",
+    )
+    .unwrap();
+    let said = said.services[0].advisor.clone().unwrap();
+    assert_eq!((said.kind, said.port, said.rise), (AdvisorKind::Http, Some(81), 2));
+    assert_eq!(said.expect_status, Statuses(vec![(200, 200), (204, 204)]));
+    assert_eq!(said.interval, Duration::from_secs(7));
+    for (wrong, want) in [
+        ("kind = \"dns\"", "kind \"dns\" is not supported in this version"),
+        ("kind = \"http\", path = \"health\"", "path \"health\" is none, expected a path from /"),
+        ("kind = \"http\", interval = \"10ms\"", "interval 10ms is out of range"),
+        ("kind = \"http\", expect_status = \"2xx\"", "expect_status \"2xx\" is not"),
+        ("kind = \"http\", rise = 0", "rise 0 is out of range, expected 1..=100"),
+    ] {
+        let errors = errors(&advisor(wrong));
+        assert!(errors.len() == 1 && errors[0].contains(want), "{errors:?}, expected {want:?}");
     }
+    let vip = errors(&service("advisor = { kind = \"http\", target = \"vip\" }"));
+    assert!(vip.iter().any(|e| e.contains("target \"vip\" is not supported")), "{vip:?}");
 }
 
 #[test]

@@ -268,7 +268,9 @@ fn a_full_table_is_still_changed_in_time() {
             );
             let slot = u32::from(i) * 1023 + j + 1;
             let (quiesced, quiesced_now, down) = (false, false, false);
-            let backend = Backend { slot, config, quiesced, quiesced_now, down, since_ms: 0 };
+            let advised_down = None;
+            let backend =
+                Backend { slot, config, quiesced, quiesced_now, down, advised_down, since_ms: 0 };
             state.services[usize::from(i)].backends.push(backend);
         }
     }

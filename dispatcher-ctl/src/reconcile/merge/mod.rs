@@ -113,6 +113,7 @@ fn service(
         measure: pick!(measure),
         weight_bound: pick!(weight_bound),
         affinity: pick!(affinity),
+        advisor: pick!(advisor),
         backends: backends(before, wanted, runs),
         rules: pick!(rules),
     }

@@ -235,7 +235,7 @@ fn changed_service(before: &Service, after: &Service, lines: &mut Vec<PlanLine>)
 }
 
 /// What may change of a service that stays, as text.
-fn settings(config: &ServiceConfig) -> [(&'static str, String); 11] {
+fn settings(config: &ServiceConfig) -> [(&'static str, String); 12] {
     [
         ("name", config.name.clone()),
         ("scheduler", config.scheduler.to_string()),
@@ -248,6 +248,7 @@ fn settings(config: &ServiceConfig) -> [(&'static str, String); 11] {
         ("measure", config.measure.to_string()),
         ("weight_bound", config.weight_bound.to_string()),
         ("affinity", config.affinity.to_string()),
+        ("advisor", config.advisor.as_ref().map_or("none".to_owned(), ToString::to_string)),
     ]
 }
 

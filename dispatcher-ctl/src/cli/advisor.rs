@@ -1,0 +1,9 @@
+//! `dispatcher advisor report`.
+
+use super::{Ask, Outcome, args::Advisor, output, show};
+
+pub(super) fn advisor(ask: &Ask, args: &Advisor) -> Outcome {
+    let Advisor::Report(reading) = args;
+    let reports = ask.daemon(async |client| client.advisors().await)?;
+    show(reading.output, &reports, |reports, style| output::advisors::table(reports, style))
+}

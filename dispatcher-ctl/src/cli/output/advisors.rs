@@ -1,0 +1,44 @@
+//! `advisor report`: a row a backend that is probed.
+
+use super::{
+    Column, Paint, Style, Table,
+    table::{number, plain, text},
+    units::{millis, span, whole},
+};
+use crate::{api::types::AdvisorReport, model::Choice as _};
+
+const COLUMNS: &[Column] = &[
+    text("SERVICE"),
+    text("BACKEND"),
+    text("KIND"),
+    text("TARGET"),
+    text("STATE"),
+    text("SINCE"),
+    number("LOAD"),
+    number("PROBES"),
+    number("FAILED"),
+    text("LAST ERROR"),
+];
+
+/// The table.
+#[must_use]
+pub fn table(reports: &[AdvisorReport], style: &Style) -> String {
+    let mut table = Table::new(COLUMNS, style);
+    for report in reports {
+        let advisor = &report.advisor;
+        let paint = if report.up { Paint::Good } else { Paint::Bad };
+        table.row([
+            plain(&report.service),
+            (report.backend.clone(), Paint::Bold),
+            plain(advisor.kind.word()),
+            plain(advisor.target.word()),
+            (report.state.clone(), paint),
+            plain(span(style.now - report.since)),
+            plain(advisor.load_seconds.map_or("-".to_owned(), millis)),
+            plain(whole(advisor.probes.success + advisor.probes.failure)),
+            plain(whole(advisor.probes.failure)),
+            plain(advisor.last_error.as_deref().unwrap_or("-")),
+        ]);
+    }
+    table.render()
+}

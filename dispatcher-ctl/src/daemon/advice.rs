@@ -1,0 +1,156 @@
+//! What advisors say of backends, and what follows: down, and up again.
+
+use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
+
+use super::{clock, core::Core};
+use crate::{
+    advisor::{Advisors, Health, Outcome, Subject, probe::Target},
+    api::types::{ApiError, BackendAdvisor, Probes},
+    model::{Advisor, Backend, Choice as _, Service, State},
+};
+
+/// What the probes of a backend have said.
+#[derive(Debug)]
+struct Advice {
+    /// By whom.
+    advisor: Arc<Advisor>,
+    health: Health,
+    /// What the last good exchange took, if it was the last.
+    load: Option<Duration>,
+    good: u64,
+    bad: u64,
+    last_error: Option<String>,
+}
+
+/// All advisors, and what they have said, by slot.
+#[derive(Debug)]
+pub(super) struct Advices {
+    advisors: Advisors,
+    said: HashMap<u32, Advice>,
+}
+
+impl Advices {
+    pub(super) fn new(advisors: Advisors) -> Self {
+        Self { advisors, said: HashMap::new() }
+    }
+
+    /// Probes the backends of a state, and forgets what was said of others.
+    pub(super) fn follow(&mut self, state: &State) {
+        let mut former = std::mem::take(&mut self.said);
+        let mut subjects = Vec::new();
+        for service in &state.services {
+            let Some(advisor) = service.config.advisor.clone().map(Arc::new) else { continue };
+            for backend in &service.backends {
+                subjects.push(subject(service, backend, &advisor));
+                let same = former.remove(&backend.slot).filter(|said| said.advisor == advisor);
+                let said = same.unwrap_or_else(|| Advice {
+                    advisor: Arc::clone(&advisor),
+                    health: Health::new(backend.advised_down.is_none()),
+                    load: None,
+                    good: 0,
+                    bad: 0,
+                    last_error: None,
+                });
+                self.said.insert(backend.slot, said);
+            }
+        }
+        self.advisors.follow(subjects);
+    }
+
+    /// Takes in an outcome; yields why the backend is down, or none where it is up, if that has changed.
+    fn take(&mut self, outcome: Outcome) -> Option<Option<String>> {
+        let said = self.said.get_mut(&outcome.slot)?;
+        // A probe may end after its advisor was replaced.
+        if said.advisor != outcome.advisor {
+            return None;
+        }
+        let Advisor { rise, fall, kind, .. } = *said.advisor;
+        let changed = said.health.take(outcome.result.is_ok(), rise, fall);
+        match outcome.result {
+            Ok(took) => {
+                (said.load, said.good) = (Some(took), said.good + 1);
+                changed.then_some(None)
+            }
+            Err(error) => {
+                let why = format!("{} {error}", kind.word());
+                (said.load, said.bad, said.last_error) = (None, said.bad + 1, Some(error));
+                changed.then_some(Some(why))
+            }
+        }
+    }
+
+    /// What has been said of a slot's backend, as the API tells it.
+    pub(super) fn shown(&self, slot: u32) -> Option<BackendAdvisor> {
+        let said = self.said.get(&slot)?;
+        Some(BackendAdvisor {
+            kind: said.advisor.kind,
+            target: said.advisor.target,
+            load_seconds: said.load.map(|load| load.as_secs_f64()),
+            probes: Probes { success: said.good, failure: said.bad },
+            last_error: said.last_error.clone(),
+        })
+    }
+}
+
+fn subject(service: &Service, backend: &Backend, advisor: &Arc<Advisor>) -> Subject {
+    let port = advisor.port.unwrap_or(service.config.port);
+    let target = Target {
+        address: SocketAddr::new(backend.config.address, port),
+        host: host(SocketAddr::new(service.config.vip, service.config.port)),
+    };
+    Subject { slot: backend.slot, target, advisor: Arc::clone(advisor) }
+}
+
+/// The VIP as a client would name it in a request.
+fn host(vip: SocketAddr) -> String {
+    if vip.port() != 80 {
+        return vip.to_string();
+    }
+    match vip {
+        SocketAddr::V4(vip) => vip.ip().to_string(),
+        SocketAddr::V6(vip) => format!("[{}]", vip.ip()),
+    }
+}
+
+impl Core {
+    /// Takes in outcomes of probes; backends that came up or went down are so from now on.
+    ///
+    /// # Errors
+    /// Where the kernel refuses.
+    pub(super) async fn take_outcomes(&mut self, outcomes: Vec<Outcome>) -> Result<(), ApiError> {
+        let mut changed = HashMap::new();
+        for outcome in outcomes {
+            let slot = outcome.slot;
+            if let Some(why) = self.advices.take(outcome) {
+                changed.insert(slot, why);
+            }
+        }
+        if changed.is_empty() {
+            return Ok(());
+        }
+        let mut state = self.state().clone();
+        for backend in state.services.iter_mut().flat_map(|service| &mut service.backends) {
+            if let Some(why) = changed.remove(&backend.slot) {
+                (backend.advised_down, backend.since_ms) = (why, clock::epoch_ms());
+            }
+        }
+        self.commit(state, None).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_named_as_clients_name_it() {
+        for (vip, want) in [
+            ("192.0.2.80:80", "192.0.2.80"),
+            ("192.0.2.80:8080", "192.0.2.80:8080"),
+            ("[2001:db8::80]:80", "[2001:db8::80]"),
+            ("[2001:db8::80]:81", "[2001:db8::80]:81"),
+        ] {
+            assert_eq!(host(vip.parse().unwrap()), want);
+        }
+    }
+}
