@@ -1,6 +1,9 @@
 //! Every metric: name, help, kind, labels, and where in a [`Status`] its values stand.
 
-use crate::api::types::{Backend, Service, Status};
+use crate::{
+    api::types::{Backend, BackendAdvisor, ResponseSeconds, Service, Status},
+    model::Choice as _,
+};
 
 /// Kinds of metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,6 +12,8 @@ pub enum Kind {
     Counter,
     /// It rises and falls.
     Gauge,
+    /// How often values were at most so large.
+    Histogram,
 }
 
 /// A metric's declaration.
@@ -30,9 +35,18 @@ pub struct Family {
 #[derive(Clone, Copy, Debug)]
 pub struct Reading<'a> {
     /// Values of labels.
-    pub labels: [&'a str; 3],
+    pub labels: [&'a str; 4],
     /// The value.
-    pub value: f64,
+    pub value: Value<'a>,
+}
+
+/// A value.
+#[derive(Clone, Copy, Debug)]
+pub enum Value<'a> {
+    /// Of a counter or gauge.
+    Number(f64),
+    /// Of a histogram.
+    Histogram(&'a ResponseSeconds),
 }
 
 macro_rules! families {
@@ -103,6 +117,25 @@ families! {
     Gauge "dispatcher_backend_resolved" ["service", "backend"]
         "Whether the MAC address of a backend is known, or none is needed.",
         |s, out| backends(s, out, |b| flag(b.local || b.mac.is_some()));
+    Counter "dispatcher_backend_delivered_bytes_total" ["service", "backend"]
+        "Bytes that clients of a backend acknowledged, where its service is measured.",
+        |s, out| of_backends(s, out, |b| b.delivered_bytes.map(|bytes| Value::Number(count(bytes))));
+    Histogram "dispatcher_backend_response_seconds" ["service", "backend"]
+        "Response times of a backend, inferred from its clients' packets, where its service is measured.",
+        |s, out| of_backends(s, out, |b| b.response_seconds.as_ref().map(Value::Histogram));
+    Gauge "dispatcher_advisor_load_seconds" ["service", "backend", "kind"]
+        "Time of the last probe of a backend, if it was good.",
+        |s, out| advisors(s, out, |a, labels, out| {
+            out.extend(a.load_seconds.map(|load| reading(labels, load)));
+        });
+    Counter "dispatcher_advisor_probes_total" ["service", "backend", "kind", "result"]
+        "Probes of a backend, by how they ended.",
+        |s, out| advisors(s, out, |a, [service, backend, kind], out| {
+            for (result, n) in [("success", a.probes.success), ("failure", a.probes.failure)] {
+                let labels = [service, backend, kind, result];
+                out.push(Reading { labels, value: Value::Number(count(n)) });
+            }
+        });
     Gauge "dispatcher_connections" []
         "Connections in the table, closing ones included.",
         |s, out| out.push(reading(NONE, count(s.connections.connections)));
@@ -137,7 +170,8 @@ families! {
 const NONE: [&str; 3] = ["", "", ""];
 
 fn reading(labels: [&str; 3], value: f64) -> Reading<'_> {
-    Reading { labels, value }
+    let [a, b, c] = labels;
+    Reading { labels: [a, b, c, ""], value: Value::Number(value) }
 }
 
 /// Exact up to 2⁵³.
@@ -158,6 +192,34 @@ fn reasons<'a>(
         out.extend(interface.reasons.iter().map(|reason| {
             reading([&interface.name, &reason.verdict, &reason.reason], count(value(reason)))
         }));
+    }
+}
+
+/// What not all backends have.
+fn of_backends<'a>(
+    status: &'a Status,
+    out: &mut Vec<Reading<'a>>,
+    value: impl Fn(&'a Backend) -> Option<Value<'a>>,
+) {
+    for service in &status.services {
+        for backend in &service.backends {
+            let labels = [&*service.name, &*backend.name, "", ""];
+            out.extend(value(backend).map(|value| Reading { labels, value }));
+        }
+    }
+}
+
+fn advisors<'a>(
+    status: &'a Status,
+    out: &mut Vec<Reading<'a>>,
+    each: impl Fn(&'a BackendAdvisor, [&'a str; 3], &mut Vec<Reading<'a>>),
+) {
+    for service in &status.services {
+        for backend in &service.backends {
+            if let Some(advisor) = &backend.advisor {
+                each(advisor, [&service.name, &backend.name, advisor.kind.word()], out);
+            }
+        }
     }
 }
 

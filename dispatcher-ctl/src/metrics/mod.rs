@@ -4,15 +4,15 @@ use std::slice;
 
 use prometheus::{
     TEXT_FORMAT, TextEncoder,
-    proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType},
+    proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType},
 };
 
-use crate::api::types::Status;
+use crate::api::types::{ResponseBucket, Status};
 
 pub mod families;
 pub mod server;
 
-use families::{Family, Kind, Reading};
+use families::{Family, Kind, Reading, Value};
 
 /// Content type of [`render`]'s text.
 pub const CONTENT_TYPE: &str = TEXT_FORMAT;
@@ -54,6 +54,7 @@ fn family(declared: &Family, metrics: Vec<Metric>) -> MetricFamily {
     family.set_field_type(match declared.kind {
         Kind::Counter => MetricType::COUNTER,
         Kind::Gauge => MetricType::GAUGE,
+        Kind::Histogram => MetricType::HISTOGRAM,
     });
     family.set_metric(metrics);
     family
@@ -80,17 +81,30 @@ fn is_labelled(metric: &Metric, declared: &Family, reading: &Reading<'_>) -> boo
             .all(|(label, (name, value))| label.name() == *name && label.value() == value)
 }
 
-fn set(metric: &mut Metric, kind: Kind, value: f64) {
-    match kind {
-        Kind::Counter => {
+fn set(metric: &mut Metric, kind: Kind, value: Value<'_>) {
+    match (kind, value) {
+        (Kind::Counter, Value::Number(value)) => {
             let mut counter = Counter::default();
             counter.set_value(value);
             metric.set_counter(counter);
         }
-        Kind::Gauge => {
+        (_, Value::Number(value)) => {
             let mut gauge = Gauge::default();
             gauge.set_value(value);
             metric.set_gauge(gauge);
+        }
+        (_, Value::Histogram(seconds)) => {
+            let bucket = |of: &ResponseBucket| {
+                let mut bucket = Bucket::default();
+                bucket.set_upper_bound(of.le);
+                bucket.set_cumulative_count(of.count);
+                bucket
+            };
+            let mut histogram = Histogram::default();
+            histogram.set_sample_count(seconds.count);
+            histogram.set_sample_sum(seconds.sum);
+            histogram.set_bucket(seconds.buckets.iter().map(bucket).collect());
+            metric.set_histogram(histogram);
         }
     }
 }
