@@ -291,7 +291,7 @@ mod tests {
             &defaults::config(Vec::new()).connections,
             &[nic(0, "eth0", 10)],
             &|_| Resolution::Resolved { ifindex: 10, mac },
-            &mut schedule::Schedules::default(),
+            &mut Schedules::default(),
         );
         let [net, one, all] = tables.services[&1].conditions[..] else {
             panic!("three conditions")
