@@ -385,7 +385,8 @@ impl Service {
 
     /// The backends that a rule chooses from, in the service's order.
     pub fn of_rule<'s>(&'s self, rule: &'s RuleConfig) -> impl Iterator<Item = &'s Backend> {
-        self.backends.iter().filter(|backend| rule.backends.contains(&backend.config.name))
+        let names = rule.names();
+        self.backends.iter().filter(move |backend| names.contains(backend.config.name.as_str()))
     }
 }
 

@@ -6,9 +6,12 @@ use dispatcher_ctl::{
     api::types::{
         Action, Backend, BackendAdvisor, Change, ConfigStatus, Connection, ConnectionTable,
         Interface, LoggedError, Plan, Probes, Rates, ReasonCount, ResponseBucket, ResponseSeconds,
-        Seconds, Service, Status,
+        Rule, Seconds, Service, Status,
     },
-    model::{AdvisorKind, ForwardMode, OnDown, Protocol, Scheduler, Target, XdpMode},
+    model::{
+        AdvisorKind, Day, Evaluate, ForwardMode, OnDown, Protocol, RuleConfig, Scheduler, Share,
+        Target, XdpMode,
+    },
 };
 
 /// When the sample was taken: 2026-01-01T00:00:00Z.
@@ -20,7 +23,8 @@ pub(crate) fn ip(text: &str) -> IpAddr {
 
 /// Two services, one of them of IPv6 and without a backend that is up, and everything that can be odd.
 pub(crate) fn sample() -> Status {
-    let web = a_service("web", "192.0.2.80", 80, Protocol::Tcp, web_backends());
+    let mut web = a_service("web", "192.0.2.80", 80, Protocol::Tcp, web_backends());
+    web.rules = vec![a_rule("rest", 20, "web-3", false), a_rule("office", 10, "web-1", true)];
     let mut down = a_backend("dns-1", "10.0.0.21", 1);
     down.mac = None;
     down.interface = None;
@@ -109,6 +113,31 @@ fn web_backends() -> Vec<Backend> {
     (down.up, down.down_by_hand) = (false, true);
     down.state = "down by hand".to_owned();
     vec![a_backend("web-1", "10.0.0.11", 3), quiesced, down]
+}
+
+/// A rule that says something for every key, though no right one says all of it.
+fn a_rule(name: &str, priority: u32, backend: &str, active: bool) -> Rule {
+    let config = RuleConfig {
+        name: name.to_owned(),
+        priority,
+        backends: vec![backend.to_owned()],
+        clients: vec!["198.51.100.0/24".parse().unwrap()],
+        client_ports: Some("1024-2047".parse().unwrap()),
+        time: Some("08:00-18:00".parse().unwrap()),
+        days: vec![Day::Mon],
+        tos: Some("0xb8/0xfc".parse().unwrap()),
+        min_new_connections: Some(1),
+        max_new_connections: Some(2),
+        min_active_connections: Some(3),
+        max_active_connections: Some(4),
+        min_bandwidth: Some(5),
+        max_bandwidth: Some(6),
+        shared_bandwidth: Some(7),
+        share: Share::Vip,
+        always: true,
+        evaluate: Evaluate::Rule,
+    };
+    Rule { config, active, connections: u64::from(active) * 1_234 }
 }
 
 pub(crate) fn a_service(

@@ -14,6 +14,8 @@ use crate::{
 
 /// Rows of services and backends that still make one screen; above, backends are left out, then services.
 const ROWS: usize = 60;
+/// Rules that are shown; where there are more, none is.
+const RULES: usize = 12;
 /// Errors that are shown.
 const ERRORS: usize = 5;
 
@@ -184,8 +186,10 @@ fn foot(status: &Status) -> String {
     if !expired.is_empty() {
         text += &line(format!("expired: {expired}"));
     }
-    for service in status.services.iter().take(ROWS) {
-        text += &rules(service);
+    let all = status.services.iter().map(|service| service.rules.len()).sum();
+    match all {
+        0..=RULES => text.extend(status.services.iter().map(rules)),
+        all => text += &line(format!("{all} rules: dispatcher services -o json")),
     }
     for service in &status.services {
         let drops = listed(&service.drops);

@@ -307,7 +307,8 @@ fn ring_slots(service: &ServiceConfig) -> usize {
         schedule::space(service.scheduler, &backends.map(|b| b.weight).collect::<Vec<_>>())
     };
     let of_rule = |rule: &RuleConfig| {
-        space(&mut service.backends.iter().filter(|b| rule.backends.contains(&b.name)))
+        let names = rule.names();
+        space(&mut service.backends.iter().filter(|b| names.contains(b.name.as_str())))
     };
     space(&mut service.backends.iter()) + service.rules.iter().map(of_rule).sum::<usize>()
 }

@@ -1,6 +1,6 @@
 //! Whether the rules of a service make sense, one by one and together.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use dispatcher_common::limits::MAX_CONDITIONS;
 
@@ -100,12 +100,14 @@ impl Found {
         if rule.backends.is_empty() {
             self.say("backends", "backends is empty, expected names of the service's backends");
         }
+        let known: HashSet<&str> = service.backends.iter().map(|b| b.name.as_str()).collect();
+        let mut named = HashSet::new();
         for (k, backend) in rule.backends.iter().enumerate() {
             let key = format!("backends[{k}]");
-            if rule.backends[..k].contains(backend) {
+            if !named.insert(backend.as_str()) {
                 let message = format!("backend {} is named twice, expected once", shown(backend));
                 self.say(&key, &message);
-            } else if service.backend(backend).is_none() && !backend.is_empty() {
+            } else if !known.contains(backend.as_str()) && !backend.is_empty() {
                 let message = format!(
                     "backend {} is unknown, expected one of service {}",
                     shown(backend),

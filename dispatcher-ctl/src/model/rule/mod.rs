@@ -1,5 +1,7 @@
 //! Rules: when are new connections of a service placed on some of its backends only?
 
+use std::collections::HashSet;
+
 use serde::{Deserialize, Serialize};
 
 mod range;
@@ -104,6 +106,12 @@ impl RuleConfig {
         }
     }
 
+    /// The names of its backends: there may be a thousand, and as many to be looked for among them.
+    #[must_use]
+    pub fn names(&self) -> HashSet<&str> {
+        self.backends.iter().map(String::as_str).collect()
+    }
+
     /// Whether it goes by rates that are measured from one second to the next.
     #[must_use]
     pub const fn has_rates(&self) -> bool {
@@ -131,13 +139,16 @@ impl RuleConfig {
             || self.max_bandwidth.is_some()
     }
 
+    /// Whether it goes by rates or counts.
+    #[must_use]
+    pub const fn is_measured(&self) -> bool {
+        self.is_evaluated() || self.shared_bandwidth.is_some()
+    }
+
     /// Whether something must hold that a packet does not tell.
     #[must_use]
     pub const fn is_switched(&self) -> bool {
-        self.time.is_some()
-            || !self.days.is_empty()
-            || self.is_evaluated()
-            || self.shared_bandwidth.is_some()
+        self.time.is_some() || !self.days.is_empty() || self.is_measured()
     }
 
     /// Whether any condition is named, `always` not among them.
