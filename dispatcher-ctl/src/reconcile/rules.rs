@@ -3,7 +3,7 @@
 //! What a packet tells (client, port, TOS) is left to the datapath. Time of day, rates and counts are looked at here, once a
 //! second and with every change: [`active`] says what is to be written.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use dispatcher_common::{
     net::address,
@@ -55,7 +55,7 @@ pub(super) fn rules(
     ordered.sort_by_key(|rule| rule.config.priority);
     for Rule { id, config } in ordered {
         table.conditions.extend(conditions(*id, config));
-        let slots: Vec<u32> = service.of_rule(config).map(|backend| backend.slot).collect();
+        let slots: HashSet<u32> = service.of_rule(config).map(|backend| backend.slot).collect();
         let chosen = takers.iter().filter(|taker| slots.contains(&taker.slot.into()));
         let chosen: Vec<Taker> = chosen.copied().collect();
         let schedule = schedules.get(service.config.scheduler, &chosen, slots.len());
