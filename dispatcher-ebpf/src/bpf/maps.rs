@@ -8,34 +8,44 @@
 use core::ptr;
 
 use aya_ebpf::{
-    bindings::{
-        BPF_ANY, BPF_F_INNER_MAP, BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_NOEXIST,
-        xdp_action::XDP_DROP,
-    },
+    bindings::{BPF_F_INNER_MAP, BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, xdp_action::XDP_DROP},
     btf_maps::{Array, DevMap, HashMap, LruHashMap, PerCpuArray, of_maps::ArrayOfMaps},
     macros::btf_map,
 };
 use dispatcher_common::{
     backend::{BackendValue, Forward, InterfaceValue, Share},
-    connection::{Bucket, EXPIRY_CLASSES, FlowBucket, WAYS, Way},
+    connection::{Bucket, FlowBucket},
     counts::{BackendCounts, PacketCounts, ServiceCounts, TableCounts},
-    flow::Flow,
-    fragment::{Followed, FragmentKey},
+    fragment::FragmentKey,
     limits,
-    measure::{Exchange, MeasureWindow, RESPONSE_BUCKETS, ResponseCounts},
+    measure::{Exchange, MeasureWindow, ResponseCounts},
     net::Address,
     reason::{REASONS, Reason},
-    rule::{Condition, Rule, RuleId},
-    service::{
-        AffinityKey, AffinityRecord, PeerKey, Policy, SCHEDULE_PACK, Schedule, ServiceId,
-        ServiceKey, ServiceState,
-    },
+    rule::{Condition, Rule},
+    service::{AffinityKey, PeerKey, Policy, SCHEDULE_PACK, ServiceId, ServiceKey, ServiceState},
     settings::Settings,
 };
 
 use dispatcher_ebpf::barrier::hide;
 
 use super::{pipeline::Packet, word::Word};
+
+/// A field of a map value as a [`Word`].
+macro_rules! word {
+    ($value:expr, $($place:tt)+) => {{
+        let value = $value;
+        // SAFETY: `value` comes from a lookup, and the field is an aligned u64 of it.
+        unsafe { Word::new(&raw mut (*value) $($place)+) }
+    }};
+}
+
+mod measured;
+mod service;
+mod table;
+
+pub(super) use measured::*;
+pub(super) use service::*;
+pub(super) use table::*;
 
 const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
 const OF_ANY_SIZE: usize = BPF_F_INNER_MAP as usize;
@@ -141,89 +151,10 @@ static PACKET: PerCpuArray<Packet, 1> = PerCpuArray::new();
 #[btf_map]
 static RESET_DUE: PerCpuArray<u64, 1> = PerCpuArray::new();
 
-/// A field of a map value as a [`Word`].
-macro_rules! word {
-    ($value:expr, $($place:tt)+) => {{
-        let value = $value;
-        // SAFETY: `value` comes from a lookup, and the field is an aligned u64 of it.
-        unsafe { Word::new(&raw mut (*value) $($place)+) }
-    }};
-}
-
 /// This CPU's place for the packet it is at work on.
 #[inline(always)]
 pub(super) fn packet() -> Option<*mut Packet> {
     PACKET.get_ptr_mut(0)
-}
-
-/// Eight ways of the connection table.
-#[derive(Clone, Copy)]
-pub(super) struct Ways(*mut Bucket);
-
-impl Ways {
-    /// The word of a way.
-    #[inline(always)]
-    pub(super) fn word(self, number: usize) -> Word {
-        // SAFETY: the bucket comes from a lookup, and the number is cut to its ways.
-        unsafe { Word::new(self.0.cast::<u64>().add(number & (WAYS - 1))) }
-    }
-
-    /// What a way says.
-    #[inline(always)]
-    pub(super) fn way(self, number: usize) -> Way {
-        Way(self.word(number).load())
-    }
-
-    /// Has the processor fetch the bucket's line, without waiting for it.
-    #[inline(always)]
-    pub(super) fn touch(self) {
-        let _ = self.word(0).load();
-    }
-
-    /// Whether both are one bucket.
-    #[inline(always)]
-    pub(super) fn is(self, other: Self) -> bool {
-        self.0 == other.0
-    }
-}
-
-/// A bucket of the connection table.
-#[inline(always)]
-pub(super) fn ways(bucket: u32) -> Option<Ways> {
-    CONNECTIONS.get_ptr_mut(bucket).map(Ways)
-}
-
-/// The flow record of a way.
-#[derive(Clone, Copy)]
-pub(super) struct Record(*mut [u64; FLOW_WORDS]);
-
-const FLOW_WORDS: usize = size_of::<Flow>() / 8;
-
-impl Record {
-    /// Writes the record. Not atomic: readers check it against the way.
-    #[inline(always)]
-    pub(super) fn store(self, flow: Flow) {
-        // SAFETY: a `Flow` is integers without padding, and so as many words as `FLOW_WORDS`.
-        let words = unsafe { core::mem::transmute::<Flow, [u64; FLOW_WORDS]>(flow) };
-        // SAFETY: see `record`: the record lies whole and aligned in the map value.
-        unsafe { self.0.write(words) }
-    }
-
-    /// Reads the record.
-    #[inline(always)]
-    pub(super) fn load(self) -> Flow {
-        // SAFETY: as for `store`; any bytes are a `Flow`.
-        unsafe { core::mem::transmute::<[u64; FLOW_WORDS], Flow>(self.0.read()) }
-    }
-}
-
-/// The flow record of a way.
-#[inline(always)]
-pub(super) fn record(bucket: u32, number: usize) -> Option<Record> {
-    let bucket = FLOWS.get_ptr_mut(bucket)?;
-    // SAFETY: the value has WAYS records of FLOW_WORDS words, aligned as array elements are to eight bytes, and the number
-    // is cut to them.
-    Some(Record(unsafe { bucket.cast::<[u64; FLOW_WORDS]>().add(number & (WAYS - 1)) }))
 }
 
 /// Where and whether to forward to a slot's backend; nothing set for a slot that does not exist.
@@ -303,213 +234,6 @@ pub(super) fn wildcards() -> u64 {
     SETTINGS.get_ptr_mut(0).map_or(0, |settings| word!(settings, .wildcards).load())
 }
 
-/// The service with exactly this key.
-#[inline(always)]
-pub(super) fn service(key: &ServiceKey) -> Option<ServiceId> {
-    // SAFETY: the pointer comes from a lookup. An element that the controller removes meanwhile is reused at the earliest
-    // after the next insertion: the id read is then that of another service, whose ring names no backend of this one.
-    SERVICES.get_ptr(key).map(|id| unsafe { ptr::read_volatile(id) })
-}
-
-/// Ring, orphan policy and stale time of a service.
-#[derive(Clone, Copy)]
-pub(super) struct PolicyWords {
-    /// Its ring.
-    pub(super) schedule: Word,
-    /// Its choices.
-    pub(super) choices: Word,
-    /// Its `stale_timeout` in ticks.
-    pub(super) stale_ticks: Word,
-    /// How its clients stay with their backends.
-    pub(super) affinity: Word,
-    /// Its rules.
-    pub(super) rules: Word,
-}
-
-/// The policy of a service.
-#[inline(always)]
-pub(super) fn policy(service: ServiceId) -> Option<PolicyWords> {
-    let value = POLICIES.get_ptr_mut(service)?;
-    Some(PolicyWords {
-        schedule: word!(value, .schedule),
-        choices: word!(value, .choices),
-        stale_ticks: word!(value, .stale_ticks),
-        affinity: word!(value, .affinity),
-        rules: word!(value, .rules),
-    })
-}
-
-/// What there is of a rule.
-#[derive(Clone, Copy)]
-pub(super) struct RuleWords {
-    /// Its ring.
-    pub(super) schedule: Word,
-    /// Whether it holds, as far as a packet does not tell.
-    pub(super) active: Word,
-    /// Next position of its ring.
-    pub(super) cursor: Word,
-    /// Connections whose backend it chose.
-    pub(super) connections: Word,
-}
-
-/// A rule.
-#[inline(always)]
-pub(super) fn rule(rule: RuleId) -> Option<RuleWords> {
-    let value = RULES.get_ptr_mut(rule)?;
-    Some(RuleWords {
-        schedule: word!(value, .schedule),
-        active: word!(value, .active),
-        cursor: word!(value, .cursor),
-        connections: word!(value, .connections),
-    })
-}
-
-/// A condition of a rule.
-#[inline(always)]
-pub(super) fn condition(number: u32) -> Option<Condition> {
-    // SAFETY: the pointer comes from a lookup. The controller writes where no set of rules leads to, and takes space again
-    // when the packets are through that were at work when it was left.
-    CONDITIONS.get_ptr(number).map(|condition| unsafe { ptr::read(condition) })
-}
-
-/// The affinity record of a client.
-#[inline(always)]
-pub(super) fn affinity(key: &AffinityKey) -> Option<u64> {
-    // SAFETY: the value is one aligned u64, stored whole. Of an element that is removed and reused meanwhile, its record is
-    // another client's: the backend then is not the client's own, but one of the service, or none.
-    AFFINITY.get_ptr(key).map(|record| unsafe { ptr::read_volatile(record) })
-}
-
-/// Keeps the affinity record of a client; without room for it nothing is kept.
-#[inline(always)]
-pub(super) fn remember(key: &AffinityKey, record: AffinityRecord) {
-    let _ = AFFINITY.insert(key, &record.0, 0);
-}
-
-/// The slot of the same backend in another service of an affinity group.
-#[inline(always)]
-pub(super) fn peer(key: &PeerKey) -> Option<u32> {
-    // SAFETY: the value is one aligned u32, stored whole; the caller checks whose slot it is.
-    PEERS.get_ptr(key).map(|slot| unsafe { ptr::read_volatile(slot) })
-}
-
-/// What the datapath keeps of a service.
-#[derive(Clone, Copy)]
-pub(super) struct ServiceWords {
-    /// Next position of its ring.
-    pub(super) cursor: Word,
-    /// When it last placed a packet by hash.
-    pub(super) hashed_at: Word,
-    /// Packets it placed by hash.
-    pub(super) hashed: Word,
-}
-
-/// What the datapath keeps of a service.
-#[inline(always)]
-pub(super) fn service_state(service: ServiceId) -> Option<ServiceWords> {
-    let value = SERVICE_STATE.get_ptr_mut(service)?;
-    Some(ServiceWords {
-        cursor: word!(value, .cursor),
-        hashed_at: word!(value, .hashed_at),
-        hashed: word!(value, .hashed),
-    })
-}
-
-/// How many members a schedule has.
-#[inline(always)]
-pub(super) fn members(schedule: Schedule) -> u32 {
-    scheduled(schedule, schedule.length()).unwrap_or(0)
-}
-
-/// A member of a schedule.
-#[inline(always)]
-pub(super) fn member(schedule: Schedule, number: u32) -> Option<u32> {
-    scheduled(schedule, schedule.length().wrapping_add(1).wrapping_add(number))
-}
-
-/// A slot of a ring, or of what lies behind it.
-#[inline(always)]
-pub(super) fn scheduled(schedule: Schedule, position: u32) -> Option<u32> {
-    let at = schedule.offset().wrapping_add(position);
-    let pack = SCHEDULES.get_ptr(at / SCHEDULE_PACK as u32)?;
-    // SAFETY: the pointer comes from a lookup, and the index is cut to the element.
-    let slot = unsafe { pack.cast::<u16>().add(at as usize & (SCHEDULE_PACK - 1)) };
-    // SAFETY: as above; the controller stores ring slots whole.
-    Some(u32::from(unsafe { ptr::read_volatile(slot) }))
-}
-
-/// Idle ticks after which a way of each class is free.
-#[derive(Clone, Copy)]
-pub(super) struct Expiry(*mut [u64; EXPIRY_CLASSES]);
-
-impl Expiry {
-    /// Those of one class.
-    #[inline(always)]
-    pub(super) fn ticks(self, class: usize) -> u64 {
-        // Hidden, since LLVM knows that no class needs the bound; kernel 6.1 loses it where bits are put together.
-        let class = hide(class as u64) as usize & (EXPIRY_CLASSES - 1);
-        word!(self.0, [class]).load()
-    }
-}
-
-/// The table's expiry times.
-#[inline(always)]
-pub(super) fn expiry() -> Option<Expiry> {
-    let settings = SETTINGS.get_ptr_mut(0)?;
-    // SAFETY: the pointer comes from a lookup.
-    Some(Expiry(unsafe { &raw mut (*settings).expiry_ticks }))
-}
-
-/// Nanoseconds between two RSTs of a CPU.
-#[inline(always)]
-pub(super) fn reset_interval() -> Option<Word> {
-    SETTINGS.get_ptr_mut(0).map(|settings| word!(settings, .reset_interval))
-}
-
-/// When this CPU's next RST is due.
-#[inline(always)]
-pub(super) fn reset_due() -> Option<Word> {
-    // SAFETY: the value is one aligned u64.
-    RESET_DUE.get_ptr_mut(0).map(|word| unsafe { Word::new(word) })
-}
-
-/// How many connections are in the overflow map.
-#[inline(always)]
-pub(super) fn overflow_entries() -> Option<Word> {
-    SETTINGS.get_ptr_mut(0).map(|settings| word!(settings, .overflow_entries))
-}
-
-/// The word of a connection in the overflow map.
-#[inline(always)]
-pub(super) fn overflow(hash: u64) -> Option<Word> {
-    // SAFETY: the value is one aligned u64.
-    OVERFLOW.get_ptr_mut(&hash).map(|word| unsafe { Word::new(word) })
-}
-
-/// Puts a connection into the overflow map.
-///
-/// # Errors
-/// The kernel's: `-EEXIST`, or `-E2BIG` when it is full.
-#[inline(always)]
-pub(super) fn insert_overflow(hash: u64, way: Way) -> Result<(), i32> {
-    OVERFLOW.insert(&hash, &way.0, u64::from(BPF_NOEXIST))
-}
-
-/// Notes where a first fragment went.
-#[inline(always)]
-pub(super) fn remember_fragment(key: &FragmentKey, followed: Followed) {
-    // Fails if no entry can be had, which happens to an LRU map under a race: the datagram is then lost.
-    let _ = FRAGMENTS.insert(key, &followed.0, u64::from(BPF_ANY));
-}
-
-/// Where the first fragment of a datagram went.
-#[inline(always)]
-pub(super) fn followed(key: &FragmentKey) -> Option<Followed> {
-    // SAFETY: the pointer comes from a lookup. An element that is reused meanwhile holds another datagram's word: this
-    // fragment then goes astray, and the datagram is lost.
-    FRAGMENTS.get_ptr(key).map(|word| Followed(unsafe { ptr::read_volatile(word) }))
-}
-
 /// This CPU's packets and bytes of a NIC and reason.
 #[inline(always)]
 pub(super) fn packet_counts(interface: u32, reason: Reason) -> Option<(Word, Word)> {
@@ -549,74 +273,4 @@ pub(super) fn service_count(service: ServiceId, reason: Reason) -> Option<Word> 
     // Hidden, since LLVM knows that no reason needs the bound, and the verifier does not.
     let number = hide(reason as u64) as usize & (REASONS - 1);
     Some(word!(counts, .packets[number]))
-}
-
-/// What is known of a way's connection.
-#[derive(Clone, Copy)]
-pub(super) struct ExchangeWords {
-    /// How far its client has acknowledged.
-    pub(super) progress: Word,
-    /// What its client waits for.
-    pub(super) pending: Word,
-    /// Times of handshake and last response.
-    pub(super) times: Word,
-    /// From where delivered bytes count.
-    pub(super) base: Word,
-}
-
-/// What is known of a way's connection; none while nothing is measured.
-#[inline(always)]
-pub(super) fn exchange(bucket: u32, number: usize) -> Option<ExchangeWords> {
-    let way = bucket * WAYS as u32 + (number & (WAYS - 1)) as u32;
-    let value = EXCHANGES.get_value_ptr_mut(0, &way)?;
-    Some(ExchangeWords {
-        progress: word!(value, .progress),
-        pending: word!(value, .pending),
-        times: word!(value, .times),
-        base: word!(value, .base),
-    })
-}
-
-/// This CPU's counts of a backend that is measured.
-#[derive(Clone, Copy)]
-pub(super) struct ResponseWords {
-    /// Bytes delivered.
-    pub(super) delivered: Word,
-    /// Sum of response times.
-    pub(super) micros: Word,
-    value: *mut ResponseCounts,
-}
-
-impl ResponseWords {
-    /// Responses in a bucket of the histogram.
-    #[inline(always)]
-    pub(super) fn bucket(self, number: usize) -> Word {
-        // Hidden, since LLVM knows that no bucket needs the bound, and the verifier does not.
-        let number = hide(number as u64) as usize & 15;
-        let number = if number < RESPONSE_BUCKETS { number } else { 0 };
-        word!(self.value, .buckets[number])
-    }
-}
-
-/// This CPU's counts of a backend; none while nothing is measured.
-#[inline(always)]
-pub(super) fn response_counts(slot: u32) -> Option<ResponseWords> {
-    let value = RESPONSES.get_value_ptr_mut(0, &slot)?;
-    Some(ResponseWords {
-        delivered: word!(value, .delivered),
-        micros: word!(value, .micros),
-        value,
-    })
-}
-
-/// Response times of a backend in its last window.
-#[inline(always)]
-pub(super) fn response_window(slot: u32) -> Option<Word> {
-    WINDOWS.get_ptr_mut(slot).map(|window| word!(window, .responses))
-}
-
-/// Bytes that a backend delivered in its last window.
-#[inline(always)]
-pub(super) fn byte_window(slot: u32) -> Option<Word> {
-    WINDOWS.get_ptr_mut(slot).map(|window| word!(window, .bytes))
 }

@@ -1,0 +1,156 @@
+//! Words of the connection table, of what overflows from it, and of fragments.
+
+use core::ptr;
+
+use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
+use dispatcher_common::{
+    connection::{Bucket, EXPIRY_CLASSES, WAYS, Way},
+    flow::Flow,
+    fragment::{Followed, FragmentKey},
+};
+use dispatcher_ebpf::barrier::hide;
+
+use super::{CONNECTIONS, FLOWS, FRAGMENTS, OVERFLOW, RESET_DUE, SETTINGS};
+use crate::bpf::word::Word;
+
+/// Eight ways of the connection table.
+#[derive(Clone, Copy)]
+pub(in crate::bpf) struct Ways(*mut Bucket);
+
+impl Ways {
+    /// The word of a way.
+    #[inline(always)]
+    pub(in crate::bpf) fn word(self, number: usize) -> Word {
+        // SAFETY: the bucket comes from a lookup, and the number is cut to its ways.
+        unsafe { Word::new(self.0.cast::<u64>().add(number & (WAYS - 1))) }
+    }
+
+    /// What a way says.
+    #[inline(always)]
+    pub(in crate::bpf) fn way(self, number: usize) -> Way {
+        Way(self.word(number).load())
+    }
+
+    /// Has the processor fetch the bucket's line, without waiting for it.
+    #[inline(always)]
+    pub(in crate::bpf) fn touch(self) {
+        let _ = self.word(0).load();
+    }
+
+    /// Whether both are one bucket.
+    #[inline(always)]
+    pub(in crate::bpf) fn is(self, other: Self) -> bool {
+        self.0 == other.0
+    }
+}
+
+/// A bucket of the connection table.
+#[inline(always)]
+pub(in crate::bpf) fn ways(bucket: u32) -> Option<Ways> {
+    CONNECTIONS.get_ptr_mut(bucket).map(Ways)
+}
+
+/// The flow record of a way.
+#[derive(Clone, Copy)]
+pub(in crate::bpf) struct Record(*mut [u64; FLOW_WORDS]);
+
+const FLOW_WORDS: usize = size_of::<Flow>() / 8;
+
+impl Record {
+    /// Writes the record. Not atomic: readers check it against the way.
+    #[inline(always)]
+    pub(in crate::bpf) fn store(self, flow: Flow) {
+        // SAFETY: a `Flow` is integers without padding, and so as many words as `FLOW_WORDS`.
+        let words = unsafe { core::mem::transmute::<Flow, [u64; FLOW_WORDS]>(flow) };
+        // SAFETY: see `record`: the record lies whole and aligned in the map value.
+        unsafe { self.0.write(words) }
+    }
+
+    /// Reads the record.
+    #[inline(always)]
+    pub(in crate::bpf) fn load(self) -> Flow {
+        // SAFETY: as for `store`; any bytes are a `Flow`.
+        unsafe { core::mem::transmute::<[u64; FLOW_WORDS], Flow>(self.0.read()) }
+    }
+}
+
+/// The flow record of a way.
+#[inline(always)]
+pub(in crate::bpf) fn record(bucket: u32, number: usize) -> Option<Record> {
+    let bucket = FLOWS.get_ptr_mut(bucket)?;
+    // SAFETY: the value has WAYS records of FLOW_WORDS words, aligned as array elements are to eight bytes, and the number
+    // is cut to them.
+    Some(Record(unsafe { bucket.cast::<[u64; FLOW_WORDS]>().add(number & (WAYS - 1)) }))
+}
+
+/// Idle ticks after which a way of each class is free.
+#[derive(Clone, Copy)]
+pub(in crate::bpf) struct Expiry(*mut [u64; EXPIRY_CLASSES]);
+
+impl Expiry {
+    /// Those of one class.
+    #[inline(always)]
+    pub(in crate::bpf) fn ticks(self, class: usize) -> u64 {
+        // Hidden, since LLVM knows that no class needs the bound; kernel 6.1 loses it where bits are put together.
+        let class = hide(class as u64) as usize & (EXPIRY_CLASSES - 1);
+        word!(self.0, [class]).load()
+    }
+}
+
+/// The table's expiry times.
+#[inline(always)]
+pub(in crate::bpf) fn expiry() -> Option<Expiry> {
+    let settings = SETTINGS.get_ptr_mut(0)?;
+    // SAFETY: the pointer comes from a lookup.
+    Some(Expiry(unsafe { &raw mut (*settings).expiry_ticks }))
+}
+
+/// Nanoseconds between two RSTs of a CPU.
+#[inline(always)]
+pub(in crate::bpf) fn reset_interval() -> Option<Word> {
+    SETTINGS.get_ptr_mut(0).map(|settings| word!(settings, .reset_interval))
+}
+
+/// When this CPU's next RST is due.
+#[inline(always)]
+pub(in crate::bpf) fn reset_due() -> Option<Word> {
+    // SAFETY: the value is one aligned u64.
+    RESET_DUE.get_ptr_mut(0).map(|word| unsafe { Word::new(word) })
+}
+
+/// How many connections are in the overflow map.
+#[inline(always)]
+pub(in crate::bpf) fn overflow_entries() -> Option<Word> {
+    SETTINGS.get_ptr_mut(0).map(|settings| word!(settings, .overflow_entries))
+}
+
+/// The word of a connection in the overflow map.
+#[inline(always)]
+pub(in crate::bpf) fn overflow(hash: u64) -> Option<Word> {
+    // SAFETY: the value is one aligned u64.
+    OVERFLOW.get_ptr_mut(&hash).map(|word| unsafe { Word::new(word) })
+}
+
+/// Puts a connection into the overflow map.
+///
+/// # Errors
+/// The kernel's: `-EEXIST`, or `-E2BIG` when it is full.
+#[inline(always)]
+pub(in crate::bpf) fn insert_overflow(hash: u64, way: Way) -> Result<(), i32> {
+    OVERFLOW.insert(&hash, &way.0, u64::from(BPF_NOEXIST))
+}
+
+/// Notes where a first fragment went.
+#[inline(always)]
+pub(in crate::bpf) fn remember_fragment(key: &FragmentKey, followed: Followed) {
+    // Fails if no entry can be had, which happens to an LRU map under a race: the datagram is then lost.
+    let _ = FRAGMENTS.insert(key, &followed.0, u64::from(BPF_ANY));
+}
+
+/// Where the first fragment of a datagram went.
+#[inline(always)]
+pub(in crate::bpf) fn followed(key: &FragmentKey) -> Option<Followed> {
+    // SAFETY: the pointer comes from a lookup. An element that is reused meanwhile holds another datagram's word: this
+    // fragment then goes astray, and the datagram is lost.
+    FRAGMENTS.get_ptr(key).map(|word| Followed(unsafe { ptr::read_volatile(word) }))
+}
