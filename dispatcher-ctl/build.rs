@@ -5,8 +5,11 @@
 
 use std::{
     env, fs,
+    os::unix::process::parent_id,
     path::{Path, PathBuf},
     process::Command,
+    thread::sleep,
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -38,9 +41,20 @@ fn main() -> Result<()> {
     Ok(())
 }
 
+/// Waits until set-up, which builds the linker at the same time, has done so, or ends this build.
+fn await_linker(linker: &Path) {
+    let parent = parent_id();
+    while !linker.exists() && parent_id() == parent {
+        sleep(Duration::from_millis(100));
+    }
+}
+
 /// Builds the object, which logs or does not, and says where it is.
 fn build(workspace: &Path, target_dir: &Path, tools: &Path, logs: bool) -> Result<PathBuf> {
     let linker = tools.join("bin/bpf-linker");
+    if env::var_os("DISPATCHER_AWAIT_LINKER").is_some() {
+        await_linker(&linker);
+    }
     let toolchain = fs::read_to_string(tools.join("bpf-toolchain")).unwrap_or_default();
     // "NAME" for a toolchain with a prebuilt core for BPF, "NAME build-std" for one with rust-src.
     let mut words = toolchain.split_whitespace();
@@ -58,6 +72,8 @@ fn build(workspace: &Path, target_dir: &Path, tools: &Path, logs: bool) -> Resul
     let mut cargo = Command::new("rustup");
     cargo
         .args(["run", name, "cargo", "build", "--release", "--package", "dispatcher-ebpf"])
+        // The datapath's dependencies are part of it: optimised like it, unlike the controller's.
+        .args(["--config", "profile.release.opt-level=3"])
         .args(["--bins", "--target", "bpfel-unknown-none", "--target-dir"])
         .arg(&bpf_dir)
         .current_dir(workspace)

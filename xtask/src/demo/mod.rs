@@ -32,10 +32,12 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
     if !setup::is_root()? {
         bail!("the demo needs root: it makes network namespaces\nhint: sudo -E cargo xtask demo");
     }
-    setup::ensure(setup::Need::Run)?;
     let binary = match std::env::var_os("DISPATCHER_BIN") {
-        Some(binary) => binary.into(),
-        None => build::release()?,
+        Some(binary) => {
+            setup::ensure(setup::Need::Run)?;
+            binary.into()
+        }
+        None => build::from_cold(setup::Need::Run)?,
     };
     let started = Instant::now();
     let mut show = Show::new();

@@ -11,6 +11,14 @@ use crate::{shell::Cmd, workspace};
 pub(super) const LLVM_MAJOR: u32 = 22;
 const VERSION: &str = "0.13.0";
 
+/// Whether there is none yet, not even an old one.
+///
+/// # Errors
+/// Where the target directory cannot be told.
+pub(super) fn is_missing() -> Result<bool> {
+    Ok(!workspace::tools()?.join("bin/bpf-linker").exists())
+}
+
 /// Builds bpf-linker unless it is there and runs.
 ///
 /// # Errors

@@ -43,6 +43,16 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
     ensure(need)
 }
 
+/// Sees to it that all is there that a build needs but the linker; yields whether that is missing.
+///
+/// # Errors
+/// As [`ensure`].
+pub(crate) fn lacks_linker_only(need: Need) -> Result<bool> {
+    apt::install_missing(packages::of(need))?;
+    toolchain::choose(false)?;
+    linker::is_missing()
+}
+
 /// Sees to it that what is needed is there; what it installs, it announces.
 ///
 /// # Errors
