@@ -36,7 +36,7 @@ use crate::{
         CounterReader, Datapath,
         connections::{ConnectionTable, ServiceTimeouts, Sweeper, Timeouts},
     },
-    model::{Config, Record, RetiredSlot, State, XdpMode},
+    model::{Config, OnDown, Record, RetiredSlot, State, XdpMode},
     network::Network,
     reconcile,
     schedule::Schedules,
@@ -229,6 +229,7 @@ impl Core {
         let schedules = &mut self.schedules;
         let mut tables =
             reconcile::tables(&self.record.state, connections, &nics, &resolve, schedules);
+        reconcile::lingering(&self.record.retired_slots, &mut tables);
         if self.has_wildcards() {
             tables.own_addresses = network.own_addresses().into_iter().map(address).collect();
         }
@@ -377,8 +378,21 @@ fn timeouts(record: &Record) -> Timeouts {
         };
         timeouts.service(of_service, service.backends.iter().map(|b| b.slot));
     }
-    record.retired_slots.iter().for_each(|retired| timeouts.gone(retired.slot));
+    for RetiredSlot { slot, lingers, .. } in &record.retired_slots {
+        if lingers.is_zero() {
+            timeouts.gone(*slot);
+        } else {
+            timeouts.service(lingering(*lingers), [*slot]);
+        }
+    }
     timeouts
+}
+
+/// For connections of a removed backend whose clients are to be told: those that were told are closing, and are kept until
+/// the RST has surely come.
+fn lingering(stale: Duration) -> ServiceTimeouts {
+    const TOLD: Duration = Duration::from_secs(30);
+    ServiceTimeouts { stale, syn: stale.min(TOLD), fin: stale.min(TOLD), fin_count: 0 }
 }
 
 /// Slots of backends that a change removes: they are kept from being given out again.
@@ -395,7 +409,10 @@ fn gone(before: &State, after: &State) -> Vec<RetiredSlot> {
     for service in &before.services {
         for backend in &service.backends {
             if stays.get(backend.slot as usize).copied().flatten() != Some(service.id) {
-                gone.push(RetiredSlot { slot: backend.slot, service: service.id });
+                // Its clients are told when they send something, however late.
+                let is_told = service.config.on_down == OnDown::Reset;
+                let lingers = if is_told { service.config.stale_timeout } else { Duration::ZERO };
+                gone.push(RetiredSlot { slot: backend.slot, service: service.id, lingers });
             }
         }
     }

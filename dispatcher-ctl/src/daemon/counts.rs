@@ -128,8 +128,8 @@ mod tests {
     #[test]
     fn a_service_keeps_what_removed_backends_counted() {
         let mut counts = Counts::default();
-        counts.fold(RetiredSlot { slot: 1, service: 7 }, counted(10));
-        counts.fold(RetiredSlot { slot: 2, service: 7 }, counted(5));
+        counts.fold(RetiredSlot::new(1, 7), counted(10));
+        counts.fold(RetiredSlot::new(2, 7), counted(5));
         assert_eq!(counts.former(7).packets, 15);
         counts.forget(7);
         assert_eq!(counts.former(7).packets, 0);

@@ -149,7 +149,7 @@ mod tests {
             applied,
             state,
             vips: vec![OwnedVip { interface: "eth0".into(), vip: "192.0.2.80".parse().unwrap() }],
-            retired_slots: vec![RetiredSlot { slot: 9, service: 3 }],
+            retired_slots: vec![RetiredSlot::new(9, 3)],
             interface_names: vec!["eth0".into(), String::new()],
         }
     }

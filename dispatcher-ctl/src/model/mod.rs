@@ -286,6 +286,18 @@ pub struct RetiredSlot {
     pub slot: u32,
     /// Id of the service it belonged to, which counts what becomes of packets that still find their way there.
     pub service: u32,
+    /// How long its connections are kept after their last packet, so that their clients can be told by an RST; 0: they go
+    /// with the next sweep.
+    #[serde(default, with = "duration")]
+    pub lingers: Duration,
+}
+
+impl RetiredSlot {
+    /// A slot whose connections go with the next sweep.
+    #[must_use]
+    pub const fn new(slot: u32, service: u32) -> Self {
+        Self { slot, service, lingers: Duration::ZERO }
+    }
 }
 
 impl Protocol {

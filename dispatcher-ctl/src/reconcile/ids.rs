@@ -109,7 +109,7 @@ mod tests {
             web.backends.push(backend);
         }
         let running = State { interfaces: vec![], services: vec![web] };
-        let retired = [RetiredSlot { slot: 4, service: 1 }];
+        let retired = [RetiredSlot::new(4, 1)];
         let mut ids = Ids::new(&running, &retired);
         assert_eq!([(); 3].map(|()| ids.slot().unwrap()), [2, 5, 6]);
         assert_eq!([(); 2].map(|()| ids.service().unwrap()), [2, 3]);

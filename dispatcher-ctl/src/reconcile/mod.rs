@@ -17,7 +17,7 @@ pub use affinity::affinity_ticks;
 pub use merge::merge;
 pub use plan::{PlanLine, plan, plan_settings};
 pub use rules::{LocalTime, Measured, Rate, active};
-pub use tables::{service_ticks, tables, ticks};
+pub use tables::{lingering, service_ticks, tables, ticks};
 pub use way::{Nic, idle_reason, way};
 
 #[cfg(test)]

@@ -17,8 +17,8 @@ use super::{
 use crate::{
     dataplane::tables::{BackendTable, InterfaceTable, ScheduleTable, ServiceTable, Tables},
     model::{
-        Backend, BackendConfig, Connections, OnDown, Orphan, Protocol, Scheduler, Service,
-        ServiceConfig, State,
+        Backend, BackendConfig, Connections, OnDown, Orphan, Protocol, RetiredSlot, Scheduler,
+        Service, ServiceConfig, State,
     },
     network::Resolution,
     schedule::{self, Schedules, Taker},
@@ -71,6 +71,15 @@ fn is_all_down(service: &Service, nics: &[Nic], resolve: &dyn Fn(IpAddr) -> Reso
     };
     let mut candidates = service.backends.iter().filter(could).peekable();
     candidates.peek().is_some() && candidates.all(|backend| backend.advised_down.is_some())
+}
+
+/// Adds slots of removed backends whose clients are to be told by an RST.
+pub fn lingering(retired: &[RetiredSlot], tables: &mut Tables) {
+    for RetiredSlot { slot, service, .. } in retired.iter().filter(|r| !r.lingers.is_zero()) {
+        let forward = Forward::new([0; 6], 0, RESET);
+        let backend = BackendTable { service: *service, forward, share: Share::default() };
+        tables.backends.insert(*slot, backend);
+    }
 }
 
 /// A duration in ticks, rounded up.
@@ -334,6 +343,16 @@ mod tests {
         state.services[0].config.measure = false;
         state.services[0].config.scheduler = Scheduler::Xmitbyte;
         assert!(is_measured(&state));
+    }
+
+    #[test]
+    fn clients_of_a_removed_backend_are_reset_while_its_connections_linger() {
+        let state = state(&[(2, 10)]);
+        let mut tables = tables(&state, &by(Orphan::Drop), &nics(), &answers);
+        let told = RetiredSlot { lingers: Duration::from_secs(300), ..RetiredSlot::new(7, 4) };
+        lingering(&[RetiredSlot::new(6, 4), told], &mut tables);
+        assert_eq!((tables.backends.get(&6), flags(&tables, 7)), (None, RESET));
+        assert_eq!(tables.backends[&7].service, 4);
     }
 
     #[test]

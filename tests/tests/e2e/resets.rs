@@ -103,3 +103,39 @@ fn a_transfer_under_way_is_reset_too() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn clients_of_a_backend_that_is_removed_are_reset_however_late_they_send() -> Result<()> {
+    let Some(lab) = lab(&Plan::new("removed").backends(2))? else { return Ok(()) };
+    let _servers = lab.serve_web()?;
+    let tcp = "protocol = \"tcp\"\n";
+    let services = web_services(&lab, &[1, 1]);
+    let reset = format!("{tcp}on_down = \"reset\"\n");
+    let mut daemon = lab.daemon(&services.replace(tcp, &reset))?;
+    daemon.start()?;
+    all_up(&daemon)?;
+    let client = lab.client();
+    for vip in VIPS {
+        let early = connect_to(client, vip, "web-1")?;
+        let late = connect_to(client, vip, "web-1")?;
+        let other = connect_to(client, vip, "web-2")?;
+        daemon.ok(&format!("backend remove {} web-1", web(vip)))?;
+        is_reset(&early)?;
+        // Some sweeps later, and under another controller.
+        std::thread::sleep(Duration::from_secs(3));
+        daemon.kill();
+        daemon.start()?;
+        is_reset(&late)?;
+        assert_eq!(ask(&other)?, "web-2");
+        assert_eq!(connect(client, vip)?.1, "web-2", "new connections");
+    }
+    Ok(())
+}
+
+/// The next thing that is sent is answered by an RST.
+fn is_reset(stream: &TcpStream) -> Result<()> {
+    let error = ask(stream).expect_err("the backend is gone");
+    let kind = error.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+    ensure!(kind == Some(ErrorKind::ConnectionReset), "{error:#}");
+    Ok(())
+}

@@ -10,7 +10,7 @@ use std::{
 };
 
 use dispatcher_common::{
-    backend::{NEW, PRESENT},
+    backend::{NEW, PRESENT, RESET},
     limits::{self, MAX_ADDRESSES, MAX_INTERFACES, MAX_SERVICES, MAX_SLOTS},
     rule::{Condition, RuleSet},
     service::Schedule,
@@ -272,7 +272,9 @@ fn check(tables: &Tables) -> Result<(), DataplaneError> {
         let Some(place) = takes_new.get_mut(*slot as usize).filter(|_| *slot != 0) else {
             return invalid(format!("slot {slot} is not in 1..{MAX_SLOTS}"));
         };
-        if backend.forward.flags() & PRESENT == 0 {
+        // Removed, and its clients are still to be told.
+        let lingers = backend.forward.flags() == RESET;
+        if backend.forward.flags() & PRESENT == 0 && !lingers {
             return invalid(format!("slot {slot} has a backend that is not present"));
         }
         *place = (backend.forward.flags() & NEW != 0).then_some(backend.service);

@@ -7,7 +7,7 @@ use std::{
 };
 
 use dispatcher_common::{
-    backend::{Forward, LOCAL, NEW, PRESENT, Share, UP, USABLE},
+    backend::{Forward, LOCAL, NEW, PRESENT, RESET, Share, UP, USABLE},
     flow::filter_bit_of,
     net::{self, Address, MacBytes},
     rule::{Condition, RuleSet},
@@ -120,7 +120,7 @@ prop_compose! {
         count in 0..=SERVICES as usize,
         ids in Just((0..SERVICES).collect::<Vec<_>>()).prop_shuffle(),
         stale in 1..4_u64,
-        backends in prop::collection::vec((any::<bool>(), any::<prop::sample::Index>(), 0..4_u8, 0..INTERFACES, 0..3_usize), SLOTS as usize),
+        backends in prop::collection::vec((any::<bool>(), any::<prop::sample::Index>(), 0..5_u8, 0..INTERFACES, 0..3_usize), SLOTS as usize),
         ifindices in prop::collection::vec(10..14_u32, INTERFACES as usize),
         expiry in 0..3_u64,
         own in prop::collection::btree_set(1..8_u8, 0..5),
@@ -147,6 +147,8 @@ prop_compose! {
             let flags = match variant {
                 0 => PRESENT,
                 1 => PRESENT | USABLE | LOCAL,
+                // Removed, while its clients are still to be told.
+                4 => RESET,
                 _ => PRESENT | USABLE | UP | NEW,
             };
             let forward = Forward::new(mac(slot, service, variant), interface, flags);

@@ -124,7 +124,7 @@ fn what_was_removed_at_runtime_comes_back_when_its_entry_changes() {
 
 #[test]
 fn retired_numbers_are_not_given_out() {
-    let retired = [RetiredSlot { slot: 1, service: 0 }, RetiredSlot { slot: 2, service: 2 }];
+    let retired = [RetiredSlot::new(1, 0), RetiredSlot::new(2, 2)];
     let state = merge(None, &file(), &State::default(), &retired, 1).unwrap();
     assert_eq!(state.services.iter().map(|s| s.id).collect::<Vec<_>>(), [1, 3]);
     let slots: Vec<_> = state.services.iter().flat_map(|s| &s.backends).map(|b| b.slot).collect();
@@ -215,7 +215,7 @@ proptest! {
         let before = meaning(&running);
         let retired: Vec<_> = retired
             .into_iter()
-            .map(|(slot, service)| RetiredSlot { slot, service })
+            .map(|(slot, service)| RetiredSlot::new(slot, service))
             .filter(|r| !before.contains_key(&r.slot))
             .filter(|r| running.services.iter().all(|s| s.id != r.service))
             .collect();
