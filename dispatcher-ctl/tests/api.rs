@@ -82,7 +82,7 @@ fn changes_arrive_as_they_were_sent() {
         daemon.changes(),
         [
             "patch backend web/web-1 PatchBackend { weight: Some(4), quiesced: Some(false), now: None, up: Some(true), \
-          address: None, mac: None, local: None, max_connections: None } save=true"
+          address: None, mac: None, local: None, max_connections: None, sticky: None } save=true"
         ]
     );
     let service = r#"{"vip": "192.0.2.81", "port": 443, "protocol": "tcp", "stale_timeout": "5m"}"#;
@@ -262,7 +262,7 @@ fn the_description_has_the_fields() {
 #[test]
 fn the_description_has_the_requests() {
     use dispatcher_ctl::api::types::{
-        AttachInterface, PatchBackend, PatchService, PutBackend, PutService,
+        AttachInterface, PatchAffinity, PatchBackend, PatchService, PutBackend, PutService,
     };
     let description: Value = serde_json::from_str(OPENAPI).unwrap();
     let values: BTreeMap<&str, Value> = [
@@ -279,6 +279,12 @@ fn the_description_has_the_requests() {
         ("on_down", json!("drop")),
         ("measure", json!(true)),
         ("weight_bound", json!(100)),
+        ("affinity", json!({ "timeout": "5m", "mask_v4": 24, "mask_v6": 64, "cross_port": [443] })),
+        ("sticky", json!(false)),
+        ("timeout", json!(300)),
+        ("mask_v4", json!(24)),
+        ("mask_v6", json!(64)),
+        ("cross_port", json!([443, 0])),
         ("address", json!("2001:db8::1")),
         ("weight", json!(3)),
         ("mac", json!("02:00:00:00:00:01")),
@@ -294,10 +300,11 @@ fn the_description_has_the_requests() {
         serde_json::to_value(value).unwrap().as_object().unwrap().len()
     }
     type Takes = fn(&Value) -> usize;
-    let requests: [(&str, Takes); 5] = [
+    let requests: [(&str, Takes); 6] = [
         ("AttachInterface", takes::<AttachInterface>),
         ("PutService", takes::<PutService>),
         ("PatchService", takes::<PatchService>),
+        ("PatchAffinity", takes::<PatchAffinity>),
         ("PutBackend", takes::<PutBackend>),
         ("PatchBackend", takes::<PatchBackend>),
     ];

@@ -101,6 +101,14 @@ fn changing_verbs_say_what_holds_now() {
             "Some(Rr)",
         ),
         (
+            "service set web --affinity-timeout 5m --affinity-mask-v4 24 --cross-port 443,0",
+            "affinity { timeout = \"300s\", mask_v4 = 24, mask_v6 = 64, cross_port = [443] }",
+            "affinity: Some(PatchAffinity { timeout: Some(Seconds(300s)), mask_v4: Some(24), mask_v6: \
+             None, cross_port: Some([443, 0]) })",
+        ),
+        ("service set web --cross-port none", "service web: ", "cross_port: Some([])"),
+        ("backend set web web-1 --sticky false", "backend web/web-1: ", "sticky: Some(false)"),
+        (
             "service add tls --vip 192.0.2.81 --port 443 --protocol tcp",
             "service tls: added, 192.0.2.81:443/tcp",
             "replace=false save=false",
@@ -180,6 +188,9 @@ fn wrong_usage_is_2() {
         "service add x --vip 192.0.2.1 --port 70000 --protocol tcp",
         "service add x --vip 192.0.2.1 --port 80 --protocol sctp",
         "service set web --stale-timeout soon",
+        "service set web --cross-port http",
+        "service set web --cross-port 70000",
+        "backend set web web-1 --sticky perhaps",
         "backend add web x --address 10.0.0.1 --mac nonsense",
         "connections --client nobody",
         "check",

@@ -23,6 +23,7 @@ fn add(ask: &Ask, args: &BackendAdd) -> Outcome {
         mac: args.mac,
         local: args.local,
         max_connections: args.max_connections,
+        sticky: args.sticky,
     };
     let save = args.changing.save;
     let backend = ask.daemon(async |client| {
@@ -38,6 +39,7 @@ fn set(ask: &Ask, args: &BackendSet) -> Outcome {
         mac: args.mac.map(|mac| mac.0),
         local: args.local,
         max_connections: args.max_connections,
+        sticky: args.sticky,
         ..PatchBackend::default()
     };
     if request == PatchBackend::default() {

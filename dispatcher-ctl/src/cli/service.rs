@@ -31,6 +31,7 @@ fn add(ask: &Ask, args: ServiceAdd) -> Outcome {
         on_down: settings.on_down,
         measure: settings.measure,
         weight_bound: settings.weight_bound,
+        affinity: settings.affinity,
     };
     let save = args.changing.save;
     let service =

@@ -169,10 +169,11 @@ impl Controller for Memory {
         let note = format!("put backend {of}/{name} {request:?} replace={replace} save={save}");
         self.change(note, |status| {
             let service = service(status, &of)?;
-            let PutBackend { address, weight, mac, local, max_connections } = request;
+            let PutBackend { address, weight, mac, local, max_connections, sticky } = request;
             let weight = weight.unwrap_or(service.weight_bound / 2);
             let first = service.backends[0].clone();
-            let new = Backend { name, address, weight, mac, local, max_connections, ..first };
+            let new =
+                Backend { name, address, weight, mac, local, max_connections, sticky, ..first };
             service.backends.push(new.clone());
             Ok(new)
         })

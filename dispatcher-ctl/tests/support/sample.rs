@@ -4,9 +4,9 @@ use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 use dispatcher_ctl::{
     api::types::{
-        Action, Backend, BackendAdvisor, Change, ConfigStatus, Connection, ConnectionTable,
-        Interface, LoggedError, Plan, Probes, Rates, ReasonCount, ResponseBucket, ResponseSeconds,
-        Rule, Seconds, Service, Status,
+        Action, Affinity, Backend, BackendAdvisor, Change, ConfigStatus, Connection,
+        ConnectionTable, Interface, LoggedError, Plan, Probes, Rates, ReasonCount, ResponseBucket,
+        ResponseSeconds, Rule, Seconds, Service, Status,
     },
     model::{
         AdvisorKind, Day, Evaluate, ForwardMode, OnDown, Protocol, RuleConfig, Scheduler, Share,
@@ -162,6 +162,12 @@ pub(crate) fn a_service(
         on_down: OnDown::Keep,
         measure: true,
         weight_bound: 20,
+        affinity: Affinity {
+            timeout: Seconds(Duration::from_secs(300)),
+            mask_v4: 24,
+            mask_v6: 64,
+            cross_port: vec![443],
+        },
         packets: total(|b| b.packets),
         bytes: total(|b| b.bytes),
         connections: total(|b| b.connections),
@@ -188,6 +194,7 @@ pub(crate) fn a_backend(name: &str, address: &str, weight: u32) -> Backend {
         down_by_hand: false,
         local: false,
         max_connections: 0,
+        sticky: true,
         state: "up".to_owned(),
         since: NOW - 3_725.0,
         packets: n * 123_456,

@@ -97,3 +97,40 @@ fn quiescing_keeps_clients_that_have_a_record_and_moves_them_now_if_told_so() ->
     assert_ne!(lab.one(0, 80)?, moved);
     Ok(())
 }
+
+#[test]
+fn affinity_set_by_hand_is_in_force_at_once_and_can_be_saved() -> Result<()> {
+    let Some(Stay { mut daemon, _servers, lab }) = Stay::start("handed")? else { return Ok(()) };
+    daemon.ok("service set shop --cross-port none --save")?;
+    daemon.ok("service set web --cross-port none --affinity-timeout 0s --save")?;
+    let client = &lab.clients[0];
+    let spread = client.quick_requests(VIP4.into(), 30)?;
+    assert_eq!(spread, tally([("web-1", 10), ("web-2", 10), ("web-3", 10)]));
+    daemon.ok("service set web --affinity-timeout 5m --affinity-mask-v4 24 --save")?;
+    daemon.ok("backend set web web-2 --sticky false --save")?;
+    let saved = std::fs::read_to_string(daemon.config())?;
+    ensure!(saved.contains("affinity = { timeout = \"300s\", mask_v4 = 24 }"), "{saved}");
+    ensure!(saved.contains("sticky = false"), "{saved}");
+    // All clients are in one network now: they stay with one backend, and not with the one that keeps nobody.
+    let mut who = String::new();
+    for _ in 0..2 {
+        who = client.run(&format!("curl -s --max-time 5 http://{VIP4}/"))?.trim().to_owned();
+        if who != "web-2" {
+            break;
+        }
+    }
+    for client in &lab.clients {
+        let got = client.quick_requests(VIP4.into(), 10)?;
+        ensure!(got.get(&who) == Some(&10), "{}: {got:?}, expected {who}", client.name());
+    }
+    // The file says what runs: another start changes nothing.
+    ensure!(daemon.ok("plan")?.contains("nothing"), "{}", daemon.ok("plan")?);
+    daemon.kill();
+    daemon.start()?;
+    let shown = crate::common::service_of(&daemon, "web")?;
+    assert_eq!(
+        (&shown["affinity"]["timeout"], &shown["affinity"]["mask_v4"]),
+        (&300.into(), &24.into())
+    );
+    Ok(())
+}

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Seconds;
 use crate::model::{
-    BackendConfig, ForwardMode, Mac, OnDown, Protocol, Scheduler, ServiceConfig, XdpMode,
+    Affinity, BackendConfig, ForwardMode, Mac, OnDown, Protocol, Scheduler, ServiceConfig, XdpMode,
 };
 
 /// Query of every change: `?save=true` writes it to the configuration file, too.
@@ -59,6 +59,27 @@ pub struct PatchService {
     /// Largest weight a backend may have.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weight_bound: Option<u32>,
+    /// How clients stay with their backends; of its parts, too, what is not said stays.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub affinity: Option<PatchAffinity>,
+}
+
+/// How a service's clients stay with their backends, as far as it is said.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PatchAffinity {
+    /// Time since a client's last new connection after which it is placed anew; 0: clients do not stay.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Seconds>,
+    /// Leading bits that tell IPv4 clients apart.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mask_v4: Option<u8>,
+    /// Leading bits that tell IPv6 clients apart.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mask_v6: Option<u8>,
+    /// Ports of other services of the VIP, whose clients find the same backend.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cross_port: Option<Vec<u16>>,
 }
 
 /// `PUT /v1/services/{service}` (create or replace) and `POST` (create). What is not said takes its default.
@@ -98,6 +119,9 @@ pub struct PutService {
     /// Largest weight a backend may have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight_bound: Option<u32>,
+    /// How clients stay with their backends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub affinity: Option<PatchAffinity>,
 }
 
 /// `PATCH /v1/services/{service}/backends/{backend}`.
@@ -128,6 +152,9 @@ pub struct PatchBackend {
     /// Active connections it takes at most; 0: any number.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_connections: Option<u32>,
+    /// Whether clients stay with it, where the service keeps them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sticky: Option<bool>,
 }
 
 /// `PUT /v1/services/{service}/backends/{backend}` (create or replace) and `POST` (create).
@@ -148,6 +175,13 @@ pub struct PutBackend {
     /// Active connections it takes at most; 0: any number.
     #[serde(default)]
     pub max_connections: u32,
+    /// Whether clients stay with it, where the service keeps them.
+    #[serde(default = "yes")]
+    pub sticky: bool,
+}
+
+const fn yes() -> bool {
+    true
 }
 
 /// Query of `GET /v1/connections`.
@@ -179,14 +213,25 @@ impl ConnectionQuery {
     }
 }
 
+/// Takes in what is said.
+fn set<T: Clone>(to: &mut T, from: Option<&T>) {
+    if let Some(value) = from {
+        to.clone_from(value);
+    }
+}
+
+impl PatchAffinity {
+    fn apply(&self, affinity: &mut Affinity) {
+        set(&mut affinity.timeout, self.timeout.map(|s| s.0).as_ref());
+        set(&mut affinity.mask_v4, self.mask_v4.as_ref());
+        set(&mut affinity.mask_v6, self.mask_v6.as_ref());
+        set(&mut affinity.cross_port, self.cross_port.as_ref());
+    }
+}
+
 impl PatchService {
     /// Changes a service's settings; what is not said stays.
     pub fn apply(&self, config: &mut ServiceConfig) {
-        fn set<T: Clone>(to: &mut T, from: Option<&T>) {
-            if let Some(value) = from {
-                to.clone_from(value);
-            }
-        }
         set(&mut config.scheduler, self.scheduler.as_ref());
         set(&mut config.forward, self.forward.as_ref());
         set(&mut config.stale_timeout, self.stale_timeout.map(|s| s.0).as_ref());
@@ -196,6 +241,9 @@ impl PatchService {
         set(&mut config.on_down, self.on_down.as_ref());
         set(&mut config.measure, self.measure.as_ref());
         set(&mut config.weight_bound, self.weight_bound.as_ref());
+        if let Some(affinity) = &self.affinity {
+            affinity.apply(&mut config.affinity);
+        }
     }
 }
 
@@ -213,6 +261,7 @@ impl PutService {
             on_down: self.on_down,
             measure: self.measure,
             weight_bound: self.weight_bound,
+            affinity: self.affinity.clone(),
         }
     }
 }
@@ -225,6 +274,7 @@ impl PatchBackend {
         config.mac = self.mac.unwrap_or(config.mac);
         config.local = self.local.unwrap_or(config.local);
         config.max_connections = self.max_connections.unwrap_or(config.max_connections);
+        config.sticky = self.sticky.unwrap_or(config.sticky);
     }
 }
 

@@ -9,7 +9,7 @@ use std::{borrow::Cow, collections::BTreeMap, net::IpAddr};
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    AdvisorKind, ForwardMode, Mac, OnDown, Protocol, RuleConfig, Scheduler, Target, XdpMode,
+    self, AdvisorKind, ForwardMode, Mac, OnDown, Protocol, RuleConfig, Scheduler, Target, XdpMode,
 };
 
 mod change;
@@ -17,7 +17,8 @@ mod error;
 mod seconds;
 
 pub use change::{
-    AttachInterface, ConnectionQuery, PatchBackend, PatchService, PutBackend, PutService, Save,
+    AttachInterface, ConnectionQuery, PatchAffinity, PatchBackend, PatchService, PutBackend,
+    PutService, Save,
 };
 pub use error::{ApiError, ErrorKind};
 pub use seconds::Seconds;
@@ -122,6 +123,8 @@ pub struct Service {
     pub measure: bool,
     /// Largest weight a backend may have.
     pub weight_bound: u32,
+    /// How clients stay with their backends.
+    pub affinity: Affinity,
     /// Packets forwarded.
     pub packets: u64,
     /// L3 bytes forwarded.
@@ -157,6 +160,33 @@ pub struct Rule {
     pub connections: u64,
 }
 
+/// How a service's clients stay with their backends.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Affinity {
+    /// Time since a client's last new connection after which it is placed anew; 0: clients do not stay.
+    pub timeout: Seconds,
+    /// Leading bits that tell IPv4 clients apart.
+    pub mask_v4: u8,
+    /// Leading bits that tell IPv6 clients apart.
+    pub mask_v6: u8,
+    /// Ports of other services of the VIP, whose clients find the same backend.
+    pub cross_port: Vec<u16>,
+}
+
+impl From<&model::Affinity> for Affinity {
+    fn from(of: &model::Affinity) -> Self {
+        let model::Affinity { timeout, mask_v4, mask_v6, ref cross_port } = *of;
+        Self { timeout: Seconds(timeout), mask_v4, mask_v6, cross_port: cross_port.clone() }
+    }
+}
+
+impl From<&Affinity> for model::Affinity {
+    fn from(of: &Affinity) -> Self {
+        let Affinity { timeout, mask_v4, mask_v6, ref cross_port } = *of;
+        Self { timeout: timeout.0, mask_v4, mask_v6, cross_port: cross_port.clone() }
+    }
+}
+
 /// A backend of a service.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Backend {
@@ -180,6 +210,8 @@ pub struct Backend {
     pub local: bool,
     /// Active connections it takes at most; 0: any number.
     pub max_connections: u32,
+    /// Whether clients stay with it, where the service keeps them.
+    pub sticky: bool,
     /// One phrase: `up`, `down by hand`, `no mac: no answer to neighbour discovery`, ….
     pub state: String,
     /// Since when `state` holds.

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand, builder::NonEmptyStringValueParser as Name};
 
 use super::Changing;
 use crate::{
-    api::types::{PatchService, Seconds},
+    api::types::{PatchAffinity, PatchService, Seconds},
     model::{ForwardMode, Mac, OnDown, Protocol, Scheduler},
 };
 
@@ -99,10 +99,28 @@ pub struct ServiceSettings {
     /// Largest weight a backend may have
     #[arg(long, value_name = "N")]
     pub weight_bound: Option<u32>,
+    /// Time since a client's last connection after which it is placed anew; 0s: clients do not stay
+    #[arg(long, value_name = "TIME", value_parser = seconds)]
+    pub affinity_timeout: Option<Seconds>,
+    /// Leading bits that tell IPv4 clients apart
+    #[arg(long, value_name = "BITS")]
+    pub affinity_mask_v4: Option<u8>,
+    /// Leading bits that tell IPv6 clients apart
+    #[arg(long, value_name = "BITS")]
+    pub affinity_mask_v6: Option<u8>,
+    /// Ports of other services of the VIP whose clients find the same backend, with commas between, or `none`
+    #[arg(long, value_name = "PORTS", value_parser = ports)]
+    pub cross_port: Option<Ports>,
 }
 
 impl From<ServiceSettings> for PatchService {
     fn from(s: ServiceSettings) -> Self {
+        let affinity = PatchAffinity {
+            timeout: s.affinity_timeout,
+            mask_v4: s.affinity_mask_v4,
+            mask_v6: s.affinity_mask_v6,
+            cross_port: s.cross_port.map(|ports| ports.0),
+        };
         Self {
             scheduler: s.scheduler,
             forward: s.forward,
@@ -113,6 +131,7 @@ impl From<ServiceSettings> for PatchService {
             on_down: s.on_down,
             measure: s.measure,
             weight_bound: s.weight_bound,
+            affinity: (affinity != PatchAffinity::default()).then_some(affinity),
         }
     }
 }
@@ -152,6 +171,9 @@ pub struct BackendAdd {
     /// Active connections it takes at most; 0: any number
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub max_connections: u32,
+    /// Whether clients stay with it, where the service keeps them
+    #[arg(long, value_name = "true|false", default_value_t = true, action = clap::ArgAction::Set)]
+    pub sticky: bool,
     /// Whether the file shall say it.
     #[command(flatten)]
     pub changing: Changing,
@@ -178,6 +200,9 @@ pub struct BackendSet {
     /// Active connections it takes at most; 0: any number
     #[arg(long, value_name = "N")]
     pub max_connections: Option<u32>,
+    /// Whether clients stay with it, where the service keeps them
+    #[arg(long, value_name = "true|false")]
+    pub sticky: Option<bool>,
     /// Whether the file shall say it.
     #[command(flatten)]
     pub changing: Changing,
@@ -239,6 +264,21 @@ fn mac_or_auto(text: &str) -> Result<MacOrAuto, String> {
         "auto" => Ok(MacOrAuto(None)),
         mac => mac.parse().map(|mac| MacOrAuto(Some(mac))).map_err(|e| format!("{e}")),
     }
+}
+
+/// A list of ports, which may be empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ports(pub Vec<u16>);
+
+fn ports(text: &str) -> Result<Ports, String> {
+    if text == "none" {
+        return Ok(Ports(Vec::new()));
+    }
+    let ports = text.split(',').map(|port| port.trim().parse());
+    ports
+        .collect::<Result<_, _>>()
+        .map(Ports)
+        .map_err(|_: std::num::ParseIntError| "expected ports such as 80,443, or none".to_owned())
 }
 
 fn seconds(text: &str) -> Result<Seconds, String> {

@@ -60,7 +60,7 @@ pub fn address(service: &Service) -> String {
 pub fn settings(service: &Service) -> String {
     let time = |seconds: crate::api::types::Seconds| humantime::format_duration(seconds.0);
     format!(
-        "scheduler {}, forward {}, stale_timeout {}, syn_timeout {}, fin_timeout {}, fin_count {}, on_down {}, measure {}, weight_bound {}",
+        "scheduler {}, forward {}, stale_timeout {}, syn_timeout {}, fin_timeout {}, fin_count {}, on_down {}, measure {}, weight_bound {}, affinity {}",
         service.scheduler.word(),
         service.forward.word(),
         time(service.stale_timeout),
@@ -70,6 +70,7 @@ pub fn settings(service: &Service) -> String {
         service.on_down.word(),
         service.measure,
         service.weight_bound,
+        crate::model::Affinity::from(&service.affinity),
     )
 }
 

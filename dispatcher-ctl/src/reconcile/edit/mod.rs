@@ -90,7 +90,7 @@ impl Edit<'_> {
         replace: bool,
     ) -> Result<State, ApiError> {
         let before = self.state.services.iter().position(|s| s.config.name == name);
-        let PutService { vip, port, protocol, .. } = *request;
+        let &PutService { vip, port, protocol, .. } = request;
         let mut service = defaults::service(name.to_owned(), vip, port, protocol);
         request.settings().apply(&mut service);
         match before {
@@ -141,6 +141,7 @@ impl Edit<'_> {
         backend.mac = request.mac;
         backend.local = request.local;
         backend.max_connections = request.max_connections;
+        backend.sticky = request.sticky;
         let at = self.position(service);
         match service.backends.iter().position(|b| b.config.name == name) {
             Some(_) if !replace => {

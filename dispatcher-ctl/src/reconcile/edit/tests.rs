@@ -348,3 +348,55 @@ fn rules_outlast_changes_at_runtime_and_hold_on_to_their_backends() {
     assert_eq!(moved.services[0].rules[0].id, 1);
     assert_eq!(moved.services[0].rules[0].config, before[0].config);
 }
+
+#[test]
+fn affinity_is_set_in_parts_and_replaced_whole() {
+    let start = state();
+    let of = |state: &State, name: &str| state.service(name).unwrap().config.affinity.clone();
+    let patch = |state: &State, service: &str, affinity: serde_json::Value| {
+        edit(state).patch_service(service, &json(serde_json::json!({ "affinity": affinity })))
+    };
+    let one = patch(&start, "web", serde_json::json!({ "timeout": "5m", "mask_v4": 24 })).unwrap();
+    let other = patch(&one, "web", serde_json::json!({ "mask_v6": 64 })).unwrap();
+    let web = of(&other, "web");
+    assert_eq!((web.timeout.as_secs(), web.mask_v4, web.mask_v6), (300, 24, 64));
+    assert_eq!(of(&other, "tls"), crate::model::Affinity::default());
+    // Linked services agree on timeout and masks: the one that links itself brings them.
+    let alone = serde_json::json!({ "timeout": "5m", "cross_port": [80] });
+    let error = patch(&other, "tls", alone).unwrap_err();
+    let said = format!("{} {}", error.error, error.errors.join(" "));
+    assert!(said.contains("linked by cross_port, expected"), "{said}");
+    let all =
+        serde_json::json!({ "timeout": 300, "mask_v4": 24, "mask_v6": 64, "cross_port": [80] });
+    let linked = patch(&other, "tls", all).unwrap();
+    assert_eq!(of(&linked, "tls").cross_port, [80]);
+    let apart = patch(&linked, "tls", serde_json::json!({ "cross_port": [] })).unwrap();
+    assert_eq!((of(&apart, "tls").cross_port.len(), of(&apart, "tls").mask_v4), (0, 24));
+    // A PUT says all of a service: what it does not say is the default.
+    let bare = serde_json::json!({ "vip": "192.0.2.80", "port": 80, "protocol": "tcp" });
+    let bare = edit(&apart).put_service("web", &json(bare), true).unwrap();
+    assert_eq!(of(&bare, "web"), crate::model::Affinity::default());
+    let said = serde_json::json!({
+        "vip": "192.0.2.80", "port": 80, "protocol": "tcp", "affinity": { "timeout": "60s" },
+    });
+    let said = edit(&apart).put_service("web", &json(said), true).unwrap();
+    assert_eq!((of(&said, "web").timeout.as_secs(), of(&said, "web").mask_v4), (60, 32));
+}
+
+#[test]
+fn a_backend_is_sticky_unless_it_is_said_otherwise() {
+    let start = state();
+    let sticky = |state: &State, name| {
+        let service = state.service("web").unwrap();
+        service.backend(name).unwrap().config.sticky
+    };
+    let not = json(serde_json::json!({ "sticky": false }));
+    let patched = edit(&start).patch_backend("web", "web-1", &not).unwrap();
+    assert_eq!((sticky(&start, "web-1"), sticky(&patched, "web-1")), (true, false));
+    let other = json(serde_json::json!({ "weight": 3 }));
+    assert!(!sticky(&edit(&patched).patch_backend("web", "web-1", &other).unwrap(), "web-1"));
+    let put = |text| edit(&patched).put_backend("web", "web-1", &json(text), true).unwrap();
+    assert!(sticky(&put(serde_json::json!({ "address": "10.0.0.11" })), "web-1"));
+    let said = serde_json::json!({ "address": "10.0.0.11", "sticky": false });
+    assert!(!sticky(&put(said), "web-1"));
+}
