@@ -74,7 +74,7 @@ fn evicted(f: Family) -> Case {
     })
 }
 
-fn says(datapath: &Datapath, slot: u16, active: u64, half_open: u64) -> Result<()> {
+pub(crate) fn says(datapath: &Datapath, slot: u16, active: u64, half_open: u64) -> Result<()> {
     let said = datapath.active_count(slot)?;
     let (a, h) = (said.active(), said.half_open());
     ensure!((a, h) == (active, half_open), "slot {slot}: {a} active, {h} half-open");

@@ -50,6 +50,7 @@ behaviours!(
     table,
     tcp_close,
     tcp_established,
+    tcp_life,
     tcp_new,
     udp,
     vlan,

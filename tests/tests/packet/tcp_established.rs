@@ -79,7 +79,7 @@ pub(crate) fn age_all(datapath: &mut Datapath, ticks: u64) -> Result<()> {
     Ok(())
 }
 
-fn ages(datapath: &Datapath, expected: std::ops::RangeInclusive<u64>) -> Result<()> {
+pub(crate) fn ages(datapath: &Datapath, expected: std::ops::RangeInclusive<u64>) -> Result<()> {
     for (_, way) in datapath.ways()? {
         let age = way.age(mapped::now());
         ensure!(expected.contains(&age), "idle for {age} ticks, expected {expected:?}");
