@@ -62,6 +62,26 @@ fn what_is_asked_is_answered() {
 }
 
 #[test]
+fn a_long_list_of_connections_is_told_page_by_page() {
+    let daemon = Daemon::start();
+    for (limit, count, truncated) in [
+        (30_000, 25_000, false),
+        (25_000, 25_000, false),
+        (20_001, 20_001, true),
+        (10_001, 10_001, true),
+        (10_000, 10_000, true),
+        (0, 0, true),
+    ] {
+        let verb = format!("connections --client {} --limit {limit} -o json", support::MANY);
+        let body: Value = serde_json::from_slice(&daemon.cli(&verb).stdout).unwrap();
+        assert_eq!(body["truncated"], truncated, "{limit}");
+        let all = body["connections"].as_array().unwrap();
+        assert_eq!(all.len(), count, "{limit}");
+        assert!(all.iter().enumerate().all(|(i, c)| c["client_port"] == i), "{limit}: in order");
+    }
+}
+
+#[test]
 fn times_are_numbers_of_seconds() {
     let web = serde_json::to_value(&support::sample().services[0]).unwrap();
     assert_eq!((&web["stale_timeout"], &web["fin_timeout"]), (&json!(300), &json!(1.5)));

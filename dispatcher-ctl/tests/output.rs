@@ -18,7 +18,7 @@ fn tables_are_as_they_were() {
     support::golden("backends.txt", &backends::table(&backends::rows(&sample.services), &PLAIN));
     let reports = AdvisorReport::all(&sample.services);
     support::golden("advisors.txt", &advisors::table(&reports, &PLAIN));
-    let mut few = Connections { connections: support::connections(), truncated: false };
+    let mut few = Connections { connections: support::connections(), truncated: false, next: None };
     support::golden("connections.txt", &connections::table(&few, &PLAIN));
     few.truncated = true;
     assert!(connections::table(&few, &PLAIN).ends_with("3 shown, there are more: --limit N\n"));

@@ -18,7 +18,7 @@ use super::types::{
     Interface, PatchBackend, PatchService, Plan, PutBackend, PutService, Save, Service, Status,
 };
 
-/// How long an answer may take.
+/// How long an answer may take, and each further part of it.
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes of a path's part that are written as they are (RFC 3986, unreserved).
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -265,10 +265,8 @@ impl Client {
             .body(Full::new(body))
             .map_err(|e| self.broken(e.to_string()))?;
         let stream = self.connect().await?;
-        let (status, body) = tokio::time::timeout(TIMEOUT, converse(stream, request))
-            .await
-            .map_err(|_| self.broken(format!("no answer within {} s", TIMEOUT.as_secs())))?
-            .map_err(|e| self.broken(format!("the daemon broke off: {e}")))?;
+        let (status, body) =
+            converse(stream, request).await.map_err(|e| self.broken(e.to_string()))?;
         if status.is_success() { Ok(body) } else { Err(refused(status, &body).into()) }
     }
 
@@ -301,15 +299,31 @@ const JSON: &str = "application/json";
 async fn converse(
     stream: UnixStream,
     request: Request<Full<Bytes>>,
-) -> hyper::Result<(StatusCode, Bytes)> {
+) -> io::Result<(StatusCode, Bytes)> {
     let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        in_time(hyper::client::conn::http1::handshake(TokioIo::new(stream))).await?;
     let connection = tokio::spawn(connection);
-    let response = sender.send_request(request).await?;
+    let response = in_time(sender.send_request(request)).await?;
     let status = response.status();
-    let body = response.into_body().collect().await?.to_bytes();
+    let (mut body, mut bytes) = (response.into_body(), Vec::new());
+    // A long list takes longer than a part of it may.
+    while let Some(frame) = in_time(async { body.frame().await.transpose() }).await? {
+        if let Ok(data) = frame.into_data() {
+            bytes.extend_from_slice(&data);
+        }
+    }
     connection.abort();
-    Ok((status, body))
+    Ok((status, bytes.into()))
+}
+
+/// A step of an exchange, if it does not take too long.
+async fn in_time<T>(step: impl Future<Output = hyper::Result<T>>) -> io::Result<T> {
+    let late = |_| {
+        let reason = format!("no answer within {} s", TIMEOUT.as_secs());
+        io::Error::new(io::ErrorKind::TimedOut, reason)
+    };
+    let done = tokio::time::timeout(TIMEOUT, step).await.map_err(late)?;
+    done.map_err(|e| io::Error::other(format!("the daemon broke off: {e}")))
 }
 
 /// The error of a bad answer.

@@ -9,6 +9,7 @@ pub(super) fn connections(ask: &Ask, args: Connections) -> Outcome {
         client: args.client,
         backend: args.backend,
         limit: args.limit,
+        ..ConnectionQuery::default()
     };
     let connections = ask.daemon(async |client| client.connections(&query).await)?;
     show(args.reading.output, &connections, output::connections::table)

@@ -237,6 +237,7 @@ impl Core {
             table: Arc::clone(&self.table),
             slots,
             client: query.client,
+            from: query.from,
             limit: query.limit(),
         })
     }
@@ -248,6 +249,7 @@ pub(super) struct Search {
     /// Service and backend of every slot that is meant.
     slots: BTreeMap<u32, (String, String)>,
     client: Option<std::net::IpAddr>,
+    from: usize,
     limit: usize,
 }
 
@@ -258,10 +260,11 @@ impl Search {
     /// As the kernel.
     pub(super) fn run(self) -> Result<Connections, ApiError> {
         let slots = Some(self.slots.keys().copied().collect());
-        let found = self.table.list(&Filter { slots, client: self.client }, self.limit);
+        let filter = Filter { slots, client: self.client };
+        let found = self.table.list(&filter, self.from, self.limit);
         let found = found.map_err(|e| failed(&e))?;
         let connections = found.connections.iter().filter_map(|c| self.shown(c)).collect();
-        Ok(Connections { connections, truncated: found.more })
+        Ok(Connections { connections, truncated: found.next.is_some(), next: found.next })
     }
 
     fn shown(&self, found: &crate::dataplane::connections::Connection) -> Option<Connection> {

@@ -204,10 +204,10 @@ fn connections_are_listed_by_their_records() {
         records.flows[4] = flows[0];
         array::<FlowBucket>(dir, maps::FLOWS).set(0, records, 0).unwrap();
         let table = datapath.table().unwrap();
-        let all = table.list(&Filter::default(), 100).unwrap();
+        let all = table.list(&Filter::default(), 0, 100).unwrap();
         let clients: Vec<_> = all.connections.iter().map(|c| c.client.to_string()).collect();
         assert_eq!(clients, ["198.51.100.1:1024", "[2001:db8::1]:65535", "198.51.100.2:53"]);
-        assert_eq!((all.unnamed, all.more), (2, false));
+        assert_eq!((all.unnamed, all.next), (2, None));
         let first = all.connections[0];
         assert_eq!((first.vip.to_string().as_str(), first.protocol), ("192.0.2.80:80", 6));
         assert_eq!((first.slot, first.state), (1, State::Established));
@@ -218,13 +218,17 @@ fn connections_are_listed_by_their_records() {
         let of = |slots: &[u32], client: Option<&str>, limit| {
             let client = client.map(|client| client.parse().unwrap());
             let slots = Some(slots.iter().copied().collect());
-            let listing = table.list(&Filter { slots, client }, limit).unwrap();
-            (listing.connections.len(), listing.more)
+            let listing = table.list(&Filter { slots, client }, 0, limit).unwrap();
+            (listing.connections.len(), listing.next.is_some())
         };
         assert_eq!(of(&[2], None, 100), (2, false));
         assert_eq!(of(&[1, 2], Some("2001:db8::1"), 100), (1, false));
         assert_eq!(of(&[1, 2], None, 2), (2, true));
         assert_eq!(of(&[1, 2], None, 3), (3, false));
+        let page = table.list(&Filter::default(), 0, 2).unwrap();
+        let rest = table.list(&Filter::default(), page.next.unwrap(), 2).unwrap();
+        assert_eq!([&page.connections[..], &rest.connections].concat(), all.connections);
+        assert_eq!(rest.next, None);
     });
 }
 

@@ -4,6 +4,7 @@
 #![allow(dead_code, unused_imports, reason = "each test binary uses a part of it")]
 
 use std::{
+    net::{IpAddr, Ipv4Addr},
     path::{Path, PathBuf},
     process::{Command, Output},
     sync::{Arc, Mutex},
@@ -14,8 +15,8 @@ use dispatcher_ctl::{
         Controller, PlanSource,
         server::{Patience, Socket, serve},
         types::{
-            ApiError, AttachInterface, Backend, ConnectionQuery, Connections, Interface,
-            PatchBackend, PatchService, Plan, PutBackend, PutService, Service, Status,
+            ApiError, AttachInterface, Backend, Connection, ConnectionQuery, Connections,
+            Interface, PatchBackend, PatchService, Plan, PutBackend, PutService, Service, Status,
         },
     },
     model::XdpMode,
@@ -25,6 +26,9 @@ use tokio_util::sync::CancellationToken;
 mod sample;
 
 pub(crate) use sample::*;
+
+/// A client with 25,000 connections.
+pub(crate) const MANY: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 77));
 
 /// Answers from memory.
 #[derive(Debug)]
@@ -216,12 +220,19 @@ impl Controller for Memory {
 
     async fn connections(&self, query: ConnectionQuery) -> Result<Connections, ApiError> {
         let mut all = connections();
+        if query.client == Some(MANY) {
+            all = (0..25_000)
+                .map(|i| Connection { client: MANY, client_port: i, ..all[0].clone() })
+                .collect();
+        }
         all.retain(|c| query.service.as_ref().is_none_or(|s| *s == c.service));
         all.retain(|c| query.client.is_none_or(|client| client == c.client));
         all.retain(|c| query.backend.as_ref().is_none_or(|b| *b == c.backend));
+        all.drain(..query.from);
         let truncated = all.len() > query.limit();
         all.truncate(query.limit());
-        Ok(Connections { connections: all, truncated })
+        let next = truncated.then_some(query.from + query.limit());
+        Ok(Connections { connections: all, truncated, next })
     }
 
     async fn plan(&self, other: Option<PlanSource>) -> Result<Plan, ApiError> {

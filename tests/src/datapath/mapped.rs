@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use aya::maps::Map;
+use aya::maps::{Map, MapData};
 use dispatcher_common::{
     connection::{STAMP_BITS, TICK_SHIFT, WAYS, Way},
     limits::MAX_SERVICES,
@@ -52,6 +52,17 @@ impl Datapath {
     fn mapped(&self, name: &str, length: usize) -> Result<Mapped> {
         let map = self.ebpf.map(name).with_context(|| format!("no map {name}"))?;
         let Map::Array(data) = map else { bail!("map {name}: not an array") };
+        Mapped::new(data, name, length)
+    }
+}
+
+impl Mapped {
+    /// Maps so many words of an array.
+    ///
+    /// # Errors
+    ///
+    /// As mmap(2)'s.
+    pub fn new(data: &MapData, name: &str, length: usize) -> Result<Self> {
         // SAFETY: a fresh shared mapping of the array's values, at an address the kernel chooses; the kernel checks its
         // length against the map.
         let at = unsafe {
@@ -67,11 +78,9 @@ impl Datapath {
         if at == libc::MAP_FAILED {
             return Err(io::Error::last_os_error()).with_context(|| format!("cannot map {name}"));
         }
-        Ok(Mapped { words: NonNull::new(at.cast()).context("mapped at 0")?, length })
+        Ok(Self { words: NonNull::new(at.cast()).context("mapped at 0")?, length })
     }
-}
 
-impl Mapped {
     /// The words.
     #[must_use]
     pub const fn words(&self) -> &[AtomicU64] {

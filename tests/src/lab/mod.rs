@@ -26,6 +26,8 @@ use anyhow::{Context as _, Result, ensure};
 mod cleaner;
 mod daemon;
 mod echo;
+#[cfg(feature = "datapath")]
+mod fill;
 mod flood;
 mod frames;
 mod ftp;

@@ -23,6 +23,7 @@ mod reload;
 mod resets;
 mod rules;
 mod runtime;
+mod scale;
 mod schedulers;
 mod shares;
 mod takeover;

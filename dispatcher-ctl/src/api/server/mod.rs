@@ -21,13 +21,14 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Controller, PlanSource,
     types::{
-        AdvisorReport, ApiError, AttachInterface, Backend, ConnectionQuery, Connections, Interface,
+        AdvisorReport, ApiError, AttachInterface, Backend, ConnectionQuery, Interface,
         PatchBackend, PatchService, Plan, PutBackend, PutService, Save, Service, Status,
     },
 };
 use extract::{Asked, Body, BodyPatience, Names, Refusal, Text};
 
 mod extract;
+mod pages;
 mod socket;
 
 pub use socket::{Socket, SocketError, remove_dead};
@@ -299,8 +300,8 @@ async fn advisors<C: Controller>(State(c): Asks<C>) -> Answer<Vec<AdvisorReport>
 async fn connections<C: Controller>(
     State(c): Asks<C>,
     Asked(query): Asked<ConnectionQuery>,
-) -> Answer<Connections> {
-    Ok(Json(c.connections(query).await?))
+) -> Result<Response, Refusal> {
+    Ok(pages::answer(c, query).await?)
 }
 
 async fn plan<C: Controller>(State(c): Asks<C>) -> Answer<Plan> {

@@ -200,6 +200,9 @@ pub struct ConnectionQuery {
     /// At most so many; [`ConnectionQuery::DEFAULT_LIMIT`] where it is not said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
+    /// Where the daemon goes on with a long answer.
+    #[serde(skip)]
+    pub from: usize,
 }
 
 impl ConnectionQuery {

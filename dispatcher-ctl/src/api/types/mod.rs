@@ -390,6 +390,9 @@ pub struct Connections {
     pub connections: Vec<Connection>,
     /// Whether there are more.
     pub truncated: bool,
+    /// Where the daemon goes on with a long answer, which it gives page by page.
+    #[serde(skip)]
+    pub next: Option<usize>,
 }
 
 /// A connection of the table.

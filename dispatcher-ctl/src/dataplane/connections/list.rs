@@ -11,7 +11,7 @@ use dispatcher_common::{
     limits::MAX_SLOTS,
     maps,
     measure::Exchange,
-    net::ip,
+    net::{address, ip},
 };
 
 use super::{ConnectionTable, timeouts::HORIZON};
@@ -80,40 +80,48 @@ impl FromIterator<u32> for SlotSet {
 pub struct Listing {
     /// Those that have a flow record: half-open ones and those in the overflow map have none.
     pub connections: Vec<Connection>,
-    /// Connections of the slots that were met and have no record, and so are counted only.
+    /// Connections of the slots that were met and have no record, and so are counted only; of a search for a client, those
+    /// with an old record of it.
     pub unnamed: u64,
-    /// Whether the limit cut the list off.
-    pub more: bool,
+    /// Where to go on, if the limit cut the list off.
+    pub next: Option<usize>,
 }
 
 impl ConnectionTable {
-    /// Lists connections, at most `limit`, in the table's (that is, in no) order.
+    /// Lists connections, at most `limit`, in the table's (that is, in no) order, from its way `from` on.
     ///
     /// The flow records are five times as large as the ways, and needed here only: they are mapped for this listing, so
     /// that they are not on the controller's account for the rest of its life.
     ///
     /// # Errors
     /// Where the kernel does not map them.
-    pub fn list(&self, filter: &Filter, limit: usize) -> Result<Listing, DataplaneError> {
+    pub fn list(
+        &self,
+        filter: &Filter,
+        from: usize,
+        limit: usize,
+    ) -> Result<Listing, DataplaneError> {
         let flows = Mapped::new(&self.flows).map_err(DataplaneError::map(maps::FLOWS, "map it"))?;
         let exchanges = measurement::exchanges(&self.dir)?;
-        let now = super::now();
+        let (now, client) = (super::now(), filter.client.map(address));
         let mut listing = Listing::default();
-        for (number, place) in self.ways.words().iter().enumerate() {
+        for (number, place) in self.ways.words().iter().enumerate().skip(from) {
             let way = Way(place.load(Ordering::Acquire));
             if way.0 == 0 || filter.slots.as_ref().is_some_and(|slots| !slots.contains(way.slot()))
             {
                 continue;
             }
-            let Some((way, flow)) = self.named(&flows, number, place, way) else {
+            let Some(flow) = flow(&flows, number) else { break };
+            // Before the hash, which costs more than all else.
+            if client.is_some_and(|client| client != flow.client) {
+                continue;
+            }
+            let Some(way) = self.named(&flow, place, way) else {
                 listing.unnamed += 1;
                 continue;
             };
-            if filter.client.is_some_and(|client| client != ip(&flow.client)) {
-                continue;
-            }
             if listing.connections.len() == limit {
-                listing.more = true;
+                listing.next = Some(number);
                 break;
             }
             let mut connection = connection(way, &flow, now);
@@ -127,18 +135,11 @@ impl ConnectionTable {
         Ok(listing)
     }
 
-    /// The flow record of a way, if it is the way's, before and after it was read.
-    fn named(
-        &self,
-        flows: &Mapped<FlowBucket>,
-        number: usize,
-        place: &AtomicU64,
-        way: Way,
-    ) -> Option<(Way, Flow)> {
-        let flow = flow(flows, number)?;
+    /// The way whose flow record this is, if it is its own, before and after the record was read.
+    fn named(&self, flow: &Flow, place: &AtomicU64, way: Way) -> Option<Way> {
         let hash = flow.hash(&self.hash_keys);
         let after = Way(place.load(Ordering::Acquire));
-        (way.matches(hash) && after.matches(hash)).then_some((after, flow))
+        (way.matches(hash) && after.matches(hash)).then_some(after)
     }
 }
 

@@ -1,0 +1,81 @@
+//! A connection table full of connections, written into the pinned maps as memory: a million real ones would take their time.
+
+use std::{fs, net::Ipv4Addr, path::PathBuf, sync::atomic::Ordering};
+
+use anyhow::{Context as _, Result, ensure};
+use aya::maps::MapData;
+use dispatcher_common::{
+    connection::{State, WAYS, Way},
+    counts::ActiveCount,
+    flow::{Flow, HASH_KEYS, first_bucket, second_bucket},
+    limits::MAX_SLOTS,
+    maps, net,
+    settings::Settings,
+};
+
+use super::Lab;
+use crate::datapath::mapped::{self, Mapped};
+
+impl Lab {
+    /// Enters so many established connections to a VIP's port, evenly on these slots, in the maps of this laboratory's
+    /// daemon. Clients are 10.128.0.0 and on, each with 1,000 connections.
+    ///
+    /// # Errors
+    /// When the maps cannot be mapped, or the table has no room.
+    pub fn fill_table(&self, vip: Ipv4Addr, port: u16, slots: &[u32], number: u32) -> Result<()> {
+        let settings = self.pinned(maps::SETTINGS, size_of::<Settings>() / 8)?;
+        let word = |offset: usize| settings.words()[offset / 8].load(Ordering::Acquire);
+        let keys: [u64; HASH_KEYS] =
+            std::array::from_fn(|i| word(std::mem::offset_of!(Settings, hash_keys) + i * 8));
+        let buckets = word(std::mem::offset_of!(Settings, buckets)) as usize;
+        let ways = self.pinned(maps::CONNECTIONS, buckets * WAYS)?;
+        let flows = self.pinned(maps::FLOWS, buckets * WAYS * FLOW_WORDS)?;
+        let active = self.pinned(maps::ACTIVE_COUNTS, MAX_SLOTS as usize)?;
+        let now = mapped::now();
+        for n in 0..number {
+            let slot = slots[n as usize % slots.len()];
+            let flow = flow(vip, port, n, now);
+            let hash = flow.hash(&keys);
+            let mask = buckets as u32 - 1;
+            let free = [first_bucket(hash, mask), second_bucket(hash, mask)]
+                .into_iter()
+                .flat_map(|bucket| (0..WAYS).map(move |way| bucket as usize * WAYS + way))
+                .find(|place| ways.words()[*place].load(Ordering::Relaxed) == 0);
+            let Some(place) = free else { continue };
+            for (word, from) in flows.words()[place * FLOW_WORDS..].iter().zip(words(&flow)) {
+                word.store(from, Ordering::Relaxed);
+            }
+            active.words()[slot as usize].fetch_add(ActiveCount::ACTIVE, Ordering::Relaxed);
+            let way = Way::new(hash, now, State::Established, slot);
+            ways.words()[place].store(way.0, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    fn pinned(&self, name: &str, words: usize) -> Result<Mapped> {
+        let mut directories = fs::read_dir(self.pin_dir())?.flatten().map(|entry| entry.path());
+        let is_ours = |path: &PathBuf| path.join(name).exists();
+        let directory = directories.find(is_ours).with_context(|| format!("map {name}"))?;
+        let data = MapData::from_pin(directory.join(name))?;
+        ensure!(words > 0, "map {name} is empty");
+        Mapped::new(&data, name, words)
+    }
+}
+
+const FLOW_WORDS: usize = size_of::<Flow>() / 8;
+
+fn flow(vip: Ipv4Addr, port: u16, number: u32, now: u64) -> Flow {
+    let client = Ipv4Addr::from(0x0a80_0000 + number / 1000);
+    Flow {
+        client: net::address(client.into()),
+        vip: net::address(vip.into()),
+        client_port: (10_000 + (number % 1000) as u16).to_be_bytes(),
+        vip_port: port.to_be_bytes(),
+        born_and_protocol: (now as u32) << 8 | u32::from(net::TCP),
+    }
+}
+
+fn words(flow: &Flow) -> [u64; FLOW_WORDS] {
+    // SAFETY: a `Flow` is integers without padding, and so as many words as `FLOW_WORDS`.
+    unsafe { std::mem::transmute::<Flow, [u64; FLOW_WORDS]>(*flow) }
+}
