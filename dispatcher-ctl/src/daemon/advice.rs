@@ -24,12 +24,12 @@ struct Advice {
 
 /// All advisors, and what they have said, by slot.
 #[derive(Debug)]
-pub(super) struct Advices {
+pub(super) struct Advised {
     advisors: Advisors,
     said: HashMap<u32, Advice>,
 }
 
-impl Advices {
+impl Advised {
     pub(super) fn new(advisors: Advisors) -> Self {
         Self { advisors, said: HashMap::new() }
     }
@@ -121,7 +121,7 @@ impl Core {
         let mut changed = HashMap::new();
         for outcome in outcomes {
             let slot = outcome.slot;
-            if let Some(why) = self.advices.take(outcome) {
+            if let Some(why) = self.advised.take(outcome) {
                 changed.insert(slot, why);
             }
         }

@@ -25,7 +25,7 @@ use dispatcher_common::{
 };
 
 use super::{
-    advice::Advices, affinity::Cleaner, clock, counts::Counts, nics::Nic, problems::Problems,
+    advice::Advised, affinity::Cleaner, clock, counts::Counts, nics::Nic, problems::Problems,
     record::RecordText, rules::Rates, start::failed,
 };
 use crate::{
@@ -64,7 +64,7 @@ pub(super) struct Core {
     pub(super) sweeper: Sweeper,
     pub(super) cleaner: Cleaner,
     pub(super) network: Network,
-    pub(super) advices: Advices,
+    pub(super) advised: Advised,
     /// NICs that are wanted, by name.
     pub(super) nics: BTreeMap<String, Nic>,
     /// Modes of NICs that are not attached as configured: by hand, or found so.
@@ -126,7 +126,7 @@ impl Core {
             sweeper,
             cleaner,
             network,
-            advices: Advices::new(advisors),
+            advised: Advised::new(advisors),
             nics: BTreeMap::new(),
             modes: HashMap::new(),
             resolve_wait: RESOLVE_WAIT,
@@ -211,7 +211,7 @@ impl Core {
             self.network.settled(self.resolve_wait).await;
         }
         self.publish()?;
-        self.advices.follow(&self.record.state);
+        self.advised.follow(&self.record.state);
         let attached = self.attach_nics();
         self.place_vips(false).await;
         attached

@@ -180,7 +180,7 @@ impl Core {
             retransmissions: counts.retransmissions,
             delivered_bytes: measured.map(|responses| responses.delivered),
             response_seconds: measured.map(response_seconds),
-            advisor: self.advices.shown(backend.slot),
+            advisor: self.advised.shown(backend.slot),
             rates: self.counts.rates(backend.slot, &counts, reading.now),
         }
     }
