@@ -150,8 +150,8 @@ pub struct ResponseWindow(pub u64);
 impl ResponseWindow {
     const MOST: u64 = (1 << 12) - 1;
 
-    /// With one more response in the window with this number, which may be the first. Before a field would overflow both are
-    /// halved, which leaves the mean.
+    /// With one more response in the window with this number, which may be the first. Before a field would overflow half
+    /// of the responses is left, at their mean.
     #[inline(always)]
     #[must_use]
     pub const fn with(self, number: u64, micros: u64) -> Self {
@@ -159,11 +159,14 @@ impl ResponseWindow {
             if self.is(number) { (self.count(), self.sum()) } else { (0, 0) };
         let micros = if micros > u32::MAX as u64 { u32::MAX as u64 } else { micros };
         if count == Self::MOST || sum + micros > u32::MAX as u64 {
-            (count, sum) = (count / 2, sum / 2);
+            let mean = if count == 0 { 0 } else { sum / count };
+            (count, sum) = (count / 2, mean * (count / 2));
         }
-        let sum = sum + micros;
-        let sum = if sum > u32::MAX as u64 { u32::MAX as u64 } else { sum };
-        Self((number & NUMBER) << 44 | (count + 1) << 32 | sum)
+        // More only if half of what there was and this one are too much: nothing is kept of what there was.
+        if sum + micros > u32::MAX as u64 {
+            (count, sum) = (0, 0);
+        }
+        Self((number & NUMBER) << 44 | (count + 1) << 32 | (sum + micros))
     }
 
     /// Mean in microseconds of the window with this number; none without a response.
