@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Result, ensure};
-use dispatcher_tests::lab::{Lab, Tally};
+use dispatcher_tests::lab::{Daemon, Lab, Tally};
 
 use crate::common::{VIPS, Web, backend_of, noise, publish, tally, web_services};
 
@@ -44,6 +44,13 @@ fn under_traffic(lab: &Lab, work: impl FnOnce() -> Result<()>) -> Result<Tally> 
 
 fn errors(tally: &Tally) -> u32 {
     tally.iter().filter(|(who, _)| who.starts_with("error")).map(|(_, number)| number).sum()
+}
+
+/// What became of packets, for whoever has to find out why a request failed.
+fn seen(daemon: &Daemon) -> Result<String> {
+    let metrics = daemon.metrics()?;
+    let lines = metrics.lines().filter(|line| line.starts_with("dispatcher_packets_total"));
+    Ok(lines.collect::<Vec<_>>().join("\n"))
 }
 
 #[test]
@@ -160,7 +167,7 @@ fn controllers_killed_at_each_system_call_of_a_takeover_lose_nothing() -> Result
         daemon.start()
     })?;
     println!("killed at {killed} steps; {traffic:?}");
-    assert_eq!(errors(&traffic), 0, "{traffic:?}");
+    assert_eq!(errors(&traffic), 0, "{traffic:?}\n{}", seen(&daemon)?);
     ensure!(killed > 20, "killed at {killed} steps only: is strace at work?");
     exact_shares(&lab)
 }
@@ -191,7 +198,7 @@ fn controllers_killed_at_each_system_call_of_a_reload_lose_nothing() -> Result<(
         daemon.ok("reload").map(drop)
     })?;
     println!("killed at {killed} steps; {traffic:?}");
-    assert_eq!(errors(&traffic), 0, "{traffic:?}");
+    assert_eq!(errors(&traffic), 0, "{traffic:?}\n{}", seen(&daemon)?);
     ensure!(killed > 5, "killed at {killed} steps only: is strace at work?");
     exact_shares(&lab)
 }
