@@ -11,7 +11,7 @@ use aya::{
 };
 use dispatcher_common::{maps, settings::Config};
 
-use super::{OBJECT, error::DataplaneError};
+use super::{OBJECT, error::DataplaneError, measurement};
 
 /// Symbol of the program's constants.
 const CONFIG: &str = "CONFIG";
@@ -20,6 +20,7 @@ const PROGRAM: &str = "dispatcher";
 
 /// Makes all maps and pins them under their names; existing pins are used as they are.
 pub(super) fn make_maps(dir: &Path, buckets: u32) -> Result<(), DataplaneError> {
+    measurement::make(dir)?;
     pinned(&mut EbpfLoader::new(), dir)
         .map_max_entries(maps::CONNECTIONS, buckets)
         .map_max_entries(maps::FLOWS, buckets)

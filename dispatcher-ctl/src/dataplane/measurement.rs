@@ -89,15 +89,7 @@ impl Measurement {
     pub(super) fn start(&self) -> Result<(), DataplaneError> {
         let buckets = open(&self.dir, maps::CONNECTIONS)?.info().max_entries;
         let ways = buckets * WAYS as u32;
-        let slots = Map::create_counters(
-            maps::RESPONSES_SLOTS,
-            size_of::<ResponseCounts>() as u32,
-            MAX_SLOTS,
-        )
-        .map_err(DataplaneError::map(maps::RESPONSES_SLOTS, "make it"))?;
-        let exchanges =
-            Map::create_inner_array(maps::EXCHANGES_WAYS, size_of::<Exchange>() as u32, ways)
-                .map_err(DataplaneError::map(maps::EXCHANGES_WAYS, "make it"))?;
+        let (slots, exchanges) = (responses_array()?, exchanges_array(ways)?);
         self.pin(&slots, maps::RESPONSES_SLOTS)?;
         self.pin(&exchanges, maps::EXCHANGES_WAYS)?;
         put(&self.responses, &slots, maps::RESPONSES)?;
@@ -151,6 +143,34 @@ impl Measurement {
             Ok(()) | Err(_) => Ok(()),
         }
     }
+}
+
+/// Makes and pins the empty arrays of maps, before the object that declares them is loaded.
+///
+/// Kernel 6.1 compares what BTF says of the array that an array of maps was made with and of one that is put into it, even
+/// where that is nothing: neither has any here, where the loader's own would.
+///
+/// # Errors
+/// As the kernel.
+pub(super) fn make(dir: &Path) -> Result<(), DataplaneError> {
+    for (name, kind) in
+        [(maps::EXCHANGES, exchanges_array(1)?), (maps::RESPONSES, responses_array()?)]
+    {
+        Map::create_map_of(name, &kind)
+            .and_then(|map| map.pin(&dir.join(name)))
+            .map_err(DataplaneError::map(name, "make it"))?;
+    }
+    Ok(())
+}
+
+fn exchanges_array(ways: u32) -> Result<Map, DataplaneError> {
+    Map::create_inner_array(maps::EXCHANGES_WAYS, size_of::<Exchange>() as u32, ways)
+        .map_err(DataplaneError::map(maps::EXCHANGES_WAYS, "make it"))
+}
+
+fn responses_array() -> Result<Map, DataplaneError> {
+    Map::create_counters(maps::RESPONSES_SLOTS, size_of::<ResponseCounts>() as u32, MAX_SLOTS)
+        .map_err(DataplaneError::map(maps::RESPONSES_SLOTS, "make it"))
 }
 
 /// Puts an array into an array of maps: the kernel is told by its descriptor.

@@ -315,7 +315,9 @@ impl Datapath {
         let mut map = self.hash_mut::<AffinityKey, u64>(maps::AFFINITY)?;
         let records: Vec<(AffinityKey, u64)> = map.iter().collect::<Result<_, _>>()?;
         for (key, word) in &records {
-            let aged = AffinityRecord::new(AffinityRecord(*word).slot(), (word >> 32) - ticks);
+            // On a machine that has just started it is from before that.
+            let then = (word >> 32).wrapping_sub(ticks);
+            let aged = AffinityRecord::new(AffinityRecord(*word).slot(), then);
             map.insert(key, aged.0, 0)?;
         }
         Ok(records.len())

@@ -19,6 +19,8 @@ const INNER_MAP: u32 = 1 << 12;
 pub(in crate::dataplane) const ARRAY: u32 = 2;
 /// `BPF_NOEXIST`: only a key that is not there yet.
 const NOEXIST: u64 = 1;
+/// `BPF_MAP_TYPE_ARRAY_OF_MAPS`.
+const ARRAY_OF_MAPS: u32 = 12;
 /// `BPF_MAP_TYPE_DEVMAP`.
 const DEVMAP: u32 = 14;
 /// `BPF_MAP_TYPE_PERCPU_ARRAY`.
@@ -126,6 +128,22 @@ impl Map {
             value_size,
             max_entries,
             map_flags: MMAPABLE | INNER_MAP,
+            ..CreateAttr::default()
+        };
+        Self::create(name, attr)
+    }
+
+    /// Makes an array of one map, of the kind of another.
+    ///
+    /// # Errors
+    /// As bpf(2).
+    pub(in crate::dataplane) fn create_map_of(name: &str, kind: &Self) -> io::Result<Self> {
+        let attr = CreateAttr {
+            map_type: ARRAY_OF_MAPS,
+            key_size: 4,
+            value_size: 4,
+            max_entries: 1,
+            inner_map_fd: kind.fd.as_raw_fd().cast_unsigned(),
             ..CreateAttr::default()
         };
         Self::create(name, attr)
