@@ -13,7 +13,7 @@ use dispatcher_common::{
 use super::{Datapath, Place};
 
 /// `BPF_F_MMAPABLE` and `BPF_F_INNER_MAP`.
-const FLAGS: u32 = 1 << 10 | 1 << 12;
+pub(super) const FLAGS: u32 = 1 << 10 | 1 << 12;
 
 /// The arrays that measurement takes.
 pub(super) struct Measuring {

@@ -17,6 +17,7 @@ use dispatcher_common::{flow::HASH_KEYS, maps, settings::Config};
 mod filling;
 pub mod mapped;
 mod measuring;
+mod outer;
 mod passing;
 mod pool;
 mod reading;
@@ -67,7 +68,10 @@ impl Datapath {
     pub fn load(world: &World) -> Result<Self> {
         ensure!(world.buckets.is_power_of_two(), "buckets {}: a power of two", world.buckets);
         let config = config(world);
+        let outer = outer::Outer::pinned()?;
         let mut ebpf = EbpfLoader::new()
+            .map_pin_path(maps::EXCHANGES, outer.path(maps::EXCHANGES))
+            .map_pin_path(maps::RESPONSES, outer.path(maps::RESPONSES))
             .override_global("CONFIG", &config, true)
             .map_max_entries(maps::CONNECTIONS, world.buckets)
             .map_max_entries(maps::FLOWS, world.buckets)
