@@ -159,8 +159,11 @@ impl ResponseWindow {
             if self.is(number) { (self.count(), self.sum()) } else { (0, 0) };
         let micros = if micros > u32::MAX as u64 { u32::MAX as u64 } else { micros };
         if count == Self::MOST || sum + micros > u32::MAX as u64 {
-            let mean = if count == 0 { 0 } else { sum / count };
-            (count, sum) = (count / 2, mean * (count / 2));
+            let half = count / 2;
+            (count, sum) = match sum.checked_div(count) {
+                Some(mean) => (half, mean * half),
+                None => (0, 0),
+            };
         }
         // More only if half of what there was and this one are too much: nothing is kept of what there was.
         if sum + micros > u32::MAX as u64 {
