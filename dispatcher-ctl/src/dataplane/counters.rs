@@ -92,13 +92,8 @@ impl CounterReader {
     /// # Errors
     /// As the kernel.
     pub fn backend(&self, slot: u32) -> Result<BackendCounts, DataplaneError> {
-        let map = &self.maps.backend_counts;
-        let mut values = vec![0; map.transfer()];
-        map.lookup(&slot.to_ne_bytes(), &mut values)
-            .map_err(DataplaneError::map(maps::BACKEND_COUNTS, "read it"))?;
-        let mut sum = [0; size_of::<BackendCounts>() / 8];
-        add(&mut sum, &values);
-        let [packets, bytes, connections, retransmissions] = sum;
+        let [packets, bytes, connections, retransmissions] =
+            sum_of(&self.maps.backend_counts, maps::BACKEND_COUNTS, slot)?;
         Ok(BackendCounts { packets, bytes, connections, retransmissions })
     }
 
@@ -110,11 +105,8 @@ impl CounterReader {
         let Some(map) = self.maps.measurement.slots().filter(|_| self.is_measured(slot)) else {
             return Ok(None);
         };
-        let mut values = vec![0; map.transfer()];
-        map.lookup(&slot.to_ne_bytes(), &mut values)
-            .map_err(DataplaneError::map(maps::RESPONSES_SLOTS, "read it"))?;
-        let mut sum = [0; size_of::<ResponseCounts>() / 8];
-        add(&mut sum, &values);
+        let sum: [u64; size_of::<ResponseCounts>() / 8] =
+            sum_of(&map, maps::RESPONSES_SLOTS, slot)?;
         Ok(Responses::of(&sum))
     }
 
@@ -203,6 +195,19 @@ fn in_use<T: aya::Pod>(map: &Mapped<T>, word: usize) -> Vec<bool> {
 /// One past the last entry in use.
 fn end(in_use: &[bool]) -> u32 {
     in_use.iter().rposition(|used| *used).map_or(0, |last| last as u32 + 1)
+}
+
+/// Sums one entry of a per-CPU array over CPUs; its value is so many words.
+fn sum_of<const WORDS: usize>(
+    map: &Map,
+    name: &'static str,
+    entry: u32,
+) -> Result<[u64; WORDS], DataplaneError> {
+    let mut values = vec![0; map.transfer()];
+    map.lookup(&entry.to_ne_bytes(), &mut values).map_err(DataplaneError::map(name, "read it"))?;
+    let mut sum = [0; WORDS];
+    add(&mut sum, &values);
+    Ok(sum)
 }
 
 /// Sums each of the first entries of a per-CPU array over CPUs; values are words.

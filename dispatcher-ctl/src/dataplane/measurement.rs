@@ -4,7 +4,6 @@
 //! a map by its id. `EXCHANGES` is filled last and emptied first: while it holds an array, all is there.
 
 use std::{
-    io,
     os::fd::{AsFd, AsRawFd},
     path::{Path, PathBuf},
     sync::{Arc, PoisonError, RwLock},
@@ -22,6 +21,7 @@ use super::{
     error::DataplaneError,
     mapped::Mapped,
     maps::{mapped, open},
+    pins::unpin,
 };
 
 /// Key of the one element of an array of maps.
@@ -108,8 +108,8 @@ impl Measurement {
         {
             map.delete(&ONLY).map_err(DataplaneError::map(name, "empty it"))?;
         }
-        self.unpin(maps::EXCHANGES_WAYS)?;
-        self.unpin(maps::RESPONSES_SLOTS)
+        unpin(&self.dir.join(maps::EXCHANGES_WAYS))?;
+        unpin(&self.dir.join(maps::RESPONSES_SLOTS))
     }
 
     /// The array of responses, while there is one.
@@ -130,18 +130,8 @@ impl Measurement {
 
     /// Pins an array, in the place of one that a controller left which died over it.
     fn pin(&self, map: &Map, name: &'static str) -> Result<(), DataplaneError> {
-        self.unpin(name)?;
+        unpin(&self.dir.join(name))?;
         map.pin(&self.dir.join(name)).map_err(DataplaneError::map(name, "pin it"))
-    }
-
-    fn unpin(&self, name: &str) -> Result<(), DataplaneError> {
-        let path = self.dir.join(name);
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(DataplaneError::path("unpin", path)(error))
-            }
-            Ok(()) | Err(_) => Ok(()),
-        }
     }
 }
 

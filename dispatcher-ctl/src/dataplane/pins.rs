@@ -144,13 +144,7 @@ impl PinDir {
 
     /// Removes a pin; it need not be there.
     pub(super) fn unpin(&self, name: &str) -> Result<(), DataplaneError> {
-        let path = self.pin(name);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(DataplaneError::path("unpin", path)(error))
-            }
-            Ok(()) | Err(_) => Ok(()),
-        }
+        unpin(&self.pin(name))
     }
 
     /// Detaches a link and removes its pin.
@@ -180,6 +174,16 @@ impl PinDir {
             let _not_empty = fs::remove_dir(parent);
         }
         Ok(names)
+    }
+}
+
+/// Removes a pin; it need not be there.
+pub(super) fn unpin(path: &Path) -> Result<(), DataplaneError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(DataplaneError::path("unpin", path)(error))
+        }
+        Ok(()) | Err(_) => Ok(()),
     }
 }
 

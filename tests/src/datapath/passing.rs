@@ -3,7 +3,7 @@
 use anyhow::Result;
 use dispatcher_common::{
     connection::{Bucket, Way},
-    counts::{ActiveCount, TableCounts},
+    counts::TableCounts,
     maps,
     service::ServiceState,
     settings::Settings,
@@ -11,7 +11,7 @@ use dispatcher_common::{
 
 use super::{
     Datapath,
-    filling::{USED_SERVICES, USED_SLOTS},
+    filling::USED_SERVICES,
     mapped::{aged, now},
 };
 
@@ -32,7 +32,7 @@ impl Datapath {
         self.age_records(ticks)?;
         self.age_placements(ticks)?;
         self.age_ways(ticks)?;
-        self.recount()?;
+        self.set_counts()?;
         Ok(true)
     }
 
@@ -70,17 +70,12 @@ impl Datapath {
         Ok(())
     }
 
-    /// Counts the table anew.
-    fn recount(&mut self) -> Result<()> {
-        let mut counts = vec![0_u64; USED_SLOTS as usize];
-        let mut half_open = 0;
-        for (_, way) in self.ways()? {
-            let count = ActiveCount::of(way);
-            counts[way.slot() as usize] += count;
-            half_open += count & 1;
-        }
+    /// Makes the counts those of the table.
+    fn set_counts(&mut self) -> Result<()> {
+        let counts = self.recount()?;
+        let half_open = counts.iter().map(|count| count.half_open()).sum();
         for (slot, count) in (0..).zip(counts) {
-            self.set_active_count(slot, ActiveCount(count))?;
+            self.set_active_count(slot, count)?;
         }
         let table = TableCounts { half_open, ..TableCounts::ZERO };
         Ok(self.array_mut(maps::TABLE_COUNTS)?.set(0, table, 0)?)

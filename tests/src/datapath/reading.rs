@@ -13,7 +13,7 @@ use dispatcher_common::{
     settings::Settings,
 };
 
-use super::Datapath;
+use super::{Datapath, filling::USED_SLOTS};
 
 /// Where a way stands in the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -123,22 +123,26 @@ impl Datapath {
         Ok(self.array::<TableCounts>(maps::TABLE_COUNTS)?.get(&0, 0)?.half_open)
     }
 
+    /// Counts the connections of table and overflow map, by slot.
+    pub(super) fn recount(&self) -> Result<Vec<ActiveCount>> {
+        let mut counts = vec![ActiveCount(0); USED_SLOTS as usize];
+        let overflown = self.overflow()?.into_iter().map(|(_, way)| way);
+        for way in self.ways()?.into_iter().map(|(_, way)| way).chain(overflown) {
+            let count = counts.get_mut(way.slot() as usize).context("a way of an unused slot")?;
+            count.0 += ActiveCount::of(way);
+        }
+        Ok(counts)
+    }
+
     /// Checks what is said of connections against a recount of table and overflow map.
     ///
     /// # Errors
     ///
     /// A count that is not true.
     pub fn counts_are_true(&self) -> Result<()> {
-        let mut recount = std::collections::BTreeMap::new();
-        let overflown = self.overflow()?;
-        let ways = self.ways()?.into_iter().map(|(_, way)| way);
-        for way in ways.chain(overflown.into_iter().map(|(_, way)| way)) {
-            *recount.entry(way.slot() as u16).or_insert(0) += ActiveCount::of(way);
-        }
         let mut half_open = 0;
-        for slot in 0..super::filling::USED_SLOTS as u16 {
-            let (said, counted) =
-                (self.active_count(slot)?, ActiveCount(recount.get(&slot).copied().unwrap_or(0)));
+        for (slot, counted) in (0..).zip(self.recount()?) {
+            let said = self.active_count(slot)?;
             let text =
                 |c: ActiveCount| format!("{} active, {} half-open", c.active(), c.half_open());
             ensure!(said == counted, "slot {slot}: {} said, {}", text(said), text(counted));

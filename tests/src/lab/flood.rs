@@ -15,7 +15,10 @@ use std::{
 
 use anyhow::{Context as _, Result, anyhow};
 
-use super::{Node, xdp_pass};
+use super::{
+    Node,
+    xdp_pass::{self, TestRun, test_run},
+};
 
 /// First byte of the senders' addresses: 100.0.0.0/8.
 const SPOOFED: u8 = 100;
@@ -111,31 +114,8 @@ fn send(
     Ok(())
 }
 
-/// The attributes of `BPF_PROG_TEST_RUN` (`union bpf_attr`).
-#[repr(C)]
-#[derive(Default)]
-struct TestRun {
-    prog_fd: i32,
-    retval: u32,
-    data_size_in: u32,
-    data_size_out: u32,
-    data_in: u64,
-    data_out: u64,
-    repeat: u32,
-    duration: u32,
-    ctx_size_in: u32,
-    ctx_size_out: u32,
-    ctx_in: u64,
-    ctx_out: u64,
-    flags: u32,
-    cpu: u32,
-    batch_size: u32,
-    _pad: u32,
-}
-
 /// Runs the program on so many frames that really leave.
 fn live(program: &OwnedFd, ifindex: u32, frames: u32) -> io::Result<()> {
-    const BPF_PROG_TEST_RUN: libc::c_long = 10;
     const BPF_F_TEST_XDP_LIVE_FRAMES: u32 = 2;
     let frame = [0_u8; FRAME];
     // struct xdp_md: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
@@ -150,12 +130,8 @@ fn live(program: &OwnedFd, ifindex: u32, frames: u32) -> io::Result<()> {
         flags: BPF_F_TEST_XDP_LIVE_FRAMES,
         ..TestRun::default()
     };
-    // SAFETY: `attributes` lives through the call and its size is given as it is; so do frame and context, which the kernel
-    // reads.
-    let result = unsafe {
-        libc::syscall(libc::SYS_bpf, BPF_PROG_TEST_RUN, &raw mut attributes, size_of::<TestRun>())
-    };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    // SAFETY: frame and context live through the call, and are as long as it says; nothing is to be written but attributes.
+    unsafe { test_run(&mut attributes) }
 }
 
 /// One instruction.

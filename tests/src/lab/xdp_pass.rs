@@ -18,17 +18,26 @@ const BPF_PROG_TYPE_XDP: u32 = 6;
 
 const BPF_PROG_TEST_RUN: libc::c_long = 10;
 
-/// The attributes of `BPF_PROG_TEST_RUN` that are used (`union bpf_attr`).
+/// The attributes of `BPF_PROG_TEST_RUN` (`union bpf_attr`).
 #[repr(C)]
-struct TestRun {
-    prog_fd: i32,
-    retval: u32,
-    data_size_in: u32,
-    data_size_out: u32,
-    data_in: u64,
-    data_out: u64,
-    repeat: u32,
-    duration: u32,
+#[derive(Default)]
+pub(super) struct TestRun {
+    pub(super) prog_fd: i32,
+    pub(super) retval: u32,
+    pub(super) data_size_in: u32,
+    pub(super) data_size_out: u32,
+    pub(super) data_in: u64,
+    pub(super) data_out: u64,
+    pub(super) repeat: u32,
+    pub(super) duration: u32,
+    pub(super) ctx_size_in: u32,
+    pub(super) ctx_size_out: u32,
+    pub(super) ctx_in: u64,
+    pub(super) ctx_out: u64,
+    pub(super) flags: u32,
+    pub(super) cpu: u32,
+    pub(super) batch_size: u32,
+    pub(super) _pad: u32,
 }
 
 /// The attributes of `BPF_PROG_LOAD` that are used (`union bpf_attr`).
@@ -106,20 +115,26 @@ pub(super) fn load_instructions(instructions: &[u64]) -> io::Result<OwnedFd> {
 pub fn run(program: &OwnedFd, frame: &[u8], repeat: u32) -> io::Result<u32> {
     let mut attributes = TestRun {
         prog_fd: program.as_raw_fd(),
-        retval: 0,
         data_size_in: u32::try_from(frame.len()).map_err(io::Error::other)?,
-        data_size_out: 0,
         data_in: frame.as_ptr() as u64,
-        data_out: 0,
         repeat,
-        duration: 0,
+        ..TestRun::default()
     };
-    // SAFETY: `attributes` lives through the call and its size is given as it is; the kernel reads `frame`, which does,
-    // too, and writes into `attributes` only.
+    // SAFETY: the frame lives through the call, and is as long as it says; nothing is to be written but attributes.
+    unsafe { test_run(&mut attributes) }?;
+    Ok(attributes.retval)
+}
+
+/// `BPF_PROG_TEST_RUN`.
+///
+/// # Safety
+/// What the attributes point to must live through the call, and be as long as they say.
+pub(super) unsafe fn test_run(attributes: &mut TestRun) -> io::Result<()> {
+    // SAFETY: the attributes' size is given as it is, and the caller answers for what they point to.
     let result = unsafe {
-        libc::syscall(libc::SYS_bpf, BPF_PROG_TEST_RUN, &raw mut attributes, size_of::<TestRun>())
+        libc::syscall(libc::SYS_bpf, BPF_PROG_TEST_RUN, &raw mut *attributes, size_of::<TestRun>())
     };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(attributes.retval) }
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// `RTM_SETLINK` with `IFLA_XDP { IFLA_XDP_FD, IFLA_XDP_FLAGS = XDP_FLAGS_DRV_MODE }`.

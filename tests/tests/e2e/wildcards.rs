@@ -4,7 +4,7 @@
 use std::{net::IpAddr, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
-use dispatcher_tests::lab::{Lab, Plan, VIP4, VIP6, eventually, url};
+use dispatcher_tests::lab::{Daemon, Lab, Plan, Process, VIP4, VIP6, eventually, url};
 
 use crate::common::{VIPS, address_of, all_up, backend, lab, reason, service, tally};
 
@@ -48,14 +48,27 @@ fn routed() -> Result<Option<Lab>> {
     Ok(Some(lab))
 }
 
-#[test]
-fn foreign_addresses_are_balanced_and_the_host_s_own_are_not() -> Result<()> {
-    let Some(lab) = routed()? else { return Ok(()) };
-    let _servers = lab.serve_web()?;
-    let _own_server = lab.lb.serve_web()?;
+/// A dispatcher with these services, and a web server of its own.
+struct Wild {
+    daemon: Daemon,
+    _servers: Vec<Process>,
+    lab: Lab,
+}
+
+fn start() -> Result<Option<Wild>> {
+    let Some(lab) = routed()? else { return Ok(None) };
+    let mut servers = lab.serve_web()?;
+    servers.push(lab.lb.serve_web()?);
     let mut daemon = lab.daemon(&services(&lab))?;
     daemon.start()?;
     all_up(&daemon)?;
+    Ok(Some(Wild { daemon, lab, _servers: servers }))
+}
+
+#[test]
+fn foreign_addresses_are_balanced_and_the_host_s_own_are_not() -> Result<()> {
+    let Some(wild) = start()? else { return Ok(()) };
+    let Wild { daemon, lab, .. } = &wild;
     let client = lab.client();
     for vip in VIPS {
         for (to, who) in [(vip, "web-1"), (foreign(vip, 5), "web-2"), (foreign(vip, 6), "web-2")] {
@@ -76,18 +89,14 @@ fn foreign_addresses_are_balanced_and_the_host_s_own_are_not() -> Result<()> {
     let addresses = lab.lb.ip("-o addr show dev eth0")?;
     ensure!(!addresses.contains("0.0.0.0") && !addresses.contains(" ::/"), "{addresses}");
     ensure!(addresses.contains(&VIP4.to_string()), "{addresses}");
-    assert!(reason(&daemon, "drop", "no_service") < 1.0);
+    assert!(reason(daemon, "drop", "no_service") < 1.0);
     Ok(())
 }
 
 #[test]
 fn an_address_that_the_host_gets_or_loses_is_followed_at_once() -> Result<()> {
-    let Some(lab) = routed()? else { return Ok(()) };
-    let _servers = lab.serve_web()?;
-    let _own_server = lab.lb.serve_web()?;
-    let mut daemon = lab.daemon(&services(&lab))?;
-    daemon.start()?;
-    all_up(&daemon)?;
+    let Some(mut wild) = start()? else { return Ok(()) };
+    let Wild { daemon, lab, .. } = &mut wild;
     let client = lab.client();
     for (vip, prefix) in VIPS.into_iter().zip([32, 128]) {
         let address = foreign(vip, 77);
@@ -107,10 +116,10 @@ fn an_address_that_the_host_gets_or_loses_is_followed_at_once() -> Result<()> {
         by("web-2")?;
     }
     // Without services on any address the kernel has it all again, which does not forward it.
-    let before = reason(&daemon, "pass", "not_ours");
+    let before = reason(daemon, "pass", "not_ours");
     let text = std::fs::read_to_string(daemon.config())?;
     let end = text.find("[[service]]").context("a service")?;
-    let vips = crate::common::web_services(&lab, &[1]);
+    let vips = crate::common::web_services(lab, &[1]);
     daemon.write(&(text[..end].to_owned() + &vips))?;
     daemon.ok("reload")?;
     for vip in VIPS {
@@ -118,6 +127,6 @@ fn an_address_that_the_host_gets_or_loses_is_followed_at_once() -> Result<()> {
         let gone = client.output(&format!("curl -s --max-time 1 {}", url(foreign(vip, 5), "/")))?;
         ensure!(!gone.status.success(), "{vip}: still answered");
     }
-    ensure!(reason(&daemon, "pass", "not_ours") > before, "left to the kernel");
+    ensure!(reason(daemon, "pass", "not_ours") > before, "left to the kernel");
     Ok(())
 }

@@ -4,25 +4,11 @@ use std::collections::{HashMap, HashSet};
 
 use dispatcher_common::limits::MAX_CONDITIONS;
 
-use super::{Found, shown, value::name};
+use super::{super::keys, Found, shown, value::name};
 use crate::model::{Evaluate, RuleConfig, ServiceConfig, Share};
 
-/// Keys that are conditions.
-const CONDITIONS: [&str; 13] = [
-    "clients",
-    "client_ports",
-    "time",
-    "days",
-    "tos",
-    "min_new_connections",
-    "max_new_connections",
-    "min_active_connections",
-    "max_active_connections",
-    "min_bandwidth",
-    "max_bandwidth",
-    "shared_bandwidth",
-    "always",
-];
+/// Keys of a rule that are no conditions.
+const OTHERS: [&str; 5] = ["name", "priority", "backends", "share", "evaluate"];
 
 impl Found {
     /// What may be wrong with a service's rules.
@@ -69,7 +55,8 @@ impl Found {
             let problem = self.say("name", "it has no condition, expected one, or always = true");
             // What was to be one and could not be read is no lack of it.
             let at = problem.error.path.trim_end_matches("name").to_owned();
-            problem.causes = CONDITIONS.map(|key| format!("{at}{key}")).into();
+            let conditions = keys::RULE.known.iter().filter(|key| !OTHERS.contains(key));
+            problem.causes = conditions.map(|key| format!("{at}{key}")).collect();
         }
         for (k, range) in rule.clients.iter().enumerate() {
             if range.first.is_ipv4() != service.vip.is_ipv4() {

@@ -83,6 +83,11 @@ pub(in crate::dataplane) struct MapInfo {
 // SAFETY: six integers of four bytes.
 unsafe impl Info for MapInfo {}
 
+/// What makes a map whose keys are indices.
+fn indexed(map_type: u32, value_size: u32, max_entries: u32) -> CreateAttr {
+    CreateAttr { map_type, key_size: 4, value_size, max_entries, ..CreateAttr::default() }
+}
+
 /// A map, with what the kernel says of it.
 #[derive(Debug)]
 pub(in crate::dataplane) struct Map {
@@ -102,15 +107,10 @@ impl Map {
         value_size: u32,
         max_entries: u32,
     ) -> io::Result<Self> {
-        let attr = CreateAttr {
-            map_type: ARRAY,
-            key_size: 4,
-            value_size,
-            max_entries,
-            map_flags: MMAPABLE,
-            ..CreateAttr::default()
-        };
-        Self::create(name, attr)
+        Self::create(
+            name,
+            CreateAttr { map_flags: MMAPABLE, ..indexed(ARRAY, value_size, max_entries) },
+        )
     }
 
     /// Makes such an array to be put into an array of maps, whatever the size of the one that it was declared with.
@@ -122,15 +122,8 @@ impl Map {
         value_size: u32,
         max_entries: u32,
     ) -> io::Result<Self> {
-        let attr = CreateAttr {
-            map_type: ARRAY,
-            key_size: 4,
-            value_size,
-            max_entries,
-            map_flags: MMAPABLE | INNER_MAP,
-            ..CreateAttr::default()
-        };
-        Self::create(name, attr)
+        let map_flags = MMAPABLE | INNER_MAP;
+        Self::create(name, CreateAttr { map_flags, ..indexed(ARRAY, value_size, max_entries) })
     }
 
     /// Makes an array of one map, of the kind of another.
@@ -138,15 +131,8 @@ impl Map {
     /// # Errors
     /// As bpf(2).
     pub(in crate::dataplane) fn create_map_of(name: &str, kind: &Self) -> io::Result<Self> {
-        let attr = CreateAttr {
-            map_type: ARRAY_OF_MAPS,
-            key_size: 4,
-            value_size: 4,
-            max_entries: 1,
-            inner_map_fd: kind.fd.as_raw_fd().cast_unsigned(),
-            ..CreateAttr::default()
-        };
-        Self::create(name, attr)
+        let inner_map_fd = kind.fd.as_raw_fd().cast_unsigned();
+        Self::create(name, CreateAttr { inner_map_fd, ..indexed(ARRAY_OF_MAPS, 4, 1) })
     }
 
     /// Makes an array with a value for each CPU.
@@ -158,14 +144,7 @@ impl Map {
         value_size: u32,
         max_entries: u32,
     ) -> io::Result<Self> {
-        let attr = CreateAttr {
-            map_type: PERCPU_ARRAY,
-            key_size: 4,
-            value_size,
-            max_entries,
-            ..CreateAttr::default()
-        };
-        Self::create(name, attr)
+        Self::create(name, indexed(PERCPU_ARRAY, value_size, max_entries))
     }
 
     /// Makes a map of devices, by index; a value is an ifindex.
@@ -173,14 +152,7 @@ impl Map {
     /// # Errors
     /// As bpf(2).
     pub(in crate::dataplane) fn create_devices(name: &str, max_entries: u32) -> io::Result<Self> {
-        let attr = CreateAttr {
-            map_type: DEVMAP,
-            key_size: 4,
-            value_size: 4,
-            max_entries,
-            ..CreateAttr::default()
-        };
-        Self::create(name, attr)
+        Self::create(name, indexed(DEVMAP, 4, max_entries))
     }
 
     fn create(name: &str, attr: CreateAttr) -> io::Result<Self> {
