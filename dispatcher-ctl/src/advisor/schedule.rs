@@ -12,7 +12,7 @@ use tokio::{
     time::sleep,
 };
 
-use super::probe::{Target, probe};
+use super::probe::{Load, Target, probe};
 use crate::model::Advisor;
 
 /// Probes under way at once: each has a socket.
@@ -32,7 +32,7 @@ pub struct Subject {
 }
 
 /// What a probe found.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Outcome {
     /// The slot that was probed.
     pub slot: u32,
@@ -40,8 +40,8 @@ pub struct Outcome {
     pub advisor: Arc<Advisor>,
     /// When it ended.
     pub at: Instant,
-    /// How long the exchange took, or what was wrong.
-    pub result: Result<Duration, String>,
+    /// The load, or what was wrong.
+    pub result: Result<Load, String>,
 }
 
 /// All loops.

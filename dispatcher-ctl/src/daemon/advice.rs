@@ -1,10 +1,13 @@
 //! What advisors say of backends, and what follows: down, and up again.
 
-use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::HashMap, net::SocketAddr, sync::Arc};
 
 use super::{clock, core::Core};
 use crate::{
-    advisor::{Advisors, Health, Outcome, Subject, probe::Target},
+    advisor::{
+        Advisors, Health, Outcome, Subject,
+        probe::{Load, Target},
+    },
     api::types::{ApiError, BackendAdvisor, Probes},
     model::{Advisor, Backend, Choice as _, Service, State},
 };
@@ -15,8 +18,8 @@ struct Advice {
     /// By whom.
     advisor: Arc<Advisor>,
     health: Health,
-    /// What the last good exchange took, if it was the last.
-    load: Option<Duration>,
+    /// What the last probe measured, if it was good.
+    load: Option<Load>,
     good: u64,
     bad: u64,
     last_error: Option<String>,
@@ -67,8 +70,8 @@ impl Advised {
         let Advisor { rise, fall, kind, .. } = *said.advisor;
         let changed = said.health.take(outcome.result.is_ok(), rise, fall);
         match outcome.result {
-            Ok(took) => {
-                (said.load, said.good) = (Some(took), said.good + 1);
+            Ok(load) => {
+                (said.load, said.good) = (Some(load), said.good + 1);
                 changed.then_some(None)
             }
             Err(error) => {
@@ -85,7 +88,8 @@ impl Advised {
         Some(BackendAdvisor {
             kind: said.advisor.kind,
             target: said.advisor.target,
-            load_seconds: said.load.map(|load| load.as_secs_f64()),
+            load_seconds: said.load.and_then(Load::seconds),
+            system_load: said.load.and_then(Load::system),
             probes: Probes { success: said.good, failure: said.bad },
             last_error: said.last_error.clone(),
         })

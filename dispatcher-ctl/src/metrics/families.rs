@@ -128,6 +128,11 @@ families! {
         |s, out| advisors(s, out, |a, labels, out| {
             out.extend(a.load_seconds.map(|load| reading(labels, load)));
         });
+    Gauge "dispatcher_advisor_system_load_ratio" ["service", "backend", "kind"]
+        "System load that the metric agent of a backend last told, from 0 to 1.",
+        |s, out| advisors(s, out, |a, labels, out| {
+            out.extend(a.system_load.map(|load| reading(labels, load / 100.0)));
+        });
     Counter "dispatcher_advisor_probes_total" ["service", "backend", "kind", "result"]
         "Probes of a backend, by how they ended.",
         |s, out| advisors(s, out, |a, [service, backend, kind], out| {

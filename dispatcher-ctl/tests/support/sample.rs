@@ -216,6 +216,7 @@ pub(crate) fn a_backend(name: &str, address: &str, weight: u32) -> Backend {
             kind: AdvisorKind::Http,
             target: Target::Address,
             load_seconds: Some(0.004_2),
+            system_load: None,
             probes: Probes { success: n * 1000, failure: 2 },
             last_error: Some("status 503, expected 200-399".to_owned()),
         }),

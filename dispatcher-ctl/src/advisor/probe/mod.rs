@@ -2,14 +2,12 @@
 
 use std::{io, net::SocketAddr, time::Duration};
 
-use tokio::{
-    net::TcpStream,
-    time::{Instant, timeout},
-};
+use tokio::time::{Instant, timeout};
 
 use crate::model::{Advisor, AdvisorKind};
 
 mod connect;
+mod dial;
 mod http;
 
 /// What is probed.
@@ -21,13 +19,42 @@ pub struct Target {
     pub host: String,
 }
 
-/// Makes a probe; yields what it took.
+/// What a good probe measured.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Load {
+    /// Advisor load: how long the exchange took.
+    Time(Duration),
+    /// System load that the metric agent tells, from 0 to 100.
+    System(f64),
+}
+
+impl Load {
+    /// Advisor load in seconds, if it is one.
+    #[must_use]
+    pub fn seconds(self) -> Option<f64> {
+        match self {
+            Self::Time(time) => Some(time.as_secs_f64()),
+            Self::System(_) => None,
+        }
+    }
+
+    /// System load from 0 to 100, if it is one.
+    #[must_use]
+    pub const fn system(self) -> Option<f64> {
+        match self {
+            Self::Time(_) => None,
+            Self::System(load) => Some(load),
+        }
+    }
+}
+
+/// Makes a probe; yields the load.
 ///
 /// # Errors
 /// What was wrong, as a phrase that follows the kind's name.
-pub async fn probe(advisor: &Advisor, target: &Target) -> Result<Duration, String> {
+pub async fn probe(advisor: &Advisor, target: &Target) -> Result<Load, String> {
     let began = Instant::now();
-    let stream = connection(target.address, advisor.connect_timeout).await?;
+    let stream = dial::tcp(target, advisor.connect_timeout).await?;
     let exchange = async {
         match advisor.kind {
             AdvisorKind::Connect => connect::exchange(stream).await,
@@ -35,16 +62,8 @@ pub async fn probe(advisor: &Advisor, target: &Target) -> Result<Duration, Strin
         }
     };
     match timeout(advisor.receive_timeout, exchange).await {
-        Ok(exchanged) => exchanged.map(|()| began.elapsed()),
+        Ok(exchanged) => exchanged.map(|()| Load::Time(began.elapsed())),
         Err(_) => Err(format!("no answer within {:?}", advisor.receive_timeout)),
-    }
-}
-
-async fn connection(address: SocketAddr, patience: Duration) -> Result<TcpStream, String> {
-    match timeout(patience, TcpStream::connect(address)).await {
-        Ok(Ok(stream)) => Ok(stream),
-        Ok(Err(error)) => Err(format!("{address}: {}", reason(&error))),
-        Err(_) => Err(format!("{address}: no connection within {patience:?}")),
     }
 }
 
@@ -94,8 +113,8 @@ mod tests {
     #[tokio::test]
     async fn a_connection_is_all_that_connect_asks_for() {
         let target = server(None).await;
-        let took = probe(&Advisor::new(AdvisorKind::Connect), &target).await.unwrap();
-        assert!(took < Duration::from_secs(2));
+        let load = probe(&Advisor::new(AdvisorKind::Connect), &target).await.unwrap();
+        assert!(matches!(load, Load::Time(took) if took < Duration::from_secs(2)));
         // A port that was free a moment ago.
         let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
         let target = Target { address: free, ..target };

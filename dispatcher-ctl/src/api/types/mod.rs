@@ -247,6 +247,8 @@ pub struct BackendAdvisor {
     pub target: Target,
     /// Time of the last exchange; none while the last probe failed, or none has ended.
     pub load_seconds: Option<f64>,
+    /// What its metric agent last told, from 0 to 100; none where none is asked, or `load_seconds` would be.
+    pub system_load: Option<f64>,
     /// Probes, by how they ended.
     pub probes: Probes,
     /// What was wrong when a probe last failed.

@@ -5,7 +5,10 @@ use super::{
     table::{number, plain, text},
     units::{millis, span, whole},
 };
-use crate::{api::types::AdvisorReport, model::Choice as _};
+use crate::{
+    api::types::{AdvisorReport, BackendAdvisor},
+    model::Choice as _,
+};
 
 const COLUMNS: &[Column] = &[
     text("SERVICE"),
@@ -34,11 +37,20 @@ pub fn table(reports: &[AdvisorReport], style: &Style) -> String {
             plain(advisor.target.word()),
             (report.state.clone(), paint),
             plain(span(style.now - report.since)),
-            plain(advisor.load_seconds.map_or("-".to_owned(), millis)),
+            plain(load(advisor)),
             plain(whole(advisor.probes.success + advisor.probes.failure)),
             plain(whole(advisor.probes.failure)),
             plain(advisor.last_error.as_deref().unwrap_or("-")),
         ]);
     }
     table.render()
+}
+
+/// A time, or per cent of what the machine can do.
+fn load(advisor: &BackendAdvisor) -> String {
+    match (advisor.load_seconds, advisor.system_load) {
+        (Some(seconds), _) => millis(seconds),
+        (None, Some(load)) => format!("{load:.0} %"),
+        (None, None) => "-".to_owned(),
+    }
 }

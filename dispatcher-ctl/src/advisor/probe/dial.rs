@@ -1,0 +1,97 @@
+//! How does a probe come by its socket? Every kind opens its sockets here and nowhere else.
+
+use std::{
+    io,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    time::Duration,
+};
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::{
+    net::{TcpStream, UdpSocket},
+    time::timeout,
+};
+
+use super::{Target, reason};
+
+/// A connection to the target.
+///
+/// # Errors
+/// It was refused, is not to be had within `patience`, or there is no way to the target.
+pub(super) async fn tcp(target: &Target, patience: Duration) -> Result<TcpStream, String> {
+    let address = target.address;
+    match timeout(patience, TcpStream::connect(address)).await {
+        Ok(Ok(stream)) => Ok(stream),
+        Ok(Err(error)) => Err(told(address, &error)),
+        Err(_) => Err(format!("{address}: no connection within {patience:?}")),
+    }
+}
+
+/// A UDP socket that sends to the target and hears of nobody else; an ICMP error comes back as an error of `recv`.
+///
+/// # Errors
+/// There is no way to the target.
+#[cfg_attr(not(test), expect(dead_code, reason = "the kinds over it come next"))]
+pub(super) async fn udp(target: &Target) -> Result<UdpSocket, String> {
+    let address = target.address;
+    let open = async {
+        let socket = UdpSocket::bind(unspecified(address)).await?;
+        socket.connect(address).await?;
+        Ok(socket)
+    };
+    open.await.map_err(|error| told(address, &error))
+}
+
+/// A raw ICMP or ICMPv6 socket that sends to the target and hears of nobody else. What it receives begins with the IP
+/// header where the target's address is an IPv4 one, with the ICMP header otherwise.
+///
+/// # Errors
+/// There is no way to the target, or this process may not have raw sockets.
+#[expect(dead_code, reason = "the kind over it comes next")]
+pub(super) fn icmp(target: &Target) -> Result<UdpSocket, String> {
+    let (domain, protocol) = match target.address {
+        SocketAddr::V4(_) => (Domain::IPV4, Protocol::ICMPV4),
+        SocketAddr::V6(_) => (Domain::IPV6, Protocol::ICMPV6),
+    };
+    let open = || {
+        let socket = Socket::new(domain, Type::RAW, Some(protocol))?;
+        socket.set_nonblocking(true)?;
+        // Raw sockets have no ports.
+        socket.connect(&SocketAddr::new(target.address.ip(), 0).into())?;
+        // To `send` and `recv` every socket of packets is the same.
+        UdpSocket::from_std(socket.into())
+    };
+    open().map_err(|error| told(target.address, &error))
+}
+
+fn unspecified(address: SocketAddr) -> SocketAddr {
+    match address {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    }
+}
+
+fn told(address: SocketAddr, error: &io::Error) -> String {
+    format!("{address}: {}", reason(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(address: &str) -> Target {
+        Target { address: address.parse().unwrap(), host: String::new() }
+    }
+
+    #[tokio::test]
+    async fn a_closed_udp_port_says_so() {
+        // A port that was free a moment ago.
+        for loopback in ["127.0.0.1:0", "[::1]:0"] {
+            let free = UdpSocket::bind(loopback).await.unwrap().local_addr().unwrap();
+            let socket = udp(&target(&free.to_string())).await.unwrap();
+            socket.send(b"anyone?").await.unwrap();
+            let error = timeout(Duration::from_secs(2), socket.recv(&mut [0; 9])).await.unwrap();
+            assert_eq!(reason(&error.unwrap_err()), "connection refused");
+        }
+    }
+}
