@@ -4,13 +4,15 @@
 
 use std::future::Future;
 
+use tokio::sync::broadcast;
+
 pub mod client;
 pub mod server;
 pub mod types;
 
 use types::{
-    ApiError, AttachInterface, ConnectionQuery, Connections, Interface, PatchBackend, PatchService,
-    Plan, PutBackend, PutService, Status,
+    ApiError, AttachInterface, ConnectionQuery, Connections, Event, Interface, PatchBackend,
+    PatchService, Plan, PutBackend, PutService, Status,
 };
 
 /// What may be asked of the daemon. SERVICE and BACKEND are names, or addresses where they are unambiguous; the
@@ -114,8 +116,23 @@ pub trait Controller: Send + Sync + 'static {
         other: Option<PlanSource>,
     ) -> impl Future<Output = Result<Plan, ApiError>> + Send;
 
+    /// What happens from now on: to one service, or all there is to tell. A reader that is too slow misses the oldest.
+    fn events(
+        &self,
+        service: Option<String>,
+    ) -> impl Future<Output = Result<Events, ApiError>> + Send;
+
     /// Rereads the file and makes the difference.
     fn reload(&self) -> impl Future<Output = Result<Plan, ApiError>> + Send;
+}
+
+/// Events to come.
+#[derive(Debug)]
+pub struct Events {
+    /// All of them.
+    pub receiver: broadcast::Receiver<Event>,
+    /// Name of the service whose events are meant; none: all.
+    pub service: Option<String>,
 }
 
 /// A configuration that is not the daemon's own file.

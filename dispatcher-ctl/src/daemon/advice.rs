@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, net::SocketAddr, sync::Arc};
 
-use super::{clock, core::Core};
+use super::{clock, core::Core, events::Cause};
 use crate::{
     advisor::{
         Advisors, Health, Outcome, Subject,
@@ -138,7 +138,7 @@ impl Core {
                 (backend.advised_down, backend.since_ms) = (why, clock::epoch_ms());
             }
         }
-        self.commit(state, None).await
+        self.commit(state, None, Cause::Advisor).await
     }
 }
 

@@ -6,20 +6,19 @@ use std::{
     sync::Arc,
 };
 
-use dispatcher_common::limits::MAX_SLOTS;
 use tokio::sync::{Mutex, MutexGuard};
 
-use super::{clock, core::Core, view::Reading};
+use super::{clock, core::Core, events::Cause, view::Reading};
 use crate::{
     api::{
-        Controller, PlanSource,
+        Controller, Events, PlanSource,
         types::{
-            self, ApiError, AttachInterface, ConnectionQuery, Connections, Interface, PatchBackend,
-            PatchService, Plan, PutBackend, PutService, Status,
+            self, ApiError, AttachInterface, ConnectionQuery, Connections, EventKind, Interface,
+            PatchBackend, PatchService, Plan, PutBackend, PutService, Status,
         },
     },
     config,
-    model::{Backend, Config, Service, State},
+    model::{Config, Service, State},
     reconcile::{self, PlanLine, edit, edit::Edit},
 };
 
@@ -56,7 +55,7 @@ impl Controller for Handle {
         if let Err(error) = core.change(state, save).await {
             // The driver may have refused it: what was not done is not kept either.
             let without = core.edit().detach(&interface)?;
-            core.commit(without, None).await?;
+            core.commit(without, None, Cause::Hand).await?;
             return Err(error);
         }
         let reading = core.read_quickly()?;
@@ -168,6 +167,15 @@ impl Controller for Handle {
         core.planned(&config).map(Planned::plan)
     }
 
+    async fn events(&self, service: Option<String>) -> Result<Events, ApiError> {
+        let core = self.core().await;
+        let named = |wanted: String| {
+            edit::find_service(core.state(), &wanted).map(|service| service.config.name.clone())
+        };
+        let service = service.map(named).transpose()?;
+        Ok(Events { receiver: core.events.subscribe(), service })
+    }
+
     async fn reload(&self) -> Result<Plan, ApiError> {
         let mut core = self.core().await;
         let result = core.reload().await;
@@ -191,10 +199,9 @@ impl Core {
     async fn change(&mut self, state: State, save: bool) -> Result<(), ApiError> {
         // What can fail about the file fails before anything is changed; what is left to do afterwards is a rename.
         let file = if save { Some(SavedFile::prepare(&self.file, self, &state)?) } else { None };
-        self.count_weights(&state);
         log_changes(&reconcile::plan(self.state(), &state));
         let applied = file.as_ref().map(|file| file.config.clone());
-        self.commit(state, applied).await?;
+        self.commit(state, applied, Cause::Hand).await?;
         file.map_or(Ok(()), SavedFile::keep)
     }
 
@@ -214,25 +221,11 @@ impl Core {
         let config = self.reader.load(&self.file)?;
         let mut planned = self.planned(&config)?;
         let wanted = std::mem::take(&mut planned.wanted);
-        self.count_weights(&wanted);
         log_changes(&planned.changes);
-        self.commit(wanted, Some(config)).await?;
-        Ok(planned.plan())
-    }
-
-    /// Counts weights that a state changes.
-    fn count_weights(&mut self, state: &State) {
-        let mut before = vec![None; MAX_SLOTS as usize];
-        for backend in self.state().backends() {
-            if let Some(place) = before.get_mut(backend.slot as usize) {
-                *place = Some(backend.config.weight);
-            }
-        }
-        let is_changed = |b: &&Backend| {
-            let old = before.get(b.slot as usize).copied().flatten();
-            old.is_some_and(|old| old != b.config.weight)
-        };
-        self.weight_updates += state.backends().filter(is_changed).count() as u64;
+        self.commit(wanted, Some(config), Cause::File).await?;
+        let plan = planned.plan();
+        self.events.tell(EventKind::Reloaded { changes: plan.changes.len() });
+        Ok(plan)
     }
 
     fn shown_service(&self, wanted: &str, reading: &Reading) -> Result<types::Service, ApiError> {

@@ -25,12 +25,22 @@ use dispatcher_common::{
 };
 
 use super::{
-    advice::Advised, affinity::Cleaner, clock, counts::Counts, nics::Nic, problems::Problems,
-    record::RecordText, rules::Rates, start::failed,
+    advice::Advised,
+    affinity::Cleaner,
+    clock,
+    counts::Counts,
+    events::{Cause, Events, Health, changes},
+    neighbours::Neighbours,
+    nics::Nic,
+    problems::Problems,
+    quiesce::Draining,
+    record::RecordText,
+    rules::Rates,
+    start::failed,
 };
 use crate::{
     advisor::Advisors,
-    api::types::{ApiError, ConfigStatus},
+    api::types::{ApiError, ConfigStatus, EventKind},
     config,
     dataplane::{
         CounterReader, Datapath,
@@ -76,7 +86,15 @@ pub(super) struct Core {
     /// VIPs that this controller has seen to, by NIC.
     pub(super) placed: BTreeSet<(String, IpAddr)>,
     /// What was last said of each backend without traffic, to say it once.
-    reported: HashMap<u32, String>,
+    pub(super) reported: HashMap<u32, String>,
+    /// Tells what happens.
+    pub(super) events: Events,
+    /// Which backends are up, as last told.
+    pub(super) health: Health,
+    /// Where backends' addresses were last told to be.
+    pub(super) neighbours: Neighbours,
+    /// Connections that quiesced backends had left, as last told.
+    pub(super) draining: Draining,
     /// Counters of the past, and rates.
     pub(super) counts: Counts,
     /// Rates that rules go by.
@@ -133,6 +151,10 @@ impl Core {
             watched: BTreeSet::new(),
             placed: BTreeSet::new(),
             reported: HashMap::new(),
+            events: Events::default(),
+            health: Health::default(),
+            neighbours: Neighbours::default(),
+            draining: Draining::default(),
             counts,
             rates: Rates::default(),
             problems,
@@ -148,7 +170,7 @@ impl Core {
         &self.record.state
     }
 
-    /// Makes a state what runs, and a configuration the one last applied.
+    /// Makes a state what runs, and a configuration the one last applied; tells what that changes.
     ///
     /// # Errors
     /// Where the kernel refuses. The record then says what was wanted; the next try goes on from there.
@@ -156,11 +178,17 @@ impl Core {
         &mut self,
         state: State,
         applied: Option<Config>,
+        cause: Cause,
     ) -> Result<(), ApiError> {
         let interface_names = numbered(&self.record.interface_names, &state)?;
         let gone = gone(&self.record.state, &state);
         let former = self.take_in(state, applied, interface_names, &gone)?;
         self.forget_former(&former);
+        // In the record it has happened, even where the kernel is yet to follow. The log says it line by line, as a plan.
+        for change in changes(&former, self.state(), cause) {
+            self.weight_updates += u64::from(matches!(change, EventKind::WeightChanged { .. }));
+            self.events.tell_readers(change);
+        }
         for retired in &gone {
             self.counts.retire(retired.slot, clock::now());
         }
@@ -256,6 +284,7 @@ impl Core {
             self.state().backends().filter(|b| !b.config.local).map(|b| b.config.address).collect();
         let grown = !addresses.is_subset(&self.watched);
         self.watched.clone_from(&addresses);
+        self.neighbours.retain(&addresses);
         self.network.watch(addresses, self.watched_nics());
         grown
     }
@@ -304,28 +333,6 @@ impl Core {
         Ok(())
     }
 
-    /// Notes when more connections become half-open than `syn_guard`, and when no longer; says so in the log.
-    pub(super) fn watch_guard(&mut self) {
-        let guard = self.record.applied.connections.syn_guard;
-        let half_open = self.table.active().half_open();
-        match (half_open > guard, self.guarded_since) {
-            (true, None) => {
-                self.guarded_since = Some(clock::epoch_seconds());
-                tracing::warn!(
-                    "{half_open} half-open connections are more than syn_guard {guard}: SYNs are placed by hash"
-                );
-            }
-            (false, Some(since)) => {
-                self.guarded_since = None;
-                let seconds = clock::epoch_seconds() - since;
-                tracing::info!(
-                    "half-open connections are no longer more than syn_guard {guard}, after {seconds:.0} s"
-                );
-            }
-            (true, Some(_)) | (false, None) => {}
-        }
-    }
-
     /// Forgets what former backends of a service id had counted, where a new service has it. (The datapath's own counters
     /// begin at 0 when the service is published.)
     fn forget_former(&mut self, former: &State) {
@@ -333,35 +340,6 @@ impl Core {
         for service in self.record.state.services.iter().filter(|s| !known.contains(&s.id)) {
             self.counts.forget(service.id);
         }
-    }
-
-    /// Logs which backends stopped or started getting traffic, and why, once for each change.
-    fn report_backends(&mut self, nics: &[reconcile::Nic]) {
-        let mut reported = HashMap::new();
-        for service in &self.record.state.services {
-            for backend in &service.backends {
-                let resolve = |address| self.network.resolution(address);
-                let reason = reconcile::idle_reason(backend, nics, &resolve).unwrap_or_default();
-                let before = self.reported.get(&backend.slot).map_or("", String::as_str);
-                if before != reason {
-                    log_reason(&service.config.name, &backend.config.name, &reason);
-                }
-                if !reason.is_empty() {
-                    reported.insert(backend.slot, reason);
-                }
-            }
-        }
-        self.reported = reported;
-    }
-}
-
-fn log_reason(service: &str, backend: &str, reason: &str) {
-    if reason.is_empty() {
-        tracing::info!("backend {service}/{backend}: takes traffic again");
-    } else if reason.starts_with("no mac") {
-        tracing::warn!("backend {service}/{backend}: gets no traffic: {reason}");
-    } else {
-        tracing::info!("backend {service}/{backend}: gets no new connections: {reason}");
     }
 }
 

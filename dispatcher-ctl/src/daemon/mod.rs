@@ -9,9 +9,13 @@ mod clock;
 mod control;
 mod core;
 mod counts;
+mod events;
+mod neighbours;
 mod nics;
 mod problems;
+mod quiesce;
 mod record;
+mod report;
 mod rules;
 mod start;
 mod teardown;
@@ -123,7 +127,7 @@ async fn watch(
                 return Some(StartError::task("a server", error));
             }
             _ = signals.hangup.recv() => match handle.reload().await {
-                Ok(plan) => tracing::info!("reloaded, {} changes", plan.changes.len()),
+                Ok(_) => {}
                 Err(_) => tracing::warn!("nothing was changed"),
             },
             _ = signals.terminate.recv() => return None,
@@ -152,6 +156,7 @@ impl Core {
     /// What is due every second.
     fn tick(&mut self) {
         self.watch_guard();
+        self.tell_progress();
         for result in [self.release_slots(), self.sample_rates(), self.watch_rules()] {
             if let Err(error) = result {
                 tracing::error!("{error}");
@@ -161,6 +166,7 @@ impl Core {
 
     /// Takes in what the kernel reported.
     async fn take_events(&mut self, events: Vec<NetworkEvent>) {
+        self.tell_neighbours(&events);
         let is_link = |e: &NetworkEvent| {
             matches!(e, NetworkEvent::LinkChanged(_) | NetworkEvent::LinkGone { .. })
         };

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::{clock, core::Core};
 use crate::{
-    api::types::ApiError,
+    api::types::{ApiError, EventKind},
     model::{OwnedVip, XdpMode},
     network::{Link, NetworkEvent, VipAdded},
     reconcile,
@@ -58,9 +58,9 @@ impl Core {
             if let Err(error) = self.datapath.detach(&name) {
                 tracing::error!("{name}: cannot be detached: {error}");
             }
-            tracing::info!("{name}: detached");
             self.nics.remove(&name);
             self.modes.remove(&name);
+            self.events.tell(EventKind::Detached { interface: name });
         }
         for name in wanted {
             let Some(index) = self.record.interface_names.iter().position(|n| *n == name) else {
@@ -141,6 +141,7 @@ impl Core {
         let Some(link) = nic.link.as_ref() else {
             if nic.attached.take().is_some() {
                 nic.since = clock::epoch_seconds();
+                self.events.tell(EventKind::Detached { interface: name.to_owned() });
             }
             nic.note = Some("not there".to_owned());
             return Ok(());
@@ -154,7 +155,8 @@ impl Core {
             Ok(()) => {
                 nic.attached = Some(link.ifindex);
                 nic.note = None;
-                tracing::info!("{name}: attached, {} mode", nic.mode);
+                let (interface, mode) = (name.to_owned(), nic.mode);
+                self.events.tell(EventKind::Attached { interface, mode });
                 Ok(())
             }
             Err(error) => {

@@ -7,7 +7,11 @@ use std::{io, net::TcpListener as StdTcpListener, time::Duration};
 
 use tokio::sync::mpsc;
 
-use super::{RunOptions, clock, core::Core};
+use super::{
+    RunOptions, clock,
+    core::Core,
+    events::{Cause, Health},
+};
 use crate::{
     advisor::{Advisors, Outcome},
     api::{server::Socket, types::ApiError},
@@ -146,7 +150,11 @@ async fn go_on(
             core.require_link(name).await?;
         }
     }
-    core.commit(wanted, Some(config)).await?;
+    let cause = if takeover { Cause::File } else { Cause::Start };
+    if takeover {
+        core.health = Health::of_takeover();
+    }
+    core.commit(wanted, Some(config), cause).await?;
     core.resolve_wait = super::core::RESOLVE_WAIT;
     tracing::info!(
         "{} services on {}, {}",

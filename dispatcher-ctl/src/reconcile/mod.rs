@@ -18,7 +18,7 @@ pub use merge::merge;
 pub use plan::{PlanLine, plan, plan_settings};
 pub use rules::{LocalTime, Measured, Rate, active};
 pub use tables::{lingering, service_ticks, tables, ticks};
-pub use way::{Nic, idle_reason, way};
+pub use way::{Nic, down_reason, idle_reason, way};
 
 #[cfg(test)]
 pub(crate) mod testing;

@@ -58,6 +58,24 @@ pub fn idle_reason(
     nics: &[Nic],
     resolve: &dyn Fn(IpAddr) -> Resolution,
 ) -> Option<String> {
+    let mut reasons: Vec<_> = down_reason(backend, nics, resolve).into_iter().collect();
+    if backend.quiesced {
+        let how = if backend.quiesced_now { "quiesced, clients moved" } else { "quiesced" };
+        reasons.push(how.to_owned());
+    }
+    if backend.config.weight == 0 {
+        reasons.push("weight 0".to_owned());
+    }
+    if reasons.is_empty() { None } else { Some(reasons.join("; ")) }
+}
+
+/// Why a backend is down, everything that has it so; `None`: it is up, though it may be quiesced.
+#[must_use]
+pub fn down_reason(
+    backend: &Backend,
+    nics: &[Nic],
+    resolve: &dyn Fn(IpAddr) -> Resolution,
+) -> Option<String> {
     let mut reasons = Vec::new();
     if !backend.config.local
         && let Err(why) = way(&backend.config, nics, resolve)
@@ -69,13 +87,6 @@ pub fn idle_reason(
     }
     if let Some(why) = &backend.advised_down {
         reasons.push(format!("down: {why}"));
-    }
-    if backend.quiesced {
-        let how = if backend.quiesced_now { "quiesced, clients moved" } else { "quiesced" };
-        reasons.push(how.to_owned());
-    }
-    if backend.config.weight == 0 {
-        reasons.push("weight 0".to_owned());
     }
     if reasons.is_empty() { None } else { Some(reasons.join("; ")) }
 }

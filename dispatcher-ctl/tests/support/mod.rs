@@ -12,15 +12,16 @@ use std::{
 
 use dispatcher_ctl::{
     api::{
-        Controller, PlanSource,
+        Controller, Events, PlanSource,
         server::{Patience, Socket, serve},
         types::{
-            ApiError, AttachInterface, Backend, Connection, ConnectionQuery, Connections,
+            ApiError, AttachInterface, Backend, Connection, ConnectionQuery, Connections, Event,
             Interface, PatchBackend, PatchService, Plan, PutBackend, PutService, Service, Status,
         },
     },
     model::XdpMode,
 };
+use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
 mod sample;
@@ -36,11 +37,17 @@ pub(crate) struct Memory {
     status: Mutex<Status>,
     /// Every change, as it arrived.
     pub(crate) changes: Mutex<Vec<String>>,
+    /// Told to whoever listens.
+    pub(crate) events: broadcast::Sender<Event>,
 }
 
 impl Memory {
     pub(crate) fn new(status: Status) -> Self {
-        Self { status: Mutex::new(status), changes: Mutex::default() }
+        Self {
+            status: Mutex::new(status),
+            changes: Mutex::default(),
+            events: broadcast::channel(16).0,
+        }
     }
 
     /// Notes a change and makes it.
@@ -247,6 +254,13 @@ impl Controller for Memory {
             }
             _ => Ok(plan()),
         }
+    }
+
+    async fn events(&self, service: Option<String>) -> Result<Events, ApiError> {
+        if let Some(name) = &service {
+            position(&self.status.lock().unwrap(), name)?;
+        }
+        Ok(Events { receiver: self.events.subscribe(), service })
     }
 
     async fn reload(&self) -> Result<Plan, ApiError> {

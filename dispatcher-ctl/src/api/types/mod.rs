@@ -14,6 +14,7 @@ use crate::model::{
 
 mod change;
 mod error;
+mod event;
 mod seconds;
 
 pub use change::{
@@ -21,6 +22,7 @@ pub use change::{
     PutService, Save,
 };
 pub use error::{ApiError, ErrorKind};
+pub use event::{ChangedBy, Event, EventKind, WeightNumbers};
 pub use seconds::Seconds;
 
 /// A label such as a reason: static in the daemon, owned in a client.

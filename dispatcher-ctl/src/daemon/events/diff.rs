@@ -1,0 +1,113 @@
+//! What has changed between two states, as events tell it: weights, quiesced or not, services and backends that came and
+//! went. A service that has kept its id and a backend that has kept its slot are the same, whatever their names.
+
+use std::collections::HashMap;
+
+use super::Cause;
+use crate::{
+    api::types::{ChangedBy, EventKind},
+    model::{Backend, Service, State},
+};
+
+/// The events. A service that comes or goes tells nothing of its backends.
+pub(in crate::daemon) fn changes(former: &State, state: &State, cause: Cause) -> Vec<EventKind> {
+    let mut events = Vec::new();
+    if cause == Cause::Start {
+        return events;
+    }
+    let mut before: HashMap<u32, &Service> = former.services.iter().map(|s| (s.id, s)).collect();
+    for service in &state.services {
+        match before.remove(&service.id) {
+            Some(former) if former == service => {}
+            Some(former) => changed(former, service, cause, &mut events),
+            None => events.push(EventKind::ServiceAdded { service: service.config.name.clone() }),
+        }
+    }
+    for service in former.services.iter().filter(|s| before.contains_key(&s.id)) {
+        events.push(EventKind::ServiceRemoved { service: service.config.name.clone() });
+    }
+    events
+}
+
+fn changed(former: &Service, service: &Service, cause: Cause, events: &mut Vec<EventKind>) {
+    let name = |service: &Service| service.config.name.clone();
+    let mut before: HashMap<u32, &Backend> = former.backends.iter().map(|b| (b.slot, b)).collect();
+    for backend in &service.backends {
+        let of = || (name(service), backend.config.name.clone());
+        let Some(former) = before.remove(&backend.slot) else {
+            let (service, backend) = of();
+            events.push(EventKind::BackendAdded { service, backend });
+            continue;
+        };
+        let (from, to) = (former.config.weight, backend.config.weight);
+        if let Some(by) = changed_by(cause).filter(|_| from != to) {
+            let (service, backend) = of();
+            events.push(EventKind::WeightChanged { service, backend, from, to, by, numbers: None });
+        }
+        let (was, is) = (former.quiesced, backend.quiesced);
+        if is && (!was || former.quiesced_now != backend.quiesced_now) {
+            let ((service, backend_name), now) = (of(), backend.quiesced_now);
+            events.push(EventKind::Quiesced { service, backend: backend_name, now });
+        } else if was && !is {
+            let (service, backend) = of();
+            events.push(EventKind::Unquiesced { service, backend });
+        }
+    }
+    for gone in former.backends.iter().filter(|b| before.contains_key(&b.slot)) {
+        let backend = gone.config.name.clone();
+        events.push(EventKind::BackendRemoved { service: name(service), backend });
+    }
+}
+
+const fn changed_by(cause: Cause) -> Option<ChangedBy> {
+    match cause {
+        Cause::Hand => Some(ChangedBy::Hand),
+        Cause::File => Some(ChangedBy::File),
+        Cause::Start | Cause::Advisor | Cause::Manager => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reconcile::testing;
+
+    fn lines(former: &State, state: &State, cause: Cause) -> Vec<String> {
+        changes(former, state, cause).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn what_changed_is_told_once() {
+        let mut service = testing::service("web", "192.0.2.80", 80);
+        service.backends =
+            vec![testing::backend("a", "10.0.0.1"), testing::backend("b", "10.0.0.2")];
+        (service.backends[0].slot, service.backends[1].slot) = (1, 2);
+        let former = State { interfaces: vec![], services: vec![service] };
+        assert!(changes(&former, &former, Cause::Hand).is_empty());
+
+        let mut state = former.clone();
+        state.services[0].backends[0].config.weight = 3;
+        let weight = former.services[0].backends[0].config.weight;
+        let line = format!("backend web/a: weight {weight} → 3 by hand");
+        assert_eq!(lines(&former, &state, Cause::Hand), [line.as_str()]);
+        assert_eq!(lines(&former, &state, Cause::File), [line.replace("hand", "file")]);
+        assert!(lines(&former, &state, Cause::Manager).is_empty(), "it tells itself");
+        assert!(lines(&State::default(), &state, Cause::Start).is_empty());
+        assert_eq!(lines(&State::default(), &state, Cause::Hand), ["service web: added"]);
+        assert_eq!(lines(&state, &State::default(), Cause::Hand), ["service web: removed"]);
+
+        let mut state = former.clone();
+        (state.services[0].backends[1].quiesced, state.services[0].backends[0].slot) = (true, 9);
+        assert_eq!(
+            lines(&former, &state, Cause::Hand),
+            ["backend web/a: added", "backend web/b: quiesced", "backend web/a: removed"]
+        );
+        assert_eq!(
+            lines(&state, &former, Cause::Hand)[1..],
+            ["backend web/b: no longer quiesced", "backend web/a: removed"]
+        );
+        let mut moved = state.clone();
+        moved.services[0].backends[1].quiesced_now = true;
+        assert_eq!(lines(&state, &moved, Cause::Hand), ["backend web/b: quiesced, clients moved"]);
+    }
+}

@@ -1,0 +1,119 @@
+//! Who is told what happens? The log, and everybody who listens: [`Events::tell`].
+//!
+//! Telling never waits: a reader that is too slow misses the oldest events, and is told how many. What follows from a change of
+//! what runs is found in one place ([`diff`]), which backends are up in another ([`health`]).
+
+mod diff;
+mod health;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::broadcast;
+
+pub(super) use self::{
+    diff::changes,
+    health::{Health, Look},
+};
+
+use super::clock;
+use crate::api::types::{Event, EventKind};
+
+/// Events that a reader may be behind before it misses some.
+const KEPT: usize = 4096;
+
+/// What runs has changed: by whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// It runs for the first time: nothing has changed.
+    Start,
+    /// Somebody, by command or API.
+    Hand,
+    /// The file.
+    File,
+    /// Probes.
+    Advisor,
+    /// The manager, which tells of weights itself: it knows why.
+    #[allow(dead_code, reason = "until there is one")]
+    Manager,
+}
+
+/// Tells events; cheap to clone.
+#[derive(Clone, Debug)]
+pub(super) struct Events(Arc<Mutex<Inner>>);
+
+#[derive(Debug)]
+struct Inner {
+    readers: broadcast::Sender<Event>,
+    /// Id of the last event.
+    last: u64,
+}
+
+impl Default for Events {
+    fn default() -> Self {
+        let (readers, _) = broadcast::channel(KEPT);
+        Self(Arc::new(Mutex::new(Inner { readers, last: 0 })))
+    }
+}
+
+impl Events {
+    /// Tells everybody, the log too.
+    pub(super) fn tell(&self, kind: EventKind) {
+        if kind.is_bad() {
+            tracing::warn!("{kind}");
+        } else {
+            tracing::info!("{kind}");
+        }
+        self.tell_readers(kind);
+    }
+
+    /// Tells everybody but the log, which says it in other words, or is not to say it.
+    pub(super) fn tell_readers(&self, kind: EventKind) {
+        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let time = clock::epoch_seconds();
+        // Ids grow from one daemon to the next, too, as long as the clock does.
+        let id = ((time * 1e6) as u64).max(inner.last + 1);
+        inner.last = id;
+        // Nobody may be listening.
+        let _ = inner.readers.send(Event { id, time, kind });
+    }
+
+    /// What happens from now on.
+    pub(super) fn subscribe(&self) -> broadcast::Receiver<Event> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).readers.subscribe()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::broadcast::error::{RecvError, TryRecvError};
+
+    use super::*;
+
+    #[test]
+    fn ids_grow_and_everybody_is_told() {
+        let events = Events::default();
+        let (mut one, mut two) = (events.subscribe(), events.subscribe());
+        for changes in 0..100 {
+            events.tell(EventKind::Reloaded { changes });
+        }
+        let mut last = 0;
+        for changes in 0..100 {
+            let (event, same) = (one.try_recv().unwrap(), two.try_recv().unwrap());
+            assert_eq!((&event, &event.kind), (&same, &EventKind::Reloaded { changes }));
+            assert!(event.id > last, "{} after {last}", event.id);
+            last = event.id;
+        }
+        assert_eq!(one.try_recv(), Err(TryRecvError::Empty));
+    }
+
+    #[tokio::test]
+    async fn a_slow_reader_learns_how_many_it_missed() {
+        let events = Events::default();
+        let mut slow = events.subscribe();
+        for changes in 0..KEPT + 10 {
+            events.tell_readers(EventKind::Reloaded { changes });
+        }
+        assert_eq!(slow.recv().await, Err(RecvError::Lagged(10)));
+        assert_eq!(slow.recv().await.unwrap().kind, EventKind::Reloaded { changes: 10 });
+    }
+}

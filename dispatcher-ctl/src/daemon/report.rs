@@ -1,0 +1,72 @@
+//! What is told of how things are: backends that get traffic or do not, too many half-open connections. Each change once.
+
+use std::collections::HashMap;
+
+use super::{clock, core::Core, events::Look};
+use crate::{api::types::EventKind, reconcile};
+
+impl Core {
+    /// Notes when more connections become half-open than `syn_guard`, and when no longer; tells it.
+    pub(super) fn watch_guard(&mut self) {
+        let guard = self.record.applied.connections.syn_guard;
+        let half_open = self.table.active().half_open();
+        match (half_open > guard, self.guarded_since) {
+            (true, None) => {
+                self.guarded_since = Some(clock::epoch_seconds());
+                let half_open_connections = half_open;
+                self.events
+                    .tell(EventKind::HalfOpenAlert { half_open_connections, syn_guard: guard });
+            }
+            (false, Some(since)) => {
+                self.guarded_since = None;
+                let seconds = clock::epoch_seconds() - since;
+                self.events.tell(EventKind::HalfOpenClear {
+                    half_open_connections: half_open,
+                    syn_guard: guard,
+                    seconds,
+                });
+            }
+            (true, Some(_)) | (false, None) => {}
+        }
+    }
+
+    /// Tells which backends went down or came up, and logs which stopped or started getting traffic, and why; once for each
+    /// change.
+    pub(super) fn report_backends(&mut self, nics: &[reconcile::Nic]) {
+        let mut reported = HashMap::new();
+        let mut look = Look::default();
+        for service in &self.record.state.services {
+            let resolve = |address| self.network.resolution(address);
+            look.service(&self.health, service, |b| reconcile::down_reason(b, nics, &resolve));
+            for backend in &service.backends {
+                let reason = reconcile::idle_reason(backend, nics, &resolve).unwrap_or_default();
+                let before = self.reported.get(&backend.slot).map_or("", String::as_str);
+                if before != reason {
+                    log_reason(&service.config.name, &backend.config.name, &reason);
+                }
+                if !reason.is_empty() {
+                    reported.insert(backend.slot, reason);
+                }
+            }
+        }
+        self.reported = reported;
+        for event in self.health.take(look) {
+            if event.backend().is_some() {
+                // The log has just said why.
+                self.events.tell_readers(event);
+            } else {
+                self.events.tell(event);
+            }
+        }
+    }
+}
+
+fn log_reason(service: &str, backend: &str, reason: &str) {
+    if reason.is_empty() {
+        tracing::info!("backend {service}/{backend}: takes traffic again");
+    } else if reason.starts_with("no mac") {
+        tracing::warn!("backend {service}/{backend}: gets no traffic: {reason}");
+    } else {
+        tracing::info!("backend {service}/{backend}: gets no new connections: {reason}");
+    }
+}
