@@ -248,8 +248,12 @@ fn the_description_has_the_routes() {
             .replace("{backend}", "web-1")
             .replace("{interface}", "eth0");
         for method in METHODS {
-            let (status, answer) = request(&daemon, method, &real, "{}");
             let described = operations.get(method).is_some();
+            if path == "/v1/events" && described {
+                // An answer without end: see tests/events.rs.
+                continue;
+            }
+            let (status, answer) = request(&daemon, method, &real, "{}");
             assert_eq!(status != 405, described, "{method} {path}: {status} {answer}");
             assert!(
                 !(described

@@ -26,6 +26,7 @@ mod completions;
 mod connections;
 mod detach;
 pub mod error;
+mod events;
 pub mod output;
 mod plan;
 mod reload;
@@ -89,6 +90,7 @@ fn perform(cli: Cli) -> Outcome {
         Verb::Unquiesce(args) => target::unquiesce(&ask, &args),
         Verb::Up(args) => target::up(&ask, &args, true),
         Verb::Down(args) => target::up(&ask, &args, false),
+        Verb::Events(args) => events::events(&ask, &args),
         Verb::Advisor(args) => advisor::advisor(&ask, &args),
         Verb::Completions(args) => Ok(completions::completions(&args)),
     }

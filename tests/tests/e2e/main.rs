@@ -9,6 +9,7 @@ mod api;
 mod common;
 mod detach;
 mod errors;
+mod events;
 mod flood;
 mod fragments;
 mod ftp;

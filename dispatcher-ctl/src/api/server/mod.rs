@@ -25,8 +25,10 @@ use super::{
         PatchBackend, PatchService, Plan, PutBackend, PutService, Save, Service, Status,
     },
 };
+use events::Streams;
 use extract::{Asked, Body, BodyPatience, Names, Refusal, Text};
 
+mod events;
 mod extract;
 mod pages;
 mod socket;
@@ -71,7 +73,9 @@ pub async fn serve<C: Controller>(
     shutdown: CancellationToken,
 ) -> io::Result<()> {
     let Socket { listener, file: _file } = socket;
-    let router = router(controller).layer(Extension(BodyPatience(patience.body)));
+    let router = router(controller)
+        .layer(Extension(BodyPatience(patience.body)))
+        .layer(Extension(Streams::new(shutdown.clone())));
     let mut clients = JoinSet::new();
     loop {
         tokio::select! {
@@ -149,6 +153,7 @@ pub fn router<C: Controller>(controller: Arc<C>) -> Router {
         .route("/v1/advisors", get(advisors::<C>))
         .route("/v1/connections", get(connections::<C>))
         .route("/v1/plan", get(plan::<C>).post(plan_other::<C>))
+        .route("/v1/events", get(events::events::<C>))
         .route("/v1/reload", post(reload::<C>))
         .route("/v1/openapi.json", get(openapi))
         .fallback(no_route)

@@ -71,11 +71,24 @@ pub enum Verb {
     Up(TargetName),
     /// Take a backend down by hand
     Down(TargetName),
+    /// Show what happens, as it happens, until Ctrl-C
+    Events(Events),
     /// What advisors say
     #[command(subcommand)]
     Advisor(Advisor),
     /// Print a shell's completions
     Completions(Completions),
+}
+
+/// `events`.
+#[derive(Debug, Args)]
+pub struct Events {
+    /// Only this service's
+    #[arg(value_parser = Name::new())]
+    pub service: Option<String>,
+    /// How to print; json: one event a line
+    #[arg(short, long, value_enum, default_value_t = Format::Table, value_name = "FORMAT")]
+    pub output: Format,
 }
 
 /// `advisor`.

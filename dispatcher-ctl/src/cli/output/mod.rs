@@ -11,6 +11,7 @@ use super::error::CliError;
 pub mod advisors;
 pub mod backends;
 pub mod connections;
+pub mod events;
 pub mod plan;
 pub mod services;
 pub mod status;

@@ -4,19 +4,23 @@ use std::{io, path::PathBuf, time::Duration};
 
 use http_body_util::{BodyExt as _, Full};
 use hyper::{
-    Method, Request, StatusCode,
-    body::Bytes,
+    Method, Request, Response, StatusCode,
+    body::{Bytes, Incoming},
     header::{CONTENT_TYPE, HOST},
 };
 use hyper_util::rt::TokioIo;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::net::UnixStream;
+use tokio::{net::UnixStream, task::JoinHandle};
 
 use super::types::{
     AdvisorReport, ApiError, AttachInterface, Backend, ConnectionQuery, Connections, ErrorKind,
     Interface, PatchBackend, PatchService, Plan, PutBackend, PutService, Save, Service, Status,
 };
+
+mod events;
+
+pub use events::EventStream;
 
 /// How long an answer may take, and each further part of it.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -122,6 +126,28 @@ impl Client {
         let path = with_query("/v1/plan", &[("file", file)]);
         decode(self.exchange(Method::POST, &path, "application/toml", text.into()).await?)
             .map_err(|reason| self.broken(reason))
+    }
+
+    /// What happens from now on, of one service or at all.
+    ///
+    /// # Errors
+    /// As [`ClientError`] says.
+    pub async fn events(&self, service: Option<&str>) -> Result<EventStream, ClientError> {
+        let query: Vec<_> = service.iter().map(|service| ("service", *service)).collect();
+        let request = Request::get(with_query("/v1/events", &query)).header(HOST, "dispatcher");
+        let request =
+            request.body(Full::new(Bytes::new())).map_err(|e| self.broken(e.to_string()))?;
+        let stream = self.connect().await?;
+        let broken = |e: io::Error| self.broken(e.to_string());
+        let (connection, response) = begin(stream, request).await.map_err(broken)?;
+        let status = response.status();
+        let body = response.into_body();
+        if status.is_success() {
+            return Ok(EventStream::new(self.clone(), connection, body));
+        }
+        let body = whole(body).await.map_err(broken)?;
+        connection.abort();
+        Err(refused(status, &body).into())
     }
 
     /// Rereads the file.
@@ -300,20 +326,43 @@ async fn converse(
     stream: UnixStream,
     request: Request<Full<Bytes>>,
 ) -> io::Result<(StatusCode, Bytes)> {
+    let (connection, response) = begin(stream, request).await?;
+    let status = response.status();
+    let body = whole(response.into_body()).await?;
+    connection.abort();
+    Ok((status, body))
+}
+
+/// Sends a request; yields what carries the answer, and the answer's head.
+async fn begin(
+    stream: UnixStream,
+    request: Request<Full<Bytes>>,
+) -> io::Result<(JoinHandle<hyper::Result<()>>, Response<Incoming>)> {
     let (mut sender, connection) =
         in_time(hyper::client::conn::http1::handshake(TokioIo::new(stream))).await?;
     let connection = tokio::spawn(connection);
     let response = in_time(sender.send_request(request)).await?;
-    let status = response.status();
-    let (mut body, mut bytes) = (response.into_body(), Vec::new());
+    Ok((connection, response))
+}
+
+/// All of a body.
+async fn whole(mut body: Incoming) -> io::Result<Bytes> {
+    let mut bytes = Vec::new();
     // A long list takes longer than a part of it may.
+    while let Some(part) = part(&mut body).await? {
+        bytes.extend_from_slice(&part);
+    }
+    Ok(bytes.into())
+}
+
+/// The next part of a body; none: that was all.
+async fn part(body: &mut Incoming) -> io::Result<Option<Bytes>> {
     while let Some(frame) = in_time(async { body.frame().await.transpose() }).await? {
         if let Ok(data) = frame.into_data() {
-            bytes.extend_from_slice(&data);
+            return Ok(Some(data));
         }
     }
-    connection.abort();
-    Ok((status, bytes.into()))
+    Ok(None)
 }
 
 /// A step of an exchange, if it does not take too long.
