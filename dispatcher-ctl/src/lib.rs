@@ -11,6 +11,7 @@ pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod dataplane;
+pub mod manager;
 pub mod metrics;
 pub mod model;
 pub mod network;

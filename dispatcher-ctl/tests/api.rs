@@ -101,7 +101,7 @@ fn changes_arrive_as_they_were_sent() {
     assert_eq!(
         daemon.changes(),
         [
-            "patch backend web/web-1 PatchBackend { weight: Some(4), quiesced: Some(false), now: None, up: Some(true), \
+            "patch backend web/web-1 PatchBackend { weight: Some(4), fixed_weight: None, sorry: None, quiesced: Some(false), now: None, up: Some(true), \
           address: None, mac: None, local: None, max_connections: None, sticky: None } save=true"
         ]
     );
@@ -286,7 +286,8 @@ fn the_description_has_the_fields() {
 #[test]
 fn the_description_has_the_requests() {
     use dispatcher_ctl::api::types::{
-        AttachInterface, PatchAffinity, PatchBackend, PatchService, PutBackend, PutService,
+        AttachInterface, PatchAffinity, PatchBackend, PatchManager, PatchService, PutBackend,
+        PutService,
     };
     let description: Value = serde_json::from_str(OPENAPI).unwrap();
     let values: BTreeMap<&str, Value> = [
@@ -305,6 +306,16 @@ fn the_description_has_the_requests() {
         ("weight_bound", json!(100)),
         ("affinity", json!({ "timeout": "5m", "mask_v4": 24, "mask_v6": 64, "cross_port": [443] })),
         ("sticky", json!(false)),
+        ("fixed_weight", json!(false)),
+        ("sorry", json!(true)),
+        ("proportions", json!({ "active": 10, "new": 20, "advisor": 30, "system": 40 })),
+        ("slow_start", json!("9s")),
+        ("enabled", json!(true)),
+        ("interval", json!(0.5)),
+        ("refresh", json!(3)),
+        ("sensitivity", json!(7.5)),
+        ("smoothing", json!(2)),
+        ("report_timeout", json!("30s")),
         ("timeout", json!(300)),
         ("mask_v4", json!(24)),
         ("mask_v6", json!(64)),
@@ -324,13 +335,14 @@ fn the_description_has_the_requests() {
         serde_json::to_value(value).unwrap().as_object().unwrap().len()
     }
     type Takes = fn(&Value) -> usize;
-    let requests: [(&str, Takes); 6] = [
+    let requests: [(&str, Takes); 7] = [
         ("AttachInterface", takes::<AttachInterface>),
         ("PutService", takes::<PutService>),
         ("PatchService", takes::<PatchService>),
         ("PatchAffinity", takes::<PatchAffinity>),
         ("PutBackend", takes::<PutBackend>),
         ("PatchBackend", takes::<PatchBackend>),
+        ("PatchManager", takes::<PatchManager>),
     ];
     for (name, known) in requests {
         let properties =

@@ -95,6 +95,14 @@ fn changing_verbs_say_what_holds_now() {
     }
     for (verb, want, change) in [
         ("weight web web-1 0 --save", "weight 0", "save=true"),
+        ("weight web web-1 7 --managed", "weight 7", "fixed_weight: Some(false)"),
+        ("manager set smoothing 2.5", "smoothing 2.5", "smoothing: Some(2.5)"),
+        ("manager set proportions 40,40,20,0 --save", "advisor 20", "save=true"),
+        (
+            "manager set report_timeout unlimited",
+            "report_timeout unlimited",
+            "report_timeout: Some(None)",
+        ),
         (
             "service set web --scheduler rr --stale-timeout 5m",
             "scheduler rr, forward mac, stale_timeout 5m",
@@ -176,6 +184,10 @@ fn wrong_usage_is_2() {
         "",
         "frobnicate",
         "weight web web-1",
+        "weight web web-1 3 --fixed --managed",
+        "manager set colour 3",
+        "manager set interval 2",
+        "manager set proportions 50,50",
         "weight web web-1 -1",
         "weight web web-1 many",
         "status -o xml",

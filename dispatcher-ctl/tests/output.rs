@@ -1,8 +1,11 @@
 //! What people see: every table against a golden file.
 
 use dispatcher_ctl::{
-    api::types::{AdvisorReport, Connections, Plan, Service, Status},
-    cli::output::{Style, advisors, backends, connections, plan, services, status},
+    api::types::{
+        AdvisorReport, Connections, ManagerReport, ManagerSettings, Plan, Service, Status,
+    },
+    cli::output::{Style, advisors, backends, connections, manager, plan, services, status},
+    model::Manager,
 };
 
 mod support;
@@ -18,6 +21,11 @@ fn tables_are_as_they_were() {
     support::golden("backends.txt", &backends::table(&backends::rows(&sample.services), &PLAIN));
     let reports = AdvisorReport::all(&sample.services);
     support::golden("advisors.txt", &advisors::table(&reports, &PLAIN));
+    let managed = ManagerReport {
+        settings: ManagerSettings::from(&Manager { enabled: true, ..Manager::default() }),
+        services: support::managed(),
+    };
+    support::golden("manager.txt", &manager::table(&managed, &PLAIN));
     let mut few = Connections { connections: support::connections(), truncated: false, next: None };
     support::golden("connections.txt", &connections::table(&few, &PLAIN));
     few.truncated = true;

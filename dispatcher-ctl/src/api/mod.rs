@@ -11,8 +11,8 @@ pub mod server;
 pub mod types;
 
 use types::{
-    ApiError, AttachInterface, ConnectionQuery, Connections, Event, Interface, PatchBackend,
-    PatchService, Plan, PutBackend, PutService, Status,
+    ApiError, AttachInterface, ConnectionQuery, Connections, Event, Interface, ManagerReport,
+    PatchBackend, PatchManager, PatchService, Plan, PutBackend, PutService, Status,
 };
 
 /// What may be asked of the daemon. SERVICE and BACKEND are names, or addresses where they are unambiguous; the
@@ -103,6 +103,16 @@ pub trait Controller: Send + Sync + 'static {
         backend: String,
         save: bool,
     ) -> impl Future<Output = Result<(), ApiError>> + Send;
+
+    /// What the manager made of what it knows.
+    fn manager(&self) -> impl Future<Output = Result<ManagerReport, ApiError>> + Send;
+
+    /// Settings of the manager.
+    fn patch_manager(
+        &self,
+        request: PatchManager,
+        save: bool,
+    ) -> impl Future<Output = Result<ManagerReport, ApiError>> + Send;
 
     /// Connections that match.
     fn connections(

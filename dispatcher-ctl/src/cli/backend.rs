@@ -24,6 +24,8 @@ fn add(ask: &Ask, args: &BackendAdd) -> Outcome {
         local: args.local,
         max_connections: args.max_connections,
         sticky: args.sticky,
+        fixed_weight: args.fixed_weight,
+        sorry: args.sorry,
     };
     let save = args.changing.save;
     let backend = ask.daemon(async |client| {
@@ -40,6 +42,8 @@ fn set(ask: &Ask, args: &BackendSet) -> Outcome {
         local: args.local,
         max_connections: args.max_connections,
         sticky: args.sticky,
+        fixed_weight: args.fixed_weight,
+        sorry: args.sorry,
         ..PatchBackend::default()
     };
     if request == PatchBackend::default() {

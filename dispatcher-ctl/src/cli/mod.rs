@@ -27,6 +27,7 @@ mod connections;
 mod detach;
 pub mod error;
 mod events;
+mod manager;
 pub mod output;
 mod plan;
 mod reload;
@@ -91,6 +92,7 @@ fn perform(cli: Cli) -> Outcome {
         Verb::Up(args) => target::up(&ask, &args, true),
         Verb::Down(args) => target::up(&ask, &args, false),
         Verb::Events(args) => events::events(&ask, &args),
+        Verb::Manager(args) => manager::manager(&ask, &args),
         Verb::Advisor(args) => advisor::advisor(&ask, &args),
         Verb::Completions(args) => Ok(completions::completions(&args)),
     }

@@ -31,6 +31,8 @@ fn add(ask: &Ask, args: ServiceAdd) -> Outcome {
         on_down: settings.on_down,
         measure: settings.measure,
         weight_bound: settings.weight_bound,
+        proportions: settings.proportions.flatten(),
+        slow_start: settings.slow_start,
         affinity: settings.affinity,
     };
     let save = args.changing.save;

@@ -4,6 +4,8 @@ use super::{Ask, Outcome, args::Weight, target};
 use crate::api::types::PatchBackend;
 
 pub(super) fn weight(ask: &Ask, args: &Weight) -> Outcome {
-    let request = PatchBackend { weight: Some(args.weight), ..PatchBackend::default() };
+    let fixed_weight = (args.fixed || args.managed).then_some(args.fixed);
+    let request =
+        PatchBackend { weight: Some(args.weight), fixed_weight, ..PatchBackend::default() };
     target::patch(ask, &args.target, &request, args.changing.save)
 }

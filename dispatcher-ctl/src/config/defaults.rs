@@ -7,8 +7,8 @@ use std::{
 };
 
 use crate::model::{
-    Affinity, BackendConfig, Config, Connections, ForwardMode, OnDown, Orphan, Protocol, Scheduler,
-    ServiceConfig, XdpMode,
+    Affinity, BackendConfig, Config, Connections, ForwardMode, Manager, OnDown, Orphan, Protocol,
+    Scheduler, ServiceConfig, XdpMode,
 };
 
 /// `pin_dir`.
@@ -29,6 +29,7 @@ pub fn config(interfaces: Vec<String>) -> Config {
         pin_dir: PathBuf::from(PIN_DIR),
         manage_vips: true,
         connections: connections(),
+        manager: Manager::default(),
         services: Vec::new(),
     }
 }
@@ -54,6 +55,8 @@ pub fn service(name: String, vip: IpAddr, port: u16, protocol: Protocol) -> Serv
         on_down: OnDown::Keep,
         measure: false,
         weight_bound: WEIGHT_BOUND,
+        proportions: None,
+        slow_start: Duration::ZERO,
         affinity: Affinity::default(),
         advisor: None,
         backends: Vec::new(),
@@ -64,9 +67,17 @@ pub fn service(name: String, vip: IpAddr, port: u16, protocol: Protocol) -> Serv
 /// A backend of a service with this `weight_bound`.
 #[must_use]
 pub fn backend(name: String, address: IpAddr, weight_bound: u32) -> BackendConfig {
-    let weight = weight(weight_bound);
-    let (mac, local, sticky, max_connections) = (None, false, true, 0);
-    BackendConfig { name, address, mac, weight, local, sticky, max_connections }
+    BackendConfig {
+        name,
+        address,
+        mac: None,
+        weight: weight(weight_bound),
+        fixed_weight: false,
+        sorry: false,
+        local: false,
+        max_connections: 0,
+        sticky: true,
+    }
 }
 
 /// `stale_timeout`: 300 s; FTP control 900 s; UDP 30 s.

@@ -225,6 +225,18 @@ impl<'a> Section<'_, 'a> {
         value
     }
 
+    /// A number, whole or not. Whether it makes sense is checked later.
+    pub(super) fn number(&mut self, key: &str) -> Option<f64> {
+        let item = self.item(key)?;
+        let whole = item.as_integer().and_then(|n| i32::try_from(n).ok()).map(f64::from);
+        let value = item.as_float().or(whole).filter(|value| value.is_finite());
+        if value.is_none() {
+            let bare = item.as_str().filter(|text| text.parse::<f64>().is_ok());
+            self.mistyped(key, item, "a number", bare.map(|text| format!("{key} = {text}")));
+        }
+        value
+    }
+
     /// `true` or `false`.
     pub(super) fn boolean(&mut self, key: &str) -> Option<bool> {
         let item = self.item(key)?;

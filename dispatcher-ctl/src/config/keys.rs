@@ -35,9 +35,21 @@ pub(super) const CONNECTIONS: Keys =
 /// `[manager]`.
 pub(super) const MANAGER: Keys = Keys {
     at: "in [manager]",
-    known: &["enabled"],
-    later: &["interval", "refresh", "sensitivity", "smoothing", "report_timeout", "proportions"],
+    known: &[
+        "enabled",
+        "interval",
+        "refresh",
+        "sensitivity",
+        "smoothing",
+        "report_timeout",
+        "proportions",
+    ],
+    later: &[],
 };
+
+/// `proportions` of `[manager]` or of a service.
+pub(super) const PROPORTIONS: Keys =
+    Keys { at: "in proportions", known: &["active", "new", "advisor", "system"], later: &[] };
 
 /// `[[service]]`.
 pub(super) const SERVICE: Keys = Keys {
@@ -56,19 +68,31 @@ pub(super) const SERVICE: Keys = Keys {
         "on_down",
         "measure",
         "weight_bound",
+        "proportions",
+        "slow_start",
         "affinity",
         "advisor",
         "backend",
         "rule",
     ],
-    later: &["slow_start"],
+    later: &[],
 };
 
 /// `[[service.backend]]`.
 pub(super) const BACKEND: Keys = Keys {
     at: "in [[service.backend]]",
-    known: &["name", "address", "mac", "weight", "local", "sticky", "max_connections"],
-    later: &["fixed_weight", "sorry"],
+    known: &[
+        "name",
+        "address",
+        "mac",
+        "weight",
+        "fixed_weight",
+        "sorry",
+        "local",
+        "sticky",
+        "max_connections",
+    ],
+    later: &[],
 };
 
 /// `[[service.rule]]`.
@@ -124,8 +148,8 @@ pub(super) const AFFINITY: Keys = Keys {
     later: &[],
 };
 
-const ALL: [&Keys; 8] =
-    [&TOP, &CONNECTIONS, &MANAGER, &SERVICE, &AFFINITY, &ADVISOR, &BACKEND, &RULE];
+const ALL: [&Keys; 9] =
+    [&TOP, &CONNECTIONS, &MANAGER, &PROPORTIONS, &SERVICE, &AFFINITY, &ADVISOR, &BACKEND, &RULE];
 /// Similarity (Jaro-Winkler, 0 to 1) from which a key is taken for a mistyped one.
 const SIMILAR: f64 = 0.8;
 /// The same for one that another table has: `backends` of a service is `backend`, although a rule has `backends`.

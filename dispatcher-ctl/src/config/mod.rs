@@ -14,6 +14,7 @@ pub mod defaults;
 mod document;
 mod error;
 mod keys;
+mod manager;
 mod read;
 mod reader;
 mod rule;

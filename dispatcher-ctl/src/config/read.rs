@@ -10,7 +10,7 @@ use toml_edit::TableLike;
 use super::{
     ConfigError, ConfigErrors, advisor, affinity, check, defaults,
     document::{Document, Section},
-    keys, rule,
+    keys, manager, rule,
 };
 use crate::model::{BackendConfig, Config, Connections, Protocol, ServiceConfig};
 
@@ -80,7 +80,7 @@ fn top<'a>(document: &mut Document<'a>, table: &'a dyn TableLike) -> Config {
         connections(s.document(), table, &mut config.connections);
     }
     if let Some(table) = s.table("manager") {
-        manager(s.document(), table);
+        manager::manager(s.document(), table, &mut config.manager);
     }
     for (i, table) in s.tables("service").into_iter().enumerate() {
         config.services.push(service(s.document(), table, i));
@@ -100,15 +100,6 @@ fn connections<'a>(d: &mut Document<'a>, table: &'a dyn TableLike, to: &mut Conn
     let expected = format!("0..={}", CAPACITY.end());
     set(&mut to.syn_guard, s.integer("syn_guard", 0..=*CAPACITY.end(), &expected));
     set(&mut to.orphan, s.choice("orphan", &[]));
-    s.close();
-}
-
-fn manager<'a>(d: &mut Document<'a>, table: &'a dyn TableLike) {
-    let mut s = d.section(table, &keys::MANAGER, "manager".into(), "manager".into());
-    if s.boolean("enabled") == Some(true) {
-        let message = "enabled true is not supported in this version, expected false";
-        s.wrong("enabled", message.into(), None);
-    }
     s.close();
 }
 
@@ -136,6 +127,11 @@ fn service<'a>(d: &mut Document<'a>, table: &'a dyn TableLike, i: usize) -> Serv
     set(&mut service.measure, s.boolean("measure"));
     let bound = s.integer("weight_bound", 0..=i64::from(u32::MAX), check::BOUND_RANGE);
     set(&mut service.weight_bound, bound);
+    if let Some(table) = s.table("proportions") {
+        let (path, object) = (s.path("proportions"), s.object.clone());
+        service.proportions = Some(manager::proportions(s.document(), table, path, object));
+    }
+    set(&mut service.slow_start, s.duration("slow_start"));
     if let Some(table) = s.table("affinity") {
         let (path, object) = (s.path("affinity"), s.object.clone());
         service.affinity = affinity::affinity(s.document(), table, path, object);
@@ -176,6 +172,8 @@ fn backend<'a>(
     backend.mac = s.parsed("mac", "six hexadecimal bytes such as \"02:00:00:00:00:01\"");
     let weights = 0..=i64::from(u32::MAX);
     set(&mut backend.weight, s.integer("weight", weights, &format!("0..={bound}")));
+    set(&mut backend.fixed_weight, s.boolean("fixed_weight"));
+    set(&mut backend.sorry, s.boolean("sorry"));
     set(&mut backend.local, s.boolean("local"));
     let any = 0..=i64::from(u32::MAX);
     let most = s.integer("max_connections", any, check::MOST_CONNECTIONS_RANGE);

@@ -1,6 +1,6 @@
 //! What advisors say of backends, and what follows: down, and up again.
 
-use std::{collections::HashMap, net::SocketAddr, sync::Arc};
+use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Instant};
 
 use super::{clock, core::Core, events::Cause};
 use crate::{
@@ -18,8 +18,8 @@ struct Advice {
     /// By whom.
     advisor: Arc<Advisor>,
     health: Health,
-    /// What the last probe measured, if it was good.
-    load: Option<Load>,
+    /// What the last probe measured, if it was good, and when.
+    load: Option<(Load, Instant)>,
     good: u64,
     bad: u64,
     last_error: Option<String>,
@@ -71,7 +71,7 @@ impl Advised {
         let changed = said.health.take(outcome.result.is_ok(), rise, fall);
         match outcome.result {
             Ok(load) => {
-                (said.load, said.good) = (Some(load), said.good + 1);
+                (said.load, said.good) = (Some((load, outcome.at)), said.good + 1);
                 changed.then_some(None)
             }
             Err(error) => {
@@ -82,14 +82,19 @@ impl Advised {
         }
     }
 
+    /// What was last measured of a slot's backend, and when.
+    pub(super) fn load(&self, slot: u32) -> Option<(Load, Instant)> {
+        self.said.get(&slot)?.load
+    }
+
     /// What has been said of a slot's backend, as the API tells it.
     pub(super) fn shown(&self, slot: u32) -> Option<BackendAdvisor> {
         let said = self.said.get(&slot)?;
         Some(BackendAdvisor {
             kind: said.advisor.kind,
             target: said.advisor.target,
-            load_seconds: said.load.and_then(Load::seconds),
-            system_load: said.load.and_then(Load::system),
+            load_seconds: said.load.and_then(|(load, _)| load.seconds()),
+            system_load: said.load.and_then(|(load, _)| load.system()),
             probes: Probes { success: said.good, failure: said.bad },
             last_error: said.last_error.clone(),
         })

@@ -14,7 +14,8 @@ use crate::{
         Controller, Events, PlanSource,
         types::{
             self, ApiError, AttachInterface, ConnectionQuery, Connections, EventKind, Interface,
-            PatchBackend, PatchService, Plan, PutBackend, PutService, Status,
+            ManagerReport, PatchBackend, PatchManager, PatchService, Plan, PutBackend, PutService,
+            Status,
         },
     },
     config,
@@ -147,6 +148,21 @@ impl Controller for Handle {
         let mut core = self.core().await;
         let state = core.edit().remove_backend(&service, &backend)?;
         core.change(state, save).await
+    }
+
+    async fn manager(&self) -> Result<ManagerReport, ApiError> {
+        self.core().await.manager_report()
+    }
+
+    async fn patch_manager(
+        &self,
+        request: PatchManager,
+        save: bool,
+    ) -> Result<ManagerReport, ApiError> {
+        let mut core = self.core().await;
+        let state = core.edit().patch_manager(&request)?;
+        core.change(state, save).await?;
+        core.manager_report()
     }
 
     async fn connections(&self, query: ConnectionQuery) -> Result<Connections, ApiError> {

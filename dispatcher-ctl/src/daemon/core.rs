@@ -30,6 +30,7 @@ use super::{
     clock,
     counts::Counts,
     events::{Cause, Events, Health, changes},
+    manage::Managing,
     neighbours::Neighbours,
     nics::Nic,
     problems::Problems,
@@ -75,6 +76,7 @@ pub(super) struct Core {
     pub(super) cleaner: Cleaner,
     pub(super) network: Network,
     pub(super) advised: Advised,
+    pub(super) managing: Managing,
     /// NICs that are wanted, by name.
     pub(super) nics: BTreeMap<String, Nic>,
     /// Modes of NICs that are not attached as configured: by hand, or found so.
@@ -145,6 +147,7 @@ impl Core {
             cleaner,
             network,
             advised: Advised::new(advisors),
+            managing: Managing::default(),
             nics: BTreeMap::new(),
             modes: HashMap::new(),
             resolve_wait: RESOLVE_WAIT,
@@ -176,10 +179,11 @@ impl Core {
     /// Where the kernel refuses. The record then says what was wanted; the next try goes on from there.
     pub(super) async fn commit(
         &mut self,
-        state: State,
+        mut state: State,
         applied: Option<Config>,
         cause: Cause,
     ) -> Result<(), ApiError> {
+        reconcile::settle_weights(self.state(), &mut state, clock::epoch_ms());
         let interface_names = numbered(&self.record.interface_names, &state)?;
         let gone = gone(&self.record.state, &state);
         let former = self.take_in(state, applied, interface_names, &gone)?;

@@ -10,6 +10,7 @@ mod control;
 mod core;
 mod counts;
 mod events;
+mod manage;
 mod neighbours;
 mod nics;
 mod problems;
@@ -97,6 +98,8 @@ async fn watch(
 ) -> Option<StartError> {
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut sample = tokio::time::interval(manage::SAMPLE);
+    sample.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             event = events.recv() => match event {
@@ -122,6 +125,9 @@ async fn watch(
                 None => return Some(StartError::task("the advisors", None)),
             },
             _ = tick.tick() => handle.core().await.tick(),
+            _ = sample.tick() => if let Err(error) = handle.core().await.manage().await {
+                tracing::error!("manager: {error}");
+            },
             ended = tasks.join_next() => {
                 let error = ended.and_then(|joined| joined.ok()).and_then(Result::err);
                 return Some(StartError::task("a server", error));

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use serde::Serialize;
 
 use crate::model::{
-    Config, Connections, OwnedVip, Record, RetiredSlot, Service, ServiceConfig, State,
+    Config, Connections, Manager, OwnedVip, Record, RetiredSlot, Service, ServiceConfig, State,
 };
 
 /// The texts of services as last written.
@@ -35,9 +35,9 @@ impl RecordText {
         let mut out = b"{\"applied\":".to_vec();
         open(&mut out, &Head::of(applied))?;
         self.applied.write(&mut out, &applied.services, |service| &service.name)?;
-        let State { interfaces, services } = state;
+        let State { interfaces, manager, services } = state;
         out.extend(b",\"state\":");
-        open(&mut out, &Running { interfaces })?;
+        open(&mut out, &Running { interfaces, manager })?;
         self.running.write(&mut out, services, |service| &service.config.name)?;
         let rest = serde_json::to_vec(&Rest { vips, retired_slots, interface_names })?;
         out.push(b',');
@@ -93,6 +93,7 @@ struct Head<'a> {
     pin_dir: &'a std::path::Path,
     manage_vips: bool,
     connections: &'a Connections,
+    manager: &'a Manager,
 }
 
 impl<'a> Head<'a> {
@@ -106,6 +107,7 @@ impl<'a> Head<'a> {
             pin_dir,
             manage_vips,
             connections,
+            manager,
             services: _,
         } = config;
         Self {
@@ -116,6 +118,7 @@ impl<'a> Head<'a> {
             pin_dir,
             manage_vips: *manage_vips,
             connections,
+            manager,
         }
     }
 }
@@ -124,6 +127,7 @@ impl<'a> Head<'a> {
 #[derive(Serialize)]
 struct Running<'a> {
     interfaces: &'a [String],
+    manager: &'a Manager,
 }
 
 /// A [`Record`] without file and state.

@@ -30,6 +30,16 @@ impl Core {
         }
     }
 
+    /// Whether a backend gets no new connections, for whatever reason.
+    pub(super) fn is_idle(&self, slot: u32) -> bool {
+        self.reported.contains_key(&slot)
+    }
+
+    /// Why a backend gets no new connections, if it does not.
+    pub(super) fn idle_reason(&self, slot: u32) -> Option<&str> {
+        self.reported.get(&slot).map(String::as_str)
+    }
+
     /// Tells which backends went down or came up, and logs which stopped or started getting traffic, and why; once for each
     /// change.
     pub(super) fn report_backends(&mut self, nics: &[reconcile::Nic]) {

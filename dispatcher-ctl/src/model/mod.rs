@@ -12,12 +12,14 @@ mod advisor;
 mod affinity;
 mod choice;
 mod mac;
+mod manager;
 mod rule;
 
 pub use advisor::{Advisor, AdvisorKind, Statuses, Target};
 pub use affinity::{Affinity, affinity_groups};
 pub use choice::Choice;
 pub use mac::{Mac, ParseMacError};
+pub use manager::{Manager, Proportions, report_timeout};
 pub use rule::{ClientRange, Day, Evaluate, PortRange, Rule, RuleConfig, Share, TimeRange, Tos};
 
 /// A valid configuration: what a file says, defaults filled in.
@@ -37,6 +39,9 @@ pub struct Config {
     pub manage_vips: bool,
     /// The connection table.
     pub connections: Connections,
+    /// How weights are made.
+    #[serde(default)]
+    pub manager: Manager,
     /// The services, in the file's order; names and (VIP, port, protocol) are unique.
     pub services: Vec<ServiceConfig>,
 }
@@ -173,6 +178,12 @@ pub struct ServiceConfig {
     pub measure: bool,
     /// Largest weight a backend may have.
     pub weight_bound: u32,
+    /// How much each input of the manager counts; none: as for all services.
+    #[serde(default)]
+    pub proportions: Option<Proportions>,
+    /// How long a backend that comes back takes to get its whole weight.
+    #[serde(default, with = "duration")]
+    pub slow_start: Duration,
     /// How clients stay with their backends.
     #[serde(default)]
     pub affinity: Affinity,
@@ -197,6 +208,12 @@ pub struct BackendConfig {
     pub mac: Option<Mac>,
     /// Share of new connections; 0: none.
     pub weight: u32,
+    /// Whether the manager leaves its weight alone.
+    #[serde(default)]
+    pub fixed_weight: bool,
+    /// Whether it takes connections only where no other backend does.
+    #[serde(default)]
+    pub sorry: bool,
     /// Whether it is on this host.
     pub local: bool,
     /// Active connections it takes at most; 0: any number.
@@ -216,6 +233,9 @@ const fn yes() -> bool {
 pub struct State {
     /// NICs to be attached to, those attached at runtime included.
     pub interfaces: Vec<String>,
+    /// How weights are made.
+    #[serde(default)]
+    pub manager: Manager,
     /// Services in force.
     pub services: Vec<Service>,
 }
@@ -239,8 +259,17 @@ pub struct Service {
 pub struct Backend {
     /// Its slot in the datapath, 1..[`dispatcher_common::limits::MAX_SLOTS`].
     pub slot: u32,
-    /// Its settings in force; `weight` is the current one.
+    /// Its settings in force; `weight` is the one that was configured or set by hand.
     pub config: BackendConfig,
+    /// Whether its weight was set by hand: the manager leaves it alone.
+    #[serde(default)]
+    pub weight_by_hand: bool,
+    /// The weight that the manager gave it, if it has.
+    #[serde(default)]
+    pub managed: Option<u32>,
+    /// How far it has come back, while it does.
+    #[serde(default)]
+    pub slow_start: Option<SlowStart>,
     /// No new connections; existing ones go on.
     pub quiesced: bool,
     /// Quiesced, and clients with an affinity record go elsewhere, too.
@@ -253,6 +282,15 @@ pub struct Backend {
     pub advised_down: Option<String>,
     /// Milliseconds since the epoch at which `down`, `advised_down` or `quiesced` last changed, or the backend was added.
     pub since_ms: u64,
+}
+
+/// How far a backend has come back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlowStart {
+    /// Milliseconds since the epoch at which it came back.
+    pub since_ms: u64,
+    /// The most that its weight may be yet.
+    pub weight: u32,
 }
 
 /// A VIP that the controller itself put on a NIC.
@@ -407,6 +445,25 @@ impl Backend {
     #[must_use]
     pub const fn is_quiesced(&self) -> bool {
         self.quiesced || self.config.weight == 0
+    }
+
+    /// Whether the manager leaves its weight alone.
+    #[must_use]
+    pub const fn is_fixed(&self) -> bool {
+        self.config.fixed_weight || self.weight_by_hand
+    }
+
+    /// Its weight once it is wholly there: the manager's, or as configured or set by hand.
+    #[must_use]
+    pub fn whole_weight(&self) -> u32 {
+        self.managed.unwrap_or(self.config.weight)
+    }
+
+    /// Its weight in force.
+    #[must_use]
+    pub fn weight(&self) -> u32 {
+        let whole = self.whole_weight();
+        self.slow_start.map_or(whole, |slow| whole.min(slow.weight))
     }
 }
 

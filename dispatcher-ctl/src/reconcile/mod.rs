@@ -12,6 +12,7 @@ mod rules;
 mod settle;
 mod tables;
 mod way;
+mod weights;
 
 pub use affinity::affinity_ticks;
 pub use merge::merge;
@@ -19,6 +20,7 @@ pub use plan::{PlanLine, plan, plan_settings};
 pub use rules::{LocalTime, Measured, Rate, active};
 pub use tables::{lingering, service_ticks, tables, ticks};
 pub use way::{Nic, down_reason, idle_reason, way};
+pub use weights::{come_back, is_coming_back, settle_weights};
 
 #[cfg(test)]
 pub(crate) mod testing;

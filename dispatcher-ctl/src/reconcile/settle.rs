@@ -62,8 +62,12 @@ fn service(
             Some(before) => before.slot,
             None => ids.slot()?,
         };
+        let same_weight = before.filter(|b| b.config.weight == wanted.weight);
         backends.push(Backend {
             slot,
+            weight_by_hand: same_weight.is_some_and(|b| b.weight_by_hand),
+            managed: same_weight.and_then(|b| b.managed),
+            slow_start: before.and_then(|b| b.slow_start),
             quiesced: before.is_some_and(|b| b.quiesced),
             quiesced_now: before.is_some_and(|b| b.quiesced_now),
             down: before.is_some_and(|b| b.down),

@@ -41,18 +41,18 @@ pub fn tables(
     }
     for service in &state.services {
         let mut takers = Vec::new();
-        let is_last = is_all_down(service, nics, resolve);
+        let need = Need::of(service, nics, resolve);
         for backend in &service.backends {
-            let forward = forward(backend, &service.config, is_last, nics, resolve);
+            let forward = forward(backend, &service.config, need, nics, resolve);
             if let (Ok(slot), true) = (u16::try_from(backend.slot), forward.flags() & NEW != 0) {
-                let BackendConfig { weight, address, .. } = backend.config;
+                let (weight, address) = (backend.weight(), backend.config.address);
                 takers.push(Taker { slot, weight, address });
             }
             let (service, share) = (service.id, share(backend));
             tables.backends.insert(backend.slot, BackendTable { service, forward, share });
         }
         // In need new connections go to all in turn.
-        let scheduler = if is_last { Scheduler::Rr } else { service.config.scheduler };
+        let scheduler = if need == Need::Dire { Scheduler::Rr } else { service.config.scheduler };
         let schedule = schedules.get(scheduler, &takers, service.backends.len());
         let mut table = service_table(service, scheduler, connections.orphan, schedule);
         rules(service, &takers, schedules, &mut table, &mut tables.rules);
@@ -63,14 +63,44 @@ pub fn tables(
     tables
 }
 
-/// Whether no backend that could take connections is up: those that an advisor has down then take them, in case one comes
-/// back.
-fn is_all_down(service: &Service, nics: &[Nic], resolve: &dyn Fn(IpAddr) -> Resolution) -> bool {
-    let could = |b: &&Backend| {
-        !b.down && !b.is_quiesced() && (b.config.local || way(&b.config, nics, resolve).is_ok())
-    };
-    let mut candidates = service.backends.iter().filter(could).peekable();
-    candidates.peek().is_some() && candidates.all(|backend| backend.advised_down.is_some())
+/// Who must take new connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Need {
+    /// Those that are up.
+    Normal,
+    /// None of these is: the one that stands by.
+    StandIn,
+    /// Nor is that: all that are merely down, in turn, in case one comes back.
+    Dire,
+}
+
+impl Need {
+    fn of(service: &Service, nics: &[Nic], resolve: &dyn Fn(IpAddr) -> Resolution) -> Self {
+        let could = |b: &&Backend| {
+            !b.down && !b.is_quiesced() && (b.config.local || way(&b.config, nics, resolve).is_ok())
+        };
+        let candidates = service.backends.iter().filter(could);
+        let is_up = |is_sorry: bool| {
+            let fits = |b: &Backend| b.config.sorry == is_sorry && b.advised_down.is_none();
+            candidates.clone().any(fits)
+        };
+        if is_up(false) || candidates.clone().next().is_none() {
+            Self::Normal
+        } else if is_up(true) {
+            Self::StandIn
+        } else {
+            Self::Dire
+        }
+    }
+
+    /// Whether a backend that is up, or taken for it, is among them.
+    const fn takes(self, backend: &Backend) -> bool {
+        match self {
+            Self::Normal => !backend.config.sorry,
+            Self::StandIn => backend.config.sorry,
+            Self::Dire => true,
+        }
+    }
 }
 
 /// Adds slots of removed backends whose clients are to be told by an RST.
@@ -152,15 +182,15 @@ const fn orphan_number(orphan: Orphan) -> u8 {
 
 /// What a backend is given: weights are at most 100.
 fn share(backend: &Backend) -> Share {
-    let BackendConfig { weight, max_connections, .. } = backend.config;
-    Share::new(u8::try_from(weight).unwrap_or(u8::MAX), max_connections)
+    let BackendConfig { max_connections, .. } = backend.config;
+    Share::new(u8::try_from(backend.weight()).unwrap_or(u8::MAX), max_connections)
 }
 
-/// A backend's word: to where, and whether. `is_last`: where an advisor has it down it is taken for up.
+/// A backend's word: to where, and whether. In dire need one that an advisor has down is taken for up.
 fn forward(
     backend: &Backend,
     service: &ServiceConfig,
-    is_last: bool,
+    need: Need,
     nics: &[Nic],
     resolve: &dyn Fn(IpAddr) -> Resolution,
 ) -> Forward {
@@ -173,7 +203,7 @@ fn forward(
         }
     };
     let mut flags = PRESENT | way_flags;
-    let is_up = !backend.down && (is_last || backend.advised_down.is_none());
+    let is_up = !backend.down && (need == Need::Dire || backend.advised_down.is_none());
     if is_up {
         flags |= UP;
     }
@@ -181,10 +211,13 @@ fn forward(
     let is_kept = is_up || !backend.down && service.on_down == OnDown::Keep;
     if is_kept && way_flags & NO_MAC == 0 {
         flags |= USABLE;
-        if is_up && !backend.is_quiesced() {
+        if is_up && !backend.is_quiesced() && need.takes(backend) {
             flags |= NEW;
         }
-        let keeps = affinity_ticks(&service.affinity) != 0 && backend.config.sticky;
+        // Clients of one that only stands in are to leave it as soon as another is there.
+        let keeps = affinity_ticks(&service.affinity) != 0
+            && backend.config.sticky
+            && !backend.config.sorry;
         if is_up && keeps && !backend.quiesced_now {
             flags |= STICKY;
         }
@@ -200,7 +233,7 @@ mod tests {
     use super::*;
     use crate::{
         config::defaults,
-        model::Scheduler,
+        model::{Scheduler, SlowStart},
         reconcile::testing::{backend, nic, service},
     };
 
@@ -240,7 +273,7 @@ mod tests {
             (backend.slot, backend.config.weight) = (slot, *weight);
             web.backends.push(backend);
         }
-        State { interfaces: vec![], services: vec![web] }
+        State { services: vec![web], ..State::default() }
     }
 
     fn flags(tables: &Tables, slot: u32) -> u8 {
@@ -317,6 +350,37 @@ mod tests {
         state.services[0].backends[2].advised_down = None;
         let made = tables(&state, &by(Orphan::Drop), &nics(), &answers);
         assert_eq!(made.services[&9].schedule.members, [3]);
+    }
+
+    #[test]
+    fn one_that_stands_by_takes_all_when_no_other_is_up() {
+        let mut state = state(&[(2, 10), (3, 5), (4, 5)]);
+        state.services[0].backends[2].config.sorry = true;
+        state.services[0].config.affinity.timeout = Duration::from_secs(60);
+        let make = |state: &State| tables(state, &by(Orphan::Drop), &nics(), &answers);
+        let made = make(&state);
+        assert_eq!(made.services[&9].schedule.members, [1, 2]);
+        assert_eq!(flags(&made, 3), PRESENT | UP | USABLE);
+        assert_eq!(flags(&made, 1), PRESENT | UP | USABLE | NEW | STICKY);
+        let backends = &mut state.services[0].backends;
+        backends[0].quiesced = true;
+        backends[1].advised_down = Some("connect refused".to_owned());
+        let made = make(&state);
+        assert_eq!(made.services[&9].schedule.members, [3]);
+        assert_eq!(flags(&made, 3), PRESENT | UP | USABLE | NEW);
+        // It is down as well: those that are merely down are tried, itself among them.
+        state.services[0].backends[2].advised_down = Some("connect refused".to_owned());
+        assert_eq!(make(&state).services[&9].schedule.ring, [2, 3]);
+    }
+
+    #[test]
+    fn weights_are_the_manager_s_where_there_are_any() {
+        let mut state = state(&[(2, 10), (3, 10)]);
+        state.services[0].backends[0].managed = Some(20);
+        state.services[0].backends[1].slow_start = Some(SlowStart { since_ms: 0, weight: 5 });
+        let made = tables(&state, &by(Orphan::Drop), &nics(), &answers);
+        assert_eq!(made.services[&9].schedule.ring, [1, 1, 1, 1, 2]);
+        assert_eq!(made.backends[&1].share, Share::new(20, 0));
     }
 
     #[test]

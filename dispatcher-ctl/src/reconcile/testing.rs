@@ -26,6 +26,9 @@ pub(crate) fn backend(name: &str, address: &str) -> Backend {
     Backend {
         slot: 0,
         config,
+        weight_by_hand: false,
+        managed: None,
+        slow_start: None,
         quiesced: false,
         quiesced_now: false,
         down: false,

@@ -66,6 +66,9 @@ pub fn idle_reason(
     if backend.config.weight == 0 {
         reasons.push("weight 0".to_owned());
     }
+    if backend.config.sorry {
+        reasons.push("sorry: stands by until no other backend is up".to_owned());
+    }
     if reasons.is_empty() { None } else { Some(reasons.join("; ")) }
 }
 

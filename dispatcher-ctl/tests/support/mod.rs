@@ -16,10 +16,11 @@ use dispatcher_ctl::{
         server::{Patience, Socket, serve},
         types::{
             ApiError, AttachInterface, Backend, Connection, ConnectionQuery, Connections, Event,
-            Interface, PatchBackend, PatchService, Plan, PutBackend, PutService, Service, Status,
+            Interface, ManagerReport, ManagerSettings, PatchBackend, PatchManager, PatchService,
+            Plan, PutBackend, PutService, Service, Status,
         },
     },
-    model::XdpMode,
+    model::{Manager, XdpMode},
 };
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
@@ -35,6 +36,7 @@ pub(crate) const MANY: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 77));
 #[derive(Debug)]
 pub(crate) struct Memory {
     status: Mutex<Status>,
+    manager: Mutex<Manager>,
     /// Every change, as it arrived.
     pub(crate) changes: Mutex<Vec<String>>,
     /// Told to whoever listens.
@@ -45,6 +47,7 @@ impl Memory {
     pub(crate) fn new(status: Status) -> Self {
         Self {
             status: Mutex::new(status),
+            manager: Mutex::default(),
             changes: Mutex::default(),
             events: broadcast::channel(16).0,
         }
@@ -169,6 +172,21 @@ impl Controller for Memory {
         backend(service(&mut self.status.lock().unwrap(), &of)?, &name).cloned()
     }
 
+    async fn manager(&self) -> Result<ManagerReport, ApiError> {
+        let settings = ManagerSettings::from(&*self.manager.lock().unwrap());
+        Ok(ManagerReport { settings, services: managed() })
+    }
+
+    async fn patch_manager(
+        &self,
+        request: PatchManager,
+        save: bool,
+    ) -> Result<ManagerReport, ApiError> {
+        request.apply(&mut self.manager.lock().unwrap());
+        self.change(format!("patch manager {request:?} save={save}"), |_| Ok(()))?;
+        self.manager().await
+    }
+
     async fn put_backend(
         &self,
         of: String,
@@ -180,7 +198,7 @@ impl Controller for Memory {
         let note = format!("put backend {of}/{name} {request:?} replace={replace} save={save}");
         self.change(note, |status| {
             let service = service(status, &of)?;
-            let PutBackend { address, weight, mac, local, max_connections, sticky } = request;
+            let PutBackend { address, weight, mac, local, max_connections, sticky, .. } = request;
             let weight = weight.unwrap_or(service.weight_bound / 2);
             let first = service.backends[0].clone();
             let new =

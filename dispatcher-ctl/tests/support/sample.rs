@@ -4,13 +4,13 @@ use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 use dispatcher_ctl::{
     api::types::{
-        Action, Affinity, Backend, BackendAdvisor, Change, ConfigStatus, Connection,
-        ConnectionTable, Interface, LoggedError, Plan, Probes, Rates, ReasonCount, ResponseBucket,
-        ResponseSeconds, Rule, Seconds, Service, Status,
+        Action, Affinity, Backend, BackendAdvisor, Change, Components, ConfigStatus, Connection,
+        ConnectionTable, Interface, LoggedError, ManagedBackend, ManagedService, Plan, Probes,
+        Rates, ReasonCount, ResponseBucket, ResponseSeconds, Rule, Seconds, Service, Status,
     },
     model::{
-        AdvisorKind, Day, Evaluate, ForwardMode, OnDown, Protocol, RuleConfig, Scheduler, Share,
-        Target, XdpMode,
+        AdvisorKind, Day, Evaluate, ForwardMode, OnDown, Proportions, Protocol, RuleConfig,
+        Scheduler, Share, Target, XdpMode,
     },
 };
 
@@ -105,6 +105,32 @@ fn interfaces() -> Vec<Interface> {
     vec![eth0, eth1]
 }
 
+/// What the manager made of the first service's backends.
+pub(crate) fn managed() -> Vec<ManagedService> {
+    let managed = |backend: &str, known: bool, weight: u32| ManagedBackend {
+        backend: backend.to_owned(),
+        state: if known { "up" } else { "down: http no answer within 2s" }.to_owned(),
+        fixed_weight: weight == 4,
+        active_connections: known.then_some(12.25),
+        new_connections: known.then_some(340.0),
+        load_seconds: known.then_some(0.0031),
+        system_load: None,
+        components: known.then(|| Components::of([13, 10, 12, 10])),
+        target: known.then_some(11.5),
+        weight,
+    };
+    vec![ManagedService {
+        service: "web".to_owned(),
+        proportions: Proportions::of([40, 40, 20, 0]),
+        weight_bound: 20,
+        backends: vec![
+            managed("web-1", true, 12),
+            managed("web-2", true, 4),
+            managed("web-3", false, 0),
+        ],
+    }]
+}
+
 fn web_backends() -> Vec<Backend> {
     let mut quiesced = a_backend("web-2", "10.0.0.12", 2);
     quiesced.quiesced = true;
@@ -162,6 +188,8 @@ pub(crate) fn a_service(
         on_down: OnDown::Keep,
         measure: true,
         weight_bound: 20,
+        proportions: None,
+        slow_start: Seconds::default(),
         affinity: Affinity {
             timeout: Seconds(Duration::from_secs(300)),
             mask_v4: 24,
@@ -195,6 +223,8 @@ pub(crate) fn a_backend(name: &str, address: &str, weight: u32) -> Backend {
         local: false,
         max_connections: 0,
         sticky: true,
+        fixed_weight: false,
+        sorry: false,
         state: "up".to_owned(),
         since: NOW - 3_725.0,
         packets: n * 123_456,

@@ -15,7 +15,8 @@ use tokio::{net::UnixStream, task::JoinHandle};
 
 use super::types::{
     AdvisorReport, ApiError, AttachInterface, Backend, ConnectionQuery, Connections, ErrorKind,
-    Interface, PatchBackend, PatchService, Plan, PutBackend, PutService, Save, Service, Status,
+    Interface, ManagerReport, PatchBackend, PatchManager, PatchService, Plan, PutBackend,
+    PutService, Save, Service, Status,
 };
 
 mod events;
@@ -92,6 +93,26 @@ impl Client {
     /// As [`ClientError`] says.
     pub async fn services(&self) -> Result<Vec<Service>, ClientError> {
         self.read("/v1/services").await
+    }
+
+    /// What the manager made of what it knows.
+    ///
+    /// # Errors
+    /// As [`ClientError`] says.
+    pub async fn manager(&self) -> Result<ManagerReport, ClientError> {
+        self.read("/v1/manager").await
+    }
+
+    /// Settings of the manager.
+    ///
+    /// # Errors
+    /// As [`ClientError`] says.
+    pub async fn patch_manager(
+        &self,
+        request: &PatchManager,
+        save: bool,
+    ) -> Result<ManagerReport, ClientError> {
+        self.send(Method::PATCH, &saving("/v1/manager".to_owned(), save), request).await
     }
 
     /// What advisors say of backends.

@@ -22,7 +22,8 @@ use super::{
     Controller, PlanSource,
     types::{
         AdvisorReport, ApiError, AttachInterface, Backend, ConnectionQuery, Interface,
-        PatchBackend, PatchService, Plan, PutBackend, PutService, Save, Service, Status,
+        ManagerReport, PatchBackend, PatchManager, PatchService, Plan, PutBackend, PutService,
+        Save, Service, Status,
     },
 };
 use events::Streams;
@@ -151,6 +152,7 @@ pub fn router<C: Controller>(controller: Arc<C>) -> Router {
                 .delete(delete_backend::<C>),
         )
         .route("/v1/advisors", get(advisors::<C>))
+        .route("/v1/manager", get(manager::<C>).patch(patch_manager::<C>))
         .route("/v1/connections", get(connections::<C>))
         .route("/v1/plan", get(plan::<C>).post(plan_other::<C>))
         .route("/v1/events", get(events::events::<C>))
@@ -300,6 +302,18 @@ async fn delete_backend<C: Controller>(
 
 async fn advisors<C: Controller>(State(c): Asks<C>) -> Answer<Vec<AdvisorReport>> {
     Ok(Json(AdvisorReport::all(&c.status().await?.services)))
+}
+
+async fn manager<C: Controller>(State(c): Asks<C>) -> Answer<ManagerReport> {
+    Ok(Json(c.manager().await?))
+}
+
+async fn patch_manager<C: Controller>(
+    State(c): Asks<C>,
+    Asked(Save { save }): Asked<Save>,
+    Body(request): Body<PatchManager>,
+) -> Answer<ManagerReport> {
+    Ok(Json(c.patch_manager(request, save).await?))
 }
 
 async fn connections<C: Controller>(

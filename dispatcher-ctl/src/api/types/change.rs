@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Seconds;
 use crate::model::{
-    Affinity, BackendConfig, ForwardMode, Mac, OnDown, Protocol, Scheduler, ServiceConfig, XdpMode,
+    Affinity, BackendConfig, ForwardMode, Mac, Manager, OnDown, Proportions, Protocol, Scheduler,
+    ServiceConfig, XdpMode,
 };
 
 /// Query of every change: `?save=true` writes it to the configuration file, too.
@@ -59,6 +60,12 @@ pub struct PatchService {
     /// Largest weight a backend may have.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weight_bound: Option<u32>,
+    /// How much each input of the manager counts; `null` in a request: as for all services.
+    #[serde(skip_serializing_if = "Option::is_none", with = "or_null")]
+    pub proportions: Option<Option<Proportions>>,
+    /// How long a backend that comes back takes to get its whole weight.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slow_start: Option<Seconds>,
     /// How clients stay with their backends; of its parts, too, what is not said stays.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub affinity: Option<PatchAffinity>,
@@ -119,6 +126,12 @@ pub struct PutService {
     /// Largest weight a backend may have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight_bound: Option<u32>,
+    /// How much each input of the manager counts; as for all services where it is not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proportions: Option<Proportions>,
+    /// How long a backend that comes back takes to get its whole weight.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slow_start: Option<Seconds>,
     /// How clients stay with their backends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub affinity: Option<PatchAffinity>,
@@ -128,9 +141,15 @@ pub struct PutService {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PatchBackend {
-    /// Its weight, by hand.
+    /// Its weight, by hand: the manager leaves it alone from then on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weight: Option<u32>,
+    /// Whether the manager leaves its weight alone; false with a weight: it goes on from there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fixed_weight: Option<bool>,
+    /// Whether it takes connections only where no other backend does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sorry: Option<bool>,
     /// No new connections; existing ones go on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quiesced: Option<bool>,
@@ -178,6 +197,39 @@ pub struct PutBackend {
     /// Whether clients stay with it, where the service keeps them.
     #[serde(default = "yes")]
     pub sticky: bool,
+    /// Whether the manager leaves its weight alone.
+    #[serde(default)]
+    pub fixed_weight: bool,
+    /// Whether it takes connections only where no other backend does.
+    #[serde(default)]
+    pub sorry: bool,
+}
+
+/// `PATCH /v1/manager`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PatchManager {
+    /// Whether it rewrites weights.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub enabled: Option<bool>,
+    /// Time from one look at the weights to the next.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interval: Option<Seconds>,
+    /// Every how many intervals connections are counted anew.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refresh: Option<u32>,
+    /// Percent of a service's total weight that must change for its weights to be published.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sensitivity: Option<f64>,
+    /// How slowly weights follow their targets; 1: at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub smoothing: Option<f64>,
+    /// Age from which what advisors and agents said no longer counts; `null` in a request: it always does.
+    #[serde(skip_serializing_if = "Option::is_none", with = "or_null")]
+    pub report_timeout: Option<Option<Seconds>>,
+    /// How much each input counts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proportions: Option<Proportions>,
 }
 
 const fn yes() -> bool {
@@ -244,6 +296,8 @@ impl PatchService {
         set(&mut config.on_down, self.on_down.as_ref());
         set(&mut config.measure, self.measure.as_ref());
         set(&mut config.weight_bound, self.weight_bound.as_ref());
+        set(&mut config.proportions, self.proportions.as_ref());
+        set(&mut config.slow_start, self.slow_start.map(|s| s.0).as_ref());
         if let Some(affinity) = &self.affinity {
             affinity.apply(&mut config.affinity);
         }
@@ -264,6 +318,8 @@ impl PutService {
             on_down: self.on_down,
             measure: self.measure,
             weight_bound: self.weight_bound,
+            proportions: self.proportions.map(Some),
+            slow_start: self.slow_start,
             affinity: self.affinity.clone(),
         }
     }
@@ -278,6 +334,39 @@ impl PatchBackend {
         config.local = self.local.unwrap_or(config.local);
         config.max_connections = self.max_connections.unwrap_or(config.max_connections);
         config.sticky = self.sticky.unwrap_or(config.sticky);
+        config.fixed_weight = self.fixed_weight.unwrap_or(config.fixed_weight);
+        config.sorry = self.sorry.unwrap_or(config.sorry);
+    }
+}
+
+impl PatchManager {
+    /// Changes the manager's settings; what is not said stays.
+    pub fn apply(&self, manager: &mut Manager) {
+        set(&mut manager.enabled, self.enabled.as_ref());
+        set(&mut manager.interval, self.interval.map(|s| s.0).as_ref());
+        set(&mut manager.refresh, self.refresh.as_ref());
+        set(&mut manager.sensitivity, self.sensitivity.as_ref());
+        set(&mut manager.smoothing, self.smoothing.as_ref());
+        set(&mut manager.report_timeout, self.report_timeout.map(|s| s.map(|s| s.0)).as_ref());
+        set(&mut manager.proportions, self.proportions.as_ref());
+    }
+}
+
+/// What may be left alone (absent), taken away (`null`) or set.
+mod or_null {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<T: Serialize, S: Serializer>(
+        value: &Option<Option<T>>,
+        s: S,
+    ) -> Result<S::Ok, S::Error> {
+        value.as_ref().and_then(Option::as_ref).serialize(s)
+    }
+
+    pub(super) fn deserialize<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+        d: D,
+    ) -> Result<Option<Option<T>>, D::Error> {
+        Option::deserialize(d).map(Some)
     }
 }
 

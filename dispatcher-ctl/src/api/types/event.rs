@@ -194,10 +194,10 @@ pub enum ChangedBy {
 /// What the manager made a weight of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct WeightNumbers {
-    /// Active connections.
-    pub active: u64,
-    /// New connections in the interval.
-    pub new: u64,
+    /// Active connections, on average since counters were last reread; none: unknown.
+    pub active: Option<f64>,
+    /// New connections in that time; none: unknown.
+    pub new: Option<f64>,
     /// The advisor's load in seconds; none: unknown.
     pub advisor: Option<f64>,
     /// The system load; none: unknown.
@@ -206,6 +206,24 @@ pub struct WeightNumbers {
     pub components: [u32; 4],
     /// What they would have it be together.
     pub target: f64,
+}
+
+impl fmt::Display for WeightNumbers {
+    /// Each load with what it comes to, and the target.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { active, new, advisor, system, components, target } = self;
+        let milliseconds = advisor.map(|seconds| seconds * 1e3);
+        let loads = [active, new, &milliseconds, system].into_iter().zip(components);
+        for (name, (load, component)) in
+            ["active", "new", "advisor ms", "system"].into_iter().zip(loads)
+        {
+            match load {
+                Some(load) => write!(f, "{name} {load:.1} → {component}, ")?,
+                None => write!(f, "{name} unknown → {component}, ")?,
+            }
+        }
+        write!(f, "target {target:.1}")
+    }
 }
 
 impl ChangedBy {
@@ -322,8 +340,9 @@ impl fmt::Display for EventKind {
             (None, _) => {}
         }
         match self {
-            Self::WeightChanged { from, to, by, .. } => {
-                write!(f, "weight {from} → {to} by {}", by.as_str())
+            Self::WeightChanged { from, to, by, numbers, .. } => {
+                write!(f, "weight {from} → {to} by {}", by.as_str())?;
+                numbers.map_or(Ok(()), |numbers| write!(f, ": {numbers}"))
             }
             Self::ServerUp { reason, .. } => write!(f, "up again, after {reason}"),
             Self::ServerDown { reason, .. } => f.write_str(reason),
@@ -384,7 +403,13 @@ mod tests {
     #[test]
     fn an_event_says_its_word_and_is_read_again() {
         let (service, backend) = ("web".to_owned(), "web-1".to_owned());
-        let numbers = WeightNumbers { active: 3, target: 7.5, ..WeightNumbers::default() };
+        let numbers = WeightNumbers {
+            active: Some(3.0),
+            advisor: Some(0.0031),
+            components: [4, 10, 12, 10],
+            target: 7.5,
+            ..WeightNumbers::default()
+        };
         let changed = |numbers| EventKind::WeightChanged {
             service: service.clone(),
             backend: backend.clone(),
@@ -402,7 +427,11 @@ mod tests {
         };
         for (kind, line) in [
             (changed(None), "backend web/web-1: weight 10 → 7 by slow_start"),
-            (changed(Some(numbers)), "backend web/web-1: weight 10 → 7 by slow_start"),
+            (
+                changed(Some(numbers)),
+                "backend web/web-1: weight 10 → 7 by slow_start: active 3.0 → 4, new unknown → 10, \
+                 advisor ms 3.1 → 12, system unknown → 10, target 7.5",
+            ),
             (EventKind::ManagerAlert { service: service.clone() }, "service web: no backend is up"),
             (
                 neighbour,

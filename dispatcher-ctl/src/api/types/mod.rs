@@ -9,20 +9,23 @@ use std::{borrow::Cow, collections::BTreeMap, net::IpAddr};
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    self, AdvisorKind, ForwardMode, Mac, OnDown, Protocol, RuleConfig, Scheduler, Target, XdpMode,
+    self, AdvisorKind, ForwardMode, Mac, OnDown, Proportions, Protocol, RuleConfig, Scheduler,
+    Target, XdpMode,
 };
 
 mod change;
 mod error;
 mod event;
+mod manager;
 mod seconds;
 
 pub use change::{
-    AttachInterface, ConnectionQuery, PatchAffinity, PatchBackend, PatchService, PutBackend,
-    PutService, Save,
+    AttachInterface, ConnectionQuery, PatchAffinity, PatchBackend, PatchManager, PatchService,
+    PutBackend, PutService, Save,
 };
 pub use error::{ApiError, ErrorKind};
 pub use event::{ChangedBy, Event, EventKind, WeightNumbers};
+pub use manager::{Components, ManagedBackend, ManagedService, ManagerReport, ManagerSettings};
 pub use seconds::Seconds;
 
 /// A label such as a reason: static in the daemon, owned in a client.
@@ -125,6 +128,12 @@ pub struct Service {
     pub measure: bool,
     /// Largest weight a backend may have.
     pub weight_bound: u32,
+    /// How much each input of the manager counts; none: as for all services.
+    #[serde(default)]
+    pub proportions: Option<Proportions>,
+    /// How long a backend that comes back takes to get its whole weight.
+    #[serde(default)]
+    pub slow_start: Seconds,
     /// How clients stay with their backends.
     pub affinity: Affinity,
     /// Packets forwarded.
@@ -202,6 +211,12 @@ pub struct Backend {
     pub interface: Option<String>,
     /// Its weight in force.
     pub weight: u32,
+    /// Whether the manager leaves its weight alone.
+    #[serde(default)]
+    pub fixed_weight: bool,
+    /// Whether it takes connections only where no other backend does.
+    #[serde(default)]
+    pub sorry: bool,
     /// Whether packets may go to it: not down, its MAC known, its NIC there.
     pub up: bool,
     /// No new connections by hand; existing ones go on.

@@ -4,10 +4,10 @@ use std::net::IpAddr;
 
 use clap::{Args, Subcommand, builder::NonEmptyStringValueParser as Name};
 
-use super::Changing;
+use super::{Changing, Reading};
 use crate::{
     api::types::{PatchAffinity, PatchService, Seconds},
-    model::{ForwardMode, Mac, OnDown, Protocol, Scheduler},
+    model::{ForwardMode, Mac, OnDown, Proportions, Protocol, Scheduler},
 };
 
 /// `service`.
@@ -99,6 +99,12 @@ pub struct ServiceSettings {
     /// Largest weight a backend may have
     #[arg(long, value_name = "N")]
     pub weight_bound: Option<u32>,
+    /// How much each input of the manager counts: active, new, advisor, system, together 100; or `manager`: as for all services
+    #[arg(long, value_name = "A,N,A,S", value_parser = own_proportions)]
+    pub proportions: Option<OwnProportions>,
+    /// How long a backend that comes back takes to get its whole weight
+    #[arg(long, value_name = "TIME", value_parser = seconds)]
+    pub slow_start: Option<Seconds>,
     /// Time since a client's last connection after which it is placed anew; 0s: clients do not stay
     #[arg(long, value_name = "TIME", value_parser = seconds)]
     pub affinity_timeout: Option<Seconds>,
@@ -131,6 +137,8 @@ impl From<ServiceSettings> for PatchService {
             on_down: s.on_down,
             measure: s.measure,
             weight_bound: s.weight_bound,
+            proportions: s.proportions.map(|own| own.0),
+            slow_start: s.slow_start,
             affinity: (affinity != PatchAffinity::default()).then_some(affinity),
         }
     }
@@ -174,6 +182,12 @@ pub struct BackendAdd {
     /// Whether clients stay with it, where the service keeps them
     #[arg(long, value_name = "true|false", default_value_t = true, action = clap::ArgAction::Set)]
     pub sticky: bool,
+    /// The manager leaves its weight alone
+    #[arg(long)]
+    pub fixed_weight: bool,
+    /// It takes connections only where no other backend does
+    #[arg(long)]
+    pub sorry: bool,
     /// Whether the file shall say it.
     #[command(flatten)]
     pub changing: Changing,
@@ -203,6 +217,12 @@ pub struct BackendSet {
     /// Whether clients stay with it, where the service keeps them
     #[arg(long, value_name = "true|false")]
     pub sticky: Option<bool>,
+    /// Whether the manager leaves its weight alone
+    #[arg(long, value_name = "true|false")]
+    pub fixed_weight: Option<bool>,
+    /// Whether it takes connections only where no other backend does
+    #[arg(long, value_name = "true|false")]
+    pub sorry: Option<bool>,
     /// Whether the file shall say it.
     #[command(flatten)]
     pub changing: Changing,
@@ -250,9 +270,61 @@ pub struct Weight {
     /// Weight, 0 to the service's weight bound; 0: no new connections
     #[arg(value_name = "N")]
     pub weight: u32,
+    /// The manager leaves it alone, also after the backend is configured anew
+    #[arg(long, conflicts_with = "managed")]
+    pub fixed: bool,
+    /// The manager goes on from there
+    #[arg(long)]
+    pub managed: bool,
     /// Whether the file shall say it.
     #[command(flatten)]
     pub changing: Changing,
+}
+
+/// `manager`.
+#[derive(Debug, Subcommand)]
+pub enum Manager {
+    /// Show what each backend's weight is made of
+    Report(Reading),
+    /// Change a setting of the manager
+    Set(ManagerSet),
+}
+
+/// `manager set`.
+#[derive(Debug, Args)]
+pub struct ManagerSet {
+    /// Which setting, as the configuration names it
+    #[arg(value_parser = ["enabled", "interval", "refresh", "sensitivity", "smoothing", "report_timeout", "proportions"])]
+    pub key: String,
+    /// Its value, as the configuration writes it; proportions as active,new,advisor,system
+    #[arg(value_parser = Name::new())]
+    pub value: String,
+    /// Whether the file shall say it.
+    #[command(flatten)]
+    pub changing: Changing,
+}
+
+/// Proportions of a service's own, or those of the manager.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OwnProportions(pub Option<Proportions>);
+
+fn own_proportions(text: &str) -> Result<OwnProportions, String> {
+    if text == "manager" {
+        return Ok(OwnProportions(None));
+    }
+    proportions(text).map(|all| OwnProportions(Some(all)))
+}
+
+/// Proportions as they are typed: `50,50,0,0`.
+///
+/// # Errors
+/// They are not four numbers.
+pub fn proportions(text: &str) -> Result<Proportions, String> {
+    let numbers: Result<Vec<u32>, _> = text.split(',').map(|part| part.trim().parse()).collect();
+    let all = numbers.ok().and_then(|numbers| <[u32; 4]>::try_from(numbers).ok());
+    all.map(Proportions::of).ok_or_else(|| {
+        "expected active,new,advisor,system, together 100, such as 50,50,0,0".to_owned()
+    })
 }
 
 /// A MAC, or that it is to be looked up.

@@ -12,8 +12,9 @@ use crate::model::XdpMode;
 mod change;
 
 pub use change::{
-    Backend, BackendAdd, BackendRemove, BackendSet, MacOrAuto, Quiesce, Service, ServiceAdd,
-    ServiceRemove, ServiceSet, ServiceSettings, TargetName, Weight,
+    Backend, BackendAdd, BackendRemove, BackendSet, MacOrAuto, Manager, ManagerSet, OwnProportions,
+    Quiesce, Service, ServiceAdd, ServiceRemove, ServiceSet, ServiceSettings, TargetName, Weight,
+    proportions,
 };
 
 /// Layer-4 load balancer with an XDP datapath.
@@ -73,6 +74,9 @@ pub enum Verb {
     Down(TargetName),
     /// Show what happens, as it happens, until Ctrl-C
     Events(Events),
+    /// What weights are made of, and how
+    #[command(subcommand)]
+    Manager(Manager),
     /// What advisors say
     #[command(subcommand)]
     Advisor(Advisor),

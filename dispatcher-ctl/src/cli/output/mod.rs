@@ -12,6 +12,7 @@ pub mod advisors;
 pub mod backends;
 pub mod connections;
 pub mod events;
+pub mod manager;
 pub mod plan;
 pub mod services;
 pub mod status;

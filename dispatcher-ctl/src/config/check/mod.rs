@@ -9,12 +9,13 @@ use dispatcher_common::limits::{
 
 use super::{ConfigError, ConfigErrors};
 use crate::{
-    model::{BackendConfig, Config, Protocol, RuleConfig, ServiceConfig},
+    model::{BackendConfig, Config, Manager, Protocol, RuleConfig, ServiceConfig},
     schedule,
 };
 
 mod advisor;
 mod affinity;
+mod manager;
 mod rule;
 mod value;
 
@@ -47,6 +48,8 @@ pub fn config(config: &Config) -> Vec<Problem> {
     found.interfaces(&config.interfaces);
     found.path("api_socket", &config.api_socket, LONGEST_SOCKET);
     found.path("pin_dir", &config.pin_dir, usize::MAX);
+    found.manager(&config.manager);
+    found.is_managed = config.manager.enabled;
     found.services(&config.services);
     found.problems
 }
@@ -58,6 +61,16 @@ pub fn config(config: &Config) -> Vec<Problem> {
 pub fn services(services: &[ServiceConfig]) -> Result<(), ConfigErrors> {
     let mut found = Found::default();
     found.services(services);
+    found.pathless()
+}
+
+/// Everything wrong with the manager's settings.
+///
+/// # Errors
+/// All problems, without paths.
+pub fn manager(manager: &Manager) -> Result<(), ConfigErrors> {
+    let mut found = Found::default();
+    found.manager(manager);
     found.pathless()
 }
 
@@ -78,6 +91,8 @@ struct Found {
     prefix: String,
     /// What messages call it, with colon and blank.
     object: String,
+    /// Whether weights may become any that their bounds allow.
+    is_managed: bool,
 }
 
 impl Found {
@@ -159,6 +174,10 @@ impl Found {
         self.affinity(&service.affinity);
         self.measured(service);
         self.advisor(service);
+        self.slow_start(service.slow_start);
+        if let Some(proportions) = service.proportions {
+            self.proportions(proportions);
+        }
         if !(1..=MAX_WEIGHT_BOUND).contains(&service.weight_bound) {
             let message = format!(
                 "weight_bound {} is out of range, expected {BOUND_RANGE}",
@@ -285,7 +304,7 @@ impl Found {
 
     fn totals(&mut self, services: &[ServiceConfig]) {
         let backends: usize = services.iter().map(|s| s.backends.len()).sum();
-        let rings: usize = services.iter().map(ring_slots).sum();
+        let rings: usize = services.iter().map(|s| ring_slots(s, self.is_managed)).sum();
         let rules = services.iter().flat_map(|s| &s.rules);
         let conditions = rules.clone().map(RuleConfig::conditions).sum();
         for (count, most, what) in [
@@ -302,9 +321,17 @@ impl Found {
     }
 }
 
-fn ring_slots(service: &ServiceConfig) -> usize {
+/// Slots of a service's schedules, at most.
+fn ring_slots(service: &ServiceConfig, is_managed: bool) -> usize {
     let space = |backends: &mut dyn Iterator<Item = &BackendConfig>| {
-        schedule::space(service.scheduler, &backends.map(|b| b.weight).collect::<Vec<_>>())
+        let varies = is_managed || !service.slow_start.is_zero();
+        let mut weights: Vec<_> = backends.map(|b| b.weight).collect();
+        if varies && let [first, others @ ..] = weights.as_mut_slice() {
+            // One less for one of them: nothing divides all.
+            *first = service.weight_bound.saturating_sub(1).max(1);
+            others.fill(service.weight_bound);
+        }
+        schedule::space(service.scheduler, &weights)
     };
     let of_rule = |rule: &RuleConfig| {
         let names = rule.names();

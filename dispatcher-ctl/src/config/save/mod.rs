@@ -7,8 +7,8 @@ use toml_edit::{Array, ArrayOfTables, DocumentMut, InlineTable, Item, Table, Tab
 
 use super::{ConfigError, ConfigErrors, defaults, keys, parse};
 use crate::model::{
-    Advisor, Affinity, BackendConfig, Choice as _, Config, RuleConfig, Service, ServiceConfig,
-    State, duration,
+    Advisor, Affinity, BackendConfig, Choice as _, Config, Manager, Proportions, RuleConfig,
+    Service, ServiceConfig, State, duration, report_timeout,
 };
 
 /// How often the file is edited at most: once, and once more for what followed from the first edits.
@@ -41,6 +41,7 @@ pub fn save(
         }
         let mut document: DocumentMut = text.parse().map_err(|_| unwritable(file_name))?;
         interfaces(&mut document, &now, state);
+        manager(&mut document, &now.manager, &state.manager);
         rewrite(document.as_table_mut(), "service", &now.services, &wanted, false);
         text = document.to_string();
         now = parse(&text, file_name)?;
@@ -56,7 +57,7 @@ fn unwritable(file_name: &str) -> ConfigError {
 fn says(config: &Config, state: &State, wanted: &[ServiceConfig]) -> bool {
     let same_nics = config.interfaces.len() == state.interfaces.len()
         && config.interfaces.iter().all(|name| state.interfaces.contains(name));
-    same_nics && same(&config.services, wanted)
+    same_nics && config.manager == state.manager && same(&config.services, wanted)
 }
 
 /// Something with a name and settings, that is written as a table.
@@ -95,6 +96,8 @@ impl Row for ServiceConfig {
             ("on_down", text(self.on_down.to_string())),
             ("measure", Some(Value::from(self.measure))),
             ("weight_bound", Some(Value::from(i64::from(self.weight_bound)))),
+            ("proportions", self.proportions.map(proportions)),
+            ("slow_start", time(self.slow_start)),
             ("affinity", affinity(&self.affinity)),
             ("advisor", self.advisor.as_ref().map(advisor)),
         ]
@@ -139,6 +142,8 @@ impl Row for BackendConfig {
             ("address", Some(Value::from(self.address.to_string()))),
             ("mac", self.mac.map(|mac| Value::from(mac.to_string()))),
             ("weight", Some(Value::from(i64::from(self.weight)))),
+            ("fixed_weight", if self.fixed_weight { Some(Value::from(true)) } else { None }),
+            ("sorry", if self.sorry { Some(Value::from(true)) } else { None }),
             ("local", if self.local { Some(Value::from(true)) } else { None }),
             (
                 "max_connections",
@@ -188,6 +193,35 @@ fn as_toml(value: &serde_json::Value) -> Option<Value> {
         }
         serde_json::Value::Null | serde_json::Value::Object(_) => None,
     }
+}
+
+/// The manager's settings, in its own table.
+fn manager(document: &mut DocumentMut, now: &Manager, wanted: &Manager) {
+    let settings = |manager: &Manager| {
+        [
+            ("enabled", Value::from(manager.enabled)),
+            ("interval", duration::text(manager.interval).into()),
+            ("refresh", i64::from(manager.refresh).into()),
+            ("sensitivity", manager.sensitivity.into()),
+            ("smoothing", manager.smoothing.into()),
+            ("report_timeout", report_timeout::text(manager.report_timeout).into()),
+            ("proportions", proportions(manager.proportions)),
+        ]
+    };
+    let changed = settings(now).into_iter().zip(settings(wanted));
+    let changed = changed.filter(|((_, is), (_, shall))| is.to_string() != shall.to_string());
+    for (_, (key, value)) in changed {
+        let table = document.entry("manager").or_insert(Item::Table(Table::new()));
+        if let Some(table) = table.as_table_like_mut() {
+            set(table, key, Some(value));
+        }
+    }
+}
+
+/// Proportions on one line.
+fn proportions(proportions: Proportions) -> Value {
+    let parts = ["active", "new", "advisor", "system"].into_iter().zip(proportions.all());
+    parts.map(|(key, percent)| (key, i64::from(percent))).collect::<InlineTable>().into()
 }
 
 /// What of it is not the default; nothing, where all of it is.

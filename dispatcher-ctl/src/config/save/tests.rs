@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    api::types::{PatchBackend, PatchService},
+    api::types::{PatchBackend, PatchManager, PatchService},
     reconcile::{
         edit::Edit,
         merge,
@@ -217,6 +217,26 @@ fn what_affinity_there_is_is_written() {
     assert_eq!(last.affinity.timeout.as_secs(), 300);
     assert!(!first.backends[0].sticky && !last.backends[0].sticky);
     assert!(said.contains("sticky = false"), "{said}");
+}
+
+#[test]
+fn the_manager_is_written_where_it_stands_or_into_a_table_of_its_own() {
+    let patch = |edit: Edit<'_>| {
+        let patch =
+            PatchManager { smoothing: Some(2.5), enabled: Some(true), ..Default::default() };
+        edit.patch_manager(&patch).unwrap()
+    };
+    let text = saved(FILE, patch);
+    assert!(text.contains("[manager]\nenabled = true\nsmoothing = 2.5\n"), "{text}");
+    let bare = FILE.replace("[manager]\nenabled = false\n", "");
+    let text = saved(&bare, patch);
+    let file = parse(&text, "lab.toml").unwrap();
+    assert!(file.manager.enabled && file.manager.smoothing == 2.5, "{text}");
+    let fixed = saved(FILE, |edit| {
+        let patch = PatchBackend { fixed_weight: Some(true), ..Default::default() };
+        edit.patch_backend("web", "web-2", &patch).unwrap()
+    });
+    assert!(fixed.contains("address = \"10.0.0.12\"\nfixed_weight = true\n"), "{fixed}");
 }
 
 #[test]

@@ -114,7 +114,7 @@ syn_guard = -1
 pin_dir = "/x"
 
 [manager]
-enabled = true
+refresh = 0
 
 [[service]]
 name = "web"
@@ -158,8 +158,7 @@ on_down = "forget"
          0..=268435456",
         "lab.toml:7:1: connections.pin_dir: connections: key \"pin_dir\" is unknown",
         "  hint: pin_dir belongs at the top of the file, before the first [table]",
-        "lab.toml:10:11: manager.enabled: manager: enabled true is not supported in this version, \
-         expected false",
+        "lab.toml:10:11: manager.refresh: manager: refresh 0 is out of range, expected 1..=1000",
         "lab.toml:15:8: service[0].port: service web: port 70000 is out of range, expected \
          0..=65535",
         "lab.toml:17:13: service[0].scheduler: service web: scheduler \"fastest\" is unknown, \

@@ -1,7 +1,7 @@
 //! What is said of single values.
 
 use super::*;
-use crate::model::{AdvisorKind, Statuses};
+use crate::model::{AdvisorKind, Manager, Proportions, Statuses};
 
 #[test]
 fn values_out_of_their_range_are_named() {
@@ -50,9 +50,50 @@ fn values_out_of_their_range_are_named() {
          expected mac",
     );
     service_lines(
-        "slow_start = \"0s\"",
-        "1: service[0].slow_start: service web: slow_start is not supported in this version",
+        "slow_start = \"2h\"",
+        "14: service[0].slow_start: service web: slow_start 7200s is too long, expected at most 1h",
     );
+}
+
+#[test]
+fn the_manager_is_read_and_what_is_wrong_with_it_is_named() {
+    let text = "[manager]\nenabled = true\ninterval = \"500ms\"\nsensitivity = 2.5\nreport_timeout = \"30s\"\n\
+                proportions = { active = 40, new = 40, advisor = 20, system = 0 }\n";
+    let whole = |manager: &str, rest: &str| {
+        service(rest).replacen("[[service]]", &format!("{manager}\n[[service]]"), 1)
+    };
+    let own =
+        "proportions = { active = 0, new = 0, advisor = 100, system = 0 }\nslow_start = \"9s\"";
+    let said = parse(&whole(text, own), "lab.toml").unwrap();
+    let want = Manager {
+        enabled: true,
+        interval: Duration::from_millis(500),
+        sensitivity: 2.5,
+        report_timeout: Some(Duration::from_secs(30)),
+        proportions: Proportions::of([40, 40, 20, 0]),
+        ..Manager::default()
+    };
+    assert_eq!(said.manager, want);
+    let web = &said.services[0];
+    assert_eq!(web.proportions, Some(Proportions::of([0, 0, 100, 0])));
+    assert_eq!(web.slow_start, Duration::from_secs(9));
+    for (wrong, want) in [
+        ("interval = \"1ms\"", "interval 1ms is out of range, expected 100ms to 1h"),
+        ("refresh = 0", "refresh 0 is out of range, expected 1..=1000"),
+        ("sensitivity = 101", "sensitivity 101 is out of range, expected 0..=100"),
+        ("smoothing = 0.5", "smoothing 0.5 is out of range, expected 1..=100"),
+        ("smoothing = \"2\"", "smoothing \"2\" is a string, expected a number"),
+        ("report_timeout = \"never\"", "report_timeout \"never\" is not a duration"),
+        ("report_timeout = \"0s\"", "report_timeout 0s forgets at once"),
+        ("proportions = { active = 50, new = 50 }", "advisor is missing"),
+        (
+            "proportions = { active = 50, new = 50, advisor = 1, system = 0 }",
+            "active 50, new 50, advisor 1, system 0 sum to 101, expected 100",
+        ),
+    ] {
+        let errors = errors(&whole(&format!("[manager]\n{wrong}"), ""));
+        assert!(errors.iter().any(|e| e.contains(want)), "{errors:?}, expected {want:?}");
+    }
 }
 
 #[test]

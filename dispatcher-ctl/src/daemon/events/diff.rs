@@ -39,8 +39,8 @@ fn changed(former: &Service, service: &Service, cause: Cause, events: &mut Vec<E
             events.push(EventKind::BackendAdded { service, backend });
             continue;
         };
-        let (from, to) = (former.config.weight, backend.config.weight);
-        if let Some(by) = changed_by(cause).filter(|_| from != to) {
+        let (from, to) = (former.weight(), backend.weight());
+        if let Some(by) = changed_by(cause, former, backend).filter(|_| from != to) {
             let (service, backend) = of();
             events.push(EventKind::WeightChanged { service, backend, from, to, by, numbers: None });
         }
@@ -59,7 +59,10 @@ fn changed(former: &Service, service: &Service, cause: Cause, events: &mut Vec<E
     }
 }
 
-const fn changed_by(cause: Cause) -> Option<ChangedBy> {
+fn changed_by(cause: Cause, former: &Backend, backend: &Backend) -> Option<ChangedBy> {
+    if former.whole_weight() == backend.whole_weight() {
+        return Some(ChangedBy::SlowStart);
+    }
     match cause {
         Cause::Hand => Some(ChangedBy::Hand),
         Cause::File => Some(ChangedBy::File),
@@ -70,7 +73,7 @@ const fn changed_by(cause: Cause) -> Option<ChangedBy> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::reconcile::testing;
+    use crate::{model::SlowStart, reconcile::testing};
 
     fn lines(former: &State, state: &State, cause: Cause) -> Vec<String> {
         changes(former, state, cause).iter().map(ToString::to_string).collect()
@@ -82,7 +85,7 @@ mod tests {
         service.backends =
             vec![testing::backend("a", "10.0.0.1"), testing::backend("b", "10.0.0.2")];
         (service.backends[0].slot, service.backends[1].slot) = (1, 2);
-        let former = State { interfaces: vec![], services: vec![service] };
+        let former = State { services: vec![service], ..State::default() };
         assert!(changes(&former, &former, Cause::Hand).is_empty());
 
         let mut state = former.clone();
@@ -92,6 +95,10 @@ mod tests {
         assert_eq!(lines(&former, &state, Cause::Hand), [line.as_str()]);
         assert_eq!(lines(&former, &state, Cause::File), [line.replace("hand", "file")]);
         assert!(lines(&former, &state, Cause::Manager).is_empty(), "it tells itself");
+        state.services[0].backends[0].config.weight = weight;
+        state.services[0].backends[0].slow_start = Some(SlowStart { since_ms: 0, weight: 1 });
+        let line = format!("backend web/a: weight {weight} → 1 by slow_start");
+        assert_eq!(lines(&former, &state, Cause::Advisor), [line.as_str()]);
         assert!(lines(&State::default(), &state, Cause::Start).is_empty());
         assert_eq!(lines(&State::default(), &state, Cause::Hand), ["service web: added"]);
         assert_eq!(lines(&state, &State::default(), Cause::Hand), ["service web: removed"]);

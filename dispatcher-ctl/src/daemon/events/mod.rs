@@ -33,7 +33,6 @@ pub(super) enum Cause {
     /// Probes.
     Advisor,
     /// The manager, which tells of weights itself: it knows why.
-    #[allow(dead_code, reason = "until there is one")]
     Manager,
 }
 

@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::settle::settle;
 use crate::{
-    api::types::{ApiError, PatchBackend, PatchService, PutBackend, PutService},
+    api::types::{ApiError, PatchBackend, PatchManager, PatchService, PutBackend, PutService},
     config::{check, defaults},
     model::{Backend, RetiredSlot, Rule, Service, ServiceConfig, State},
 };
@@ -142,6 +142,8 @@ impl Edit<'_> {
         backend.local = request.local;
         backend.max_connections = request.max_connections;
         backend.sticky = request.sticky;
+        backend.fixed_weight = request.fixed_weight;
+        backend.sorry = request.sorry;
         let at = self.position(service);
         match service.backends.iter().position(|b| b.config.name == name) {
             Some(_) if !replace => {
@@ -171,6 +173,14 @@ impl Edit<'_> {
         };
         let mut state = self.change(|services| request.apply(&mut services[at].backends[index]))?;
         let changed = &mut state.services[at].backends[index];
+        if let Some(is_fixed) = request.fixed_weight {
+            changed.weight_by_hand &= is_fixed;
+        }
+        if request.weight.is_some() {
+            // By hand means fixed, until it is said that the manager may go on from there.
+            changed.weight_by_hand = request.fixed_weight != Some(false);
+            changed.managed = None;
+        }
         let quiesced = request.quiesced.unwrap_or(changed.quiesced);
         let quiesced_now = match request.quiesced {
             Some(quiesced) => quiesced && request.now.unwrap_or(false),
@@ -209,6 +219,17 @@ impl Edit<'_> {
         Ok(state)
     }
 
+    /// Settings of the manager.
+    ///
+    /// # Errors
+    /// A value is not valid.
+    pub fn patch_manager(&self, request: &PatchManager) -> Result<State, ApiError> {
+        let mut state = self.state.clone();
+        request.apply(&mut state.manager);
+        check::manager(&state.manager)?;
+        Ok(state)
+    }
+
     /// A NIC in; nothing changes if it is in already.
     ///
     /// # Errors
@@ -242,7 +263,8 @@ impl Edit<'_> {
         let mut services: Vec<_> = self.state.services.iter().map(Service::whole).collect();
         edit(&mut services);
         let services = settle(services, self.state, self.retired, self.now_ms)?;
-        Ok(State { interfaces: self.state.interfaces.clone(), services })
+        let State { interfaces, manager, .. } = self.state;
+        Ok(State { interfaces: interfaces.clone(), manager: *manager, services })
     }
 
     /// Where a service of the state is in it.

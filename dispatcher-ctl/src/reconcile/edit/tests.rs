@@ -1,11 +1,13 @@
 //! Changes at runtime, and what is said of those that are refused.
 
+use std::time::Duration;
+
 use super::*;
 use crate::{
     api::types::ErrorKind,
     config,
-    model::{Protocol, Scheduler},
-    reconcile::merge,
+    model::{Manager, Protocol, Scheduler},
+    reconcile::{merge, testing::backend},
 };
 
 const FILE: &str = r#"
@@ -119,13 +121,59 @@ fn what_is_not_there_is_said_with_what_is() {
 }
 
 #[test]
+fn a_weight_by_hand_is_fixed_until_it_is_managed() {
+    let mut state = state();
+    state.manager.enabled = true;
+    state.services[0].backends[0].managed = Some(17);
+    let mut only = |patch: serde_json::Value| {
+        state = edit(&state).patch_backend("web", "web-1", &json(patch)).unwrap();
+        let only = &mut state.services[0].backends[0];
+        let shown = (only.weight(), only.is_fixed(), only.config.fixed_weight);
+        // What the manager would do.
+        only.managed = if only.is_fixed() { None } else { Some(15) };
+        shown
+    };
+    let patch = |text: &str| serde_json::from_str(text).unwrap();
+    assert_eq!(only(patch(r#"{"quiesced": false}"#)), (17, false, false));
+    assert_eq!(only(patch(r#"{"weight": 4}"#)), (4, true, false));
+    assert_eq!(only(patch(r#"{"weight": 6, "fixed_weight": false}"#)), (6, false, false));
+    assert_eq!(only(patch(r#"{"weight": 6, "fixed_weight": true}"#)), (6, true, true));
+    assert_eq!(only(patch(r#"{"fixed_weight": false}"#)), (6, false, false));
+}
+
+#[test]
+fn the_manager_is_set_in_parts_and_checked() {
+    let state = state();
+    let patch =
+        json(serde_json::json!({ "enabled": true, "interval": 0.5, "report_timeout": "30s" }));
+    let changed = edit(&state).patch_manager(&patch).unwrap();
+    let want = Manager {
+        enabled: true,
+        interval: Duration::from_millis(500),
+        report_timeout: Some(Duration::from_secs(30)),
+        ..Manager::default()
+    };
+    assert_eq!((changed.manager, &changed.services), (want, &state.services));
+    let patch = json(serde_json::json!({ "report_timeout": null, "smoothing": 3 }));
+    let again = edit(&changed).patch_manager(&patch).unwrap().manager;
+    assert_eq!((again.report_timeout, again.smoothing, again.enabled), (None, 3.0, true));
+    refused(
+        edit(&state).patch_manager(&json(serde_json::json!({ "refresh": 0 }))),
+        ErrorKind::Invalid,
+        "manager: refresh 0 is out of range, expected 1..=1000",
+        None,
+    );
+}
+
+#[test]
 fn a_weight_by_hand_goes_from_nothing_to_the_bound() {
     let state = state();
     for weight in [0, 1, 20] {
         let patch = json(serde_json::json!({ "weight": weight }));
         let changed = edit(&state).patch_backend("web", "web-1", &patch).unwrap();
         let mut want = state.clone();
-        want.services[0].backends[0].config.weight = weight;
+        let only = &mut want.services[0].backends[0];
+        (only.config.weight, only.weight_by_hand) = (weight, true);
         assert_eq!(changed, want);
     }
     let patch = json(serde_json::json!({ "weight": 21, "quiesced": true }));
@@ -261,16 +309,9 @@ fn a_full_table_is_still_changed_in_time() {
             "protocol": "tcp" });
         state = edit(&state).put_service(&format!("s{i}"), &json(request), false).unwrap();
         for j in 0..1023u32 {
-            let config = defaults::backend(
-                format!("backend-{j}"),
-                IpAddr::from([10, i, (j / 256) as u8, (j % 256) as u8]),
-                20,
-            );
-            let slot = u32::from(i) * 1023 + j + 1;
-            let (quiesced, quiesced_now, down) = (false, false, false);
-            let advised_down = None;
-            let backend =
-                Backend { slot, config, quiesced, quiesced_now, down, advised_down, since_ms: 0 };
+            let address = format!("10.{i}.{}.{}", j / 256, j % 256);
+            let mut backend = backend(&format!("backend-{j}"), &address);
+            backend.slot = u32::from(i) * 1023 + j + 1;
             state.services[usize::from(i)].backends.push(backend);
         }
     }

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use super::settle::settle;
 use crate::{
     config::{ConfigErrors, check},
-    model::{BackendConfig, Config, RetiredSlot, Service, ServiceConfig, State},
+    model::{BackendConfig, Config, Manager, RetiredSlot, Service, ServiceConfig, State},
 };
 
 /// What should run once `new` is applied. `applied` is the file as last applied, if any was; `retired` are slots that are
@@ -26,11 +26,12 @@ pub fn merge(
     now_ms: u64,
 ) -> Result<State, ConfigErrors> {
     let interfaces = interfaces(applied, new, running);
+    let manager = manager(applied.map(|a| &a.manager), &new.manager, &running.manager);
     let services = services(applied, new, running);
     let merged = check::interfaces(&interfaces)
         .and_then(|()| settle(services, running, retired, now_ms))
         .map_err(of_both)?;
-    Ok(State { interfaces, services: merged })
+    Ok(State { interfaces, manager, services: merged })
 }
 
 /// A file on its own was found right: what is wrong now has to do with what was set at runtime.
@@ -83,6 +84,23 @@ fn services(applied: Option<&Config>, new: &Config, running: &State) -> Vec<Serv
     merged
 }
 
+fn manager(before: Option<&Manager>, wanted: &Manager, runs: &Manager) -> Manager {
+    macro_rules! pick {
+        ($field:ident) => {
+            newer(before.map(|b| &b.$field), &wanted.$field, &runs.$field)
+        };
+    }
+    Manager {
+        enabled: pick!(enabled),
+        interval: pick!(interval),
+        refresh: pick!(refresh),
+        sensitivity: pick!(sensitivity),
+        smoothing: pick!(smoothing),
+        report_timeout: pick!(report_timeout),
+        proportions: pick!(proportions),
+    }
+}
+
 /// Services by name: a file may have thousands.
 fn by_name(services: &[ServiceConfig]) -> HashMap<&str, &ServiceConfig> {
     services.iter().map(|service| (service.name.as_str(), service)).collect()
@@ -112,6 +130,8 @@ fn service(
         on_down: pick!(on_down),
         measure: pick!(measure),
         weight_bound: pick!(weight_bound),
+        proportions: pick!(proportions),
+        slow_start: pick!(slow_start),
         affinity: pick!(affinity),
         advisor: pick!(advisor),
         backends: backends(before, wanted, runs),
@@ -157,6 +177,12 @@ fn backend(
         address,
         mac: newer(before.map(|b| &b.mac), &wanted.mac, &runs.mac),
         weight: newer(before.map(|b| &b.weight), &wanted.weight, &runs.weight),
+        fixed_weight: newer(
+            before.map(|b| &b.fixed_weight),
+            &wanted.fixed_weight,
+            &runs.fixed_weight,
+        ),
+        sorry: newer(before.map(|b| &b.sorry), &wanted.sorry, &runs.sorry),
         local: newer(before.map(|b| &b.local), &wanted.local, &runs.local),
         max_connections: newer(
             before.map(|b| &b.max_connections),

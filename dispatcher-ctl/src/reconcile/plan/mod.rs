@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 use crate::{
     api::types::{Action, Change},
     model::{
-        Backend, BackendConfig, Config, Rule, RuleConfig, Service, ServiceConfig, State, duration,
+        Backend, BackendConfig, Config, Manager, Rule, RuleConfig, Service, ServiceConfig, State,
+        duration, report_timeout,
     },
 };
 
@@ -48,6 +49,7 @@ pub fn plan(running: &State, wanted: &State) -> Vec<PlanLine> {
             lines.push(PlanLine::whole(action, format!("interface {name}"), String::new()));
         }
     }
+    changes("manager", manager(&running.manager), manager(&wanted.manager), &mut lines);
     let mut before: BTreeMap<u32, &Service> = running.services.iter().map(|s| (s.id, s)).collect();
     for service in &wanted.services {
         match before.remove(&service.id) {
@@ -187,8 +189,17 @@ fn changed_rule(service: &str, before: &RuleConfig, after: &RuleConfig, lines: &
 }
 
 fn whole_backend(action: Action, service: &str, backend: &Backend, lines: &mut Vec<PlanLine>) {
-    let BackendConfig { name, address, mac, weight, local, sticky, max_connections } =
-        &backend.config;
+    let BackendConfig {
+        name,
+        address,
+        mac,
+        weight,
+        fixed_weight,
+        sorry,
+        local,
+        sticky,
+        max_connections,
+    } = &backend.config;
     let mac = mac.map(|mac| format!(" mac {mac}")).unwrap_or_default();
     let local = if *local { " local" } else { "" };
     let sticky = if *sticky { "" } else { " not sticky" };
@@ -196,19 +207,15 @@ fn whole_backend(action: Action, service: &str, backend: &Backend, lines: &mut V
         0 => String::new(),
         most => format!(" max_connections {most}"),
     };
-    let what = format!("{address} weight {weight}{mac}{local}{sticky}{most}");
+    let fixed = if *fixed_weight { " fixed" } else { "" };
+    let sorry = if *sorry { " sorry" } else { "" };
+    let what = format!("{address} weight {weight}{fixed}{mac}{local}{sticky}{sorry}{most}");
     lines.push(PlanLine::whole(action, format!("backend {service}/{name}"), what));
 }
 
 fn changed_service(before: &Service, after: &Service, lines: &mut Vec<PlanLine>) {
     let name = &after.config.name;
-    for ((field, from), (_, to)) in
-        settings(&before.config).into_iter().zip(settings(&after.config))
-    {
-        if from != to {
-            lines.push(PlanLine::change(format!("service {name}"), field, from, to));
-        }
-    }
+    changes(&format!("service {name}"), settings(&before.config), settings(&after.config), lines);
     for backend in &after.backends {
         match before.backends.iter().find(|b| b.slot == backend.slot) {
             Some(before) if before == backend => {}
@@ -234,8 +241,35 @@ fn changed_service(before: &Service, after: &Service, lines: &mut Vec<PlanLine>)
     }
 }
 
+/// A line for each setting that differs.
+fn changes<const N: usize>(
+    object: &str,
+    before: [(&'static str, String); N],
+    after: [(&'static str, String); N],
+    lines: &mut Vec<PlanLine>,
+) {
+    for ((field, from), (_, to)) in before.into_iter().zip(after) {
+        if from != to {
+            lines.push(PlanLine::change(object.to_owned(), field, from, to));
+        }
+    }
+}
+
+/// The manager's settings, as text.
+fn manager(manager: &Manager) -> [(&'static str, String); 7] {
+    [
+        ("enabled", manager.enabled.to_string()),
+        ("interval", duration::text(manager.interval)),
+        ("refresh", manager.refresh.to_string()),
+        ("sensitivity", manager.sensitivity.to_string()),
+        ("smoothing", manager.smoothing.to_string()),
+        ("report_timeout", report_timeout::text(manager.report_timeout)),
+        ("proportions", manager.proportions.to_string()),
+    ]
+}
+
 /// What may change of a service that stays, as text.
-fn settings(config: &ServiceConfig) -> [(&'static str, String); 12] {
+fn settings(config: &ServiceConfig) -> [(&'static str, String); 14] {
     [
         ("name", config.name.clone()),
         ("scheduler", config.scheduler.to_string()),
@@ -247,6 +281,8 @@ fn settings(config: &ServiceConfig) -> [(&'static str, String); 12] {
         ("on_down", config.on_down.to_string()),
         ("measure", config.measure.to_string()),
         ("weight_bound", config.weight_bound.to_string()),
+        ("proportions", config.proportions.map_or("the manager's".to_owned(), |p| p.to_string())),
+        ("slow_start", duration::text(config.slow_start)),
         ("affinity", config.affinity.to_string()),
         ("advisor", config.advisor.as_ref().map_or("none".to_owned(), ToString::to_string)),
     ]
@@ -258,6 +294,8 @@ fn changed_backend(service: &str, before: &Backend, after: &Backend, lines: &mut
         [
             ("name", b.config.name.clone()),
             ("weight", b.config.weight.to_string()),
+            ("fixed_weight", b.is_fixed().to_string()),
+            ("sorry", b.config.sorry.to_string()),
             ("mac", mac),
             ("local", b.config.local.to_string()),
             ("max_connections", b.config.max_connections.to_string()),
@@ -266,12 +304,8 @@ fn changed_backend(service: &str, before: &Backend, after: &Backend, lines: &mut
             ("down", b.down.to_string()),
         ]
     };
-    for ((field, from), (_, to)) in parts(before).into_iter().zip(parts(after)) {
-        if from != to {
-            let object = format!("backend {service}/{}", after.config.name);
-            lines.push(PlanLine::change(object, field, from, to));
-        }
-    }
+    let object = format!("backend {service}/{}", after.config.name);
+    changes(&object, parts(before), parts(after), lines);
 }
 
 #[cfg(test)]

@@ -1,0 +1,245 @@
+//! The manager at work: looks at connections, weighs, publishes what is worth it; brings backends back by and by.
+//!
+//! All of it takes its turn on the core, a few times a second. What it learns is [`crate::manager`]'s business; what a
+//! weight means in the kernel is that of every other change ([`Core::commit`]).
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::{Duration, Instant},
+};
+
+use super::{clock, core::Core, events::Cause, start::failed};
+use crate::{
+    api::types::{
+        ApiError, ChangedBy, Components, EventKind, ManagedBackend, ManagedService, ManagerReport,
+        ManagerSettings, WeightNumbers,
+    },
+    manager::{Input, Sampler, Seen, Weighed, Weights},
+    model::{Backend, Service},
+    reconcile,
+};
+
+/// How often connections are looked at.
+pub(super) const SAMPLE: Duration = Duration::from_millis(200);
+/// How often backends that come back get more: not so often that their weights are all that changes.
+const COME_BACK: Duration = Duration::from_secs(2);
+
+/// What the manager knows.
+#[derive(Debug, Default)]
+pub(super) struct Managing {
+    sampler: Sampler,
+    /// What was seen when counters were last reread, by slot.
+    seen: BTreeMap<u32, Seen>,
+    /// By service id.
+    weights: HashMap<u32, Weights>,
+    /// What the last interval came to, by slot.
+    weighed: HashMap<u32, Weighed>,
+    /// When the next interval ends.
+    due: Option<Instant>,
+    /// Intervals until counters are reread.
+    until_reread: u32,
+    /// When backends last came nearer to their whole weight.
+    came_back: Option<Instant>,
+}
+
+impl Core {
+    /// What is due several times a second.
+    ///
+    /// # Errors
+    /// As the kernel.
+    pub(super) async fn manage(&mut self) -> Result<(), ApiError> {
+        let now = clock::now();
+        if self.state().manager.enabled {
+            self.sample_connections();
+            if self.managing.due.is_none_or(|due| now >= due) {
+                self.managing.due = Some(now + self.state().manager.interval);
+                self.interval(now).await?;
+            }
+        } else if self.managing.due.is_some() {
+            self.managing = Managing::default();
+        }
+        self.bring_back(now).await
+    }
+
+    fn sample_connections(&mut self) {
+        let active = self.table.active();
+        for backend in self.record.state.backends() {
+            let connections = active.slot(backend.slot).active();
+            self.managing.sampler.sample(backend.slot, connections, backend.weight());
+        }
+    }
+
+    /// An interval's end: weighs every service, and publishes the weights of those that have changed enough.
+    async fn interval(&mut self, now: Instant) -> Result<(), ApiError> {
+        self.reread()?;
+        let weighed = self.weigh(now);
+        if weighed.is_empty() {
+            return Ok(());
+        }
+        let mut state = self.state().clone();
+        for backend in state.services.iter_mut().flat_map(|service| &mut service.backends) {
+            if let Some(weight) = weighed.get(&backend.slot) {
+                backend.managed = Some(*weight);
+            }
+        }
+        self.weight_updates += weighed.len() as u64;
+        self.commit(state, None, Cause::Manager).await
+    }
+
+    /// Counts connections anew, every `refresh` intervals.
+    fn reread(&mut self) -> Result<(), ApiError> {
+        if self.managing.until_reread > 0 {
+            self.managing.until_reread -= 1;
+            return Ok(());
+        }
+        self.managing.until_reread = self.state().manager.refresh.saturating_sub(1);
+        let counters = self.counters.read(&[]).map_err(|e| failed(&e))?;
+        let connections = counters.backends.iter().map(|(slot, c)| (*slot, c.connections));
+        self.managing.seen = self.managing.sampler.reread(connections.collect());
+        Ok(())
+    }
+
+    /// Weighs all services; yields the weights to be published, by slot.
+    fn weigh(&mut self, now: Instant) -> HashMap<u32, u32> {
+        let mut all = HashMap::new();
+        let mut published = HashMap::new();
+        let mut weights = std::mem::take(&mut self.managing.weights);
+        for service in &self.record.state.services {
+            let inputs = self.inputs(service, now);
+            let manager = &self.record.state.manager;
+            let proportions = service.config.proportions.unwrap_or(manager.proportions);
+            let of_service = weights.entry(service.id).or_default();
+            of_service.keep(|slot| service.backends.iter().any(|b| b.slot == slot));
+            let bound = service.config.weight_bound;
+            let cycle = of_service.cycle(manager, proportions, bound, &inputs);
+            for weighed in cycle.weighed {
+                let (slot, weight) = (weighed.input.slot, weighed.weight);
+                if cycle.is_published && weight != weighed.input.weight {
+                    self.events.tell(changed(service, &weighed, self.managing.seen.get(&slot)));
+                    published.insert(slot, weight);
+                }
+                all.insert(slot, weighed);
+            }
+        }
+        weights.retain(|id, _| self.record.state.services.iter().any(|s| s.id == *id));
+        (self.managing.weights, self.managing.weighed) = (weights, all);
+        published
+    }
+
+    /// What is known of the backends of a service that take connections.
+    fn inputs(&self, service: &Service, now: Instant) -> Vec<Input> {
+        let takes = |b: &&Backend| !self.is_idle(b.slot);
+        let input = |backend: &Backend| {
+            let seen = self.managing.seen.get(&backend.slot);
+            let per_weight = |of: fn(&Seen) -> f64| {
+                seen.filter(|seen| seen.weight > 0.0).map(|seen| of(seen) / seen.weight)
+            };
+            let (advisor, system) = self.loads(backend.slot, now);
+            Input {
+                slot: backend.slot,
+                weight: backend.whole_weight(),
+                start: backend.config.weight,
+                is_fixed: backend.is_fixed(),
+                loads: [per_weight(|s| s.active), per_weight(|s| s.new), advisor, system],
+            }
+        };
+        service.backends.iter().filter(takes).map(input).collect()
+    }
+
+    /// Milliseconds as the advisor has them, and what the agent says, while they are not too old.
+    fn loads(&self, slot: u32, now: Instant) -> (Option<f64>, Option<f64>) {
+        let oldest = self.state().manager.report_timeout;
+        let is_fresh = |heard: Instant| {
+            oldest.is_none_or(|oldest| now.saturating_duration_since(heard) <= oldest)
+        };
+        match self.advised.load(slot).filter(|(_, heard)| is_fresh(*heard)) {
+            // Whole milliseconds: below one, probes in a LAN differ by chance alone.
+            Some((load, _)) => (load.seconds().map(|s| (s * 1e3).round().max(1.0)), load.system()),
+            None => (None, None),
+        }
+    }
+
+    /// Gives backends that come back more of their weight.
+    async fn bring_back(&mut self, now: Instant) -> Result<(), ApiError> {
+        let last = self.managing.came_back;
+        let is_due = last.is_none_or(|at| now.saturating_duration_since(at) >= COME_BACK);
+        if !is_due || !reconcile::is_coming_back(self.state()) {
+            return Ok(());
+        }
+        self.managing.came_back = Some(now);
+        let mut state = self.state().clone();
+        if !reconcile::come_back(&mut state, clock::epoch_ms()) {
+            return Ok(());
+        }
+        self.commit(state, None, Cause::Manager).await
+    }
+
+    /// The weight of a backend as it is shown: of one that an advisor has down, none while the manager is at work.
+    pub(super) fn shown_weight(&self, backend: &Backend) -> u32 {
+        if self.state().manager.enabled && backend.advised_down.is_some() {
+            return 0;
+        }
+        backend.weight()
+    }
+
+    /// What the manager made of what it knows.
+    ///
+    /// # Errors
+    /// As the kernel.
+    pub(super) fn manager_report(&self) -> Result<ManagerReport, ApiError> {
+        let state = self.state();
+        let service = |service: &Service| ManagedService {
+            service: service.config.name.clone(),
+            proportions: service.config.proportions.unwrap_or(state.manager.proportions),
+            weight_bound: service.config.weight_bound,
+            backends: service.backends.iter().map(|b| self.managed_backend(b)).collect(),
+        };
+        Ok(ManagerReport {
+            settings: ManagerSettings::from(&state.manager),
+            services: state.services.iter().map(service).collect(),
+        })
+    }
+
+    fn managed_backend(&self, backend: &Backend) -> ManagedBackend {
+        let weighed = self.managing.weighed.get(&backend.slot);
+        let weighed = weighed.filter(|_| self.state().manager.enabled);
+        let seen = self.managing.seen.get(&backend.slot).filter(|_| weighed.is_some());
+        let (seconds, system) = match self.advised.load(backend.slot) {
+            Some((load, _)) => (load.seconds(), load.system()),
+            None => (None, None),
+        };
+        ManagedBackend {
+            backend: backend.config.name.clone(),
+            state: self.idle_reason(backend.slot).unwrap_or("up").to_owned(),
+            fixed_weight: backend.is_fixed(),
+            active_connections: seen.map(|seen| seen.active),
+            new_connections: seen.map(|seen| seen.new),
+            load_seconds: seconds,
+            system_load: system,
+            components: weighed.map(|weighed| Components::of(weighed.components)),
+            target: weighed.map(|weighed| weighed.target),
+            weight: self.shown_weight(backend),
+        }
+    }
+}
+
+/// A weight that is published, with the numbers that made it.
+fn changed(service: &Service, weighed: &Weighed, seen: Option<&Seen>) -> EventKind {
+    let Weighed { input, components, target, weight } = *weighed;
+    let backend = service.backends.iter().find(|b| b.slot == input.slot);
+    EventKind::WeightChanged {
+        service: service.config.name.clone(),
+        backend: backend.map(|b| b.config.name.clone()).unwrap_or_default(),
+        from: input.weight,
+        to: weight,
+        by: ChangedBy::Manager,
+        numbers: Some(WeightNumbers {
+            active: seen.map(|seen| seen.active),
+            new: seen.map(|seen| seen.new),
+            advisor: input.loads[2].map(|millis| millis / 1e3),
+            system: input.loads[3],
+            components,
+            target,
+        }),
+    }
+}

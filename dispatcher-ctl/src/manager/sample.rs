@@ -1,0 +1,81 @@
+//! What do counters say of the time since they were last reread?
+//!
+//! Active connections are a number at a moment, which jumps: they are looked at several times an interval, and averaged.
+//! So is the weight that they and new connections are divided by: it is the one under which they came.
+
+use std::collections::BTreeMap;
+
+/// What was seen of a backend since counters were last reread.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Seen {
+    /// Its active connections, on average.
+    pub active: f64,
+    /// Connections that were given to it.
+    pub new: f64,
+    /// Its weight, on average.
+    pub weight: f64,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Sum {
+    active: u64,
+    weight: u64,
+    samples: u32,
+}
+
+/// Looks at connections, by slot.
+#[derive(Debug, Default)]
+pub struct Sampler {
+    sums: BTreeMap<u32, Sum>,
+    /// Connections ever given to a slot, when counters were last reread.
+    before: BTreeMap<u32, u64>,
+}
+
+impl Sampler {
+    /// Takes in what a backend has now.
+    pub fn sample(&mut self, slot: u32, active: u64, weight: u32) {
+        let sum = self.sums.entry(slot).or_default();
+        sum.active += active;
+        sum.weight += u64::from(weight);
+        sum.samples += 1;
+    }
+
+    /// What was seen since the last time, given the connections ever given to each slot. Of a slot that was not there then
+    /// nothing is known yet.
+    pub fn reread(&mut self, connections: BTreeMap<u32, u64>) -> BTreeMap<u32, Seen> {
+        let sums = std::mem::take(&mut self.sums);
+        let seen = |(slot, sum): (&u32, &Sum)| {
+            let (before, now) = (self.before.get(slot)?, connections.get(slot)?);
+            let mean = |sum: u64, samples: u32| sum as f64 / f64::from(samples.max(1));
+            let seen = Seen {
+                active: mean(sum.active, sum.samples),
+                // A slot that was given to another backend begins at 0.
+                new: now.checked_sub(*before)? as f64,
+                weight: mean(sum.weight, sum.samples),
+            };
+            Some((*slot, seen))
+        };
+        let all = sums.iter().filter_map(seen).collect();
+        self.before = connections;
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_are_averaged_and_counted_between_two_readings() {
+        let mut sampler = Sampler::default();
+        sampler.sample(1, 100, 10);
+        assert!(sampler.reread([(1, 1000), (2, 7)].into()).is_empty(), "nothing to compare with");
+        sampler.sample(1, 4, 10);
+        sampler.sample(1, 8, 20);
+        sampler.sample(2, 1, 5);
+        sampler.sample(3, 1, 5);
+        let seen = sampler.reread([(1, 1030), (2, 3), (3, 9)].into());
+        assert_eq!(seen[&1], Seen { active: 6.0, new: 30.0, weight: 15.0 });
+        assert_eq!((seen.get(&2), seen.get(&3)), (None, None), "one began anew, one is new");
+    }
+}

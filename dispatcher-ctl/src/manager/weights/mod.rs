@@ -1,0 +1,101 @@
+//! A service's weights from one interval to the next: where they go, and whether that is worth publishing.
+
+use std::collections::HashMap;
+
+use super::formula::{components, is_enough, rounded, step, target};
+use crate::model::{Manager, Proportions};
+
+/// What is known of a backend that takes connections.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Input {
+    /// Its slot.
+    pub slot: u32,
+    /// The weight in force.
+    pub weight: u32,
+    /// The weight it began with, as configured: where that changes, weighing begins anew.
+    pub start: u32,
+    /// Whether its weight is to be left alone.
+    pub is_fixed: bool,
+    /// Active and new connections for its weight, load as its advisor has it, load as its agent has it.
+    pub loads: [Option<f64>; 4],
+}
+
+/// What came of it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Weighed {
+    /// What was known of it.
+    pub input: Input,
+    /// What each input comes to: active, new, advisor, system.
+    pub components: [u32; 4],
+    /// Where its weight goes.
+    pub target: f64,
+    /// The weight it should have now.
+    pub weight: u32,
+}
+
+/// What an interval led to.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Cycle {
+    /// Every backend, in the order of the inputs.
+    pub weighed: Vec<Weighed>,
+    /// Whether the weights are to be published.
+    pub is_published: bool,
+}
+
+/// The weights of a service's backends, before they are rounded. Those of backends that are away are kept: a backend
+/// returns with the weight it had.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Weights(HashMap<u32, Weight>);
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Weight {
+    exact: f64,
+    start: u32,
+}
+
+impl Weights {
+    /// Goes an interval on, given what is known of the backends that take connections.
+    pub fn cycle(
+        &mut self,
+        manager: &Manager,
+        proportions: Proportions,
+        bound: u32,
+        inputs: &[Input],
+    ) -> Cycle {
+        let [active, new, advisor, system] = [0, 1, 2, 3].map(|i| {
+            components(&inputs.iter().map(|input| input.loads[i]).collect::<Vec<_>>(), bound)
+        });
+        let parts = active.into_iter().zip(new).zip(advisor.into_iter().zip(system));
+        let mut weighed = Vec::with_capacity(inputs.len());
+        for (input, ((active, new), (advisor, system))) in inputs.iter().zip(parts) {
+            let components = [active, new, advisor, system];
+            let target = target(components, proportions);
+            let weight = match input.is_fixed {
+                true => input.weight,
+                false => self.step(input, target, manager.smoothing, bound),
+            };
+            weighed.push(Weighed { input: *input, components, target, weight });
+        }
+        let changes = weighed.iter().map(|w| (w.input.weight, w.weight));
+        let is_published = is_enough(changes, manager.sensitivity);
+        Cycle { weighed, is_published }
+    }
+
+    /// Forgets all but these slots.
+    pub fn keep(&mut self, is_kept: impl Fn(u32) -> bool) {
+        self.0.retain(|slot, _| is_kept(*slot));
+    }
+
+    fn step(&mut self, input: &Input, target: f64, smoothing: f64, bound: u32) -> u32 {
+        let start = Weight { exact: f64::from(input.weight), start: input.start };
+        let weight = self.0.entry(input.slot).or_insert(start);
+        if weight.start != input.start {
+            *weight = start;
+        }
+        weight.exact = step(weight.exact, target, smoothing).clamp(1.0, f64::from(bound.max(1)));
+        rounded(weight.exact).min(bound)
+    }
+}
+
+#[cfg(test)]
+mod tests;

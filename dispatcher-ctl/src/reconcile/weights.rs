@@ -1,0 +1,128 @@
+//! Which weights are in force once something has changed: those of the manager where it may, less while a backend comes
+//! back.
+
+use std::{collections::HashMap, time::Duration};
+
+use crate::model::{Backend, Service, SlowStart, State};
+
+/// Settles the weights of a state that is to follow another; `now_ms` is when, in milliseconds since the epoch.
+///
+/// The manager's weights go where it is off, or where it is to leave a backend alone. A backend that was down and is not
+/// any more begins with little, where its service has `slow_start`.
+pub fn settle_weights(before: &State, after: &mut State, now_ms: u64) {
+    let mut former: HashMap<u32, &Backend> = HashMap::new();
+    if after.services.iter().any(|service| !service.config.slow_start.is_zero()) {
+        former = before.backends().map(|b| (b.slot, b)).collect();
+    }
+    let is_managed = after.manager.enabled;
+    for Service { config, backends, .. } in &mut after.services {
+        for backend in backends {
+            let may = is_managed && !backend.is_fixed() && backend.config.weight > 0;
+            backend.managed = backend.managed.filter(|_| may).map(|w| w.min(config.weight_bound));
+            let is_down = |b: &Backend| b.down || b.advised_down.is_some();
+            if config.slow_start.is_zero() || is_down(backend) {
+                backend.slow_start = None;
+            } else if former.get(&backend.slot).is_some_and(|b| is_down(b)) {
+                backend.slow_start = Some(SlowStart { since_ms: now_ms, weight: 1 });
+            }
+        }
+    }
+}
+
+/// How far backends have come back by now. Says whether any weight has changed by it, or a backend is back.
+pub fn come_back(state: &mut State, now_ms: u64) -> bool {
+    let mut changed = false;
+    for Service { config, backends, .. } in &mut state.services {
+        for backend in backends {
+            let Some(slow) = backend.slow_start else { continue };
+            let weight = backend.weight();
+            let elapsed = Duration::from_millis(now_ms.saturating_sub(slow.since_ms));
+            backend.slow_start = (elapsed < config.slow_start).then(|| {
+                let share = elapsed.as_secs_f64() / config.slow_start.as_secs_f64();
+                let weight = f64::from(backend.whole_weight()) * share;
+                SlowStart { weight: (weight as u32).max(1), ..slow }
+            });
+            changed |= weight != backend.weight() || backend.slow_start.is_none();
+        }
+    }
+    changed
+}
+
+/// Whether any backend is coming back.
+#[must_use]
+pub fn is_coming_back(state: &State) -> bool {
+    state.backends().any(|backend| backend.slow_start.is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reconcile::testing::{backend, service};
+
+    /// A service with a backend that the manager gave 16, and which takes 10 s to come back.
+    fn state() -> State {
+        let mut web = service("web", "192.0.2.80", 80);
+        web.config.slow_start = Duration::from_secs(10);
+        let mut only = backend("web-1", "10.0.0.1");
+        (only.slot, only.managed) = (1, Some(16));
+        web.backends.push(only);
+        let mut state = State { services: vec![web], ..State::default() };
+        state.manager.enabled = true;
+        state
+    }
+
+    fn only(state: &mut State) -> &mut Backend {
+        &mut state.services[0].backends[0]
+    }
+
+    #[test]
+    fn the_manager_s_weight_goes_with_it() {
+        let before = state();
+        let weight = |change: &dyn Fn(&mut State)| {
+            let mut after = before.clone();
+            change(&mut after);
+            settle_weights(&before, &mut after, 0);
+            only(&mut after).weight()
+        };
+        assert_eq!(weight(&|_| {}), 16);
+        assert_eq!(weight(&|state| state.manager.enabled = false), 10);
+        assert_eq!(weight(&|state| only(state).config.fixed_weight = true), 10);
+        assert_eq!(weight(&|state| only(state).weight_by_hand = true), 10);
+        assert_eq!(weight(&|state| only(state).config.weight = 0), 0);
+        assert_eq!(weight(&|state| state.services[0].config.weight_bound = 12), 12);
+    }
+
+    #[test]
+    fn a_backend_that_was_down_comes_back_by_and_by() {
+        let mut down = state();
+        only(&mut down).advised_down = Some("no answer".to_owned());
+        settle_weights(&state(), &mut down, 500);
+        assert_eq!(only(&mut down).slow_start, None, "not while it is down");
+        let mut up = down.clone();
+        only(&mut up).advised_down = None;
+        settle_weights(&down, &mut up, 1000);
+        assert!(is_coming_back(&up));
+        let mut weights = vec![only(&mut up).weight()];
+        for second in [1, 2, 5, 9, 10] {
+            let before = up.clone();
+            let changed = come_back(&mut up, 1000 + second * 1000);
+            settle_weights(&before, &mut up, 0);
+            weights.push(only(&mut up).weight());
+            let [.., was, is] = weights[..] else { unreachable!() };
+            assert_eq!(changed, was != is, "after {second} s: {was} to {is}");
+        }
+        assert_eq!(weights, [1, 1, 3, 8, 14, 16]);
+        assert!(!is_coming_back(&up));
+    }
+
+    #[test]
+    fn without_slow_start_it_is_back_at_once() {
+        let mut down = state();
+        down.services[0].config.slow_start = Duration::ZERO;
+        only(&mut down).down = true;
+        let mut up = down.clone();
+        only(&mut up).down = false;
+        settle_weights(&down, &mut up, 1000);
+        assert_eq!(only(&mut up).weight(), 16);
+    }
+}
