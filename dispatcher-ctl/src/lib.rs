@@ -6,6 +6,7 @@
 //! [`cli`], [`metrics`].
 
 pub mod advisor;
+pub mod agent;
 pub mod api;
 pub mod cli;
 pub mod config;

@@ -12,7 +12,7 @@ use tokio::{
     time::sleep,
 };
 
-use super::probe::{Load, Target, probe};
+use super::probe::{Finding, Target, probe};
 use crate::model::Advisor;
 
 /// Probes under way at once: each has a socket.
@@ -40,8 +40,8 @@ pub struct Outcome {
     pub advisor: Arc<Advisor>,
     /// When it ended.
     pub at: Instant,
-    /// The load, or what was wrong.
-    pub result: Result<Load, String>,
+    /// What it found.
+    pub finding: Finding,
 }
 
 /// All loops.
@@ -87,12 +87,12 @@ async fn probe_for_ever(
     sleep(advisor.interval.min(SPREAD).mul_f64(random())).await;
     loop {
         let began = tokio::time::Instant::now();
-        let result = {
+        let finding = {
             let Ok(_socket) = sockets.acquire().await else { return };
             probe(&advisor, &target).await
         };
         let (advisor_of, at) = (Arc::clone(&advisor), Instant::now());
-        if outcomes.send(Outcome { slot, advisor: advisor_of, at, result }).await.is_err() {
+        if outcomes.send(Outcome { slot, advisor: advisor_of, at, finding }).await.is_err() {
             return;
         }
         // From beginning to beginning, give or take a tenth: backends that began together drift apart.

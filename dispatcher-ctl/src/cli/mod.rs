@@ -17,6 +17,7 @@ use error::{CliError, exit};
 use output::Style;
 
 mod advisor;
+mod agent;
 pub mod args;
 mod attach;
 mod backend;
@@ -94,6 +95,7 @@ fn perform(cli: Cli) -> Outcome {
         Verb::Events(args) => events::events(&ask, &args),
         Verb::Manager(args) => manager::manager(&ask, &args),
         Verb::Advisor(args) => advisor::advisor(&ask, &args),
+        Verb::Agent(args) => agent::agent(args),
         Verb::Completions(args) => Ok(completions::completions(&args)),
     }
 }

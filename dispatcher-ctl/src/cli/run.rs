@@ -20,7 +20,7 @@ const WORKERS: usize = 2;
 
 pub(super) fn run(args: Run, api_socket: Option<PathBuf>) -> Outcome {
     let problems = Problems::default();
-    log(args.log_format, &args.log_level, problems.clone())?;
+    log(args.log_format, &args.log_level, Some(problems.clone()))?;
     let options = RunOptions {
         config: args.config,
         api_socket,
@@ -36,8 +36,12 @@ pub(super) fn run(args: Run, api_socket: Option<PathBuf>) -> Outcome {
     Ok(String::new())
 }
 
-/// Sends the log to stderr.
-fn log(format: LogFormat, level: &str, problems: Problems) -> Result<(), CliError> {
+/// Sends the log to stderr, and what went wrong to who keeps it.
+pub(super) fn log(
+    format: LogFormat,
+    level: &str,
+    problems: Option<Problems>,
+) -> Result<(), CliError> {
     let level = if level.is_empty() { "info" } else { level };
     let filter: Targets = level.parse().map_err(|_| {
         CliError::usage(format!(

@@ -1,15 +1,15 @@
 //! `[service.advisor]`, as it is written.
 
+use std::path::PathBuf;
+
 use toml_edit::TableLike;
 
-use super::{document::Document, keys, read::set};
-use crate::model::{Advisor, AdvisorKind, Choice as _, Statuses};
-
-/// Kinds and targets that a later version has.
-const LATER_KINDS: &[&str] = &[
-    "https", "tls", "dns", "smtp", "imap", "pop3", "ftp", "ldap", "nntp", "sip", "ping", "udp",
-    "exec", "agent",
-];
+use super::{
+    document::{Document, Section},
+    keys,
+    read::set,
+};
+use crate::model::{Advisor, AdvisorKind, Choice as _, Hex, Statuses};
 
 /// Reads the table at a path; `object` is what messages call the service.
 pub(super) fn advisor<'a>(
@@ -21,18 +21,88 @@ pub(super) fn advisor<'a>(
     let mut s = d.section(table, &keys::ADVISOR, at, object);
     s.require("kind", &AdvisorKind::words());
     s.require("target", "address");
-    let mut advisor = Advisor::new(s.choice("kind", LATER_KINDS).unwrap_or(AdvisorKind::Connect));
+    let kind = s.choice("kind", &[]);
+    let mut advisor = Advisor::new(kind.unwrap_or(AdvisorKind::Connect));
     set(&mut advisor.target, s.choice("target", &["vip"]));
-    advisor.port = s.integer("port", 1..=65_535, "1..=65535");
-    set(&mut advisor.path, s.text("path", "a path from /", |text| Some(text.to_owned())));
-    advisor.host = s.text("host", "a host's name", |text| Some(text.to_owned()));
-    set(&mut advisor.expect_status, s.parsed("expect_status", Statuses::EXPECTED));
-    advisor.expect_body = s.text("expect_body", "a text", |text| Some(text.to_owned()));
     set(&mut advisor.interval, s.duration("interval"));
     set(&mut advisor.connect_timeout, s.duration("connect_timeout"));
     set(&mut advisor.receive_timeout, s.duration("receive_timeout"));
     set(&mut advisor.rise, s.integer("rise", 1..=100, "1..=100"));
     set(&mut advisor.fall, s.integer("fall", 1..=100, "1..=100"));
+    if let Some(kind) = kind {
+        for key in kind.keys() {
+            of_kind(&mut s, &mut advisor, key);
+        }
+        foreign(&mut s, kind);
+    }
     s.close();
     advisor
+}
+
+/// Reads a setting that not every kind has.
+fn of_kind(s: &mut Section<'_, '_>, to: &mut Advisor, key: &'static str) {
+    match key {
+        "port" => to.port = s.integer(key, 1..=65_535, "1..=65535"),
+        "method" => set(&mut to.method, s.choice(key, &[])),
+        "path" => set(&mut to.path, text(s, key, "a path from /")),
+        "host" => to.host = text(s, key, "a host's name"),
+        "expect_status" => set(&mut to.expect_status, s.parsed(key, Statuses::EXPECTED)),
+        "expect_body" => to.expect_body = text(s, key, "a text"),
+        "tls" => set(&mut to.tls, s.boolean(key)),
+        "tls_verify" => set(&mut to.tls_verify, s.boolean(key)),
+        "tls_ca_file" => to.tls_ca_file = path(s, key),
+        "query" => {
+            s.require(key, "a domain name");
+            set(&mut to.query, text(s, key, "a domain name"));
+        }
+        "query_type" => set(&mut to.query_type, s.choice(key, &[])),
+        "expect_rcode" => set(&mut to.expect_rcode, s.choice(key, &[])),
+        "request" => set(&mut to.request, s.parsed(key, Hex::EXPECTED)),
+        "response" => set(&mut to.response, s.parsed(key, Hex::EXPECTED)),
+        "command" => {
+            s.require(key, "an array of texts: a program and its arguments");
+            set(&mut to.command, s.texts(key, "texts: a program and its arguments"));
+        }
+        "key_file" => {
+            s.require(key, "a path");
+            to.key_file = path(s, key);
+        }
+        _ => debug_assert!(false, "{key} of a kind is not read"),
+    }
+}
+
+/// Reports settings that this kind does not have, but another.
+fn foreign(s: &mut Section<'_, '_>, kind: AdvisorKind) {
+    let of_all = AdvisorKind::ALL.iter().flat_map(|kind| kind.keys());
+    let mut keys: Vec<&str> = of_all.copied().filter(|key| !kind.keys().contains(key)).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    for key in keys {
+        if s.item(key).is_some() {
+            let has = |kind: &&AdvisorKind| kind.keys().contains(&key);
+            let whose: Vec<_> = AdvisorKind::ALL.iter().filter(has).map(|k| k.word()).collect();
+            let message = format!(
+                "{key} means nothing for kind {kind:?}, expected kind {}",
+                or(&whose),
+                kind = kind.word()
+            );
+            s.wrong(key, message, None);
+        }
+    }
+}
+
+/// `a`, `a or b`, `a, b or c`.
+fn or(words: &[&str]) -> String {
+    match words.split_last() {
+        Some((last, rest)) if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),
+        _ => words.concat(),
+    }
+}
+
+fn text(s: &mut Section<'_, '_>, key: &str, expected: &str) -> Option<String> {
+    s.text(key, expected, |text| Some(text.to_owned()))
+}
+
+fn path(s: &mut Section<'_, '_>, key: &str) -> Option<PathBuf> {
+    s.text(key, "a path", |text| Some(PathBuf::from(text)))
 }

@@ -9,7 +9,7 @@ use crate::{
         probe::{Load, Target},
     },
     api::types::{ApiError, BackendAdvisor, Probes},
-    model::{Advisor, Backend, Choice as _, Service, State},
+    model::{Advisor, AdvisorKind, Backend, Choice as _, Service, State},
 };
 
 /// What the probes of a backend have said.
@@ -23,6 +23,8 @@ struct Advice {
     good: u64,
     bad: u64,
     last_error: Option<String>,
+    /// When the certificate ends that was seen last: seconds since the epoch.
+    certificate_expiry: Option<i64>,
 }
 
 /// All advisors, and what they have said, by slot.
@@ -53,6 +55,7 @@ impl Advised {
                     good: 0,
                     bad: 0,
                     last_error: None,
+                    certificate_expiry: None,
                 });
                 self.said.insert(backend.slot, said);
             }
@@ -68,8 +71,10 @@ impl Advised {
             return None;
         }
         let Advisor { rise, fall, kind, .. } = *said.advisor;
-        let changed = said.health.take(outcome.result.is_ok(), rise, fall);
-        match outcome.result {
+        let changed = said.health.take(outcome.finding.result.is_ok(), rise, fall);
+        // What was seen of a certificate holds until another is seen.
+        said.certificate_expiry = outcome.finding.certificate_expiry.or(said.certificate_expiry);
+        match outcome.finding.result {
             Ok(load) => {
                 (said.load, said.good) = (Some((load, outcome.at)), said.good + 1);
                 changed.then_some(None)
@@ -97,22 +102,27 @@ impl Advised {
             system_load: said.load.and_then(|(load, _)| load.system()),
             probes: Probes { success: said.good, failure: said.bad },
             last_error: said.last_error.clone(),
+            certificate_expiry: said.certificate_expiry,
         })
     }
 }
 
 fn subject(service: &Service, backend: &Backend, advisor: &Arc<Advisor>) -> Subject {
-    let port = advisor.port.unwrap_or(service.config.port);
+    let config = &service.config;
+    let usual = if advisor.kind == AdvisorKind::Https { 443 } else { 80 };
     let target = Target {
-        address: SocketAddr::new(backend.config.address, port),
-        host: host(SocketAddr::new(service.config.vip, service.config.port)),
+        address: SocketAddr::new(backend.config.address, advisor.port_of(config.port)),
+        host: host(SocketAddr::new(config.vip, config.port), usual),
+        protocol: config.protocol,
+        service: config.name.clone(),
+        backend: backend.config.name.clone(),
     };
     Subject { slot: backend.slot, target, advisor: Arc::clone(advisor) }
 }
 
-/// The VIP as a client would name it in a request.
-fn host(vip: SocketAddr) -> String {
-    if vip.port() != 80 {
+/// The VIP as a client would name it in a request: with its port, unless it is the usual one.
+fn host(vip: SocketAddr, usual: u16) -> String {
+    if ![0, usual].contains(&vip.port()) {
         return vip.to_string();
     }
     match vip {
@@ -158,8 +168,10 @@ mod tests {
             ("192.0.2.80:8080", "192.0.2.80:8080"),
             ("[2001:db8::80]:80", "[2001:db8::80]"),
             ("[2001:db8::80]:81", "[2001:db8::80]:81"),
+            ("192.0.2.80:0", "192.0.2.80"),
         ] {
-            assert_eq!(host(vip.parse().unwrap()), want);
+            assert_eq!(host(vip.parse().unwrap(), 80), want);
         }
+        assert_eq!(host("192.0.2.80:443".parse().unwrap(), 443), "192.0.2.80");
     }
 }

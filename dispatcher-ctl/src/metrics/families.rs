@@ -133,6 +133,11 @@ families! {
         |s, out| advisors(s, out, |a, labels, out| {
             out.extend(a.system_load.map(|load| reading(labels, load / 100.0)));
         });
+    Gauge "dispatcher_advisor_certificate_expiry_timestamp_seconds" ["service", "backend", "kind"]
+        "When the certificate ends that a backend last presented to a probe, in seconds since the epoch.",
+        |s, out| advisors(s, out, |a, labels, out| {
+            out.extend(a.certificate_expiry.map(|ends| reading(labels, ends as f64)));
+        });
     Counter "dispatcher_advisor_probes_total" ["service", "backend", "kind", "result"]
         "Probes of a backend, by how they ended.",
         |s, out| advisors(s, out, |a, [service, backend, kind], out| {

@@ -3,8 +3,8 @@
 use std::fmt;
 
 use super::{
-    AdvisorKind, Day, Evaluate, ForwardMode, OnDown, Orphan, Protocol, Scheduler, Share, Target,
-    XdpMode,
+    AdvisorKind, Day, Evaluate, ForwardMode, Method, OnDown, Orphan, Protocol, QueryType, Rcode,
+    Scheduler, Share, Target, XdpMode,
 };
 
 /// A setting that is one of a few words.
@@ -65,7 +65,44 @@ choice!(Scheduler {
     Sh = "sh",
 });
 choice!(ForwardMode { Mac = "mac" });
-choice!(AdvisorKind { Connect = "connect", Http = "http" });
+choice!(AdvisorKind {
+    Connect = "connect",
+    Http = "http",
+    Https = "https",
+    Tls = "tls",
+    Dns = "dns",
+    Smtp = "smtp",
+    Imap = "imap",
+    Pop3 = "pop3",
+    Ftp = "ftp",
+    Ldap = "ldap",
+    Nntp = "nntp",
+    Sip = "sip",
+    Ping = "ping",
+    Udp = "udp",
+    Exec = "exec",
+    Agent = "agent",
+});
+choice!(Method { Get = "GET", Head = "HEAD", Options = "OPTIONS" });
+choice!(QueryType {
+    A = "a",
+    Aaaa = "aaaa",
+    Cname = "cname",
+    Mx = "mx",
+    Ns = "ns",
+    Ptr = "ptr",
+    Soa = "soa",
+    Srv = "srv",
+    Txt = "txt",
+});
+choice!(Rcode {
+    Noerror = "noerror",
+    Formerr = "formerr",
+    Servfail = "servfail",
+    Nxdomain = "nxdomain",
+    Notimp = "notimp",
+    Refused = "refused",
+});
 choice!(Target { Address = "address" });
 choice!(OnDown { Keep = "keep", Drop = "drop", Reset = "reset" });
 choice!(Evaluate { Service = "service", Rule = "rule" });
@@ -104,6 +141,9 @@ mod tests {
         words_agree_with_serde::<Day>();
         words_agree_with_serde::<AdvisorKind>();
         words_agree_with_serde::<Target>();
+        words_agree_with_serde::<Method>();
+        words_agree_with_serde::<QueryType>();
+        words_agree_with_serde::<Rcode>();
     }
 
     #[test]

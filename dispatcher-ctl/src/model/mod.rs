@@ -11,13 +11,15 @@ use serde::{Deserialize, Serialize};
 mod advisor;
 mod affinity;
 mod choice;
+mod exchange;
 mod mac;
 mod manager;
 mod rule;
 
-pub use advisor::{Advisor, AdvisorKind, Statuses, Target};
+pub use advisor::{AGENT_PORT, Advisor, AdvisorKind, Target, Transport};
 pub use affinity::{Affinity, affinity_groups};
 pub use choice::Choice;
+pub use exchange::{Hex, Method, QueryType, Rcode, Statuses};
 pub use mac::{Mac, ParseMacError};
 pub use manager::{Manager, Proportions, report_timeout};
 pub use rule::{ClientRange, Day, Evaluate, PortRange, Rule, RuleConfig, Share, TimeRange, Tos};

@@ -249,6 +249,7 @@ pub(crate) fn a_backend(name: &str, address: &str, weight: u32) -> Backend {
             system_load: None,
             probes: Probes { success: n * 1000, failure: 2 },
             last_error: Some("status 503, expected 200-399".to_owned()),
+            certificate_expiry: Some(1_800_000_000),
         }),
         rates: Rates { connections: 1.25, packets: 750.0, bytes: 1_125_000.0 },
     }

@@ -31,7 +31,6 @@ pub(super) async fn tcp(target: &Target, patience: Duration) -> Result<TcpStream
 ///
 /// # Errors
 /// There is no way to the target.
-#[cfg_attr(not(test), expect(dead_code, reason = "the kinds over it come next"))]
 pub(super) async fn udp(target: &Target) -> Result<UdpSocket, String> {
     let address = target.address;
     let open = async {
@@ -47,7 +46,6 @@ pub(super) async fn udp(target: &Target) -> Result<UdpSocket, String> {
 ///
 /// # Errors
 /// There is no way to the target, or this process may not have raw sockets.
-#[expect(dead_code, reason = "the kind over it comes next")]
 pub(super) fn icmp(target: &Target) -> Result<UdpSocket, String> {
     let (domain, protocol) = match target.address {
         SocketAddr::V4(_) => (Domain::IPV4, Protocol::ICMPV4),
@@ -80,7 +78,13 @@ mod tests {
     use super::*;
 
     fn target(address: &str) -> Target {
-        Target { address: address.parse().unwrap(), host: String::new() }
+        Target {
+            address: address.parse().unwrap(),
+            host: String::new(),
+            protocol: crate::model::Protocol::Udp,
+            service: String::new(),
+            backend: String::new(),
+        }
     }
 
     #[tokio::test]

@@ -1,12 +1,11 @@
-//! `http`: one request, of whose answer status and body may matter (RFC 9110, RFC 9112).
+//! `http`, `https`: one request, of whose answer status and body may matter (RFC 9110, RFC 9112).
 
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::{Request, body::Bytes, client::conn::http1, header};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 
-use super::Target;
-use crate::model::Advisor;
+use super::{Stream, Target};
+use crate::model::{Advisor, Choice as _};
 
 /// Bytes of a body that are looked through.
 const LONGEST_BODY: usize = 256 * 1024;
@@ -14,10 +13,12 @@ const LONGEST_BODY: usize = 256 * 1024;
 pub(super) async fn exchange(
     advisor: &Advisor,
     target: &Target,
-    stream: TcpStream,
+    stream: impl Stream,
 ) -> Result<(), String> {
     let host = advisor.host.as_deref().unwrap_or(&target.host);
-    let request = Request::get(&advisor.path)
+    let request = Request::builder()
+        .method(advisor.method.word())
+        .uri(&advisor.path)
         .header(header::HOST, host)
         .header(header::USER_AGENT, concat!("dispatcher/", env!("CARGO_PKG_VERSION")))
         .header(header::CONNECTION, "close")

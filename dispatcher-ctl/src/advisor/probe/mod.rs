@@ -1,14 +1,30 @@
-//! One exchange with a backend: how long it took, or what was wrong. A file a kind.
+//! One exchange with a backend: its load, or what was wrong. A file a kind; sockets come from [`dial`].
 
 use std::{io, net::SocketAddr, time::Duration};
 
-use tokio::time::{Instant, timeout};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    time::{Instant, timeout},
+};
 
-use crate::model::{Advisor, AdvisorKind};
+use crate::model::{Advisor, AdvisorKind, Protocol, Transport};
 
+mod agent;
 mod connect;
+mod datagram;
 mod dial;
+mod dialogue;
+mod dns;
+mod exec;
 mod http;
+mod ldap;
+mod ping;
+mod sip;
+mod tls;
+mod udp;
+
+pub(crate) use exec::{number, printed_by};
 
 /// What is probed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -17,12 +33,18 @@ pub struct Target {
     pub address: SocketAddr,
     /// Whom to ask for, where nothing else is configured.
     pub host: String,
+    /// What the service's clients use.
+    pub protocol: Protocol,
+    /// The service's name.
+    pub service: String,
+    /// The backend's name.
+    pub backend: String,
 }
 
 /// What a good probe measured.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Load {
-    /// Advisor load: how long the exchange took.
+    /// Advisor load: how long the exchange took, or what a command says.
     Time(Duration),
     /// System load that the metric agent tells, from 0 to 100.
     System(f64),
@@ -48,22 +70,108 @@ impl Load {
     }
 }
 
-/// Makes a probe; yields the load.
-///
-/// # Errors
-/// What was wrong, as a phrase that follows the kind's name.
-pub async fn probe(advisor: &Advisor, target: &Target) -> Result<Load, String> {
+/// What a probe found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Finding {
+    /// The load; or what was wrong, as a phrase that follows the kind's name.
+    pub result: Result<Load, String>,
+    /// When the certificate ends that was presented, if one was: seconds since the epoch.
+    pub certificate_expiry: Option<i64>,
+}
+
+/// Makes a probe.
+pub async fn probe(advisor: &Advisor, target: &Target) -> Finding {
+    let mut certificate_expiry = None;
+    let result = exchange(advisor, target, &mut certificate_expiry).await;
+    Finding { result, certificate_expiry }
+}
+
+async fn exchange(
+    advisor: &Advisor,
+    target: &Target,
+    expiry: &mut Option<i64>,
+) -> Result<Load, String> {
     let began = Instant::now();
-    let stream = dial::tcp(target, advisor.connect_timeout).await?;
-    let exchange = async {
-        match advisor.kind {
-            AdvisorKind::Connect => connect::exchange(stream).await,
-            AdvisorKind::Http => http::exchange(advisor, target, stream).await,
+    let over_udp = target.protocol == Protocol::Udp;
+    match (advisor.kind, advisor.kind.transport()) {
+        (AdvisorKind::Exec, _) => return exec::run(advisor, target).await,
+        (AdvisorKind::Agent, _) => return asked_agent(advisor, target).await,
+        (AdvisorKind::Ping, _) => ping::exchange(advisor, target).await?,
+        (AdvisorKind::Udp, _) => udp::exchange(advisor, target).await?,
+        (AdvisorKind::Dns, _) if over_udp => dns::over_udp(advisor, target).await?,
+        (AdvisorKind::Sip, _) if over_udp => sip::over_udp(advisor, target).await?,
+        (_, Transport::Tcp | Transport::Udp | Transport::Service | Transport::None) => {
+            let stream = dial::tcp(target, advisor.connect_timeout).await?;
+            let exchange = over_tcp(advisor, target, stream, expiry);
+            within(advisor.receive_timeout, exchange).await?;
         }
-    };
-    match timeout(advisor.receive_timeout, exchange).await {
-        Ok(exchanged) => exchanged.map(|()| Load::Time(began.elapsed())),
-        Err(_) => Err(format!("no answer within {:?}", advisor.receive_timeout)),
+    }
+    Ok(Load::Time(began.elapsed()))
+}
+
+async fn asked_agent(advisor: &Advisor, target: &Target) -> Result<Load, String> {
+    let stream = dial::tcp(target, advisor.connect_timeout).await?;
+    within(advisor.receive_timeout, agent::exchange(advisor, stream)).await
+}
+
+async fn over_tcp(
+    advisor: &Advisor,
+    target: &Target,
+    stream: TcpStream,
+    expiry: &mut Option<i64>,
+) -> Result<(), String> {
+    if advisor.kind == AdvisorKind::Connect {
+        return connect::exchange(&stream);
+    }
+    if advisor.kind == AdvisorKind::Sip {
+        return sip::over_tcp(advisor, target, stream).await;
+    }
+    if advisor.tls {
+        let stream = tls::handshake(advisor, target, stream, expiry).await?;
+        over_stream(advisor, target, stream).await
+    } else {
+        over_stream(advisor, target, stream).await
+    }
+}
+
+async fn over_stream(
+    advisor: &Advisor,
+    target: &Target,
+    stream: impl Stream,
+) -> Result<(), String> {
+    match advisor.kind {
+        AdvisorKind::Http | AdvisorKind::Https => http::exchange(advisor, target, stream).await,
+        AdvisorKind::Dns => dns::over_tcp(advisor, stream).await,
+        AdvisorKind::Smtp => dialogue::smtp(stream).await,
+        AdvisorKind::Imap => dialogue::imap(stream).await,
+        AdvisorKind::Pop3 => dialogue::pop3(stream).await,
+        AdvisorKind::Ftp => dialogue::ftp(stream).await,
+        AdvisorKind::Ldap => ldap::exchange(stream).await,
+        AdvisorKind::Nntp => dialogue::nntp(stream).await,
+        // The handshake was all.
+        AdvisorKind::Tls => Ok(()),
+        // They are done before it comes to a stream.
+        AdvisorKind::Connect
+        | AdvisorKind::Sip
+        | AdvisorKind::Ping
+        | AdvisorKind::Udp
+        | AdvisorKind::Exec
+        | AdvisorKind::Agent => Ok(()),
+    }
+}
+
+/// A connection, in the clear or not.
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
+async fn within<T>(
+    patience: Duration,
+    exchange: impl Future<Output = Result<T, String>>,
+) -> Result<T, String> {
+    match timeout(patience, exchange).await {
+        Ok(result) => result,
+        Err(_) => Err(format!("no answer within {patience:?}")),
     }
 }
 
@@ -76,6 +184,11 @@ fn reason(error: &io::Error) -> String {
     }
 }
 
+/// What tells one question from another.
+fn random<const N: usize>() -> [u16; N] {
+    std::array::from_fn(|_| getrandom::u32().map_or(0, |word| (word >> 16) as u16))
+}
+
 #[cfg(test)]
 mod tests {
     use tokio::{
@@ -84,6 +197,12 @@ mod tests {
     };
 
     use super::*;
+
+    fn target(address: SocketAddr) -> Target {
+        let host = "192.0.2.80".to_owned();
+        let (service, backend) = ("web".to_owned(), "web-1".to_owned());
+        Target { address, host, protocol: Protocol::Tcp, service, backend }
+    }
 
     /// A server that answers each connection's first bytes with these, or never.
     async fn server(answer: Option<&'static str>) -> Target {
@@ -101,7 +220,7 @@ mod tests {
                 });
             }
         });
-        Target { address, host: "192.0.2.80".to_owned() }
+        target(address)
     }
 
     fn http() -> Advisor {
@@ -113,18 +232,19 @@ mod tests {
     #[tokio::test]
     async fn a_connection_is_all_that_connect_asks_for() {
         let target = server(None).await;
-        let load = probe(&Advisor::new(AdvisorKind::Connect), &target).await.unwrap();
+        let load = probe(&Advisor::new(AdvisorKind::Connect), &target).await.result.unwrap();
         assert!(matches!(load, Load::Time(took) if took < Duration::from_secs(2)));
         // A port that was free a moment ago.
         let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
         let target = Target { address: free, ..target };
-        let error = probe(&Advisor::new(AdvisorKind::Connect), &target).await.unwrap_err();
+        let error = probe(&Advisor::new(AdvisorKind::Connect), &target).await.result.unwrap_err();
         assert_eq!(error, format!("{free}: connection refused"));
     }
 
     #[tokio::test]
     async fn an_answer_must_be_what_is_expected() {
-        let ask = async |advisor: Advisor, answer| probe(&advisor, &server(answer).await).await;
+        let ask =
+            async |advisor: Advisor, answer| probe(&advisor, &server(answer).await).await.result;
         ask(http(), Some(GOOD)).await.unwrap();
         let expects = |text: &str| Advisor { expect_body: Some(text.to_owned()), ..http() };
         ask(expects("ell"), Some(GOOD)).await.unwrap();

@@ -270,6 +270,8 @@ pub struct BackendAdvisor {
     pub probes: Probes,
     /// What was wrong when a probe last failed.
     pub last_error: Option<String>,
+    /// When the certificate ends that it last presented, seconds since the epoch; none where no TLS is spoken.
+    pub certificate_expiry: Option<i64>,
 }
 
 /// A line of `GET /v1/advisors`: a backend that is probed.

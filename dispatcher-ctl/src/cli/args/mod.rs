@@ -9,8 +9,10 @@ use clap_complete::Shell;
 
 use crate::model::XdpMode;
 
+mod agent;
 mod change;
 
+pub use agent::Agent;
 pub use change::{
     Backend, BackendAdd, BackendRemove, BackendSet, MacOrAuto, Manager, ManagerSet, OwnProportions,
     Quiesce, Service, ServiceAdd, ServiceRemove, ServiceSet, ServiceSettings, TargetName, Weight,
@@ -80,6 +82,8 @@ pub enum Verb {
     /// What advisors say
     #[command(subcommand)]
     Advisor(Advisor),
+    /// Tell the dispatcher how loaded this machine is; runs on a backend, needs no daemon
+    Agent(Agent),
     /// Print a shell's completions
     Completions(Completions),
 }

@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use super::Found;
-use crate::model::{Protocol, ServiceConfig, duration};
+use crate::model::{Advisor, AdvisorKind, Method, ServiceConfig, Transport, duration};
 
 /// Shortest interval: probes are sockets, and thousands of backends have them.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
 /// Longest interval.
 const LONGEST_INTERVAL: Duration = Duration::from_secs(3600);
+/// Longest request of `udp`: what fits a frame.
+const LONGEST_DATAGRAM: usize = 1400;
 /// Longest timeout.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -34,15 +36,99 @@ impl Found {
                 self.say(&format!("advisor.{key}"), &message);
             }
         }
+        if let Some(message) = port(service, advisor) {
+            self.say("advisor.port", &message);
+        }
+        self.what_is_asked(advisor);
+        self.files(advisor);
+    }
+
+    fn what_is_asked(&mut self, advisor: &Advisor) {
         if !advisor.path.starts_with('/') || advisor.path.contains(char::is_whitespace) {
             let message = format!("path {:?} is none, expected a path from /", advisor.path);
             self.say("advisor.path", &message);
         }
-        let is_told = service.port != 0 && service.protocol == Protocol::Tcp;
-        if advisor.port.is_none() && !is_told {
+        if let Some(host) = &advisor.host
+            && (host.is_empty() || !host.chars().all(|c| c.is_ascii_graphic()))
+        {
             let message =
-                "port is missing: the service has no TCP port to probe, expected 1..=65535";
-            self.say("advisor.port", message);
+                format!("host {host:?} is none, expected a host's name such as \"example.com\"");
+            self.say("advisor.host", &message);
+        }
+        if advisor.method == Method::Head && advisor.expect_body.is_some() {
+            let message = "expect_body cannot be met: the answer to method \"HEAD\" has no body, \
+                           expected method \"GET\"";
+            self.say("advisor.expect_body", message);
+        }
+        if advisor.kind == AdvisorKind::Dns && !is_domain(&advisor.query) {
+            let message = format!(
+                "query {:?} is no domain name, expected one such as \"example.com\" or \".\"",
+                advisor.query
+            );
+            self.say("advisor.query", &message);
+        }
+        if advisor.request.0.len() > LONGEST_DATAGRAM {
+            let bytes = advisor.request.0.len();
+            let message = format!("request has {bytes} bytes, expected at most {LONGEST_DATAGRAM}");
+            self.say("advisor.request", &message);
+        }
+        if advisor.kind == AdvisorKind::Exec
+            && advisor.command.first().is_none_or(|program| !program.starts_with('/'))
+        {
+            let message = format!(
+                "command {:?} names no program, expected its whole path from /, then its arguments",
+                advisor.command
+            );
+            self.say("advisor.command", &message);
         }
     }
+
+    fn files(&mut self, advisor: &Advisor) {
+        for (key, file) in [("tls_ca_file", &advisor.tls_ca_file), ("key_file", &advisor.key_file)]
+        {
+            if let Some(file) = file.as_ref().filter(|file| !file.is_absolute()) {
+                let message =
+                    format!("{key} {:?} is relative, expected a path from /", file.display());
+                self.say(&format!("advisor.{key}"), &message);
+            }
+        }
+        for (key, is_set) in
+            [("tls_verify", advisor.tls_verify), ("tls_ca_file", advisor.tls_ca_file.is_some())]
+        {
+            if is_set && !advisor.tls {
+                self.say(&format!("advisor.{key}"), &format!("{key} needs TLS, expected tls true"));
+            }
+        }
+        if advisor.tls_ca_file.is_some() && !advisor.tls_verify {
+            let message = "tls_ca_file is not looked at, expected tls_verify true beside it";
+            self.say("advisor.tls_ca_file", message);
+        }
+    }
+}
+
+/// What is missing where a probe has no port to go to.
+fn port(service: &ServiceConfig, advisor: &Advisor) -> Option<String> {
+    let needed = match advisor.kind.transport() {
+        Transport::Tcp => "TCP ",
+        Transport::Udp => "UDP ",
+        Transport::Service => "",
+        Transport::None => return None,
+    };
+    let is_there = advisor.port_of(service.port) != 0;
+    let is_fit = advisor.port.is_some()
+        || advisor.kind == AdvisorKind::Agent
+        || advisor.kind.goes_over(service.protocol);
+    if is_there && is_fit {
+        return None;
+    }
+    Some(format!("port is missing: the service has no {needed}port to probe, expected 1..=65535"))
+}
+
+/// Whether it is the root, or labels of 1 to 63 bytes, 253 in all (RFC 1035).
+fn is_domain(name: &str) -> bool {
+    let labels = name.strip_suffix('.').unwrap_or(name);
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len()) && label.chars().all(|c| c.is_ascii_graphic())
+    };
+    name == "." || labels.len() <= 253 && labels.split('.').all(is_label)
 }

@@ -244,19 +244,23 @@ fn affinity(affinity: &Affinity) -> Option<Value> {
     if table.is_empty() { None } else { Some(table.into()) }
 }
 
-/// An advisor on one line, every setting said.
+/// An advisor on one line, every setting said that its kind has.
 fn advisor(advisor: &Advisor) -> Value {
     let mut table = InlineTable::new();
     let mut say = |key: &str, value: Option<Value>| drop(value.map(|v| table.insert(key, v)));
-    let text = |value: &Option<String>| value.as_ref().map(|text| Value::from(text.as_str()));
     let time = |value| Some(Value::from(duration::text(value)));
     say("kind", Some(advisor.kind.word().into()));
     say("target", Some(advisor.target.word().into()));
-    say("port", advisor.port.map(|port| i64::from(port).into()));
-    say("path", Some(advisor.path.as_str().into()));
-    say("host", text(&advisor.host));
-    say("expect_status", Some(advisor.expect_status.to_string().into()));
-    say("expect_body", text(&advisor.expect_body));
+    for key in advisor.kind.keys() {
+        let value = match *key {
+            "port" => advisor.port.map(|port| i64::from(port).into()),
+            "tls" => Some(advisor.tls.into()),
+            "tls_verify" => Some(advisor.tls_verify.into()),
+            "command" => Some(Value::Array(advisor.command.iter().map(String::as_str).collect())),
+            text => advisor.setting(text).map(Value::from),
+        };
+        say(key, value);
+    }
     say("interval", time(advisor.interval));
     say("connect_timeout", time(advisor.connect_timeout));
     say("receive_timeout", time(advisor.receive_timeout));

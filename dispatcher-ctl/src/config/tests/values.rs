@@ -109,7 +109,53 @@ fn an_advisor_is_read_and_a_wrong_one_is_named() {
     assert_eq!(said.expect_status, Statuses(vec![(200, 200), (204, 204)]));
     assert_eq!(said.interval, Duration::from_secs(7));
     for (wrong, want) in [
-        ("kind = \"dns\"", "kind \"dns\" is not supported in this version"),
+        ("kind = \"gopher\"", "kind \"gopher\" is unknown, expected connect, http, https, tls,"),
+        (
+            "kind = \"connect\", path = \"/\"",
+            "path means nothing for kind \"connect\", expected kind http or https",
+        ),
+        ("kind = \"dns\"", "query is missing, expected a domain name"),
+        (
+            "kind = \"dns\", query = \"a..b\"",
+            "query \"a..b\" is no domain name, expected one such as",
+        ),
+        (
+            "kind = \"dns\", query = \"a\", query_type = \"any\"",
+            "query_type \"any\" is unknown, expected a, aaaa,",
+        ),
+        (
+            "kind = \"http\", method = \"get\"",
+            "method \"get\" is unknown, expected GET, HEAD or OPTIONS",
+        ),
+        (
+            "kind = \"http\", method = \"HEAD\", expect_body = \"x\"",
+            "expect_body cannot be met: the answer to method \"HEAD\" has no body, expected method \"GET\"",
+        ),
+        ("kind = \"http\", host = \"a b\"", "host \"a b\" is none, expected a host's name"),
+        ("kind = \"imap\", tls_verify = true", "tls_verify needs TLS, expected tls true"),
+        (
+            "kind = \"https\", tls_ca_file = \"/ca.pem\"",
+            "tls_ca_file is not looked at, expected tls_verify true beside it",
+        ),
+        (
+            "kind = \"https\", tls_verify = true, tls_ca_file = \"ca.pem\"",
+            "tls_ca_file \"ca.pem\" is relative, expected a path from /",
+        ),
+        (
+            "kind = \"udp\"",
+            "port is missing: the service has no UDP port to probe, expected 1..=65535",
+        ),
+        (
+            "kind = \"udp\", port = 9, request = \"0x\"",
+            "request \"0x\" is not bytes in hexadecimal digits",
+        ),
+        ("kind = \"exec\"", "command is missing, expected an array of texts"),
+        ("kind = \"exec\", command = [\"check\"]", "command [\"check\"] names no program"),
+        ("kind = \"agent\"", "key_file is missing, expected a path"),
+        (
+            "kind = \"ping\", port = 7",
+            "port means nothing for kind \"ping\", expected kind connect,",
+        ),
         ("kind = \"http\", path = \"health\"", "path \"health\" is none, expected a path from /"),
         ("kind = \"http\", interval = \"10ms\"", "interval 10ms is out of range"),
         ("kind = \"http\", expect_status = \"2xx\"", "expect_status \"2xx\" is not"),
@@ -118,6 +164,34 @@ fn an_advisor_is_read_and_a_wrong_one_is_named() {
         let errors = errors(&advisor(wrong));
         assert!(errors.len() == 1 && errors[0].contains(want), "{errors:?}, expected {want:?}");
     }
+    for right in [
+        "kind = \"https\", method = \"HEAD\", tls_verify = true, tls_ca_file = \"/ca.pem\"",
+        "kind = \"udp\", port = 9, request = \"00 ff\", response = \"\"",
+        "kind = \"dns\", query = \".\", query_type = \"ns\", expect_rcode = \"refused\"",
+        "kind = \"exec\", command = [\"/bin/check\", \"-v\"]",
+        "kind = \"agent\", key_file = \"/etc/key\"",
+        "kind = \"imap\", tls = true, port = 993",
+        "kind = \"ping\"",
+    ] {
+        parse(&advisor(right), "lab.toml").unwrap();
+    }
+    // What has no port needs none; what has one of its own does not need the service's.
+    let every = |advisor: &str| {
+        service(&format!("advisor = {{ target = \"address\", {advisor} }}"))
+            .replace("port = 80", "port = 0")
+    };
+    for right in [
+        "kind = \"ping\"",
+        "kind = \"exec\", command = [\"/c\"]",
+        "kind = \"agent\", key_file = \"/k\"",
+    ] {
+        parse(&every(right), "lab.toml").unwrap();
+    }
+    let missing = errors(&every("kind = \"sip\""));
+    assert!(
+        missing[0].contains("port is missing: the service has no port to probe"),
+        "{missing:?}"
+    );
     let vip = errors(&service("advisor = { kind = \"http\", target = \"vip\" }"));
     assert!(vip.iter().any(|e| e.contains("target \"vip\" is not supported")), "{vip:?}");
 }

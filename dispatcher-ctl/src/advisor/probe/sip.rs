@@ -1,0 +1,88 @@
+//! `sip`: an OPTIONS request, whose answer has an expected status (RFC 3261). Over UDP or TCP, as the service's clients ask.
+
+use std::{io, net::SocketAddr};
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use super::{Target, datagram, dial, random, reason};
+use crate::model::Advisor;
+
+/// Bytes of an answer that are looked at.
+const LONGEST: usize = 16 * 1024;
+
+pub(super) async fn over_udp(advisor: &Advisor, target: &Target) -> Result<(), String> {
+    let socket = dial::udp(target).await?;
+    let own = socket.local_addr().map_err(|error| reason(&error))?;
+    let call = call_id();
+    let request = request(advisor, target, "UDP", own, &call);
+    datagram::ask(&socket, request.as_bytes(), advisor.receive_timeout, |answer| {
+        judge(advisor, &call, answer)
+    })
+    .await
+}
+
+pub(super) async fn over_tcp(
+    advisor: &Advisor,
+    target: &Target,
+    mut stream: tokio::net::TcpStream,
+) -> Result<(), String> {
+    let told = |error: io::Error| reason(&error);
+    let own = stream.local_addr().map_err(told)?;
+    let call = call_id();
+    let request = request(advisor, target, "TCP", own, &call);
+    stream.write_all(request.as_bytes()).await.map_err(told)?;
+    let mut answer = Vec::new();
+    loop {
+        // What is provisional comes before the answer, on the same connection.
+        while let Some(end) = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
+            let message: Vec<u8> = answer.drain(..end + 4).collect();
+            if let Some(result) = judge(advisor, &call, &message) {
+                return result;
+            }
+        }
+        let length = stream.read_buf(&mut answer).await.map_err(told)?;
+        if length == 0 || answer.len() > LONGEST {
+            return Err("the answer has no end".to_owned());
+        }
+    }
+}
+
+fn call_id() -> String {
+    let [a, b, c, d]: [u16; 4] = random();
+    format!("{a:04x}{b:04x}{c:04x}{d:04x}")
+}
+
+fn request(
+    advisor: &Advisor,
+    target: &Target,
+    transport: &str,
+    own: SocketAddr,
+    call: &str,
+) -> String {
+    let host = advisor.host.as_deref().unwrap_or(&target.host);
+    let lines = [
+        format!("OPTIONS sip:{host} SIP/2.0"),
+        format!("Via: SIP/2.0/{transport} {own};branch=z9hG4bK{call};rport"),
+        "Max-Forwards: 70".to_owned(),
+        format!("From: <sip:dispatcher@{own}>;tag={call}"),
+        format!("To: <sip:{host}>"),
+        format!("Call-ID: {call}@{own}"),
+        "CSeq: 1 OPTIONS".to_owned(),
+        "Accept: application/sdp".to_owned(),
+        "Content-Length: 0".to_owned(),
+    ];
+    lines.join("\r\n") + "\r\n\r\n"
+}
+
+/// None: provisional, or an answer to somebody else.
+fn judge(advisor: &Advisor, call: &str, answer: &[u8]) -> Option<Result<(), String>> {
+    let text = String::from_utf8_lossy(answer);
+    let status = text.strip_prefix("SIP/2.0 ").and_then(|rest| rest.get(..3)?.parse::<u16>().ok());
+    let Some(status) = status else { return Some(Err("the answer is no SIP".to_owned())) };
+    if !text.contains(call) || status < 200 {
+        return None;
+    }
+    let expected = &advisor.expect_status;
+    let wrong = || Err(format!("status {status}, expected {expected}"));
+    Some(if expected.contains(status) { Ok(()) } else { wrong() })
+}

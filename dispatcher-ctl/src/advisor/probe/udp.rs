@@ -1,0 +1,18 @@
+//! `udp`: a datagram of any bytes, and an answer that begins with certain ones.
+
+use super::{Target, datagram, dial};
+use crate::model::{Advisor, Hex};
+
+pub(super) async fn exchange(advisor: &Advisor, target: &Target) -> Result<(), String> {
+    let socket = dial::udp(target).await?;
+    let expected = &advisor.response;
+    datagram::ask(&socket, &advisor.request.0, advisor.receive_timeout, |answer| {
+        if answer.starts_with(&expected.0) {
+            return Some(Ok(()));
+        }
+        let begun = answer.get(..expected.0.len()).unwrap_or(answer);
+        let begun = Hex(begun.to_vec());
+        Some(Err(format!("the answer begins with \"{begun}\", expected \"{expected}\"")))
+    })
+    .await
+}

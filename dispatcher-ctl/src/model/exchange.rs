@@ -1,0 +1,217 @@
+//! What a probe asks, and which answers are good: statuses, codes, bytes.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// A request's method (`http`, `https`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Method {
+    /// The resource.
+    #[default]
+    Get,
+    /// Only what is said of it: its answer has no body.
+    Head,
+    /// What may be done with it.
+    Options,
+}
+
+/// What is asked of a name (`dns`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum QueryType {
+    /// IPv4 addresses.
+    #[default]
+    A,
+    /// IPv6 addresses.
+    Aaaa,
+    /// Another name.
+    Cname,
+    /// Mail servers.
+    Mx,
+    /// Name servers.
+    Ns,
+    /// A name of an address.
+    Ptr,
+    /// The zone's start of authority.
+    Soa,
+    /// Servers of a service.
+    Srv,
+    /// Texts.
+    Txt,
+}
+
+impl QueryType {
+    /// Its number (RFC 1035, RFC 2782, RFC 3596).
+    #[must_use]
+    pub const fn number(self) -> u16 {
+        match self {
+            Self::A => 1,
+            Self::Ns => 2,
+            Self::Cname => 5,
+            Self::Soa => 6,
+            Self::Ptr => 12,
+            Self::Mx => 15,
+            Self::Txt => 16,
+            Self::Aaaa => 28,
+            Self::Srv => 33,
+        }
+    }
+}
+
+/// How a name server says that it went (`dns`); in the order of their numbers (RFC 1035).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Rcode {
+    /// The name is there.
+    #[default]
+    Noerror,
+    /// The query is not understood.
+    Formerr,
+    /// The server has a problem.
+    Servfail,
+    /// There is no such name.
+    Nxdomain,
+    /// The server does not do that.
+    Notimp,
+    /// The server does not do that for this client.
+    Refused,
+}
+
+/// Bytes, written in hexadecimal digits.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Hex(pub Vec<u8>);
+
+impl Hex {
+    /// What a configuration may say.
+    pub const EXPECTED: &'static str = "bytes in hexadecimal digits such as \"0001ff\"";
+}
+
+impl std::str::FromStr for Hex {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let digits: Option<Vec<u8>> = text
+            .chars()
+            .filter(|c| *c != ' ')
+            .map(|c| c.to_digit(16).and_then(|digit| u8::try_from(digit).ok()))
+            .collect();
+        let bytes = |digits: Vec<u8>| {
+            let pairs = digits.chunks_exact(2);
+            pairs.remainder().is_empty().then(|| pairs.map(|d| d[0] << 4 | d[1]).collect())
+        };
+        let bytes = digits.and_then(bytes);
+        bytes.map(Self).ok_or_else(|| format!("{text:?} is not {}", Self::EXPECTED))
+    }
+}
+
+impl TryFrom<String> for Hex {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<Hex> for String {
+    fn from(bytes: Hex) -> Self {
+        bytes.to_string()
+    }
+}
+
+impl fmt::Display for Hex {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// A set of HTTP or SIP statuses, as ranges: `200-399`, `200,204,301-302`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Statuses(pub Vec<(u16, u16)>);
+
+impl Statuses {
+    /// What a configuration may say.
+    pub const EXPECTED: &'static str =
+        "statuses from 100 to 599 such as \"200-399\" or \"200,204\"";
+
+    /// Whether a status is in it.
+    #[must_use]
+    pub fn contains(&self, status: u16) -> bool {
+        self.0.iter().any(|(first, last)| (*first..=*last).contains(&status))
+    }
+}
+
+impl std::str::FromStr for Statuses {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let range = |part: &str| {
+            let (first, last) = part.split_once('-').unwrap_or((part, part));
+            let (first, last) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
+            (100 <= first && first <= last && last <= 599).then_some((first, last))
+        };
+        let ranges: Option<Vec<_>> = text.split(',').map(range).collect();
+        ranges.map(Self).ok_or_else(|| format!("{text:?} is no set of {}", Self::EXPECTED))
+    }
+}
+
+impl TryFrom<String> for Statuses {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<Statuses> for String {
+    fn from(statuses: Statuses) -> Self {
+        statuses.to_string()
+    }
+}
+
+impl fmt::Display for Statuses {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, (first, last)) in self.0.iter().enumerate() {
+            let comma = if i > 0 { "," } else { "" };
+            if first == last {
+                write!(f, "{comma}{first}")?;
+            } else {
+                write!(f, "{comma}{first}-{last}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statuses_are_read_as_they_are_written() {
+        for text in ["200-399", "200,204,301-302", "599"] {
+            assert_eq!(text.parse::<Statuses>().unwrap().to_string(), text);
+        }
+        let statuses: Statuses = "200,301-302".parse().unwrap();
+        let held = [199, 200, 201, 300, 301, 302, 303].map(|status| statuses.contains(status));
+        assert_eq!(held, [false, true, false, false, true, true, false]);
+        for wrong in ["", "20", "200-", "399-200", "600", "2xx", "200;204"] {
+            assert!(wrong.parse::<Statuses>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn bytes_are_read_as_they_are_written() {
+        for (text, bytes) in [("", &[][..]), ("00ff0a", &[0, 255, 10]), ("dead", &[0xde, 0xad])] {
+            let hex: Hex = text.parse().unwrap();
+            assert_eq!((hex.0.as_slice(), hex.to_string().as_str()), (bytes, text));
+        }
+        assert_eq!("00 FF 0a".parse::<Hex>().unwrap().to_string(), "00ff0a");
+        for wrong in ["0", "0x", "zz", "00f"] {
+            assert!(wrong.parse::<Hex>().is_err(), "{wrong}");
+        }
+    }
+}
