@@ -3,7 +3,7 @@
 //! Active connections are a number at a moment, which jumps: they are looked at several times an interval, and averaged.
 //! So is the weight that they and new connections are divided by: it is the one under which they came.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What was seen of a backend since counters were last reread.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -27,6 +27,8 @@ struct Sum {
 #[derive(Debug, Default)]
 pub struct Sampler {
     sums: BTreeMap<u32, Sum>,
+    /// Slots that took no connections for a part of the time: what is seen of it says nothing of them.
+    passed_over: BTreeSet<u32>,
     /// Connections ever given to a slot, when counters were last reread.
     before: BTreeMap<u32, u64>,
 }
@@ -40,10 +42,16 @@ impl Sampler {
         sum.samples += 1;
     }
 
-    /// What was seen since the last time, given the connections ever given to each slot. Of a slot that was not there then
-    /// nothing is known yet.
+    /// Notes that a backend takes no connections now.
+    pub fn pass_over(&mut self, slot: u32) {
+        self.passed_over.insert(slot);
+    }
+
+    /// What was seen since the last time, given the connections ever given to each slot. Of a slot that was not there then, or
+    /// did not take connections all the time, nothing is known yet.
     pub fn reread(&mut self, connections: BTreeMap<u32, u64>) -> BTreeMap<u32, Seen> {
         let sums = std::mem::take(&mut self.sums);
+        let passed_over = std::mem::take(&mut self.passed_over);
         let seen = |(slot, sum): (&u32, &Sum)| {
             let (before, now) = (self.before.get(slot)?, connections.get(slot)?);
             let mean = |sum: u64, samples: u32| sum as f64 / f64::from(samples.max(1));
@@ -55,7 +63,8 @@ impl Sampler {
             };
             Some((*slot, seen))
         };
-        let all = sums.iter().filter_map(seen).collect();
+        let whole = sums.iter().filter(|(slot, _)| !passed_over.contains(slot));
+        let all = whole.filter_map(seen).collect();
         self.before = connections;
         all
     }
@@ -77,5 +86,10 @@ mod tests {
         let seen = sampler.reread([(1, 1030), (2, 3), (3, 9)].into());
         assert_eq!(seen[&1], Seen { active: 6.0, new: 30.0, weight: 15.0 });
         assert_eq!((seen.get(&2), seen.get(&3)), (None, None), "one began anew, one is new");
+        sampler.pass_over(1);
+        sampler.sample(1, 4, 10);
+        assert!(sampler.reread([(1, 1040)].into()).is_empty(), "not all the time");
+        sampler.sample(1, 4, 10);
+        assert_eq!(sampler.reread([(1, 1041)].into())[&1].new, 1.0);
     }
 }

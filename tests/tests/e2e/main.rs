@@ -13,6 +13,7 @@ mod events;
 mod flood;
 mod fragments;
 mod ftp;
+mod manager;
 mod measure;
 mod modes;
 mod mtu;
