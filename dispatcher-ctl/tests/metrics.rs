@@ -74,6 +74,7 @@ fn the_promised_names_and_labels_are_there() {
         "dispatcher_connections_capacity 1000000",
         r#"dispatcher_connections_expired_total{cause="fin"} 580"#,
         "dispatcher_weight_updates_total 7",
+        r#"dispatcher_exits_total{event="server_down",result="dropped"} 2"#,
         "dispatcher_config_reload_success 1",
         r#"dispatcher_build_info{version="0.1.0"} 1"#,
     ] {

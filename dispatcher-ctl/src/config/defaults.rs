@@ -7,8 +7,8 @@ use std::{
 };
 
 use crate::model::{
-    Affinity, BackendConfig, Config, Connections, ForwardMode, Manager, OnDown, Orphan, Protocol,
-    Scheduler, ServiceConfig, XdpMode,
+    Affinity, BackendConfig, Config, Connections, Exits, ForwardMode, Manager, OnDown, Orphan,
+    Protocol, Scheduler, ServiceConfig, XdpMode,
 };
 
 /// `pin_dir`.
@@ -30,6 +30,7 @@ pub fn config(interfaces: Vec<String>) -> Config {
         manage_vips: true,
         connections: connections(),
         manager: Manager::default(),
+        exits: Exits::default(),
         services: Vec::new(),
     }
 }

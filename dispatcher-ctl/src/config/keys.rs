@@ -23,6 +23,7 @@ pub(super) const TOP: Keys = Keys {
         "manage_vips",
         "connections",
         "manager",
+        "exits",
         "service",
     ],
     later: &["api_listen"],
@@ -50,6 +51,22 @@ pub(super) const MANAGER: Keys = Keys {
 /// `proportions` of `[manager]` or of a service.
 pub(super) const PROPORTIONS: Keys =
     Keys { at: "in proportions", known: &["active", "new", "advisor", "system"], later: &[] };
+
+/// `[exits]`.
+pub(super) const EXITS: Keys = Keys {
+    at: "in [exits]",
+    known: &[
+        "server_up",
+        "server_down",
+        "manager_alert",
+        "manager_clear",
+        "half_open_alert",
+        "half_open_clear",
+        "timeout",
+        "queue",
+    ],
+    later: &[],
+};
 
 /// `[[service]]`.
 pub(super) const SERVICE: Keys = Keys {
@@ -159,8 +176,18 @@ pub(super) const AFFINITY: Keys = Keys {
     later: &[],
 };
 
-const ALL: [&Keys; 9] =
-    [&TOP, &CONNECTIONS, &MANAGER, &PROPORTIONS, &SERVICE, &AFFINITY, &ADVISOR, &BACKEND, &RULE];
+const ALL: [&Keys; 10] = [
+    &TOP,
+    &CONNECTIONS,
+    &MANAGER,
+    &PROPORTIONS,
+    &EXITS,
+    &SERVICE,
+    &AFFINITY,
+    &ADVISOR,
+    &BACKEND,
+    &RULE,
+];
 /// Similarity (Jaro-Winkler, 0 to 1) from which a key is taken for a mistyped one.
 const SIMILAR: f64 = 0.8;
 /// The same for one that another table has: `backends` of a service is `backend`, although a rule has `backends`.

@@ -13,6 +13,7 @@ pub mod check;
 pub mod defaults;
 mod document;
 mod error;
+mod exits;
 mod keys;
 mod manager;
 mod read;

@@ -10,7 +10,7 @@ use toml_edit::TableLike;
 use super::{
     ConfigError, ConfigErrors, advisor, affinity, check, defaults,
     document::{Document, Section},
-    keys, manager, rule,
+    exits, keys, manager, rule,
 };
 use crate::model::{BackendConfig, Config, Connections, Protocol, ServiceConfig};
 
@@ -81,6 +81,9 @@ fn top<'a>(document: &mut Document<'a>, table: &'a dyn TableLike) -> Config {
     }
     if let Some(table) = s.table("manager") {
         manager::manager(s.document(), table, &mut config.manager);
+    }
+    if let Some(table) = s.table("exits") {
+        exits::exits(s.document(), table, &mut config.exits);
     }
     for (i, table) in s.tables("service").into_iter().enumerate() {
         config.services.push(service(s.document(), table, i));

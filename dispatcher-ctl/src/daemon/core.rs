@@ -188,6 +188,7 @@ impl Core {
         let gone = gone(&self.record.state, &state);
         let former = self.take_in(state, applied, interface_names, &gone)?;
         self.forget_former(&former);
+        self.events.exits().set(&self.record.applied.exits);
         // In the record it has happened, even where the kernel is yet to follow. The log says it line by line, as a plan.
         for change in changes(&former, self.state(), cause) {
             self.weight_updates += u64::from(matches!(change, EventKind::WeightChanged { .. }));

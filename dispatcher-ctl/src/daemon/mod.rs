@@ -10,6 +10,7 @@ mod control;
 mod core;
 mod counts;
 mod events;
+mod exits;
 mod manage;
 mod neighbours;
 mod nics;
@@ -66,6 +67,8 @@ pub async fn run(options: RunOptions) -> Result<(), StartError> {
     let handle = Handle::new(Arc::new(Mutex::new(core)));
 
     let shutdown = CancellationToken::new();
+    let exits = handle.core().await.events.exits().clone().run(shutdown.clone());
+    let exits = tokio::spawn(exits);
     let mut tasks = JoinSet::new();
     let controller = Arc::new(handle.clone());
     let patience = api::server::Patience::default();
@@ -81,6 +84,8 @@ pub async fn run(options: RunOptions) -> Result<(), StartError> {
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     shutdown.cancel();
     while tasks.join_next().await.is_some() {}
+    // It ends with the others; if it has ended before, it has said why.
+    let _ = exits.await;
     match failure {
         None if !leave_attached => handle.core().await.dismantle().await.map_err(StartError::from),
         None => Ok(()),

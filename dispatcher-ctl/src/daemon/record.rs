@@ -8,7 +8,8 @@ use std::collections::HashMap;
 use serde::Serialize;
 
 use crate::model::{
-    Config, Connections, Manager, OwnedVip, Record, RetiredSlot, Service, ServiceConfig, State,
+    Config, Connections, Exits, Manager, OwnedVip, Record, RetiredSlot, Service, ServiceConfig,
+    State,
 };
 
 /// The texts of services as last written.
@@ -94,6 +95,7 @@ struct Head<'a> {
     manage_vips: bool,
     connections: &'a Connections,
     manager: &'a Manager,
+    exits: &'a Exits,
 }
 
 impl<'a> Head<'a> {
@@ -108,6 +110,7 @@ impl<'a> Head<'a> {
             manage_vips,
             connections,
             manager,
+            exits,
             services: _,
         } = config;
         Self {
@@ -119,6 +122,7 @@ impl<'a> Head<'a> {
             manage_vips: *manage_vips,
             connections,
             manager,
+            exits,
         }
     }
 }

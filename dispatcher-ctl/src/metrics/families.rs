@@ -166,6 +166,18 @@ families! {
     Counter "dispatcher_weight_updates_total" []
         "Weights changed at runtime.",
         |s, out| out.push(reading(NONE, count(s.weight_updates)));
+    Counter "dispatcher_exits_total" ["event", "result"]
+        "Commands that were to be run at events, by how they ended.",
+        |s, out| for exit in &s.exits {
+            for (result, n) in [
+                ("success", exit.success),
+                ("failure", exit.failure),
+                ("timeout", exit.timeout),
+                ("dropped", exit.dropped),
+            ] {
+                out.push(reading([&exit.event, result, ""], count(n)));
+            }
+        };
     Gauge "dispatcher_config_reload_success" []
         "Whether the configuration was applied when it was last loaded.",
         |s, out| out.push(reading(NONE, flag(s.config.reload_success)));

@@ -12,6 +12,7 @@ mod advisor;
 mod affinity;
 mod choice;
 mod exchange;
+mod exits;
 mod mac;
 mod manager;
 mod rule;
@@ -20,6 +21,7 @@ pub use advisor::{AGENT_PORT, Advisor, AdvisorKind, Target, Transport};
 pub use affinity::{Affinity, affinity_groups};
 pub use choice::Choice;
 pub use exchange::{Hex, Method, QueryType, Rcode, Statuses};
+pub use exits::Exits;
 pub use mac::{Mac, ParseMacError};
 pub use manager::{Manager, Proportions, report_timeout};
 pub use rule::{ClientRange, Day, Evaluate, PortRange, Rule, RuleConfig, Share, TimeRange, Tos};
@@ -44,6 +46,9 @@ pub struct Config {
     /// How weights are made.
     #[serde(default)]
     pub manager: Manager,
+    /// Commands that are run when something happens.
+    #[serde(default)]
+    pub exits: Exits,
     /// The services, in the file's order; names and (VIP, port, protocol) are unique.
     pub services: Vec<ServiceConfig>,
 }

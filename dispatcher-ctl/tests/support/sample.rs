@@ -5,8 +5,9 @@ use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 use dispatcher_ctl::{
     api::types::{
         Action, Affinity, Backend, BackendAdvisor, Change, Components, ConfigStatus, Connection,
-        ConnectionTable, Interface, LoggedError, ManagedBackend, ManagedService, Plan, Probes,
-        Rates, ReasonCount, ResponseBucket, ResponseSeconds, Rule, Seconds, Service, Status,
+        ConnectionTable, ExitCount, Interface, LoggedError, ManagedBackend, ManagedService, Plan,
+        Probes, Rates, ReasonCount, ResponseBucket, ResponseSeconds, Rule, Seconds, Service,
+        Status,
     },
     model::{
         AdvisorKind, Day, Evaluate, ForwardMode, OnDown, Proportions, Protocol, RuleConfig,
@@ -56,6 +57,13 @@ pub(crate) fn sample() -> Status {
             note: Some("connections.capacity 2000000 waits for the next fresh start".to_owned()),
         },
         weight_updates: 7,
+        exits: vec![ExitCount {
+            event: "server_down".into(),
+            success: 5,
+            failure: 1,
+            timeout: 0,
+            dropped: 2,
+        }],
         last_errors: vec![LoggedError {
             time: NOW - 65.0,
             message: "backend dns/dns-1: no mac: no answer to neighbour discovery".to_owned(),

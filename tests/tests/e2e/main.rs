@@ -10,6 +10,7 @@ mod common;
 mod detach;
 mod errors;
 mod events;
+mod exits;
 mod flood;
 mod fragments;
 mod ftp;

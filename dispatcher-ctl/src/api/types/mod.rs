@@ -55,8 +55,26 @@ pub struct Status {
     pub config: ConfigStatus,
     /// Weights changed at runtime since the daemon started.
     pub weight_updates: u64,
+    /// How commands that were run at events have ended.
+    #[serde(default)]
+    pub exits: Vec<ExitCount>,
     /// What went wrong lately, oldest first.
     pub last_errors: Vec<LoggedError>,
+}
+
+/// How the commands for an event have ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExitCount {
+    /// The event's word.
+    pub event: Label,
+    /// With status 0.
+    pub success: u64,
+    /// In another way, or they could not be started.
+    pub failure: u64,
+    /// Killed, because they took too long.
+    pub timeout: u64,
+    /// Not run, because too many events waited.
+    pub dropped: u64,
 }
 
 /// A NIC.

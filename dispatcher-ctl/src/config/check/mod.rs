@@ -15,6 +15,7 @@ use crate::{
 
 mod advisor;
 mod affinity;
+mod exits;
 mod manager;
 mod rule;
 mod value;
@@ -50,6 +51,7 @@ pub fn config(config: &Config) -> Vec<Problem> {
     found.path("pin_dir", &config.pin_dir, usize::MAX);
     found.manager(&config.manager);
     found.is_managed = config.manager.enabled;
+    found.exits(&config.exits);
     found.services(&config.services);
     found.problems
 }

@@ -332,3 +332,36 @@ fn names_are_short_and_plain() {
         assert!(errors[0].contains("is no NIC's name"), "{errors:?}");
     }
 }
+
+#[test]
+fn exits_are_commands_with_a_path() {
+    let exits = |text: &str| format!("interfaces = []\n[exits]\n{text}");
+    let config =
+        parse(&exits("server_up = [\"/bin/true\", \"a b\"]\ntimeout = \"3s\""), "lab.toml");
+    let config = config.unwrap();
+    assert_eq!(config.exits.line("server_up"), "/bin/true a b");
+    assert_eq!(config.exits.line("server_down"), "none");
+    assert_eq!((config.exits.timeout, config.exits.queue), (Duration::from_secs(3), 100));
+    one(
+        &exits(
+            "server_up = []\nserver_down = [\"mail\"]\nmanager_alert = \"/bin/true\"\n\
+             manager_clear = [\"/bin/true\", 3]\nserver_gone = []\nhalf_open_alert = [\"/a\", \"\\u0000\"]\n\
+             timeout = \"6m\"\nqueue = 0",
+        ),
+        &[
+            "lab.toml:3:13: exits.server_up: exits: server_up is empty, expected a program",
+            "lab.toml:4:16: exits.server_down[0]: exits: server_down \"mail\" is none, expected a path from /",
+            "lab.toml:5:17: exits.manager_alert: exits: manager_alert \"/bin/true\" is a string, expected an \
+             array of program and arguments",
+            "  hint: manager_alert = [\"/bin/true\"]",
+            "lab.toml:6:31: exits.manager_clear[1]: exits: manager_clear holds an integer, expected program \
+             and arguments",
+            "lab.toml:7:1: exits.server_gone: exits: key \"server_gone\" is unknown",
+            "  hint: did you mean server_down?",
+            "lab.toml:8:26: exits.half_open_alert[1]: exits: half_open_alert has a NUL, expected text without",
+            "lab.toml:9:11: exits.timeout: exits: timeout 360s is out of range, expected more than 0s and at \
+             most 5m",
+            "lab.toml:10:9: exits.queue: exits: queue 0 is out of range, expected 1..=10000",
+        ],
+    );
+}

@@ -15,7 +15,7 @@ pub(super) use self::{
     health::{Health, Look},
 };
 
-use super::clock;
+use super::{clock, exits::Exits};
 use crate::api::types::{Event, EventKind};
 
 /// Events that a reader may be behind before it misses some.
@@ -37,20 +37,23 @@ pub(super) enum Cause {
 }
 
 /// Tells events; cheap to clone.
-#[derive(Clone, Debug)]
-pub(super) struct Events(Arc<Mutex<Inner>>);
+#[derive(Clone, Debug, Default)]
+pub(super) struct Events {
+    bus: Arc<Mutex<Bus>>,
+    exits: Exits,
+}
 
 #[derive(Debug)]
-struct Inner {
+struct Bus {
     readers: broadcast::Sender<Event>,
     /// Id of the last event.
     last: u64,
 }
 
-impl Default for Events {
+impl Default for Bus {
     fn default() -> Self {
         let (readers, _) = broadcast::channel(KEPT);
-        Self(Arc::new(Mutex::new(Inner { readers, last: 0 })))
+        Self { readers, last: 0 }
     }
 }
 
@@ -67,18 +70,25 @@ impl Events {
 
     /// Tells everybody but the log, which says it in other words, or is not to say it.
     pub(super) fn tell_readers(&self, kind: EventKind) {
-        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut bus = self.bus.lock().unwrap_or_else(PoisonError::into_inner);
         let time = clock::epoch_seconds();
         // Ids grow from one daemon to the next, too, as long as the clock does.
-        let id = ((time * 1e6) as u64).max(inner.last + 1);
-        inner.last = id;
+        let id = ((time * 1e6) as u64).max(bus.last + 1);
+        bus.last = id;
+        let event = Event { id, time, kind };
+        self.exits.push(&event);
         // Nobody may be listening.
-        let _ = inner.readers.send(Event { id, time, kind });
+        let _ = bus.readers.send(event);
+    }
+
+    /// Commands that are run at events.
+    pub(super) fn exits(&self) -> &Exits {
+        &self.exits
     }
 
     /// What happens from now on.
     pub(super) fn subscribe(&self) -> broadcast::Receiver<Event> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).readers.subscribe()
+        self.bus.lock().unwrap_or_else(PoisonError::into_inner).readers.subscribe()
     }
 }
 

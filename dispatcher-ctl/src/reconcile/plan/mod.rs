@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use crate::{
     api::types::{Action, Change},
     model::{
-        Backend, BackendConfig, Config, Manager, Rule, RuleConfig, Service, ServiceConfig, State,
-        duration, report_timeout,
+        Backend, BackendConfig, Config, Exits, Manager, Rule, RuleConfig, Service, ServiceConfig,
+        State, duration, report_timeout,
     },
 };
 
@@ -101,7 +101,17 @@ pub fn plan_settings(applied: &Config, new: &Config) -> Vec<PlanLine> {
             lines.push(PlanLine { note, ..PlanLine::change(object.to_owned(), field, from, to) });
         }
     }
+    lines.extend(plan_exits(&applied.exits, &new.exits));
     lines
+}
+
+fn plan_exits(was: &Exits, is: &Exits) -> Vec<PlanLine> {
+    let command = |event| (event, was.line(event), is.line(event));
+    let mut fields: Vec<_> = Exits::EVENTS.into_iter().map(command).collect();
+    fields.push(("timeout", duration::text(was.timeout), duration::text(is.timeout)));
+    fields.push(("queue", was.queue.to_string(), is.queue.to_string()));
+    let changed = fields.into_iter().filter(|(_, from, to)| from != to);
+    changed.map(|(key, from, to)| PlanLine::change("exits".to_owned(), key, from, to)).collect()
 }
 
 impl PlanLine {

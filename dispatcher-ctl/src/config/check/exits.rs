@@ -1,0 +1,39 @@
+//! Whether user exits are commands.
+
+use std::time::Duration;
+
+use super::Found;
+use crate::model::{Exits, duration};
+
+/// Longest timeout: what waits behind a command that hangs waits as long.
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(300);
+
+impl Found {
+    /// What may be wrong with them.
+    pub(super) fn exits(&mut self, exits: &Exits) {
+        (self.prefix, self.object) = ("exits.".to_owned(), "exits: ".to_owned());
+        for (event, words) in &exits.commands {
+            match words.first() {
+                None => {
+                    self.say(event, &format!("{event} is empty, expected a program"));
+                }
+                Some(program) if !program.starts_with('/') => {
+                    let message = format!("{event} {program:?} is none, expected a path from /");
+                    self.say(&format!("{event}[0]"), &message);
+                }
+                Some(_) => {}
+            }
+            if let Some(i) = words.iter().position(|word| word.contains('\0')) {
+                let message = format!("{event} has a NUL, expected text without");
+                self.say(&format!("{event}[{i}]"), &message);
+            }
+        }
+        if exits.timeout.is_zero() || exits.timeout > LONGEST_TIMEOUT {
+            let written = duration::text(exits.timeout);
+            let message =
+                format!("timeout {written} is out of range, expected more than 0s and at most 5m");
+            self.say("timeout", &message);
+        }
+        (self.prefix, self.object) = (String::new(), String::new());
+    }
+}
