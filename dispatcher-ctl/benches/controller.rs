@@ -14,7 +14,10 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 use dispatcher_ctl::{
-    api::{client::Client, types::PatchBackend},
+    api::{
+        client::Client,
+        types::{PatchBackend, PatchManager},
+    },
     metrics,
 };
 
@@ -79,6 +82,34 @@ async fn measure(place: &Place) -> Result<()> {
     };
     line("metrics as text", times(&|| metrics::render(&status).map_or(0, |text| text.len())));
     line("metrics, scraped", times(&|| place.scrape().unwrap_or_default()));
+    manager(&daemon).await
+}
+
+/// What the manager costs when nothing changes: the daemon's CPU time with it less that without it, for each interval.
+async fn manager(daemon: &Daemon) -> Result<()> {
+    const INTERVALS: u32 = 10;
+    let interval = Duration::from_secs(1);
+    let patch = |enabled| PatchManager {
+        enabled: Some(enabled),
+        interval: Some(interval.into()),
+        ..PatchManager::default()
+    };
+    let updates = async || Ok::<_, anyhow::Error>(daemon.client.status().await?.weight_updates);
+    let (mut idle, mut managed, mut published) = (Vec::new(), Vec::new(), 0);
+    for _ in 0..3 {
+        for (enabled, figures) in [(false, &mut idle), (true, &mut managed)] {
+            daemon.client.patch_manager(&patch(enabled), false).await?;
+            // Weights have gone to the middle of their bounds, where those without connections belong.
+            tokio::time::sleep(20 * interval).await;
+            let (before, cpu) = (updates().await?, daemon.cpu()?);
+            tokio::time::sleep(INTERVALS * interval).await;
+            figures.push((daemon.cpu()? - cpu) / INTERVALS);
+            published += updates().await? - before;
+        }
+    }
+    line("CPU a second, manager off", idle);
+    line("CPU a second, manager on, a cycle a second", managed);
+    ensure!(published == 0, "{published} weights published though nothing changed");
     Ok(())
 }
 
@@ -224,6 +255,17 @@ impl Drop for Place {
         let _ = self.enter(binary()).args(detach).stdout(Stdio::null()).status();
         let _ = run(&format!("ip netns del {}", self.namespace));
         let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+impl Daemon {
+    /// CPU time that it has taken, user and system.
+    fn cpu(&self) -> Result<Duration> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
+        let fields: Vec<_> = stat.rsplit(')').next().context("stat")?.split_whitespace().collect();
+        let ticks: u64 = fields[11].parse::<u64>()? + fields[12].parse::<u64>()?;
+        // USER_HZ is 100 on all that this runs on.
+        Ok(Duration::from_millis(ticks * 10))
     }
 }
 

@@ -48,7 +48,7 @@ use crate::{
         connections::{ConnectionTable, ServiceTimeouts, Sweeper, Timeouts},
     },
     model::{Config, OnDown, Record, RetiredSlot, State, XdpMode},
-    network::Network,
+    network::{Network, shortages},
     reconcile,
     schedule::Schedules,
 };
@@ -288,6 +288,11 @@ impl Core {
         let addresses: BTreeSet<IpAddr> =
             self.state().backends().filter(|b| !b.config.local).map(|b| b.config.address).collect();
         let grown = !addresses.is_subset(&self.watched);
+        if grown && addresses.len() > self.watched.len() {
+            for shortage in shortages(&addresses) {
+                tracing::warn!("{}; hint: {}", shortage.error(), shortage.hint());
+            }
+        }
         self.watched.clone_from(&addresses);
         self.neighbours.retain(&addresses);
         self.network.watch(addresses, self.watched_nics());

@@ -20,11 +20,13 @@ mod announce;
 mod backends;
 mod error;
 mod kernel;
+mod limits;
 mod link;
 mod neighbour;
 mod resolver;
 
 pub use error::NetworkError;
+pub use limits::{Shortage, shortages};
 pub use link::Link;
 
 use addresses::OwnAddresses;
