@@ -163,7 +163,18 @@ impl Core {
                 ],
             })
         };
-        service.backends.iter().filter_map(input).collect()
+        let mut inputs: Vec<_> = service.backends.iter().filter_map(input).collect();
+        let seen = |slot: &u32| self.managing.seen.get(slot).copied().unwrap_or_default();
+        let all: Vec<_> = inputs.iter().map(|input| seen(&input.slot)).collect();
+        let is_telling = Seen::are_telling(&all);
+        for (load, is_telling) in
+            inputs.iter_mut().flat_map(|input| input.loads.iter_mut().zip(is_telling))
+        {
+            if !is_telling {
+                *load = None;
+            }
+        }
+        inputs
     }
 
     /// Milliseconds as the advisor has them, and what the agent says, while they are not too old.

@@ -163,11 +163,12 @@ fn request(address: IpAddr) -> Result<u8> {
     const PATIENCE: Duration = Duration::from_secs(10);
     let mut stream = TcpStream::connect_timeout(&(address, 80).into(), PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
-    stream.write_all(b"GET / HTTP/1.1\r\nhost: lab\r\n\r\n")?;
+    stream.write_all(b"GET / HTTP/1.1\r\nhost: lab\r\nconnection: close\r\n\r\n")?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     ensure!(answer.starts_with("HTTP/1.1 200 "), "{answer:?}");
-    let body = answer.trim_end().rsplit('\n').next().context("a body")?;
+    // A number, or a backend's name that ends in one.
+    let body = answer.trim_end().rsplit(['\n', '-']).next().context("a body")?;
     Ok(body.parse()?)
 }
 

@@ -271,12 +271,55 @@ fn a_backend_that_flaps_disturbs_nobody() -> Result<()> {
         let share = share(&answered, number, Duration::ZERO);
         ensure!((0.3..0.5).contains(&share), "{number}: {share}");
     }
-    let others: Vec<_> = answered.into_iter().filter(|a| a.by.is_some_and(|by| by != 2)).collect();
-    let slowest = percentile(&others, 99.0, Duration::ZERO);
-    ensure!(slowest < Duration::from_millis(200), "p99 of the others {slowest:?}");
+    for other in ["web-1", "web-3"] {
+        let weight = backend_of(daemon, "web", other)?["weight"].as_u64().context("weight")?;
+        ensure!((7..=13).contains(&weight), "{other}: {weight}");
+    }
     eventually(Duration::from_secs(8), "the whole weight", || {
         Ok(backend_of(daemon, "web", "web-2")?["weight"].as_u64() >= Some(7))
     })
+}
+
+#[test]
+fn a_backend_that_dies_under_load_is_out_in_time_and_comes_back_by_and_by() -> Result<()> {
+    let (interval, timeout) = (Duration::from_secs(1), Duration::from_millis(500));
+    // Requests to the dead server stay half-open until syn_timeout, for the dispatcher does not see that they were refused: by
+    // active connections the backend would be thought busy when it comes back.
+    let manager =
+        "enabled = true\nproportions = { active = 0, new = 100, advisor = 0, system = 0 }";
+    let of_service = "slow_start = \"6s\"\nadvisor = { kind = \"http\", target = \"address\", \
+        interval = \"1s\", connect_timeout = \"500ms\", receive_timeout = \"500ms\" }";
+    let Some(web) = managed_web("dies", manager, of_service)? else { return Ok(()) };
+    let Web { daemon, mut _servers, lab } = web;
+    let (dies, returns) = (Duration::from_secs(3), Duration::from_secs(8));
+    let answered = std::thread::scope(|scope| -> Result<_> {
+        let began = Instant::now();
+        let load = scope.spawn(|| lab.client().open_loop(VIP, 100.0, Duration::from_secs(20)));
+        let wait = |until: Duration| std::thread::sleep(until.saturating_sub(began.elapsed()));
+        wait(dies);
+        _servers[1].kill();
+        wait(returns);
+        _servers[1] = lab.backends[1].serve_web()?;
+        load.join().map_err(|_| anyhow::anyhow!("the load panicked"))?
+    })?;
+    // Intervals vary by a tenth, and the change takes a moment.
+    let out = dies + interval.mul_f64(1.1) + timeout + Duration::from_millis(300);
+    let failures = || answered.iter().filter(|answered| answered.by.is_none());
+    let last = failures().map(|answered| answered.due).max().context("nothing failed")?;
+    ensure!(last < out, "{} failed, the last of them at {last:?}", failures().count());
+    ensure!(failures().all(|answered| answered.due > dies - timeout), "failed before it died");
+    let returned = |from: u64, to: u64| {
+        let (from, to) = (Duration::from_secs(from), Duration::from_secs(to));
+        let then = || answered.iter().filter(|a| (from..to).contains(&a.due));
+        then().filter(|a| a.by == Some(2)).count() as f64 / then().count() as f64
+    };
+    // Up again at most 1.1 s after it is back: then 1 of 21, 1 of 7 after 2 s, 1 of 4 after 4 s, a third after 6 s.
+    let (first, last) = (returned(8, 11), returned(16, 20));
+    let log = || {
+        daemon.log().lines().filter(|l| l.contains("web-2: weight")).collect::<Vec<_>>().join("\n")
+    };
+    ensure!(first < 0.15 && last > 0.25, "{first:.2} at first, {last:.2} at last\n{}", log());
+    all_up(&daemon)
 }
 
 /// How far from the best fixed weights, found by trying them, is the manager? A measurement of some minutes, for a quiet machine.
