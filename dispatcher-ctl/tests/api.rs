@@ -101,7 +101,7 @@ fn changes_arrive_as_they_were_sent() {
     assert_eq!(
         daemon.changes(),
         [
-            "patch backend web/web-1 PatchBackend { weight: Some(4), fixed_weight: None, sorry: None, quiesced: Some(false), now: None, up: Some(true), \
+            "patch backend web/web-1 PatchBackend { weight: Some(4), fixed_weight: None, sorry: None, quiesced: Some(false), now: None, deadline: None, up: Some(true), \
           address: None, mac: None, local: None, max_connections: None, sticky: None } save=true"
         ]
     );
@@ -327,6 +327,7 @@ fn the_description_has_the_requests() {
         ("max_connections", json!(7)),
         ("quiesced", json!(true)),
         ("now", json!(true)),
+        ("deadline", json!("5m")),
         ("up", json!(true)),
     ]
     .into();

@@ -31,6 +31,7 @@ mod events;
 mod manager;
 pub mod output;
 mod plan;
+mod quiesce;
 mod reload;
 mod run;
 mod service;
@@ -88,7 +89,7 @@ fn perform(cli: Cli) -> Outcome {
         Verb::Service(args) => service::service(&ask, args),
         Verb::Backend(args) => backend::backend(&ask, args),
         Verb::Weight(args) => weight::weight(&ask, &args),
-        Verb::Quiesce(args) => target::quiesce(&ask, &args),
+        Verb::Quiesce(args) => quiesce::quiesce(&ask, &args),
         Verb::Unquiesce(args) => target::unquiesce(&ask, &args),
         Verb::Up(args) => target::up(&ask, &args, true),
         Verb::Down(args) => target::up(&ask, &args, false),

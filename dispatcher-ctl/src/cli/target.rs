@@ -1,17 +1,7 @@
-//! `dispatcher quiesce`, `unquiesce`, `up` and `down`: what is done to one backend by hand.
+//! `dispatcher unquiesce`, `up` and `down`: what is done to one backend by hand.
 
-use super::{
-    Ask, Outcome,
-    args::{Quiesce, TargetName},
-    output,
-};
+use super::{Ask, Outcome, args::TargetName, output};
 use crate::api::types::PatchBackend;
-
-pub(super) fn quiesce(ask: &Ask, args: &Quiesce) -> Outcome {
-    let now = args.now.then_some(true);
-    let request = PatchBackend { quiesced: Some(true), now, ..PatchBackend::default() };
-    patch(ask, &args.target, &request, false)
-}
 
 pub(super) fn unquiesce(ask: &Ask, name: &TargetName) -> Outcome {
     let request = PatchBackend { quiesced: Some(false), ..PatchBackend::default() };

@@ -129,7 +129,13 @@ async fn watch(
                 }
                 None => return Some(StartError::task("the advisors", None)),
             },
-            _ = tick.tick() => handle.core().await.tick(),
+            _ = tick.tick() => {
+                let mut core = handle.core().await;
+                core.tick();
+                if let Err(error) = core.keep_deadlines().await {
+                    tracing::error!("{error}");
+                }
+            },
             _ = sample.tick() => if let Err(error) = handle.core().await.manage().await {
                 tracing::error!("manager: {error}");
             },

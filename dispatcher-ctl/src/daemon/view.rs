@@ -171,6 +171,7 @@ impl Core {
             sorry: config.sorry,
             up: !backend.down && backend.advised_down.is_none() && (config.local || way.is_some()),
             quiesced: backend.is_quiesced(),
+            quiesce_deadline: backend.quiesce_deadline_ms.map(|ms| ms as f64 / 1000.0),
             down_by_hand: backend.down,
             local: config.local,
             max_connections: config.max_connections,

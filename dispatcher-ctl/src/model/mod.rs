@@ -282,6 +282,9 @@ pub struct Backend {
     /// Quiesced, and clients with an affinity record go elsewhere, too.
     #[serde(default)]
     pub quiesced_now: bool,
+    /// When it is taken down if it is still quiesced and has connections left: milliseconds since the epoch.
+    #[serde(default)]
+    pub quiesce_deadline_ms: Option<u64>,
     /// Taken down by hand.
     pub down: bool,
     /// Why its advisor has it down, if it has.

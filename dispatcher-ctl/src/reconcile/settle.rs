@@ -70,6 +70,7 @@ fn service(
             slow_start: before.and_then(|b| b.slow_start),
             quiesced: before.is_some_and(|b| b.quiesced),
             quiesced_now: before.is_some_and(|b| b.quiesced_now),
+            quiesce_deadline_ms: before.and_then(|b| b.quiesce_deadline_ms),
             down: before.is_some_and(|b| b.down),
             // Without an advisor nobody would ever have it up again.
             advised_down: before.and_then(|b| b.advised_down.clone()).filter(|_| has_advisor),

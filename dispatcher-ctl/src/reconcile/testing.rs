@@ -30,6 +30,7 @@ pub(crate) fn backend(name: &str, address: &str) -> Backend {
         managed: None,
         slow_start: None,
         quiesced: false,
+        quiesce_deadline_ms: None,
         quiesced_now: false,
         down: false,
         advised_down: None,

@@ -227,6 +227,7 @@ pub(crate) fn a_backend(name: &str, address: &str, weight: u32) -> Backend {
         weight,
         up: true,
         quiesced: false,
+        quiesce_deadline: None,
         down_by_hand: false,
         local: false,
         max_connections: 0,

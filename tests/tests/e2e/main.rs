@@ -21,6 +21,7 @@ mod mtu;
 mod neighbours;
 mod orphans;
 mod privileges;
+mod quiesce;
 mod redirect;
 mod reload;
 mod resets;

@@ -156,6 +156,9 @@ pub struct PatchBackend {
     /// With `quiesced`: clients with an affinity record go elsewhere at once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub now: Option<bool>,
+    /// With `quiesced`: after so long it is taken down, if it has connections left.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<Seconds>,
     /// Up or down by hand.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub up: Option<bool>,

@@ -86,6 +86,15 @@ pub enum EventKind {
         /// Connections that are left.
         connections: u64,
     },
+    /// The time of a quiesced backend is up: what it has left is broken.
+    QuiesceDeadline {
+        /// Of which service.
+        service: String,
+        /// Which backend.
+        backend: String,
+        /// Connections that were left.
+        connections: u64,
+    },
     /// Of a service's backends none is up.
     ManagerAlert {
         /// Which service.
@@ -250,6 +259,7 @@ impl EventKind {
             Self::Quiesced { .. } => "quiesced",
             Self::Unquiesced { .. } => "unquiesced",
             Self::QuiesceProgress { .. } => "quiesce_progress",
+            Self::QuiesceDeadline { .. } => "quiesce_deadline",
             Self::ManagerAlert { .. } => "manager_alert",
             Self::ManagerClear { .. } => "manager_clear",
             Self::HalfOpenAlert { .. } => "half_open_alert",
@@ -276,6 +286,7 @@ impl EventKind {
             | Self::Quiesced { service, .. }
             | Self::Unquiesced { service, .. }
             | Self::QuiesceProgress { service, .. }
+            | Self::QuiesceDeadline { service, .. }
             | Self::ManagerAlert { service }
             | Self::ManagerClear { service }
             | Self::ServiceAdded { service }
@@ -302,6 +313,7 @@ impl EventKind {
             | Self::Quiesced { backend, .. }
             | Self::Unquiesced { backend, .. }
             | Self::QuiesceProgress { backend, .. }
+            | Self::QuiesceDeadline { backend, .. }
             | Self::BackendAdded { backend, .. }
             | Self::BackendRemoved { backend, .. } => Some(backend),
             Self::ManagerAlert { .. }
@@ -349,8 +361,14 @@ impl fmt::Display for EventKind {
             Self::Quiesced { now, .. } if *now => f.write_str("quiesced, clients moved"),
             Self::Quiesced { .. } => f.write_str("quiesced"),
             Self::Unquiesced { .. } => f.write_str("no longer quiesced"),
+            Self::QuiesceDeadline { connections: 0, .. } => {
+                f.write_str("quiesce deadline passed, no connections left")
+            }
+            Self::QuiesceDeadline { connections, .. } => {
+                write!(f, "quiesce deadline passed, breaking {}", some(*connections))
+            }
             Self::QuiesceProgress { connections, .. } => {
-                write!(f, "quiesced, {connections} connections left")
+                write!(f, "quiesced, {} left", some(*connections))
             }
             Self::ManagerAlert { .. } => f.write_str("no backend is up"),
             Self::ManagerClear { .. } => f.write_str("a backend is up again"),
@@ -390,6 +408,11 @@ impl EventKind {
         }
         reason.as_ref().map_or(Ok(()), |reason| write!(f, ": {reason}"))
     }
+}
+
+/// A number of connections.
+fn some(connections: u64) -> String {
+    if connections == 1 { "1 connection".to_owned() } else { format!("{connections} connections") }
 }
 
 #[cfg(test)]

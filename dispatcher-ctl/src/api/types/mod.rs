@@ -239,6 +239,9 @@ pub struct Backend {
     pub up: bool,
     /// No new connections by hand; existing ones go on.
     pub quiesced: bool,
+    /// When it is taken down, if it is still quiesced and has connections left.
+    #[serde(default)]
+    pub quiesce_deadline: Option<Timestamp>,
     /// Taken down by hand.
     pub down_by_hand: bool,
     /// Whether it is on the dispatcher's host.

@@ -259,6 +259,12 @@ pub struct Quiesce {
     /// Clients with an affinity record of it go elsewhere, too, at once
     #[arg(long)]
     pub now: bool,
+    /// After so long, take it down if it has connections left: these are broken
+    #[arg(long, value_name = "TIME", value_parser = some_seconds)]
+    pub deadline: Option<Seconds>,
+    /// Show how many connections it has left, until it has none (status 0) or the deadline has passed (status 1)
+    #[arg(long)]
+    pub wait: bool,
 }
 
 /// `weight`.
@@ -351,6 +357,11 @@ fn ports(text: &str) -> Result<Ports, String> {
         .collect::<Result<_, _>>()
         .map(Ports)
         .map_err(|_: std::num::ParseIntError| "expected ports such as 80,443, or none".to_owned())
+}
+
+fn some_seconds(text: &str) -> Result<Seconds, String> {
+    let seconds = seconds(text)?;
+    if seconds.0.is_zero() { Err("expected more than 0s".to_owned()) } else { Ok(seconds) }
 }
 
 fn seconds(text: &str) -> Result<Seconds, String> {

@@ -59,7 +59,7 @@ pub fn table(rows: &[Row<'_>], style: &Style) -> String {
             plain(backend.mac.map_or("-".to_owned(), |mac| mac.to_string())),
             plain(backend.interface.as_deref().unwrap_or("-")),
             plain(backend.weight),
-            state(backend),
+            state(backend, style.now),
             plain(span(style.now - backend.since)),
             plain(whole(backend.active_connections)),
             plain(whole(backend.half_open_connections)),
@@ -85,14 +85,14 @@ pub fn line(service: &str, backend: &Backend) -> String {
     super::line(format!(
         "backend {service}/{}: {}, weight {}, {} active",
         backend.name,
-        state(backend).0,
+        state(backend, Style::of_stdout().now).0,
         backend.weight,
         whole(backend.active_connections)
     ))
 }
 
-/// Its state, in colour.
-pub(super) fn state(backend: &Backend) -> (String, Paint) {
+/// Its state, in colour; `now` in seconds since the epoch.
+pub(super) fn state(backend: &Backend, now: f64) -> (String, Paint) {
     let paint = match backend {
         Backend { up: false, down_by_hand: true, .. }
         | Backend { up: true, quiesced: true, .. } => Paint::Odd,
@@ -100,10 +100,13 @@ pub(super) fn state(backend: &Backend) -> (String, Paint) {
         Backend { weight: 0, .. } => Paint::Odd,
         Backend { .. } => Paint::Good,
     };
-    let state = if backend.up && backend.quiesced && !backend.state.contains("quiesced") {
+    let mut state = if backend.up && backend.quiesced && !backend.state.contains("quiesced") {
         format!("{}, quiesced", backend.state)
     } else {
         backend.state.clone()
     };
+    if let Some(deadline) = backend.quiesce_deadline {
+        state += &format!(", down in {}", span(deadline - now));
+    }
     (state, paint)
 }

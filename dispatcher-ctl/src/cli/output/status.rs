@@ -153,7 +153,7 @@ fn backend_rows(table: &mut Table, service: &Service, now: f64) {
             plain(format!("  {}", backend.name)),
             plain(backend.address),
             plain(backend.weight),
-            backends::state(backend),
+            backends::state(backend, now),
             plain(span(now - backend.since)),
             plain(whole(backend.active_connections)),
             plain(whole(backend.connections)),

@@ -3,11 +3,16 @@
 //! Services are found by name or, where only one has it, by VIP, `VIP:port` or `VIP:port/protocol`; backends by name or
 //! address. What a change leads to is checked by the functions that check a configuration file.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use super::settle::settle;
 use crate::{
-    api::types::{ApiError, PatchBackend, PatchManager, PatchService, PutBackend, PutService},
+    api::types::{
+        ApiError, PatchBackend, PatchManager, PatchService, PutBackend, PutService, Seconds,
+    },
     config::{check, defaults},
     model::{Backend, RetiredSlot, Rule, Service, ServiceConfig, State},
 };
@@ -181,21 +186,38 @@ impl Edit<'_> {
             changed.weight_by_hand = request.fixed_weight != Some(false);
             changed.managed = None;
         }
-        let quiesced = request.quiesced.unwrap_or(changed.quiesced);
-        let quiesced_now = match request.quiesced {
-            Some(quiesced) => quiesced && request.now.unwrap_or(false),
-            None if request.now.is_some() => {
-                return Err(ApiError::invalid("now says how to quiesce, expected quiesced true"));
-            }
-            None => changed.quiesced_now,
-        };
-        changed.quiesced_now = quiesced_now;
+        let quiesced = self.quiesce(changed, request)?;
         let down = request.up.map_or(changed.down, |up| !up);
         if (quiesced, down) != (changed.quiesced, changed.down) {
             (changed.quiesced, changed.down) = (quiesced, down);
             changed.since_ms = self.now_ms;
         }
         Ok(state)
+    }
+
+    /// Takes in how a backend is quiesced; yields whether it is.
+    fn quiesce(&self, backend: &mut Backend, request: &PatchBackend) -> Result<bool, ApiError> {
+        let Some(quiesced) = request.quiesced else {
+            if request.now.is_some() {
+                return Err(ApiError::invalid("now says how to quiesce, expected quiesced true"));
+            }
+            if request.deadline.is_some() {
+                return Err(ApiError::invalid("deadline is for quiesce, expected quiesced true"));
+            }
+            return Ok(backend.quiesced);
+        };
+        let deadline = request.deadline.map(|Seconds(after)| after);
+        if deadline.is_some() && !quiesced {
+            return Err(ApiError::invalid("deadline is for quiesce, expected quiesced true"));
+        }
+        if deadline.is_some_and(|after| after.is_zero()) {
+            return Err(ApiError::invalid("deadline 0 is no time, expected more than 0 s"));
+        }
+        // Said anew, all of it is: without a deadline there is none any more.
+        let ms = |after: Duration| u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
+        backend.quiesce_deadline_ms = deadline.map(|after| self.now_ms.saturating_add(ms(after)));
+        backend.quiesced_now = quiesced && request.now.unwrap_or(false);
+        Ok(quiesced)
     }
 
     /// A backend out.

@@ -199,6 +199,37 @@ fn quiesce_and_down_say_since_when() {
 }
 
 #[test]
+fn quiesce_may_have_a_deadline_which_goes_with_it() {
+    let state = state();
+    let patch = |state: &State, value| edit(state).patch_backend("web", "web-1", &json(value));
+    let of = |state: &State| {
+        let backend = &state.services[0].backends[0];
+        (backend.quiesced, backend.quiesced_now, backend.quiesce_deadline_ms)
+    };
+    let with =
+        |deadline| serde_json::json!({ "quiesced": true, "now": true, "deadline": deadline });
+    // The edit is made at 7 ms.
+    let state = patch(&state, with(5)).unwrap();
+    assert_eq!(of(&state), (true, true, Some(5_007)));
+    let other = patch(&state, serde_json::json!({ "weight": 3 })).unwrap();
+    assert_eq!(of(&other), (true, true, Some(5_007)), "what is not said stays");
+    let anew = patch(&state, serde_json::json!({ "quiesced": true })).unwrap();
+    assert_eq!(of(&anew), (true, false, None));
+    let none = patch(&state, serde_json::json!({ "quiesced": false })).unwrap();
+    assert_eq!(of(&none), (false, false, None));
+    for (bad, why) in [
+        (with(0), "deadline 0 is no time, expected more than 0 s"),
+        (
+            serde_json::json!({ "quiesced": false, "deadline": 5 }),
+            "deadline is for quiesce, expected quiesced true",
+        ),
+        (serde_json::json!({ "deadline": 5 }), "deadline is for quiesce, expected quiesced true"),
+    ] {
+        refused(patch(&state, bad), ErrorKind::Invalid, why, None);
+    }
+}
+
+#[test]
 fn an_address_that_changes_is_another_backend() {
     let state = state();
     let quiesced = json(serde_json::json!({ "quiesced": true }));

@@ -1,0 +1,136 @@
+//! Quiesce with real transfers: waiting for their end, and deadlines that break them.
+
+use std::{
+    io::{ErrorKind, Read as _, Write as _},
+    net::{IpAddr, TcpStream},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use dispatcher_tests::lab::{Daemon, Lab, Plan, Process, binary, eventually};
+
+use crate::common::{VIPS, Web, all_up, backend_of, lab, noise, publish, web, web_services};
+
+/// A verb in the background; what it prints is in its log.
+fn begin(lab: &Lab, log: &str, line: &str) -> Result<Process> {
+    let mut command = lab.lb.command(&binary()?);
+    command.args(line.split_whitespace());
+    command.env("DISPATCHER_API_SOCKET", lab.directory().join("api.sock"));
+    lab.lb.spawn_command(log, command)
+}
+
+/// The beginning of a large download.
+fn download(lab: &Lab, vip: IpAddr) -> Result<TcpStream> {
+    let mut stream = lab.client().enter(|| Ok(TcpStream::connect((vip, 80))?))?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    stream.write_all(b"GET /files/big HTTP/1.1\r\nHost: lab\r\n\r\n")?;
+    stream.read_exact(&mut vec![0; 100_000])?;
+    Ok(stream)
+}
+
+/// Reads on until the connection is reset.
+fn is_reset(mut stream: TcpStream) -> Result<()> {
+    let mut piece = vec![0; 100_000];
+    loop {
+        match stream.read(&mut piece) {
+            Ok(0) => bail!("the transfer ended"),
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => return Ok(()),
+            Err(error) => bail!("{error}, expected a reset"),
+        }
+    }
+}
+
+fn deadline(daemon: &Daemon, vip: IpAddr) -> Result<Option<f64>> {
+    Ok(backend_of(daemon, web(vip), "web-1")?["quiesce_deadline"].as_f64())
+}
+
+#[test]
+fn waiting_ends_when_the_last_transfer_does() -> Result<()> {
+    let Some(web_) = Web::start("drain", &[1, 1])? else { return Ok(()) };
+    publish(&web_.lab, "big", &noise(60_000_000))?;
+    for vip in VIPS {
+        let transfer = web_.lab.client().slow_download(vip, "/files/big")?;
+        let (service, server) = (web(vip), transfer.server().to_owned());
+        let line = format!("quiesce {service} {server} --wait --deadline 2m");
+        let mut waits = begin(&web_.lab, service, &line)?;
+        let object = format!("backend {service}/{server}: quiesced");
+        eventually(Duration::from_secs(5), "a line of progress", || {
+            Ok(waits.log().contains(&format!("{object}, connections left: 1\n")))
+        })?;
+        // New ones go elsewhere meanwhile.
+        let others = web_.requests(vip, 10)?;
+        ensure!(others.len() == 1 && !others.contains_key(&server), "{others:?}");
+        ensure!(waits.runs()?, "it waits no longer: {}", waits.log());
+        ensure!(transfer.finish()?.len() == 60_000_000);
+        let start = Instant::now();
+        assert_eq!(waits.wait(Duration::from_secs(5))?, Some(0), "{}", waits.log());
+        ensure!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+        let log = waits.log();
+        ensure!(log.ends_with(&format!("{object}, no connections left\n")), "{log}");
+        // There is nothing to wait for.
+        let said = web_.daemon.cli(["quiesce", service, &server, "--wait"])?;
+        ensure!(said.status == 0 && said.err.is_empty(), "{said:?}");
+        web_.daemon.ok(&format!("unquiesce {service} {server}"))?;
+    }
+    let said = web_.daemon.cli(["quiesce", "web4", "web-1", "--deadline", "0s"])?;
+    ensure!(said.status == 2 && said.err.contains("expected more than 0s"), "{said:?}");
+    let transfer = web_.lab.client().slow_download(VIPS[0], "/files/big")?;
+    let server = transfer.server().to_owned();
+    let mut waits = begin(&web_.lab, "undone", &format!("quiesce web4 {server} --wait"))?;
+    eventually(Duration::from_secs(5), "progress", || Ok(waits.log().contains("left: 1")))?;
+    web_.daemon.ok(&format!("unquiesce web4 {server}"))?;
+    assert_eq!(waits.wait(Duration::from_secs(5))?, Some(1));
+    ensure!(waits.log().ends_with("was unquiesced meanwhile\n"), "{}", waits.log());
+    Ok(())
+}
+
+#[test]
+fn a_deadline_breaks_what_is_left_also_under_another_controller() -> Result<()> {
+    let Some(lab) = lab(&Plan::new("deadline").backends(1))? else { return Ok(()) };
+    let _servers = lab.serve_web()?;
+    publish(&lab, "big", &noise(60_000_000))?;
+    let tcp = "protocol = \"tcp\"\n";
+    let services = web_services(&lab, &[1]);
+    let mut daemon = lab.daemon(&services.replace(tcp, &format!("{tcp}on_down = \"reset\"\n")))?;
+    daemon.start()?;
+    all_up(&daemon)?;
+
+    let (mut kept, stream) = (download(&lab, VIPS[1])?, download(&lab, VIPS[0])?);
+    let start = Instant::now();
+    let said = daemon.cli(["quiesce", "web4", "web-1", "--wait", "--deadline", "2s"])?;
+    let took = start.elapsed();
+    ensure!(said.status == 1, "{said:?}");
+    ensure!(
+        said.err.ends_with("the deadline has passed, with connections left: 1, now broken\n"),
+        "{said:?}"
+    );
+    ensure!((1.9..4.0).contains(&took.as_secs_f64()), "{took:?}");
+    is_reset(stream).context("the transfer at the deadline")?;
+    let state = backend_of(&daemon, "web4", "web-1")?;
+    ensure!(state["down_by_hand"] == true && state["quiesced"] == true, "{state}");
+    ensure!(state["quiesce_deadline"].is_null(), "{state}");
+    ensure!(
+        daemon.log().contains("backend web4/web-1: quiesce deadline passed, breaking 1 connection")
+    );
+
+    // One that is taken back has none any more.
+    daemon.ok("quiesce web6 web-1 --deadline 2s")?;
+    ensure!(deadline(&daemon, VIPS[1])?.is_some());
+    ensure!(daemon.ok("backends web6")?.contains("quiesced, down in "));
+    daemon.ok("unquiesce web6 web-1")?;
+    ensure!(deadline(&daemon, VIPS[1])?.is_none());
+    std::thread::sleep(Duration::from_secs(4));
+    kept.read_exact(&mut vec![0; 100_000]).context("a transfer without a deadline")?;
+
+    // The next controller keeps what the last one promised.
+    daemon.ok("quiesce web6 web-1 --deadline 3s")?;
+    daemon.kill();
+    daemon.start()?;
+    ensure!(deadline(&daemon, VIPS[1])?.is_some());
+    eventually(Duration::from_secs(8), "end by deadline", || {
+        Ok(backend_of(&daemon, "web6", "web-1")?["down_by_hand"] == true)
+    })?;
+    is_reset(kept).context("the transfer at the deadline of the former controller")?;
+    Ok(())
+}
