@@ -10,6 +10,7 @@ use aya::{
     programs::{ProgramError, Xdp},
 };
 use dispatcher_common::{maps, settings::Config};
+use nix::sys::signal::{SigSet, SigmaskHow};
 
 use super::{OBJECT, error::DataplaneError, measurement};
 
@@ -21,12 +22,11 @@ const PROGRAM: &str = "dispatcher";
 /// Makes all maps and pins them under their names; existing pins are used as they are.
 pub(super) fn make_maps(dir: &Path, buckets: u32) -> Result<(), DataplaneError> {
     measurement::make(dir)?;
-    pinned(&mut EbpfLoader::new(), dir)
+    let mut loader = EbpfLoader::new();
+    pinned(&mut loader, dir)
         .map_max_entries(maps::CONNECTIONS, buckets)
-        .map_max_entries(maps::FLOWS, buckets)
-        .load(OBJECT)
-        .map(drop)
-        .map_err(DataplaneError::Load)
+        .map_max_entries(maps::FLOWS, buckets);
+    undisturbed(|| loader.load(OBJECT)).map(drop).map_err(DataplaneError::Load)
 }
 
 /// A program in the kernel.
@@ -51,13 +51,13 @@ pub(super) fn load_program(
     let level = super::log::Level::wanted();
     #[cfg(feature = "datapath-log")]
     level.set(&mut loader);
-    let mut ebpf = loader.load(OBJECT).map_err(DataplaneError::Load)?;
+    let mut ebpf = undisturbed(|| loader.load(OBJECT)).map_err(DataplaneError::Load)?;
     let program: &mut Xdp = ebpf
         .program_mut(PROGRAM)
         .ok_or(ProgramError::UnexpectedProgramType)
         .and_then(TryInto::try_into)
         .map_err(DataplaneError::Program)?;
-    program.load().map_err(DataplaneError::Program)?;
+    undisturbed(|| program.load()).map_err(DataplaneError::Program)?;
     let fd = program.fd().map_err(DataplaneError::Program)?;
     let fd = fd.as_fd().try_clone_to_owned().map_err(DataplaneError::system("keep the program"))?;
     Ok(Program {
@@ -65,6 +65,16 @@ pub(super) fn load_program(
         #[cfg(feature = "datapath-log")]
         log: super::log::Reader::start(&mut ebpf, interface)?,
     })
+}
+
+/// Does work while no signal reaches this thread. The verifier gives up when one does (`EAGAIN`), and any command that the
+/// controller runs sends one when it ends; it reaches another thread now.
+fn undisturbed<T>(work: impl FnOnce() -> T) -> T {
+    // Where signals cannot be kept off, the work is at worst as it was without.
+    let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_BLOCK);
+    let done = work();
+    let _best_effort = before.and_then(|mask| mask.thread_set_mask());
+    done
 }
 
 /// Pins every map under its own name.
