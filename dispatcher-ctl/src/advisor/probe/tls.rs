@@ -4,6 +4,7 @@
 
 use std::{
     collections::HashMap,
+    fmt::Display,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, OnceLock, PoisonError},
     time::{Duration, Instant},
@@ -14,9 +15,11 @@ use rustls::{
     client::{
         Resumption, WebPkiServerVerifier,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+        verify_server_name,
     },
     crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature},
     pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject as _},
+    server::ParsedCertificate,
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use x509_cert::{Certificate, der::Decode as _, time::Validity};
@@ -27,9 +30,16 @@ use crate::model::{Advisor, AdvisorKind};
 /// Files of certificates are read again after as long.
 const ROOTS_AGE: Duration = Duration::from_secs(60);
 
-type Roots = Arc<WebPkiServerVerifier>;
+/// Those who may sign.
+#[derive(Debug)]
+struct Roots {
+    verifier: Arc<WebPkiServerVerifier>,
+    /// Their certificates, where a file names them: a server may present one of these itself.
+    certificates: Vec<CertificateDer<'static>>,
+}
+
 /// By file, and when they were read.
-type ReadRoots = HashMap<Option<PathBuf>, (Instant, Roots)>;
+type ReadRoots = HashMap<Option<PathBuf>, (Instant, Arc<Roots>)>;
 
 /// A stream over which TLS is spoken, if the certificate is good.
 ///
@@ -58,11 +68,24 @@ pub(super) async fn handshake<S: Stream>(
     }
     if advisor.tls_verify {
         let roots = roots(advisor.tls_ca_file.as_deref())?;
-        roots
-            .verify_server_cert(certificate, intermediates, &name, &[], UnixTime::now())
+        verified(&roots, certificate, intermediates, &name)
             .map_err(|error| format!("certificate: {error}"))?;
     }
     Ok(stream)
+}
+
+/// Whether a certificate is for a name, and signed by who may; or is one of theirs, as a self-signed one is.
+fn verified(
+    roots: &Roots,
+    certificate: &CertificateDer<'_>,
+    intermediates: &[CertificateDer<'_>],
+    name: &ServerName<'_>,
+) -> Result<(), rustls::Error> {
+    if roots.certificates.contains(certificate) {
+        return verify_server_name(&ParsedCertificate::try_from(certificate)?, name);
+    }
+    let now = UnixTime::now();
+    roots.verifier.verify_server_cert(certificate, intermediates, name, &[], now).map(drop)
 }
 
 /// A host as TLS names it: without port.
@@ -122,7 +145,7 @@ fn config(is_strict: bool) -> Result<&'static Arc<ClientConfig>, String> {
 }
 
 /// Those who may sign: of a file, or the system's.
-fn roots(file: Option<&Path>) -> Result<Roots, String> {
+fn roots(file: Option<&Path>) -> Result<Arc<Roots>, String> {
     static READ: Mutex<Option<ReadRoots>> = Mutex::new(None);
     let mut read = READ.lock().unwrap_or_else(PoisonError::into_inner);
     let read = read.get_or_insert_default();
@@ -131,25 +154,25 @@ fn roots(file: Option<&Path>) -> Result<Roots, String> {
         return Ok(Arc::clone(roots));
     }
     let mut store = RootCertStore::empty();
-    match file {
-        Some(file) => {
-            let wrong = |error| format!("tls_ca_file {}: {error}", file.display());
-            for certificate in CertificateDer::pem_file_iter(file).map_err(wrong)? {
-                let added = store.add(certificate.map_err(wrong)?);
-                added.map_err(|error| format!("tls_ca_file {}: {error}", file.display()))?;
-            }
+    let mut certificates = Vec::new();
+    if let Some(file) = file {
+        let wrong = |error: &dyn Display| format!("tls_ca_file {}: {error}", file.display());
+        for certificate in CertificateDer::pem_file_iter(file).map_err(|error| wrong(&error))? {
+            let certificate = certificate.map_err(|error| wrong(&error))?;
+            store.add(certificate.clone()).map_err(|error| wrong(&error))?;
+            certificates.push(certificate);
         }
-        None => {
-            store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        }
+    } else {
+        store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     }
     if store.is_empty() {
         let file = file.map_or("the system".to_owned(), |f| format!("tls_ca_file {}", f.display()));
         return Err(format!("{file} has no certificates of those who may sign"));
     }
     let provider = Arc::new(ring::default_provider());
-    let roots = WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider).build();
-    let roots = roots.map_err(|error| error.to_string())?;
+    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider).build();
+    let verifier = verifier.map_err(|error| error.to_string())?;
+    let roots = Arc::new(Roots { verifier, certificates });
     read.insert(key, (Instant::now(), Arc::clone(&roots)));
     Ok(roots)
 }
