@@ -32,9 +32,11 @@ mod flood;
 mod frames;
 mod ftp;
 mod hop;
+mod mute;
 mod node;
 mod paced;
 mod queueing;
+mod servers;
 mod slow;
 mod udp;
 mod wait;
@@ -45,9 +47,11 @@ pub use daemon::{Daemon, Said, binary};
 pub use echo::{EchoServer, Established, Honest};
 pub use flood::{Flood, SPOOFED_NET};
 pub use frames::{Capture, Captured};
+pub use mute::Mute;
 pub use node::{Node, Process};
 pub use paced::{Paced, ask_paced};
 pub use queueing::{Answered, Queueing, percentile};
+pub use servers::{EXPIRED, TLS_NAME};
 pub use slow::SlowDownload;
 pub use udp::{UdpEcho, udp_flows};
 pub use wait::{eventually, until};
@@ -127,10 +131,20 @@ pub fn missing() -> Option<String> {
     if !nix::unistd::geteuid().is_root() {
         return Some("network namespaces need root".to_owned());
     }
-    ["ip", "nsenter", "ethtool", "nginx", "curl", "tcpdump", "strace", "vsftpd", "lftp"]
-        .into_iter()
-        .find(|tool| !on_path(tool))
-        .map(|tool| format!("{tool} is not installed (cargo xtask setup installs it)"))
+    let tools =
+        ["ip", "nsenter", "ethtool", "nginx", "curl", "tcpdump", "strace", "vsftpd", "lftp"];
+    missing_of(&tools)
+}
+
+/// What [`Node::serve_protocols`] needs and this machine lacks, if anything.
+#[must_use]
+pub fn missing_servers() -> Option<String> {
+    missing_of(&["dovecot", "smtpd", "dnsmasq", "slapd", "kamailio", "snntpd", "openssl", "socat"])
+}
+
+fn missing_of(tools: &[&str]) -> Option<String> {
+    let tool = tools.iter().find(|tool| !on_path(tool))?;
+    Some(format!("{tool} is not installed (cargo xtask setup installs it)"))
 }
 
 fn on_path(tool: &str) -> bool {

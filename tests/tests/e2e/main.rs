@@ -3,6 +3,7 @@
 //! `DISPATCHER_BIN` says which binary; else what was built last of target/release and target/debug. Without root the
 //! tests are skipped and say so, unless `DISPATCHER_REQUIRE_BPF=1`.
 
+mod advisor_kinds;
 mod advisors;
 mod affinity;
 mod api;

@@ -16,8 +16,16 @@ const LISTS_ARE_OLD: Duration = Duration::from_secs(24 * 3600);
 /// Answers "do not start it" to whatever a package wants to start.
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 /// Packages that would enable a service of the whole system, and that service.
-const SERVICES: [(&str, &str); 3] =
-    [("nginx", "nginx"), ("prometheus", "prometheus"), ("vsftpd", "vsftpd")];
+const SERVICES: [(&str, &str); 8] = [
+    ("nginx", "nginx"),
+    ("prometheus", "prometheus"),
+    ("vsftpd", "vsftpd"),
+    ("dovecot-core", "dovecot"),
+    ("opensmtpd", "opensmtpd"),
+    ("dnsmasq", "dnsmasq"),
+    ("slapd", "slapd"),
+    ("kamailio", "kamailio"),
+];
 
 /// Installs the packages of the tools that are not there.
 ///

@@ -12,13 +12,15 @@ use anyhow::{Result, bail};
 
 pub(crate) use apt::{is_root, refresh_package_lists};
 
-/// What a task needs; each includes the one before, [`Need::Vm`] and [`Need::Bench`] only [`Need::Build`].
+/// What a task needs; each includes the one before, [`Need::Check`], [`Need::Vm`] and [`Need::Bench`] only [`Need::Build`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Need {
     /// A toolchain for BPF and its linker.
     Build,
     /// What demo and tests run: servers, clients, network tools, bpffs.
     Run,
+    /// What only tests run: servers of more protocols.
+    Test,
     /// What boots another kernel.
     Vm,
     /// What builds the measuring harness.
@@ -33,7 +35,8 @@ pub(crate) enum Need {
 /// When something is missing and cannot be installed.
 pub(crate) fn run(words: &[&str]) -> Result<()> {
     let need = match words {
-        [] | ["--for", "test" | "demo"] => Need::Run,
+        [] | ["--for", "test"] => Need::Test,
+        ["--for", "demo"] => Need::Run,
         ["--for", "build"] => Need::Build,
         ["--for", "vm"] => Need::Vm,
         ["--for", "bench"] => Need::Bench,
@@ -48,7 +51,7 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
 /// # Errors
 /// As [`ensure`].
 pub(crate) fn lacks_linker_only(need: Need) -> Result<bool> {
-    apt::install_missing(packages::of(need))?;
+    apt::install_missing(&packages::of(need))?;
     toolchain::choose(false)?;
     linker::is_missing()
 }
@@ -58,10 +61,10 @@ pub(crate) fn lacks_linker_only(need: Need) -> Result<bool> {
 /// # Errors
 /// When something is missing and cannot be installed; the message names it and the command that gets it.
 pub(crate) fn ensure(need: Need) -> Result<()> {
-    apt::install_missing(packages::of(need))?;
+    apt::install_missing(&packages::of(need))?;
     let toolchain = toolchain::choose(need == Need::Check)?;
     linker::ensure()?;
-    if need == Need::Run {
+    if matches!(need, Need::Run | Need::Test) {
         bpffs::ensure()?;
     }
     eprintln!("setup: everything is in place (BPF: {toolchain})");

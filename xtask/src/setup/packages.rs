@@ -50,6 +50,19 @@ const RUN: [Tool; 17] = [
     Tool::new("lftp", "lftp"),
 ];
 
+/// Servers that only the tests probe.
+const TEST: [Tool; 9] = [
+    Tool::new("dovecot", "dovecot-core"),
+    Tool::new("/usr/lib/dovecot/imap", "dovecot-imapd"),
+    Tool::new("/usr/lib/dovecot/pop3", "dovecot-pop3d"),
+    Tool::new("smtpd", "opensmtpd"),
+    Tool::new("dnsmasq", "dnsmasq"),
+    Tool::new("slapd", "slapd"),
+    Tool::new("kamailio", "kamailio"),
+    Tool::new("snntpd", "sn"),
+    Tool::new("openssl", "openssl"),
+];
+
 /// Booting a Debian kernel under qemu.
 const VM: [Tool; 6] = [
     Tool::new("qemu-system-x86_64", "qemu-system-x86"),
@@ -69,11 +82,12 @@ const BENCH: [Tool; 4] = [
 ];
 
 /// Programs a task needs beside what builds the product.
-pub(super) const fn of(need: Need) -> &'static [Tool] {
+pub(super) fn of(need: Need) -> Vec<Tool> {
     match need {
-        Need::Build | Need::Check => &[],
-        Need::Run => &RUN,
-        Need::Vm => &VM,
-        Need::Bench => &BENCH,
+        Need::Build | Need::Check => Vec::new(),
+        Need::Run => RUN.to_vec(),
+        Need::Test => [&RUN[..], &TEST].concat(),
+        Need::Vm => VM.to_vec(),
+        Need::Bench => BENCH.to_vec(),
     }
 }

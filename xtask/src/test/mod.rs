@@ -29,7 +29,7 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
 
 fn here() -> Result<()> {
     require_privileges()?;
-    setup::ensure(setup::Need::Run)?;
+    setup::ensure(setup::Need::Test)?;
     require_bpf()?;
     let mut summary = Summary::default();
     let mut all_well = stream(cargo_test(&["--no-fail-fast"])?, &mut summary)?;
