@@ -38,7 +38,10 @@ impl Look {
         let (mut any, mut any_up) = (false, false);
         for backend in &service.backends {
             let down = down(backend);
-            (any, any_up) = (true, any_up || down.is_none());
+            // One that stands in when no other is up does not make up for them.
+            if !backend.config.sorry {
+                (any, any_up) = (true, any_up || down.is_none());
+            }
             // One that is new counts as up until it is not.
             let was = former.down.get(&backend.slot);
             let of = || (name.clone(), backend.config.name.clone(), backend.config.address);
@@ -124,6 +127,20 @@ mod tests {
         look.service(health, &empty, |_| None);
         assert!(health.take(look).is_empty());
         assert_eq!(told(health, [None, None]), ["service web: a backend is up again"]);
+    }
+
+    #[test]
+    fn one_that_stands_in_does_not_end_the_alert() {
+        let health = &mut Health::default();
+        let mut service = testing::service("web", "192.0.2.80", 80);
+        service.backends =
+            vec![testing::backend("a", "10.0.0.1"), testing::backend("sorry", "10.0.0.2")];
+        (service.backends[0].slot, service.backends[1].slot) = (1, 2);
+        service.backends[1].config.sorry = true;
+        let mut look = Look::default();
+        look.service(health, &service, |b| (b.slot == 1).then(|| "no mac".to_owned()));
+        let told: Vec<_> = health.take(look).iter().map(ToString::to_string).collect();
+        assert_eq!(told, ["backend web/a: no mac", "service web: no backend is up"]);
     }
 
     #[test]

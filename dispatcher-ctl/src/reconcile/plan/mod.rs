@@ -304,7 +304,7 @@ fn changed_backend(service: &str, before: &Backend, after: &Backend, lines: &mut
         [
             ("name", b.config.name.clone()),
             ("weight", b.config.weight.to_string()),
-            ("fixed_weight", b.is_fixed().to_string()),
+            ("fixed_weight", b.config.fixed_weight.to_string()),
             ("sorry", b.config.sorry.to_string()),
             ("mac", mac),
             ("local", b.config.local.to_string()),
