@@ -25,6 +25,7 @@ pub mod limits;
 pub mod maps;
 pub mod measure;
 pub mod net;
+pub mod probe;
 pub mod reason;
 pub mod rule;
 pub mod service;

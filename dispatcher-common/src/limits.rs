@@ -40,3 +40,5 @@ pub const MAX_RULES: u32 = 4096;
 pub const MAX_CONDITIONS: u32 = 64;
 /// Conditions of all services: 1 MiB. As of schedules, two sets of every service must fit.
 pub const CONDITION_POOL: u32 = 1 << 14;
+/// Addresses of this host from which VIPs are probed.
+pub const PROBE_ADDRESSES: u32 = 64;

@@ -66,7 +66,11 @@ pub const RULES: &str = "RULES";
 /// Array, mapped: [`crate::rule::Condition`]s, those of all rules of all services.
 pub const CONDITIONS: &str = "CONDITIONS";
 
-/// All that the object declares: each is pinned under its name.
+/// Hash, not pinned: the prober's own addresses ([`crate::net::Address`]) → [`crate::probe::ProbeEnd`]. It is made with the
+/// programs that carry probes of VIPs, and goes with them.
+pub const PROBE_ENDS: &str = "PROBE_ENDS";
+
+/// All that the object declares and the datapath keeps: each is pinned under its name.
 pub const ALL: [&str; 26] = [
     SETTINGS,
     ADDRESS_FILTER,
@@ -103,7 +107,7 @@ pub const ON_DEMAND: [&str; 2] = [EXCHANGES_WAYS, RESPONSES_SLOTS];
 mod tests {
     #[test]
     fn names_fit_the_kernel() {
-        for name in super::ALL.into_iter().chain(super::ON_DEMAND) {
+        for name in super::ALL.into_iter().chain(super::ON_DEMAND).chain([super::PROBE_ENDS]) {
             assert!(name.len() <= 15, "{name} is longer than BPF_OBJ_NAME_LEN - 1");
         }
     }

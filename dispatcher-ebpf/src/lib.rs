@@ -13,6 +13,7 @@ pub mod frame;
 pub mod occupancy;
 pub mod parse;
 pub mod pick;
+pub mod probe;
 pub mod rewrite;
 pub mod rules;
 pub mod schedule;

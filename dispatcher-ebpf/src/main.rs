@@ -1,4 +1,4 @@
-//! XDP entry of the dispatcher's datapath; elsewhere than on BPF an empty program.
+//! Entries of the dispatcher's datapath: XDP, and TC for probes of VIPs; elsewhere than on BPF an empty program.
 #![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
 
 #[cfg(target_arch = "bpf")]
@@ -22,13 +22,17 @@ mod bpf {
     mod overflow;
     mod pipeline;
     mod place;
+    mod probe;
     mod reset;
     mod rules;
     mod schedule;
     mod verdict;
     mod word;
 
-    use aya_ebpf::{macros::xdp, programs::XdpContext};
+    use aya_ebpf::{
+        macros::{classifier, xdp},
+        programs::{TcContext, XdpContext},
+    };
 
     /// Every packet of a NIC: known flows by the short way, the others by the whole.
     #[xdp]
@@ -37,6 +41,18 @@ mod bpf {
             Some(action) => action,
             None => pipeline::walk(&ctx),
         }
+    }
+
+    /// Every packet that the prober sends: out of a backend's NIC, or nowhere.
+    #[classifier]
+    fn probe_out(ctx: TcContext) -> i32 {
+        probe::send(&ctx)
+    }
+
+    /// Every packet that a NIC leaves to the kernel: to the prober, if it answers a probe.
+    #[classifier]
+    fn probe_in(ctx: TcContext) -> i32 {
+        probe::receive(&ctx)
     }
 
     #[panic_handler]

@@ -20,6 +20,7 @@ use dispatcher_common::{
     limits,
     measure::{Exchange, MeasureWindow, ResponseCounts},
     net::Address,
+    probe::ProbeEnd,
     reason::{REASONS, Reason},
     rule::{Condition, Rule},
     service::{AffinityKey, PeerKey, Policy, SCHEDULE_PACK, ServiceId, ServiceKey, ServiceState},
@@ -151,6 +152,11 @@ static PACKET: PerCpuArray<Packet, 1> = PerCpuArray::new();
 #[btf_map]
 static RESET_DUE: PerCpuArray<u64, 1> = PerCpuArray::new();
 
+/// Where what answers probes of VIPs is to go, by the prober's address.
+#[btf_map]
+static PROBE_ENDS: HashMap<Address, ProbeEnd, { limits::PROBE_ADDRESSES as usize }> =
+    HashMap::new();
+
 /// This CPU's place for the packet it is at work on.
 #[inline(always)]
 pub(super) fn packet() -> Option<*mut Packet> {
@@ -203,6 +209,23 @@ pub(super) fn syn_guard() -> u64 {
 #[inline(always)]
 pub(super) fn own_address(interface: u32) -> Forward {
     Forward(INTERFACES.get_ptr_mut(interface).map_or(0, |value| word!(value, .mac).load()))
+}
+
+/// The kernel's index of a NIC.
+#[inline(always)]
+pub(super) fn ifindex(interface: u32) -> Option<u32> {
+    let value = INTERFACES.get_ptr(interface)?;
+    // SAFETY: the pointer comes from a lookup; the controller writes the field by one store.
+    Some(unsafe { ptr::read_volatile(&raw const (*value).ifindex) })
+}
+
+/// Where what answers a probe from this address is to go.
+#[inline(always)]
+pub(super) fn probe_end(address: &Address) -> Option<ProbeEnd> {
+    let key = *address;
+    // SAFETY: the pointer comes from a lookup. An element is written once, before a probe leaves from its address, and goes
+    // when no probe is answered any more.
+    PROBE_ENDS.get_ptr(&key).map(|end| unsafe { ptr::read(end) })
 }
 
 /// Redirects the packet to another NIC; false if there is none with this index.
