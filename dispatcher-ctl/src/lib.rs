@@ -2,7 +2,8 @@
 //!
 //! The control loop: a configuration ([`config`]) is merged with what was set at runtime ([`reconcile`]) into what
 //! should run ([`model::State`]); the daemon turns that, with what it knows of NICs and neighbours ([`network`]), into the
-//! contents of maps ([`dataplane`], [`schedule`]) and writes the difference. Everything else asks the daemon: [`api`],
+//! contents of maps ([`dataplane`], [`schedule`]) and writes the difference. [`advisor`] probes backends, through
+//! [`prober`] by the VIP. Everything else asks the daemon: [`api`],
 //! [`cli`], [`metrics`].
 
 pub mod advisor;
@@ -16,5 +17,6 @@ pub mod manager;
 pub mod metrics;
 pub mod model;
 pub mod network;
+pub mod prober;
 pub mod reconcile;
 pub mod schedule;

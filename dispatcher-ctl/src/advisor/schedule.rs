@@ -40,8 +40,8 @@ pub struct Outcome {
     pub advisor: Arc<Advisor>,
     /// When it ended.
     pub at: Instant,
-    /// What it found.
-    pub finding: Finding,
+    /// What it found; or why the backend could not be probed, which says nothing of the backend.
+    pub finding: Result<Finding, String>,
 }
 
 /// All loops.
@@ -63,6 +63,7 @@ impl Advisors {
     }
 
     /// Probes these backends from now on, and no others. Loops of those that were probed the same way go on.
+    #[expect(clippy::mutable_key_type, reason = "of a prober only its identity is compared")]
     pub fn follow(&mut self, subjects: impl IntoIterator<Item = Subject>) {
         let mut former = std::mem::take(&mut self.loops);
         for subject in subjects {
@@ -89,7 +90,7 @@ async fn probe_for_ever(
         let began = tokio::time::Instant::now();
         let finding = {
             let Ok(_socket) = sockets.acquire().await else { return };
-            probe(&advisor, &target).await
+            find(&advisor, &target).await
         };
         let (advisor_of, at) = (Arc::clone(&advisor), Instant::now());
         if outcomes.send(Outcome { slot, advisor: advisor_of, at, finding }).await.is_err() {
@@ -99,6 +100,13 @@ async fn probe_for_ever(
         let pause = advisor.interval.mul_f64(0.9 + 0.2 * random());
         sleep(pause.saturating_sub(began.elapsed())).await;
     }
+}
+
+async fn find(advisor: &Advisor, target: &Target) -> Result<Finding, String> {
+    if let Some(through) = &target.through {
+        through.ready(target.address.ip()).await?;
+    }
+    Ok(probe(advisor, target).await)
 }
 
 /// From 0 to 1.

@@ -9,6 +9,7 @@ use crate::{
     dataplane::{self, DataplaneError},
     model::{OwnedVip, Record},
     network::{Network, NetworkError},
+    prober,
 };
 
 pub(super) fn detach(ask: &Ask, args: Detach) -> Outcome {
@@ -55,6 +56,7 @@ fn vips(pin_dir: &Path, record: Option<Vec<u8>>, socket: Option<PathBuf>) -> Out
         ))
         .hint("ip address show, and remove the vips with ip address delete")
     })?;
+    tidy(&record.state.interfaces)?;
     let removed = remove_vips(&record.vips)?;
     let line = |vip: &OwnedVip| {
         output::line(format!("interface {}: vip {} removed", vip.interface, vip.vip))
@@ -64,12 +66,26 @@ fn vips(pin_dir: &Path, record: Option<Vec<u8>>, socket: Option<PathBuf>) -> Out
     Ok(removed.into_iter().map(line).collect())
 }
 
-/// Removes VIPs from those NICs that are still there; says which.
-fn remove_vips(vips: &[OwnedVip]) -> Result<Vec<&OwnedVip>, CliError> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
+/// Removes from NICs what probes of VIPs may have left there.
+fn tidy(nics: &[String]) -> Result<(), CliError> {
+    runtime()?.block_on(async {
+        for nic in nics {
+            prober::tidy(nic).await;
+        }
+    });
+    Ok(())
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
+    tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|e| CliError::failed(format!("cannot start a runtime: {e}")))?;
+        .map_err(|e| CliError::failed(format!("cannot start a runtime: {e}")))
+}
+
+/// Removes VIPs from those NICs that are still there; says which.
+fn remove_vips(vips: &[OwnedVip]) -> Result<Vec<&OwnedVip>, CliError> {
+    let runtime = runtime()?;
     let removal = async {
         let (network, _events) = Network::start().await.map_err(|e| stays(vips.first(), &e))?;
         let mut removed = Vec::new();

@@ -20,10 +20,9 @@ pub(super) fn advisor<'a>(
 ) -> Advisor {
     let mut s = d.section(table, &keys::ADVISOR, at, object);
     s.require("kind", &AdvisorKind::words());
-    s.require("target", "address");
     let kind = s.choice("kind", &[]);
     let mut advisor = Advisor::new(kind.unwrap_or(AdvisorKind::Connect));
-    set(&mut advisor.target, s.choice("target", &["vip"]));
+    set(&mut advisor.target, s.choice("target", &[]));
     set(&mut advisor.interval, s.duration("interval"));
     set(&mut advisor.connect_timeout, s.duration("connect_timeout"));
     set(&mut advisor.receive_timeout, s.duration("receive_timeout"));

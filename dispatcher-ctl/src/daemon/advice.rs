@@ -9,7 +9,8 @@ use crate::{
         probe::{Load, Target},
     },
     api::types::{ApiError, BackendAdvisor, Probes},
-    model::{Advisor, AdvisorKind, Backend, Choice as _, Service, State},
+    model::{self, Advisor, AdvisorKind, Backend, Choice as _, Service, State},
+    prober::{Prober, Through},
 };
 
 /// What the probes of a backend have said.
@@ -40,13 +41,13 @@ impl Advised {
     }
 
     /// Probes the backends of a state, and forgets what was said of others.
-    pub(super) fn follow(&mut self, state: &State) {
+    pub(super) fn follow(&mut self, state: &State, prober: &Prober) {
         let mut former = std::mem::take(&mut self.said);
         let mut subjects = Vec::new();
         for service in &state.services {
             let Some(advisor) = service.config.advisor.clone().map(Arc::new) else { continue };
             for backend in &service.backends {
-                subjects.push(subject(service, backend, &advisor));
+                subjects.push(subject(service, backend, &advisor, prober));
                 let same = former.remove(&backend.slot).filter(|said| said.advisor == advisor);
                 let said = same.unwrap_or_else(|| Advice {
                     advisor: Arc::clone(&advisor),
@@ -71,10 +72,18 @@ impl Advised {
             return None;
         }
         let Advisor { rise, fall, kind, .. } = *said.advisor;
-        let changed = said.health.take(outcome.finding.result.is_ok(), rise, fall);
+        let finding = match outcome.finding {
+            Ok(finding) => finding,
+            Err(why) => {
+                // Nothing was found: it is what it was.
+                (said.load, said.last_error) = (None, Some(why));
+                return None;
+            }
+        };
+        let changed = said.health.take(finding.result.is_ok(), rise, fall);
         // What was seen of a certificate holds until another is seen.
-        said.certificate_expiry = outcome.finding.certificate_expiry.or(said.certificate_expiry);
-        match outcome.finding.result {
+        said.certificate_expiry = finding.certificate_expiry.or(said.certificate_expiry);
+        match finding.result {
             Ok(load) => {
                 (said.load, said.good) = (Some((load, outcome.at)), said.good + 1);
                 changed.then_some(None)
@@ -107,17 +116,32 @@ impl Advised {
     }
 }
 
-fn subject(service: &Service, backend: &Backend, advisor: &Arc<Advisor>) -> Subject {
-    let config = &service.config;
+fn subject(
+    service: &Service,
+    backend: &Backend,
+    advisor: &Arc<Advisor>,
+    prober: &Prober,
+) -> Subject {
+    let (config, slot) = (&service.config, backend.slot);
+    let port = advisor.port_of(config.port);
+    let own = SocketAddr::new(backend.config.address, port);
+    let vip = SocketAddr::new(config.vip, port);
+    let (address, through) = match advisor.target {
+        model::Target::Address => (own, None),
+        // This very host has the VIP.
+        model::Target::Vip if backend.config.local => (vip, None),
+        model::Target::Vip => (vip, Some(Through { slot, own, prober: prober.clone() })),
+    };
     let usual = if advisor.kind == AdvisorKind::Https { 443 } else { 80 };
     let target = Target {
-        address: SocketAddr::new(backend.config.address, advisor.port_of(config.port)),
+        address,
         host: host(SocketAddr::new(config.vip, config.port), usual),
         protocol: config.protocol,
         service: config.name.clone(),
         backend: backend.config.name.clone(),
+        through,
     };
-    Subject { slot: backend.slot, target, advisor: Arc::clone(advisor) }
+    Subject { slot, target, advisor: Arc::clone(advisor) }
 }
 
 /// The VIP as a client would name it in a request: with its port, unless it is the usual one.

@@ -33,6 +33,7 @@ use super::{
     manage::Managing,
     neighbours::Neighbours,
     nics::Nic,
+    probes::Probes,
     problems::Problems,
     quiesce::Draining,
     record::RecordText,
@@ -77,6 +78,7 @@ pub(super) struct Core {
     pub(super) network: Network,
     pub(super) advised: Advised,
     pub(super) managing: Managing,
+    pub(super) probes: Probes,
     /// NICs that are wanted, by name.
     pub(super) nics: BTreeMap<String, Nic>,
     /// Modes of NICs that are not attached as configured: by hand, or found so.
@@ -148,6 +150,7 @@ impl Core {
             network,
             advised: Advised::new(advisors),
             managing: Managing::default(),
+            probes: Probes::default(),
             nics: BTreeMap::new(),
             modes: HashMap::new(),
             resolve_wait: RESOLVE_WAIT,
@@ -244,8 +247,9 @@ impl Core {
             self.network.settled(self.resolve_wait).await;
         }
         self.publish()?;
-        self.advised.follow(&self.record.state);
         let attached = self.attach_nics();
+        self.follow_probes().await;
+        self.advised.follow(&self.record.state, &self.probes.prober);
         self.place_vips(false).await;
         attached
     }

@@ -14,6 +14,7 @@ mod exits;
 mod manage;
 mod neighbours;
 mod nics;
+mod probes;
 mod problems;
 mod quiesce;
 mod record;
@@ -86,6 +87,7 @@ pub async fn run(options: RunOptions) -> Result<(), StartError> {
     while tasks.join_next().await.is_some() {}
     // It ends with the others; if it has ended before, it has said why.
     let _ = exits.await;
+    handle.core().await.close_probes("the daemon ends").await;
     match failure {
         None if !leave_attached => handle.core().await.dismantle().await.map_err(StartError::from),
         None => Ok(()),
@@ -131,7 +133,7 @@ async fn watch(
             },
             _ = tick.tick() => {
                 let mut core = handle.core().await;
-                core.tick();
+                core.tick().await;
                 if let Err(error) = core.keep_deadlines().await {
                     tracing::error!("{error}");
                 }
@@ -171,9 +173,10 @@ impl Signals {
 
 impl Core {
     /// What is due every second.
-    fn tick(&mut self) {
+    async fn tick(&mut self) {
         self.watch_guard();
         self.tell_progress();
+        self.retry_probes().await;
         for result in [self.release_slots(), self.sample_rates(), self.watch_rules()] {
             if let Err(error) = result {
                 tracing::error!("{error}");

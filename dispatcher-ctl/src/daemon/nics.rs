@@ -229,6 +229,7 @@ impl Core {
         }
         self.publish()?;
         let attached = self.attach_nics();
+        self.follow_probes().await;
         // A NIC that was set down has lost its IPv6 addresses.
         self.place_vips(changed).await;
         attached

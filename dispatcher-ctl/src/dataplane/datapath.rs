@@ -231,6 +231,11 @@ impl Datapath {
         self.publisher.contents()
     }
 
+    /// Where the maps are pinned.
+    pub(super) fn pins(&self) -> &Path {
+        &self.pins.path
+    }
+
     /// The counters' reader.
     #[must_use]
     pub fn counters(&self) -> CounterReader {

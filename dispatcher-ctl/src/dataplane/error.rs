@@ -98,6 +98,14 @@ pub enum DataplaneError {
         /// The kernel's answer.
         source: io::Error,
     },
+    /// What carries probes of VIPs could not be attached.
+    #[error("interface {interface}: cannot attach what carries probes of VIPs: {}", chain(.source))]
+    AttachProbes {
+        /// NIC.
+        interface: String,
+        /// Why not.
+        source: aya::programs::ProgramError,
+    },
     /// Another XDP program is attached already.
     #[error(
         "interface {interface}: another XDP program is attached to it\n\

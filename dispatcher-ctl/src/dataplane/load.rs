@@ -69,7 +69,7 @@ pub(super) fn load_program(
 
 /// Does work while no signal reaches this thread. The verifier gives up when one does (`EAGAIN`), and any command that the
 /// controller runs sends one when it ends; it reaches another thread now.
-fn undisturbed<T>(work: impl FnOnce() -> T) -> T {
+pub(super) fn undisturbed<T>(work: impl FnOnce() -> T) -> T {
     // Where signals cannot be kept off, the work is at worst as it was without.
     let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_BLOCK);
     let done = work();
@@ -78,7 +78,7 @@ fn undisturbed<T>(work: impl FnOnce() -> T) -> T {
 }
 
 /// Pins every map under its own name.
-fn pinned<'l, 'a>(loader: &'l mut EbpfLoader<'a>, dir: &Path) -> &'l mut EbpfLoader<'a> {
+pub(super) fn pinned<'l, 'a>(loader: &'l mut EbpfLoader<'a>, dir: &Path) -> &'l mut EbpfLoader<'a> {
     for name in maps::ALL {
         loader.map_pin_path(name, dir.join(name));
     }

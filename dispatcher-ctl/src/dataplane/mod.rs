@@ -2,7 +2,7 @@
 //!
 //! [`Datapath`] is what the daemon holds. Beneath it, from the kernel upwards: `bpf` and `mapped` (system calls and
 //! memory), `pins` and `namespace` (where things are, whose, and whether anybody is left), `maps` and `load` (the set of maps and the program), `record` (the
-//! controller's own bytes), [`publish`] with `kernel` (what the maps should hold), [`connections`] and `counters` (what
+//! controller's own bytes), `probes` (what carries probes of VIPs), [`publish`] with `kernel` (what the maps should hold), [`connections`] and `counters` (what
 //! the datapath has to tell).
 
 mod affinity;
@@ -21,6 +21,7 @@ mod measurement;
 mod namespace;
 mod pins;
 mod pool;
+mod probes;
 pub mod publish;
 mod record;
 pub mod tables;
@@ -31,6 +32,7 @@ pub use datapath::{Attached, Datapath, Origin, remove_all};
 pub use error::DataplaneError;
 pub use measurement::Responses;
 pub use namespace::remove_dead_namespaces;
+pub use probes::{ProbeEnds, ProbePrograms, leaves_filters, remove_filter};
 pub use publish::Changes;
 
 /// The datapath as built: a relocatable BPF object, aligned as the loader wants it.

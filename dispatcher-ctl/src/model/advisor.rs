@@ -147,6 +147,12 @@ impl AdvisorKind {
         }
     }
 
+    /// Whether it asks of a backend what has nothing to do with the VIP.
+    #[must_use]
+    pub const fn asks_host(self) -> bool {
+        matches!(self, Self::Exec | Self::Agent)
+    }
+
     /// Whether a service of this protocol has the port that is probed.
     #[must_use]
     pub fn goes_over(self, protocol: Protocol) -> bool {
@@ -191,6 +197,8 @@ impl AdvisorKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Target {
+    /// The VIP, by way of this backend: as clients reach it.
+    Vip,
     /// The backend's own address.
     Address,
 }
@@ -202,7 +210,7 @@ impl Advisor {
         let good = if kind == AdvisorKind::Sip { (200, 299) } else { (200, 399) };
         Self {
             kind,
-            target: Target::Address,
+            target: if kind.asks_host() { Target::Address } else { Target::Vip },
             port: None,
             method: Method::Get,
             path: "/".to_owned(),
@@ -298,7 +306,7 @@ mod tests {
             tls_verify: true,
             ..Advisor::new(AdvisorKind::Https)
         };
-        let text = "https of the address, port 81, path /health, expect_body \"all is well\", \
+        let text = "https of the vip, port 81, path /health, expect_body \"all is well\", \
                     tls_verify true, interval 7s, rise 1, fall 1";
         assert_eq!(advisor.to_string(), text);
     }

@@ -103,7 +103,7 @@ choice!(Rcode {
     Notimp = "notimp",
     Refused = "refused",
 });
-choice!(Target { Address = "address" });
+choice!(Target { Vip = "vip", Address = "address" });
 choice!(OnDown { Keep = "keep", Drop = "drop", Reset = "reset" });
 choice!(Evaluate { Service = "service", Rule = "rule" });
 choice!(Share { All = "all", Vip = "vip" });

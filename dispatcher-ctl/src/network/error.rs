@@ -39,7 +39,7 @@ impl NetworkError {
         clippy::wildcard_enum_match_arm,
         reason = "the others mean a broken answer, all alike"
     )]
-    pub(super) fn from_netlink(what: impl FnOnce() -> String, error: rtnetlink::Error) -> Self {
+    pub(crate) fn from_netlink(what: impl FnOnce() -> String, error: rtnetlink::Error) -> Self {
         match error {
             rtnetlink::Error::NetlinkError(message) => {
                 Self::Refused { what: what(), source: message.to_io() }

@@ -27,7 +27,7 @@ impl Link {
     ///
     /// Bridges report their ports with family `AF_BRIDGE`, and a port that leaves its bridge as `RTM_DELLINK`: those
     /// say nothing about the NIC.
-    pub(super) fn parse(message: &LinkMessage) -> Option<Self> {
+    pub(crate) fn parse(message: &LinkMessage) -> Option<Self> {
         if message.header.interface_family != AddressFamily::Unspec {
             return None;
         }

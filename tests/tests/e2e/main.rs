@@ -34,5 +34,6 @@ mod shares;
 mod takeover;
 mod transfers;
 mod udp;
+mod vip_probes;
 mod wildcards;
 mod wire;

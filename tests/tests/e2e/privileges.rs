@@ -1,12 +1,12 @@
 //! The capabilities of the systemd unit are enough for everything the daemon does.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
-use dispatcher_tests::lab::Plan;
+use dispatcher_tests::lab::{Daemon, Plan, eventually};
 
 use crate::{
-    common::{VIPS, all_up, lab, tally, web_services},
+    common::{VIPS, all_up, backend_of, lab, tally, web_services},
     detach::nothing_left,
 };
 
@@ -25,15 +25,61 @@ fn set_of(pid: u32, name: &str) -> Result<u64> {
     Ok(u64::from_str_radix(line.context("capabilities")?.trim_start_matches(':').trim(), 16)?)
 }
 
+/// Services whose VIPs are probed.
+fn advised(services: &str) -> String {
+    let advisor = "protocol = \"tcp\"\nadvisor = { kind = \"http\", interval = \"500ms\" }\n";
+    services.replace("protocol = \"tcp\"\n", advisor)
+}
+
+/// Waits until a probe of `web4/web-1` has ended so.
+fn probed(daemon: &Daemon, result: &str) -> Result<()> {
+    eventually(Duration::from_secs(10), &format!("probes: {result}"), || {
+        let probes = backend_of(daemon, "web4", "web-1")?["advisor"]["probes"].clone();
+        Ok(probes[result].as_u64().context("probes")? > 0)
+    })
+}
+
+/// For want of CAP_SYS_ADMIN VIPs cannot be probed, and nothing else is different.
+#[test]
+fn without_the_right_to_make_a_namespace_nothing_is_found_out() -> Result<()> {
+    let Some(lab) = lab(&Plan::new("nosys").backends(2))? else { return Ok(()) };
+    let _servers = lab.serve_web()?;
+    let mut capabilities = capabilities()?;
+    capabilities.retain(|capability| capability != "CAP_SYS_ADMIN");
+    let capabilities: Vec<_> = capabilities.iter().map(String::as_str).collect();
+    let mut daemon = lab.daemon(&advised(&web_services(&lab, &[1, 1])))?;
+    daemon.launch_confined(&capabilities, &[])?;
+    daemon.wait_ready()?;
+    eventually(Duration::from_secs(10), "a word on why", || {
+        let error = backend_of(&daemon, "web4", "web-1")?["advisor"]["last_error"].clone();
+        Ok(error.to_string().contains("network namespace for probes of VIPs: cannot be made"))
+    })?;
+    let status = daemon.ok("status")?;
+    ensure!(status.contains("network namespace for probes of VIPs"), "{status}");
+    ensure!(daemon.log().contains("hint: give the daemon CAP_SYS_ADMIN"), "{}", daemon.log());
+    // Neither good nor bad: all are what they were.
+    all_up(&daemon)?;
+    let probes = backend_of(&daemon, "web4", "web-1")?["advisor"]["probes"].clone();
+    ensure!(probes["success"] == 0 && probes["failure"] == 0, "{probes}");
+    for vip in VIPS {
+        let got = lab.client().quick_requests(vip, 20)?;
+        assert_eq!(got, tally([("web-1", 10), ("web-2", 10)]), "{vip}");
+    }
+    assert_eq!(daemon.stop()?, Some(0));
+    nothing_left(&lab)
+}
+
 #[test]
 fn the_units_capabilities_attach_forward_reload_take_over_and_detach() -> Result<()> {
     let Some(lab) = lab(&Plan::new("caps").backends(2))? else { return Ok(()) };
     let _servers = lab.serve_web()?;
     let capabilities = capabilities()?;
     let capabilities: Vec<_> = capabilities.iter().map(String::as_str).collect();
-    let mut daemon = lab.daemon(&web_services(&lab, &[1, 1]))?;
+    let services = |weights: &[u32]| advised(&web_services(&lab, weights));
+    let mut daemon = lab.daemon(&services(&[1, 1]))?;
     daemon.launch_confined(&capabilities, &[])?;
     daemon.wait_ready()?;
+    probed(&daemon, "success")?;
     let pid = u32::try_from(daemon.json("status")?["pid"].as_u64().context("pid")?)?;
     for set in ["CapEff", "CapBnd"] {
         let held = set_of(pid, set)?.count_ones() as usize;
@@ -44,7 +90,7 @@ fn the_units_capabilities_attach_forward_reload_take_over_and_detach() -> Result
         let got = lab.client().quick_requests(vip, 20)?;
         assert_eq!(got, tally([("web-1", 10), ("web-2", 10)]), "{vip}");
     }
-    daemon.write(&(lab.general(&["eth0"]) + &web_services(&lab, &[3, 1])))?;
+    daemon.write(&(lab.general(&["eth0"]) + &services(&[3, 1])))?;
     daemon.ok("reload")?;
     daemon.ok("weight web6 web-1 9 --save")?;
     daemon.kill();

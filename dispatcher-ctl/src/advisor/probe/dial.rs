@@ -12,7 +12,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Target, reason};
+use super::{Target, reason, vip};
 
 /// A connection to the target.
 ///
@@ -20,6 +20,9 @@ use super::{Target, reason};
 /// It was refused, is not to be had within `patience`, or there is no way to the target.
 pub(super) async fn tcp(target: &Target, patience: Duration) -> Result<TcpStream, String> {
     let address = target.address;
+    if let Some(through) = &target.through {
+        return vip::tcp(through, address, patience).await;
+    }
     match timeout(patience, TcpStream::connect(address)).await {
         Ok(Ok(stream)) => Ok(stream),
         Ok(Err(error)) => Err(told(address, &error)),
@@ -34,6 +37,9 @@ pub(super) async fn tcp(target: &Target, patience: Duration) -> Result<TcpStream
 pub(super) async fn udp(target: &Target) -> Result<UdpSocket, String> {
     let address = target.address;
     let open = async {
+        if let Some(through) = &target.through {
+            return vip::udp(through, address).await;
+        }
         let socket = UdpSocket::bind(unspecified(address)).await?;
         socket.connect(address).await?;
         Ok(socket)
@@ -41,25 +47,31 @@ pub(super) async fn udp(target: &Target) -> Result<UdpSocket, String> {
     open.await.map_err(|error| told(address, &error))
 }
 
-/// A raw ICMP or ICMPv6 socket that sends to the target and hears of nobody else. What it receives begins with the IP
+/// A raw ICMP or ICMPv6 socket that sends to the target and hears of nobody else, and the echo identifier that it must use,
+/// where it may not be any. What it receives begins with the IP
 /// header where the target's address is an IPv4 one, with the ICMP header otherwise.
 ///
 /// # Errors
 /// There is no way to the target, or this process may not have raw sockets.
-pub(super) fn icmp(target: &Target) -> Result<UdpSocket, String> {
+pub(super) async fn icmp(target: &Target) -> Result<(UdpSocket, Option<u16>), String> {
     let (domain, protocol) = match target.address {
         SocketAddr::V4(_) => (Domain::IPV4, Protocol::ICMPV4),
         SocketAddr::V6(_) => (Domain::IPV6, Protocol::ICMPV6),
     };
-    let open = || {
-        let socket = Socket::new(domain, Type::RAW, Some(protocol))?;
+    let open = async {
+        let (socket, identifier) = if let Some(through) = &target.through {
+            let made = through.socket(target.address.ip(), Type::RAW, protocol).await;
+            made.map(|(socket, port)| (socket, Some(port)))?
+        } else {
+            (Socket::new(domain, Type::RAW, Some(protocol))?, None)
+        };
         socket.set_nonblocking(true)?;
         // Raw sockets have no ports.
         socket.connect(&SocketAddr::new(target.address.ip(), 0).into())?;
         // To `send` and `recv` every socket of packets is the same.
-        UdpSocket::from_std(socket.into())
+        UdpSocket::from_std(socket.into()).map(|socket| (socket, identifier))
     };
-    open().map_err(|error| told(target.address, &error))
+    open.await.map_err(|error| told(target.address, &error))
 }
 
 fn unspecified(address: SocketAddr) -> SocketAddr {
@@ -84,6 +96,7 @@ mod tests {
             protocol: crate::model::Protocol::Udp,
             service: String::new(),
             backend: String::new(),
+            through: None,
         }
     }
 

@@ -8,7 +8,10 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use crate::model::{Advisor, AdvisorKind, Protocol, Transport};
+use crate::{
+    model::{Advisor, AdvisorKind, Protocol, Transport},
+    prober::Through,
+};
 
 mod agent;
 mod connect;
@@ -23,6 +26,7 @@ mod ping;
 mod sip;
 mod tls;
 mod udp;
+mod vip;
 
 pub(crate) use exec::{number, printed_by};
 
@@ -39,6 +43,8 @@ pub struct Target {
     pub service: String,
     /// The backend's name.
     pub backend: String,
+    /// Of a VIP: which backend is to answer.
+    pub through: Option<Through>,
 }
 
 /// What a good probe measured.
@@ -82,8 +88,28 @@ pub struct Finding {
 /// Makes a probe.
 pub async fn probe(advisor: &Advisor, target: &Target) -> Finding {
     let mut certificate_expiry = None;
-    let result = exchange(advisor, target, &mut certificate_expiry).await;
+    let mut result = exchange(advisor, target, &mut certificate_expiry).await;
+    if let (Err(said), Some(through)) = (&mut result, &target.through)
+        && is_over_datagrams(advisor.kind, target.protocol)
+    {
+        // A connection that is not to be had was looked into when it was wanted.
+        let own = Target { address: through.own, through: None, ..target.clone() };
+        let asked = async { exchange(advisor, &own, &mut None).await.is_ok() };
+        let port = if advisor.kind == AdvisorKind::Ping { 0 } else { through.own.port() };
+        let address = SocketAddr::new(through.own.ip(), port);
+        *said = vip::doubt(address, std::mem::take(said), asked).await;
+    }
     Finding { result, certificate_expiry }
+}
+
+/// Whether a probe of this kind is made without a connection.
+fn is_over_datagrams(kind: AdvisorKind, protocol: Protocol) -> bool {
+    match kind.transport() {
+        Transport::Tcp => false,
+        Transport::Udp => true,
+        Transport::Service => protocol == Protocol::Udp,
+        Transport::None => kind == AdvisorKind::Ping,
+    }
 }
 
 async fn exchange(
@@ -201,7 +227,7 @@ mod tests {
     fn target(address: SocketAddr) -> Target {
         let host = "192.0.2.80".to_owned();
         let (service, backend) = ("web".to_owned(), "web-1".to_owned());
-        Target { address, host, protocol: Protocol::Tcp, service, backend }
+        Target { address, host, protocol: Protocol::Tcp, service, backend, through: None }
     }
 
     /// A server that answers each connection's first bytes with these, or never.

@@ -12,10 +12,11 @@ const V6: (u8, u8) = (128, 129);
 const HEADER: usize = 4;
 
 pub(super) async fn exchange(advisor: &Advisor, target: &Target) -> Result<(), String> {
-    let socket = dial::icmp(target)?;
+    let (socket, identifier) = dial::icmp(target).await?;
     let is_v4 = matches!(target.address, SocketAddr::V4(_));
     // Identifier, sequence number and data are returned as they were sent.
-    let own: [u16; 16] = random();
+    let mut own: [u16; 16] = random();
+    own[0] = identifier.unwrap_or(own[0]);
     let own: Vec<u8> = own.iter().flat_map(|word| word.to_be_bytes()).collect();
     let (request, reply) = if is_v4 { V4 } else { V6 };
     let question = message(request, &own);

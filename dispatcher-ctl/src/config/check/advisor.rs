@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Found;
-use crate::model::{Advisor, AdvisorKind, Method, ServiceConfig, Transport, duration};
+use crate::model::{Advisor, AdvisorKind, Method, ServiceConfig, Target, Transport, duration};
 
 /// Shortest interval: probes are sockets, and thousands of backends have them.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
@@ -39,8 +39,22 @@ impl Found {
         if let Some(message) = port(service, advisor) {
             self.say("advisor.port", &message);
         }
+        if advisor.target == Target::Vip {
+            self.vip(service, advisor.kind);
+        }
         self.what_is_asked(advisor);
         self.files(advisor);
+    }
+
+    fn vip(&mut self, service: &ServiceConfig, kind: AdvisorKind) {
+        if service.vip.is_unspecified() {
+            let message =
+                "target vip needs a VIP, and this service is on any address, expected address";
+            self.say("advisor.target", message);
+        } else if kind.asks_host() {
+            let message = format!("target vip is not for kind {kind}, expected address");
+            self.say("advisor.target", &message);
+        }
     }
 
     fn what_is_asked(&mut self, advisor: &Advisor) {

@@ -1,7 +1,7 @@
 //! What is said of single values.
 
 use super::*;
-use crate::model::{AdvisorKind, Manager, Proportions, Statuses};
+use crate::model::{AdvisorKind, Manager, Proportions, Statuses, Target};
 
 #[test]
 fn values_out_of_their_range_are_named() {
@@ -192,8 +192,25 @@ fn an_advisor_is_read_and_a_wrong_one_is_named() {
         missing[0].contains("port is missing: the service has no port to probe"),
         "{missing:?}"
     );
-    let vip = errors(&service("advisor = { kind = \"http\", target = \"vip\" }"));
-    assert!(vip.iter().any(|e| e.contains("target \"vip\" is not supported")), "{vip:?}");
+    let target = |text: &str| parse(text, "lab.toml").unwrap().services[0].advisor.clone();
+    for said in ["advisor = { kind = \"http\" }", "advisor = { kind = \"http\", target = \"vip\" }"]
+    {
+        assert_eq!(target(&service(said)).unwrap().target, Target::Vip, "{said}");
+    }
+    for asked in ["kind = \"agent\", key_file = \"/k\"", "kind = \"exec\", command = [\"/c\"]"] {
+        let said = service(&format!("advisor = {{ {asked} }}"));
+        assert_eq!(target(&said).unwrap().target, Target::Address, "{said}");
+        let errors = errors(&service(&format!("advisor = {{ {asked}, target = \"vip\" }}")));
+        assert!(errors[0].contains("target vip is not for kind"), "{errors:?}");
+    }
+    let anywhere = service("advisor = { kind = \"http\" }").replace("192.0.2.80", "0.0.0.0");
+    one(
+        &anywhere,
+        &[
+            "lab.toml:7:11: service[0].advisor.target: service web: target vip needs a VIP, and this \
+           service is on any address, expected address",
+        ],
+    );
 }
 
 #[test]

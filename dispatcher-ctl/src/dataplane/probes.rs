@@ -1,0 +1,172 @@
+//! The programs that carry probes of VIPs: loaded, attached by TC, and gone again.
+//!
+//! From Linux 6.6 on an attachment is a link that ends with this process. Before, it is a filter of the NIC's `clsact` queue
+//! that somebody has to remove: we do, as does the next controller and `detach --all`. Left behind it only drops what a VIP
+//! sends to a probe's port.
+
+use std::{collections::BTreeMap, path::Path};
+
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::{HashMap, MapData},
+    programs::{
+        LinkOrder, ProgramError, SchedClassifier, TcAttachType,
+        tc::{self, NlOptions, SchedClassifierLinkId, TcAttachOptions},
+    },
+    util::KernelVersion,
+};
+use dispatcher_common::{maps, net::Address, probe::ProbeEnd};
+
+use super::{Datapath, OBJECT, error::DataplaneError, load, load::undisturbed};
+
+/// What takes probes to backends.
+const OUT: &str = "probe_out";
+/// What takes answers to the prober.
+const IN: &str = "probe_in";
+
+/// How programs are attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Means {
+    /// By a link (`tcx`).
+    Link,
+    /// By a filter of `clsact`.
+    Filter,
+}
+
+impl Means {
+    fn of_kernel() -> Self {
+        let has_links = KernelVersion::current().is_ok_and(|v| v >= KernelVersion::new(6, 6, 0));
+        if has_links { Self::Link } else { Self::Filter }
+    }
+}
+
+/// Where answers to probes go, by the address that was probed from.
+#[derive(Debug)]
+pub struct ProbeEnds(HashMap<MapData, Address, ProbeEnd>);
+
+impl ProbeEnds {
+    /// Takes answers to this address there from now on.
+    ///
+    /// # Errors
+    /// As the kernel.
+    pub fn add(&mut self, address: Address, end: ProbeEnd) -> Result<(), DataplaneError> {
+        self.0.insert(address, end, 0).map_err(|error| {
+            DataplaneError::map(maps::PROBE_ENDS, "write it")(std::io::Error::other(error))
+        })
+    }
+}
+
+/// Both programs. Dropping them detaches them.
+#[derive(Debug)]
+pub struct ProbePrograms {
+    ebpf: Ebpf,
+    means: Means,
+    /// Attachments to NICs, by ifindex.
+    nics: BTreeMap<u32, SchedClassifierLinkId>,
+}
+
+impl Datapath {
+    /// Loads the programs for probes of VIPs, with the maps of this datapath.
+    ///
+    /// # Errors
+    /// As the kernel.
+    pub fn probe_programs(&self) -> Result<(ProbePrograms, ProbeEnds), DataplaneError> {
+        ProbePrograms::load(self.pins(), Means::of_kernel())
+    }
+}
+
+impl ProbePrograms {
+    fn load(pins: &Path, means: Means) -> Result<(Self, ProbeEnds), DataplaneError> {
+        let mut loader = EbpfLoader::new();
+        load::pinned(&mut loader, pins);
+        let mut ebpf = undisturbed(|| loader.load(OBJECT)).map_err(DataplaneError::Load)?;
+        for name in [OUT, IN] {
+            let program = program(&mut ebpf, name)?;
+            undisturbed(|| program.load()).map_err(DataplaneError::Program)?;
+        }
+        let failed = |error: aya::maps::MapError| {
+            DataplaneError::map(maps::PROBE_ENDS, "open it")(std::io::Error::other(error))
+        };
+        let map = ebpf.take_map(maps::PROBE_ENDS);
+        let map = map.ok_or(DataplaneError::Program(ProgramError::UnexpectedProgramType))?;
+        let ends = ProbeEnds(HashMap::try_from(map).map_err(failed)?);
+        Ok((Self { ebpf, means, nics: BTreeMap::new() }, ends))
+    }
+
+    /// Takes what comes by this NIC, the prober's, to backends.
+    ///
+    /// # Errors
+    /// As the kernel.
+    pub fn attach_prober(&mut self, name: &str) -> Result<(), DataplaneError> {
+        self.attach(OUT, name).map(drop)
+    }
+
+    /// Takes answers from these NICs, by ifindex and name, to the prober, and no longer from others.
+    ///
+    /// # Errors
+    /// The first that could not be attached, as the kernel; the others are.
+    pub fn follow(&mut self, nics: &BTreeMap<u32, String>) -> Result<(), DataplaneError> {
+        let gone: Vec<_> =
+            self.nics.keys().filter(|ifindex| !nics.contains_key(ifindex)).copied().collect();
+        gone.into_iter().for_each(|ifindex| self.detach(ifindex));
+        let mut result = Ok(());
+        for (ifindex, name) in nics {
+            if self.nics.contains_key(ifindex) {
+                continue;
+            }
+            match self.attach(IN, name) {
+                Ok(link) => drop(self.nics.insert(*ifindex, link)),
+                Err(error) => result = result.and(Err(error)),
+            }
+        }
+        result
+    }
+
+    fn attach(
+        &mut self,
+        program_name: &str,
+        nic: &str,
+    ) -> Result<SchedClassifierLinkId, DataplaneError> {
+        let options = match self.means {
+            Means::Link => TcAttachOptions::TcxOrder(LinkOrder::default()),
+            Means::Filter => {
+                // It may be there already. What a predecessor left must go first.
+                let _there = tc::qdisc_add_clsact(nic);
+                remove(nic, program_name);
+                TcAttachOptions::Netlink(NlOptions::default())
+            }
+        };
+        program(&mut self.ebpf, program_name)?
+            .attach_with_options(nic, TcAttachType::Ingress, options)
+            .map_err(|source| DataplaneError::AttachProbes { interface: nic.to_owned(), source })
+    }
+
+    fn detach(&mut self, ifindex: u32) {
+        let Some(link) = self.nics.remove(&ifindex) else { return };
+        // A NIC that is gone has taken its attachment with it.
+        let _gone = program(&mut self.ebpf, IN).map(|program| program.detach(link));
+    }
+}
+
+/// Whether this kernel may keep attachments of a process that is gone, for [`remove_filter`] to remove.
+#[must_use]
+pub fn leaves_filters() -> bool {
+    Means::of_kernel() == Means::Filter
+}
+
+/// Removes what takes answers from a NIC to the prober, where a process has left it behind.
+pub fn remove_filter(nic: &str) {
+    remove(nic, IN);
+}
+
+/// Removes a program's filter. Most often there is none.
+fn remove(nic: &str, program: &str) {
+    let _none = tc::qdisc_detach_program(nic, TcAttachType::Ingress, program);
+}
+
+fn program<'e>(ebpf: &'e mut Ebpf, name: &str) -> Result<&'e mut SchedClassifier, DataplaneError> {
+    ebpf.program_mut(name)
+        .ok_or(ProgramError::UnexpectedProgramType)
+        .and_then(TryInto::try_into)
+        .map_err(DataplaneError::Program)
+}

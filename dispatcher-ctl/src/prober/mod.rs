@@ -1,0 +1,196 @@
+//! How does a probe of a VIP get to one backend, and its answer back, whatever the scheduler does?
+//!
+//! The prober is in a network namespace of its own ([`namespace`]), which only this process knows. A veth ([`wire`]) joins it
+//! to this host's; there TC programs ([`crate::dataplane::ProbePrograms`]) take its packets to the backend whose slot the
+//! source port names ([`dispatcher_common::probe`]), and bring the answers. The host's own address ([`source`]) is the
+//! prober's, too, so nothing above L2 is rewritten, and backends answer as they answer everybody. Routes, neighbours, filters
+//! and connections of this host have no part in it.
+
+mod clsact;
+mod namespace;
+mod path;
+mod source;
+mod wire;
+
+use std::{
+    collections::{HashMap, HashSet},
+    hash::{Hash, Hasher},
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, Mutex, PoisonError, RwLock},
+};
+
+use dispatcher_common::probe;
+use socket2::{Domain, Protocol, Socket, Type};
+
+pub use clsact::tidy;
+pub use path::{OpenError, Path};
+pub use source::Surroundings;
+pub use wire::HOST_END;
+
+/// Different complaints that are logged.
+const KEPT: usize = 100;
+
+/// A handle on the prober; clones share it. While there is no way to VIPs, it says why.
+#[derive(Clone, Debug)]
+pub struct Prober(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    path: RwLock<Result<Arc<Path>, String>>,
+    /// How many probes each slot has had.
+    turns: Mutex<HashMap<u32, u16>>,
+    /// What was logged already.
+    complaints: Mutex<HashSet<String>>,
+}
+
+/// The backend whose VIP is probed, as part of a probe's target.
+#[derive(Clone, Debug)]
+pub struct Through {
+    /// Its slot.
+    pub slot: u32,
+    /// Its own address, at the port that is probed.
+    pub own: SocketAddr,
+    /// What gets probes there.
+    pub prober: Prober,
+}
+
+impl PartialEq for Through {
+    fn eq(&self, other: &Self) -> bool {
+        (self.slot, self.own) == (other.slot, other.own)
+            && Arc::ptr_eq(&self.prober.0, &other.prober.0)
+    }
+}
+
+impl Eq for Through {}
+
+impl Hash for Through {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self.slot, self.own).hash(state);
+    }
+}
+
+impl Default for Prober {
+    fn default() -> Self {
+        let path = RwLock::new(Err("probes of VIPs are not set up yet".to_owned()));
+        Self(Arc::new(Shared { path, turns: Mutex::default(), complaints: Mutex::default() }))
+    }
+}
+
+impl Prober {
+    /// Opens the way, or closes it and says why; yields the way that was open.
+    pub fn set(&self, path: Result<Arc<Path>, String>) -> Option<Arc<Path>> {
+        let mut held = self.0.path.write().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *held, path).ok()
+    }
+
+    fn path(&self) -> Result<Arc<Path>, String> {
+        self.0.path.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Logs why a VIP cannot be probed, once.
+    fn complain(&self, why: &str) {
+        let mut complaints = self.0.complaints.lock().unwrap_or_else(PoisonError::into_inner);
+        if complaints.len() < KEPT && complaints.insert(why.to_owned()) {
+            tracing::error!("{why}");
+        }
+    }
+
+    /// The next of a slot's source ports. The first is drawn, lest a new controller begin with the port that the old one
+    /// used last.
+    fn port(&self, slot: u32) -> io::Result<u16> {
+        let mut turns = self.0.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = turns.entry(slot).or_insert_with(|| {
+            // The lower half; any value will do.
+            getrandom::u32().unwrap_or_default() as u16
+        });
+        *turn = turn.wrapping_add(1);
+        probe::port(slot, *turn)
+            .ok_or_else(|| io::Error::other(format!("slot {slot} has no source port")))
+    }
+}
+
+impl Through {
+    /// Whether a probe can be sent at all: if not, its outcome would say nothing of the backend.
+    ///
+    /// # Errors
+    /// Why it cannot.
+    pub async fn ready(&self, vip: IpAddr) -> Result<(), String> {
+        let path = self.prober.path()?;
+        let carried = match path.source(self.own.ip(), vip) {
+            Ok(source) => path.carry(source).await,
+            Err(why) => Err(why),
+        };
+        carried.inspect_err(|why| self.prober.complain(why))
+    }
+
+    /// A socket whose packets to the VIP this backend gets. It is bound, and does not block; with it comes its port, or for a
+    /// raw socket the echo identifier that it must use.
+    ///
+    /// # Errors
+    /// As socket(2) and bind(2).
+    pub async fn socket(
+        &self,
+        vip: IpAddr,
+        kind: Type,
+        protocol: Protocol,
+    ) -> io::Result<(Socket, u16)> {
+        let path = self.prober.path().map_err(io::Error::other)?;
+        let source = path.source(self.own.ip(), vip).map_err(io::Error::other)?;
+        let domain = if vip.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
+        let socket = path.socket(domain, kind, protocol).await?;
+        // A backend without the VIP that forwards would send the probe back to us, to be balanced like a client's.
+        if vip.is_ipv4() {
+            socket.set_ttl_v4(1)?;
+        } else {
+            socket.set_unicast_hops_v6(1)?;
+        }
+        if kind == Type::STREAM {
+            // Closed by an RST, it leaves nothing behind that the port would have to wait for.
+            socket.set_linger(Some(std::time::Duration::ZERO))?;
+            socket.set_reuse_address(true)?;
+        }
+        let port = self.bind(&socket, source, kind)?;
+        Ok((socket, port))
+    }
+
+    /// Binds to the first of the slot's ports that is free. Raw sockets have none.
+    fn bind(&self, socket: &Socket, source: IpAddr, kind: Type) -> io::Result<u16> {
+        let mut left = probe::PORTS;
+        loop {
+            let port = self.prober.port(self.slot)?;
+            let bound = if kind == Type::RAW { 0 } else { port };
+            left -= 1;
+            match socket.bind(&SocketAddr::new(source, bound).into()) {
+                Ok(()) => return Ok(port),
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse && left > 0 => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slots_ports_are_used_in_turn() {
+        let prober = Prober::default();
+        let ports: Vec<_> = (0..4).map(|_| prober.port(9).unwrap()).collect();
+        assert!(ports.iter().all(|port| probe::slot(*port) == Some(9)), "{ports:?}");
+        assert_eq!(ports[0], ports[3]);
+        assert!(ports[0] != ports[1] && ports[1] != ports[2] && ports[2] != ports[0]);
+        prober.port(1 << 14).unwrap_err();
+    }
+
+    #[tokio::test]
+    async fn without_a_way_it_says_why() {
+        let through =
+            Through { slot: 1, own: "10.0.0.11:80".parse().unwrap(), prober: Prober::default() };
+        let vip = "10.0.0.80".parse().unwrap();
+        assert_eq!(through.ready(vip).await.unwrap_err(), "probes of VIPs are not set up yet");
+        through.prober.set(Err("no veth".to_owned()));
+        assert_eq!(through.ready(vip).await.unwrap_err(), "no veth");
+    }
+}

@@ -1,0 +1,138 @@
+//! The way to VIPs while it is open: namespace, veth and addresses, and the map that tells answers where to go.
+
+use std::{
+    collections::HashSet,
+    io,
+    net::IpAddr,
+    sync::{PoisonError, RwLock},
+};
+
+use dispatcher_common::{limits::PROBE_ADDRESSES, net::address};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::sync::Mutex;
+
+use super::{
+    namespace::Namespace,
+    source::Surroundings,
+    wire::{self, Wire},
+};
+use crate::{
+    dataplane::{DataplaneError, ProbeEnds},
+    network::NetworkError,
+};
+
+/// Why VIPs cannot be probed.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// There is no namespace for the prober.
+    #[error("network namespace for probes of VIPs: cannot be made: {}{}", .0, namespace_hint(.0))]
+    Namespace(io::Error),
+    /// Nothing joins it to this host.
+    #[error("veth for probes of VIPs: {}{}", .0, veth_hint(.0))]
+    Veth(NetworkError),
+    /// The programs are not to be had.
+    #[error("{0}")]
+    Programs(#[from] DataplaneError),
+}
+
+fn namespace_hint(error: &io::Error) -> &'static str {
+    if error.raw_os_error() == Some(libc::EPERM) {
+        "\nhint: give the daemon CAP_SYS_ADMIN, or set target = \"address\" in [service.advisor]"
+    } else {
+        ""
+    }
+}
+
+fn veth_hint(error: &NetworkError) -> &'static str {
+    match error.errno() {
+        Some(libc::EOPNOTSUPP) => "\nhint: modprobe veth",
+        Some(libc::EPERM) => "\nhint: give the daemon CAP_NET_ADMIN",
+        _ => "",
+    }
+}
+
+/// An open way to VIPs.
+#[derive(Debug)]
+pub struct Path {
+    namespace: Namespace,
+    wire: Wire,
+    surroundings: RwLock<Surroundings>,
+    /// Addresses that the prober has, and the map that says so.
+    ends: Mutex<(HashSet<IpAddr>, ProbeEnds)>,
+}
+
+impl Path {
+    /// Makes namespace and veth, from the network namespace of the calling thread.
+    ///
+    /// # Errors
+    /// As the kernel.
+    pub async fn open(ends: ProbeEnds, mtu: u32) -> Result<Self, OpenError> {
+        let namespace = Namespace::make().await.map_err(OpenError::Namespace)?;
+        let host = host().map_err(OpenError::Veth)?;
+        let wire = wire::join(&host, &namespace.netlink, std::os::fd::AsFd::as_fd(&namespace), mtu)
+            .await
+            .map_err(OpenError::Veth)?;
+        let ends = Mutex::new((HashSet::new(), ends));
+        Ok(Self { namespace, wire, surroundings: RwLock::default(), ends })
+    }
+
+    /// ifindex of the veth's end at this host.
+    #[must_use]
+    pub const fn host_end(&self) -> u32 {
+        self.wire.host
+    }
+
+    /// Says what is around the prober.
+    pub fn set_surroundings(&self, surroundings: Surroundings) {
+        *self.surroundings.write().unwrap_or_else(PoisonError::into_inner) = surroundings;
+    }
+
+    /// Removes the veth; the namespace goes with the last socket in it.
+    ///
+    /// # Errors
+    /// As netlink.
+    pub async fn close(&self) -> Result<(), OpenError> {
+        wire::remove(&host().map_err(OpenError::Veth)?).await.map_err(OpenError::Veth)
+    }
+
+    /// The address from which this backend's VIP is probed.
+    pub(super) fn source(&self, backend: IpAddr, vip: IpAddr) -> Result<IpAddr, String> {
+        let surroundings = self.surroundings.read().unwrap_or_else(PoisonError::into_inner);
+        surroundings.source(backend, vip)
+    }
+
+    /// Sees to it that answers to this address come to the prober, and that it has it.
+    pub(super) async fn carry(&self, source: IpAddr) -> Result<(), String> {
+        let mut ends = self.ends.lock().await;
+        let (known, map) = &mut *ends;
+        if known.contains(&source) {
+            return Ok(());
+        }
+        if known.len() == PROBE_ADDRESSES as usize {
+            return Err(format!("VIPs are probed from {PROBE_ADDRESSES} addresses already"));
+        }
+        wire::add_address(&self.namespace.netlink, self.wire.prober, source)
+            .await
+            .map_err(|error| error.to_string())?;
+        map.add(address(source), self.wire.end).map_err(|error| error.to_string())?;
+        known.insert(source);
+        Ok(())
+    }
+
+    /// A socket in the prober's namespace that does not block.
+    pub(super) async fn socket(
+        &self,
+        domain: Domain,
+        kind: Type,
+        protocol: Protocol,
+    ) -> io::Result<Socket> {
+        self.namespace.socket(domain, kind, protocol).await
+    }
+}
+
+/// A netlink connection to this host.
+fn host() -> Result<rtnetlink::Handle, NetworkError> {
+    let (connection, handle, _) = rtnetlink::new_connection().map_err(NetworkError::Socket)?;
+    tokio::spawn(connection);
+    Ok(handle)
+}
