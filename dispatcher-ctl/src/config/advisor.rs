@@ -1,4 +1,4 @@
-//! `[service.advisor]`, as it is written.
+//! `[service.advisor]` and `[service.agent]`, as they are written.
 
 use std::path::PathBuf;
 
@@ -23,11 +23,7 @@ pub(super) fn advisor<'a>(
     let kind = s.choice("kind", &[]);
     let mut advisor = Advisor::new(kind.unwrap_or(AdvisorKind::Connect));
     set(&mut advisor.target, s.choice("target", &[]));
-    set(&mut advisor.interval, s.duration("interval"));
-    set(&mut advisor.connect_timeout, s.duration("connect_timeout"));
-    set(&mut advisor.receive_timeout, s.duration("receive_timeout"));
-    set(&mut advisor.rise, s.integer("rise", 1..=100, "1..=100"));
-    set(&mut advisor.fall, s.integer("fall", 1..=100, "1..=100"));
+    times(&mut s, &mut advisor);
     if let Some(kind) = kind {
         for key in kind.keys() {
             of_kind(&mut s, &mut advisor, key);
@@ -36,6 +32,32 @@ pub(super) fn advisor<'a>(
     }
     s.close();
     advisor
+}
+
+/// Reads `[service.agent]`: how metric agents are asked, beside the advisor.
+pub(super) fn agent<'a>(
+    d: &mut Document<'a>,
+    table: &'a dyn TableLike,
+    at: String,
+    object: String,
+) -> Advisor {
+    let mut s = d.section(table, &keys::AGENT, at, object);
+    let mut agent = Advisor::new(AdvisorKind::Agent);
+    times(&mut s, &mut agent);
+    for key in AdvisorKind::Agent.keys() {
+        of_kind(&mut s, &mut agent, key);
+    }
+    s.close();
+    agent
+}
+
+/// What every kind has.
+fn times(s: &mut Section<'_, '_>, to: &mut Advisor) {
+    set(&mut to.interval, s.duration("interval"));
+    set(&mut to.connect_timeout, s.duration("connect_timeout"));
+    set(&mut to.receive_timeout, s.duration("receive_timeout"));
+    set(&mut to.rise, s.integer("rise", 1..=100, "1..=100"));
+    set(&mut to.fall, s.integer("fall", 1..=100, "1..=100"));
 }
 
 /// Reads a setting that not every kind has.

@@ -60,6 +60,7 @@ pub fn service(name: String, vip: IpAddr, port: u16, protocol: Protocol) -> Serv
         slow_start: Duration::ZERO,
         affinity: Affinity::default(),
         advisor: None,
+        agent: None,
         backends: Vec::new(),
         rules: Vec::new(),
     }

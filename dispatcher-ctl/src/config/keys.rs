@@ -89,6 +89,7 @@ pub(super) const SERVICE: Keys = Keys {
         "slow_start",
         "affinity",
         "advisor",
+        "agent",
         "backend",
         "rule",
     ],
@@ -169,6 +170,13 @@ pub(super) const ADVISOR: Keys = Keys {
     later: &[],
 };
 
+/// `[service.agent]`.
+pub(super) const AGENT: Keys = Keys {
+    at: "in [service.agent]",
+    known: &["port", "key_file", "interval", "connect_timeout", "receive_timeout", "rise", "fall"],
+    later: &[],
+};
+
 /// `affinity` of a service.
 pub(super) const AFFINITY: Keys = Keys {
     at: "in affinity of [[service]]",
@@ -176,7 +184,7 @@ pub(super) const AFFINITY: Keys = Keys {
     later: &[],
 };
 
-const ALL: [&Keys; 10] = [
+const ALL: [&Keys; 11] = [
     &TOP,
     &CONNECTIONS,
     &MANAGER,
@@ -185,6 +193,7 @@ const ALL: [&Keys; 10] = [
     &SERVICE,
     &AFFINITY,
     &ADVISOR,
+    &AGENT,
     &BACKEND,
     &RULE,
 ];

@@ -143,6 +143,10 @@ fn service<'a>(d: &mut Document<'a>, table: &'a dyn TableLike, i: usize) -> Serv
         let (path, object) = (s.path("advisor"), s.object.clone());
         service.advisor = Some(advisor::advisor(s.document(), table, path, object));
     }
+    if let Some(table) = s.table("agent") {
+        let (path, object) = (s.path("agent"), s.object.clone());
+        service.agent = Some(advisor::agent(s.document(), table, path, object));
+    }
     let (path, object) = (s.path("backend"), service.name.clone());
     for (j, table) in s.tables("backend").into_iter().enumerate() {
         let at = format!("{path}[{j}]");

@@ -6,19 +6,23 @@ use super::{clock, core::Core, events::Cause};
 use crate::{
     advisor::{
         Advisors, Health, Outcome, Subject,
-        probe::{Load, Target},
+        probe::{Finding, Load, Target},
     },
     api::types::{ApiError, BackendAdvisor, Probes},
     model::{self, Advisor, AdvisorKind, Backend, Choice as _, Service, State},
     prober::{Prober, Through},
 };
 
-/// What the probes of a backend have said.
+/// What the probes of a backend have said that one advisor made.
 #[derive(Debug)]
 struct Advice {
     /// By whom.
     advisor: Arc<Advisor>,
+    /// Where the configuration says so.
+    key: &'static str,
     health: Health,
+    /// Why it is down, if it is.
+    why: Option<String>,
     /// What the last probe measured, if it was good, and when.
     load: Option<(Load, Instant)>,
     good: u64,
@@ -28,11 +32,80 @@ struct Advice {
     certificate_expiry: Option<i64>,
 }
 
-/// All advisors, and what they have said, by slot.
+impl Advice {
+    /// Of a backend that is down, if it is, for this reason.
+    fn new(key: &'static str, advisor: Arc<Advisor>, why: Option<String>) -> Self {
+        Self {
+            advisor,
+            key,
+            health: Health::new(why.is_none()),
+            why,
+            load: None,
+            good: 0,
+            bad: 0,
+            last_error: None,
+            certificate_expiry: None,
+        }
+    }
+
+    /// Takes in what a probe found; true if the backend has come up or gone down by it.
+    fn take(&mut self, finding: Result<Finding, String>, at: Instant) -> bool {
+        let finding = match finding {
+            Ok(finding) => finding,
+            Err(why) => {
+                // Nothing was found: it is what it was.
+                (self.load, self.last_error) = (None, Some(why));
+                return false;
+            }
+        };
+        let Advisor { rise, fall, kind, .. } = *self.advisor;
+        let changed = self.health.take(finding.result.is_ok(), rise, fall);
+        // What was seen of a certificate holds until another is seen.
+        self.certificate_expiry = finding.certificate_expiry.or(self.certificate_expiry);
+        let why = match finding.result {
+            Ok(load) => {
+                (self.load, self.good) = (Some((load, at)), self.good + 1);
+                None
+            }
+            Err(error) => {
+                let why = format!("{} {error}", kind.word());
+                (self.load, self.bad, self.last_error) = (None, self.bad + 1, Some(error));
+                Some(why)
+            }
+        };
+        if changed {
+            self.why = why;
+        }
+        changed
+    }
+
+    fn shown(&self) -> BackendAdvisor {
+        BackendAdvisor {
+            kind: self.advisor.kind,
+            target: self.advisor.target,
+            load_seconds: self.load.and_then(|(load, _)| load.seconds()),
+            system_load: self.load.and_then(|(load, _)| load.system()),
+            probes: Probes { success: self.good, failure: self.bad },
+            last_error: self.last_error.clone(),
+            certificate_expiry: self.certificate_expiry,
+        }
+    }
+}
+
+/// All advisors, and what they have said, by slot: the service's advisor, then the metric agent.
 #[derive(Debug)]
 pub(super) struct Advised {
     advisors: Advisors,
-    said: HashMap<u32, Advice>,
+    said: HashMap<u32, Vec<Advice>>,
+}
+
+/// What has been said of a backend, as the API tells it.
+#[derive(Debug, Default)]
+pub(super) struct Shown {
+    /// By the service's advisor.
+    pub(super) advisor: Option<BackendAdvisor>,
+    /// By its metric agent, beside that.
+    pub(super) agent: Option<BackendAdvisor>,
 }
 
 impl Advised {
@@ -45,20 +118,22 @@ impl Advised {
         let mut former = std::mem::take(&mut self.said);
         let mut subjects = Vec::new();
         for service in &state.services {
-            let Some(advisor) = service.config.advisor.clone().map(Arc::new) else { continue };
+            let asked: Vec<_> =
+                service.config.advisors().map(|(key, a)| (key, Arc::new(a.clone()))).collect();
+            if asked.is_empty() {
+                continue;
+            }
             for backend in &service.backends {
-                subjects.push(subject(service, backend, &advisor, prober));
-                let same = former.remove(&backend.slot).filter(|said| said.advisor == advisor);
-                let said = same.unwrap_or_else(|| Advice {
-                    advisor: Arc::clone(&advisor),
-                    health: Health::new(backend.advised_down.is_none()),
-                    load: None,
-                    good: 0,
-                    bad: 0,
-                    last_error: None,
-                    certificate_expiry: None,
-                });
-                self.said.insert(backend.slot, said);
+                let mut before = former.remove(&backend.slot).unwrap_or_default();
+                let advice = |(key, advisor): &(&'static str, Arc<Advisor>)| {
+                    let is_same = |said: &Advice| said.key == *key && said.advisor == *advisor;
+                    before.iter().position(is_same).map_or_else(
+                        || Advice::new(key, Arc::clone(advisor), backend.advised_down.clone()),
+                        |at| before.swap_remove(at),
+                    )
+                };
+                self.said.insert(backend.slot, asked.iter().map(advice).collect());
+                subjects.extend(asked.iter().map(|(_, a)| subject(service, backend, a, prober)));
             }
         }
         self.advisors.follow(subjects);
@@ -66,53 +141,27 @@ impl Advised {
 
     /// Takes in an outcome; yields why the backend is down, or none where it is up, if that has changed.
     fn take(&mut self, outcome: Outcome) -> Option<Option<String>> {
-        let said = self.said.get_mut(&outcome.slot)?;
+        let Outcome { slot, advisor, at, finding } = outcome;
+        let all = self.said.get_mut(&slot)?;
         // A probe may end after its advisor was replaced.
-        if said.advisor != outcome.advisor {
+        let said = all.iter_mut().find(|said| said.advisor == advisor)?;
+        if !said.take(finding, at) {
             return None;
         }
-        let Advisor { rise, fall, kind, .. } = *said.advisor;
-        let finding = match outcome.finding {
-            Ok(finding) => finding,
-            Err(why) => {
-                // Nothing was found: it is what it was.
-                (said.load, said.last_error) = (None, Some(why));
-                return None;
-            }
-        };
-        let changed = said.health.take(finding.result.is_ok(), rise, fall);
-        // What was seen of a certificate holds until another is seen.
-        said.certificate_expiry = finding.certificate_expiry.or(said.certificate_expiry);
-        match finding.result {
-            Ok(load) => {
-                (said.load, said.good) = (Some((load, outcome.at)), said.good + 1);
-                changed.then_some(None)
-            }
-            Err(error) => {
-                let why = format!("{} {error}", kind.word());
-                (said.load, said.bad, said.last_error) = (None, said.bad + 1, Some(error));
-                changed.then_some(Some(why))
-            }
-        }
+        let reasons: Vec<_> = all.iter().filter_map(|said| said.why.as_deref()).collect();
+        Some((!reasons.is_empty()).then(|| reasons.join("; ")))
     }
 
-    /// What was last measured of a slot's backend, and when.
-    pub(super) fn load(&self, slot: u32) -> Option<(Load, Instant)> {
-        self.said.get(&slot)?.load
+    /// What was last measured of a slot's backend by its advisor, by its metric agent, and when.
+    pub(super) fn loads(&self, slot: u32) -> impl Iterator<Item = (Load, Instant)> {
+        self.said.get(&slot).into_iter().flatten().filter_map(|said| said.load)
     }
 
-    /// What has been said of a slot's backend, as the API tells it.
-    pub(super) fn shown(&self, slot: u32) -> Option<BackendAdvisor> {
-        let said = self.said.get(&slot)?;
-        Some(BackendAdvisor {
-            kind: said.advisor.kind,
-            target: said.advisor.target,
-            load_seconds: said.load.and_then(|(load, _)| load.seconds()),
-            system_load: said.load.and_then(|(load, _)| load.system()),
-            probes: Probes { success: said.good, failure: said.bad },
-            last_error: said.last_error.clone(),
-            certificate_expiry: said.certificate_expiry,
-        })
+    /// What has been said of a slot's backend.
+    pub(super) fn shown(&self, slot: u32) -> Shown {
+        let all = self.said.get(&slot).map_or(&[][..], Vec::as_slice);
+        let of = |key: &str| all.iter().find(|said| said.key == key).map(Advice::shown);
+        Shown { advisor: of("advisor"), agent: of("agent") }
     }
 }
 
@@ -174,7 +223,10 @@ impl Core {
         let mut state = self.state().clone();
         for backend in state.services.iter_mut().flat_map(|service| &mut service.backends) {
             if let Some(why) = changed.remove(&backend.slot) {
-                (backend.advised_down, backend.since_ms) = (why, clock::epoch_ms());
+                if why.is_some() != backend.advised_down.is_some() {
+                    backend.since_ms = clock::epoch_ms();
+                }
+                backend.advised_down = why;
             }
         }
         self.commit(state, None, Cause::Advisor).await
@@ -183,7 +235,38 @@ impl Core {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+
+    fn found(result: Result<Load, &str>) -> Result<Finding, String> {
+        Ok(Finding { result: result.map_err(str::to_owned), certificate_expiry: None })
+    }
+
+    #[tokio::test]
+    async fn a_backend_is_up_when_advisor_and_agent_both_say_so() {
+        let (http, agent) = (Advisor::new(AdvisorKind::Http), Advisor::new(AdvisorKind::Agent));
+        let (http, agent) = (Arc::new(http), Arc::new(agent));
+        let mut advised = Advised::new(Advisors::new().0);
+        let advice = [("advisor", &http), ("agent", &agent)];
+        let advice = advice.map(|(key, a)| Advice::new(key, Arc::clone(a), None));
+        advised.said.insert(7, advice.into());
+        let mut take = |advisor: &Arc<Advisor>, finding| {
+            let (advisor, at) = (Arc::clone(advisor), clock::now());
+            advised.take(Outcome { slot: 7, advisor, at, finding })
+        };
+        let (fine, load) = (Load::Time(Duration::from_millis(3)), Load::System(40.0));
+        assert_eq!(take(&http, found(Ok(fine))), None);
+        assert_eq!(take(&agent, found(Ok(load))), None);
+        let down = |why: &str| Some(Some(why.to_owned()));
+        assert_eq!(take(&agent, found(Err("-1"))), down("agent -1"));
+        assert_eq!(take(&http, found(Err("status 503"))), down("http status 503; agent -1"));
+        assert_eq!(take(&http, Err("no probe".to_owned())), None, "nothing was found");
+        assert_eq!(take(&http, found(Ok(fine))), down("agent -1"));
+        assert_eq!(take(&agent, found(Ok(load))), Some(None));
+        let loads: Vec<_> = advised.loads(7).map(|(load, _)| load).collect();
+        assert_eq!(loads, [fine, load]);
+    }
 
     #[test]
     fn a_host_is_named_as_clients_name_it() {

@@ -10,6 +10,7 @@ use std::{
 
 use super::{clock, core::Core, events::Cause, start::failed};
 use crate::{
+    advisor::probe::Load,
     api::types::{
         ApiError, ChangedBy, Components, EventKind, ManagedBackend, ManagedService, ManagerReport,
         ManagerSettings, WeightNumbers,
@@ -183,11 +184,11 @@ impl Core {
         let is_fresh = |heard: Instant| {
             oldest.is_none_or(|oldest| now.saturating_duration_since(heard) <= oldest)
         };
-        match self.advised.load(slot).filter(|(_, heard)| is_fresh(*heard)) {
-            // Whole milliseconds: below one, probes in a LAN differ by chance alone.
-            Some((load, _)) => (load.seconds().map(|s| (s * 1e3).round().max(1.0)), load.system()),
-            None => (None, None),
-        }
+        let fresh = || self.advised.loads(slot).filter(|(_, heard)| is_fresh(*heard));
+        // Whole milliseconds: below one, probes in a LAN differ by chance alone.
+        let millis =
+            fresh().find_map(|(load, _)| load.seconds()).map(|s| (s * 1e3).round().max(1.0));
+        (millis, fresh().find_map(|(load, _)| load.system()))
     }
 
     /// Gives backends that come back more of their weight.
@@ -235,18 +236,15 @@ impl Core {
         let weighed = self.managing.weighed.get(&backend.slot);
         let weighed = weighed.filter(|_| self.state().manager.enabled);
         let seen = self.managing.seen.get(&backend.slot).filter(|_| weighed.is_some());
-        let (seconds, system) = match self.advised.load(backend.slot) {
-            Some((load, _)) => (load.seconds(), load.system()),
-            None => (None, None),
-        };
+        let loads = || self.advised.loads(backend.slot).map(|(load, _)| load);
         ManagedBackend {
             backend: backend.config.name.clone(),
             state: self.idle_reason(backend.slot).unwrap_or("up").to_owned(),
             fixed_weight: backend.is_fixed(),
             active_connections: seen.map(|seen| seen.active),
             new_connections: seen.map(|seen| seen.new),
-            load_seconds: seconds,
-            system_load: system,
+            load_seconds: loads().find_map(Load::seconds),
+            system_load: loads().find_map(Load::system),
             components: weighed.map(|weighed| Components::of(weighed.components)),
             target: weighed.map(|weighed| weighed.target),
             weight: self.shown_weight(backend),

@@ -10,7 +10,7 @@ use dispatcher_common::{
     reason::{Reason, Verdict},
 };
 
-use super::{clock, core::Core, counts::sum, nics::Nic, start::failed};
+use super::{advice::Shown, clock, core::Core, counts::sum, nics::Nic, start::failed};
 use crate::{
     api::types::{
         self, ApiError, Connection, ConnectionQuery, ConnectionTable, Connections, Interface,
@@ -157,6 +157,7 @@ impl Core {
         let counts: BackendCounts = reading.counters.backend(backend.slot);
         let measured = reading.counters.responses.get(&backend.slot);
         let active = self.table.active().slot(backend.slot);
+        let Shown { advisor, agent } = self.advised.shown(backend.slot);
         let config = &backend.config;
         let resolve = |address| self.network.resolution(address);
         let idle = reconcile::idle_reason(backend, &reading.nics, &resolve);
@@ -186,7 +187,8 @@ impl Core {
             retransmissions: counts.retransmissions,
             delivered_bytes: measured.map(|responses| responses.delivered),
             response_seconds: measured.map(response_seconds),
-            advisor: self.advised.shown(backend.slot),
+            advisor,
+            agent,
             rates: self.counts.rates(backend.slot, &counts, reading.now),
         }
     }

@@ -238,7 +238,7 @@ fn advisors<'a>(
 ) {
     for service in &status.services {
         for backend in &service.backends {
-            if let Some(advisor) = &backend.advisor {
+            for advisor in backend.advisor.iter().chain(&backend.agent) {
                 each(advisor, [&service.name, &backend.name, advisor.kind.word()], out);
             }
         }

@@ -197,6 +197,9 @@ pub struct ServiceConfig {
     /// How its backends are probed; none: they are not.
     #[serde(default)]
     pub advisor: Option<Advisor>,
+    /// How the metric agents of its backends are asked, beside that; none: they are not.
+    #[serde(default)]
+    pub agent: Option<Advisor>,
     /// The backends, in the file's order; names and addresses are unique in the service.
     pub backends: Vec<BackendConfig>,
     /// The rules, in the file's order; names and priorities are unique in the service.
@@ -402,6 +405,12 @@ impl Scheduler {
 }
 
 impl ServiceConfig {
+    /// All that its backends are asked, and where the configuration says so.
+    pub fn advisors(&self) -> impl Iterator<Item = (&'static str, &Advisor)> {
+        let both = [("advisor", &self.advisor), ("agent", &self.agent)];
+        both.into_iter().filter_map(|(key, advisor)| Some((key, advisor.as_ref()?)))
+    }
+
     /// Whether its connections are measured.
     #[must_use]
     pub const fn is_measured(&self) -> bool {

@@ -54,7 +54,7 @@ fn service(
     let machines: HashMap<IpAddr, &Backend> = origin
         .map(|origin| origin.backends.iter().map(|b| (b.config.address, b)).collect())
         .unwrap_or_default();
-    let has_advisor = config.advisor.is_some();
+    let has_advisor = config.advisors().next().is_some();
     let mut backends = Vec::with_capacity(config.backends.len());
     for wanted in std::mem::take(&mut config.backends) {
         let before = machines.get(&wanted.address);

@@ -251,6 +251,7 @@ pub(crate) fn a_backend(name: &str, address: &str, weight: u32) -> Backend {
                 ResponseBucket { le: 0.025, count: n * 90 },
             ],
         }),
+        agent: None,
         advisor: Some(BackendAdvisor {
             kind: AdvisorKind::Http,
             target: Target::Address,

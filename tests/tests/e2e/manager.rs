@@ -1,12 +1,16 @@
 //! The manager: weights follow what is true of backends, and nothing else.
 
 use std::{
+    fs::Permissions,
     net::IpAddr,
+    os::unix::fs::PermissionsExt as _,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, ensure};
-use dispatcher_tests::lab::{Answered, Daemon, Lab, Plan, Queueing, VIP4, eventually, percentile};
+use dispatcher_tests::lab::{
+    Answered, Daemon, Lab, Node, Plan, Queueing, VIP4, binary, eventually, percentile,
+};
 use serde_json::Value;
 
 use crate::common::{
@@ -320,6 +324,73 @@ fn a_backend_that_dies_under_load_is_out_in_time_and_comes_back_by_and_by() -> R
     };
     ensure!(first < 0.15 && last > 0.25, "{first:.2} at first, {last:.2} at last\n{}", log());
     all_up(&daemon)
+}
+
+#[test]
+fn agents_are_asked_beside_advisors_and_their_loads_weigh() -> Result<()> {
+    let times = [QUICK, QUICK];
+    let Some(lab) = start("agents", &times, "enabled = false", "")? else { return Ok(()) };
+    let Managed { mut daemon, servers: mut _servers, lab } = lab;
+    let mut agents = Vec::new();
+    for node in &lab.backends {
+        let (key, load) = (node.directory().join("agent.key"), node.directory().join("load.sh"));
+        std::fs::write(&key, "the key of this laboratory")?;
+        std::fs::set_permissions(&key, Permissions::from_mode(0o600))?;
+        tells(node, "echo 20")?;
+        let mut command = node.command(binary()?);
+        command.args(["agent", "--interval", "200ms", "--listen", "0.0.0.0:10004", "--key-file"]);
+        command.arg(&key).arg("--metric").arg(format!("{}=100", load.display()));
+        agents.push(node.spawn_command("agent", command)?);
+    }
+    tells(&lab.backends[1], "echo 80")?;
+    let key = lab.backends[0].directory().join("agent.key");
+    let lines = format!(
+        "[[service]]\nadvisor = {{ kind = \"connect\", target = \"address\", interval = \"300ms\" }}\n\
+         agent = {{ interval = \"300ms\", key_file = {key:?} }}"
+    );
+    daemon.edit("[[service]]", &lines)?;
+    daemon.edit(
+        "enabled = false",
+        "enabled = true\ninterval = \"500ms\"\n\
+        proportions = { active = 0, new = 0, advisor = 0, system = 100 }",
+    )?;
+    daemon.ok("reload")?;
+    // Mean 50: components 20 (25, but for the bound) and 6; a last step of 1 is too little to be published.
+    eventually(Duration::from_secs(10), "weights by system load", || {
+        Ok(matches!(weights_of(&daemon)?[..], [18..=20, 6..=8]))
+    })?;
+    let row = reported(&daemon, "web-2")?;
+    ensure!(row["system_load"] == 80.0 && row["load_seconds"].is_number(), "{row}");
+    let report = daemon.json("advisor report")?;
+    ensure!(report.as_array().is_some_and(|rows| rows.len() == 4), "{report}");
+    // Either of the two has it down, and both must be well again.
+    tells(&lab.backends[1], "echo -1")?;
+    state_contains(&daemon, "web", "web-2", "down: agent the agent says that it is down", 5)?;
+    drop(_servers.remove(1));
+    state_contains(&daemon, "web", "web-2", "connect", 5)?;
+    tells(&lab.backends[1], "echo 20")?;
+    eventually(Duration::from_secs(5), "the agent is content", || {
+        let state = backend_of(&daemon, "web", "web-2")?["state"].to_string();
+        Ok(state.contains("down: connect") && !state.contains("agent"))
+    })?;
+    _servers.push(lab.serve_queueing(2, &[VIP, lab.backends[1].v4().into()], WORKERS, QUICK)?);
+    state_contains(&daemon, "web", "web-2", "\"up\"", 5)?;
+    // Known to be down, it is down for the next controller until both have said otherwise.
+    tells(&lab.backends[1], "echo -1")?;
+    state_contains(&daemon, "web", "web-2", "says that it is down", 5)?;
+    daemon.kill();
+    daemon.start()?;
+    ensure!(backend_of(&daemon, "web", "web-2")?["up"] == false);
+    tells(&lab.backends[1], "echo 20")?;
+    state_contains(&daemon, "web", "web-2", "\"up\"", 5).map(drop)
+}
+
+/// Makes the script that an agent runs say something else.
+fn tells(node: &Node, text: &str) -> Result<()> {
+    let new = node.directory().join("load.new");
+    std::fs::write(&new, format!("#!/bin/sh\n{text}\n"))?;
+    std::fs::set_permissions(&new, Permissions::from_mode(0o755))?;
+    Ok(std::fs::rename(new, node.directory().join("load.sh"))?)
 }
 
 /// How far from the best fixed weights, found by trying them, is the manager? A measurement of some minutes, for a quiet machine.

@@ -272,6 +272,9 @@ pub struct Backend {
     pub response_seconds: Option<ResponseSeconds>,
     /// What its advisor says of it; none where its service has no advisor.
     pub advisor: Option<BackendAdvisor>,
+    /// What its metric agent says; none where its service asks for none beside the advisor.
+    #[serde(default)]
+    pub agent: Option<BackendAdvisor>,
     /// What it does per second.
     pub rates: Rates,
 }
@@ -319,15 +322,15 @@ impl AdvisorReport {
         let mut all = Vec::new();
         for service in services {
             for backend in &service.backends {
-                let Some(advisor) = backend.advisor.clone() else { continue };
-                all.push(Self {
+                let advisors = backend.advisor.iter().chain(&backend.agent).cloned();
+                all.extend(advisors.map(|advisor| Self {
                     service: service.name.clone(),
                     backend: backend.name.clone(),
                     up: backend.up,
                     state: backend.state.clone(),
                     since: backend.since,
                     advisor,
-                });
+                }));
             }
         }
         all

@@ -15,14 +15,22 @@ const LONGEST_DATAGRAM: usize = 1400;
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 impl Found {
-    /// What may be wrong with a service's.
-    pub(super) fn advisor(&mut self, service: &ServiceConfig) {
-        let Some(advisor) = &service.advisor else { return };
+    /// What may be wrong with how a service's backends are asked.
+    pub(super) fn advisors(&mut self, service: &ServiceConfig) {
+        for (key, advisor) in service.advisors() {
+            let prefix = self.prefix.clone();
+            self.prefix += &format!("{key}.");
+            self.advisor(service, advisor);
+            self.prefix = prefix;
+        }
+    }
+
+    fn advisor(&mut self, service: &ServiceConfig, advisor: &Advisor) {
         let interval = advisor.interval;
         if !(SHORTEST_INTERVAL..=LONGEST_INTERVAL).contains(&interval) {
             let written = duration::text(interval);
             let message = format!("interval {written} is out of range, expected 100ms to 1h");
-            self.say("advisor.interval", &message);
+            self.say("interval", &message);
         }
         for (key, timeout) in [
             ("connect_timeout", advisor.connect_timeout),
@@ -33,11 +41,11 @@ impl Found {
                 let message = format!(
                     "{key} {written} is out of range, expected more than 0s and at most 1m"
                 );
-                self.say(&format!("advisor.{key}"), &message);
+                self.say(key, &message);
             }
         }
         if let Some(message) = port(service, advisor) {
-            self.say("advisor.port", &message);
+            self.say("port", &message);
         }
         if advisor.target == Target::Vip {
             self.vip(service, advisor.kind);
@@ -50,41 +58,41 @@ impl Found {
         if service.vip.is_unspecified() {
             let message =
                 "target vip needs a VIP, and this service is on any address, expected address";
-            self.say("advisor.target", message);
+            self.say("target", message);
         } else if kind.asks_host() {
             let message = format!("target vip is not for kind {kind}, expected address");
-            self.say("advisor.target", &message);
+            self.say("target", &message);
         }
     }
 
     fn what_is_asked(&mut self, advisor: &Advisor) {
         if !advisor.path.starts_with('/') || advisor.path.contains(char::is_whitespace) {
             let message = format!("path {:?} is none, expected a path from /", advisor.path);
-            self.say("advisor.path", &message);
+            self.say("path", &message);
         }
         if let Some(host) = &advisor.host
             && (host.is_empty() || !host.chars().all(|c| c.is_ascii_graphic()))
         {
             let message =
                 format!("host {host:?} is none, expected a host's name such as \"example.com\"");
-            self.say("advisor.host", &message);
+            self.say("host", &message);
         }
         if advisor.method == Method::Head && advisor.expect_body.is_some() {
             let message = "expect_body cannot be met: the answer to method \"HEAD\" has no body, \
                            expected method \"GET\"";
-            self.say("advisor.expect_body", message);
+            self.say("expect_body", message);
         }
         if advisor.kind == AdvisorKind::Dns && !is_domain(&advisor.query) {
             let message = format!(
                 "query {:?} is no domain name, expected one such as \"example.com\" or \".\"",
                 advisor.query
             );
-            self.say("advisor.query", &message);
+            self.say("query", &message);
         }
         if advisor.request.0.len() > LONGEST_DATAGRAM {
             let bytes = advisor.request.0.len();
             let message = format!("request has {bytes} bytes, expected at most {LONGEST_DATAGRAM}");
-            self.say("advisor.request", &message);
+            self.say("request", &message);
         }
         if advisor.kind == AdvisorKind::Exec
             && advisor.command.first().is_none_or(|program| !program.starts_with('/'))
@@ -93,7 +101,7 @@ impl Found {
                 "command {:?} names no program, expected its whole path from /, then its arguments",
                 advisor.command
             );
-            self.say("advisor.command", &message);
+            self.say("command", &message);
         }
     }
 
@@ -103,19 +111,19 @@ impl Found {
             if let Some(file) = file.as_ref().filter(|file| !file.is_absolute()) {
                 let message =
                     format!("{key} {:?} is relative, expected a path from /", file.display());
-                self.say(&format!("advisor.{key}"), &message);
+                self.say(key, &message);
             }
         }
         for (key, is_set) in
             [("tls_verify", advisor.tls_verify), ("tls_ca_file", advisor.tls_ca_file.is_some())]
         {
             if is_set && !advisor.tls {
-                self.say(&format!("advisor.{key}"), &format!("{key} needs TLS, expected tls true"));
+                self.say(key, &format!("{key} needs TLS, expected tls true"));
             }
         }
         if advisor.tls_ca_file.is_some() && !advisor.tls_verify {
             let message = "tls_ca_file is not looked at, expected tls_verify true beside it";
-            self.say("advisor.tls_ca_file", message);
+            self.say("tls_ca_file", message);
         }
     }
 }

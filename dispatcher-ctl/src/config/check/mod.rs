@@ -175,7 +175,7 @@ impl Found {
         }
         self.affinity(&service.affinity);
         self.measured(service);
-        self.advisor(service);
+        self.advisors(service);
         self.slow_start(service.slow_start);
         if let Some(proportions) = service.proportions {
             self.proportions(proportions);

@@ -100,6 +100,7 @@ impl Row for ServiceConfig {
             ("slow_start", time(self.slow_start)),
             ("affinity", affinity(&self.affinity)),
             ("advisor", self.advisor.as_ref().map(advisor)),
+            ("agent", self.agent.as_ref().map(agent)),
         ]
     }
 
@@ -267,6 +268,16 @@ fn advisor(advisor: &Advisor) -> Value {
     say("rise", Some(i64::from(advisor.rise).into()));
     say("fall", Some(i64::from(advisor.fall).into()));
     table.into()
+}
+
+/// What `[service.agent]` says: an advisor whose kind and target go without saying.
+fn agent(agent: &Advisor) -> Value {
+    let mut value = advisor(agent);
+    if let Some(table) = value.as_inline_table_mut() {
+        table.remove("kind");
+        table.remove("target");
+    }
+    value
 }
 
 fn same<T: Row>(these: &[T], those: &[T]) -> bool {

@@ -134,6 +134,7 @@ fn service(
         slow_start: pick!(slow_start),
         affinity: pick!(affinity),
         advisor: pick!(advisor),
+        agent: pick!(agent),
         backends: backends(before, wanted, runs),
         rules: pick!(rules),
     }

@@ -279,7 +279,7 @@ fn manager(manager: &Manager) -> [(&'static str, String); 7] {
 }
 
 /// What may change of a service that stays, as text.
-fn settings(config: &ServiceConfig) -> [(&'static str, String); 14] {
+fn settings(config: &ServiceConfig) -> [(&'static str, String); 15] {
     [
         ("name", config.name.clone()),
         ("scheduler", config.scheduler.to_string()),
@@ -295,6 +295,7 @@ fn settings(config: &ServiceConfig) -> [(&'static str, String); 14] {
         ("slow_start", duration::text(config.slow_start)),
         ("affinity", config.affinity.to_string()),
         ("advisor", config.advisor.as_ref().map_or("none".to_owned(), ToString::to_string)),
+        ("agent", config.agent.as_ref().map_or("none".to_owned(), ToString::to_string)),
     ]
 }
 
