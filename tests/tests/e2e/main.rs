@@ -23,6 +23,7 @@ mod neighbours;
 mod orphans;
 mod privileges;
 mod quiesce;
+mod probing;
 mod redirect;
 mod reload;
 mod resets;
