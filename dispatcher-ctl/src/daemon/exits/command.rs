@@ -80,6 +80,13 @@ fn start(words: &[String], event: &serde_json::Value) -> io::Result<Child> {
     PRIVATE.iter().for_each(|name| {
         command.env_remove(name);
     });
+    // What an event does not say is not there: only where the daemon listens is left as it is.
+    for (name, _) in std::env::vars_os() {
+        let is_ours = name.as_encoded_bytes().starts_with(b"DISPATCHER_");
+        if is_ours && name != "DISPATCHER_API_SOCKET" {
+            command.env_remove(name);
+        }
+    }
     command.envs(environment(event));
     // SAFETY: between fork and exec only what is safe in a signal handler may be called. This is one system call on plain
     // numbers; it allocates nothing and takes no lock.
