@@ -9,7 +9,7 @@ use super::{
     keys,
     read::set,
 };
-use crate::model::{Advisor, AdvisorKind, Choice as _, Hex, Statuses};
+use crate::model::{Advisor, AdvisorKind, Choice as _, Hex, Passive, Statuses};
 
 /// Reads the table at a path; `object` is what messages call the service.
 pub(super) fn advisor<'a>(
@@ -30,8 +30,29 @@ pub(super) fn advisor<'a>(
         }
         foreign(&mut s, kind);
     }
+    if let Some(table) = s.table("passive") {
+        let (path, object) = (s.path("passive"), s.object.clone());
+        advisor.passive = passive(s.document(), table, path, object);
+    }
     s.close();
     advisor
+}
+
+/// Reads the thresholds of passive signals.
+fn passive<'a>(
+    d: &mut Document<'a>,
+    table: &'a dyn TableLike,
+    at: String,
+    object: String,
+) -> Passive {
+    const RANGE: &str = "0..=4294967295";
+    let mut s = d.section(table, &keys::PASSIVE, at, object);
+    let mut passive = Passive::default();
+    set(&mut passive.window, s.duration("window"));
+    set(&mut passive.retried, s.integer("retried", 0..=i64::from(u32::MAX), RANGE));
+    set(&mut passive.unanswered, s.integer("unanswered", 0..=i64::from(u32::MAX), RANGE));
+    s.close();
+    passive
 }
 
 /// Reads `[service.agent]`: how metric agents are asked, beside the advisor.

@@ -166,6 +166,7 @@ pub(super) const ADVISOR: Keys = Keys {
         "receive_timeout",
         "rise",
         "fall",
+        "passive",
     ],
     later: &[],
 };
@@ -177,6 +178,13 @@ pub(super) const AGENT: Keys = Keys {
     later: &[],
 };
 
+/// `passive` of an advisor.
+pub(super) const PASSIVE: Keys = Keys {
+    at: "in passive of [service.advisor]",
+    known: &["window", "retried", "unanswered"],
+    later: &[],
+};
+
 /// `affinity` of a service.
 pub(super) const AFFINITY: Keys = Keys {
     at: "in affinity of [[service]]",
@@ -184,7 +192,7 @@ pub(super) const AFFINITY: Keys = Keys {
     later: &[],
 };
 
-const ALL: [&Keys; 11] = [
+const ALL: [&Keys; 12] = [
     &TOP,
     &CONNECTIONS,
     &MANAGER,
@@ -194,6 +202,7 @@ const ALL: [&Keys; 11] = [
     &AFFINITY,
     &ADVISOR,
     &AGENT,
+    &PASSIVE,
     &BACKEND,
     &RULE,
 ];

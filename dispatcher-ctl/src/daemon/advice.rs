@@ -79,6 +79,20 @@ impl Advice {
         changed
     }
 
+    /// Takes in why clients do not get through to it; true if the backend has gone down by that. Of one that is down it is no
+    /// news, and only probes have it up again.
+    fn doubt(&mut self, why: String) -> bool {
+        if !self.health.is_up() {
+            return false;
+        }
+        self.last_error = Some(why.clone());
+        let is_down = self.health.take(false, self.advisor.rise, self.advisor.fall);
+        if is_down {
+            (self.load, self.why) = (None, Some(why));
+        }
+        is_down
+    }
+
     fn shown(&self) -> BackendAdvisor {
         BackendAdvisor {
             kind: self.advisor.kind,
@@ -91,6 +105,9 @@ impl Advice {
         }
     }
 }
+
+/// By slot, why backends are down from now on, or none where they are up.
+type Changed = HashMap<u32, Option<String>>;
 
 /// All advisors, and what they have said, by slot: the service's advisor, then the metric agent.
 #[derive(Debug)]
@@ -148,8 +165,20 @@ impl Advised {
         if !said.take(finding, at) {
             return None;
         }
-        let reasons: Vec<_> = all.iter().filter_map(|said| said.why.as_deref()).collect();
-        Some((!reasons.is_empty()).then(|| reasons.join("; ")))
+        Some(reasons(all))
+    }
+
+    /// Takes in why clients do not get through to slots' backends; yields those that are down for it, if they were not.
+    pub(super) fn doubt(&mut self, bad: HashMap<u32, String>) -> Changed {
+        let mut changed = HashMap::new();
+        for (slot, why) in bad {
+            let all = self.said.get_mut(&slot).map_or(&mut [][..], Vec::as_mut_slice);
+            let said = all.iter_mut().find(|said| said.key == "advisor");
+            if said.is_some_and(|said| said.doubt(why)) {
+                changed.insert(slot, reasons(all));
+            }
+        }
+        changed
     }
 
     /// What was last measured of a slot's backend by its advisor, by its metric agent, and when.
@@ -163,6 +192,12 @@ impl Advised {
         let of = |key: &str| all.iter().find(|said| said.key == key).map(Advice::shown);
         Shown { advisor: of("advisor"), agent: of("agent") }
     }
+}
+
+/// Why a backend is down, by whoever says so.
+fn reasons(all: &[Advice]) -> Option<String> {
+    let reasons: Vec<_> = all.iter().filter_map(|said| said.why.as_deref()).collect();
+    (!reasons.is_empty()).then(|| reasons.join("; "))
 }
 
 fn subject(
@@ -217,6 +252,14 @@ impl Core {
                 changed.insert(slot, why);
             }
         }
+        self.take_changed(changed).await
+    }
+
+    /// Has backends down, or up again.
+    ///
+    /// # Errors
+    /// Where the kernel refuses.
+    pub(super) async fn take_changed(&mut self, mut changed: Changed) -> Result<(), ApiError> {
         if changed.is_empty() {
             return Ok(());
         }

@@ -33,6 +33,7 @@ use super::{
     manage::Managing,
     neighbours::Neighbours,
     nics::Nic,
+    passive::Windows,
     probes::Probes,
     problems::Problems,
     quiesce::Draining,
@@ -103,6 +104,8 @@ pub(super) struct Core {
     pub(super) counts: Counts,
     /// Rates that rules go by.
     pub(super) rates: Rates,
+    /// Handshakes that fail, window by window.
+    pub(super) windows: Windows,
     pub(super) problems: Problems,
     pub(super) config_status: ConfigStatus,
     pub(super) weight_updates: u64,
@@ -163,6 +166,7 @@ impl Core {
             draining: Draining::default(),
             counts,
             rates: Rates::default(),
+            windows: Windows::default(),
             problems,
             config_status,
             weight_updates: 0,

@@ -14,6 +14,7 @@ mod exits;
 mod manage;
 mod neighbours;
 mod nics;
+mod passive;
 mod probes;
 mod problems;
 mod quiesce;
@@ -177,7 +178,8 @@ impl Core {
         self.watch_guard();
         self.tell_progress();
         self.retry_probes().await;
-        for result in [self.release_slots(), self.sample_rates(), self.watch_rules()] {
+        let watched = self.watch_handshakes().await;
+        for result in [self.release_slots(), self.sample_rates(), self.watch_rules(), watched] {
             if let Err(error) = result {
                 tracing::error!("{error}");
             }

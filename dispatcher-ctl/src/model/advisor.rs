@@ -4,7 +4,7 @@ use std::{fmt, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Choice as _, Hex, Method, Protocol, QueryType, Rcode, Statuses, duration};
+use super::{Choice as _, Hex, Method, Passive, Protocol, QueryType, Rcode, Statuses, duration};
 
 /// Port of the metric agent, unless another is said.
 pub const AGENT_PORT: u16 = 10_004;
@@ -72,6 +72,9 @@ pub struct Advisor {
     pub rise: u32,
     /// Bad probes in a row after which a backend that is up is down.
     pub fall: u32,
+    /// What counts as a bad probe without being one.
+    #[serde(default)]
+    pub passive: Passive,
 }
 
 /// What a probe exchanges.
@@ -232,6 +235,7 @@ impl Advisor {
             receive_timeout: Duration::from_secs(2),
             rise: 1,
             fall: 1,
+            passive: Passive::default(),
         }
     }
 
@@ -289,7 +293,11 @@ impl fmt::Display for Advisor {
                 write!(f, ", {key} {}", duration::text(value))?;
             }
         }
-        write!(f, ", rise {}, fall {}", self.rise, self.fall)
+        write!(f, ", rise {}, fall {}", self.rise, self.fall)?;
+        if self.passive != default.passive {
+            write!(f, ", passive {}", self.passive)?;
+        }
+        Ok(())
     }
 }
 
@@ -309,6 +317,9 @@ mod tests {
         let text = "https of the vip, port 81, path /health, expect_body \"all is well\", \
                     tls_verify true, interval 7s, rise 1, fall 1";
         assert_eq!(advisor.to_string(), text);
+        let passive = Passive { retried: 9, ..Passive::default() };
+        let doubted = format!("{text}, passive {{ window = \"5s\", retried = 9, unanswered = 0 }}");
+        assert_eq!(Advisor { passive, ..advisor }.to_string(), doubted);
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod exchange;
 mod exits;
 mod mac;
 mod manager;
+mod passive;
 mod rule;
 
 pub use advisor::{AGENT_PORT, Advisor, AdvisorKind, Target, Transport};
@@ -24,6 +25,7 @@ pub use exchange::{Hex, Method, QueryType, Rcode, Statuses};
 pub use exits::Exits;
 pub use mac::{Mac, ParseMacError};
 pub use manager::{Manager, Proportions, report_timeout};
+pub use passive::Passive;
 pub use rule::{ClientRange, Day, Evaluate, PortRange, Rule, RuleConfig, Share, TimeRange, Tos};
 
 /// A valid configuration: what a file says, defaults filled in.

@@ -21,6 +21,7 @@ mod modes;
 mod mtu;
 mod neighbours;
 mod orphans;
+mod passive;
 mod privileges;
 mod probing;
 mod quiesce;

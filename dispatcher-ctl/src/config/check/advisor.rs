@@ -3,12 +3,16 @@
 use std::time::Duration;
 
 use super::Found;
-use crate::model::{Advisor, AdvisorKind, Method, ServiceConfig, Target, Transport, duration};
+use crate::model::{
+    Advisor, AdvisorKind, Method, Protocol, ServiceConfig, Target, Transport, duration,
+};
 
 /// Shortest interval: probes are sockets, and thousands of backends have them.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
 /// Longest interval.
 const LONGEST_INTERVAL: Duration = Duration::from_secs(3600);
+/// Shortest window of passive signals: they are looked at once a second.
+const SHORTEST_WINDOW: Duration = Duration::from_secs(1);
 /// Longest request of `udp`: what fits a frame.
 const LONGEST_DATAGRAM: usize = 1400;
 /// Longest timeout.
@@ -50,6 +54,7 @@ impl Found {
         if advisor.target == Target::Vip {
             self.vip(service, advisor.kind);
         }
+        self.passive(service, advisor);
         self.what_is_asked(advisor);
         self.files(advisor);
     }
@@ -62,6 +67,22 @@ impl Found {
         } else if kind.asks_host() {
             let message = format!("target vip is not for kind {kind}, expected address");
             self.say("target", &message);
+        }
+    }
+
+    fn passive(&mut self, service: &ServiceConfig, advisor: &Advisor) {
+        let passive = advisor.passive;
+        if !(SHORTEST_WINDOW..=LONGEST_INTERVAL).contains(&passive.window) {
+            let written = duration::text(passive.window);
+            let message = format!("window {written} is out of range, expected 1s to 1h");
+            self.say("advisor.passive.window", &message);
+        }
+        if passive.is_on() && service.protocol != Protocol::Tcp {
+            let message = format!(
+                "passive counts handshakes, and {} has none, expected protocol tcp",
+                service.protocol
+            );
+            self.say("advisor.passive", &message);
         }
     }
 

@@ -7,8 +7,8 @@ use toml_edit::{Array, ArrayOfTables, DocumentMut, InlineTable, Item, Table, Tab
 
 use super::{ConfigError, ConfigErrors, defaults, keys, parse};
 use crate::model::{
-    Advisor, Affinity, BackendConfig, Choice as _, Config, Manager, Proportions, RuleConfig,
-    Service, ServiceConfig, State, duration, report_timeout,
+    Advisor, Affinity, BackendConfig, Choice as _, Config, Manager, Passive, Proportions,
+    RuleConfig, Service, ServiceConfig, State, duration, report_timeout,
 };
 
 /// How often the file is edited at most: once, and once more for what followed from the first edits.
@@ -267,6 +267,7 @@ fn advisor(advisor: &Advisor) -> Value {
     say("receive_timeout", time(advisor.receive_timeout));
     say("rise", Some(i64::from(advisor.rise).into()));
     say("fall", Some(i64::from(advisor.fall).into()));
+    say("passive", passive(advisor.passive));
     table.into()
 }
 
@@ -278,6 +279,15 @@ fn agent(agent: &Advisor) -> Value {
         table.remove("target");
     }
     value
+}
+
+/// Thresholds on one line; nothing, where they are the default.
+fn passive(passive: Passive) -> Option<Value> {
+    let mut table = InlineTable::new();
+    table.insert("window", duration::text(passive.window).into());
+    table.insert("retried", i64::from(passive.retried).into());
+    table.insert("unanswered", i64::from(passive.unanswered).into());
+    (passive != Passive::default()).then(|| table.into())
 }
 
 fn same<T: Row>(these: &[T], those: &[T]) -> bool {

@@ -64,6 +64,22 @@ fn json<T: serde::de::DeserializeOwned>(value: serde_json::Value) -> T {
 }
 
 #[test]
+fn an_advisor_is_saved_with_its_thresholds() {
+    let mut advisor = Advisor::new(crate::model::AdvisorKind::Http);
+    advisor.passive.unanswered = 7;
+    let text = saved(FILE, |edit| {
+        let mut state = edit.state.clone();
+        let web = state.services.iter_mut().find(|service| service.config.name == "web").unwrap();
+        web.config.advisor = Some(advisor.clone());
+        state
+    });
+    let thresholds = r#"passive = { window = "5s", retried = 0, unanswered = 7 } }"#;
+    assert!(text.contains(thresholds), "{text}");
+    let (file, _) = running(&text);
+    assert_eq!(file.services[0].advisor, Some(advisor));
+}
+
+#[test]
 fn without_a_change_not_a_byte_changes() {
     assert_eq!(saved(FILE, |edit| edit.state.clone()), FILE);
     let quiesced = PatchBackend { quiesced: Some(true), ..Default::default() };

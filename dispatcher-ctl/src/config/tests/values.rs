@@ -1,7 +1,7 @@
 //! What is said of single values.
 
 use super::*;
-use crate::model::{AdvisorKind, Manager, Proportions, Statuses, Target};
+use crate::model::{AdvisorKind, Manager, Passive, Proportions, Statuses, Target};
 
 #[test]
 fn values_out_of_their_range_are_named() {
@@ -160,6 +160,15 @@ fn an_advisor_is_read_and_a_wrong_one_is_named() {
         ("kind = \"http\", interval = \"10ms\"", "interval 10ms is out of range"),
         ("kind = \"http\", expect_status = \"2xx\"", "expect_status \"2xx\" is not"),
         ("kind = \"http\", rise = 0", "rise 0 is out of range, expected 1..=100"),
+        (
+            "kind = \"http\", passive = { window = \"500ms\", retried = 1 }",
+            "window 500ms is out of range, expected 1s to 1h",
+        ),
+        (
+            "kind = \"http\", passive = { retried = -1 }",
+            "retried -1 is out of range, expected 0..=4294967295",
+        ),
+        ("kind = \"http\", passive = 5", "passive 5 is an integer, expected a table"),
     ] {
         let errors = errors(&advisor(wrong));
         assert!(errors.len() == 1 && errors[0].contains(want), "{errors:?}, expected {want:?}");
@@ -175,6 +184,16 @@ fn an_advisor_is_read_and_a_wrong_one_is_named() {
     ] {
         parse(&advisor(right), "lab.toml").unwrap();
     }
+    // Handshakes are counted if that is asked for, and where there are any.
+    let passive = "kind = \"ping\", passive = { window = \"2s\", retried = 3 }";
+    let said = parse(&advisor(passive), "lab.toml").unwrap().services.remove(0).advisor.unwrap();
+    let wanted = Passive { window: Duration::from_secs(2), retried: 3, unanswered: 0 };
+    assert_eq!((said.passive, Passive::default().is_on()), (wanted, false));
+    let udp = errors(&advisor(passive).replace("\"tcp\"", "\"udp\""));
+    assert!(
+        udp[0].ends_with("passive counts handshakes, and udp has none, expected protocol tcp"),
+        "{udp:?}"
+    );
     // What has no port needs none; what has one of its own does not need the service's.
     let every = |advisor: &str| {
         service(&format!("advisor = {{ target = \"address\", {advisor} }}"))

@@ -6,12 +6,13 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::atomic::Ordering,
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 use dispatcher_common::{
     connection::{Bucket, TICK_SHIFT, WAYS},
     flow::HASH_KEYS,
+    limits::MAX_SLOTS,
     maps,
     settings::Settings,
 };
@@ -45,6 +46,8 @@ pub struct ConnectionTable {
     dir: PathBuf,
     ways: Mapped<Bucket>,
     active: ActiveCounts,
+    /// Half-open connections that ran out, by slot, since this table was mapped.
+    unanswered: Box<[AtomicU64]>,
     /// Mapped while connections are listed.
     flows: Map,
     settings: Mapped<Settings>,
@@ -62,6 +65,7 @@ impl ConnectionTable {
             dir: dir.to_owned(),
             ways: mapped(dir, maps::CONNECTIONS)?,
             active: ActiveCounts::open(dir)?,
+            unanswered: (0..MAX_SLOTS).map(|_| AtomicU64::new(0)).collect(),
             flows: open(dir, maps::FLOWS)?,
             hash_keys: std::array::from_fn(key),
             settings,
@@ -79,6 +83,12 @@ impl ConnectionTable {
     #[must_use]
     pub const fn active(&self) -> &ActiveCounts {
         &self.active
+    }
+
+    /// Half-open connections of a slot that ran out since this controller began.
+    #[must_use]
+    pub fn unanswered(&self, slot: u32) -> u64 {
+        self.unanswered.get(slot as usize).map_or(0, |count| count.load(Ordering::Relaxed))
     }
 
     /// `connections.capacity` that the table was made for.

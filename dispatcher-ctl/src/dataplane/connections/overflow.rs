@@ -42,7 +42,7 @@ impl ConnectionTable {
                 // If a packet came in between the connection lives, unless the next one has made another of it.
                 if is_over || !self.overflow.insert(&hash, &word)? {
                     self.active.lower(taken);
-                    sweep.expired.count(way, ages);
+                    self.expire(way, ages, sweep);
                     continue;
                 }
                 way = taken;

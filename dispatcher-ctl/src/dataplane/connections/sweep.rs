@@ -112,6 +112,17 @@ impl Default for Sweep {
 }
 
 impl ConnectionTable {
+    /// Counts a connection that was removed.
+    pub(super) fn expire(&self, way: Way, ages: &Ages, sweep: &mut Sweep) {
+        let before = sweep.expired.syn;
+        sweep.expired.count(way, ages);
+        if sweep.expired.syn != before
+            && let Some(count) = self.unanswered.get(way.slot() as usize)
+        {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     /// Counts the connections of these buckets into `sweep`, and removes those that are too old at tick `now`.
     ///
     /// Safe against the datapath: a way goes only if it is still as it was when it was found idle.
@@ -125,7 +136,7 @@ impl ConnectionTable {
             }
             if is_expired(way, now, ages) && remove(place, way) {
                 self.active.lower(way);
-                sweep.expired.count(way, ages);
+                self.expire(way, ages, sweep);
             } else {
                 sweep.count(way);
             }
