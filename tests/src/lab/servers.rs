@@ -30,7 +30,10 @@ impl Node {
 
     /// nginx on 443 with a certificate that `ca.pem` in the node's directory signed, which is itself; on 8443 with one that
     /// has expired. `/sick` is answered with status 503.
-    fn serve_tls(&self) -> Result<Process> {
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn serve_tls(&self) -> Result<Process> {
         let directory = self.directory().join("tls");
         fs::create_dir_all(&directory)?;
         self.certificates(&directory)?;
@@ -121,7 +124,10 @@ http {{
     }
 
     /// dnsmasq on 53: `up.example` has an address, no other name in `example` is there, and all else is refused.
-    fn serve_names(&self) -> Result<Process> {
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn serve_names(&self) -> Result<Process> {
         let pid = self.directory().join("dnsmasq.pid");
         let options = "-k -C /dev/null --no-resolv --no-hosts --user=root --local=/example/";
         let address = Ipv4Addr::new(192, 0, 2, 1);

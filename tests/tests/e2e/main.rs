@@ -36,6 +36,7 @@ mod shares;
 mod takeover;
 mod transfers;
 mod udp;
+mod vip_kinds;
 mod vip_probes;
 mod wildcards;
 mod wire;
