@@ -20,10 +20,12 @@ mod measuring;
 mod outer;
 mod passing;
 mod pool;
+mod probing;
 mod reading;
 mod world;
 
 pub use measuring::this_window;
+pub use probing::{ProbeProgram, tc_action};
 pub use reading::{Counts, Place};
 pub use world::{Backend, CLIENT, CLIENT6, Interface, Rule, Service, VIP, VIP6, World, usable};
 

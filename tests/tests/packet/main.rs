@@ -12,6 +12,7 @@ mod flows;
 mod guard;
 mod model;
 mod object;
+mod probes;
 
 /// Declares the behaviours: a module, a test that runs its cases, and its part in the list of all cases.
 macro_rules! behaviours {
