@@ -1,7 +1,8 @@
-//! `cargo xtask bench [--controller | --harness DIR]`: what a packet costs, or a change.
+//! `cargo xtask bench [OPTIONS | --controller | --harness DIR]`: what a packet costs, or a change.
 //!
-//! Without more: `tests/benches/datapath.rs`, idempotent packets in the first-level cache. `--controller`:
-//! `dispatcher-ctl/benches/controller.rs`, changes and scrapes of a daemon with 10,000 backends. With a harness (a directory with
+//! Without more, or with options of its own: the package `dispatcher-bench`, packets of many flows through the loaded
+//! datapath, beside floor programs. `--controller`: `dispatcher-ctl/benches/controller.rs`, changes and scrapes of a daemon
+//! with 10,000 backends. With a harness (a directory with
 //! `xbench.h`, a Makefile for `xbench` and its floor programs): the plug-in `dispatcher-ebpf/bench/dispatcher_plugin.c` is
 //! compiled against it, and its cases run side by side with the floor programs'.
 
@@ -14,7 +15,7 @@ use crate::{build, setup, shell::Cmd, workspace};
 /// The harness's cases to compare with.
 const CASES: &str = "base_pass,set4_vip_1stat*,new/lru*,*dispatcher*";
 
-/// Runs the task. What follows `--harness DIR` goes to xbench.
+/// Runs the task. What follows `--harness DIR` goes to xbench; other words are dispatcher-bench's.
 ///
 /// # Errors
 /// When not root, when something does not build, or when a case fails.
@@ -23,14 +24,6 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
         bail!("bench needs root: it loads BPF programs\nhint: sudo -E cargo xtask bench");
     }
     match words {
-        [] => {
-            setup::ensure(setup::Need::Build)?;
-            // The profile is of no account: what is measured runs in the kernel.
-            Cmd::new("cargo")
-                .args(["bench", "--profile", "dev", "--package", "dispatcher-tests"])
-                .args(["--bench", "datapath"])
-                .run()
-        }
         ["--controller"] => {
             setup::ensure(setup::Need::Run)?;
             Cmd::new("cargo")
@@ -38,7 +31,14 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
                 .run()
         }
         ["--harness", directory, rest @ ..] => harness(Path::new(directory), rest),
-        _ => bail!("bench: {}: expected nothing, --controller or --harness DIR", words.join(" ")),
+        _ => {
+            setup::ensure(setup::Need::Build)?;
+            // The profile is of no account: what is measured runs in the kernel.
+            Cmd::new("cargo")
+                .args(["run", "--quiet", "--package", "dispatcher-bench", "--"])
+                .args(words)
+                .run()
+        }
     }
 }
 

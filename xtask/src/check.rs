@@ -36,7 +36,7 @@ pub(crate) fn run() -> Result<()> {
     Ok(())
 }
 
-/// clippy for the datapath as it is built: for the BPF target, with that toolchain.
+/// clippy for the datapath and the benchmark's programs as they are built: for the BPF target, with that toolchain.
 fn datapath() -> Result<()> {
     let file = workspace::tools()?.join("bpf-toolchain");
     let choice = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
@@ -55,6 +55,8 @@ fn datapath() -> Result<()> {
             "--release",
             "--package",
             "dispatcher-ebpf",
+            "--package",
+            "dispatcher-bench-ebpf",
             "--bins",
         ])
         .args(["--target", "bpfel-unknown-none", "--target-dir"])

@@ -27,8 +27,10 @@ usage: cargo xtask TASK
   test                  run every test (root; needs BPF)
   test --kernel 6.1     run the packet tests under Debian's kernel of that version, in qemu
   check                 formatting, lints, documentation, dependencies
-  bench [--controller | --harness DIR]
-                        what a packet costs (root), or a change; with a harness, beside its floor programs
+  bench [--cases GLOB] [--rounds N] [--json FILE] [--svg FILE] [--list]
+                        what a packet costs beside floor programs (root)
+  bench --controller    what a change costs
+  bench --harness DIR   what a packet costs in a measuring harness in C, beside its floor programs
   docs [--check]        write the reference pages that come from the code, or compare them
 ";
 

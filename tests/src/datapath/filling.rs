@@ -30,11 +30,13 @@ use super::{Backend, Datapath, Interface, Place, Rule, Service, World, config, d
 
 impl Datapath {
     /// Whether the loaded program has this world's constants, so that it can be refilled. Devices count among them: a
-    /// device map's element cannot be taken out again.
+    /// device map's element cannot be taken out again. Nor can a large world be refilled, or a world become a large one: what
+    /// is emptied are the elements that others use.
     #[must_use]
     pub fn suits(&self, world: &World) -> bool {
         let is_same = self.config == config(world) && self.overflow == world.overflow;
-        is_same && self.devices == devices(world)
+        let is_large = self.is_large || world.is_large();
+        is_same && !is_large && self.devices == devices(world)
     }
 
     /// Empties all maps but the counters and fills them again: as good as loaded afresh, and quicker.
@@ -60,8 +62,6 @@ impl Datapath {
             ..Settings::ZERO
         };
         self.array_mut(maps::SETTINGS)?.set(0, settings, 0)?;
-        let highest = world.services.iter().map(|service| service.id).max().unwrap_or(0);
-        ensure!(highest < USED_SERVICES, "service {highest}: below {USED_SERVICES} was expected");
         for interface in &world.interfaces {
             self.set_interface(interface)?;
         }
@@ -138,7 +138,8 @@ impl Datapath {
     /// As the map's.
     pub fn set_backend(&mut self, backend: &Backend) -> Result<()> {
         let slot = backend.slot;
-        ensure!(u32::from(slot) < USED_SLOTS, "slot {slot}: below {USED_SLOTS} was expected");
+        let is_used = self.is_large || u32::from(slot) < USED_SLOTS;
+        ensure!(is_used, "slot {slot}: below {USED_SLOTS} was expected");
         let forward = Forward::new(backend.mac, backend.interface, backend.flags);
         let forward = forward.measured(backend.measured).0;
         let share = Share::new(backend.weight, backend.max_connections).0;
@@ -418,11 +419,19 @@ impl Datapath {
     }
 }
 
-/// Service ids below this are used by worlds.
+impl World {
+    /// Whether it uses more services or slots than others do.
+    pub(super) fn is_large(&self) -> bool {
+        self.services.iter().any(|service| service.id >= USED_SERVICES)
+            || self.backends.iter().any(|backend| u32::from(backend.slot) >= USED_SLOTS)
+    }
+}
+
+/// Service ids below this are used by all worlds but large ones.
 pub(super) const USED_SERVICES: u32 = 64;
 /// Rule ids below this are used by worlds.
 const USED_RULES: u32 = 64;
-/// Slots below this are used by worlds.
+/// Slots below this are used by all worlds but large ones.
 pub(super) const USED_SLOTS: u32 = 1024;
 
 /// The filter as one value of its map.

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use aya::{
     Ebpf, EbpfLoader, Pod, TestRun as _, TestRunOptions,
     maps::{Array, HashMap, MapData},
-    programs::{ProgramError, Xdp},
+    programs::{ProgramError, ProgramFd, Xdp},
 };
 use dispatcher_common::{flow::HASH_KEYS, maps, settings::Config};
 
@@ -34,6 +34,7 @@ pub struct Datapath {
     ebpf: Ebpf,
     config: Config,
     overflow: u32,
+    is_large: bool,
     devices: Vec<(u32, u32)>,
     next_ring: u32,
     measuring: Option<measuring::Measuring>,
@@ -89,6 +90,7 @@ impl Datapath {
             ebpf,
             config,
             overflow,
+            is_large: world.is_large(),
             devices,
             next_ring: 0,
             next_condition: 0,
@@ -128,6 +130,17 @@ impl Datapath {
         })?;
         bytes.truncate(result.data_size_out as usize);
         Ok(Run { action: result.return_value, bytes })
+    }
+
+    /// The loaded program, for a map of programs.
+    ///
+    /// # Errors
+    ///
+    /// Those of a program that is not loaded.
+    pub fn program(&self) -> Result<&ProgramFd> {
+        let program: &Xdp =
+            self.ebpf.program("dispatcher").context("no program dispatcher")?.try_into()?;
+        Ok(program.fd()?)
     }
 
     /// What the kernel says of the loaded program.

@@ -1,0 +1,118 @@
+//! What was asked for on the command line.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+/// Options of a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Rounds.
+    pub rounds: usize,
+    /// Patterns of cases' names, in which `*` stands for anything; empty: all but the largest tables.
+    pub cases: Vec<String>,
+    /// Packets of one measurement; cases of more flows take as many as there are flows.
+    pub packets: u32,
+    /// Where to write JSON.
+    pub json: Option<PathBuf>,
+    /// Where to draw a chart.
+    pub svg: Option<PathBuf>,
+    /// Only list the cases.
+    pub list: bool,
+}
+
+impl Options {
+    /// Reads the words after the command's name.
+    ///
+    /// # Errors
+    /// An option that there is not, or a value that is none.
+    pub fn parse(words: &[String]) -> Result<Self> {
+        let mut options = Self {
+            rounds: 9,
+            cases: Vec::new(),
+            packets: 1 << 18,
+            json: None,
+            svg: None,
+            list: false,
+        };
+        let mut words = words.iter();
+        while let Some(word) = words.next() {
+            if word == "--list" {
+                options.list = true;
+                continue;
+            }
+            let mut value = || words.next().with_context(|| format!("{word}: expected a value"));
+            match word.as_str() {
+                "--rounds" => options.rounds = number(word, value()?)? as usize,
+                "--packets" => options.packets = number(word, value()?)?,
+                "--cases" => options.cases.extend(value()?.split(',').map(str::to_owned)),
+                "--json" => options.json = Some(value()?.into()),
+                "--svg" => options.svg = Some(value()?.into()),
+                _ => bail!(
+                    "{word}: expected --rounds N, --packets N, --cases GLOB, --json FILE, --svg FILE or --list"
+                ),
+            }
+        }
+        Ok(options)
+    }
+
+    /// Whether a case is asked for by name.
+    #[must_use]
+    pub fn wants(&self, name: &str) -> bool {
+        if self.cases.is_empty() {
+            return !name.ends_with("/10M");
+        }
+        self.cases.iter().any(|pattern| matches(pattern, name))
+    }
+}
+
+fn number(option: &str, value: &str) -> Result<u32> {
+    let number = value.parse().with_context(|| format!("{option} {value}: expected a number"))?;
+    ensure!(number > 0, "{option} {value}: expected more than 0");
+    Ok(number)
+}
+
+/// Whether a name fits a pattern, in which `*` stands for anything.
+fn matches(pattern: &str, name: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == name,
+        Some((start, rest)) => name
+            .strip_prefix(start)
+            .is_some_and(|name| (0..=name.len()).any(|at| matches(rest, &name[at..]))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(words: &str) -> Result<Options> {
+        let words: Vec<String> = words.split_whitespace().map(str::to_owned).collect();
+        Options::parse(&words)
+    }
+
+    #[test]
+    fn options_are_read() {
+        let options = parse("--rounds 3 --cases hit/*/1k,new/wrr --json out.json").unwrap();
+        assert_eq!((options.rounds, options.json), (3, Some("out.json".into())));
+        assert_eq!(options.cases, ["hit/*/1k", "new/wrr"]);
+    }
+
+    #[test]
+    fn what_is_no_option_is_refused() {
+        for words in ["--rounds", "--rounds 0", "--rounds x", "--fast"] {
+            assert!(parse(words).is_err(), "{words}");
+        }
+    }
+
+    #[test]
+    fn patterns_select() {
+        let options = parse("--cases hit/*/1k,new/*").unwrap();
+        let wanted = ["hit/ipv4-tcp/1k", "hit/a/b/1k", "new/", "new/wrr"];
+        assert!(wanted.iter().all(|name| options.wants(name)));
+        assert!(
+            !["hit/ipv4-tcp/64k", "renew/wrr", "hit/1k"].iter().any(|name| options.wants(name))
+        );
+        assert!(!parse("").unwrap().wants("hit/ipv4-tcp/10M"));
+    }
+}

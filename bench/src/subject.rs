@@ -1,0 +1,128 @@
+//! A program under test, whichever: what becomes of a packet in it, and what has it counted?
+
+use std::collections::BTreeMap;
+
+use anyhow::{Result, ensure};
+use aya::{TestRun as _, TestRunOptions, programs::ProgramFd};
+use dispatcher_common::reason::Reason;
+use dispatcher_tests::{
+    datapath::{Counts, Datapath, Run, World},
+    packet_builder::NIC_MAC,
+};
+
+use crate::floor::Floor;
+
+/// The datapath or a floor, loaded and filled.
+pub enum Subject {
+    /// The product, and the slots of its backends.
+    Datapath(Box<Datapath>, Vec<u16>),
+    /// A floor.
+    Floor(Floor),
+}
+
+/// What a subject has counted so far.
+pub struct Counted {
+    reasons: Option<Counts>,
+    connections: u64,
+}
+
+impl Subject {
+    /// Loads the product.
+    ///
+    /// # Errors
+    /// Whatever the kernel refuses.
+    pub fn datapath(world: &World) -> Result<Self> {
+        let slots = world.backends.iter().map(|backend| backend.slot).collect();
+        Ok(Self::Datapath(Box::new(Datapath::load(world)?), slots))
+    }
+
+    /// Loads a floor.
+    ///
+    /// # Errors
+    /// Whatever the kernel refuses.
+    pub fn floor(program: &'static str, ways: u32) -> Result<Self> {
+        Ok(Self::Floor(Floor::load(program, ways)?))
+    }
+
+    /// The program.
+    ///
+    /// # Errors
+    /// Those of a program that is not loaded.
+    pub fn program(&self) -> Result<&ProgramFd> {
+        match self {
+            Self::Datapath(datapath, _) => datapath.program(),
+            Self::Floor(floor) => floor.program(),
+        }
+    }
+
+    /// Runs one packet, without the driver.
+    ///
+    /// # Errors
+    /// Whatever the kernel refuses.
+    pub fn run(&self, frame: &[u8]) -> Result<Run> {
+        let floor = match self {
+            Self::Datapath(datapath, _) => return datapath.run(frame),
+            Self::Floor(floor) => floor,
+        };
+        let mut bytes = vec![0; frame.len()];
+        let options = TestRunOptions {
+            data_in: Some(frame),
+            data_out: Some(&mut bytes),
+            ..TestRunOptions::new()
+        };
+        let result = floor.xdp()?.test_run(options)?;
+        Ok(Run { action: result.return_value, bytes })
+    }
+
+    /// What it has counted so far.
+    ///
+    /// # Errors
+    /// As the maps'.
+    pub fn counted(&self) -> Result<Counted> {
+        match self {
+            Self::Datapath(datapath, slots) => {
+                let mut connections = 0;
+                for slot in slots {
+                    connections += datapath.backend_counts(*slot)?.connections;
+                }
+                Ok(Counted { reasons: Some(datapath.counts()?), connections })
+            }
+            Self::Floor(floor) => Ok(Counted { reasons: None, connections: floor.connections()? }),
+        }
+    }
+
+    /// Whether a forwarded frame is what came but for its addresses: to one of the backends, from the NIC.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn forwarded(&self, before: &[u8], after: &[u8]) -> Result<()> {
+        ensure!(before.len() == after.len(), "{} bytes became {}", before.len(), after.len());
+        ensure!(before[12..] == after[12..], "more than the addresses was changed");
+        ensure!(after[6..12] == NIC_MAC, "not from the NIC");
+        let is_backend = match self {
+            // As `usable` makes them.
+            Self::Datapath(_, slots) => {
+                after[..4] == [2, 0, 0, 0xbe]
+                    && slots.contains(&u16::from_be_bytes([after[4], after[5]]))
+            }
+            Self::Floor(_) => after[..5] == [2, 0, 0, 0, 0xbe],
+        };
+        ensure!(is_backend, "to {:x?}, which is no backend", &after[..6]);
+        Ok(())
+    }
+}
+
+impl Counted {
+    /// Connections opened since.
+    #[must_use]
+    pub const fn connections_since(&self, earlier: &Self) -> u64 {
+        self.connections - earlier.connections
+    }
+
+    /// Packets counted since, by reason; none where the program counts no reasons.
+    #[must_use]
+    pub fn reasons_since(&self, earlier: &Self) -> Option<BTreeMap<Reason, u64>> {
+        let (now, then) = (self.reasons.as_ref()?, earlier.reasons.as_ref()?);
+        Some(now.since(then).into_iter().map(|(reason, packets, _)| (reason, packets)).collect())
+    }
+}

@@ -1,0 +1,90 @@
+//! What the datapath under test is filled with: services and rings as the controller would make them.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use dispatcher_common::{
+    connection::WAYS,
+    net::{TCP, UDP},
+    service::{Affinity, orphan},
+};
+use dispatcher_ctl::{
+    model::Scheduler,
+    schedule::{Taker, number, schedule},
+};
+use dispatcher_tests::datapath::{Service, VIP, VIP6, World, usable};
+
+/// Port of all services.
+pub const PORT: u16 = 80;
+/// Backends of a service where their number is of no account.
+pub const BACKENDS: u16 = 8;
+/// The first VIP where there are many.
+pub const FIRST_VIP: Ipv4Addr = Ipv4Addr::new(192, 0, 4, 0);
+
+/// Idle ticks (of 4.3 s) after which established connections may be swept: longer than a run, which nobody sweeps for.
+const LONG: u64 = 1000;
+
+/// TCP and UDP of a VIP of either family, scheduled so, with so many backends each; a table of so many ways.
+#[must_use]
+pub fn world(ways: u32, scheduler: Scheduler, backends: u16) -> World {
+    [(VIP.into(), TCP), (VIP6.into(), TCP), (VIP.into(), UDP), (VIP6.into(), UDP)]
+        .into_iter()
+        .fold(empty(ways), |world, (vip, protocol)| with(world, vip, protocol, scheduler, backends))
+}
+
+/// TCP of so many VIPs, ten backends each.
+#[must_use]
+pub fn many(ways: u32, services: u32) -> World {
+    (0..services).fold(empty(ways), |world, number| {
+        let vip = Ipv4Addr::from(u32::from(FIRST_VIP) + number);
+        with(world, vip.into(), TCP, Scheduler::Wrr, 10)
+    })
+}
+
+/// With affinity for every service.
+#[must_use]
+pub fn with_affinity(mut world: World) -> World {
+    let affinity = Affinity::new(70, 0, 32, 128);
+    world.services.iter_mut().for_each(|service| service.affinity = affinity);
+    world
+}
+
+/// With SYNs placed by hash as soon as one connection is half-open.
+#[must_use]
+pub fn guarded(mut world: World) -> World {
+    world.syn_guard = 0;
+    world
+}
+
+fn empty(ways: u32) -> World {
+    let mut world = World::empty();
+    world.buckets = ways / WAYS as u32;
+    // Established ones of UDP, and of TCP.
+    (world.expiry_ticks[2], world.expiry_ticks[6]) = (LONG, LONG);
+    world
+}
+
+/// With one more service.
+fn with(mut world: World, vip: IpAddr, protocol: u8, scheduler: Scheduler, backends: u16) -> World {
+    let id = world.services.len() as u32 + 1;
+    let first = world.backends.len() as u16 + 1;
+    let taker = |slot: u16| {
+        let address = Ipv4Addr::from(u32::from(Ipv4Addr::new(10, 0, 0, 0)) + u32::from(slot));
+        Taker { slot, weight: 1, address: address.into() }
+    };
+    let slots = first..first + backends;
+    let takers: Vec<Taker> = slots.clone().map(taker).collect();
+    world.backends.extend(slots.map(|slot| usable(slot, id)));
+    world.services.push(Service {
+        id,
+        vip,
+        port: PORT,
+        protocol,
+        orphan: orphan::DROP,
+        scheduler: number(scheduler),
+        affinity: Affinity::default(),
+        stale_ticks: 71,
+        ring: schedule(scheduler, &takers, backends.into()).ring,
+        rules: Vec::new(),
+    });
+    world
+}
