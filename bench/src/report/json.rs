@@ -27,7 +27,10 @@ pub fn document(machine: &Machine, cases: &[Measured], rows: &[Row], aims: &[Rea
             "rounds": figures(&row.name),
         })
     };
-    let aim = |aim: &Reached| json!({ "what": aim.what, "case": aim.case, "by": aim.than, "at_most": aim.most, "is": aim.is });
+    let aim = |aim: &Reached| {
+        json!({ "what": aim.what, "case": aim.case, "by": aim.than, "at_most": aim.most, "is": aim.is,
+            "best": aim.best, })
+    };
     json!({
         "machine": {
             "processor": machine.processor,
