@@ -36,6 +36,8 @@ fn run(words: &[String]) -> Result<()> {
     }
     ensure!(!cases.is_empty(), "--cases: no case is named so\nhint: --list lists them");
     ensure!(datapath::available(), "the datapath cannot be loaded");
+    // What is measured was built from the tree as it is now, not as it is minutes later.
+    let machine = Machine::this();
     let cpu = stay()?;
     eprintln!("{} cases on CPU {cpu}: loading", cases.len());
     let mut bench = Bench::new()?;
@@ -47,7 +49,7 @@ fn run(words: &[String]) -> Result<()> {
         eprintln!("round {round} of {}", options.rounds);
         bench.round(&mut random, options.packets)?;
     }
-    let (machine, rows) = (Machine::this(), report::rows(bench.cases()));
+    let rows = report::rows(bench.cases());
     let reached = aims::reached(&rows);
     let Machine { processor, cpus, kernel, commit } = &machine;
     println!(

@@ -151,7 +151,7 @@ impl Controller for Handle {
     }
 
     async fn manager(&self) -> Result<ManagerReport, ApiError> {
-        self.core().await.manager_report()
+        Ok(self.core().await.manager_report())
     }
 
     async fn patch_manager(
@@ -162,7 +162,7 @@ impl Controller for Handle {
         let mut core = self.core().await;
         let state = core.edit().patch_manager(&request)?;
         core.change(state, save).await?;
-        core.manager_report()
+        Ok(core.manager_report())
     }
 
     async fn connections(&self, query: ConnectionQuery) -> Result<Connections, ApiError> {

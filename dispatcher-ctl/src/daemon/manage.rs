@@ -43,7 +43,7 @@ pub(super) struct Managing {
     due: Option<Instant>,
     /// Intervals until counters are reread.
     until_reread: u32,
-    /// When backends last came nearer to their whole weight.
+    /// When it was last looked whether backends come nearer to their whole weight.
     came_back: Option<Instant>,
 }
 
@@ -119,12 +119,14 @@ impl Core {
     fn weigh(&mut self, now: Instant) -> HashMap<u32, u32> {
         let mut all = HashMap::new();
         let mut published = HashMap::new();
-        let mut weights = std::mem::take(&mut self.managing.weights);
+        // What is kept of services and of backends that are gone goes with the rest of it.
+        let mut former = std::mem::take(&mut self.managing.weights);
+        let mut weights = HashMap::with_capacity(former.len());
         for service in &self.record.state.services {
             let inputs = self.inputs(service, now);
             let manager = &self.record.state.manager;
             let proportions = service.config.proportions.unwrap_or(manager.proportions);
-            let of_service = weights.entry(service.id).or_default();
+            let mut of_service = former.remove(&service.id).unwrap_or_default();
             of_service.keep(|slot| service.backends.iter().any(|b| b.slot == slot));
             let bound = service.config.weight_bound;
             let cycle = of_service.cycle(manager, proportions, bound, &inputs);
@@ -136,8 +138,8 @@ impl Core {
                 }
                 all.insert(slot, weighed);
             }
+            weights.insert(service.id, of_service);
         }
-        weights.retain(|id, _| self.record.state.services.iter().any(|s| s.id == *id));
         (self.managing.weights, self.managing.weighed) = (weights, all);
         published
     }
@@ -145,37 +147,27 @@ impl Core {
     /// What is known of the backends of a service that take connections. One that has not taken any for a whole time between two
     /// countings is left as it is: a service that is taken over, a backend that has come back.
     fn inputs(&self, service: &Service, now: Instant) -> Vec<Input> {
-        let input = |backend: &Backend| {
-            let seen = self.managing.seen.get(&backend.slot).filter(|seen| seen.weight > 0.0)?;
-            if self.is_idle(backend.slot) {
-                return None;
-            }
+        let seen =
+            |b: &Backend| self.managing.seen.get(&b.slot).copied().filter(|s| s.weight > 0.0);
+        let takers = service.backends.iter().filter(|b| !self.is_idle(b.slot));
+        let takers: Vec<(&Backend, Seen)> = takers.filter_map(|b| Some((b, seen(b)?))).collect();
+        let [active, new] = Seen::are_telling(takers.iter().map(|(_, seen)| *seen));
+        let input = |(backend, seen): &(&Backend, Seen)| {
             let (advisor, system) = self.loads(backend.slot, now);
-            Some(Input {
+            Input {
                 slot: backend.slot,
                 weight: backend.whole_weight(),
                 start: backend.config.weight,
                 is_fixed: backend.is_fixed(),
                 loads: [
-                    Some(seen.active / seen.weight),
-                    Some(seen.new / seen.weight),
+                    active.then_some(seen.active / seen.weight),
+                    new.then_some(seen.new / seen.weight),
                     advisor,
                     system,
                 ],
-            })
-        };
-        let mut inputs: Vec<_> = service.backends.iter().filter_map(input).collect();
-        let seen = |slot: &u32| self.managing.seen.get(slot).copied().unwrap_or_default();
-        let all: Vec<_> = inputs.iter().map(|input| seen(&input.slot)).collect();
-        let is_telling = Seen::are_telling(&all);
-        for (load, is_telling) in
-            inputs.iter_mut().flat_map(|input| input.loads.iter_mut().zip(is_telling))
-        {
-            if !is_telling {
-                *load = None;
             }
-        }
-        inputs
+        };
+        takers.iter().map(input).collect()
     }
 
     /// Milliseconds as the advisor has them, and what the agent says, while they are not too old.
@@ -195,10 +187,13 @@ impl Core {
     async fn bring_back(&mut self, now: Instant) -> Result<(), ApiError> {
         let last = self.managing.came_back;
         let is_due = last.is_none_or(|at| now.saturating_duration_since(at) >= COME_BACK);
-        if !is_due || !reconcile::is_coming_back(self.state()) {
+        if !is_due {
             return Ok(());
         }
         self.managing.came_back = Some(now);
+        if !reconcile::is_coming_back(self.state()) {
+            return Ok(());
+        }
         let mut state = self.state().clone();
         if !reconcile::come_back(&mut state, clock::epoch_ms()) {
             return Ok(());
@@ -215,10 +210,7 @@ impl Core {
     }
 
     /// What the manager made of what it knows.
-    ///
-    /// # Errors
-    /// As the kernel.
-    pub(super) fn manager_report(&self) -> Result<ManagerReport, ApiError> {
+    pub(super) fn manager_report(&self) -> ManagerReport {
         let state = self.state();
         let service = |service: &Service| ManagedService {
             service: service.config.name.clone(),
@@ -226,10 +218,10 @@ impl Core {
             weight_bound: service.config.weight_bound,
             backends: service.backends.iter().map(|b| self.managed_backend(b)).collect(),
         };
-        Ok(ManagerReport {
+        ManagerReport {
             settings: ManagerSettings::from(&state.manager),
             services: state.services.iter().map(service).collect(),
-        })
+        }
     }
 
     fn managed_backend(&self, backend: &Backend) -> ManagedBackend {

@@ -132,13 +132,7 @@ async fn watch(
                 }
                 None => return Some(StartError::task("the advisors", None)),
             },
-            _ = tick.tick() => {
-                let mut core = handle.core().await;
-                core.tick().await;
-                if let Err(error) = core.keep_deadlines().await {
-                    tracing::error!("{error}");
-                }
-            },
+            _ = tick.tick() => handle.core().await.tick().await,
             _ = sample.tick() => if let Err(error) = handle.core().await.manage().await {
                 tracing::error!("manager: {error}");
             },
@@ -178,8 +172,13 @@ impl Core {
         self.watch_guard();
         self.tell_progress();
         self.retry_probes().await;
-        let watched = self.watch_handshakes().await;
-        for result in [self.release_slots(), self.sample_rates(), self.watch_rules(), watched] {
+        for result in [
+            self.watch_handshakes().await,
+            self.release_slots(),
+            self.sample_rates(),
+            self.watch_rules(),
+            self.keep_deadlines().await,
+        ] {
             if let Err(error) = result {
                 tracing::error!("{error}");
             }

@@ -20,13 +20,15 @@ impl Seen {
     /// Whether active and new connections of a service's backends are enough to tell these apart. Of a few, chance decides who
     /// has them: the weights would be made of chance, too.
     #[must_use]
-    pub fn are_telling(all: &[Self]) -> [bool; 2] {
+    pub fn are_telling(all: impl Iterator<Item = Self>) -> [bool; 2] {
         /// At least one connection must be there all the time, on average over all backends together.
         const ACTIVE: f64 = 1.0;
         /// New connections of each backend: one more or less is then no more than a fifth.
         const NEW: f64 = 5.0;
-        let sum = |of: fn(&Self) -> f64| all.iter().map(of).sum::<f64>();
-        [sum(|seen| seen.active) >= ACTIVE, sum(|seen| seen.new) >= NEW * all.len() as f64]
+        let (active, new, count) = all.fold((0.0, 0.0, 0.0), |(active, new, count), seen| {
+            (active + seen.active, new + seen.new, count + 1.0)
+        });
+        [active >= ACTIVE, new >= NEW * count]
     }
 }
 
@@ -91,8 +93,9 @@ mod tests {
     #[test]
     fn a_few_connections_tell_nothing() {
         let seen = |active, new| Seen { active, new, weight: 10.0 };
-        assert_eq!(Seen::are_telling(&[seen(0.1, 14.0), seen(0.8, 0.0)]), [false, true]);
-        assert_eq!(Seen::are_telling(&[seen(0.0, 4.0), seen(1.0, 5.0)]), [true, false]);
+        let telling = |all: [Seen; 2]| Seen::are_telling(all.into_iter());
+        assert_eq!(telling([seen(0.1, 14.0), seen(0.8, 0.0)]), [false, true]);
+        assert_eq!(telling([seen(0.0, 4.0), seen(1.0, 5.0)]), [true, false]);
     }
 
     #[test]

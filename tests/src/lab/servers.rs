@@ -46,11 +46,7 @@ pid {directory}/nginx.pid;
 events {{ worker_connections 1024; }}
 http {{
     access_log off;
-    client_body_temp_path {directory}/body;
-    proxy_temp_path {directory}/proxy;
-    fastcgi_temp_path {directory}/fastcgi;
-    uwsgi_temp_path {directory}/uwsgi;
-    scgi_temp_path {directory}/scgi;
+{}
     ssl_certificate_key {directory}/key.pem;
     server {{
         listen 443 ssl;
@@ -64,7 +60,8 @@ http {{
         location = / {{ return 200 'well\\n'; }}
     }}
 }}
-"
+",
+            super::web::temporary(&directory)
         );
         let path = self.written("tls.conf", &configuration)?;
         self.spawn("tls", &format!("nginx -p {directory} -c {path} -e {directory}/error.log"))

@@ -29,11 +29,7 @@ error_log {directory}/error.log;
 events {{ worker_connections 4096; }}
 http {{
     access_log off;
-    client_body_temp_path {directory}/body;
-    proxy_temp_path {directory}/proxy;
-    fastcgi_temp_path {directory}/fastcgi;
-    uwsgi_temp_path {directory}/uwsgi;
-    scgi_temp_path {directory}/scgi;
+{}
     client_max_body_size 0;
     keepalive_timeout 300;
     keepalive_requests 1000000;
@@ -47,7 +43,8 @@ http {{
         location /files/ {{ root {directory}; dav_methods PUT; create_full_put_path on; }}
     }}
 }}
-"
+",
+        temporary(&directory)
     );
     let path = node.directory().join("nginx.conf");
     fs::write(&path, configuration)?;
@@ -60,6 +57,13 @@ http {{
         Ok(answer.trim() == name)
     })?;
     Ok(server)
+}
+
+/// Lines of nginx's configuration that have it put what is temporary into a directory.
+pub(super) fn temporary(directory: &impl std::fmt::Display) -> String {
+    let kinds = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
+    let lines = kinds.map(|kind| format!("    {kind}_temp_path {directory}/{kind};"));
+    lines.join("\n")
 }
 
 /// The URL of a path at an address.

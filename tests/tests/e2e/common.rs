@@ -180,6 +180,19 @@ pub(crate) fn publish(lab: &Lab, name: &str, bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
+/// A laboratory of web servers that have `/files/big`, and a daemon whose services reset clients of a backend that is down.
+pub(crate) fn resetting(name: &str, backends: u8) -> Result<Option<Web>> {
+    let Some(lab) = lab(&Plan::new(name).backends(backends))? else { return Ok(None) };
+    let _servers = lab.serve_web()?;
+    publish(&lab, "big", &noise(60_000_000))?;
+    let tcp = "protocol = \"tcp\"\n";
+    let services = web_services(&lab, &vec![1; usize::from(backends)]);
+    let mut daemon = lab.daemon(&services.replace(tcp, &format!("{tcp}on_down = \"reset\"\n")))?;
+    daemon.start()?;
+    all_up(&daemon)?;
+    Ok(Some(Web { daemon, _servers, lab }))
+}
+
 /// A hexadecimal dump short enough for an assertion's message.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     let mut text = String::new();

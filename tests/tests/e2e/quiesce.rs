@@ -7,9 +7,9 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use dispatcher_tests::lab::{Daemon, Lab, Plan, Process, binary, eventually};
+use dispatcher_tests::lab::{Daemon, Lab, Process, binary, eventually};
 
-use crate::common::{VIPS, Web, all_up, backend_of, lab, noise, publish, web, web_services};
+use crate::common::{VIPS, Web, backend_of, noise, publish, resetting, web};
 
 /// A verb in the background; what it prints is in its log.
 fn begin(lab: &Lab, log: &str, line: &str) -> Result<Process> {
@@ -87,14 +87,8 @@ fn waiting_ends_when_the_last_transfer_does() -> Result<()> {
 
 #[test]
 fn a_deadline_breaks_what_is_left_also_under_another_controller() -> Result<()> {
-    let Some(lab) = lab(&Plan::new("deadline").backends(1))? else { return Ok(()) };
-    let _servers = lab.serve_web()?;
-    publish(&lab, "big", &noise(60_000_000))?;
-    let tcp = "protocol = \"tcp\"\n";
-    let services = web_services(&lab, &[1]);
-    let mut daemon = lab.daemon(&services.replace(tcp, &format!("{tcp}on_down = \"reset\"\n")))?;
-    daemon.start()?;
-    all_up(&daemon)?;
+    let Some(web) = resetting("deadline", 1)? else { return Ok(()) };
+    let Web { mut daemon, _servers, lab } = web;
 
     let (mut kept, stream) = (download(&lab, VIPS[1])?, download(&lab, VIPS[0])?);
     let start = Instant::now();

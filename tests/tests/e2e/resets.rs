@@ -7,9 +7,9 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use dispatcher_tests::lab::{Node, Plan, eventually};
+use dispatcher_tests::lab::{Node, eventually};
 
-use crate::common::{VIPS, all_up, backend_metric, lab, noise, publish, reason, web, web_services};
+use crate::common::{VIPS, Web, backend_metric, reason, resetting, web};
 
 /// A connection that stays open, and who answered on it.
 fn connect(client: &Node, vip: IpAddr) -> Result<(TcpStream, String)> {
@@ -42,14 +42,8 @@ fn connect_to(client: &Node, vip: IpAddr, backend: &str) -> Result<TcpStream> {
 
 #[test]
 fn clients_of_a_backend_that_is_taken_down_are_reset_and_reconnect_at_once() -> Result<()> {
-    let Some(lab) = lab(&Plan::new("resets").backends(2))? else { return Ok(()) };
-    let _servers = lab.serve_web()?;
-    publish(&lab, "big", &noise(60_000_000))?;
-    let tcp = "protocol = \"tcp\"\n";
-    let services = web_services(&lab, &[1, 1]);
-    let mut daemon = lab.daemon(&services.replace(tcp, &format!("{tcp}on_down = \"reset\"\n")))?;
-    daemon.start()?;
-    all_up(&daemon)?;
+    let Some(web_) = resetting("resets", 2)? else { return Ok(()) };
+    let Web { daemon, _servers, lab } = web_;
     let client = lab.client();
     for vip in VIPS {
         let idle = connect_to(client, vip, "web-1")?;
@@ -75,14 +69,8 @@ fn clients_of_a_backend_that_is_taken_down_are_reset_and_reconnect_at_once() -> 
 
 #[test]
 fn a_transfer_under_way_is_reset_too() -> Result<()> {
-    let Some(lab) = lab(&Plan::new("resetting").backends(1))? else { return Ok(()) };
-    let _servers = lab.serve_web()?;
-    publish(&lab, "big", &noise(60_000_000))?;
-    let tcp = "protocol = \"tcp\"\n";
-    let services = web_services(&lab, &[1]);
-    let mut daemon = lab.daemon(&services.replace(tcp, &format!("{tcp}on_down = \"reset\"\n")))?;
-    daemon.start()?;
-    all_up(&daemon)?;
+    let Some(web_) = resetting("resetting", 1)? else { return Ok(()) };
+    let Web { daemon, _servers, lab } = web_;
     for vip in VIPS {
         let mut stream = lab.client().enter(|| Ok(TcpStream::connect((vip, 80))?))?;
         stream.set_read_timeout(Some(Duration::from_secs(5)))?;
@@ -106,14 +94,8 @@ fn a_transfer_under_way_is_reset_too() -> Result<()> {
 
 #[test]
 fn clients_of_a_backend_that_is_removed_are_reset_however_late_they_send() -> Result<()> {
-    let Some(lab) = lab(&Plan::new("removed").backends(2))? else { return Ok(()) };
-    let _servers = lab.serve_web()?;
-    let tcp = "protocol = \"tcp\"\n";
-    let services = web_services(&lab, &[1, 1]);
-    let reset = format!("{tcp}on_down = \"reset\"\n");
-    let mut daemon = lab.daemon(&services.replace(tcp, &reset))?;
-    daemon.start()?;
-    all_up(&daemon)?;
+    let Some(web_) = resetting("removed", 2)? else { return Ok(()) };
+    let Web { mut daemon, _servers, lab } = web_;
     let client = lab.client();
     for vip in VIPS {
         let early = connect_to(client, vip, "web-1")?;

@@ -279,54 +279,38 @@ impl EventKind {
     /// The service it happened to, if it is one's.
     #[must_use]
     pub fn service(&self) -> Option<&str> {
+        self.place().0
+    }
+
+    /// The backend it happened to, if it is one's.
+    #[must_use]
+    pub fn backend(&self) -> Option<&str> {
+        self.place().1
+    }
+
+    /// Service and backend.
+    fn place(&self) -> (Option<&str>, Option<&str>) {
         match self {
-            Self::WeightChanged { service, .. }
-            | Self::ServerUp { service, .. }
-            | Self::ServerDown { service, .. }
-            | Self::Quiesced { service, .. }
-            | Self::Unquiesced { service, .. }
-            | Self::QuiesceProgress { service, .. }
-            | Self::QuiesceDeadline { service, .. }
-            | Self::ManagerAlert { service }
+            Self::WeightChanged { service, backend, .. }
+            | Self::ServerUp { service, backend, .. }
+            | Self::ServerDown { service, backend, .. }
+            | Self::Quiesced { service, backend, .. }
+            | Self::Unquiesced { service, backend, .. }
+            | Self::QuiesceProgress { service, backend, .. }
+            | Self::QuiesceDeadline { service, backend, .. }
+            | Self::BackendAdded { service, backend, .. }
+            | Self::BackendRemoved { service, backend, .. } => (Some(service), Some(backend)),
+            Self::ManagerAlert { service }
             | Self::ManagerClear { service }
             | Self::ServiceAdded { service }
-            | Self::ServiceRemoved { service }
-            | Self::BackendAdded { service, .. }
-            | Self::BackendRemoved { service, .. } => Some(service),
+            | Self::ServiceRemoved { service } => (Some(service), None),
             Self::HalfOpenAlert { .. }
             | Self::HalfOpenClear { .. }
             | Self::NeighbourChanged { .. }
             | Self::Attached { .. }
             | Self::Detached { .. }
             | Self::Reloaded { .. }
-            | Self::Missed { .. } => None,
-        }
-    }
-
-    /// The backend it happened to, if it is one's.
-    #[must_use]
-    pub fn backend(&self) -> Option<&str> {
-        match self {
-            Self::WeightChanged { backend, .. }
-            | Self::ServerUp { backend, .. }
-            | Self::ServerDown { backend, .. }
-            | Self::Quiesced { backend, .. }
-            | Self::Unquiesced { backend, .. }
-            | Self::QuiesceProgress { backend, .. }
-            | Self::QuiesceDeadline { backend, .. }
-            | Self::BackendAdded { backend, .. }
-            | Self::BackendRemoved { backend, .. } => Some(backend),
-            Self::ManagerAlert { .. }
-            | Self::ManagerClear { .. }
-            | Self::ServiceAdded { .. }
-            | Self::ServiceRemoved { .. }
-            | Self::HalfOpenAlert { .. }
-            | Self::HalfOpenClear { .. }
-            | Self::NeighbourChanged { .. }
-            | Self::Attached { .. }
-            | Self::Detached { .. }
-            | Self::Reloaded { .. }
-            | Self::Missed { .. } => None,
+            | Self::Missed { .. } => (None, None),
         }
     }
 
@@ -346,7 +330,7 @@ impl EventKind {
 /// One line: the object, what became of it.
 impl fmt::Display for EventKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.service(), self.backend()) {
+        match self.place() {
             (Some(service), Some(backend)) => write!(f, "backend {service}/{backend}: ")?,
             (Some(service), None) => write!(f, "service {service}: ")?,
             (None, _) => {}
