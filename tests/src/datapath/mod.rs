@@ -14,6 +14,7 @@ use aya::{
 };
 use dispatcher_common::{flow::HASH_KEYS, maps, settings::Config};
 
+mod costs;
 mod filling;
 pub mod mapped;
 mod measuring;
@@ -24,6 +25,7 @@ mod probing;
 mod reading;
 mod world;
 
+pub use costs::{Costs, Size};
 pub use measuring::this_window;
 pub use probing::{ProbeProgram, tc_action};
 pub use reading::{Counts, Place};

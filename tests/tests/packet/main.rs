@@ -13,6 +13,7 @@ mod guard;
 mod model;
 mod object;
 mod probes;
+mod record;
 
 /// Declares the behaviours: a module, a test that runs its cases, and its part in the list of all cases.
 macro_rules! behaviours {

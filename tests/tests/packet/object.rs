@@ -21,7 +21,7 @@ const VERIFIED: u32 = 300_000;
 
 /// A function of the object: its instructions and whom it calls.
 #[derive(Default)]
-struct Function {
+pub(crate) struct Function {
     code: Vec<Instruction>,
     calls: BTreeSet<String>,
 }
@@ -80,7 +80,8 @@ impl Instruction {
 }
 
 impl Function {
-    fn stack(&self) -> u32 {
+    /// Bytes of stack that it reaches.
+    pub(crate) fn stack(&self) -> u32 {
         let before = std::iter::once(None).chain(self.code.iter().copied().map(Some));
         self.code.iter().zip(before).map(|(i, before)| i.depth(before)).max().unwrap_or(0)
     }
@@ -122,7 +123,8 @@ impl Function {
     }
 }
 
-fn functions() -> Result<BTreeMap<String, Function>> {
+/// The object's functions by name.
+pub(crate) fn functions() -> Result<BTreeMap<String, Function>> {
     let bytes = datapath::object()?;
     let file = object::File::parse(&*bytes)?;
     let symbols: Vec<_> = file
@@ -161,7 +163,7 @@ fn functions() -> Result<BTreeMap<String, Function>> {
 }
 
 /// The chain of calls from here that takes most of what `own` says of each function, and how much.
-fn deepest(
+pub(crate) fn deepest(
     functions: &BTreeMap<String, Function>,
     name: &str,
     own: fn(&Function) -> u32,

@@ -1,0 +1,179 @@
+//! What does the kernel say that its programs take: verification, instructions, compiled bytes, by function?
+
+use std::{
+    collections::BTreeMap,
+    io,
+    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use aya::programs::{SchedClassifier, Xdp};
+use aya_obj::generated::{
+    bpf_attr, bpf_btf_info,
+    bpf_cmd::{BPF_BTF_GET_FD_BY_ID, BPF_OBJ_GET_INFO_BY_FD},
+    bpf_prog_info,
+};
+
+use super::Datapath;
+
+/// What one program takes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Costs {
+    /// Instructions that its verification walked.
+    pub verified: u32,
+    /// What is left of its instructions, and what the kernel added.
+    pub whole: Size,
+    /// Its functions by name, as laid out in memory; together they are the whole.
+    pub functions: BTreeMap<String, Size>,
+}
+
+/// How large something is in the kernel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Size {
+    /// Instructions after verification.
+    pub instructions: u32,
+    /// Bytes of machine code.
+    pub compiled: u32,
+}
+
+impl Datapath {
+    /// What each program of the object takes, all of them loaded for this.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the kernel refuses: machine code is hidden from who may not see its addresses.
+    pub fn costs(&mut self) -> Result<BTreeMap<String, Costs>> {
+        self.load_probes()?;
+        let mut costs = BTreeMap::new();
+        for (name, program) in self.ebpf.programs() {
+            let own = if let Ok(program) = <&Xdp>::try_from(program) {
+                of(program.fd()?.as_fd())
+            } else {
+                of(<&SchedClassifier>::try_from(program)?.fd()?.as_fd())
+            };
+            costs.insert(name.to_owned(), own.with_context(|| format!("program {name}"))?);
+        }
+        Ok(costs)
+    }
+}
+
+/// One element of a program's `func_info`.
+#[derive(Clone, Copy, Default)]
+#[repr(C)]
+struct Function {
+    instruction: u32,
+    type_id: u32,
+}
+
+fn of(program: BorrowedFd<'_>) -> Result<Costs> {
+    // SAFETY: it points to nothing.
+    let sizes: bpf_prog_info = unsafe { info(program, no_buffers()) }?;
+    let count = sizes.nr_func_info as usize;
+    ensure!(count > 0, "no function has a type");
+    ensure!(sizes.nr_jited_func_lens as usize == count, "types and machine code do not match");
+    let (mut functions, mut lengths) = (vec![Function::default(); count], vec![0_u32; count]);
+    let mut wanted = no_buffers();
+    wanted.nr_func_info = sizes.nr_func_info;
+    wanted.func_info_rec_size = size_of::<Function>() as u32;
+    wanted.func_info = functions.as_mut_ptr() as u64;
+    wanted.nr_jited_func_lens = sizes.nr_func_info;
+    wanted.jited_func_lens = lengths.as_mut_ptr() as u64;
+    // SAFETY: both vectors live through the call and have as many elements as it says.
+    let got: bpf_prog_info = unsafe { info(program, wanted) }?;
+    ensure!(got.func_info_rec_size as usize == size_of::<Function>(), "other records of functions");
+    let names = names(sizes.btf_id)?;
+    let instructions = sizes.xlated_prog_len / 8;
+    let ends = functions.iter().skip(1).map(|function| function.instruction).chain([instructions]);
+    let mut costs = Costs {
+        verified: sizes.verified_insns,
+        whole: Size { instructions, compiled: sizes.jited_prog_len },
+        functions: BTreeMap::new(),
+    };
+    for ((function, end), compiled) in functions.iter().zip(ends).zip(lengths) {
+        let name = names.get(&function.type_id).context("a function has no name")?;
+        let size = Size { instructions: end - function.instruction, compiled };
+        costs.functions.insert(name.clone(), size);
+    }
+    Ok(costs)
+}
+
+const fn no_buffers() -> bpf_prog_info {
+    // SAFETY: integers only, for which zero is a value.
+    unsafe { std::mem::zeroed() }
+}
+
+/// Names of the functions in a program's types, by type.
+fn names(id: u32) -> Result<BTreeMap<u32, String>> {
+    // SAFETY: an union of integers and records of them, for which zero is a value.
+    let mut attributes: bpf_attr = unsafe { std::mem::zeroed() };
+    attributes.__bindgen_anon_6.__bindgen_anon_1.btf_id = id;
+    // SAFETY: they point to nothing.
+    let types = unsafe { bpf(BPF_BTF_GET_FD_BY_ID as _, &mut attributes) };
+    let types = types.context("the program's types")?;
+    // SAFETY: the kernel has just made this descriptor, and nobody else knows of it.
+    let types = unsafe { OwnedFd::from_raw_fd(types) };
+    let none = bpf_btf_info { btf: 0, btf_size: 0, id: 0, name: 0, name_len: 0, kernel_btf: 0 };
+    // SAFETY: it points to nothing.
+    let btf_size = unsafe { info(types.as_fd(), none) }?.btf_size;
+    let mut bytes = vec![0; btf_size as usize];
+    let wanted = bpf_btf_info { btf: bytes.as_mut_ptr() as u64, btf_size, ..none };
+    // SAFETY: the vector lives through the call and is as long as it says.
+    unsafe { info(types.as_fd(), wanted) }?;
+    functions(&bytes).context("the program's types are cut short")
+}
+
+/// The functions in BTF (kernel documentation, "BPF Type Format"), in this machine's byte order.
+fn functions(btf: &[u8]) -> Option<BTreeMap<u32, String>> {
+    const FUNC: u32 = 12;
+    let word = |at: usize| Some(u32::from_ne_bytes(btf.get(at..at + 4)?.try_into().ok()?));
+    let header = word(4)? as usize;
+    let (types, strings) = (header + word(8)? as usize, header + word(16)? as usize);
+    let end = types + word(12)? as usize;
+    let (mut names, mut at, mut id) = (BTreeMap::new(), types, 1);
+    while at < end {
+        let (name, about) = (word(at)? as usize, word(at + 4)?);
+        let (kind, elements) = (about >> 24 & 31, (about & 0xffff) as usize);
+        if kind == FUNC {
+            let name = btf.get(strings + name..)?.split(|byte| *byte == 0).next()?;
+            names.insert(id, String::from_utf8_lossy(name).into_owned());
+        }
+        // Three words, and what each kind has behind them: integers, variables and tags a word, arrays three; of
+        // records, sections and 64-bit enumerations three words an element, of enumerations and prototypes two.
+        let words = match kind {
+            1 | 14 | 17 => 1,
+            3 => 3,
+            4 | 5 | 15 | 19 => 3 * elements,
+            6 | 13 => 2 * elements,
+            _ => 0,
+        };
+        at += 4 * (3 + words);
+        id += 1;
+    }
+    Some(names)
+}
+
+/// What the kernel says of an object, into a record that says where there is room for more.
+///
+/// # Safety
+/// Where the record points to there must be as much room as it says, for the kernel to write.
+unsafe fn info<T: Copy>(object: BorrowedFd<'_>, mut record: T) -> io::Result<T> {
+    // SAFETY: as in `names`.
+    let mut attributes: bpf_attr = unsafe { std::mem::zeroed() };
+    attributes.info.bpf_fd = object.as_raw_fd() as u32;
+    attributes.info.info_len = size_of::<T>() as u32;
+    attributes.info.info = (&raw mut record) as u64;
+    // SAFETY: the record lives through the call, its size is given as it is, and the caller answers for the rest.
+    unsafe { bpf(BPF_OBJ_GET_INFO_BY_FD as _, &mut attributes) }?;
+    Ok(record)
+}
+
+/// bpf(2).
+///
+/// # Safety
+/// What the attributes point to must live through the call and be as long as they say.
+unsafe fn bpf(command: libc::c_long, attributes: &mut bpf_attr) -> io::Result<i32> {
+    let size = size_of::<bpf_attr>();
+    // SAFETY: the attributes' size is given as it is, and the caller answers for what they point to.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut *attributes, size) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as i32) }
+}
