@@ -113,6 +113,22 @@ impl Bench {
         Ok(())
     }
 
+    /// Drives every case once without regard to who disturbs, in order: its packets' fate is looked at, its figure is not.
+    ///
+    /// # Errors
+    /// As [`Self::add`].
+    pub fn drive(&mut self, packets: u32) -> Result<()> {
+        for number in 0..self.cases.len() {
+            let case = self.cases[number].case.clone();
+            if case.reopens {
+                self.open(&case)?;
+            }
+            let ns = self.timed(number, packets);
+            self.cases[number].figures.push(ns.with_context(|| format!("case {}", case.name))?);
+        }
+        Ok(())
+    }
+
     /// Measures a case, again while others disturb; the least disturbed figure counts.
     fn measure(&mut self, number: usize, packets: u32) -> Result<()> {
         let case = self.cases[number].case.clone();
@@ -145,19 +161,26 @@ impl Bench {
         Ok(ns)
     }
 
-    /// Nanoseconds a packet of a case.
+    /// Nanoseconds a packet of a case, after some packets that are not counted.
     fn attempt(&mut self, number: usize, packets: u32) -> Result<f64> {
         let measured = &mut self.cases[number];
         let case = &measured.case;
-        let subject = &self.subjects[&case.subject];
         let packets = match case.flows {
             Flows::Of(flows) => packets.max(flows.min(SPAN)),
             Flows::New(_) => packets,
         };
-        self.driver.aim(subject.program()?)?;
+        self.driver.aim(self.subjects[&case.subject].program()?)?;
         let warm = packets.min(WARM);
         self.driver.run(case.layout, &case.frame, measured.plan()?, warm)?;
         measured.next += u64::from(warm);
+        self.timed(number, packets)
+    }
+
+    /// Nanoseconds a packet of so many of a case.
+    fn timed(&mut self, number: usize, packets: u32) -> Result<f64> {
+        let measured = &mut self.cases[number];
+        let subject = &self.subjects[&measured.case.subject];
+        self.driver.aim(subject.program()?)?;
         let plan = measured.plan()?;
         let before = subject.counted()?;
         let driven = self.driver.run(measured.case.layout, &measured.case.frame, plan, packets)?;

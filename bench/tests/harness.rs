@@ -5,23 +5,51 @@ use dispatcher_bench::{
     cases::{Scale, all},
 };
 use dispatcher_tests::datapath;
-use rand::{SeedableRng as _, rngs::SmallRng};
 
 /// Packets of a case: more than it has flows.
 const PACKETS: u32 = 4096;
+/// Cases by the first part of their name: those of a group run in one test, groups side by side.
+const GROUPS: [&str; 5] = ["base", "floor", "other", "hit", "new"];
 
-#[test]
-fn packets_of_every_case_meet_their_fate() {
+fn drive(groups: &[&str]) {
     if !datapath::available() {
         return;
     }
     let mut bench = Bench::new().unwrap();
     for case in all(Scale::SMALL) {
-        bench.add(case).unwrap();
+        if groups.contains(&group(&case.name)) {
+            bench.add(case).unwrap();
+        }
     }
-    let mut random = SmallRng::seed_from_u64(1);
     for _ in 0..2 {
-        bench.round(&mut random, PACKETS).unwrap();
+        bench.drive(PACKETS).unwrap();
     }
+    assert!(!bench.cases().is_empty());
     assert!(bench.cases().iter().all(|measured| measured.figures.len() == 2));
+}
+
+fn group(name: &str) -> &str {
+    name.split('/').next().unwrap_or_default()
+}
+
+#[test]
+fn packets_of_floors_and_others_meet_their_fate() {
+    drive(&GROUPS[..3]);
+}
+
+#[test]
+fn packets_of_known_connections_meet_their_fate() {
+    drive(&GROUPS[3..4]);
+}
+
+#[test]
+fn packets_of_new_connections_meet_their_fate() {
+    drive(&GROUPS[4..]);
+}
+
+#[test]
+fn every_case_is_of_a_group() {
+    for case in all(Scale::SMALL) {
+        assert!(GROUPS.contains(&group(&case.name)), "{}", case.name);
+    }
 }

@@ -22,7 +22,8 @@ pub(super) fn cases(scale: Scale) -> Vec<Case> {
     })
     .collect();
     for program in ["line", "service", "lru"] {
-        for (size, flows, ways) in SIZES {
+        for size in scale.sizes(SIZES.len()) {
+            let (size, flows, ways) = SIZES[size];
             let subject = format!("floor/{program}/{size}");
             let ways = scale.ways(ways);
             let load = move || Subject::floor(program, ways);

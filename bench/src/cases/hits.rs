@@ -51,24 +51,30 @@ type Kind = (&'static str, Layout, [Vec<u8>; 2], usize);
 pub(super) fn cases(scale: Scale) -> Vec<Case> {
     let kinds: [Kind; 5] = [
         ("ipv4-tcp", Layout::Ipv4, tcp4(), SIZES.len()),
-        ("ipv6-tcp", Layout::Ipv6, tcp6(), USUAL),
-        ("ipv4-udp", Layout::Ipv4, udp4(), USUAL),
-        ("ipv6-udp", Layout::Ipv6, udp6(), USUAL),
+        ("ipv6-tcp", Layout::Ipv6, tcp6(), SIZES.len()),
+        ("ipv4-udp", Layout::Ipv4, udp4(), SIZES.len()),
+        ("ipv6-udp", Layout::Ipv6, udp6(), SIZES.len()),
         ("vlan", Layout::Vlan, vlan(), 2),
     ];
     let plain = |ways| worlds::world(ways, Scheduler::Wrr, BACKENDS);
     let mut cases = Vec::new();
     for (name, layout, frames, sizes) in kinds {
-        for size in 0..sizes {
+        for size in scale.sizes(sizes) {
             // Few flows share a table; many have one of their own.
-            let subject = if size < 2 { "plain".into() } else { format!("plain/{name}/{size}") };
+            let is_few = scale.flows(SIZES[size].1) <= SIZES[1].1;
+            let subject = if is_few { "plain".into() } else { format!("plain/{name}/{size}") };
             cases.push(known(scale, name, subject, (layout, &frames), size, plain));
         }
     }
     let measured = |ways| worlds::world(ways, Scheduler::Wrr, BACKENDS).measured();
-    for size in 0..USUAL {
-        let subject = format!("measured/{}", size / 2);
+    for size in scale.sizes(USUAL) {
+        let subject = format!("measured/{}", scale.ways(SIZES[size].2));
         cases.push(known(scale, "measured", subject, (Layout::Ipv4, &tcp4()), size, measured));
+    }
+    let kept = |ways| worlds::with_affinity(worlds::world(ways, Scheduler::Wrr, BACKENDS));
+    for size in scale.sizes(2) {
+        let subject = "affinity".to_owned();
+        cases.push(known(scale, "affinity", subject, (Layout::Ipv4, &tcp4()), size, kept));
     }
     for backends in [3, 256] {
         let name = format!("{backends}-backends");
@@ -77,6 +83,7 @@ pub(super) fn cases(scale: Scale) -> Vec<Case> {
     }
     for services in [128, 1024] {
         let name = format!("{services}-services");
+        let services = scale.services(services);
         let world = move |ways| worlds::many(ways, services);
         let mut case = known(scale, &name, name.clone(), (Layout::Ipv4, &many4()), 1, world);
         case.vip_mask = services - 1;

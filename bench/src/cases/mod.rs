@@ -68,13 +68,15 @@ pub struct Scale {
     pub flows: u32,
     /// Ways of a table, at most: a power of two.
     pub ways: u32,
+    /// Services, at most: a power of two.
+    pub services: u32,
 }
 
 impl Scale {
     /// No bounds.
-    pub const FULL: Self = Self { flows: u32::MAX, ways: u32::MAX };
+    pub const FULL: Self = Self { flows: u32::MAX, ways: u32::MAX, services: u32::MAX };
     /// For a quick look.
-    pub const SMALL: Self = Self { flows: 1 << 10, ways: 1 << 13 };
+    pub const SMALL: Self = Self { flows: 1 << 10, ways: 1 << 13, services: 1 << 6 };
 
     const fn flows(self, flows: u32) -> u32 {
         if flows < self.flows { flows } else { self.flows }
@@ -82,6 +84,18 @@ impl Scale {
 
     const fn ways(self, ways: u32) -> u32 {
         if ways < self.ways { ways } else { self.ways }
+    }
+
+    /// Sizes, by their number, that differ within these bounds: the first of those that do not.
+    fn sizes(self, sizes: usize) -> impl Iterator<Item = usize> {
+        (0..sizes).filter(move |size| {
+            let flows = |size: usize| self.flows(SIZES[size].1);
+            *size == 0 || flows(*size) != flows(*size - 1)
+        })
+    }
+
+    const fn services(self, services: u32) -> u32 {
+        if services < self.services { services } else { self.services }
     }
 }
 

@@ -32,6 +32,7 @@ pub(super) fn cases(scale: Scale) -> Vec<Case> {
     ];
     for services in [1, 128, 1024] {
         let name = format!("{services}-services");
+        let services = scale.services(services);
         let many = move |ways| worlds::many(ways, services);
         let mut case = fresh(scale, &name, (Layout::Ipv4, hits::many4()), many);
         case.vip_mask = services - 1;
