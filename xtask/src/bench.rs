@@ -3,8 +3,8 @@
 //! Without more, or with options of its own: the package `dispatcher-bench`, packets of many flows through the loaded
 //! datapath, beside floor programs. `--controller`: `dispatcher-ctl/benches/controller.rs`, changes and scrapes of a daemon
 //! with 10,000 backends. With a harness (a directory with
-//! `xbench.h`, a Makefile for `xbench` and its floor programs): the plug-in `dispatcher-ebpf/bench/dispatcher_plugin.c` is
-//! compiled against it, and its cases run side by side with the floor programs'.
+//! `xbench.h`, a Makefile for `xbench` and its floor programs): [`PLUGINS`], the datapath and our own floor programs, are
+//! compiled against it, and their cases run side by side with its floor programs'.
 
 use std::{fs, path::Path};
 
@@ -13,7 +13,10 @@ use anyhow::{Context as _, Result, bail};
 use crate::{build, setup, shell::Cmd, workspace};
 
 /// The harness's cases to compare with.
-const CASES: &str = "base_pass,set4_vip_1stat*,new/lru*,*dispatcher*";
+const CASES: &str = "base_pass,set4_vip_1stat*,new/lru,*dispatcher*,*rust_*";
+/// What is compiled against a harness.
+const PLUGINS: [&str; 2] =
+    ["dispatcher-ebpf/bench/dispatcher_plugin.c", "bench/rust_floors_plugin.c"];
 
 /// Runs the task. What follows `--harness DIR` goes to xbench; other words are dispatcher-bench's.
 ///
@@ -59,18 +62,28 @@ fn harness(directory: &Path, options: &[&str]) -> Result<()> {
         .args(["--silent", "xbench", "drv.bpf.o", "floor_plugin.so", "all"])
         .dir(&place)
         .run()?;
-    Cmd::new("gcc")
-        .args(["-O2", "-Wall", "-shared", "-fPIC", "-I"])
-        .arg(&place)
-        .arg("-o")
-        .arg(place.join("dispatcher_plugin.so"))
-        .arg(workspace::root().join("dispatcher-ebpf/bench/dispatcher_plugin.c"))
-        .run()?;
+    let mut objects = vec!["./floor_plugin.so".to_owned()];
+    for plugin in PLUGINS.map(Path::new) {
+        let name = plugin.with_extension("so");
+        let name = name.file_name().context("a plug-in has a name")?.to_string_lossy();
+        Cmd::new("gcc")
+            .args(["-O2", "-Wall", "-shared", "-fPIC", "-I"])
+            .arg(&place)
+            .arg("-o")
+            .arg(place.join(&*name))
+            .arg(workspace::root().join(plugin))
+            .run()?;
+        objects.push(format!("./{name}"));
+    }
+    // Builds the floor programs' object.
+    Cmd::new("cargo").args(["build", "--quiet", "--package", "dispatcher-bench"]).run()?;
     let options = if options.is_empty() { &["-r", "9", "-k", CASES] } else { options };
+    let built = target.join("bpf/bpfel-unknown-none/release");
     Cmd::new("./xbench")
         .args(options)
-        .args(["./floor_plugin.so", "./dispatcher_plugin.so"])
-        .env("DISPATCHER_OBJECT", target.join("bpf/bpfel-unknown-none/release/datapath"))
+        .args(objects)
+        .env("DISPATCHER_OBJECT", built.join("datapath"))
+        .env("FLOORS_OBJECT", built.join("bench-floors"))
         .dir(&place)
         .run()
 }

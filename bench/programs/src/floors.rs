@@ -11,29 +11,31 @@ mod bpf {
             BPF_F_MMAPABLE,
             xdp_action::{XDP_DROP, XDP_PASS, XDP_TX},
         },
-        macros::{map, xdp},
-        maps::{Array, HashMap, LruHashMap, PerCpuArray},
+        btf_maps::{Array, HashMap, LruHashMap, PerCpuArray},
+        macros::{btf_map, xdp},
         programs::XdpContext,
     };
     use dispatcher_bench_ebpf::{
         FLOOR_BACKENDS, FLOOR_WAYS, FloorLine, FloorMacs, FloorService, FloorWay,
     };
 
+    // BTF maps, so that libbpf loads them, too.
+
     /// Mapped arrays start at a page, so that a line is one line. The harness sizes it: a power of two.
-    #[map]
-    static TABLE: Array<FloorLine> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+    #[btf_map]
+    static TABLE: Array<FloorLine, 1, { BPF_F_MMAPABLE as usize }> = Array::new();
     /// The harness sizes it.
-    #[map]
-    static LRU: LruHashMap<Key, u32> = LruHashMap::with_max_entries(1, 0);
-    #[map]
-    static BACKENDS: Array<FloorMacs> = Array::with_max_entries(FLOOR_BACKENDS, 0);
-    #[map]
-    static SERVICES: HashMap<FloorService, u32> = HashMap::with_max_entries(512, 0);
-    #[map]
-    static COUNTS: PerCpuArray<[u64; 2]> = PerCpuArray::with_max_entries(FLOOR_BACKENDS, 0);
+    #[btf_map]
+    static LRU: LruHashMap<Key, FloorWay, 1> = LruHashMap::new();
+    #[btf_map]
+    static BACKENDS: Array<FloorMacs, { FLOOR_BACKENDS as usize }> = Array::new();
+    #[btf_map]
+    static SERVICES: HashMap<FloorService, u32, 512> = HashMap::new();
+    #[btf_map]
+    static COUNTS: PerCpuArray<[u64; 2], { FLOOR_BACKENDS as usize }> = PerCpuArray::new();
     /// Lines of `TABLE` − 1, and packets that opened a connection.
-    #[map]
-    static STATE: Array<[u64; 2]> = Array::with_max_entries(1, 0);
+    #[btf_map]
+    static STATE: Array<[u64; 2], 1> = Array::new();
 
     type Key = [u32; 4];
 
@@ -78,12 +80,14 @@ mod bpf {
     fn lru(ctx: XdpContext) -> u32 {
         let Some(packet) = Packet::of(&ctx) else { return XDP_PASS };
         let key = [packet.client, packet.vip, packet.ports, TCP];
-        if let Some(backend) = LRU.get_ptr(&key) {
+        if let Some(way) = LRU.get_ptr(&key) {
             // SAFETY: the pointer comes from a lookup.
-            return packet.send(unsafe { *backend });
+            return packet.send(unsafe { (*way).backend });
         }
         let backend = packet.hash() >> 20 & (FLOOR_BACKENDS - 1);
-        if LRU.insert(&key, &backend, 0).is_err() {
+        // Sixteen bytes, as much as a backend and a time would be.
+        let way = FloorWay { backend, ..FloorWay::default() };
+        if LRU.insert(&key, &way, 0).is_err() {
             return XDP_DROP;
         }
         opened();
