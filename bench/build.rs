@@ -15,7 +15,11 @@ fn main() -> Result<()> {
         println!("cargo:rerun-if-changed={}", workspace.join(watched).display());
     }
     let place = builder.build("dispatcher-bench-ebpf", &[], "")?;
-    for (object, name) in [("bench-driver", "driver.bpf.o"), ("bench-floors", "floors.bpf.o")] {
+    for (object, name) in [
+        ("bench-driver", "driver.bpf.o"),
+        ("bench-floors", "floors.bpf.o"),
+        ("bench-live", "live.bpf.o"),
+    ] {
         let object = place.join(object);
         fs::copy(&object, builder.out_dir.join(name))
             .with_context(|| format!("cannot copy {}", object.display()))?;

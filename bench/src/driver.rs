@@ -168,13 +168,13 @@ impl Driver {
 /// [`Plan`] as a map's value.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
-struct Record(Plan);
+pub(crate) struct Record(pub(crate) Plan);
 
 // SAFETY: a plan is integers without padding between or after them, and any bytes are one.
 unsafe impl aya::Pod for Record {}
 
 /// Nanoseconds that this thread has run.
-fn thread_time() -> f64 {
+pub(crate) fn thread_time() -> f64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the kernel writes into `time`, which lives through the call; the clock is one of every thread's.
     unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };

@@ -4,7 +4,7 @@
 //! between: it restores the frame, makes it one of the next flow, and jumps into the program under test. That is the
 //! datapath as shipped, its maps filled as the controller would ([`worlds`]), or a floor ([`floor`]): the least that anybody
 //! who forwards by connections must do. [`cases`] lists what is measured, [`bench`] runs it in interleaved rounds and checks
-//! that every packet met the fate it was meant to, [`report`] shows it.
+//! that every packet met the fate it was meant to, [`report`] shows it. [`veth`] sends real frames instead.
 
 pub mod bench;
 pub mod cases;
@@ -13,4 +13,5 @@ pub mod floor;
 pub mod options;
 pub mod report;
 pub mod subject;
+pub mod veth;
 pub mod worlds;

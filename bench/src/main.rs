@@ -8,6 +8,7 @@ use dispatcher_bench::{
     cases::{self, Case, Scale},
     options::Options,
     report::{self, aims, chart, json, machine::Machine},
+    veth,
 };
 use dispatcher_tests::datapath;
 use nix::{
@@ -29,6 +30,12 @@ fn main() -> ExitCode {
 
 fn run(words: &[String]) -> Result<()> {
     let options = Options::parse(words)?;
+    let mut random = SmallRng::from_os_rng();
+    if options.veth {
+        ensure!(datapath::available(), "the datapath cannot be loaded");
+        eprintln!("frames on CPU {}", stay()?);
+        return veth::run(&options, &mut random);
+    }
     let cases = selected(&options);
     if options.list {
         cases.iter().for_each(|case| println!("{}", case.name));
@@ -44,10 +51,9 @@ fn run(words: &[String]) -> Result<()> {
     for case in cases {
         bench.add(case)?;
     }
-    let mut random = SmallRng::from_os_rng();
     for round in 1..=options.rounds {
         eprintln!("round {round} of {}", options.rounds);
-        bench.round(&mut random, options.packets)?;
+        bench.round(&mut random, options.packets())?;
     }
     let rows = report::rows(bench.cases());
     let reached = aims::reached(&rows);

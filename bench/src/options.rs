@@ -11,14 +11,18 @@ pub struct Options {
     pub rounds: usize,
     /// Patterns of cases' names, in which `*` stands for anything; empty: all but the largest tables.
     pub cases: Vec<String>,
-    /// Packets of one measurement; cases of more flows take as many as there are flows.
-    pub packets: u32,
+    /// Packets of one measurement, where told; cases of more flows take as many as there are flows.
+    pub packets: Option<u32>,
     /// Where to write JSON.
     pub json: Option<PathBuf>,
     /// Where to draw a chart.
     pub svg: Option<PathBuf>,
     /// Only list the cases.
     pub list: bool,
+    /// Real frames over a veth instead of a driver.
+    pub veth: bool,
+    /// Over a veth, also IPVS.
+    pub ipvs: bool,
 }
 
 impl Options {
@@ -30,30 +34,52 @@ impl Options {
         let mut options = Self {
             rounds: 9,
             cases: Vec::new(),
-            packets: 1 << 18,
+            packets: None,
             json: None,
             svg: None,
             list: false,
+            veth: false,
+            ipvs: false,
         };
         let mut words = words.iter();
         while let Some(word) = words.next() {
-            if word == "--list" {
-                options.list = true;
+            let flag = match word.as_str() {
+                "--list" => Some(&mut options.list),
+                "--veth" => Some(&mut options.veth),
+                "--with-ipvs" => Some(&mut options.ipvs),
+                _ => None,
+            };
+            if let Some(flag) = flag {
+                *flag = true;
                 continue;
             }
             let mut value = || words.next().with_context(|| format!("{word}: expected a value"));
             match word.as_str() {
                 "--rounds" => options.rounds = number(word, value()?)? as usize,
-                "--packets" => options.packets = number(word, value()?)?,
+                "--packets" => options.packets = Some(number(word, value()?)?),
                 "--cases" => options.cases.extend(value()?.split(',').map(str::to_owned)),
                 "--json" => options.json = Some(value()?.into()),
                 "--svg" => options.svg = Some(value()?.into()),
                 _ => bail!(
-                    "{word}: expected --rounds N, --packets N, --cases GLOB, --json FILE, --svg FILE or --list"
+                    "{word}: expected --rounds N, --packets N, --cases GLOB, --json FILE, --svg FILE, --list, --veth or --with-ipvs"
                 ),
             }
         }
+        let is_there = options.veth || !options.ipvs;
+        ensure!(is_there, "--with-ipvs: expected with --veth\nhint: cargo xtask bench --ipvs");
         Ok(options)
+    }
+
+    /// Packets of one measurement under the driver.
+    #[must_use]
+    pub fn packets(&self) -> u32 {
+        self.packets.unwrap_or(1 << 18)
+    }
+
+    /// Frames of one measurement over a veth: to set one up takes as long as 100,000 of them.
+    #[must_use]
+    pub fn frames(&self) -> u32 {
+        self.packets.unwrap_or(1 << 22)
     }
 
     /// Whether a case is asked for by name.
@@ -96,11 +122,13 @@ mod tests {
         let options = parse("--rounds 3 --cases hit/*/1k,new/wrr --json out.json").unwrap();
         assert_eq!((options.rounds, options.json), (3, Some("out.json".into())));
         assert_eq!(options.cases, ["hit/*/1k", "new/wrr"]);
+        let options = parse("--veth --packets 1000").unwrap();
+        assert_eq!((options.veth, options.ipvs, options.frames()), (true, false, 1000));
     }
 
     #[test]
     fn what_is_no_option_is_refused() {
-        for words in ["--rounds", "--rounds 0", "--rounds x", "--fast"] {
+        for words in ["--rounds", "--rounds 0", "--rounds x", "--fast", "--with-ipvs"] {
             assert!(parse(words).is_err(), "{words}");
         }
     }

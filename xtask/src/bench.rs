@@ -1,7 +1,7 @@
 //! `cargo xtask bench [OPTIONS | --controller | --harness DIR]`: what a packet costs, or a change.
 //!
 //! Without more, or with options of its own: the package `dispatcher-bench`, packets of many flows through the loaded
-//! datapath, beside floor programs. `--controller`: `dispatcher-ctl/benches/controller.rs`, changes and scrapes of a daemon
+//! datapath, beside floor programs; with `--veth` real frames through two NICs. `--controller`: `dispatcher-ctl/benches/controller.rs`, changes and scrapes of a daemon
 //! with 10,000 backends. With a harness (a directory with
 //! `xbench.h`, a Makefile for `xbench` and its floor programs): [`PLUGINS`], the datapath and our own floor programs, are
 //! compiled against it, and their cases run side by side with its floor programs'.

@@ -29,6 +29,8 @@ usage: cargo xtask TASK
   check                 formatting, lints, documentation, dependencies
   bench [--cases GLOB] [--rounds N] [--json FILE] [--svg FILE] [--list]
                         what a packet costs beside floor programs (root)
+  bench --veth [--cases GLOB] [--rounds N] [--packets N] [--json FILE]
+                        real frames a second over veth on one CPU, beside a floor program (root)
   bench --controller    what a change costs
   bench --harness DIR   what a packet costs in a measuring harness in C, beside its floor programs
   docs [--check]        write the reference pages that come from the code, or compare them

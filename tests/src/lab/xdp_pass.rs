@@ -3,7 +3,7 @@
 
 use std::{
     io,
-    os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
+    os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -60,6 +60,17 @@ pub(super) fn attach(node: &Node, nic: &str) -> Result<()> {
     let ifindex = node.ifindex(nic)?;
     node.enter(|| set(ifindex, program.as_raw_fd()))
         .with_context(|| format!("{}: attach a pass program to {nic}", node.name()))
+}
+
+/// Attaches a program that is loaded to a NIC of a node, natively, in place of the one that is there. It stays until the NIC
+/// goes.
+///
+/// # Errors
+/// What the kernel refuses.
+pub fn put(node: &Node, nic: &str, program: BorrowedFd<'_>) -> Result<()> {
+    let ifindex = node.ifindex(nic)?;
+    node.enter(|| set(ifindex, program.as_raw_fd()))
+        .with_context(|| format!("{}: attach a program to {nic}", node.name()))
 }
 
 /// Makes a NIC of a node swallow all that comes, natively, as early as can be.

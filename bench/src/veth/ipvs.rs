@@ -1,0 +1,53 @@
+//! The kernel's own ways of sending frames back: IPVS in direct routing, and a rule of traffic control.
+
+use std::net::Ipv4Addr;
+
+use anyhow::{Context as _, Result};
+use dispatcher_tests::{datapath::VIP, lab::Node};
+
+use crate::worlds::PORT;
+
+/// Address of the first backend; they are in the network of the NIC.
+const FIRST: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 101);
+
+/// Has IPVS take the VIP's connections, for so many backends of one weight. Their MACs are those that the datapath's have.
+///
+/// # Errors
+/// When a command fails: without the module `ip_vs`, for one.
+pub fn serve(host: &Node, backends: u16) -> Result<()> {
+    for (key, value) in [("eth0.rp_filter", "0"), ("eth0.send_redirects", "0")] {
+        host.sysctl(&format!("net.ipv4.conf.{key}"), value)?;
+    }
+    host.ip(&format!("addr replace {VIP}/32 dev lo"))?;
+    let hint = "hint: cargo xtask bench --ipvs boots a kernel that has the module ip_vs";
+    host.run("ipvsadm --clear").context(hint)?;
+    let service = format!("{VIP}:{PORT}");
+    host.run(&format!("ipvsadm --add-service --tcp-service {service} --scheduler wrr"))?;
+    for number in 0..backends {
+        let address = Ipv4Addr::from(u32::from(FIRST) + u32::from(number));
+        let [high, low] = number.to_be_bytes();
+        let mac = format!("02:00:00:be:{high:02x}:{low:02x}");
+        host.ip(&format!("neigh replace {address} lladdr {mac} dev eth0 nud permanent"))?;
+        host.run(&format!(
+            "ipvsadm --add-server --tcp-service {service} --real-server {address} --gatewaying --weight 1"
+        ))?;
+    }
+    Ok(())
+}
+
+/// Has every frame sent back as it comes, or no longer.
+///
+/// # Errors
+/// When a command fails.
+pub fn mirror(host: &Node, wanted: bool) -> Result<()> {
+    let is_there = host.run("tc qdisc show dev eth0 ingress")?.contains("ingress");
+    if wanted && !is_there {
+        host.run("tc qdisc add dev eth0 ingress")?;
+        host.run(
+            "tc filter add dev eth0 parent ffff: protocol ip matchall action mirred egress redirect dev eth0",
+        )?;
+    } else if !wanted && is_there {
+        host.run("tc qdisc del dev eth0 ingress")?;
+    }
+    Ok(())
+}

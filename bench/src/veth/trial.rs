@@ -1,0 +1,177 @@
+//! What is at the far end of the veth, and which frames it is given.
+
+use anyhow::{Result, ensure};
+use dispatcher_bench_ebpf::Plan;
+use dispatcher_ctl::model::Scheduler;
+use dispatcher_tests::{
+    datapath::{CLIENT, VIP},
+    packet_builder::{ACK, SYN, eth},
+};
+
+use super::{ipvs, wire::Wire};
+use crate::{
+    driver::{IN_ORDER, Layout, SCRAMBLED},
+    subject::Subject,
+    worlds::{self, BACKENDS, PORT},
+};
+
+/// Places for connections: as many as the cases without a veth have.
+const WAYS: u32 = 1 << 20;
+/// Of 1,000 frames, so many may not come back.
+const LOST: u64 = 2;
+
+/// Who takes the frames at the far end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taker {
+    /// A program that only sends them back.
+    Bounce,
+    /// The floor `service`.
+    Floor,
+    /// The datapath.
+    Datapath,
+    /// The kernel, by a rule of traffic control that sends them back.
+    Mirror,
+    /// The kernel, by IPVS in direct routing.
+    Ipvs,
+}
+
+/// Frames to one taker.
+pub struct Trial {
+    /// Its name.
+    pub name: String,
+    taker: Taker,
+    /// Flows; none: each frame is a new one.
+    flows: Option<u32>,
+    subject: Option<Subject>,
+    next: u64,
+}
+
+/// All trials; those of the kernel's own forwarding only where IPVS is asked for.
+#[must_use]
+pub fn all(with_ipvs: bool) -> Vec<Trial> {
+    let trial = |name: &str, taker, flows| Trial {
+        name: name.to_owned(),
+        taker,
+        flows,
+        subject: None,
+        // New ones are none of those that are known to whom keeps one table for all trials.
+        next: if flows.is_some() { 0 } else { 1 << 20 },
+    };
+    let sizes = |name: &str, taker| {
+        let sizes = [("1k", 1 << 10), ("64k", 1 << 16)];
+        sizes.map(|(size, flows)| trial(&format!("{name}/{size}"), taker, Some(flows)))
+    };
+    let mut all = vec![trial("bounce", Taker::Bounce, Some(1 << 10))];
+    if with_ipvs {
+        all.push(trial("mirror", Taker::Mirror, Some(1 << 10)));
+    } else {
+        all.extend(sizes("floor/service", Taker::Floor));
+    }
+    all.extend(sizes("hit", Taker::Datapath));
+    all.push(trial("new", Taker::Datapath, None));
+    if with_ipvs {
+        all.extend(sizes("ipvs/hit", Taker::Ipvs));
+        all.push(trial("ipvs/new", Taker::Ipvs, None));
+    }
+    all
+}
+
+impl Trial {
+    /// Whether others are taken net of it.
+    #[must_use]
+    pub const fn is_base(&self) -> bool {
+        matches!(self.taker, Taker::Bounce | Taker::Mirror)
+    }
+
+    /// The trial that this one is taken net of.
+    #[must_use]
+    pub const fn base(&self) -> &'static str {
+        match self.taker {
+            Taker::Bounce | Taker::Floor | Taker::Datapath => "bounce",
+            Taker::Mirror | Taker::Ipvs => "mirror",
+        }
+    }
+
+    /// The trial that this one is compared with: the floor, or for the kernel's own ways ours of the same kind.
+    #[must_use]
+    pub fn rival(&self) -> Option<String> {
+        match self.taker {
+            Taker::Bounce | Taker::Mirror | Taker::Floor => None,
+            Taker::Datapath => Some(format!("floor/service/{}", self.name.split_once('/')?.1)),
+            Taker::Ipvs => Some(self.name.split_once('/')?.1.to_owned()),
+        }
+    }
+
+    /// Loads the taker, and opens the connections.
+    ///
+    /// # Errors
+    /// Whatever the kernel refuses; frames that do not come back.
+    pub fn load(&mut self, wire: &mut Wire) -> Result<()> {
+        self.subject = match self.taker {
+            Taker::Floor => Some(Subject::floor("service", WAYS)?),
+            Taker::Datapath => {
+                Some(Subject::datapath(&worlds::world(WAYS, Scheduler::Wrr, BACKENDS))?)
+            }
+            Taker::Ipvs => {
+                ipvs::serve(wire.far(), BACKENDS)?;
+                None
+            }
+            Taker::Bounce | Taker::Mirror => None,
+        };
+        self.take(wire)?;
+        for flags in [SYN, ACK] {
+            let Some(flows) = self.flows else { break };
+            let (frame, mut plan) = self.frame(flags)?;
+            plan.multiplier = IN_ORDER;
+            // Twice: of the first frames through a new program some find no memory yet.
+            let _ = wire.send(&frame, plan, flows)?;
+            let _ = wire.send(&frame, plan, flows)?;
+        }
+        self.measure(wire, 1 << 12)?;
+        Ok(())
+    }
+
+    /// Nanoseconds a frame.
+    ///
+    /// # Errors
+    /// As the kernel's; frames that do not come back.
+    pub fn measure(&mut self, wire: &mut Wire, frames: u32) -> Result<f64> {
+        self.take(wire)?;
+        let (frame, mut plan) = self.frame(if self.flows.is_some() { ACK } else { SYN })?;
+        plan.multiplier = SCRAMBLED;
+        plan.next = self.next;
+        plan.mask = self.flows.map_or(u32::MAX, |flows| flows - 1);
+        let sent = wire.send(&frame, plan, frames)?;
+        self.next += u64::from(frames);
+        let most = u64::from(frames);
+        ensure!(
+            sent.sunk <= most && sent.sunk + most * LOST / 1000 >= most,
+            "{} frames of {most} came back",
+            sent.sunk
+        );
+        Ok(sent.ns * f64::from(frames) / sent.sunk as f64)
+    }
+
+    /// Puts the taker at the far end.
+    fn take(&self, wire: &Wire) -> Result<()> {
+        match (self.taker, &self.subject) {
+            (_, Some(subject)) => wire.put(subject.program()?),
+            (Taker::Bounce, _) => wire.bounce(),
+            (taker, _) => {
+                ipvs::mirror(wire.far(), taker == Taker::Mirror)?;
+                wire.leave()
+            }
+        }
+    }
+
+    /// A frame with these TCP flags, and how it is made one of other flows.
+    ///
+    /// # Errors
+    /// The frame is too short.
+    pub fn frame(&self, flags: u8) -> Result<(Vec<u8>, Plan)> {
+        let packet = eth().ipv4(CLIENT, VIP).tcp(0x8000, PORT, flags).payload(&[7; 10]);
+        let frame = packet.build().bytes;
+        let plan = Layout::Ipv4.plan(&frame)?;
+        Ok((frame, plan))
+    }
+}

@@ -1,0 +1,130 @@
+//! The veth with a generator and a sink at its near end.
+
+use std::os::fd::AsFd as _;
+
+use anyhow::{Context as _, Result, ensure};
+use aya::{
+    Ebpf, TestRun as _, TestRunAttrs, TestRunOptions,
+    maps::{Array, PerCpuArray},
+    programs::{ProgramFd, Xdp},
+};
+use dispatcher_bench_ebpf::Plan;
+use dispatcher_tests::{
+    lab::{Node, Pair, xdp_pass},
+    packet_builder::NIC_MAC,
+};
+
+use super::busy::Busy;
+use crate::driver::Record;
+
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/live.bpf.o"));
+
+/// Frames that the kernel sends on before it makes the next: its default, and what a NIC hands over at once.
+const BATCH: u32 = 64;
+
+/// Both ends, and the programs at the near one.
+pub struct Wire {
+    ebpf: Ebpf,
+    pair: Pair,
+    near: u32,
+}
+
+/// What became of frames.
+#[derive(Clone, Copy, Debug)]
+pub struct Sent {
+    /// Nanoseconds of the CPU's work a frame.
+    pub ns: f64,
+    /// Frames that came to the sink.
+    pub sunk: u64,
+}
+
+impl Wire {
+    /// Makes the namespaces and loads the programs; the far end leaves all to the kernel.
+    ///
+    /// # Errors
+    /// When a command fails, or as the kernel's.
+    pub fn new() -> Result<Self> {
+        let mut ebpf = Ebpf::load(OBJECT).context("cannot load the generator")?;
+        for (name, program) in ebpf.programs_mut() {
+            let program: &mut Xdp = program.try_into()?;
+            program.load().with_context(|| format!("program {name}"))?;
+        }
+        let pair = Pair::new("bench")?;
+        let [a, b, c, d, e, f] = NIC_MAC;
+        let mac = format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}");
+        pair.far.ip(&format!("link set eth0 address {mac}"))?;
+        let near = pair.near.ifindex("eth0")?;
+        let wire = Self { ebpf, pair, near };
+        xdp_pass::put(&wire.pair.near, "eth0", wire.program("sink")?.fd()?.as_fd())?;
+        wire.leave()?;
+        Ok(wire)
+    }
+
+    /// The host at the far end.
+    #[must_use]
+    pub const fn far(&self) -> &Node {
+        &self.pair.far
+    }
+
+    /// Has a program at the far end from now on.
+    ///
+    /// # Errors
+    /// As the kernel's.
+    pub fn put(&self, program: &ProgramFd) -> Result<()> {
+        xdp_pass::put(&self.pair.far, "eth0", program.as_fd())
+    }
+
+    /// Sends all back at the far end from now on, without a look.
+    ///
+    /// # Errors
+    /// As the kernel's.
+    pub fn bounce(&self) -> Result<()> {
+        self.put(self.program("bounce")?.fd()?)
+    }
+
+    /// Leaves all to the kernel at the far end from now on.
+    ///
+    /// # Errors
+    /// As the kernel's.
+    pub fn leave(&self) -> Result<()> {
+        self.put(self.program("leave")?.fd()?)
+    }
+
+    /// Sends so many frames, made of this one as the plan says.
+    ///
+    /// # Errors
+    /// As the kernel's; when not every frame was made.
+    pub fn send(&mut self, frame: &[u8], plan: Plan, frames: u32) -> Result<Sent> {
+        let map = self.ebpf.map_mut("PLAN").context("no map PLAN")?;
+        Array::try_from(map)?.set(0, Record(plan), 0)?;
+        let before = self.sunk()?;
+        // struct xdp_md: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
+        let context = [0, frame.len() as u32, 0, self.near, 0, 0].map(u32::to_ne_bytes);
+        let (program, near) = (self.program("generate")?, &self.pair.near);
+        let ns = near.enter(|| {
+            let options = TestRunOptions {
+                data_in: Some(frame),
+                ctx_in: Some(context.as_flattened()),
+                repeat: frames,
+                attrs: TestRunAttrs::new().xdp_live_frames(BATCH),
+                ..TestRunOptions::new()
+            };
+            let busy = Busy::start()?;
+            program.test_run(options)?;
+            Ok(busy.elapsed())
+        })?;
+        let map = self.ebpf.map("PLAN").context("no map PLAN")?;
+        let made = Array::<_, Record>::try_from(map)?.get(&0, 0)?.0.next - plan.next;
+        ensure!(made == u64::from(frames), "{made} frames of {frames} were made");
+        Ok(Sent { ns: ns / f64::from(frames), sunk: self.sunk()? - before })
+    }
+
+    fn sunk(&self) -> Result<u64> {
+        let map = self.ebpf.map("SUNK").context("no map SUNK")?;
+        Ok(PerCpuArray::<_, u64>::try_from(map)?.get(&0, 0)?.iter().sum())
+    }
+
+    fn program(&self, name: &str) -> Result<&Xdp> {
+        Ok(self.ebpf.program(name).with_context(|| format!("no program {name}"))?.try_into()?)
+    }
+}
