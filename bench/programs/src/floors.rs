@@ -163,15 +163,18 @@ mod bpf {
         let hash = packet.hash();
         // SAFETY: the pointer comes from a lookup.
         let line = TABLE.get_ptr_mut(hash & unsafe { (*state)[0] } as u32)?;
-        let mut free = (hash >> 30) as usize;
         for number in 0..FLOOR_WAYS {
             // SAFETY: the pointer comes from a lookup, and the number is one of the line's.
-            let way = unsafe { (*line)[number] };
+            let way = unsafe { &(*line)[number] };
             let is_it = way.ports == packet.ports && way.client == packet.client;
             if is_it && way.vip == packet.vip {
                 return Some(way.backend.wrapping_sub(1));
             }
-            if way.backend == 0 {
+        }
+        let mut free = (hash >> 30) as usize;
+        for number in (0..FLOOR_WAYS).rev() {
+            // SAFETY: as above.
+            if unsafe { (*line)[number].backend } == 0 {
                 free = number;
             }
         }
