@@ -23,6 +23,8 @@ pub struct Options {
     pub veth: bool,
     /// Over a veth, also IPVS.
     pub ipvs: bool,
+    /// Over a veth, whether this machine's clock counts instructions: `qemu -icount shift=0`.
+    pub instructions: bool,
 }
 
 impl Options {
@@ -40,6 +42,7 @@ impl Options {
             list: false,
             veth: false,
             ipvs: false,
+            instructions: false,
         };
         let mut words = words.iter();
         while let Some(word) = words.next() {
@@ -47,6 +50,7 @@ impl Options {
                 "--list" => Some(&mut options.list),
                 "--veth" => Some(&mut options.veth),
                 "--with-ipvs" => Some(&mut options.ipvs),
+                "--instructions" => Some(&mut options.instructions),
                 _ => None,
             };
             if let Some(flag) = flag {
@@ -61,12 +65,14 @@ impl Options {
                 "--json" => options.json = Some(value()?.into()),
                 "--svg" => options.svg = Some(value()?.into()),
                 _ => bail!(
-                    "{word}: expected --rounds N, --packets N, --cases GLOB, --json FILE, --svg FILE, --list, --veth or --with-ipvs"
+                    "{word}: expected --rounds N, --packets N, --cases GLOB, --json FILE, --svg FILE, --list, --veth, --with-ipvs or --instructions"
                 ),
             }
         }
-        let is_there = options.veth || !options.ipvs;
-        ensure!(is_there, "--with-ipvs: expected with --veth\nhint: cargo xtask bench --ipvs");
+        ensure!(
+            options.veth || !(options.ipvs || options.instructions),
+            "--with-ipvs and --instructions: expected with --veth\nhint: cargo xtask bench --ipvs"
+        );
         Ok(options)
     }
 

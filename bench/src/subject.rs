@@ -113,6 +113,12 @@ impl Subject {
 }
 
 impl Counted {
+    /// Connections opened so far.
+    #[must_use]
+    pub const fn connections(&self) -> u64 {
+        self.connections
+    }
+
     /// Connections opened since.
     #[must_use]
     pub const fn connections_since(&self, earlier: &Self) -> u64 {

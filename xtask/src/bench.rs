@@ -1,7 +1,8 @@
 //! `cargo xtask bench [OPTIONS | --controller | --harness DIR]`: what a packet costs, or a change.
 //!
 //! Without more, or with options of its own: the package `dispatcher-bench`, packets of many flows through the loaded
-//! datapath, beside floor programs; with `--veth` real frames through two NICs. `--controller`: `dispatcher-ctl/benches/controller.rs`, changes and scrapes of a daemon
+//! datapath, beside floor programs; with `--veth` real frames through two NICs. `--ipvs`:
+//! the same in a virtual machine that counts instructions, beside the kernel's own balancer. `--controller`: `dispatcher-ctl/benches/controller.rs`, changes and scrapes of a daemon
 //! with 10,000 backends. With a harness (a directory with
 //! `xbench.h`, a Makefile for `xbench` and its floor programs): [`PLUGINS`], the datapath and our own floor programs, are
 //! compiled against it, and their cases run side by side with its floor programs'.
@@ -10,13 +11,19 @@ use std::{fs, path::Path};
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{build, setup, shell::Cmd, workspace};
+use crate::{build, setup, shell::Cmd, test::vm, workspace};
 
 /// The harness's cases to compare with.
 const CASES: &str = "base_pass,set4_vip_1stat*,new/lru,*dispatcher*,*rust_*";
 /// What is compiled against a harness.
 const PLUGINS: [&str; 2] =
     ["dispatcher-ebpf/bench/dispatcher_plugin.c", "bench/rust_floors_plugin.c"];
+
+/// The kernel whose IPVS is measured, unless another is asked for.
+const KERNEL: &str = "6.12";
+/// What it loads. The connection table of IPVS has a million lines instead of 4,096, as whoever has many connections sets it.
+const MODULES: &str = "veth sch_ingress cls_matchall act_mirred ip_vs ip_vs_wrr";
+const PARAMETERS: &str = "ip_vs.conn_tab_bits=20";
 
 /// Runs the task. What follows `--harness DIR` goes to xbench; other words are dispatcher-bench's.
 ///
@@ -33,6 +40,9 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
                 .args(["bench", "--package", "dispatcher-ctl", "--bench", "controller"])
                 .run()
         }
+        ["--ipvs"] => ipvs(KERNEL),
+        ["--ipvs", "--kernel", version] => ipvs(version),
+        ["--ipvs", ..] => bail!("bench --ipvs: expected nothing more, or --kernel VERSION"),
         ["--harness", directory, rest @ ..] => harness(Path::new(directory), rest),
         _ => {
             setup::ensure(setup::Need::Build)?;
@@ -43,6 +53,22 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
                 .run()
         }
     }
+}
+
+/// On an emulated CPU whose clock goes on by one nanosecond an instruction.
+fn ipvs(version: &str) -> Result<()> {
+    setup::ensure(setup::Need::Ipvs)?;
+    Cmd::new("cargo").args(["build", "--quiet", "--package", "dispatcher-bench"]).run()?;
+    let (deb, cache) = vm::kernel(version)?;
+    Cmd::new(workspace::root().join("tests/vm/vmrun"))
+        .args(["--accel", "icount", "--mem", "4096", "--timeout", "1500"])
+        .args(["--modules", MODULES, "--append", PARAMETERS, "--kernel"])
+        .arg(&deb)
+        .arg("--")
+        .arg(workspace::target()?.join("debug/dispatcher-bench"))
+        .args(["--veth", "--with-ipvs", "--instructions", "--rounds", "3", "--packets", "65536"])
+        .env("VMRUN_CACHE", &cache)
+        .run()
 }
 
 fn harness(directory: &Path, options: &[&str]) -> Result<()> {

@@ -31,6 +31,8 @@ usage: cargo xtask TASK
                         what a packet costs beside floor programs (root)
   bench --veth [--cases GLOB] [--rounds N] [--packets N] [--json FILE]
                         real frames a second over veth on one CPU, beside a floor program (root)
+  bench --ipvs [--kernel 6.12]
+                        instructions a frame of the kernel's IPVS and ours, in qemu (root)
   bench --controller    what a change costs
   bench --harness DIR   what a packet costs in a measuring harness in C, beside its floor programs
   docs [--check]        write the reference pages that come from the code, or compare them

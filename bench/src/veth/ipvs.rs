@@ -5,10 +5,20 @@ use std::net::Ipv4Addr;
 use anyhow::{Context as _, Result};
 use dispatcher_tests::{datapath::VIP, lab::Node};
 
+use super::trial::Seen;
 use crate::worlds::PORT;
 
 /// Address of the first backend; they are in the network of the NIC.
 const FIRST: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 101);
+
+/// Without what only costs here: frames of many flows by turns can never be put together.
+///
+/// # Errors
+/// When a command fails.
+pub fn prepare(host: &Node) -> Result<()> {
+    host.run("ethtool --features eth0 gro off")?;
+    Ok(())
+}
 
 /// Has IPVS take the VIP's connections, for so many backends of one weight. Their MACs are those that the datapath's have.
 ///
@@ -33,6 +43,23 @@ pub fn serve(host: &Node, backends: u16) -> Result<()> {
         ))?;
     }
     Ok(())
+}
+
+/// What IPVS has counted so far.
+pub(super) fn seen(host: &Node) -> Result<Seen> {
+    // What there is without "percpu" is up to two seconds old.
+    let text = host.run("cat /proc/net/ip_vs_stats_percpu")?;
+    let mut sums = (0, 0);
+    // In hexadecimal: the CPU, connections, packets in and out, bytes in and out. Other lines are headings, begin with
+    // "~", or have rates in five numbers.
+    for line in text.lines() {
+        let words: Result<Vec<u64>, _> =
+            line.split_whitespace().map(|word| u64::from_str_radix(word, 16)).collect();
+        if let Ok([_, connections, packets, _, _, _]) = words.as_deref() {
+            sums = (sums.0 + packets, sums.1 + connections);
+        }
+    }
+    Ok(Seen { packets: Some(sums.0), connections: sums.1 })
 }
 
 /// Has every frame sent back as it comes, or no longer.

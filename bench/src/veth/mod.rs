@@ -58,9 +58,13 @@ pub fn run(options: &Options, random: &mut SmallRng) -> Result<()> {
             figures.push(ns.with_context(|| format!("case {}", trial.name))?);
         }
     }
-    println!("{}", table::text(&trials));
+    let (text, unit) = match options.instructions {
+        true => (table::instructions(&trials), "instructions/frame"),
+        false => (table::text(&trials), "ns/frame"),
+    };
+    println!("{text}");
     if let Some(path) = &options.json {
-        let text = serde_json::to_string_pretty(&table::json(&trials))? + "\n";
+        let text = serde_json::to_string_pretty(&table::json(&trials, unit))? + "\n";
         std::fs::write(path, text).with_context(|| path.display().to_string())?;
     }
     Ok(())

@@ -35,6 +35,15 @@ pub enum Taker {
     Ipvs,
 }
 
+/// What a taker has counted so far.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seen {
+    /// Packets, where others could have sent them back.
+    pub(super) packets: Option<u64>,
+    /// Connections opened.
+    pub(super) connections: u64,
+}
+
 /// Frames to one taker.
 pub struct Trial {
     /// Its name.
@@ -112,12 +121,14 @@ impl Trial {
             Taker::Datapath => {
                 Some(Subject::datapath(&worlds::world(WAYS, Scheduler::Wrr, BACKENDS))?)
             }
-            Taker::Ipvs => {
-                ipvs::serve(wire.far(), BACKENDS)?;
-                None
-            }
-            Taker::Bounce | Taker::Mirror => None,
+            Taker::Bounce | Taker::Mirror | Taker::Ipvs => None,
         };
+        if matches!(self.taker, Taker::Mirror | Taker::Ipvs) {
+            ipvs::prepare(wire.far())?;
+        }
+        if self.taker == Taker::Ipvs {
+            ipvs::serve(wire.far(), BACKENDS)?;
+        }
         self.take(wire)?;
         for flags in [SYN, ACK] {
             let Some(flows) = self.flows else { break };
@@ -141,15 +152,38 @@ impl Trial {
         plan.multiplier = SCRAMBLED;
         plan.next = self.next;
         plan.mask = self.flows.map_or(u32::MAX, |flows| flows - 1);
+        let before = self.seen(wire)?;
         let sent = wire.send(&frame, plan, frames)?;
+        let after = self.seen(wire)?;
         self.next += u64::from(frames);
-        let most = u64::from(frames);
-        ensure!(
-            sent.sunk <= most && sent.sunk + most * LOST / 1000 >= most,
-            "{} frames of {most} came back",
-            sent.sunk
-        );
+        self.judge(frames.into(), sent.sunk, (before, after))?;
         Ok(sent.ns * f64::from(frames) / sent.sunk as f64)
+    }
+
+    /// Whether all frames came back, and were what they should be to the taker.
+    fn judge(&self, frames: u64, sunk: u64, (before, after): (Seen, Seen)) -> Result<()> {
+        let few = frames * LOST / 1000;
+        ensure!(sunk <= frames && sunk + few >= frames, "{sunk} frames of {frames} came back");
+        let packets = after.packets.unwrap_or(sunk) - before.packets.unwrap_or(0);
+        // What IPVS does not take, the host's own TCP would answer: that came back, too.
+        ensure!(packets >= sunk, "IPVS took {packets} frames of {frames}");
+        let opened = after.connections - before.connections;
+        let is_right = match (self.taker, self.flows) {
+            (Taker::Bounce | Taker::Mirror, _) => true,
+            (_, Some(_)) => opened <= few,
+            (_, None) => opened + few >= sunk,
+        };
+        ensure!(is_right, "{frames} frames opened {opened} connections");
+        Ok(())
+    }
+
+    fn seen(&self, wire: &Wire) -> Result<Seen> {
+        if self.taker == Taker::Ipvs {
+            return ipvs::seen(wire.far());
+        }
+        let counted = self.subject.as_ref().map(Subject::counted).transpose()?;
+        let connections = counted.map_or(0, |counted| counted.connections());
+        Ok(Seen { packets: None, connections })
     }
 
     /// Puts the taker at the far end.

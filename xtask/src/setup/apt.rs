@@ -16,7 +16,7 @@ const LISTS_ARE_OLD: Duration = Duration::from_secs(24 * 3600);
 /// Answers "do not start it" to whatever a package wants to start.
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 /// Packages that would enable a service of the whole system, and that service.
-const SERVICES: [(&str, &str); 8] = [
+const SERVICES: [(&str, &str); 9] = [
     ("nginx", "nginx"),
     ("prometheus", "prometheus"),
     ("vsftpd", "vsftpd"),
@@ -25,6 +25,7 @@ const SERVICES: [(&str, &str); 8] = [
     ("dnsmasq", "dnsmasq"),
     ("slapd", "slapd"),
     ("kamailio", "kamailio"),
+    ("ipvsadm", "ipvsadm"),
 ];
 
 /// Installs the packages of the tools that are not there.

@@ -12,7 +12,7 @@ use anyhow::{Result, bail};
 
 pub(crate) use apt::{is_root, refresh_package_lists};
 
-/// What a task needs; each includes the one before, [`Need::Check`], [`Need::Vm`] and [`Need::Bench`] only [`Need::Build`].
+/// What a task needs; each includes the one before, [`Need::Check`], [`Need::Vm`], [`Need::Ipvs`] and [`Need::Bench`] only [`Need::Build`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Need {
     /// A toolchain for BPF and its linker.
@@ -23,6 +23,8 @@ pub(crate) enum Need {
     Test,
     /// What boots another kernel.
     Vm,
+    /// What boots another kernel and runs IPVS in it.
+    Ipvs,
     /// What builds the measuring harness.
     Bench,
     /// What the checks run.

@@ -73,6 +73,14 @@ const VM: [Tool; 6] = [
     Tool::new("dpkg-deb", "dpkg"),
 ];
 
+/// What is measured in such a kernel, beside this product.
+const IPVS: [Tool; 4] = [
+    Tool::new("ipvsadm", "ipvsadm"),
+    Tool::new("ethtool", "ethtool"),
+    Tool::new("tc", "iproute2"),
+    Tool::new("nsenter", "util-linux"),
+];
+
 /// Building the measuring harness, which is in C.
 const BENCH: [Tool; 4] = [
     Tool::new("clang-19", "clang-19"),
@@ -88,6 +96,7 @@ pub(super) fn of(need: Need) -> Vec<Tool> {
         Need::Run => RUN.to_vec(),
         Need::Test => [&RUN[..], &TEST].concat(),
         Need::Vm => VM.to_vec(),
+        Need::Ipvs => [&VM[..], &IPVS].concat(),
         Need::Bench => BENCH.to_vec(),
     }
 }

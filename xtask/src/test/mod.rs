@@ -3,7 +3,7 @@
 //! All of it uses one profile (dev), so that nothing is compiled twice; the datapath is optimised in either.
 
 mod summary;
-mod vm;
+pub(crate) mod vm;
 
 use std::{
     io::{BufRead as _, BufReader},

@@ -23,9 +23,7 @@ const TIMEOUT_SECONDS: &str = "1500";
 /// When there is no such kernel, when the machine does not start, when a test fails or none ran.
 pub(super) fn run(version: &str, filters: &[&str]) -> Result<()> {
     setup::ensure(setup::Need::Vm)?;
-    let cache = workspace::target()?.join("vm");
-    fs::create_dir_all(&cache).with_context(|| cache.display().to_string())?;
-    let deb = kernel(version, &cache)?;
+    let (deb, cache) = kernel(version)?;
     let mut summary = Summary::default();
     let mut all_well = true;
     for program in test_programs()? {
@@ -46,13 +44,18 @@ pub(super) fn run(version: &str, filters: &[&str]) -> Result<()> {
     summary.judge(all_well)
 }
 
-/// The package's file for what was asked for.
-fn kernel(version: &str, cache: &Path) -> Result<PathBuf> {
+/// The package's file for what was asked for, and the directory of what was fetched and unpacked.
+///
+/// # Errors
+/// When there is no such kernel.
+pub(crate) fn kernel(version: &str) -> Result<(PathBuf, PathBuf)> {
+    let cache = workspace::target()?.join("vm");
+    fs::create_dir_all(&cache).with_context(|| cache.display().to_string())?;
     if version.ends_with(".deb") {
-        return fs::canonicalize(version).with_context(|| version.to_owned());
+        return Ok((fs::canonicalize(version).with_context(|| version.to_owned())?, cache));
     }
     setup::refresh_package_lists()?;
-    download(&package(version)?, cache)
+    Ok((download(&package(version)?, &cache)?, cache))
 }
 
 /// The newest package of this kernel version that apt knows: neither cloud (it lacks 9p) nor rt, debug or unsigned.
