@@ -1,14 +1,14 @@
 //! How a new flow gets a way of the table: take a free one, or the best of both buckets, and make sure it is the only one.
 
 use dispatcher_common::{
-    connection::{State, Way},
+    connection::{State, WAYS, Way},
     flow::{first_bucket, second_bucket},
 };
-use dispatcher_ebpf::occupancy::{Choice, Rank, best, choose, entries, free};
+use dispatcher_ebpf::occupancy::{Choice, Rank, best, choose, entries, free, oldest_half_open};
 
 use super::{
     account, config,
-    connection::in_bucket,
+    connection::{NOWHERE, in_bucket},
     maps::{self, Ways},
     pipeline::Packet,
     word::Word,
@@ -30,15 +30,18 @@ pub(super) enum Claim {
 /// Claims a way for a new flow on a slot's backend.
 #[inline(always)]
 pub(super) fn claim(packet: &Packet, slot: u32) -> Claim {
-    let Some(buckets) = buckets(packet.hash) else { return Claim::Full };
     let claimed = Way::new(packet.hash, packet.tick, State::HalfOpen, slot);
     let mut missed = Claim::Full;
     for _ in 0..ATTEMPTS {
-        let Some(Candidate { word, old }) = candidate(packet, buckets) else { return Claim::Full };
-        if let Some(old) = old
-            && account::replace(word, old, claimed)
-        {
-            match settle(packet, buckets, word, claimed) {
+        let place = dispatcher_candidate(packet.hash, packet.tick);
+        if place == NOWHERE {
+            return Claim::Full;
+        }
+        let Some(ways) = maps::ways((place >> 8) as u32) else { return Claim::Full };
+        let word = ways.word(place as usize & (WAYS - 1));
+        let old = Way(word.load());
+        if may_be_taken(old, packet.tick) && account::replace(word, old, claimed) {
+            match settle(packet, word, claimed) {
                 // The other one withdrew, too. The flow's packets must not part: one of both has to enter it.
                 Claim::Withdrawn(None) => missed = Claim::Withdrawn(None),
                 settled => return settled,
@@ -50,65 +53,90 @@ pub(super) fn claim(packet: &Packet, slot: u32) -> Claim {
 
 /// The flow's two buckets, which may be one.
 #[inline(always)]
-fn buckets(hash: u64) -> Option<[Ways; 2]> {
+fn buckets(hash: u64) -> [u32; 2] {
     let mask = config::bucket_mask();
-    Some([maps::ways(first_bucket(hash, mask))?, maps::ways(second_bucket(hash, mask))?])
+    [first_bucket(hash, mask), second_bucket(hash, mask)]
 }
 
-/// The way to take.
-#[derive(Clone, Copy)]
-struct Candidate {
-    word: Word,
-    /// What it holds; none if it has changed since it was chosen.
-    old: Option<Way>,
-}
-
-#[inline(always)]
-fn candidate(packet: &Packet, buckets: [Ways; 2]) -> Option<Candidate> {
-    let [first, second] = buckets;
+/// The way that a new flow is to take, as [`super::connection::dispatcher_find`] says a place, or [`NOWHERE`].
+///
+/// A global function: the verifier goes on once from here, not once for each of the sixteen ways.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn dispatcher_candidate(hash: u64, tick: u64) -> u64 {
+    let [first, second] = buckets(hash);
+    let (Some(in_first), Some(in_second)) = (maps::ways(first), maps::ways(second)) else {
+        return NOWHERE;
+    };
     let free_in = |ways: Ways| free(|number| ways.way(number));
-    let old = Some(Way(0));
-    match choose(free_in(first), || free_in(second)) {
-        Some((Choice::First, number)) => Some(Candidate { word: first.word(number), old }),
-        Some((Choice::Second, number)) => Some(Candidate { word: second.word(number), old }),
-        None => occupied(packet, buckets),
+    match choose(free_in(in_first), || free_in(in_second)) {
+        Some((Choice::First, number)) => place(first, number),
+        Some((Choice::Second, number)) => place(second, number),
+        None => occupied([first, second], in_first, tick),
     }
 }
 
-/// A way that has expired, or else may be evicted, of two full buckets. A look at the first usually suffices.
 #[inline(always)]
-fn occupied(packet: &Packet, [first, second]: [Ways; 2]) -> Option<Candidate> {
-    let expiry = maps::expiry()?;
-    let best_of = |ways: Ways| best(|i| ways.way(i), packet.tick, |class| expiry.ticks(class));
-    let (mut ways, mut rank) = (first, best_of(first));
-    if !rank.is_takeable() {
-        (ways, rank) = (second, best_of(second));
-        if !rank.is_takeable() {
-            return None;
+fn place(bucket: u32, number: usize) -> u64 {
+    u64::from(bucket) << 8 | number as u64
+}
+
+/// The place of a way that has expired, or else may be evicted, of two full buckets. A look at the first usually suffices.
+#[inline(always)]
+fn occupied([first, second]: [u32; 2], in_first: Ways, tick: u64) -> u64 {
+    let Some(expiry) = maps::expiry() else { return NOWHERE };
+    let established = expiry.ticks(ESTABLISHED);
+    let oldest = oldest_half_open(|number| in_first.way(number), tick, established);
+    if oldest.is_takeable() {
+        return place(first, oldest.number());
+    }
+    for bucket in [first, second] {
+        let number = dispatcher_best(u64::from(bucket), tick);
+        if number != NOWHERE {
+            return place(bucket, number as usize & (WAYS - 1));
         }
     }
-    let word = ways.word(rank.number());
-    let old = Way(word.load());
-    // The way may have been touched, or taken by another new flow, since.
-    let ticks = expiry.ticks(old.expiry_class());
-    let is_same = Rank::of(old, rank.number(), packet.tick, ticks) == rank;
-    Some(Candidate { word, old: is_same.then_some(old) })
+    NOWHERE
+}
+
+/// Class of established connections of TCP.
+const ESTABLISHED: usize = Way::new(1 << 63, 0, State::Established, 0).expiry_class();
+
+/// The way of a full bucket that suits a new flow best, or [`NOWHERE`]. Global for the same reason as the others.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn dispatcher_best(bucket: u64, tick: u64) -> u64 {
+    let (Some(ways), Some(expiry)) = (maps::ways(bucket as u32), maps::expiry()) else {
+        return NOWHERE;
+    };
+    let rank = best(|number| ways.way(number), tick, |class| expiry.ticks(class));
+    if rank.is_takeable() { rank.number() as u64 } else { NOWHERE }
+}
+
+/// Whether a new flow may still take a way. It may have been touched, or taken by another new flow, since it was chosen.
+#[inline(always)]
+fn may_be_taken(old: Way, tick: u64) -> bool {
+    let ticks = || maps::expiry().map_or(u64::MAX >> 1, |expiry| expiry.ticks(old.expiry_class()));
+    old.0 == 0 || Rank::of(old, 0, tick, ticks()).is_takeable()
 }
 
 /// Gives the way back if the flow has another. Two CPUs may both withdraw: they then try again.
 #[inline(always)]
-fn settle(packet: &Packet, buckets: [Ways; 2], word: Word, claimed: Way) -> Claim {
-    let [first, second] = buckets;
-    let mut count = entries(|number| first.way(number), packet.hash);
-    if !first.is(second) {
-        count += entries(|number| second.way(number), packet.hash);
+fn settle(packet: &Packet, word: Word, claimed: Way) -> Claim {
+    let [first, second] = buckets(packet.hash);
+    let (Some(in_first), Some(in_second)) = (maps::ways(first), maps::ways(second)) else {
+        return Claim::Entered;
+    };
+    let mut count = entries(|number| in_first.way(number), packet.hash);
+    if first != second {
+        count += entries(|number| in_second.way(number), packet.hash);
     }
     if count <= 1 {
         return Claim::Entered;
     }
     // If it has changed meanwhile it is a connection like any other, and counted as one.
     let _ = account::replace(word, claimed, Way(0));
-    Claim::Withdrawn(survivor(packet, first).or_else(|| survivor(packet, second)))
+    Claim::Withdrawn(survivor(packet, in_first).or_else(|| survivor(packet, in_second)))
 }
 
 #[inline(always)]

@@ -54,6 +54,9 @@ const IN_OVERFLOW: usize = WAYS;
 /// Finds the packet's connection, and moves it on.
 #[inline(always)]
 pub(super) fn resume(packet: &Packet) -> Result<Found, Exit> {
+    if packet.is_to_be_found == 0 && !maps::overflows() {
+        return Ok(Found::Nothing);
+    }
     Ok(match Outcome(dispatcher_resume(packet)).result()? {
         NO_CONNECTION => Found::Nothing,
         TO_BE_RENEWED => Found::Ended,
@@ -168,10 +171,9 @@ pub(super) fn in_bucket(ways: Ways, hash: u64) -> Option<usize> {
     None
 }
 
-/// The overflow map is consulted only while it holds something.
 #[inline(always)]
 fn in_overflow(hash: u64) -> Option<Known> {
-    if maps::overflow_entries()?.load() == 0 {
+    if !maps::overflows() {
         return None;
     }
     known(maps::overflow(hash)?, 0, IN_OVERFLOW, hash)

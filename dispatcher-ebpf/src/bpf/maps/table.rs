@@ -36,12 +36,6 @@ impl Ways {
     pub(in crate::bpf) fn touch(self) {
         let _ = self.word(0).load();
     }
-
-    /// Whether both are one bucket.
-    #[inline(always)]
-    pub(in crate::bpf) fn is(self, other: Self) -> bool {
-        self.0 == other.0
-    }
 }
 
 /// A bucket of the connection table.
@@ -122,6 +116,12 @@ pub(in crate::bpf) fn reset_due() -> Option<Word> {
 #[inline(always)]
 pub(in crate::bpf) fn overflow_entries() -> Option<Word> {
     SETTINGS.get_ptr_mut(0).map(|settings| word!(settings, .overflow_entries))
+}
+
+/// Whether the overflow map holds something: else it is not consulted.
+#[inline(always)]
+pub(in crate::bpf) fn overflows() -> bool {
+    overflow_entries().is_some_and(|entries| entries.load() != 0)
 }
 
 /// The word of a connection in the overflow map.
