@@ -27,10 +27,12 @@ shared! {
 }
 
 shared! {
-    /// `SERVICE_COUNTS`, by service: packets that left the path early, by reason.
-    pub struct ServiceCounts [256] {
+    /// `SERVICE_COUNTS`, by service: packets that left the path early, by reason, and those that were placed by hash.
+    pub struct ServiceCounts [264] {
         /// Packets, at [`crate::reason::Reason`]'s number.
         pub packets: [u64; REASONS],
+        /// Packets placed by hash, without an entry.
+        pub hashed: u64,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Names of the maps, and the version of everything in them.
 
 /// Version of the layout of all pinned maps. Raised with every change that an older controller or datapath would misread.
-pub const LAYOUT_VERSION: u64 = 3;
+pub const LAYOUT_VERSION: u64 = 4;
 
 /// Array, mapped: one [`crate::settings::Settings`].
 pub const SETTINGS: &str = "SETTINGS";

@@ -153,10 +153,8 @@ shared! {
         pub cursor: u64,
         /// Tick + 1 of the last placement by hash; 0: never.
         pub hashed_at: u64,
-        /// Packets placed by hash, without an entry.
-        pub hashed: u64,
         /// Zero.
-        pub _reserved: [u64; 5],
+        pub _reserved: [u64; 6],
     }
 }
 

@@ -34,8 +34,6 @@ pub struct Counters {
     pub backends: BTreeMap<u32, BackendCounts>,
     /// By service id, of services there are.
     pub services: BTreeMap<u32, ServiceCounts>,
-    /// By service id, of services there are: packets placed by hash.
-    pub hashed: BTreeMap<u32, u64>,
     /// By slot, of backends there are, those whose connections are not measured left out.
     pub responses: BTreeMap<u32, Responses>,
 }
@@ -78,10 +76,9 @@ impl CounterReader {
         let services = in_use(&self.maps.policies, word);
         sums(&self.maps.service_counts, maps::SERVICE_COUNTS, end(&services), |id, words| {
             if services[id as usize]
-                && let Ok(packets) = words.try_into()
+                && let Some((packets, &[hashed])) = words.split_first_chunk()
             {
-                counters.services.insert(id, ServiceCounts { packets });
-                counters.hashed.insert(id, self.hashed(id));
+                counters.services.insert(id, ServiceCounts { packets: *packets, hashed });
             }
         })?;
         Ok(counters)
@@ -136,13 +133,6 @@ impl CounterReader {
         words.and_then(|words| words.get(word)).map_or(0, |word| word.load(Ordering::Relaxed))
     }
 
-    /// Packets of a service that were placed by hash, without an entry.
-    fn hashed(&self, id: u32) -> u64 {
-        let word = std::mem::offset_of!(ServiceState, hashed) / 8;
-        let state = self.maps.service_state.entry(id as usize);
-        state.and_then(|words| words.get(word)).map_or(0, |word| word.load(Ordering::Relaxed))
-    }
-
     fn interfaces(&self, counters: &mut Counters) -> Result<(), DataplaneError> {
         let entries = MAX_INTERFACES * REASONS as u32;
         sums(&self.maps.packet_counts, maps::PACKET_COUNTS, entries, |entry, words| {
@@ -174,7 +164,7 @@ impl Counters {
     /// Packets of a service that were placed by hash, without an entry.
     #[must_use]
     pub fn hashed(&self, id: u32) -> u64 {
-        self.hashed.get(&id).copied().unwrap_or_default()
+        self.services.get(&id).map_or(0, |counts| counts.hashed)
     }
 
     /// What left the path at an interface for a reason.

@@ -289,6 +289,12 @@ pub(super) fn backend_counts(slot: u32) -> Option<BackendWords> {
     })
 }
 
+/// This CPU's packets of a service that were placed by hash.
+#[inline(always)]
+pub(super) fn hashed_count(service: ServiceId) -> Option<Word> {
+    SERVICE_COUNTS.get_ptr_mut(service).map(|counts| word!(counts, .hashed))
+}
+
 /// This CPU's packets that left a service early for a reason.
 #[inline(always)]
 pub(super) fn service_count(service: ServiceId, reason: Reason) -> Option<Word> {

@@ -7,7 +7,7 @@ use dispatcher_common::{
     service::{ServiceId, orphan},
 };
 use dispatcher_ebpf::{
-    exit::{Exit, NO_SERVICE, Outcome},
+    exit::{Exit, Outcome},
     tracking::{self, Event},
 };
 
@@ -24,8 +24,14 @@ use super::{
 };
 
 /// Gives a flow without a connection a slot, and enters it.
+///
+/// While more connections are half-open than `syn_guard` allows, a SYN is placed by hash at once: it takes nobody's turn,
+/// leaves no trace, and is no more work than must be. Its flow's next packet, which a flood does not send, is entered.
 #[inline(always)]
 pub(super) fn place(packet: &Packet) -> Result<u32, Exit> {
+    if packet.event() == Event::Open && account::is_guarded() {
+        return Outcome(dispatcher_hashed(packet)).result();
+    }
     let slot = choose(packet)?;
     settle(packet, slot)
 }
@@ -34,7 +40,7 @@ pub(super) fn place(packet: &Packet) -> Result<u32, Exit> {
 #[inline(always)]
 fn settle(packet: &Packet, slot: u32) -> Result<u32, Exit> {
     match dispatcher_enter(packet, u64::from(slot)) {
-        NOT_ENTERED => Outcome(dispatcher_hashed(packet, u64::from(slot))).result(),
+        NOT_ENTERED => Outcome(dispatcher_hashed(packet)).result(),
         entered => {
             #[cfg(feature = "log")]
             super::log::placed(packet, entered as u32);
@@ -90,7 +96,7 @@ extern "C" fn dispatcher_choose(packet: *const Packet) -> u64 {
     Outcome::new(slot_for(packet)).0
 }
 
-/// There is no room for the flow, or it is to leave no trace.
+/// There is no room for the flow.
 const NOT_ENTERED: u64 = u64::MAX;
 
 /// Enters a flow with a chosen slot, and yields the slot that the packet goes to, or [`NOT_ENTERED`].
@@ -105,11 +111,10 @@ extern "C" fn dispatcher_enter(packet: *const Packet, slot: u64) -> u64 {
 /// Places a flow by hash, and yields the slot that the packet goes to, packed.
 #[inline(never)]
 #[unsafe(no_mangle)]
-extern "C" fn dispatcher_hashed(packet: *const Packet, slot: u64) -> u64 {
-    // SAFETY: `settle` passes a packet; the verifier insists on the check for null.
+extern "C" fn dispatcher_hashed(packet: *const Packet) -> u64 {
+    // SAFETY: `place` and `settle` pass a packet; the verifier insists on the check for null.
     let Some(packet) = (unsafe { packet.as_ref() }) else { return 0 };
-    let service = maps::service_of(slot as u32).unwrap_or(NO_SERVICE);
-    Outcome::new(hashed(packet, service)).0
+    Outcome::new(classify(&packet.flow).and_then(|service| hashed(packet, service))).0
 }
 
 #[inline(always)]
@@ -195,13 +200,9 @@ fn was_hashed(packet: &Packet, service: ServiceId) -> bool {
 }
 
 /// In the table, else in the overflow map. If both are full the flow is placed by hash without an entry, as all its
-/// packets will be until there is room. So is a SYN while more connections are half-open than `syn_guard` allows; its
-/// flow's next packet, which a flood does not send, is entered.
+/// packets will be until there is room.
 #[inline(always)]
 fn enter(packet: &Packet, slot: u32) -> Option<u32> {
-    if packet.event() == Event::Open && account::is_guarded() {
-        return None;
-    }
     match claim(packet, slot) {
         Claim::Entered => {}
         Claim::Withdrawn(Some(other)) => return Some(other),
@@ -217,7 +218,9 @@ fn enter(packet: &Packet, slot: u32) -> Option<u32> {
 fn hashed(packet: &Packet, service: ServiceId) -> Result<u32, Exit> {
     if let Some(state) = maps::service_state(service) {
         state.hashed_at.store(packet.tick + 1);
-        state.hashed.fetch_add(1);
+    }
+    if let Some(packets) = maps::hashed_count(service) {
+        packets.add(1);
     }
     let (_, scheduler) = choices(service);
     by_hash(packet, service, scheduler)

@@ -96,6 +96,16 @@ impl Datapath {
         Ok(sum)
     }
 
+    /// A service's packets that were placed by hash, summed over CPUs.
+    ///
+    /// # Errors
+    ///
+    /// As the map's.
+    pub fn hashed(&self, service: u32) -> Result<u64> {
+        let values = self.per_cpu::<ServiceCounts>(maps::SERVICE_COUNTS)?.get(&service, 0)?;
+        Ok(values.iter().map(|counts| counts.hashed).sum())
+    }
+
     /// Cursor and last placement by hash.
     ///
     /// # Errors

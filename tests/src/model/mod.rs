@@ -322,10 +322,10 @@ impl Model {
         };
         let Some(known) = self.connections.get(&flow).copied() else {
             let service = self.service(&flow)?;
-            let slot = self.choose(&flow, service, (flags, tos))?;
             if wish == Wish::Open && self.is_guarded() {
                 return self.place(&flow, service, tos);
             }
+            let slot = self.choose(&flow, service, (flags, tos))?;
             return Ok(self.open(flow, slot));
         };
         if self.is_to_move(&flow, known, wish) {

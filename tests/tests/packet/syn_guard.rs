@@ -20,11 +20,11 @@ pub(crate) fn cases() -> Vec<Case> {
                 .follows(f.tcp(2001, ACK), f.web_slot(1))
                 .follows(f.tcp(2001, FIN | ACK), f.web_slot(1)),
             flooded(f, "syns beyond the guard are not entered").then(move |d| {
-                let hashed = d.service_state(f.web())?.hashed;
+                let hashed = d.hashed(f.web())?;
                 for port in 5000..5100 {
                     let _mac = mac(d, f, port, SYN)?;
                 }
-                ensure!(d.service_state(f.web())?.hashed == hashed + 100, "not all were counted");
+                ensure!(d.hashed(f.web())? == hashed + 100, "not all were counted");
                 holds(d, HalfOpen, usize::from(GUARD) + 1)
             }),
             flooded(f, "a flow's next packet is entered where its syn went").then(move |d| {

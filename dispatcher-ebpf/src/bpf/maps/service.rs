@@ -109,19 +109,13 @@ pub(in crate::bpf) struct ServiceWords {
     pub(in crate::bpf) cursor: Word,
     /// When it last placed a packet by hash.
     pub(in crate::bpf) hashed_at: Word,
-    /// Packets it placed by hash.
-    pub(in crate::bpf) hashed: Word,
 }
 
 /// What the datapath keeps of a service.
 #[inline(always)]
 pub(in crate::bpf) fn service_state(service: ServiceId) -> Option<ServiceWords> {
     let value = SERVICE_STATE.get_ptr_mut(service)?;
-    Some(ServiceWords {
-        cursor: word!(value, .cursor),
-        hashed_at: word!(value, .hashed_at),
-        hashed: word!(value, .hashed),
-    })
+    Some(ServiceWords { cursor: word!(value, .cursor), hashed_at: word!(value, .hashed_at) })
 }
 
 /// How many members a schedule has.
