@@ -21,7 +21,7 @@ use dispatcher_ebpf::{
         ETHERNET, FlowWords, IPV4, IPV4_FRAGMENT, IPV4_HEADER, IPV6, IPV6_HEADER, tcp_agrees,
         udp_agrees,
     },
-    tracking::{Event, event},
+    tracking::{FIN, RST, SYN},
 };
 
 use super::{
@@ -35,7 +35,7 @@ use super::{
 struct Glance {
     hash: u64,
     bytes: u32,
-    protocol: u8,
+    /// TCP's; none of UDP.
     flags: u8,
 }
 
@@ -61,23 +61,23 @@ fn v4(ctx: &XdpContext, frame: Frame, head: Window<54>) -> Option<u32> {
     if !filter::may_be_vip_v4(vip) {
         return Some(verdict::leave(Exit::new(Reason::NotOurs), bytes));
     }
-    let (protocol, flags) = (head.u8::<23>(), head.u8::<47>());
+    let protocol = head.u8::<23>();
     let available = bytes.wrapping_sub(IPV4_HEADER);
     let is_fragment = head.u16::<20>() & IPV4_FRAGMENT != 0;
     if is_fragment || bytes < IPV4_HEADER || ETHERNET + bytes > frame.length() {
         return None;
     }
-    let agrees = match protocol {
-        TCP => tcp_agrees(head.u8::<46>(), available),
-        UDP => udp_agrees(head.u16::<38>(), available),
-        _ => false,
+    let (agrees, flags) = match protocol {
+        TCP => (tcp_agrees(head.u8::<46>(), available), head.u8::<47>()),
+        UDP => (udp_agrees(head.u16::<38>(), available), 0),
+        _ => (false, 0),
     };
     if !agrees {
         return None;
     }
     let words = [head.u32::<26>(), vip, head.u32::<34>(), u32::from(protocol)];
     let hash = compute(table_hash(flow_hash(words, config::hash_key), protocol == TCP));
-    let glance = Glance { hash, bytes, protocol, flags };
+    let glance = Glance { hash, bytes, flags };
     let flow = |head: Window<54>| {
         FlowWords::v4(head.u32::<26>(), head.u32::<30>(), head.u32::<34>(), u32::from(protocol))
     };
@@ -99,11 +99,11 @@ fn v6(ctx: &XdpContext, frame: Frame) -> Option<u32> {
     if !filter::may_be_vip_v6(vip) {
         return Some(verdict::leave(Exit::new(Reason::NotOurs), bytes));
     }
-    let (protocol, flags) = (head.u8::<20>(), head.u8::<67>());
-    let agrees = match protocol {
-        TCP => tcp_agrees(head.u8::<66>(), available),
-        UDP => udp_agrees(head.u16::<58>(), available),
-        _ => false,
+    let protocol = head.u8::<20>();
+    let (agrees, flags) = match protocol {
+        TCP => (tcp_agrees(head.u8::<66>(), available), head.u8::<67>()),
+        UDP => (udp_agrees(head.u16::<58>(), available), 0),
+        _ => (false, 0),
     };
     if !agrees || ETHERNET + bytes > frame.length() {
         return None;
@@ -117,7 +117,7 @@ fn v6(ctx: &XdpContext, frame: Frame) -> Option<u32> {
     let words = flow(head).words();
     let hash = compute(table_hash(flow_hash(words, config::hash_key), protocol == TCP));
     let segment = |head: Window<74>| Segment::new(head.u32::<62>(), head.u8::<66>(), available);
-    Some(done(ctx, head, &Glance { hash, bytes, protocol, flags }, flow, segment))
+    Some(done(ctx, head, &Glance { hash, bytes, flags }, flow, segment))
 }
 
 /// Sees to a packet of a flow; `segment` is what its bytes say if it is TCP.
@@ -133,11 +133,12 @@ fn done<const N: usize>(
     if !filter::is_for_us(head, own.0) {
         return verdict::leave(Exit::new(Reason::NotOurs), glance.bytes);
     }
+    let now = tick();
     let mut is_to_be_found = 1;
-    if event(glance.protocol, glance.flags) == Event::Data {
+    if glance.flags & (FIN | SYN | RST) == 0 {
         match find(glance.hash) {
-            Some((word, way)) => {
-                if let Some(action) = follow(head, glance, word, way, own, &segment) {
+            Some(found) => {
+                if let Some(action) = follow(head, glance, found, own, now, &segment) {
                     return action;
                 }
             }
@@ -155,9 +156,9 @@ fn done<const N: usize>(
         Packet {
             flow,
             hash: glance.hash,
-            tick: tick(),
+            tick: now,
             is_to_be_found,
-            flags: if glance.protocol == TCP { u32::from(glance.flags) | tos } else { tos },
+            flags: u32::from(glance.flags) | tos,
             bytes: glance.bytes,
             segment: segment(head.again()),
         },
@@ -182,9 +183,9 @@ const IPV6_PLAIN: usize = 74;
 fn follow<const N: usize>(
     head: Window<N>,
     glance: &Glance,
-    word: Word,
-    way: Way,
+    Found { word, way, place }: Found,
     own: Forward,
+    now: u64,
     segment: impl Fn(Window<N>) -> Segment,
 ) -> Option<u32> {
     if way.state() != State::Established {
@@ -195,9 +196,8 @@ fn follow<const N: usize>(
         return None;
     }
     if forward.is_measured() {
-        measure::learn(glance.hash, way.slot(), glance.flags, segment(head.again()));
+        measure::learn(place, glance.hash, way.slot(), glance.flags, segment(head.again()));
     }
-    let now = tick();
     if way.age(now) != 0 {
         // Fails if somebody else touched it, which is as good.
         let _ = word.replace(way.0, Way::new(glance.hash, now, way.state(), way.slot()).0);
@@ -208,22 +208,30 @@ fn follow<const N: usize>(
     }
 }
 
+/// One of the flow's ways.
+struct Found {
+    word: Word,
+    way: Way,
+    /// As [`super::connection::dispatcher_find`] says it.
+    place: u64,
+}
+
 /// One of the flow's ways: usually the first bucket's cache line is all that is touched.
 #[inline(always)]
-fn find(hash: u64) -> Option<(Word, Way)> {
+fn find(hash: u64) -> Option<Found> {
     let mask = config::bucket_mask();
     in_bucket(first_bucket(hash, mask), hash).or_else(|| in_bucket(second_bucket(hash, mask), hash))
 }
 
 #[inline(always)]
-fn in_bucket(bucket: u32, hash: u64) -> Option<(Word, Way)> {
+fn in_bucket(bucket: u32, hash: u64) -> Option<Found> {
     let ways = maps::ways(bucket)?;
     let mut number = 0;
     while number < WAYS {
         let word = ways.word(number);
         let way = Way(word.load());
         if way.matches(hash) {
-            return Some((word, way));
+            return Some(Found { word, way, place: u64::from(bucket) << 8 | number as u64 });
         }
         number += 1;
     }
