@@ -13,7 +13,7 @@ use dispatcher_common::{
     measure::ResponseCounts,
     reason::{REASONS, Reason},
     rule::Rule,
-    service::{Policy, ServiceState},
+    service::Policy,
 };
 
 use super::{
