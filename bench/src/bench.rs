@@ -195,6 +195,13 @@ impl Bench {
         Ok(driven.ns)
     }
 
+    /// Gives up all cases, and what they were loaded for to cases to come: where only fates are looked at, the verifier takes
+    /// most of the time.
+    pub fn clear(&mut self) {
+        self.cases.clear();
+        std::mem::take(&mut self.subjects).into_values().for_each(Subject::give_up);
+    }
+
     /// The cases with their figures.
     #[must_use]
     pub fn cases(&self) -> &[Measured] {

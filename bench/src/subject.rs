@@ -27,13 +27,20 @@ pub struct Counted {
 }
 
 impl Subject {
-    /// Loads the product.
+    /// Loads the product, or takes one that was given up.
     ///
     /// # Errors
     /// Whatever the kernel refuses.
     pub fn datapath(world: &World) -> Result<Self> {
         let slots = world.backends.iter().map(|backend| backend.slot).collect();
-        Ok(Self::Datapath(Box::new(Datapath::load(world)?), slots))
+        Ok(Self::Datapath(Box::new(Datapath::lend(world)?), slots))
+    }
+
+    /// Gives it up, to who loads another one.
+    pub fn give_up(self) {
+        if let Self::Datapath(datapath, _) = self {
+            datapath.give_back();
+        }
     }
 
     /// Loads a floor.

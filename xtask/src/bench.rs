@@ -11,7 +11,7 @@ use std::{fs, path::Path};
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{build, setup, shell::Cmd, test::vm, workspace};
+use crate::{setup, shell::Cmd, test::vm, workspace};
 
 /// The harness's cases to compare with.
 const CASES: &str = "base_pass,set4_vip_1stat*,new/lru,*dispatcher*,*rust_*";
@@ -77,7 +77,8 @@ fn harness(directory: &Path, options: &[&str]) -> Result<()> {
         bail!("{}: no such file, expected a harness's interface", header.display());
     }
     setup::ensure(setup::Need::Bench)?;
-    build::release()?;
+    // Builds the datapath's object and the floors'.
+    Cmd::new("cargo").args(["build", "--quiet", "--package", "dispatcher-bench"]).run()?;
     let target = workspace::target()?;
     let place = target.join("bench");
     fs::create_dir_all(&place).with_context(|| place.display().to_string())?;
@@ -101,8 +102,6 @@ fn harness(directory: &Path, options: &[&str]) -> Result<()> {
             .run()?;
         objects.push(format!("./{name}"));
     }
-    // Builds the floor programs' object.
-    Cmd::new("cargo").args(["build", "--quiet", "--package", "dispatcher-bench"]).run()?;
     let options = if options.is_empty() { &["-r", "9", "-k", CASES] } else { options };
     let built = target.join("bpf/bpfel-unknown-none/release");
     Cmd::new("./xbench")

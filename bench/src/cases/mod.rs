@@ -76,7 +76,7 @@ impl Scale {
     /// No bounds.
     pub const FULL: Self = Self { flows: u32::MAX, ways: u32::MAX, services: u32::MAX };
     /// For a quick look.
-    pub const SMALL: Self = Self { flows: 1 << 10, ways: 1 << 13, services: 1 << 6 };
+    pub const SMALL: Self = Self { flows: 1 << 10, ways: 1 << 13, services: 1 << 5 };
 
     const fn flows(self, flows: u32) -> u32 {
         if flows < self.flows { flows } else { self.flows }

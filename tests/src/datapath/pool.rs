@@ -16,16 +16,26 @@ impl Datapath {
     ///
     /// Those of loading and filling, and those of `work`.
     pub fn with<T>(world: &World, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
-        let mut datapath = match take(world) {
-            Some(mut datapath) => {
-                datapath.refill(world)?;
-                datapath
-            }
-            None => Self::load(world)?,
-        };
+        let mut datapath = Self::lend(world)?;
         let result = work(&mut datapath);
-        POOL.lock().unwrap_or_else(PoisonError::into_inner).push(datapath);
+        datapath.give_back();
         result
+    }
+
+    /// As [`Self::with`], for who gives it back by hand.
+    ///
+    /// # Errors
+    ///
+    /// Those of loading and filling.
+    pub fn lend(world: &World) -> Result<Self> {
+        let Some(mut datapath) = take(world) else { return Self::load(world) };
+        datapath.refill(world)?;
+        Ok(datapath)
+    }
+
+    /// Leaves it to who needs one next.
+    pub fn give_back(self) {
+        POOL.lock().unwrap_or_else(PoisonError::into_inner).push(self);
     }
 }
 
