@@ -29,6 +29,8 @@ const ALL_NODES_MAC: Mac = Mac([0x33, 0x33, 0, 0, 0, 1]);
 /// Sends announcements and their repetitions.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Announcer {
+    /// One for all of them, once there is one: the kernel takes 6 ms to close a packet socket.
+    socket: Arc<Mutex<Option<Arc<OwnedFd>>>>,
     repeating: Arc<Mutex<HashMap<(u32, IpAddr), AbortHandle>>>,
 }
 
@@ -40,7 +42,7 @@ impl Announcer {
             what: format!("announce vip {vip} on ifindex {ifindex}"),
             source,
         };
-        let socket = packet_socket().map_err(refused)?;
+        let socket = self.socket().map_err(refused)?;
         send_all(&socket, ifindex, mac, vip).map_err(refused)?;
         let repeating = tokio::spawn(async move {
             for pause in REPEATS {
@@ -62,6 +64,16 @@ impl Announcer {
         if let Some(task) = repeating.remove(&(ifindex, vip)) {
             task.abort();
         }
+    }
+
+    fn socket(&self) -> io::Result<Arc<OwnedFd>> {
+        let mut held = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(socket) = &*held {
+            return Ok(Arc::clone(socket));
+        }
+        let socket = Arc::new(packet_socket()?);
+        *held = Some(Arc::clone(&socket));
+        Ok(socket)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<(u32, IpAddr), AbortHandle>> {
