@@ -6,8 +6,9 @@ use super::{Ask, Outcome, args::Detach, error::CliError, output};
 use crate::{
     api::server::remove_dead,
     config::defaults,
-    dataplane::{self, DataplaneError},
-    model::{OwnedVip, Record},
+    daemon,
+    dataplane::{self, DataplaneError, StoredRecord},
+    model::OwnedVip,
     network::{Network, NetworkError},
     prober,
 };
@@ -47,9 +48,9 @@ fn dead(pin_dir: &Path) -> Outcome {
 }
 
 /// Removes what the record says was added beside the datapath.
-fn vips(pin_dir: &Path, record: Option<Vec<u8>>, socket: Option<PathBuf>) -> Outcome {
-    let Some(bytes) = record else { return Ok(String::new()) };
-    let record: Record = serde_json::from_slice(&bytes).map_err(|e| {
+fn vips(pin_dir: &Path, stored: Option<StoredRecord>, socket: Option<PathBuf>) -> Outcome {
+    let Some(stored) = stored else { return Ok(String::new()) };
+    let record = daemon::read_record(&stored).map_err(|e| {
         CliError::failed(format!(
             "pin directory {}: removed, but the record of the vips added is not understood: {e}",
             pin_dir.display()

@@ -1,6 +1,11 @@
 //! What advisors say of backends, and what follows: down, and up again.
 
-use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Instant};
+use std::{
+    collections::{HashMap, HashSet},
+    net::SocketAddr,
+    sync::Arc,
+    time::Instant,
+};
 
 use super::{clock, core::Core, events::Cause};
 use crate::{
@@ -264,14 +269,18 @@ impl Core {
             return Ok(());
         }
         let mut state = self.state().clone();
-        for backend in state.services.iter_mut().flat_map(|service| &mut service.backends) {
-            if let Some(why) = changed.remove(&backend.slot) {
-                if why.is_some() != backend.advised_down.is_some() {
-                    backend.since_ms = clock::epoch_ms();
+        let slots: HashSet<u32> = changed.keys().copied().collect();
+        let is_meant = |service: &Service| service.backends.iter().any(|b| slots.contains(&b.slot));
+        state.change(is_meant, |service| {
+            for backend in &mut service.backends {
+                if let Some(why) = changed.remove(&backend.slot) {
+                    if why.is_some() != backend.advised_down.is_some() {
+                        backend.since_ms = clock::epoch_ms();
+                    }
+                    backend.advised_down = why;
                 }
-                backend.advised_down = why;
             }
-        }
+        });
         self.commit(state, None, Cause::Advisor).await
     }
 }

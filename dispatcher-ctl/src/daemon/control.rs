@@ -208,7 +208,12 @@ impl Controller for Handle {
 impl Core {
     /// Changes of what runs, to be tried.
     fn edit(&self) -> Edit<'_> {
-        Edit { state: self.state(), retired: &self.record.retired_slots, now_ms: clock::epoch_ms() }
+        Edit {
+            state: self.state(),
+            retired: &self.record.retired_slots,
+            now_ms: clock::epoch_ms(),
+            rings: self.rings,
+        }
     }
 
     /// Puts a state in force that was made by hand, and into the file if it shall say so.

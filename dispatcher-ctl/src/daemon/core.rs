@@ -3,15 +3,19 @@
 //! Every change, from the file or by hand, takes one way ([`Core::commit`]):
 //!
 //! 1. the new state is made and validated as a value; nothing is touched while that can fail;
-//! 2. the record, which lives beside the pinned maps, is replaced by the new one in one step;
+//! 2. the record, which lives beside the pinned maps, is amended or replaced by the new one, either in one step;
 //! 3. the maps are made to say it, in an order that is safe at every step ([`crate::dataplane`]);
 //! 4. NICs and VIPs follow.
 //!
 //! Killed after step 1, nothing happened; killed later, the next controller finds the new record and does the rest: steps
 //! 3 and 4 compare what is with what should be and write the difference, so they may be done again from anywhere.
+//!
+//! A change of some services' weights, or of what is up or quiesced, takes a shorter way through steps 2 to 4: the record is
+//! amended by these services, and of the maps only what is theirs is looked at ([`Core::write_changed`]). Its cost does not
+//! depend on how many others there are. It is taken only where all else is known to be in force.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     mem::replace,
     net::IpAddr,
     path::PathBuf,
@@ -19,10 +23,7 @@ use std::{
     time::Duration,
 };
 
-use dispatcher_common::{
-    limits::{MAX_INTERFACES, MAX_SLOTS},
-    net::address,
-};
+use dispatcher_common::limits::MAX_INTERFACES;
 
 use super::{
     advice::Advised,
@@ -37,21 +38,21 @@ use super::{
     probes::Probes,
     problems::Problems,
     quiesce::Draining,
-    record::RecordText,
+    record::{RecordText, amendment},
     rules::Rates,
     start::failed,
 };
 use crate::{
     advisor::Advisors,
     api::types::{ApiError, ConfigStatus, EventKind},
-    config,
+    config::{self, check},
     dataplane::{
         CounterReader, Datapath,
-        connections::{ConnectionTable, ServiceTimeouts, Sweeper, Timeouts},
+        connections::{ConnectionTable, Sweeper},
     },
-    model::{Config, OnDown, Record, RetiredSlot, State, XdpMode},
+    model::{Config, OnDown, Record, RetiredSlot, Service, State, XdpMode},
     network::{Network, shortages},
-    reconcile,
+    reconcile::{self, Pair},
     schedule::Schedules,
 };
 
@@ -67,10 +68,14 @@ pub(super) struct Core {
     pub(super) reader: config::Reader,
     /// What the next controller will find.
     pub(super) record: Record,
+    /// Slots of all schedules of what runs, as they are counted for a check.
+    pub(super) rings: usize,
     /// How it was last put into words.
     text: RecordText,
     /// Schedules as last made.
-    schedules: Schedules,
+    pub(super) schedules: Schedules,
+    /// Whether kernel and network say what the record says, as far as is known.
+    pub(super) in_force: bool,
     pub(super) datapath: Datapath,
     pub(super) table: Arc<ConnectionTable>,
     pub(super) counters: CounterReader,
@@ -126,13 +131,14 @@ impl Core {
         problems: Problems,
     ) -> Result<Self, ApiError> {
         let table = datapath.table().map_err(|e| failed(&e))?;
-        let timeouts = timeouts(&record);
+        let timeouts = super::publish::timeouts(&record);
         let sweeper = Sweeper::start(Arc::clone(&table), timeouts).map_err(|e| failed(&e))?;
         let counters = datapath.counters();
         let cleaner = Cleaner::new(datapath.affinity_records());
         // Slots that an earlier controller retired: only a sweep from now on can say that they are free.
         let mut counts = Counts::default();
         record.retired_slots.iter().for_each(|r| counts.retire(r.slot, clock::now()));
+        let rings = record.state.services.iter().map(|s| check::ring_slots_in_force(s)).sum();
         let config_status = ConfigStatus {
             file: file.display().to_string(),
             reload_success: true,
@@ -143,8 +149,10 @@ impl Core {
             file,
             reader: config::Reader::default(),
             record,
+            rings,
             text: RecordText::default(),
             schedules: Schedules::default(),
+            in_force: false,
             datapath,
             table,
             counters,
@@ -190,21 +198,60 @@ impl Core {
         applied: Option<Config>,
         cause: Cause,
     ) -> Result<(), ApiError> {
+        reconcile::share(self.state(), &mut state);
         reconcile::settle_weights(self.state(), &mut state, clock::epoch_ms());
         let interface_names = numbered(&self.record.interface_names, &state)?;
-        let gone = gone(&self.record.state, &state);
-        let former = self.take_in(state, applied, interface_names, &gone)?;
-        self.forget_former(&former);
-        self.events.exits().set(&self.record.applied.exits);
-        // In the record it has happened, even where the kernel is yet to follow. The log says it line by line, as a plan.
-        for change in changes(&former, self.state(), cause) {
-            self.weight_updates += u64::from(matches!(change, EventKind::WeightChanged { .. }));
-            self.events.tell_readers(change);
-        }
+        let pairs = reconcile::differing(self.state(), &state);
+        let gone = gone(&pairs);
+        let amendment = match gone.is_empty() {
+            true => {
+                amendment(&self.record, &state, applied.as_ref(), &pairs).map_err(|e| failed(&e))?
+            }
+            false => None,
+        };
+        let is_light = amendment.is_some() && self.is_light(&pairs);
+        let rings = rings(self.rings, &pairs);
+        let former = self.take_in(state, applied, interface_names, &gone, amendment)?;
+        self.rings = rings;
+        let written = match is_light {
+            true => self.write_changed(&former),
+            false => Ok(None),
+        };
+        self.tell_changes(&former, cause);
         for retired in &gone {
             self.counts.retire(retired.slot, clock::now());
         }
-        self.enforce().await
+        match written? {
+            Some(written) => self.report_backends(&written.nics, Some(&written.places)),
+            None => self.enforce().await?,
+        }
+        Ok(())
+    }
+
+    /// What follows beside the kernel from a change of what ran.
+    fn tell_changes(&mut self, former: &State, cause: Cause) {
+        self.events.exits().set(&self.record.applied.exits);
+        let pairs = reconcile::differing(former, &self.record.state);
+        for (_, new) in pairs.iter().filter(|(was, _)| was.is_none()) {
+            // What former backends of its id had counted. (The datapath's own counters begin at 0 when it is published.)
+            new.iter().for_each(|new| self.counts.forget(new.id));
+        }
+        // In the record it has happened, even where the kernel is yet to follow. The log says it line by line, as a plan.
+        for change in changes(&pairs, cause) {
+            self.weight_updates += u64::from(matches!(change, EventKind::WeightChanged { .. }));
+            self.events.tell_readers(change);
+        }
+    }
+
+    /// Whether a change is one of weights only, and all else in force: the shorter way may be taken.
+    fn is_light(&self, pairs: &[Pair<'_>]) -> bool {
+        let in_weights_only = |pair: &Pair<'_>| match *pair {
+            (Some(was), Some(is)) => reconcile::is_in_weights_only(was, is),
+            (None, _) | (_, None) => false,
+        };
+        self.in_force
+            && self.nics.values().all(Nic::is_attached)
+            && pairs.iter().all(in_weights_only)
     }
 
     /// Replaces the record and keeps it; returns the state that ran before. Where it cannot be kept, nothing has changed.
@@ -215,6 +262,7 @@ impl Core {
         applied: Option<Config>,
         interface_names: Vec<String>,
         gone: &[RetiredSlot],
+        amendment: Option<Vec<u8>>,
     ) -> Result<State, ApiError> {
         let record = &mut self.record;
         let retired = record.retired_slots.len();
@@ -222,7 +270,8 @@ impl Core {
         let names = replace(&mut record.interface_names, interface_names);
         let state = replace(&mut record.state, state);
         let applied = applied.map(|applied| replace(&mut record.applied, applied));
-        let stored = self.store();
+        let amended = amendment.is_some_and(|amendment| self.datapath.amend_record(&amendment));
+        let stored = if amended { Ok(()) } else { self.store() };
         if stored.is_err() {
             let record = &mut self.record;
             record.retired_slots.truncate(retired);
@@ -241,6 +290,7 @@ impl Core {
     /// # Errors
     /// Where the kernel refuses.
     pub(super) async fn enforce(&mut self) -> Result<(), ApiError> {
+        self.in_force = false;
         self.adopt_nics();
         // NICs that are attached are followed by the kernel's reports: only others need a look.
         if self.nics.values().any(|nic| !nic.is_attached()) {
@@ -255,40 +305,8 @@ impl Core {
         self.follow_probes().await;
         self.advised.follow(&self.record.state, &self.probes.prober);
         self.place_vips(false).await;
+        self.in_force = attached.is_ok() && self.has_placed_vips();
         attached
-    }
-
-    /// Writes the difference between what the maps hold and what they should hold.
-    ///
-    /// # Errors
-    /// Where the kernel refuses, or the schedule pool is full.
-    pub(super) fn publish(&mut self) -> Result<(), ApiError> {
-        let nics = self.table_nics();
-        let network = &self.network;
-        let resolve = |address| network.resolution(address);
-        let connections = &self.record.applied.connections;
-        let schedules = &mut self.schedules;
-        let mut tables =
-            reconcile::tables(&self.record.state, connections, &nics, &resolve, schedules);
-        reconcile::lingering(&self.record.retired_slots, &mut tables);
-        if self.has_wildcards() {
-            tables.own_addresses = network.own_addresses().into_iter().map(address).collect();
-        }
-        if !tables.rules.is_empty() {
-            let active = self.active_rules(clock::local());
-            for (id, rule) in &mut tables.rules {
-                rule.active = active.get(id).copied().unwrap_or(rule.active);
-            }
-        }
-        self.sweeper.set_timeouts(timeouts(&self.record));
-        self.datapath.publish(&tables).map_err(|e| failed(&e))?;
-        self.report_backends(&nics);
-        Ok(())
-    }
-
-    /// Whether there are services on any address.
-    pub(super) fn has_wildcards(&self) -> bool {
-        self.state().services.iter().any(|service| service.config.vip.is_unspecified())
     }
 
     /// Follows the MACs of the backends there are. Says whether that set has changed.
@@ -311,6 +329,11 @@ impl Core {
     pub(super) fn store(&mut self) -> Result<(), ApiError> {
         let bytes = self.text.bytes(&self.record).map_err(|e| failed(&e))?;
         self.datapath.store_record(&bytes).map_err(|e| failed(&e))
+    }
+
+    /// Writes the record anew when it has been amended so often that there would soon be no room: not while somebody waits.
+    pub(super) fn rewrite_record(&mut self) -> Result<(), ApiError> {
+        if self.datapath.is_much_amended() { self.store() } else { Ok(()) }
     }
 
     /// Gives back the slots of removed backends that no connection and no affinity record points to any more.
@@ -350,61 +373,24 @@ impl Core {
         }
         Ok(())
     }
-
-    /// Forgets what former backends of a service id had counted, where a new service has it. (The datapath's own counters
-    /// begin at 0 when the service is published.)
-    fn forget_former(&mut self, former: &State) {
-        let known: BTreeSet<u32> = former.services.iter().map(|s| s.id).collect();
-        for service in self.record.state.services.iter().filter(|s| !known.contains(&s.id)) {
-            self.counts.forget(service.id);
-        }
-    }
 }
 
-/// How long connections may be idle, by slot.
-fn timeouts(record: &Record) -> Timeouts {
-    let mut timeouts = Timeouts::default();
-    for service in &record.state.services {
-        let config = &service.config;
-        let of_service = ServiceTimeouts {
-            stale: config.stale_timeout,
-            syn: config.syn_timeout,
-            fin: config.fin_timeout,
-            fin_count: config.fin_count,
-        };
-        timeouts.service(of_service, service.backends.iter().map(|b| b.slot));
-    }
-    for RetiredSlot { slot, lingers, .. } in &record.retired_slots {
-        if lingers.is_zero() {
-            timeouts.gone(*slot);
-        } else {
-            timeouts.service(lingering(*lingers), [*slot]);
-        }
-    }
-    timeouts
+/// Slots of all schedules after a change of services, before which there were so many.
+fn rings(before: usize, pairs: &[Pair<'_>]) -> usize {
+    let of = |service: Option<&Service>| service.map_or(0, check::ring_slots_in_force);
+    let (was, is) = pairs.iter().fold((0, 0), |(a, b), (was, is)| (a + of(*was), b + of(*is)));
+    (before + is).saturating_sub(was)
 }
 
-/// For connections of a removed backend whose clients are to be told: those that were told are closing, and are kept until
-/// the RST has surely come.
-fn lingering(stale: Duration) -> ServiceTimeouts {
-    const TOLD: Duration = Duration::from_secs(30);
-    ServiceTimeouts { stale, syn: stale.min(TOLD), fin: stale.min(TOLD), fin_count: 0 }
-}
-
-/// Slots of backends that a change removes: they are kept from being given out again.
-fn gone(before: &State, after: &State) -> Vec<RetiredSlot> {
-    let mut stays = vec![None; MAX_SLOTS as usize];
-    for service in &after.services {
-        for backend in &service.backends {
-            if let Some(place) = stays.get_mut(backend.slot as usize) {
-                *place = Some(service.id);
-            }
-        }
-    }
+/// Slots of backends that a change of services removes: they are kept from being given out again.
+fn gone(pairs: &[Pair<'_>]) -> Vec<RetiredSlot> {
     let mut gone = Vec::new();
-    for service in &before.services {
+    for (service, after) in pairs {
+        let Some(service) = service else { continue };
+        let after = after.iter().flat_map(|after| &after.backends);
+        let stays: HashSet<u32> = after.map(|backend| backend.slot).collect();
         for backend in &service.backends {
-            if stays.get(backend.slot as usize).copied().flatten() != Some(service.id) {
+            if !stays.contains(&backend.slot) {
                 // Its clients are told when they send something, however late.
                 let is_told = service.config.on_down == OnDown::Reset;
                 let lingers = if is_told { service.config.stale_timeout } else { Duration::ZERO };

@@ -93,11 +93,12 @@ impl Core {
             return Ok(());
         }
         let mut state = self.state().clone();
-        for backend in state.services.iter_mut().flat_map(|service| &mut service.backends) {
-            if let Some(weight) = weighed.get(&backend.slot) {
-                backend.managed = Some(*weight);
+        let is_weighed = |s: &Service| s.backends.iter().any(|b| weighed.contains_key(&b.slot));
+        state.change(is_weighed, |service| {
+            for backend in &mut service.backends {
+                backend.managed = weighed.get(&backend.slot).copied().or(backend.managed);
             }
-        }
+        });
         self.weight_updates += weighed.len() as u64;
         self.commit(state, None, Cause::Manager).await
     }
@@ -220,7 +221,7 @@ impl Core {
         };
         ManagerReport {
             settings: ManagerSettings::from(&state.manager),
-            services: state.services.iter().map(service).collect(),
+            services: state.services.iter().map(|s| service(s)).collect(),
         }
     }
 

@@ -17,6 +17,7 @@ mod nics;
 mod passive;
 mod probes;
 mod problems;
+mod publish;
 mod quiesce;
 mod record;
 mod report;
@@ -35,7 +36,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-pub use self::{problems::Problems, start::StartError};
+pub use self::{problems::Problems, record::read_record, start::StartError};
 
 use self::{control::Handle, core::Core};
 use crate::{advisor::Outcome, api, api::Controller as _, metrics, network::NetworkEvent};
@@ -174,6 +175,7 @@ impl Core {
         self.retry_probes().await;
         for result in [
             self.watch_handshakes().await,
+            self.rewrite_record(),
             self.release_slots(),
             self.sample_rates(),
             self.watch_rules(),
@@ -198,7 +200,7 @@ impl Core {
             // The host's own addresses matter to services on any address only.
             Ok(())
         } else {
-            self.publish()
+            self.publish_moved(&events)
         };
         if let Err(error) = result {
             tracing::error!("{error}");

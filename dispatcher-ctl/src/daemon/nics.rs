@@ -240,6 +240,13 @@ impl Core {
         self.remove_each(&self.record.vips.clone()).await;
     }
 
+    /// Whether VIPs are where they belong and nowhere else, as far as is known.
+    pub(super) fn has_placed_vips(&self) -> bool {
+        let wanted = self.wanted_vips();
+        let owned = self.record.vips.iter().cloned().map(key);
+        wanted.is_subset(&self.placed) && owned.into_iter().all(|vip| wanted.contains(&vip))
+    }
+
     /// NIC and VIP for every VIP on every NIC that is there.
     fn wanted_vips(&self) -> BTreeSet<(String, std::net::IpAddr)> {
         if !self.record.applied.manage_vips {

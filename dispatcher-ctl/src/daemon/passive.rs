@@ -14,7 +14,7 @@ use super::{clock, core::Core, start::failed};
 use crate::{
     api::types::ApiError,
     dataplane::Counters,
-    model::{Backend, Passive, Service, duration},
+    model::{Backend, Passive, Service, Shared, duration},
 };
 
 /// Windows are looked at once a second: one that lacks less than this is over.
@@ -132,10 +132,10 @@ impl Core {
             windows.flooded = Some(now);
             return Ok(HashMap::new());
         }
-        let due = |s: &&Service| {
+        let due = |s: &&Shared<Service>| {
             watched.get(&s.id).is_some_and(|passive| windows.is_due(s.id, *passive, now))
         };
-        let due: Vec<&Service> = services.iter().filter(due).collect();
+        let due: Vec<_> = services.iter().filter(due).collect();
         if due.is_empty() {
             return Ok(HashMap::new());
         }

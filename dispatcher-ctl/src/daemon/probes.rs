@@ -47,7 +47,7 @@ fn probes_vip(service: &Service) -> bool {
 impl Core {
     /// Opens, closes or adapts the way to what is wanted and which NICs there are.
     pub(super) async fn follow_probes(&mut self) {
-        if !self.state().services.iter().any(probes_vip) {
+        if !self.state().services.iter().any(|service| probes_vip(service)) {
             self.close_probes("no advisor probes a VIP").await;
             return;
         }

@@ -47,7 +47,8 @@ impl Core {
         }
         let mut state = self.state().clone();
         let mut told = Vec::new();
-        for Service { config, backends, .. } in &mut state.services {
+        let has_one = |service: &Service| service.backends.iter().any(is_over);
+        state.change(has_one, |Service { config, backends, .. }| {
             for backend in backends.iter_mut().filter(|backend| is_over(backend)) {
                 backend.quiesce_deadline_ms = None;
                 let connections = self.left(backend);
@@ -60,7 +61,7 @@ impl Core {
                     connections,
                 });
             }
-        }
+        });
         // Before the backend is told to be down: this is why.
         told.into_iter().for_each(|event| self.events.tell(event));
         self.commit(state, None, Cause::Hand).await

@@ -1,22 +1,95 @@
 //! How is the record written without putting all of it into words anew for every change?
 //!
 //! It is the JSON of a [`Record`], as serde writes it. Most services are as they were when it was last written: their text
-//! is kept and used again.
+//! is kept and used again. Where nothing but some services is another, the record is not written at all, but amended by
+//! these: JSON of an [`Amendment`].
 
 use std::collections::HashMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize, de::Error as _};
 
-use crate::model::{
-    Config, Connections, Exits, Manager, OwnedVip, Record, RetiredSlot, Service, ServiceConfig,
-    State,
+use crate::{
+    dataplane::StoredRecord,
+    model::{
+        Config, Connections, Exits, Manager, OwnedVip, Record, RetiredSlot, Service, ServiceConfig,
+        Shared, State,
+    },
+    reconcile::{Pair, have_same_places},
 };
+
+/// Services, to be put in the place of those that the record has.
+#[derive(Serialize, Deserialize)]
+struct Amendment<C, S> {
+    /// Of the file as last applied, by name.
+    #[serde(default = "Vec::new", skip_serializing_if = "Vec::is_empty")]
+    applied: Vec<C>,
+    /// Of those that run, by id.
+    running: Vec<S>,
+}
+
+/// The amendment that makes a record one of this state and, if there is another, of this file; none where more changes than
+/// services, which are the same by id. `pairs` are the services of the states that differ; no slots are retired.
+///
+/// # Errors
+/// As the serializer.
+pub(super) fn amendment(
+    record: &Record,
+    state: &State,
+    applied: Option<&Config>,
+    pairs: &[Pair<'_>],
+) -> serde_json::Result<Option<Vec<u8>>> {
+    let before = &record.state;
+    let is_of_services = before.interfaces == state.interfaces
+        && before.manager == state.manager
+        && have_same_places(before, state)
+        && applied.is_none_or(|applied| differs_in_services(&record.applied, applied));
+    if !is_of_services {
+        return Ok(None);
+    }
+    let of_file =
+        applied.iter().flat_map(|applied| record.applied.services.iter().zip(&applied.services));
+    let applied = of_file.filter(|(was, is)| was != is).map(|(_, is)| is).collect();
+    let running = pairs.iter().filter_map(|(_, is)| *is).collect();
+    serde_json::to_vec(&Amendment::<&ServiceConfig, &Service> { applied, running }).map(Some)
+}
+
+/// Whether two files say the same but for settings of services, which are the same by name.
+fn differs_in_services(was: &Config, is: &Config) -> bool {
+    Head::of(was) == Head::of(is)
+        && was.services.len() == is.services.len()
+        && was.services.iter().zip(&is.services).all(|(was, is)| was.name == is.name)
+}
+
+/// A record as it was stored, with what it was amended by.
+///
+/// # Errors
+/// It is not understood.
+pub fn read_record(stored: &StoredRecord) -> serde_json::Result<Record> {
+    let mut record: Record = serde_json::from_slice(&stored.document)?;
+    let (applied, state) = (&record.applied.services, &record.state.services);
+    let by_name: HashMap<_, _> = applied.iter().map(|s| s.name.clone()).zip(0..).collect();
+    let by_id: HashMap<u32, usize> = state.iter().map(|s| s.id).zip(0..).collect();
+    let unknown = || serde_json::Error::custom("an amendment is of a service that is not there");
+    for amendment in &stored.amendments {
+        let Amendment { applied, running } =
+            serde_json::from_slice::<Amendment<ServiceConfig, Shared<Service>>>(amendment)?;
+        for service in applied {
+            let at = *by_name.get(&service.name).ok_or_else(unknown)?;
+            record.applied.services[at] = service;
+        }
+        for service in running {
+            let at = *by_id.get(&service.id).ok_or_else(unknown)?;
+            record.state.services[at] = service;
+        }
+    }
+    Ok(record)
+}
 
 /// The texts of services as last written.
 #[derive(Debug, Default)]
 pub(super) struct RecordText {
     applied: Texts<ServiceConfig>,
-    running: Texts<Service>,
+    running: Texts<Shared<Service>>,
 }
 
 /// The text of each of these that was written last, by name.
@@ -85,7 +158,7 @@ fn open(out: &mut Vec<u8>, head: &impl Serialize) -> serde_json::Result<()> {
 }
 
 /// A [`Config`] without its services.
-#[derive(Serialize)]
+#[derive(PartialEq, Serialize)]
 struct Head<'a> {
     interfaces: &'a [String],
     xdp_mode: crate::model::XdpMode,
@@ -182,7 +255,7 @@ mod tests {
         record.applied.services[0].backends[0].weight += 1;
         check(&mut text, &record);
         record.state.services.reverse();
-        record.state.services.push(testing::service("new \"quoted\"", "192.0.2.99", 99));
+        record.state.services.push(testing::service("new \"quoted\"", "192.0.2.99", 99).into());
         check(&mut text, &record);
         record.state.services.remove(0);
         record.state.services[0].config.name = "renamed".into();

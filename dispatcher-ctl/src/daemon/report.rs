@@ -41,11 +41,16 @@ impl Core {
     }
 
     /// Tells which backends went down or came up, and logs which stopped or started getting traffic, and why; once for each
-    /// change.
-    pub(super) fn report_backends(&mut self, nics: &[reconcile::Nic]) {
+    /// change. `places`: only of these services of the state; of others nothing has changed.
+    pub(super) fn report_backends(&mut self, nics: &[reconcile::Nic], places: Option<&[usize]>) {
         let mut reported = HashMap::new();
         let mut look = Look::default();
-        for service in &self.record.state.services {
+        let all = &self.record.state.services;
+        let services: Vec<_> = match places {
+            Some(places) => places.iter().filter_map(|at| all.get(*at)).collect(),
+            None => all.iter().collect(),
+        };
+        for service in &services {
             let resolve = |address| self.network.resolution(address);
             look.service(&self.health, service, |b| reconcile::down_reason(b, nics, &resolve));
             for backend in &service.backends {
@@ -59,8 +64,15 @@ impl Core {
                 }
             }
         }
-        self.reported = reported;
-        for event in self.health.take(look) {
+        if places.is_some() {
+            for backend in services.iter().flat_map(|service| &service.backends) {
+                self.reported.remove(&backend.slot);
+            }
+            self.reported.extend(reported);
+        } else {
+            self.reported = reported;
+        }
+        for event in self.health.take(look, places.is_some()) {
             if event.backend().is_some() {
                 // The log has just said why.
                 self.events.tell_readers(event);

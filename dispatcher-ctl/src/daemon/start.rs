@@ -11,6 +11,7 @@ use super::{
     RunOptions, clock,
     core::Core,
     events::{Cause, Health},
+    record::read_record,
 };
 use crate::{
     advisor::{Advisors, Outcome},
@@ -175,9 +176,9 @@ fn listen(config: &Config) -> Result<tokio::net::TcpListener, StartError> {
 
 /// The former controller's record.
 fn found_record(datapath: &Datapath) -> Result<Option<Record>, StartError> {
-    let bytes = datapath.record().map_err(|e| failed(&e))?;
-    let Some(bytes) = bytes else { return Ok(None) };
-    let record = serde_json::from_slice(&bytes).map_err(|e| StartError::Failed {
+    let stored = datapath.record().map_err(|e| failed(&e))?;
+    let Some(stored) = stored else { return Ok(None) };
+    let record = read_record(&stored).map_err(|e| StartError::Failed {
         error: format!("the record of the former controller cannot be read: {e}"),
         hint: Some("dispatcher detach --all".to_owned()),
     })?;

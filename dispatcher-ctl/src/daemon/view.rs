@@ -224,7 +224,7 @@ impl Core {
         let state = &self.record.state;
         let services: Vec<&Service> = match &query.service {
             Some(name) => vec![edit::find_service(state, name)?],
-            None => state.services.iter().collect(),
+            None => state.services.iter().map(|service| &**service).collect(),
         };
         let mut slots = BTreeMap::new();
         for service in services {

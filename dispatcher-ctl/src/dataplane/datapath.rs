@@ -28,7 +28,7 @@ use super::{
     namespace,
     pins::{LinkName, PinDir},
     publish::{Changes, Contents, Publisher},
-    record,
+    record::{self, StoredRecord},
     tables::Tables,
 };
 use crate::model::XdpMode;
@@ -68,6 +68,8 @@ pub struct Datapath {
     pins: PinDir,
     maps: Arc<MapSet>,
     publisher: Publisher<KernelStore>,
+    /// The record, once this controller has written one.
+    record: Option<record::Written>,
     /// Interface index and name by ifindex, of NICs this controller attached.
     attached: BTreeMap<u32, (u8, String)>,
     /// Who reads the programs' logs, by ifindex.
@@ -106,6 +108,7 @@ impl Datapath {
             pins,
             maps,
             publisher,
+            record: None,
             attached: BTreeMap::new(),
             #[cfg(feature = "datapath-log")]
             logs: BTreeMap::new(),
@@ -119,7 +122,7 @@ impl Datapath {
     ///
     /// # Errors
     /// As the kernel.
-    pub fn record(&self) -> Result<Option<Vec<u8>>, DataplaneError> {
+    pub fn record(&self) -> Result<Option<StoredRecord>, DataplaneError> {
         record::read(&self.pins.path)
     }
 
@@ -127,8 +130,21 @@ impl Datapath {
     ///
     /// # Errors
     /// As the kernel.
-    pub fn store_record(&self, bytes: &[u8]) -> Result<(), DataplaneError> {
-        record::store(&self.pins.path, bytes)
+    pub fn store_record(&mut self, document: &[u8]) -> Result<(), DataplaneError> {
+        self.record = Some(record::store(&self.pins.path, document)?);
+        Ok(())
+    }
+
+    /// Amends the record that this controller stored, wholly or not at all, without a call to the kernel. False: there is
+    /// no record of this controller yet, or no room in it; it is to be stored anew.
+    pub fn amend_record(&mut self, amendment: &[u8]) -> bool {
+        self.record.as_mut().is_some_and(|record| record.amend(amendment))
+    }
+
+    /// Whether so much has been amended that the record had better be stored anew soon.
+    #[must_use]
+    pub fn is_much_amended(&self) -> bool {
+        self.record.as_ref().is_some_and(record::Written::is_long)
     }
 
     /// Attaches the program to a NIC under an interface index. Where it is attached already, the program is replaced
@@ -215,6 +231,14 @@ impl Datapath {
     /// As [`Publisher::publish`].
     pub fn publish(&mut self, wanted: &Tables) -> Result<Changes, DataplaneError> {
         self.publisher.publish(wanted)
+    }
+
+    /// Makes the maps hold what is wanted of some services that are in force already.
+    ///
+    /// # Errors
+    /// As [`Publisher::publish_some`].
+    pub fn publish_some(&mut self, wanted: &Tables) -> Result<bool, DataplaneError> {
+        self.publisher.publish_some(wanted).map(|changes| changes.is_some())
     }
 
     /// Makes rules hold or not, as far as packets do not tell.
@@ -307,7 +331,7 @@ impl Datapath {
 /// Where a controller holds the pins, and as the kernel.
 pub fn remove_all(
     pin_dir: &Path,
-    before: impl FnOnce(Option<Vec<u8>>),
+    before: impl FnOnce(Option<StoredRecord>),
 ) -> Result<(), DataplaneError> {
     let Some(pins) = PinDir::existing(pin_dir)? else { return Ok(()) };
     before(record::read(&pins.path).unwrap_or_else(|error| {

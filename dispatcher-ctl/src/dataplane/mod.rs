@@ -34,6 +34,7 @@ pub use measurement::Responses;
 pub use namespace::remove_dead_namespaces;
 pub use probes::{ProbeEnds, ProbePrograms, leaves_filters, remove_filter};
 pub use publish::Changes;
+pub use record::StoredRecord;
 
 /// The datapath as built: a relocatable BPF object, aligned as the loader wants it.
 pub static OBJECT: &[u8] =

@@ -18,6 +18,7 @@ mod mac;
 mod manager;
 mod passive;
 mod rule;
+mod shared;
 
 pub use advisor::{AGENT_PORT, Advisor, AdvisorKind, Target, Transport};
 pub use affinity::{Affinity, affinity_groups};
@@ -28,6 +29,7 @@ pub use mac::{Mac, ParseMacError};
 pub use manager::{Manager, Proportions, report_timeout};
 pub use passive::Passive;
 pub use rule::{ClientRange, Day, Evaluate, PortRange, Rule, RuleConfig, Share, TimeRange, Tos};
+pub use shared::Shared;
 
 /// A valid configuration: what a file says, defaults filled in.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -250,7 +252,7 @@ pub struct State {
     #[serde(default)]
     pub manager: Manager,
     /// Services in force.
-    pub services: Vec<Service>,
+    pub services: Vec<Shared<Service>>,
 }
 
 /// A service in force.
@@ -428,6 +430,15 @@ impl ServiceConfig {
 }
 
 impl State {
+    /// Changes services of which something is wanted; those of which it is not stay shared with other states.
+    pub fn change(
+        &mut self,
+        is_wanted: impl Fn(&Service) -> bool,
+        mut change: impl FnMut(&mut Service),
+    ) {
+        self.services.iter_mut().filter(|s| is_wanted(s)).for_each(|service| change(service));
+    }
+
     /// The backends of all services.
     pub fn backends(&self) -> impl Iterator<Item = &Backend> {
         self.services.iter().flat_map(|service| &service.backends)
@@ -436,7 +447,7 @@ impl State {
     /// The service of this name.
     #[must_use]
     pub fn service(&self, name: &str) -> Option<&Service> {
-        self.services.iter().find(|service| service.config.name == name)
+        self.services.iter().find(|service| service.config.name == name).map(|service| &**service)
     }
 }
 

@@ -93,7 +93,7 @@ mod tests {
                 backend.slot = *slot;
                 service.backends.push(backend);
             }
-            state.services.push(service);
+            state.services.push(service.into());
         }
         state
     }

@@ -108,7 +108,7 @@ mod tests {
             backend.slot = slot;
             web.backends.push(backend);
         }
-        let running = State { services: vec![web], ..State::default() };
+        let running = State { services: vec![web.into()], ..State::default() };
         let retired = [RetiredSlot::new(4, 1)];
         let mut ids = Ids::new(&running, &retired);
         assert_eq!([(); 3].map(|()| ids.slot().unwrap()), [2, 5, 6]);

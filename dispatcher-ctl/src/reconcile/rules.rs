@@ -157,7 +157,7 @@ fn shared(state: &State, service: &Service, share: Share) -> Vec<u32> {
         Share::All => true,
         Share::Vip => other.config.vip == service.config.vip,
     };
-    let services = state.services.iter().filter(shares);
+    let services = state.services.iter().map(|service| &**service).filter(shares);
     services.flat_map(|service| &service.backends).map(|backend| backend.slot).collect()
 }
 
@@ -191,6 +191,7 @@ mod tests {
             with("mail", "192.0.2.25", 25, &[5]),
         ];
         services[0].rules = (10..).zip(rules).map(|(id, config)| Rule { id, config }).collect();
+        let services = services.into_iter().map(Into::into).collect();
         State { services, ..State::default() }
     }
 

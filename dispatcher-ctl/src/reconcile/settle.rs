@@ -15,7 +15,7 @@ use std::{collections::HashMap, net::IpAddr};
 use super::ids::Ids;
 use crate::{
     config::{ConfigError, ConfigErrors, check},
-    model::{Backend, RetiredSlot, Rule, RuleConfig, Service, ServiceConfig, State},
+    model::{Backend, RetiredSlot, Rule, RuleConfig, Service, ServiceConfig, Shared, State},
 };
 
 /// Puts wanted services in force, all or none. `now_ms` is when: milliseconds since the epoch.
@@ -27,13 +27,14 @@ pub(super) fn settle(
     running: &State,
     retired: &[RetiredSlot],
     now_ms: u64,
-) -> Result<Vec<Service>, ConfigErrors> {
+) -> Result<Vec<Shared<Service>>, ConfigErrors> {
     check::services(&wanted)?;
     let mut ids = Ids::new(running, retired);
-    let by_key: HashMap<_, _> = running.services.iter().map(|s| (s.config.key(), s)).collect();
+    let by_key: HashMap<_, &Service> =
+        running.services.iter().map(|s| (s.config.key(), &**s)).collect();
     let mut in_force = |config: ServiceConfig| {
         let same = by_key.get(&config.key()).copied();
-        service(config, same, running, &mut ids, now_ms)
+        service(config, same, running, &mut ids, now_ms).map(Shared::from)
     };
     let settled: Result<_, ConfigError> = wanted.into_iter().map(&mut in_force).collect();
     settled.map_err(ConfigErrors::from)

@@ -40,27 +40,54 @@ pub fn tables(
         tables.interfaces.insert(nic.index, interface);
     }
     for service in &state.services {
-        let mut takers = Vec::new();
-        let need = Need::of(service, nics, resolve);
-        for backend in &service.backends {
-            let forward = forward(backend, &service.config, need, nics, resolve);
-            if let (Ok(slot), true) = (u16::try_from(backend.slot), forward.flags() & NEW != 0) {
-                let (weight, address) = (backend.weight(), backend.config.address);
-                takers.push(Taker { slot, weight, address });
-            }
-            let (service, share) = (service.id, share(backend));
-            tables.backends.insert(backend.slot, BackendTable { service, forward, share });
-        }
-        // In need new connections go to all in turn.
-        let scheduler = if need == Need::Dire { Scheduler::Rr } else { service.config.scheduler };
-        let schedule = schedules.get(scheduler, &takers, service.backends.len());
-        let mut table = service_table(service, scheduler, connections.orphan, schedule);
-        rules(service, &takers, schedules, &mut table, &mut tables.rules);
-        tables.services.insert(service.id, table);
+        add(service, connections, nics, resolve, schedules, &mut tables);
     }
     affinity(state, &mut tables);
     schedules.turn();
     tables
+}
+
+/// What the maps should hold of some services. How their clients stay with backends, which takes knowing the others, is left
+/// out.
+pub fn tables_of_some(
+    services: &[&Service],
+    connections: &Connections,
+    nics: &[Nic],
+    resolve: &dyn Fn(IpAddr) -> Resolution,
+) -> Tables {
+    let (mut tables, mut schedules) = (Tables::default(), Schedules::default());
+    for service in services {
+        add(service, connections, nics, resolve, &mut schedules, &mut tables);
+    }
+    tables
+}
+
+/// Adds a service, its backends and its rules.
+fn add(
+    service: &Service,
+    connections: &Connections,
+    nics: &[Nic],
+    resolve: &dyn Fn(IpAddr) -> Resolution,
+    schedules: &mut Schedules,
+    tables: &mut Tables,
+) {
+    let mut takers = Vec::new();
+    let need = Need::of(service, nics, resolve);
+    for backend in &service.backends {
+        let forward = forward(backend, &service.config, need, nics, resolve);
+        if let (Ok(slot), true) = (u16::try_from(backend.slot), forward.flags() & NEW != 0) {
+            let (weight, address) = (backend.weight(), backend.config.address);
+            takers.push(Taker { slot, weight, address });
+        }
+        let (service, share) = (service.id, share(backend));
+        tables.backends.insert(backend.slot, BackendTable { service, forward, share });
+    }
+    // In need new connections go to all in turn.
+    let scheduler = if need == Need::Dire { Scheduler::Rr } else { service.config.scheduler };
+    let schedule = schedules.get(scheduler, &takers, service.backends.len());
+    let mut table = service_table(service, scheduler, connections.orphan, schedule);
+    rules(service, &takers, schedules, &mut table, &mut tables.rules);
+    tables.services.insert(service.id, table);
 }
 
 /// Who must take new connections.
@@ -273,7 +300,7 @@ mod tests {
             (backend.slot, backend.config.weight) = (slot, *weight);
             web.backends.push(backend);
         }
-        State { services: vec![web], ..State::default() }
+        State { services: vec![web.into()], ..State::default() }
     }
 
     fn flags(tables: &Tables, slot: u32) -> u8 {
@@ -436,7 +463,7 @@ mod tests {
         let mut dns = service("dns", "192.0.2.80", 53);
         dns.config.protocol = Protocol::Udp;
         dns.config.stale_timeout = Duration::from_nanos(2 * TICK_NS + 1);
-        state.services.extend([slow, dns]);
+        state.services.extend([slow, dns].map(Into::into));
         let tables = tables(&state, &by(Orphan::Drop), &nics(), &answers);
         assert_eq!(tables.expiry_ticks, [0, 4, 4, 4, 0, 8, 211, 211]);
         // The longest a configuration allows is well within a stamp's range.

@@ -121,7 +121,7 @@ pub(crate) fn any_acts() -> impl Strategy<Value = Vec<Act>> {
 pub(crate) fn after(state: &State, acts: &[Act]) -> State {
     let mut state = state.clone();
     for (now_ms, act) in (1000..).zip(acts) {
-        if let Some(Ok(next)) = act.on(&Edit { state: &state, retired: &[], now_ms }) {
+        if let Some(Ok(next)) = act.on(&Edit { state: &state, retired: &[], now_ms, rings: 0 }) {
             state = next;
         }
     }

@@ -3,19 +3,30 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use crate::model::{Backend, Service, SlowStart, State};
+use crate::model::{Backend, Service, Shared, SlowStart, State};
 
-/// Settles the weights of a state that is to follow another; `now_ms` is when, in milliseconds since the epoch.
+/// Settles the weights of a state that is to follow another, which was settled; `now_ms` is when, in milliseconds since
+/// the epoch.
 ///
 /// The manager's weights go where it is off, or where it is to leave a backend alone. A backend that was down and is not
 /// any more begins with little, where its service has `slow_start`.
 pub fn settle_weights(before: &State, after: &mut State, now_ms: u64) {
+    let is_managed = after.manager.enabled;
+    let is_settled = |at: usize, service: &Shared<Service>| {
+        let same = before.services.get(at).is_some_and(|before| before.is_same(service));
+        same && before.manager.enabled == is_managed
+    };
+    let unsettled: Vec<usize> = (0..)
+        .zip(&after.services)
+        .filter(|(at, s)| !is_settled(*at, s))
+        .map(|(at, _)| at)
+        .collect();
     let mut former: HashMap<u32, &Backend> = HashMap::new();
-    if after.services.iter().any(|service| !service.config.slow_start.is_zero()) {
+    if unsettled.iter().any(|at| !after.services[*at].config.slow_start.is_zero()) {
         former = before.backends().map(|b| (b.slot, b)).collect();
     }
-    let is_managed = after.manager.enabled;
-    for Service { config, backends, .. } in &mut after.services {
+    for at in unsettled {
+        let Service { config, backends, .. } = &mut *after.services[at];
         for backend in backends {
             let may = is_managed && !backend.is_fixed() && backend.config.weight > 0;
             backend.managed = backend.managed.filter(|_| may).map(|w| w.min(config.weight_bound));
@@ -32,7 +43,11 @@ pub fn settle_weights(before: &State, after: &mut State, now_ms: u64) {
 /// How far backends have come back by now. Says whether any weight has changed by it, or a backend is back.
 pub fn come_back(state: &mut State, now_ms: u64) -> bool {
     let mut changed = false;
-    for Service { config, backends, .. } in &mut state.services {
+    let is_coming = |service: &&mut Shared<Service>| {
+        service.backends.iter().any(|backend| backend.slow_start.is_some())
+    };
+    for service in state.services.iter_mut().filter(is_coming) {
+        let Service { config, backends, .. } = &mut **service;
         for backend in backends {
             let Some(slow) = backend.slow_start else { continue };
             let weight = backend.weight();
@@ -66,7 +81,7 @@ mod tests {
         let mut only = backend("web-1", "10.0.0.1");
         (only.slot, only.managed) = (1, Some(16));
         web.backends.push(only);
-        let mut state = State { services: vec![web], ..State::default() };
+        let mut state = State { services: vec![web.into()], ..State::default() };
         state.manager.enabled = true;
         state
     }

@@ -8,7 +8,7 @@ use std::{
 
 use dispatcher_common::maps;
 use dispatcher_ctl::{
-    dataplane::{Datapath, Origin, remove_all, remove_dead_namespaces},
+    dataplane::{Datapath, Origin, StoredRecord, remove_all, remove_dead_namespaces},
     model::XdpMode,
 };
 use nix::{
@@ -39,7 +39,7 @@ fn a_new_controller_takes_over_maps_and_link() {
 
         let (mut second, origin) = Datapath::open(dir, 20_000).unwrap();
         assert_eq!(origin, Origin::TakenOver { capacity: 10_000 });
-        assert_eq!(second.record().unwrap().unwrap(), b"first");
+        assert_eq!(second.record().unwrap().unwrap().document, b"first");
         assert!(*second.contents() == contents, "read back from the kernel");
         assert_eq!(only(&second).index, None);
         second.attach(3, "dt0", ifindex, XdpMode::Native).unwrap();
@@ -179,19 +179,33 @@ fn a_set_up_cut_short_is_made_anew_unless_attached() {
 #[test]
 fn the_record_is_replaced_whole() {
     in_namespace("record", |dir| {
-        let (datapath, _) = open(dir);
+        let (mut datapath, _) = open(dir);
         assert_eq!(datapath.record().unwrap(), None);
+        assert!(!datapath.amend_record(b"of nothing"));
         // Around the sizes of a word and of an array element, and a large one.
         for length in [0, 1, 7, 8, 9, 4087, 4088, 4089, 3_000_000] {
             let record: Vec<u8> = (0..length).map(|i| (i * 7 % 251) as u8).collect();
             datapath.store_record(&record).unwrap();
-            assert!(datapath.record().unwrap().unwrap() == record, "{length} bytes");
+            let mut wanted = StoredRecord { document: record, amendments: Vec::new() };
+            assert!(datapath.record().unwrap().unwrap() == wanted, "{length} bytes");
+            for length in [5, 0, 8, 4096] {
+                let amendment = vec![7; length];
+                assert!(datapath.amend_record(&amendment));
+                wanted.amendments.push(amendment);
+                assert!(datapath.record().unwrap().unwrap() == wanted, "amended by {length}");
+            }
         }
+        // At least 64 KiB are there for amendments.
+        datapath.store_record(b"short").unwrap();
+        let amended = (0..100).take_while(|_| datapath.amend_record(&[1; 4096])).count();
+        assert!((15..20).contains(&amended) && datapath.is_much_amended(), "{amended}");
+        assert_eq!(datapath.record().unwrap().unwrap().amendments, vec![vec![1; 4096]; amended]);
+        assert!(datapath.amend_record(b"fits"), "what did not fit left nothing behind");
         // Somebody died after pinning the next one.
         let dir = namespace_dir(dir);
         std::fs::rename(dir.join("RECORD"), dir.join("RECORD_NEXT")).unwrap();
         datapath.store_record(b"whole").unwrap();
-        assert_eq!(datapath.record().unwrap().unwrap(), b"whole");
+        assert_eq!(datapath.record().unwrap().unwrap().document, b"whole");
         assert!(!dir.join("RECORD_NEXT").exists());
     });
 }
@@ -207,7 +221,7 @@ fn removal_leaves_nothing() {
         drop(datapath);
         let mut found = None;
         remove_all(dir, |record| found = record).unwrap();
-        assert_eq!(found.unwrap(), b"vips");
+        assert_eq!(found.unwrap().document, b"vips");
         assert!(!dir.exists());
         // What other tests load may go while it is listed.
         let links = || aya::programs::loaded_links().flatten().map(|link| link.id());

@@ -6,9 +6,9 @@ use std::{
 };
 
 use anyhow::{Result, ensure};
-use dispatcher_tests::lab::{Daemon, Lab, Tally};
+use dispatcher_tests::lab::{Daemon, Lab, OTHER_VIP4, Tally};
 
-use crate::common::{VIPS, Web, backend_of, noise, publish, tally, web_services};
+use crate::common::{VIPS, Web, backend, backend_of, noise, publish, service, tally, web_services};
 
 /// Requests to both VIPs, again and again, until `work` is done; what failed is in the tally.
 fn under_traffic(lab: &Lab, work: impl FnOnce() -> Result<()>) -> Result<Tally> {
@@ -176,8 +176,11 @@ fn controllers_killed_at_each_system_call_of_a_takeover_lose_nothing() -> Result
 fn controllers_killed_at_each_system_call_of_a_reload_lose_nothing() -> Result<()> {
     let Some(web) = Web::start("calls", &[3, 2, 1])? else { return Ok(()) };
     let Web { mut daemon, _servers, lab } = web;
-    let configurations =
+    let mut configurations =
         [[1, 2, 3], [3, 2, 1]].map(|w| lab.general(&["eth0"]) + &web_services(&lab, &w));
+    // Weights alone are memory: a service and a VIP that come and go take system calls.
+    let more = service("more", OTHER_VIP4.into(), 8080, "tcp");
+    configurations[0] += &(more + &backend("one", lab.backends[0].v4().into(), 1));
     let mut killed = 0;
     let traffic = under_traffic(&lab, || {
         let mut step = 1;

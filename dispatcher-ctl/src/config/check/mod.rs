@@ -9,7 +9,7 @@ use dispatcher_common::limits::{
 
 use super::{ConfigError, ConfigErrors};
 use crate::{
-    model::{BackendConfig, Config, Manager, Protocol, RuleConfig, ServiceConfig},
+    model::{BackendConfig, Config, Manager, Protocol, RuleConfig, Service, ServiceConfig},
     schedule,
 };
 
@@ -63,6 +63,18 @@ pub fn config(config: &Config) -> Vec<Problem> {
 pub fn services(services: &[ServiceConfig]) -> Result<(), ConfigErrors> {
     let mut found = Found::default();
     found.services(services);
+    found.pathless()
+}
+
+/// Everything wrong with a service of which only settings of its backends have changed, not their names and addresses, where
+/// nothing else is new. `rings` is [`ring_slots_in_force`] of all services together.
+///
+/// # Errors
+/// All problems, without paths.
+pub fn backends_of(service: &Service, rings: usize) -> Result<(), ConfigErrors> {
+    let mut found = Found::default();
+    found.backends(0, &service.whole());
+    found.total(rings, RING_SLOTS, "schedule slots of all services");
     found.pathless()
 }
 
@@ -306,7 +318,7 @@ impl Found {
 
     fn totals(&mut self, services: &[ServiceConfig]) {
         let backends: usize = services.iter().map(|s| s.backends.len()).sum();
-        let rings: usize = services.iter().map(|s| ring_slots(s, self.is_managed)).sum();
+        let rings: usize = services.iter().map(|s| ring_slots_of(s, self.is_managed)).sum();
         let rules = services.iter().flat_map(|s| &s.rules);
         let conditions = rules.clone().map(RuleConfig::conditions).sum();
         for (count, most, what) in [
@@ -316,15 +328,32 @@ impl Found {
             (rules.count(), MAX_RULES as usize, "rules of all services"),
             (conditions, CONDITIONS, "conditions of all services' rules"),
         ] {
-            if count > most {
-                self.say("service", &format!("{count} {what} are too many, expected {most}"));
-            }
+            self.total(count, most, what);
+        }
+    }
+}
+
+impl Found {
+    fn total(&mut self, count: usize, most: usize, what: &str) {
+        if count > most {
+            (self.object, self.prefix) = (String::new(), String::new());
+            self.say("service", &format!("{count} {what} are too many, expected {most}"));
         }
     }
 }
 
 /// Slots of a service's schedules, at most.
-fn ring_slots(service: &ServiceConfig, is_managed: bool) -> usize {
+fn ring_slots_of(service: &ServiceConfig, is_managed: bool) -> usize {
+    ring_slots(service, service.backends.iter(), service.rules.iter(), is_managed)
+}
+
+/// Slots of the schedules, at most, of a service with these backends and rules.
+fn ring_slots<'s>(
+    service: &ServiceConfig,
+    backends: impl Iterator<Item = &'s BackendConfig> + Clone,
+    rules: impl Iterator<Item = &'s RuleConfig>,
+    is_managed: bool,
+) -> usize {
     let space = |backends: &mut dyn Iterator<Item = &BackendConfig>| {
         let varies = is_managed || !service.slow_start.is_zero();
         let mut weights: Vec<_> = backends.map(|b| b.weight).collect();
@@ -337,9 +366,16 @@ fn ring_slots(service: &ServiceConfig, is_managed: bool) -> usize {
     };
     let of_rule = |rule: &RuleConfig| {
         let names = rule.names();
-        space(&mut service.backends.iter().filter(|b| names.contains(b.name.as_str())))
+        space(&mut backends.clone().filter(|b| names.contains(b.name.as_str())))
     };
-    space(&mut service.backends.iter()) + service.rules.iter().map(of_rule).sum::<usize>()
+    space(&mut backends.clone()) + rules.map(of_rule).sum::<usize>()
+}
+
+/// Slots of the schedules of a service in force, at most.
+#[must_use]
+pub fn ring_slots_in_force(service: &Service) -> usize {
+    let backends = service.backends.iter().map(|backend| &backend.config);
+    ring_slots(&service.config, backends, service.rules.iter().map(|rule| &rule.config), false)
 }
 
 fn backend_path(i: usize, j: usize, key: &str) -> String {

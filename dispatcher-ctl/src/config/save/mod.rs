@@ -8,7 +8,7 @@ use toml_edit::{Array, ArrayOfTables, DocumentMut, InlineTable, Item, Table, Tab
 use super::{ConfigError, ConfigErrors, defaults, keys, parse};
 use crate::model::{
     Advisor, Affinity, BackendConfig, Choice as _, Config, Manager, Passive, Proportions,
-    RuleConfig, Service, ServiceConfig, State, duration, report_timeout,
+    RuleConfig, ServiceConfig, State, duration, report_timeout,
 };
 
 /// How often the file is edited at most: once, and once more for what followed from the first edits.
@@ -33,7 +33,7 @@ pub fn save(
         let message = format!("{file_name} has changed since it was applied, so it is not written");
         return Err(ConfigError::new("", message).with_hint("reload first, then save").into());
     }
-    let wanted: Vec<_> = state.services.iter().map(Service::whole).collect();
+    let wanted: Vec<_> = state.services.iter().map(|service| service.whole()).collect();
     let mut text = text.to_owned();
     for _ in 0..ROUNDS {
         if says(&now, state, &wanted) {

@@ -1,4 +1,4 @@
-//! What has changed between two states, as events tell it: weights, quiesced or not, services and backends that came and
+//! What has changed between two states, as events tell it of the services that differ: weights, quiesced or not, services and backends that came and
 //! went. A service that has kept its id and a backend that has kept its slot are the same, whatever their names.
 
 use std::collections::HashMap;
@@ -6,25 +6,24 @@ use std::collections::HashMap;
 use super::Cause;
 use crate::{
     api::types::{ChangedBy, EventKind},
-    model::{Backend, Service, State},
+    model::{Backend, Service},
+    reconcile::Pair,
 };
 
 /// The events. A service that comes or goes tells nothing of its backends.
-pub(in crate::daemon) fn changes(former: &State, state: &State, cause: Cause) -> Vec<EventKind> {
+pub(in crate::daemon) fn changes(pairs: &[Pair<'_>], cause: Cause) -> Vec<EventKind> {
     let mut events = Vec::new();
     if cause == Cause::Start {
         return events;
     }
-    let mut before: HashMap<u32, &Service> = former.services.iter().map(|s| (s.id, s)).collect();
-    for service in &state.services {
-        match before.remove(&service.id) {
-            Some(former) if former == service => {}
-            Some(former) => changed(former, service, cause, &mut events),
-            None => events.push(EventKind::ServiceAdded { service: service.config.name.clone() }),
+    let name = |service: &Service| service.config.name.clone();
+    for pair in pairs {
+        match *pair {
+            (Some(former), Some(service)) => changed(former, service, cause, &mut events),
+            (None, Some(new)) => events.push(EventKind::ServiceAdded { service: name(new) }),
+            (Some(gone), None) => events.push(EventKind::ServiceRemoved { service: name(gone) }),
+            (None, None) => {}
         }
-    }
-    for service in former.services.iter().filter(|s| before.contains_key(&s.id)) {
-        events.push(EventKind::ServiceRemoved { service: service.config.name.clone() });
     }
     events
 }
@@ -73,10 +72,13 @@ fn changed_by(cause: Cause, former: &Backend, backend: &Backend) -> Option<Chang
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{model::SlowStart, reconcile::testing};
+    use crate::{
+        model::{SlowStart, State},
+        reconcile::{differing, testing},
+    };
 
     fn lines(former: &State, state: &State, cause: Cause) -> Vec<String> {
-        changes(former, state, cause).iter().map(ToString::to_string).collect()
+        changes(&differing(former, state), cause).iter().map(ToString::to_string).collect()
     }
 
     #[test]
@@ -85,8 +87,8 @@ mod tests {
         service.backends =
             vec![testing::backend("a", "10.0.0.1"), testing::backend("b", "10.0.0.2")];
         (service.backends[0].slot, service.backends[1].slot) = (1, 2);
-        let former = State { services: vec![service], ..State::default() };
-        assert!(changes(&former, &former, Cause::Hand).is_empty());
+        let former = State { services: vec![service.into()], ..State::default() };
+        assert!(lines(&former, &former, Cause::Hand).is_empty());
 
         let mut state = former.clone();
         state.services[0].backends[0].config.weight = 3;

@@ -18,11 +18,13 @@ pub(in crate::daemon) struct Health {
     is_silent: bool,
 }
 
-/// A look at all backends, which is told piece by piece.
+/// A look at backends, which is told piece by piece.
 #[derive(Debug, Default)]
 pub(in crate::daemon) struct Look {
-    down: HashMap<u32, String>,
-    alerted: HashSet<u32>,
+    /// Why they are down, if they are, of all that were looked at.
+    down: Vec<(u32, Option<String>)>,
+    /// Whether no backend is up, of all services that were looked at.
+    alerted: Vec<(u32, bool)>,
     events: Vec<EventKind>,
 }
 
@@ -58,16 +60,12 @@ impl Look {
                 }
                 (None, None) | (Some(_), Some(_)) => {}
             }
-            if let Some(reason) = down {
-                self.down.insert(backend.slot, reason);
-            }
+            self.down.push((backend.slot, down));
         }
         let was = former.alerted.contains(&service.id);
         // One that has lost its last backend is no better off.
         let is = if any { !any_up } else { was };
-        if is {
-            self.alerted.insert(service.id);
-        }
+        self.alerted.push((service.id, is));
         if is && !was {
             self.events.push(EventKind::ManagerAlert { service: name.clone() });
         } else if was && !is {
@@ -82,9 +80,21 @@ impl Health {
         Self { is_silent: true, ..Self::default() }
     }
 
-    /// Takes in a look at all backends; yields what has changed since the last one.
-    pub(in crate::daemon) fn take(&mut self, look: Look) -> Vec<EventKind> {
-        (self.down, self.alerted) = (look.down, look.alerted);
+    /// Takes in a look at all backends, or at `some` services only; yields what has changed since the last one.
+    pub(in crate::daemon) fn take(&mut self, look: Look, some: bool) -> Vec<EventKind> {
+        if some {
+            for (slot, _) in &look.down {
+                self.down.remove(slot);
+            }
+            for (id, _) in &look.alerted {
+                self.alerted.remove(id);
+            }
+        } else {
+            self.down.clear();
+            self.alerted.clear();
+        }
+        self.down.extend(look.down.into_iter().filter_map(|(slot, why)| Some((slot, why?))));
+        self.alerted.extend(look.alerted.into_iter().filter(|(_, is)| *is).map(|(id, _)| id));
         if std::mem::take(&mut self.is_silent) { Vec::new() } else { look.events }
     }
 }
@@ -103,7 +113,7 @@ mod tests {
         let mut look = Look::default();
         let down = down.map(|why| why.map(str::to_owned));
         look.service(health, &service, |b| down[b.slot as usize - 1].clone());
-        health.take(look).iter().map(ToString::to_string).collect()
+        health.take(look, true).iter().map(ToString::to_string).collect()
     }
 
     #[test]
@@ -125,7 +135,7 @@ mod tests {
         assert_eq!(told(health, [Some("down"), Some("down")]).len(), 3);
         let (mut look, empty) = (Look::default(), testing::service("web", "192.0.2.80", 80));
         look.service(health, &empty, |_| None);
-        assert!(health.take(look).is_empty());
+        assert!(health.take(look, false).is_empty());
         assert_eq!(told(health, [None, None]), ["service web: a backend is up again"]);
     }
 
@@ -139,7 +149,7 @@ mod tests {
         service.backends[1].config.sorry = true;
         let mut look = Look::default();
         look.service(health, &service, |b| (b.slot == 1).then(|| "no mac".to_owned()));
-        let told: Vec<_> = health.take(look).iter().map(ToString::to_string).collect();
+        let told: Vec<_> = health.take(look, false).iter().map(ToString::to_string).collect();
         assert_eq!(told, ["backend web/a: no mac", "service web: no backend is up"]);
     }
 

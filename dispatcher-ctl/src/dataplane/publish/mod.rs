@@ -24,7 +24,7 @@ mod tests;
 mod write;
 
 pub use contents::Contents;
-use phases::{Holder, PHASES, Step, Wanted};
+use phases::{Holder, PHASES, PHASES_OF_SOME, Step, Wanted};
 pub use write::{KeyBytes, Write, key_bytes};
 
 use super::{
@@ -108,8 +108,33 @@ impl<S: TableStore> Publisher<S> {
     pub fn publish(&mut self, tables: &Tables) -> Result<Changes, DataplaneError> {
         check(tables)?;
         self.store.refresh(&mut self.contents)?;
+        self.in_phases(&PHASES, tables)
+    }
+
+    /// Makes the maps hold what is wanted of some services, each with all its backends and rules; all else stays as it is, and
+    /// costs nothing. None: these are not the backends and rules that the services have; nothing is written then, and
+    /// [`Publisher::publish`] is for that.
+    ///
+    /// The writes are those that a publication of everything would make, in the same order: phases that only concern
+    /// services, backends and rules that come or go, addresses and interfaces are left out.
+    ///
+    /// # Errors
+    /// As [`Publisher::publish`].
+    pub fn publish_some(&mut self, tables: &Tables) -> Result<Option<Changes>, DataplaneError> {
+        if !phases::are_in_force(&self.contents, tables) {
+            return Ok(None);
+        }
+        check(tables)?;
+        self.in_phases(&PHASES_OF_SOME, tables).map(Some)
+    }
+
+    fn in_phases(
+        &mut self,
+        phases: &[(&'static str, Step)],
+        tables: &Tables,
+    ) -> Result<Changes, DataplaneError> {
         let mut changes = Changes::default();
-        let result = self.phases(&Wanted::new(tables), &mut changes);
+        let result = self.phases(phases, &Wanted::new(tables), &mut changes);
         if result.is_err() {
             // Space may have been taken and nothing swapped in.
             self.pool = pool_of(&self.contents);
@@ -133,8 +158,13 @@ impl<S: TableStore> Publisher<S> {
         Ok(changes)
     }
 
-    fn phases(&mut self, wanted: &Wanted<'_>, changes: &mut Changes) -> Result<(), DataplaneError> {
-        for (name, step) in PHASES {
+    fn phases(
+        &mut self,
+        phases: &[(&'static str, Step)],
+        wanted: &Wanted<'_>,
+        changes: &mut Changes,
+    ) -> Result<(), DataplaneError> {
+        for (name, step) in phases {
             let before = changes.writes;
             match step {
                 Step::Writes(phase) => {
@@ -265,13 +295,14 @@ const fn condition_space(rules: RuleSet) -> Space {
 /// Whether the tables are within their limits and agree with each other.
 fn check(tables: &Tables) -> Result<(), DataplaneError> {
     let invalid = |text: String| Err(DataplaneError::Invalid(text));
-    // By slot: the service whose new connections it takes.
-    let mut takes_new = vec![None; MAX_SLOTS as usize];
-    let mut member_of = vec![0; MAX_SLOTS as usize];
+    // By slot, up to the last: the service whose new connections it takes.
+    if let Some(slot) = tables.backends.keys().find(|slot| !(1..MAX_SLOTS).contains(slot)) {
+        return invalid(format!("slot {slot} is not in 1..{MAX_SLOTS}"));
+    }
+    let slots = tables.backends.last_key_value().map_or(0, |(slot, _)| *slot as usize + 1);
+    let (mut takes_new, mut member_of) = (vec![None; slots], vec![0; slots]);
     for (slot, backend) in &tables.backends {
-        let Some(place) = takes_new.get_mut(*slot as usize).filter(|_| *slot != 0) else {
-            return invalid(format!("slot {slot} is not in 1..{MAX_SLOTS}"));
-        };
+        let place = &mut takes_new[*slot as usize];
         // Removed, and its clients are still to be told.
         let lingers = backend.forward.flags() == RESET;
         if backend.forward.flags() & PRESENT == 0 && !lingers {

@@ -34,7 +34,9 @@ use super::{
     rules,
     write::{KeyBytes, Write, key_bytes},
 };
-use crate::dataplane::tables::{InterfaceTable, ScheduleTable, Tables};
+use crate::dataplane::tables::{
+    BackendTable, InterfaceTable, RuleTable, ScheduleTable, ServiceTable, Tables,
+};
 
 /// Computes the writes of one phase.
 type Phase = fn(&Contents, &Wanted<'_>) -> Vec<Write>;
@@ -83,6 +85,40 @@ pub(super) const PHASES: [(&str, Step); 27] = [
     ("interfaces not wanted", Step::Writes(interfaces_unwanted)),
 ];
 
+/// Those of them that services which are in force as they are ([`are_in_force`]) may have something to do in, in order.
+pub(super) const PHASES_OF_SOME: [(&str, Step); 7] = [
+    ("backends that gain", Step::Writes(gaining)),
+    ("policies", Step::Writes(policies)),
+    ("schedules", Step::Schedules(schedules)),
+    ("rules", Step::Writes(rules::gaining)),
+    ("schedules of rules", Step::Schedules(rules::schedules)),
+    ("conditions", Step::Conditions(rules::conditions)),
+    ("backends that lose", Step::Writes(losing_of_some)),
+];
+
+/// Whether the services of these tables are in force under their keys, with these backends and these rules and no others.
+pub(super) fn are_in_force(now: &Contents, tables: &Tables) -> bool {
+    let has_key = |(id, service): (&u32, &ServiceTable)| {
+        now.services.get(&key_bytes(&service.key)) == Some(id)
+            && now.conditions(now.rule_set(*id)) == service.conditions
+    };
+    let has_slot = |(slot, backend): (&u32, &BackendTable)| {
+        let held = now.backends.get(*slot as usize);
+        held.is_some_and(|held| held.forward != 0 && held.service == backend.service)
+    };
+    let has_rule = |(rule, table): (&u32, &RuleTable)| {
+        let held = now.rules.get(*rule as usize);
+        held.is_some_and(|held| held.owner == u64::from(table.service) + 1)
+    };
+    let is_taker = |slot: &u16| tables.backends.contains_key(&u32::from(*slot));
+    // A backend that is missing in the tables but takes new connections would stay in no schedule, and keep its word.
+    let has_all = |id: &u32| now.members(now.schedule(*id)).iter().all(is_taker);
+    tables.services.iter().all(has_key)
+        && tables.backends.iter().all(has_slot)
+        && tables.rules.iter().all(has_rule)
+        && tables.services.keys().all(has_all)
+}
+
 /// What a phase yields.
 #[derive(Clone, Copy)]
 pub(super) enum Step {
@@ -98,8 +134,6 @@ pub(super) enum Step {
 #[derive(Debug)]
 pub(super) struct Wanted<'a> {
     pub(super) tables: &'a Tables,
-    /// Forward words by slot, up to the last one.
-    forwards: Vec<u64>,
     keys: BTreeMap<KeyBytes, u32>,
     /// Own addresses among them, if they are no VIPs.
     vips: BTreeMap<Address, u32>,
@@ -111,18 +145,13 @@ pub(super) struct Wanted<'a> {
 impl<'a> Wanted<'a> {
     /// Works out keys, VIPs and filter bits.
     pub(super) fn new(tables: &'a Tables) -> Self {
-        let slots = tables.backends.last_key_value().map_or(0, |(slot, _)| *slot as usize + 1);
         let mut wanted = Self {
             tables,
-            forwards: vec![0; slots],
             keys: BTreeMap::new(),
             vips: BTreeMap::new(),
             wildcards: 0,
             filter: BTreeMap::new(),
         };
-        for (slot, backend) in &tables.backends {
-            wanted.forwards[*slot as usize] = backend.forward.0;
-        }
         for (id, service) in &tables.services {
             wanted.keys.insert(key_bytes(&service.key), *id);
             if service.key.any == ANY {
@@ -282,16 +311,11 @@ const fn loses(held: Forward, wanted: Forward) -> bool {
 }
 
 fn policies(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
-    let mut in_use = vec![false; now.policies.len()];
-    for id in now.services.values() {
-        if let Some(place) = in_use.get_mut(*id as usize) {
-            *place = true;
-        }
-    }
     let mut writes = Vec::new();
     for (&id, service) in &wanted.tables.services {
         let held = &now.policies[id as usize];
-        if !in_use[id as usize] {
+        // No other key leads to it by now.
+        if now.services.get(&key_bytes(&service.key)) != Some(&id) {
             writes.push(Write::ResetService { service: id });
         }
         if held.choices != service.choices {
@@ -404,15 +428,28 @@ fn policies_unwanted(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
 }
 
 fn losing(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
+    let slots = wanted.tables.backends.last_key_value().map_or(0, |(slot, _)| *slot as usize + 1);
+    let mut forwards = vec![0; slots];
+    for (slot, backend) in &wanted.tables.backends {
+        forwards[*slot as usize] = backend.forward.0;
+    }
     let mut writes = Vec::new();
     for (slot, held) in now.backends.iter().enumerate() {
-        let word = wanted.forwards.get(slot).copied().unwrap_or_default();
+        let word = forwards.get(slot).copied().unwrap_or_default();
         if held.forward != word {
             // The slot keeps its service: ways may point to it for a while.
             writes.push(Write::Forward { slot: slot as u32, word });
         }
     }
     writes
+}
+
+/// As [`losing`], where all other backends stay.
+fn losing_of_some(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
+    let word = |(slot, backend): (&u32, &BackendTable)| (*slot, backend.forward.0);
+    let words = wanted.tables.backends.iter().map(word);
+    let differ = words.filter(|(slot, word)| now.backends[*slot as usize].forward != *word);
+    differ.map(|(slot, word)| Write::Forward { slot, word }).collect()
 }
 
 fn interfaces_unwanted(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {

@@ -26,6 +26,8 @@ pub struct Edit<'a> {
     pub retired: &'a [RetiredSlot],
     /// When: milliseconds since the epoch.
     pub now_ms: u64,
+    /// Slots of all schedules of what runs ([`check::ring_slots_in_force`]).
+    pub rings: usize,
 }
 
 /// The one service that is meant.
@@ -43,13 +45,14 @@ pub fn find_service<'s>(state: &'s State, wanted: &str) -> Result<&'s Service, A
     } else {
         Box::new(|config| config.endpoint() == wanted)
     };
-    let found: Vec<_> = state.services.iter().filter(|s| is_meant(&s.config)).collect();
+    let all: Vec<&Service> = state.services.iter().map(|service| &**service).collect();
+    let found: Vec<_> = all.iter().copied().filter(|s| is_meant(&s.config)).collect();
     match found.as_slice() {
         [service] => Ok(service),
         [] => Err(unknown(
             format!("service {} is unknown, expected a service's name or address", shown(wanted)),
             "services",
-            &names(&state.services.iter().collect::<Vec<_>>()),
+            &names(&all),
         )),
         several => {
             let names = names(several).join(", ");
@@ -176,7 +179,11 @@ impl Edit<'_> {
         let Some(index) = service.backends.iter().position(is_it) else {
             return Ok(self.state.clone());
         };
-        let mut state = self.change(|services| request.apply(&mut services[at].backends[index]))?;
+        let mut state = if request.address.is_none() && request.local.is_none() {
+            self.change_backend(at, index, request)?
+        } else {
+            self.change(|services| request.apply(&mut services[at].backends[index]))?
+        };
         let changed = &mut state.services[at].backends[index];
         if let Some(is_fixed) = request.fixed_weight {
             changed.weight_by_hand &= is_fixed;
@@ -282,11 +289,31 @@ impl Edit<'_> {
 
     /// Changes the services as a configuration would say them, and puts the result in force.
     fn change(&self, edit: impl FnOnce(&mut Vec<ServiceConfig>)) -> Result<State, ApiError> {
-        let mut services: Vec<_> = self.state.services.iter().map(Service::whole).collect();
+        let mut services: Vec<_> =
+            self.state.services.iter().map(|service| service.whole()).collect();
         edit(&mut services);
         let services = settle(services, self.state, self.retired, self.now_ms)?;
         let State { interfaces, manager, .. } = self.state;
         Ok(State { interfaces: interfaces.clone(), manager: *manager, services })
+    }
+
+    /// Changes a backend that stays the machine it is: nothing else is looked at, as much as there may be.
+    fn change_backend(
+        &self,
+        at: usize,
+        index: usize,
+        request: &PatchBackend,
+    ) -> Result<State, ApiError> {
+        let mut state = self.state.clone();
+        let backend = &mut state.services[at].backends[index];
+        let weight = backend.config.weight;
+        request.apply(&mut backend.config);
+        if backend.config.weight != weight {
+            (backend.weight_by_hand, backend.managed) = (false, None);
+        }
+        let [was, is] = [self.state, &state].map(|s| check::ring_slots_in_force(&s.services[at]));
+        check::backends_of(&state.services[at], (self.rings + is).saturating_sub(was))?;
+        Ok(state)
     }
 
     /// Where a service of the state is in it.

@@ -45,7 +45,7 @@ fn state() -> State {
 }
 
 fn edit(state: &State) -> Edit<'_> {
-    Edit { state, retired: &[], now_ms: 7 }
+    Edit { state, retired: &[], now_ms: 7, rings: 0 }
 }
 
 fn json<T: serde::de::DeserializeOwned>(value: serde_json::Value) -> T {
@@ -163,6 +163,39 @@ fn the_manager_is_set_in_parts_and_checked() {
         "manager: refresh 0 is out of range, expected 1..=1000",
         None,
     );
+}
+
+/// The short way to a change of a backend leads where the long one does.
+#[test]
+fn a_backend_alone_is_changed_and_checked_like_all() {
+    let mut state = state();
+    state.manager.enabled = true;
+    (state.services[0].backends[0].managed, state.services[0].backends[0].weight_by_hand) =
+        (Some(17), true);
+    for patch in [
+        r#"{"weight": 4}"#,
+        r#"{"weight": 10}"#,
+        r#"{"weight": 21}"#,
+        r#"{"weight": 21, "max_connections": 4000000000}"#,
+        r#"{"mac": "01:00:00:00:00:01"}"#,
+        r#"{"mac": "02:00:00:00:00:01", "sorry": true, "sticky": false}"#,
+        r#"{"quiesced": true, "now": true}"#,
+        r#"{"up": false, "fixed_weight": true}"#,
+    ] {
+        let patch: PatchBackend = serde_json::from_str(patch).unwrap();
+        let all = edit(&state).change(|services| patch.apply(&mut services[0].backends[1]));
+        let alone = edit(&state).change_backend(0, 1, &patch);
+        assert_eq!(alone, all, "{patch:?}");
+        if let Ok(alone) = alone {
+            assert!(alone.services[1].is_same(&state.services[1]), "nothing else was touched");
+        }
+    }
+    // What all schedules take together is known, and counts.
+    let weight = |weight| json::<PatchBackend>(serde_json::json!({ "weight": weight }));
+    let crowded = Edit { rings: 1 << 20, ..edit(&state) };
+    let message = "1048594 schedule slots of all services are too many, expected 1048576";
+    refused(crowded.patch_backend("web", "web-2", &weight(11)), ErrorKind::Invalid, message, None);
+    crowded.patch_backend("web", "web-2", &weight(10)).unwrap();
 }
 
 #[test]

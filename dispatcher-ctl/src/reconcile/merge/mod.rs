@@ -64,7 +64,7 @@ fn services(applied: Option<&Config>, new: &Config, running: &State) -> Vec<Serv
     let before = |name: &str| applied.get(name).copied();
     let by_new = by_name(&new.services);
     let by_running: HashMap<&str, &Service> =
-        running.services.iter().map(|s| (s.config.name.as_str(), s)).collect();
+        running.services.iter().map(|s| (s.config.name.as_str(), &**s)).collect();
     let mut merged = Vec::new();
     for wanted in &new.services {
         let before = before(&wanted.name);

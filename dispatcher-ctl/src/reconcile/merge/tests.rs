@@ -31,7 +31,7 @@ fn start(file: &Config) -> State {
 }
 
 fn patch(state: &State, service: &str, backend: &str, patch: PatchBackend) -> State {
-    let edit = Edit { state, retired: &[], now_ms: 2 };
+    let edit = Edit { state, retired: &[], now_ms: 2, rings: 0 };
     edit.patch_backend(service, backend, &patch).unwrap()
 }
 
@@ -43,7 +43,7 @@ fn weight(state: &State, service: &str, backend: &str, weight: u32) -> State {
 fn a_first_start_runs_the_file() {
     let state = start(&file());
     assert_eq!(state.interfaces, ["eth0"]);
-    assert_eq!(state.services.iter().map(Service::whole).collect::<Vec<_>>(), file().services);
+    assert_eq!(state.services.iter().map(|s| s.whole()).collect::<Vec<_>>(), file().services);
     let slots: Vec<_> = state.services.iter().flat_map(|s| &s.backends).map(|b| b.slot).collect();
     assert_eq!(slots, [1, 2, 3]);
     assert_eq!(state.services.iter().map(|s| s.id).collect::<Vec<_>>(), [0, 1]);
@@ -109,7 +109,7 @@ fn another_port_is_another_service_but_the_same_machines() {
 
 #[test]
 fn what_was_removed_at_runtime_comes_back_when_its_entry_changes() {
-    let edit = Edit { state: &start(&file()), retired: &[], now_ms: 2 };
+    let edit = Edit { state: &start(&file()), retired: &[], now_ms: 2, rings: 0 };
     let running = edit.remove_backend("web", "a").unwrap();
     let edit = Edit { state: &running, ..edit };
     let running = edit.remove_service("mail").unwrap();
@@ -134,7 +134,7 @@ fn retired_numbers_are_not_given_out() {
 #[test]
 fn file_and_runtime_that_do_not_go_together_are_refused() {
     let request = serde_json::json!({ "vip": "192.0.2.99", "port": 1, "protocol": "tcp" });
-    let edit = Edit { state: &start(&file()), retired: &[], now_ms: 2 };
+    let edit = Edit { state: &start(&file()), retired: &[], now_ms: 2, rings: 0 };
     let request = serde_json::from_value(request).unwrap();
     let running = weight(&edit.put_service("tmp", &request, false).unwrap(), "web", "a", 15);
     let mut new = file();
@@ -171,7 +171,7 @@ proptest! {
     fn without_runtime_changes_the_file_runs(old in any_config(), new in any_config()) {
         let merged = merge(Some(&old), &new, &start(&old), &[], 9).unwrap();
         prop_assert_eq!(&merged.interfaces, &new.interfaces);
-        let runs: Vec<_> = merged.services.iter().map(Service::whole).collect();
+        let runs: Vec<_> = merged.services.iter().map(|s| s.whole()).collect();
         prop_assert_eq!(runs, new.services);
     }
 
@@ -210,7 +210,7 @@ proptest! {
                 let (id, key) = (s.id, s.config.key());
                 s.backends.iter().map(move |b| (b.slot, (id, key, b.config.address))).collect::<Vec<_>>()
             };
-            state.services.iter().flat_map(of).collect()
+            state.services.iter().flat_map(|s| of(s)).collect()
         };
         let before = meaning(&running);
         let retired: Vec<_> = retired

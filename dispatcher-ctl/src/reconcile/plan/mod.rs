@@ -1,12 +1,10 @@
 //! What would change, line by line, as an operator reads it.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-};
+use std::{collections::BTreeSet, fmt};
 
 use serde::{Deserialize, Serialize};
 
+use super::difference::differing;
 use crate::{
     api::types::{Action, Change},
     model::{
@@ -50,17 +48,13 @@ pub fn plan(running: &State, wanted: &State) -> Vec<PlanLine> {
         }
     }
     changes("manager", manager(&running.manager), manager(&wanted.manager), &mut lines);
-    let mut before: BTreeMap<u32, &Service> = running.services.iter().map(|s| (s.id, s)).collect();
-    for service in &wanted.services {
-        match before.remove(&service.id) {
-            // Most services are as they were: putting values into words comes after.
-            Some(before) if before == service => {}
-            Some(before) => changed_service(before, service, &mut lines),
-            None => whole_service(Action::Add, service, &mut lines),
+    for pair in differing(running, wanted) {
+        match pair {
+            (Some(before), Some(service)) => changed_service(before, service, &mut lines),
+            (None, Some(service)) => whole_service(Action::Add, service, &mut lines),
+            (Some(service), None) => whole_service(Action::Remove, service, &mut lines),
+            (None, None) => {}
         }
-    }
-    for service in running.services.iter().filter(|s| before.contains_key(&s.id)) {
-        whole_service(Action::Remove, service, &mut lines);
     }
     lines
 }

@@ -23,6 +23,8 @@ use crate::dataplane::{
     tables::{BackendTable, InterfaceTable, RuleTable, ScheduleTable, ServiceTable, Tables},
 };
 
+mod some;
+
 const SERVICES: u32 = 5;
 const SLOTS: u32 = 12;
 const INTERFACES: u8 = 3;
