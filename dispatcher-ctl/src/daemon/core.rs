@@ -20,7 +20,7 @@ use std::{
     net::IpAddr,
     path::PathBuf,
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use dispatcher_common::limits::MAX_INTERFACES;
@@ -47,7 +47,7 @@ use crate::{
     api::types::{ApiError, ConfigStatus, EventKind},
     config::{self, check},
     dataplane::{
-        CounterReader, Datapath,
+        CounterReader, Counters, Datapath,
         connections::{ConnectionTable, Sweeper},
     },
     model::{Config, OnDown, Record, RetiredSlot, Service, State, XdpMode},
@@ -58,6 +58,9 @@ use crate::{
 
 /// How long a change waits for the MACs of backends it brought, before it is published without them.
 pub(super) const RESOLVE_WAIT: Duration = Duration::from_millis(300);
+
+/// Counters that were read so lately are not read again.
+const RECENT: Duration = Duration::from_millis(100);
 
 /// Everything the daemon knows and holds.
 #[derive(Debug)]
@@ -79,6 +82,8 @@ pub(super) struct Core {
     pub(super) datapath: Datapath,
     pub(super) table: Arc<ConnectionTable>,
     pub(super) counters: CounterReader,
+    /// Counters as last read by one of those who look at them in turn.
+    recent: Option<(Instant, Arc<Counters>)>,
     pub(super) sweeper: Sweeper,
     pub(super) cleaner: Cleaner,
     pub(super) network: Network,
@@ -156,6 +161,7 @@ impl Core {
             datapath,
             table,
             counters,
+            recent: None,
             sweeper,
             cleaner,
             network,
@@ -365,13 +371,26 @@ impl Core {
 
     /// Takes a sample of the counters, for rates.
     pub(super) fn sample_rates(&mut self) -> Result<(), ApiError> {
-        let now = clock::now();
-        if self.counts.is_due(now) {
-            let counters =
-                self.counters.read(&self.record.retired_slots).map_err(|e| failed(&e))?;
-            self.counts.sample(now, counters.backends);
+        if self.counts.is_due(clock::now()) {
+            let (at, counters) = self.recent_counters()?;
+            self.counts.sample(at, counters.backends.clone());
         }
         Ok(())
+    }
+
+    /// Counters as they were a moment ago, and when: what looks at them in turn reads them once. Those of retired slots are
+    /// among them.
+    pub(super) fn recent_counters(&mut self) -> Result<(Instant, Arc<Counters>), ApiError> {
+        let now = clock::now();
+        if let Some((at, counters)) = &self.recent
+            && now.saturating_duration_since(*at) < RECENT
+        {
+            return Ok((*at, Arc::clone(counters)));
+        }
+        let counters = self.counters.read(&self.record.retired_slots).map_err(|e| failed(&e))?;
+        let counters = Arc::new(counters);
+        self.recent = Some((now, Arc::clone(&counters)));
+        Ok((now, counters))
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{clock, core::Core, events::Cause, start::failed};
+use super::{clock, core::Core, events::Cause};
 use crate::{
     advisor::probe::Load,
     api::types::{
@@ -110,7 +110,7 @@ impl Core {
             return Ok(());
         }
         self.managing.until_reread = self.state().manager.refresh.saturating_sub(1);
-        let counters = self.counters.read(&[]).map_err(|e| failed(&e))?;
+        let (_, counters) = self.recent_counters()?;
         let connections = counters.backends.iter().map(|(slot, c)| (*slot, c.connections));
         self.managing.seen = self.managing.sampler.reread(connections.collect());
         Ok(())

@@ -6,15 +6,15 @@
 //! connections behind then.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     time::{Duration, Instant},
 };
 
-use super::{clock, core::Core, start::failed};
+use super::{clock, core::Core};
 use crate::{
     api::types::ApiError,
     dataplane::Counters,
-    model::{Backend, Passive, Service, Shared, duration},
+    model::{Backend, Passive, Service, duration},
 };
 
 /// Windows are looked at once a second: one that lacks less than this is over.
@@ -111,10 +111,29 @@ impl Core {
     pub(super) async fn watch_handshakes(&mut self) -> Result<(), ApiError> {
         let now = clock::now();
         let mut windows = std::mem::take(&mut self.windows);
-        let bad = self.bad_windows(&mut windows, now);
+        let bad = match self.is_window_over(&mut windows, now) {
+            true => {
+                self.recent_counters().map(|(_, all)| self.bad_windows(&mut windows, now, &all))
+            }
+            false => Ok(HashMap::new()),
+        };
         self.windows = windows;
         let changed = self.advised.doubt(bad?);
         self.take_changed(changed).await
+    }
+
+    /// Whether any service's window is over; forgets those of services that have none any more.
+    fn is_window_over(&self, windows: &mut Windows, now: Instant) -> bool {
+        let services = &self.state().services;
+        let watched: HashSet<u32> =
+            services.iter().filter(|s| passive_of(s).is_some()).map(|s| s.id).collect();
+        windows.of.retain(|service, _| watched.contains(service));
+        if self.table.active().half_open() > self.record.applied.connections.syn_guard {
+            windows.of.clear();
+            windows.flooded = Some(now);
+            return false;
+        }
+        services.iter().any(|s| passive_of(s).is_some_and(|p| windows.is_due(s.id, p, now)))
     }
 
     /// By slot, why the window that is over now was bad.
@@ -122,33 +141,20 @@ impl Core {
         &self,
         windows: &mut Windows,
         now: Instant,
-    ) -> Result<HashMap<u32, String>, ApiError> {
-        let services = &self.state().services;
-        let watched: HashMap<u32, Passive> =
-            services.iter().filter_map(|s| passive_of(s).map(|passive| (s.id, passive))).collect();
-        windows.of.retain(|service, _| watched.contains_key(service));
-        if self.table.active().half_open() > self.record.applied.connections.syn_guard {
-            windows.of.clear();
-            windows.flooded = Some(now);
-            return Ok(HashMap::new());
-        }
-        let due = |s: &&Shared<Service>| {
-            watched.get(&s.id).is_some_and(|passive| windows.is_due(s.id, *passive, now))
-        };
-        let due: Vec<_> = services.iter().filter(due).collect();
-        if due.is_empty() {
-            return Ok(HashMap::new());
-        }
-        let counters = self.counters.read(&[]).map_err(|e| failed(&e))?;
+        counters: &Counters,
+    ) -> HashMap<u32, String> {
         let mut bad = HashMap::new();
-        for service in due {
+        for service in &self.state().services {
+            let due =
+                passive_of(service).filter(|passive| windows.is_due(service.id, *passive, now));
+            let Some(passive) = due else { continue };
             let backends = service.backends.iter().filter(|b| !self.is_idle(b.slot));
             let flooded = windows.flooded.map(|at| now.saturating_duration_since(at));
-            let handshakes = |b: &Backend| self.handshakes(service, b, flooded, &counters);
+            let handshakes = |b: &Backend| self.handshakes(service, b, flooded, counters);
             let counted = backends.map(|b| (b.slot, handshakes(b))).collect();
-            bad.extend(windows.turn(service.id, watched[&service.id], now, counted));
+            bad.extend(windows.turn(service.id, passive, now, counted));
         }
-        Ok(bad)
+        bad
     }
 
     /// What has failed at a backend so far; there was a flood as long ago as is said, if ever.

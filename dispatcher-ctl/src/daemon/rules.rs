@@ -72,8 +72,8 @@ impl Core {
     /// As the kernel.
     pub(super) fn watch_rules(&mut self) -> Result<(), ApiError> {
         if rules(self.state()).any(|(_, rule)| rule.config.has_rates()) {
-            let counters = self.counters.read(&[]).map_err(|e| failed(&e))?;
-            self.rates.sample(clock::now(), &counters);
+            let (at, counters) = self.recent_counters()?;
+            self.rates.sample(at, &counters);
         } else {
             self.rates = Rates::default();
         }
