@@ -19,6 +19,7 @@ use crate::daemon::{self, Problems, RunOptions};
 const WORKERS: usize = 2;
 
 pub(super) fn run(args: Run, api_socket: Option<PathBuf>) -> Outcome {
+    daemon::set_up_memory();
     let problems = Problems::default();
     log(args.log_format, &args.log_level, Some(problems.clone()))?;
     let options = RunOptions {

@@ -79,6 +79,8 @@ pub(super) struct Core {
     pub(super) schedules: Schedules,
     /// Whether kernel and network say what the record says, as far as is known.
     pub(super) in_force: bool,
+    /// Whether a change has left memory behind that is worth giving back.
+    pub(super) is_untidy: bool,
     pub(super) datapath: Datapath,
     pub(super) table: Arc<ConnectionTable>,
     pub(super) counters: CounterReader,
@@ -158,6 +160,7 @@ impl Core {
             text: RecordText::default(),
             schedules: Schedules::default(),
             in_force: false,
+            is_untidy: false,
             datapath,
             table,
             counters,
@@ -312,6 +315,7 @@ impl Core {
         self.advised.follow(&self.record.state, &self.probes.prober);
         self.place_vips(false).await;
         self.in_force = attached.is_ok() && self.has_placed_vips();
+        self.is_untidy = true;
         attached
     }
 

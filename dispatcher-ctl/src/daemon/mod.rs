@@ -12,6 +12,7 @@ mod counts;
 mod events;
 mod exits;
 mod manage;
+mod memory;
 mod neighbours;
 mod nics;
 mod passive;
@@ -36,7 +37,9 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-pub use self::{problems::Problems, record::read_record, start::StartError};
+pub use self::{
+    memory::set_up as set_up_memory, problems::Problems, record::read_record, start::StartError,
+};
 
 use self::{control::Handle, core::Core};
 use crate::{advisor::Outcome, api, api::Controller as _, metrics, network::NetworkEvent};
@@ -170,6 +173,9 @@ impl Signals {
 impl Core {
     /// What is due every second.
     async fn tick(&mut self) {
+        if std::mem::take(&mut self.is_untidy) {
+            memory::give_back();
+        }
         self.watch_guard();
         self.tell_progress();
         self.retry_probes().await;
