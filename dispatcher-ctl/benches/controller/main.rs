@@ -14,17 +14,20 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 use dispatcher_ctl::{
-    api::{
-        client::Client,
-        types::{PatchBackend, PatchManager},
-    },
+    api::{client::Client, types::PatchManager},
     metrics,
 };
+
+mod swaps;
+
+use swaps::Policies;
 
 const SERVICES: usize = 1000;
 const BACKENDS: usize = 10;
 /// Measurements of a line.
 const ROUNDS: usize = 21;
+/// Of a change of a weight.
+const CHANGES: usize = 2000;
 
 fn main() -> Result<()> {
     if !nix::unistd::geteuid().is_root() {
@@ -42,14 +45,13 @@ async fn measure(place: &Place) -> Result<()> {
     let client = &daemon.client;
     println!("{:44} {:>9} {:>9} {:>9}", "milliseconds", "median", "least", "most");
 
-    let mut figures = Vec::new();
-    for round in 0..ROUNDS as u32 {
-        let patch = PatchBackend { weight: Some(1 + round % 10), ..PatchBackend::default() };
-        let started = Instant::now();
-        client.patch_backend("s500", "b3", &patch, false).await?;
-        figures.push(started.elapsed());
-    }
-    line("a weight by hand", figures);
+    println!(
+        "{:44} {:9.1} MB, {:.1} of them its own",
+        "resident",
+        daemon.memory("VmRSS:")?,
+        daemon.memory("RssAnon:")?
+    );
+    weights(place)?;
 
     let mut figures = Vec::new();
     for round in 0..ROUNDS {
@@ -82,7 +84,36 @@ async fn measure(place: &Place) -> Result<()> {
     };
     line("metrics as text", times(&|| metrics::render(&status).map_or(0, |text| text.len())));
     line("metrics, scraped", times(&|| place.scrape().unwrap_or_default()));
+    println!(
+        "{:44} {:9.1} MB, {:.1} of them its own, {:.1} at most",
+        "resident, after all of that",
+        daemon.memory("VmRSS:")?,
+        daemon.memory("RssAnon:")?,
+        daemon.memory("VmHWM:")?
+    );
     manager(&daemon).await
+}
+
+/// Weights by hand, of one backend after the other, as fast as they are answered.
+fn weights(place: &Place) -> Result<()> {
+    // Until then it has its start's reports of the kernel to take in.
+    std::thread::sleep(Duration::from_secs(2));
+    let policies = Policies::open(Path::new(&place.pins()))?;
+    let (mut swapped, mut answered) = (Vec::new(), Vec::new());
+    for round in 0..CHANGES {
+        let (service, backend) = (round * 7919 % SERVICES, round % BACKENDS);
+        let (swap, answer) = policies.change(&place.socket(), service, backend, 50 + round % 47)?;
+        if swap > Duration::from_millis(20) {
+            eprintln!("change {round} took {swap:?}");
+        }
+        swapped.push(swap);
+        answered.push(answer);
+        // Not in step with what the daemon does of itself.
+        std::thread::sleep(Duration::from_micros(500 + round as u64 % 7 * 300));
+    }
+    percentiles("a weight by hand: in the datapath", swapped);
+    percentiles("a weight by hand: answered", answered);
+    Ok(())
 }
 
 /// What the manager costs when nothing changes: the daemon's CPU time with it less that without it, for each interval.
@@ -137,6 +168,18 @@ fn line(name: &str, mut figures: Vec<Duration>) {
     let ms = |at: usize| figures[at].as_secs_f64() * 1e3;
     let (middle, last) = (figures.len() / 2, figures.len() - 1);
     println!("{name:44} {:9.1} {:9.1} {:9.1}", ms(middle), ms(0), ms(last));
+}
+
+fn percentiles(name: &str, mut figures: Vec<Duration>) {
+    figures.sort_unstable();
+    let ms =
+        |hundredths: usize| figures[(figures.len() - 1) * hundredths / 100].as_secs_f64() * 1e3;
+    let (middle, least, most) = (ms(50), ms(0), ms(100));
+    println!(
+        "{name:44} {middle:9.3} {least:9.3} {most:9.3}   p90 {:.3}, p99 {:.3}",
+        ms(90),
+        ms(99)
+    );
 }
 
 /// A network namespace and a directory, gone when dropped.
@@ -259,6 +302,13 @@ impl Drop for Place {
 }
 
 impl Daemon {
+    /// MB of a line of its status.
+    fn memory(&self, key: &str) -> Result<f64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix(key)).context("status")?;
+        Ok(line.trim().trim_end_matches(" kB").parse::<f64>()? / 1024.0)
+    }
+
     /// CPU time that it has taken, user and system.
     fn cpu(&self) -> Result<Duration> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;

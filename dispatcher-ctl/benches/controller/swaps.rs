@@ -1,0 +1,80 @@
+//! How long is it from a request to the datapath going by it? The policies of services are looked at where the datapath has
+//! them.
+
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    os::{fd::AsRawFd as _, unix::net::UnixStream},
+    path::Path,
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use aya::maps::MapData;
+use dispatcher_common::{limits::MAX_SERVICES, maps, service::Policy};
+
+/// No change takes as long.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The policies of all services, mapped.
+pub(super) struct Policies {
+    words: &'static [AtomicU64],
+}
+
+impl Policies {
+    /// Those pinned under a directory.
+    pub(super) fn open(pins: &Path) -> Result<Self> {
+        let of_namespace = fs::read_dir(pins)?.filter_map(Result::ok).map(|entry| entry.path());
+        let pinned = of_namespace.map(|dir| dir.join(maps::POLICIES)).find(|path| path.exists());
+        let map = MapData::from_pin(pinned.context("no policies are pinned")?)?;
+        let length = MAX_SERVICES as usize * size_of::<Policy>();
+        // SAFETY: a new mapping of a map, which is as long as said, at an address of the kernel's choice.
+        let memory = unsafe {
+            let fd = std::os::fd::AsFd::as_fd(map.fd()).as_raw_fd();
+            libc::mmap(std::ptr::null_mut(), length, libc::PROT_READ, libc::MAP_SHARED, fd, 0)
+        };
+        ensure!(memory != libc::MAP_FAILED, "mmap: {}", std::io::Error::last_os_error());
+        // SAFETY: the mapping is page-aligned, so long, and is never unmapped; all access is atomic.
+        let words = unsafe { std::slice::from_raw_parts(memory.cast(), length / 8) };
+        Ok(Self { words })
+    }
+
+    fn schedule(&self, service: usize) -> u64 {
+        let word = service * size_of::<Policy>() + std::mem::offset_of!(Policy, schedule);
+        self.words[word / 8].load(Ordering::Acquire)
+    }
+
+    /// Sets a weight (by a raw request: no client's time is in it); says how long it took from before the request was sent
+    /// until the datapath had the new schedule, and until the answer was there.
+    pub(super) fn change(
+        &self,
+        socket: &Path,
+        service: usize,
+        backend: usize,
+        weight: usize,
+    ) -> Result<(Duration, Duration)> {
+        let body = format!("{{\"weight\": {weight}}}");
+        let request = format!(
+            "PATCH /v1/services/s{service}/backends/b{backend} HTTP/1.1\r\nhost: localhost\r\n\
+             content-type: application/json\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let mut stream = UnixStream::connect(socket)?;
+        let before = self.schedule(service);
+        let started = Instant::now();
+        stream.write_all(request.as_bytes())?;
+        while self.schedule(service) == before {
+            if started.elapsed() > PATIENCE {
+                bail!("s{service}/b{backend} to {weight}: the datapath has no other schedule");
+            }
+            // Where the daemon has no other CPU it gets this one.
+            std::thread::yield_now();
+        }
+        let swapped = started.elapsed();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        ensure!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        Ok((swapped, started.elapsed()))
+    }
+}
