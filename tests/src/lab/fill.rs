@@ -1,6 +1,12 @@
 //! A connection table full of connections, written into the pinned maps as memory: a million real ones would take their time.
 
-use std::{fs, net::Ipv4Addr, path::PathBuf, sync::atomic::Ordering};
+use std::{
+    fs,
+    net::Ipv4Addr,
+    os::fd::{AsFd as _, AsRawFd as _},
+    path::PathBuf,
+    sync::atomic::Ordering,
+};
 
 use anyhow::{Context as _, Result, ensure};
 use aya::maps::MapData;
@@ -37,11 +43,15 @@ impl Lab {
             let flow = flow(vip, port, n, now);
             let hash = flow.hash(&keys);
             let mask = buckets as u32 - 1;
-            let free = [first_bucket(hash, mask), second_bucket(hash, mask)]
-                .into_iter()
-                .flat_map(|bucket| (0..WAYS).map(move |way| bucket as usize * WAYS + way))
-                .find(|place| ways.words()[*place].load(Ordering::Relaxed) == 0);
-            let Some(place) = free else { continue };
+            // The emptier of the two, so that a full table is no fuller in places than the datapath makes it.
+            let free = [first_bucket(hash, mask), second_bucket(hash, mask)].map(|bucket| {
+                let places = (0..WAYS).map(|way| bucket as usize * WAYS + way);
+                let is_free = |place: &usize| ways.words()[*place].load(Ordering::Relaxed) == 0;
+                places.filter(is_free).collect::<Vec<_>>()
+            });
+            let [first, second] = &free;
+            let emptier = if second.len() > first.len() { second } else { first };
+            let Some(place) = emptier.first().copied() else { continue };
             for (word, from) in flows.words()[place * FLOW_WORDS..].iter().zip(words(&flow)) {
                 word.store(from, Ordering::Relaxed);
             }
@@ -52,11 +62,31 @@ impl Lab {
         Ok(())
     }
 
-    fn pinned(&self, name: &str, words: usize) -> Result<Mapped> {
+    /// The bytes that each pinned map takes, as the kernel accounts for them.
+    ///
+    /// # Errors
+    /// When a map cannot be opened.
+    pub fn map_memory(&self) -> Result<Vec<(String, u64)>> {
+        let mut found = Vec::new();
+        for name in maps::ALL {
+            let data = MapData::from_pin(self.pin_of(name)?)?;
+            let fd = data.fd().as_fd().as_raw_fd();
+            let info = fs::read_to_string(format!("/proc/self/fdinfo/{fd}"))?;
+            let line = info.lines().find_map(|line| line.strip_prefix("memlock:"));
+            found.push((name.to_owned(), line.context("memlock")?.trim().parse()?));
+        }
+        Ok(found)
+    }
+
+    fn pin_of(&self, name: &str) -> Result<PathBuf> {
         let mut directories = fs::read_dir(self.pin_dir())?.flatten().map(|entry| entry.path());
         let is_ours = |path: &PathBuf| path.join(name).exists();
         let directory = directories.find(is_ours).with_context(|| format!("map {name}"))?;
-        let data = MapData::from_pin(directory.join(name))?;
+        Ok(directory.join(name))
+    }
+
+    fn pinned(&self, name: &str, words: usize) -> Result<Mapped> {
+        let data = MapData::from_pin(self.pin_of(name)?)?;
         ensure!(words > 0, "map {name} is empty");
         Mapped::new(&data, name, words)
     }
