@@ -8,7 +8,7 @@ use dispatcher_bench::{
     cases::{self, Case, Scale},
     options::Options,
     report::{self, aims, chart, json, machine::Machine},
-    veth,
+    veth::{self, trial},
 };
 use dispatcher_tests::datapath;
 use nix::{
@@ -31,6 +31,10 @@ fn main() -> ExitCode {
 fn run(words: &[String]) -> Result<()> {
     let options = Options::parse(words)?;
     let mut random = SmallRng::from_os_rng();
+    if options.veth && options.list {
+        trial::all(options.ipvs).iter().for_each(|trial| println!("{}", trial.name));
+        return Ok(());
+    }
     if options.veth {
         ensure!(datapath::available(), "the datapath cannot be loaded");
         eprintln!("frames on CPU {}", stay()?);
