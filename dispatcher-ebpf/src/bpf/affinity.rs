@@ -7,24 +7,25 @@ use dispatcher_common::{
 use dispatcher_ebpf::{affinity::client, parse::FlowWords};
 
 use super::{
-    account, maps,
+    account,
+    maps::{self, PolicyWords},
     pipeline::Packet,
     schedule::{NOBODY, some, takes},
 };
 
 /// The slot of the client's record, if the service keeps any and its backend still takes this client.
 #[inline(always)]
-pub(super) fn find(packet: &Packet, service: ServiceId) -> Option<u32> {
-    let affinity = of(service)?;
+pub(super) fn find(packet: &Packet, service: ServiceId, policy: PolicyWords) -> Option<u32> {
+    let affinity = of(policy)?;
     some(dispatcher_find_client(packet, u64::from(service), affinity.0))
 }
 
 /// Records that the client's last new connection went to a slot. Failing for want of room, the client is as one that was
 /// never here.
 #[inline(always)]
-pub(super) fn remember(packet: &Packet, service: ServiceId, slot: u32) {
+pub(super) fn remember(packet: &Packet, policy: PolicyWords, slot: u32) {
     // A flood's clients are not worth remembering.
-    if let Some(affinity) = of(service)
+    if let Some(affinity) = of(policy)
         && !account::is_guarded()
     {
         let _ = dispatcher_keep_client(packet, affinity.0, u64::from(slot));
@@ -32,8 +33,8 @@ pub(super) fn remember(packet: &Packet, service: ServiceId, slot: u32) {
 }
 
 #[inline(always)]
-fn of(service: ServiceId) -> Option<Affinity> {
-    let affinity = Affinity(maps::policy(service)?.affinity.load());
+fn of(policy: PolicyWords) -> Option<Affinity> {
+    let affinity = Affinity(policy.affinity.load());
     (affinity.ticks() != 0).then_some(affinity)
 }
 

@@ -177,13 +177,27 @@ pub(super) fn service_of(slot: u32) -> Option<ServiceId> {
     Some(unsafe { ptr::read_volatile(&raw const (*value).service) })
 }
 
-/// Weight and bound of a slot's backend.
+/// What there is of a slot's backend.
+pub(super) struct Backend {
+    /// Where and whether to forward.
+    pub(super) forward: Forward,
+    /// Whose it is.
+    pub(super) service: ServiceId,
+    /// Its weight and bound.
+    pub(super) share: Share,
+}
+
+/// A slot's backend, found once. Fields are read in this order; each is written by one store.
 #[inline(always)]
-pub(super) fn share(slot: u32) -> Share {
-    // SAFETY: the pointer comes from a lookup; the controller writes the field by one store.
-    let share =
-        BACKENDS.get_ptr(slot).map(|b| unsafe { ptr::read_volatile(&raw const (*b).share) });
-    Share(share.unwrap_or(0))
+pub(super) fn backend(slot: u32) -> Option<Backend> {
+    let value = BACKENDS.get_ptr_mut(slot)?;
+    let forward = Forward(word!(value, .forward).load());
+    // SAFETY: the pointer comes from a lookup; the controller writes each field by one store.
+    let (service, share) = unsafe {
+        let service = ptr::read_volatile(&raw const (*value).service);
+        (service, ptr::read_volatile(&raw const (*value).share))
+    };
+    Some(Backend { forward, service, share: Share(share) })
 }
 
 /// How many connections a slot's backend has.

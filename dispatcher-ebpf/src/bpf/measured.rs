@@ -10,9 +10,9 @@ use dispatcher_common::{
 use dispatcher_ebpf::pick::Pick;
 
 use super::{
-    account, maps,
+    maps,
     pipeline::now,
-    schedule::{RUN, takes},
+    schedule::{RUN, load},
 };
 
 /// The member with the best sample; see [`Pick`].
@@ -67,15 +67,13 @@ extern "C" fn dispatcher_measured_member(
     // SAFETY: as above.
     let Some(pick) = (unsafe { pick.as_mut() }) else { return 0 };
     let Some(slot) = maps::member(Schedule(ring), number as u32) else { return 0 };
-    if !takes(service_and_scheduler as u32, slot, NEW) {
-        return 0;
-    }
+    let Some((active, _)) = load(service_and_scheduler as u32, slot, NEW) else { return 0 };
     let sample = if service_and_scheduler >> 32 != 0 {
         maps::byte_window(slot).map(|bytes| ByteWindow(bytes.load()).bytes(window))
     } else {
         maps::response_window(slot)
             .and_then(|responses| ResponseWindow(responses.load()).mean(window))
     };
-    pick.see(number, account::active(slot), sample);
+    pick.see(number, active, sample);
     0
 }

@@ -16,7 +16,7 @@ use super::{
     claim::{Claim, claim},
     classify::classify,
     connection,
-    maps::{self, RuleWords},
+    maps::{self, PolicyWords, RuleWords},
     overflow,
     pipeline::Packet,
     rules,
@@ -120,41 +120,44 @@ extern "C" fn dispatcher_hashed(packet: *const Packet) -> u64 {
 #[inline(always)]
 fn slot_for(packet: &Packet) -> Result<u32, Exit> {
     let service = classify(&packet.flow)?;
-    let (policy, scheduler) = choices(service);
+    let policy = policy(service)?;
+    let Choices { orphan: orphans, scheduler } = choices(policy);
     let is_orphan = packet.is_tcp() && packet.event() != Event::Open;
-    if is_orphan && was_hashed(packet, service) {
-        return by_hash(packet, service, scheduler);
+    if is_orphan && was_hashed(packet, service, policy) {
+        return by_hash(packet, service, policy);
     }
     // A SYN-ACK from a client with a record opens a connection: in active FTP it is the server that asked for it.
     let mut slot = None;
     if !is_orphan || tracking::is_answer(packet.flags as u8) {
-        slot = affinity::find(packet, service);
+        slot = affinity::find(packet, service, policy);
     }
     if slot.is_none() {
         if is_orphan && !schedule::is_hashed(scheduler) {
-            orphan(packet, service, policy)?;
+            orphan(packet, service, orphans)?;
         }
-        slot = scheduled(packet, service, scheduler);
+        slot = scheduled(packet, service, policy);
     }
     let slot = slot.ok_or(Exit::of(service, Reason::NoBackend))?;
-    affinity::remember(packet, service, slot);
+    affinity::remember(packet, policy, slot);
     Ok(slot)
 }
 
 /// The slot that the first rule that holds says, else the service's schedule.
 #[inline(always)]
-fn scheduled(packet: &Packet, service: ServiceId, scheduler: u8) -> Option<u32> {
-    let rule = rules::find(packet, service);
+fn scheduled(packet: &Packet, service: ServiceId, policy: PolicyWords) -> Option<u32> {
+    let rule = rules::find(packet, service, policy);
     if let Some(rule) = rule {
         rule.connections.fetch_add(1);
     }
-    schedule::next(service, scheduler, source(rule, service)?, &packet.flow)
+    let source = source(rule, service, policy)?;
+    schedule::next(service, choices(policy).scheduler, source, &packet.flow)
 }
 
 /// The slot that a hash says: over the ring of the first rule that holds, else over the service's.
 #[inline(always)]
-fn by_hash(packet: &Packet, service: ServiceId, scheduler: u8) -> Result<u32, Exit> {
-    let source = source(rules::find(packet, service), service);
+fn by_hash(packet: &Packet, service: ServiceId, policy: PolicyWords) -> Result<u32, Exit> {
+    let source = source(rules::find(packet, service, policy), service, policy);
+    let scheduler = choices(policy).scheduler;
     source
         .and_then(|source| schedule::by_hash(service, scheduler, source, &packet.flow))
         .ok_or(Exit::of(service, Reason::NoBackend))
@@ -162,19 +165,29 @@ fn by_hash(packet: &Packet, service: ServiceId, scheduler: u8) -> Result<u32, Ex
 
 /// The schedule of a rule, or else of the service.
 #[inline(always)]
-fn source(rule: Option<RuleWords>, service: ServiceId) -> Option<Source> {
+fn source(rule: Option<RuleWords>, service: ServiceId, policy: PolicyWords) -> Option<Source> {
     if let Some(RuleWords { schedule, cursor, .. }) = rule {
         return Some(Source { schedule, cursor });
     }
-    let schedule = maps::policy(service)?.schedule;
-    Some(Source { schedule, cursor: maps::service_state(service)?.cursor })
+    Some(Source { schedule: policy.schedule, cursor: maps::service_state(service)?.cursor })
 }
 
-/// A service's orphan policy and scheduler.
+/// A service's policy. There is one of every service.
 #[inline(always)]
-fn choices(service: ServiceId) -> (u8, u8) {
-    let choices = maps::policy(service).map_or(0, |policy| policy.choices.load());
-    (choices as u8, (choices >> 8) as u8)
+fn policy(service: ServiceId) -> Result<PolicyWords, Exit> {
+    maps::policy(service).ok_or(Exit::of(service, Reason::NoBackend))
+}
+
+/// What a policy says of packets that open nothing, and of those that do.
+struct Choices {
+    orphan: u8,
+    scheduler: u8,
+}
+
+#[inline(always)]
+fn choices(policy: PolicyWords) -> Choices {
+    let choices = policy.choices.load();
+    Choices { orphan: choices as u8, scheduler: (choices >> 8) as u8 }
 }
 
 /// A TCP packet that opens nothing, by the service's policy: an exit unless it is to be treated as new.
@@ -192,11 +205,10 @@ fn orphan(packet: &Packet, service: ServiceId, policy: u8) -> Result<(), Exit> {
 
 /// Whether the service placed a flow by hash no longer than its `stale_timeout` ago.
 #[inline(always)]
-fn was_hashed(packet: &Packet, service: ServiceId) -> bool {
+fn was_hashed(packet: &Packet, service: ServiceId, policy: PolicyWords) -> bool {
     let Some(state) = maps::service_state(service) else { return false };
     let hashed_at = state.hashed_at.load();
-    let stale = maps::policy(service).map_or(0, |policy| policy.stale_ticks.load());
-    hashed_at != 0 && (packet.tick + 1).saturating_sub(hashed_at) <= stale
+    hashed_at != 0 && (packet.tick + 1).saturating_sub(hashed_at) <= policy.stale_ticks.load()
 }
 
 /// In the table, else in the overflow map. If both are full the flow is placed by hash without an entry, as all its
@@ -222,8 +234,7 @@ fn hashed(packet: &Packet, service: ServiceId) -> Result<u32, Exit> {
     if let Some(packets) = maps::hashed_count(service) {
         packets.add(1);
     }
-    let (_, scheduler) = choices(service);
-    by_hash(packet, service, scheduler)
+    by_hash(packet, service, policy(service)?)
 }
 
 #[inline(always)]

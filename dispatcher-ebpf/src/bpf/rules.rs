@@ -12,15 +12,15 @@ use dispatcher_common::{
 use dispatcher_ebpf::rules::holds;
 
 use super::{
-    maps::{self, RuleWords},
+    maps::{self, PolicyWords, RuleWords},
     pipeline::Packet,
     schedule::{NOBODY, dispatcher_any},
 };
 
 /// The rule by which a packet's connection is to be placed.
 #[inline(always)]
-pub(super) fn find(packet: &Packet, service: ServiceId) -> Option<RuleWords> {
-    let rules = maps::policy(service)?.rules.load();
+pub(super) fn find(packet: &Packet, service: ServiceId, policy: PolicyWords) -> Option<RuleWords> {
+    let rules = policy.rules.load();
     if rules == 0 {
         return None;
     }

@@ -1,14 +1,19 @@
 //! Which backend takes a new connection: the next of the service's ring, the one a hash says, or the one with the fewest.
 
 use dispatcher_common::{
-    backend::NEW,
+    backend::{NEW, Share},
     flow::schedule_hash,
     limits::{MAX_BACKENDS_PER_SERVICE, MAX_COUNTED_BACKENDS},
     service::{Schedule, ServiceId, scheduler},
 };
 use dispatcher_ebpf::{barrier::hide, parse::FlowWords, schedule::Least};
 
-use super::{account, config, maps, measured, word::Word};
+use super::{
+    account, config,
+    maps::{self, Backend},
+    measured,
+    word::Word,
+};
 
 /// Positions of a ring that are tried before all members are. The controller keeps unusable backends out of rings: this
 /// bridges the moment in which a ring is swapped or a backend just changed, and skips backends that are full.
@@ -113,9 +118,18 @@ fn pick(service: ServiceId, ring: Schedule, mut position: u32) -> Option<u32> {
 /// Whether a slot is the service's, has a flag that says whom it takes, and is not full.
 #[inline(always)]
 pub(super) fn takes(service: ServiceId, slot: u32, flag: u8) -> bool {
-    maps::forward(slot).flags() & flag != 0
-        && maps::service_of(slot) == Some(service)
-        && !maps::share(slot).is_full(account::active(slot))
+    load(service, slot, flag).is_some()
+}
+
+/// Active connections of a slot that takes some by [`takes`], and its share.
+#[inline(always)]
+pub(super) fn load(service: ServiceId, slot: u32, flag: u8) -> Option<(u64, Share)> {
+    let Backend { forward, service: owner, share } = maps::backend(slot)?;
+    if forward.flags() & flag == 0 || owner != service {
+        return None;
+    }
+    let active = account::active(slot);
+    (!share.is_full(active)).then_some((active, share))
 }
 
 /// A member of a schedule that takes connections as a [`Least`] word, [`UNAVAILABLE`] if it takes none.
@@ -124,11 +138,16 @@ pub(super) fn takes(service: ServiceId, slot: u32, flag: u8) -> bool {
 #[inline(never)]
 #[unsafe(no_mangle)]
 extern "C" fn dispatcher_member(service: u64, ring: u64, number: u64) -> u64 {
+    member(service, ring, number)
+}
+
+#[inline(always)]
+fn member(service: u64, ring: u64, number: u64) -> u64 {
     let Some(slot) = maps::member(Schedule(ring), number as u32) else { return UNAVAILABLE };
-    if !takes(service as u32, slot, NEW) {
-        return UNAVAILABLE;
+    match load(service as u32, slot, NEW) {
+        Some((active, share)) => Least::new(slot, active, share.weight()).0,
+        None => UNAVAILABLE,
     }
-    Least::new(slot, account::active(slot), maps::share(slot).weight()).0
 }
 
 /// No member that takes connections.
@@ -206,7 +225,7 @@ extern "C" fn dispatcher_least_run(
         if number >= members {
             break;
         }
-        let member = dispatcher_member(service, ring, number);
+        let member = member(service, ring, number);
         if member != UNAVAILABLE {
             let member = Least(member);
             least = least.or(if is_weighted != 0 { member } else { member.unweighted() });
