@@ -186,7 +186,7 @@ pub fn entries(load: impl Fn(usize) -> Way, hash: u64) -> u64 {
 #[inline(always)]
 #[must_use]
 pub fn lowest(set: u64) -> usize {
-    let row = (set & set.wrapping_neg()) * DE_BRUIJN >> 3 & 0b11100;
+    let row = (((set & set.wrapping_neg()) * DE_BRUIJN) >> 3) & 0b11100;
     // Hidden, so that the bound stays where the verifier sees it.
     hide(NUMBERS >> row) as usize & (WAYS - 1)
 }
