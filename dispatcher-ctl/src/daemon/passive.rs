@@ -20,7 +20,7 @@ use crate::{
 /// Windows are looked at once a second: one that lacks less than this is over.
 const SLACK: Duration = Duration::from_millis(100);
 /// Half-open connections are removed this much later than they are due, at most: the clock of connections ticks every 4.3 s,
-/// and the table is swept every 1.5 s.
+/// and a large table is swept every 4 s.
 const SWEPT: Duration = Duration::from_secs(10);
 
 /// Handshakes that failed at a backend, counted from some time on.

@@ -13,8 +13,12 @@ use super::{
     ConnectionTable, Expired, SlotCounts, Sweep, Timeouts, now, recount::Recount, timeouts::Ages,
 };
 
-/// A pass over the whole table takes this long, pauses included.
+/// A pass over the whole table takes this long, pauses included...
 const PERIOD: Duration = Duration::from_millis(1500);
+/// ... or, where the table is so large that sweeping would be more than one part in so many of that, longer...
+const SHARE: u32 = 50;
+/// ... but never longer than this, which is less than a tick of the connections' clock.
+const LONGEST: Duration = Duration::from_secs(4);
 /// Buckets of a slice: 2¹⁷ ways, a fraction of a millisecond.
 const SLICE: usize = 1 << 14;
 
@@ -146,6 +150,11 @@ impl Drop for Sweeper {
     }
 }
 
+/// The pause after a slice, one of so many, that took so long.
+fn rest(took: Duration, slices: u32) -> Duration {
+    (took * SHARE).clamp(PERIOD / slices, LONGEST / slices)
+}
+
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Requests> {
         self.requests.lock().unwrap_or_else(PoisonError::into_inner)
@@ -189,11 +198,11 @@ impl Shared {
         let slices = self.table.buckets().div_ceil(SLICE).max(1);
         for slice in 0..slices {
             let timeouts = self.hold(&mut ages, closing);
-            let first = slice * SLICE;
+            let (first, began) = (slice * SLICE, Instant::now());
             self.table.sweep(first..first + SLICE, now(), &ages, &mut sweep);
             drop(timeouts);
             *expired = sweep.expired;
-            if !hurry && self.pause(PERIOD / slices as u32) {
+            if !hurry && self.pause(rest(began.elapsed(), slices as u32)) {
                 return false;
             }
         }
@@ -233,5 +242,22 @@ impl Shared {
         let waited = self.changed.wait_timeout_while(self.lock(), length, idle);
         let (mut requests, _) = waited.unwrap_or_else(PoisonError::into_inner);
         !idle(&mut requests)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_tables_are_swept_more_slowly() {
+        let micros = Duration::from_micros;
+        // A small table, a million connections, ten millions on a quiet machine and on a busy one.
+        for (took, slices, pass) in
+            [(50, 1, 1500), (250, 16, 1500), (230, 128, 1500), (600, 128, 3840)]
+        {
+            assert_eq!(rest(micros(took), slices) * slices, Duration::from_millis(pass));
+        }
+        assert_eq!(rest(micros(5000), 128) * 128, LONGEST);
     }
 }
