@@ -311,9 +311,10 @@ impl Core {
         }
         self.publish()?;
         let attached = self.attach_nics();
-        self.follow_probes().await;
-        self.advised.follow(&self.record.state, &self.probes.prober);
         self.place_vips(false).await;
+        self.follow_probes().await;
+        // Last: a backend on this host has its VIP by then, and its first probe an answer.
+        self.advised.follow(&self.record.state, &self.probes.prober);
         self.in_force = attached.is_ok() && self.has_placed_vips();
         self.is_untidy = true;
         attached
