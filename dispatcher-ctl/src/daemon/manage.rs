@@ -43,7 +43,7 @@ pub(super) struct Managing {
     due: Option<Instant>,
     /// Intervals until counters are reread.
     until_reread: u32,
-    /// When it was last looked whether backends come nearer to their whole weight.
+    /// When backends last came nearer to their whole weight.
     came_back: Option<Instant>,
 }
 
@@ -188,13 +188,11 @@ impl Core {
     async fn bring_back(&mut self, now: Instant) -> Result<(), ApiError> {
         let last = self.managing.came_back;
         let is_due = last.is_none_or(|at| now.saturating_duration_since(at) >= COME_BACK);
-        if !is_due {
+        // Counted from the first one on that comes back: it keeps its first weight for a whole step.
+        if !is_due || !reconcile::is_coming_back(self.state()) {
             return Ok(());
         }
         self.managing.came_back = Some(now);
-        if !reconcile::is_coming_back(self.state()) {
-            return Ok(());
-        }
         let mut state = self.state().clone();
         if !reconcile::come_back(&mut state, clock::epoch_ms()) {
             return Ok(());
