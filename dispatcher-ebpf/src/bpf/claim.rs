@@ -40,7 +40,7 @@ pub(super) fn claim(packet: &Packet, slot: u32) -> Claim {
         let Some(ways) = maps::ways((place >> 8) as u32) else { return Claim::Full };
         let word = ways.word(place as usize & (WAYS - 1));
         let old = Way(word.load());
-        if may_be_taken(old, packet.tick) && account::replace(word, old, claimed) {
+        if may_be_taken(place, old, packet) && account::replace(word, old, claimed) {
             match settle(packet, word, claimed) {
                 // The other one withdrew, too. The flow's packets must not part: one of both has to enter it.
                 Claim::Withdrawn(None) => missed = Claim::Withdrawn(None),
@@ -58,7 +58,11 @@ fn buckets(hash: u64) -> [u32; 2] {
     [first_bucket(hash, mask), second_bucket(hash, mask)]
 }
 
-/// The way that a new flow is to take, as [`super::connection::dispatcher_find`] says a place, or [`NOWHERE`].
+/// Beside a place: its way was nobody's.
+const FREE: u64 = 1 << 62;
+
+/// The way that a new flow is to take, as [`super::connection::dispatcher_find`] says a place, with [`FREE`] or without; or
+/// [`NOWHERE`].
 ///
 /// A global function: the verifier goes on once from here, not once for each of the sixteen ways.
 #[inline(never)]
@@ -70,8 +74,8 @@ extern "C" fn dispatcher_candidate(hash: u64, tick: u64) -> u64 {
     };
     let free_in = |ways: Ways| free(|number| ways.way(number));
     match choose(free_in(in_first), || free_in(in_second)) {
-        Some((Choice::First, number)) => place(first, number),
-        Some((Choice::Second, number)) => place(second, number),
+        Some((Choice::First, number)) => place(first, number) | FREE,
+        Some((Choice::Second, number)) => place(second, number) | FREE,
         None => occupied([first, second], in_first, tick),
     }
 }
@@ -113,11 +117,16 @@ extern "C" fn dispatcher_best(bucket: u64, tick: u64) -> u64 {
     if rank.is_takeable() { rank.number() as u64 } else { NOWHERE }
 }
 
-/// Whether a new flow may still take a way. It may have been touched, or taken by another new flow, since it was chosen.
+/// Whether a new flow may still take a way. It may have been touched, or taken by another new flow, since it was chosen: by
+/// the same one, if two CPUs see it at once, whose way is not to be evicted by its own twin.
 #[inline(always)]
-fn may_be_taken(old: Way, tick: u64) -> bool {
+fn may_be_taken(place: u64, old: Way, packet: &Packet) -> bool {
+    if place & FREE != 0 {
+        return old.0 == 0;
+    }
     let ticks = || maps::expiry().map_or(u64::MAX >> 1, |expiry| expiry.ticks(old.expiry_class()));
-    old.0 == 0 || Rank::of(old, 0, tick, ticks()).is_takeable()
+    !old.matches(packet.hash)
+        && (old.0 == 0 || Rank::of(old, 0, packet.tick, ticks()).is_takeable())
 }
 
 /// Gives the way back if the flow has another. Two CPUs may both withdraw: they then try again.
