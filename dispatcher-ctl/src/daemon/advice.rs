@@ -26,7 +26,7 @@ struct Advice {
     /// Where the configuration says so.
     key: &'static str,
     health: Health,
-    /// Why it is down, if it is.
+    /// Why it is down, if it is: what the last probe said that failed.
     why: Option<String>,
     /// What the last probe measured, if it was good, and when.
     load: Option<(Load, Instant)>,
@@ -78,7 +78,10 @@ impl Advice {
                 Some(why)
             }
         };
-        if changed {
+        if self.health.is_up() {
+            self.why = None;
+        } else if why.is_some() {
+            // What is wrong may turn out to be another thing than what was seen first.
             self.why = why;
         }
         changed
@@ -189,6 +192,11 @@ impl Advised {
     /// What was last measured of a slot's backend by its advisor, by its metric agent, and when.
     pub(super) fn loads(&self, slot: u32) -> impl Iterator<Item = (Load, Instant)> {
         self.said.get(&slot).into_iter().flatten().filter_map(|said| said.load)
+    }
+
+    /// Why a slot's backend is down, as it was said last, if it is.
+    pub(super) fn why_down(&self, slot: u32) -> Option<String> {
+        reasons(self.said.get(&slot)?)
     }
 
     /// What has been said of a slot's backend.
@@ -318,6 +326,22 @@ mod tests {
         assert_eq!(take(&agent, found(Ok(load))), Some(None));
         let loads: Vec<_> = advised.loads(7).map(|(load, _)| load).collect();
         assert_eq!(loads, [fine, load]);
+    }
+
+    #[test]
+    fn what_is_wrong_is_what_was_seen_last() {
+        let http = Arc::new(Advisor { rise: 2, ..Advisor::new(AdvisorKind::Http) });
+        let mut said = Advice::new("advisor", http, None);
+        let fine = Load::Time(Duration::from_millis(3));
+        for (result, is_news, why) in [
+            (Err("no answer"), true, Some("http no answer")),
+            (Err("status 503"), false, Some("http status 503")),
+            (Ok(fine), false, Some("http status 503")),
+            (Ok(fine), true, None),
+        ] {
+            assert_eq!(said.take(found(result), clock::now()), is_news, "{result:?}");
+            assert_eq!(said.why.as_deref(), why, "{result:?}");
+        }
     }
 
     #[test]

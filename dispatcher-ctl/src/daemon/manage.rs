@@ -211,11 +211,12 @@ impl Core {
     /// What the manager made of what it knows.
     pub(super) fn manager_report(&self) -> ManagerReport {
         let state = self.state();
+        let nics = self.table_nics();
         let service = |service: &Service| ManagedService {
             service: service.config.name.clone(),
             proportions: service.config.proportions.unwrap_or(state.manager.proportions),
             weight_bound: service.config.weight_bound,
-            backends: service.backends.iter().map(|b| self.managed_backend(b)).collect(),
+            backends: service.backends.iter().map(|b| self.managed_backend(b, &nics)).collect(),
         };
         ManagerReport {
             settings: ManagerSettings::from(&state.manager),
@@ -223,14 +224,14 @@ impl Core {
         }
     }
 
-    fn managed_backend(&self, backend: &Backend) -> ManagedBackend {
+    fn managed_backend(&self, backend: &Backend, nics: &[reconcile::Nic]) -> ManagedBackend {
         let weighed = self.managing.weighed.get(&backend.slot);
         let weighed = weighed.filter(|_| self.state().manager.enabled);
         let seen = self.managing.seen.get(&backend.slot).filter(|_| weighed.is_some());
         let loads = || self.advised.loads(backend.slot).map(|(load, _)| load);
         ManagedBackend {
             backend: backend.config.name.clone(),
-            state: self.idle_reason(backend.slot).unwrap_or("up").to_owned(),
+            state: self.idle_reason(backend, nics).unwrap_or_else(|| "up".to_owned()),
             fixed_weight: backend.is_fixed(),
             active_connections: seen.map(|seen| seen.active),
             new_connections: seen.map(|seen| seen.new),

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::{clock, core::Core, events::Look};
-use crate::{api::types::EventKind, reconcile};
+use crate::{api::types::EventKind, model::Backend, reconcile};
 
 impl Core {
     /// Notes when more connections become half-open than `syn_guard`, and when no longer; tells it.
@@ -35,9 +35,13 @@ impl Core {
         self.reported.contains_key(&slot)
     }
 
-    /// Why a backend gets no new connections, if it does not.
-    pub(super) fn idle_reason(&self, slot: u32) -> Option<&str> {
-        self.reported.get(&slot).map(String::as_str)
+    /// Why a backend gets no new connections, if it does not: by what advisors say of it now, which may be another thing than
+    /// what had it go down.
+    pub(super) fn idle_reason(&self, backend: &Backend, nics: &[reconcile::Nic]) -> Option<String> {
+        let former = backend.advised_down.as_deref();
+        let newest = former.and_then(|_| self.advised.why_down(backend.slot));
+        let resolve = |address| self.network.resolution(address);
+        reconcile::idle_reason(backend, newest.as_deref().or(former), nics, &resolve)
     }
 
     /// Tells which backends went down or came up, and logs which stopped or started getting traffic, and why; once for each
@@ -52,9 +56,13 @@ impl Core {
         };
         for service in &services {
             let resolve = |address| self.network.resolution(address);
-            look.service(&self.health, service, |b| reconcile::down_reason(b, nics, &resolve));
+            look.service(&self.health, service, |b| {
+                reconcile::down_reason(b, b.advised_down.as_deref(), nics, &resolve)
+            });
             for backend in &service.backends {
-                let reason = reconcile::idle_reason(backend, nics, &resolve).unwrap_or_default();
+                let advised = backend.advised_down.as_deref();
+                let reason = reconcile::idle_reason(backend, advised, nics, &resolve);
+                let reason = reason.unwrap_or_default();
                 let before = self.reported.get(&backend.slot).map_or("", String::as_str);
                 if before != reason {
                     log_reason(&service.config.name, &backend.config.name, &reason);

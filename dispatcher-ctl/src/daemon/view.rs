@@ -160,7 +160,7 @@ impl Core {
         let Shown { advisor, agent } = self.advised.shown(backend.slot);
         let config = &backend.config;
         let resolve = |address| self.network.resolution(address);
-        let idle = reconcile::idle_reason(backend, &reading.nics, &resolve);
+        let idle = self.idle_reason(backend, &reading.nics);
         let way = reconcile::way(config, &reading.nics, &resolve).ok().filter(|_| !config.local);
         types::Backend {
             name: config.name.clone(),

@@ -51,14 +51,16 @@ pub fn way<'n>(
     Ok((mac, nic))
 }
 
-/// Why a backend gets no new connections, everything that stands in the way; `None`: it does get them.
+/// Why a backend gets no new connections, everything that stands in the way; `None`: it does get them. `advised`: what advisors
+/// say is wrong with it, if they have it down.
 #[must_use]
 pub fn idle_reason(
     backend: &Backend,
+    advised: Option<&str>,
     nics: &[Nic],
     resolve: &dyn Fn(IpAddr) -> Resolution,
 ) -> Option<String> {
-    let mut reasons: Vec<_> = down_reason(backend, nics, resolve).into_iter().collect();
+    let mut reasons: Vec<_> = down_reason(backend, advised, nics, resolve).into_iter().collect();
     if backend.quiesced {
         let how = if backend.quiesced_now { "quiesced, clients moved" } else { "quiesced" };
         reasons.push(how.to_owned());
@@ -72,10 +74,11 @@ pub fn idle_reason(
     if reasons.is_empty() { None } else { Some(reasons.join("; ")) }
 }
 
-/// Why a backend is down, everything that has it so; `None`: it is up, though it may be quiesced.
+/// Why a backend is down, everything that has it so, beside what it is `advised`; `None`: it is up, though it may be quiesced.
 #[must_use]
 pub fn down_reason(
     backend: &Backend,
+    advised: Option<&str>,
     nics: &[Nic],
     resolve: &dyn Fn(IpAddr) -> Resolution,
 ) -> Option<String> {
@@ -88,7 +91,7 @@ pub fn down_reason(
     if backend.down {
         reasons.push("down by hand".to_owned());
     }
-    if let Some(why) = &backend.advised_down {
+    if let Some(why) = advised {
         reasons.push(format!("down: {why}"));
     }
     if reasons.is_empty() { None } else { Some(reasons.join("; ")) }
@@ -177,7 +180,8 @@ mod tests {
     fn every_reason_is_said() {
         let nics = [nic(0, "eth0", ETH0)];
         let mut backend = backend("b", "10.0.0.1");
-        let reason = |b: &Backend, found: Resolution| idle_reason(b, &nics, &|_| found.clone());
+        let reason =
+            |b: &Backend, found: Resolution| idle_reason(b, None, &nics, &|_| found.clone());
         assert_eq!(reason(&backend, resolved(ETH0, "02:00:00:00:00:01")), None);
         assert_eq!(reason(&backend, unresolved()).unwrap(), "no mac: 10.0.0.1 does not answer");
         (backend.down, backend.quiesced, backend.config.weight) = (true, true, 0);
