@@ -1,11 +1,11 @@
 //! Names of the maps, and the version of everything in them.
 
 /// Version of the layout of all pinned maps. Raised with every change that an older controller or datapath would misread.
-pub const LAYOUT_VERSION: u64 = 4;
+pub const LAYOUT_VERSION: u64 = 5;
 
 /// Array, mapped: one [`crate::settings::Settings`].
 pub const SETTINGS: &str = "SETTINGS";
-/// Array, mapped: one value of `ADDRESS_FILTER_BITS` / 64 words, one bit per [`crate::flow::filter_bit`].
+/// Section, mapped: `ADDRESS_FILTER_BITS` / 64 words, one bit per [`crate::flow::filter_bit`].
 pub const ADDRESS_FILTER: &str = "ADDRESS_FILTER";
 /// Hash: VIP ([`crate::net::Address`]) → number of its services (u32). A VIP without services is not in it. While there are
 /// services on any address, also the host's own addresses → [`crate::service::OWN`].
@@ -18,9 +18,9 @@ pub const POLICIES: &str = "POLICIES";
 pub const SERVICE_STATE: &str = "SERVICE_STATE";
 /// Array, mapped: backend slots (u16), the rings of all services; [`crate::service::SCHEDULE_PACK`] slots an element.
 pub const SCHEDULES: &str = "SCHEDULES";
-/// Array, mapped: [`crate::backend::BackendValue`] by slot.
+/// Section, mapped: [`crate::backend::BackendValue`] by slot.
 pub const BACKENDS: &str = "BACKENDS";
-/// Array, mapped: [`crate::backend::InterfaceValue`] by interface index.
+/// Section, mapped: [`crate::backend::InterfaceValue`] by interface index.
 pub const INTERFACES: &str = "INTERFACES";
 /// Device map: interface index → ifindex.
 pub const DEVICES: &str = "DEVICES";
@@ -98,6 +98,40 @@ pub const ALL: [&str; 26] = [
     WINDOWS,
     RULES,
     CONDITIONS,
+];
+
+/// A map that is a section of the object: an array of one value, which holds all elements. The program finds them by address,
+/// without a search.
+///
+/// A loader writes what the object has there, nothing, whenever it loads a program, into a map that is in use, too, unless it is
+/// told what else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Section {
+    /// Name of the map, and the symbol.
+    pub name: &'static str,
+    /// Name of the section.
+    pub section: &'static str,
+    /// Bytes of the one value.
+    pub bytes: u32,
+}
+
+/// Those of [`ALL`] that every packet needs and only the controller writes.
+pub const SECTIONS: [Section; 3] = [
+    Section {
+        name: ADDRESS_FILTER,
+        section: ".data.filter",
+        bytes: crate::limits::ADDRESS_FILTER_BITS / 8,
+    },
+    Section {
+        name: BACKENDS,
+        section: ".data.backends",
+        bytes: crate::limits::MAX_SLOTS * size_of::<crate::backend::BackendValue>() as u32,
+    },
+    Section {
+        name: INTERFACES,
+        section: ".data.interfaces",
+        bytes: crate::limits::MAX_INTERFACES * size_of::<crate::backend::InterfaceValue>() as u32,
+    },
 ];
 
 /// What is made when it is needed, and pinned under its name as long as it is.

@@ -36,17 +36,20 @@ shared! {
 }
 
 shared! {
-    /// The program's constants (`.rodata`, symbol `CONFIG`), one set for each NIC it is loaded for.
-    pub struct Config [128] {
-        /// As [`Settings::hash_keys`].
-        pub hash_keys: [u64; HASH_KEYS],
-        /// As [`Settings::schedule_keys`].
-        pub schedule_keys: [u64; 2],
+    /// The program's constants (`.rodata`, symbol `CONFIG`), one set for each NIC it is loaded for. What every packet needs
+    /// stands first, in one cache line for IPv4.
+    pub struct Config [136] {
         /// Buckets − 1.
         pub bucket_mask: u32,
         /// Index of the NIC this program is attached to, into `INTERFACES`, `DEVICES` and `PACKET_COUNTS`.
         pub interface: u32,
-        /// Zero.
-        pub _reserved: u64,
+        /// Nanoseconds of a jiffy, the kernel's timer tick.
+        pub jiffy_ns: u64,
+        /// Nanoseconds of the monotonic clock when the kernel's count of jiffies was 0, modulo 2⁶⁴: it begins above 0.
+        pub jiffies_epoch: u64,
+        /// As [`Settings::hash_keys`].
+        pub hash_keys: [u64; HASH_KEYS],
+        /// As [`Settings::schedule_keys`].
+        pub schedule_keys: [u64; 2],
     }
 }

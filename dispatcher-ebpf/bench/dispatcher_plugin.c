@@ -16,9 +16,9 @@
 
 enum { BACKENDS = 8, SPACE = 20, SERVICES = 4, REASONS = 32, FILTER_BITS = 1 << 16 };
 enum { USABLE = 1, UP = 2, NEW = 4, PRESENT = 16 };
-enum { MEASURED = 256, EXCHANGE_SIZE = 32, RESPONSES_SIZE = 128, SLOTS = 1 << 14 };
+enum { MEASURED = 256, EXCHANGE_SIZE = 32, RESPONSES_SIZE = 128, SLOTS = 1 << 14, NICS = 64 };
 
-struct config { uint64_t hash_keys[12], schedule_keys[2]; uint32_t bucket_mask, interface; uint64_t reserved; };
+struct config { uint32_t bucket_mask, interface; uint64_t jiffy_ns, jiffies_epoch, hash_keys[12], schedule_keys[2]; };
 struct settings {
 	uint64_t hash_keys[12], schedule_keys[2], buckets, capacity, expiry_ticks[8], overflow_entries, syn_guard, reserved[5], version;
 };
@@ -38,6 +38,7 @@ static void make_config(struct config *c, uint32_t buckets)
 		*(i < 12 ? &c->hash_keys[i] : &c->schedule_keys[i - 12]) = x | 1;
 	}
 	c->bucket_mask = buckets - 1;
+	c->jiffy_ns = 4000000;  // nobody sweeps: any clock will do
 }
 
 static uint64_t forward(uint8_t last, uint8_t flags)
@@ -106,7 +107,21 @@ static int fill_measurement(struct bpf_object *o, uint32_t ways)
 	return failed;
 }
 
-static int fill_service(struct bpf_object *o, uint32_t id, const char *vip, uint8_t protocol, uint8_t *filter, uint64_t measured)
+// Maps that are sections of the object: one value each.
+struct sections {
+	uint8_t filter[FILTER_BITS / 8];
+	struct backend backends[SLOTS];
+	struct interface interfaces[NICS];
+};
+
+static int put_sections(struct bpf_object *o, const struct sections *s)
+{
+	uint32_t zero = 0;
+	return xb_put(o, ".data.filter", &zero, s->filter) || xb_put(o, ".data.backends", &zero, s->backends) ||
+	       xb_put(o, ".data.interfaces", &zero, s->interfaces);
+}
+
+static int fill_service(struct bpf_object *o, uint32_t id, const char *vip, uint8_t protocol, struct sections *sections, uint64_t measured)
 {
 	struct service_key k = {.port = {0, 80}, .protocol = protocol};
 	// Orphans are scheduled: an ACK enters as a SYN would, and the flow's next packet makes it established.
@@ -120,8 +135,8 @@ static int fill_service(struct bpf_object *o, uint32_t id, const char *vip, uint
 	}
 	for (uint32_t i = 0; i < BACKENDS; i++) {
 		uint32_t slot = 1 + id * BACKENDS + i;
-		struct backend b = {.forward = forward(slot, USABLE | UP | NEW | PRESENT) | measured, .service = id, .share = 1u << 24};
-		if (xb_put(o, "BACKENDS", &slot, &b)) return -1;
+		uint64_t way = forward(slot, USABLE | UP | NEW | PRESENT) | measured;
+		sections->backends[slot] = (struct backend){.forward = way, .service = id, .share = 1u << 24};
 	}
 	// The ring, the number of its members, and they.
 	uint16_t ring[SPACE] = {[BACKENDS] = BACKENDS};
@@ -131,24 +146,23 @@ static int fill_service(struct bpf_object *o, uint32_t id, const char *vip, uint
 		if (xb_put(o, "SCHEDULES", &pack, ring + i)) return -1;
 	}
 	uint32_t bit = filter_bit(k.vip);
-	filter[bit / 8] |= 1 << bit % 8;
+	sections->filter[bit / 8] |= 1 << bit % 8;
 	return xb_put(o, "POLICIES", &id, &p) || xb_put(o, "VIPS", k.vip, &services) || xb_put(o, "SERVICES", &k, &id);
 }
 
 static int fill(struct bpf_object *o, const struct xb_case *c)
 {
-	static uint8_t filter[FILTER_BITS / 8];
-	struct interface i = {.ifindex = 1};
-	uint32_t zero = 0;
-	memset(filter, 0, sizeof filter);
-	memcpy(&i.mac, own_mac, 6);
-	i.mac |= 1ull << 56;
-	if (fill_settings(o, 1u << (c->arg & 255) >> 3) || xb_put(o, "INTERFACES", &zero, &i)) return -1;
+	static struct sections sections;
+	memset(&sections, 0, sizeof sections);
+	sections.interfaces[0].ifindex = 1;
+	memcpy(&sections.interfaces[0].mac, own_mac, 6);
+	sections.interfaces[0].mac |= 1ull << 56;
+	if (fill_settings(o, 1u << (c->arg & 255) >> 3)) return -1;
 	uint64_t measured = c->arg & MEASURED ? 1ull << 55 : 0;
 	if (measured && fill_measurement(o, 1u << (c->arg & 255))) return -1;
 	for (uint32_t s = 0; s < SERVICES; s++)
-		if (fill_service(o, s, s & 1 ? "2001:db8:1::1" : "192.0.2.1", s & 2 ? 17 : 6, filter, s & 2 ? 0 : measured)) return -1;
-	return xb_put(o, "ADDRESS_FILTER", &zero, filter);
+		if (fill_service(o, s, s & 1 ? "2001:db8:1::1" : "192.0.2.1", s & 2 ? 17 : 6, &sections, s & 2 ? 0 : measured)) return -1;
+	return put_sections(o, &sections);
 }
 
 static int forwarded(const struct xb_case *c, const uint8_t *in, int il, const uint8_t *out, int ol)

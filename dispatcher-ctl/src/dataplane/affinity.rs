@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, io, sync::Arc};
 
 use dispatcher_common::{limits::AFFINITY_RECORDS, maps, service::AffinityRecord};
 
-use super::{bpf::Map, connections::now, error::DataplaneError, maps::MapSet};
+use super::{bpf::Map, clock::now, error::DataplaneError, maps::MapSet};
 
 /// The records, from whatever thread.
 #[derive(Clone, Debug)]

@@ -19,6 +19,7 @@ use nix::net::if_::if_indextoname;
 use super::{
     affinity::AffinityRecords,
     bpf::{Link, LinkInfo, XDP_GENERIC, XDP_NATIVE},
+    clock::Jiffies,
     connections::ConnectionTable,
     counters::CounterReader,
     error::DataplaneError,
@@ -29,6 +30,7 @@ use super::{
     pins::{LinkName, PinDir},
     publish::{Changes, Contents, Publisher},
     record::{self, StoredRecord},
+    sections,
     tables::Tables,
 };
 use crate::model::XdpMode;
@@ -159,7 +161,8 @@ impl Datapath {
         ifindex: u32,
         mode: XdpMode,
     ) -> Result<(), DataplaneError> {
-        let program = load::load_program(&self.pins.path, &self.config(index), name)?;
+        let (config, contents) = (self.config(index)?, self.section_contents());
+        let program = load::load_program(&self.pins.path, &contents, &config, name)?;
         self.remove_dead_links()?;
         let wanted = LinkName { mode, ifindex };
         let file = wanted.file_name();
@@ -255,6 +258,11 @@ impl Datapath {
         self.publisher.contents()
     }
 
+    /// What is in the maps that are sections of the object, for as long as nothing is published.
+    pub(super) fn section_contents(&self) -> sections::Contents {
+        sections::Contents::of(&self.maps)
+    }
+
     /// Where the maps are pinned.
     pub(super) fn pins(&self) -> &Path {
         &self.pins.path
@@ -289,8 +297,11 @@ impl Datapath {
     }
 
     /// The constants of the program for a NIC.
-    fn config(&self, index: u8) -> Config {
-        let mut config = Config::ZERO;
+    fn config(&self, index: u8) -> Result<Config, DataplaneError> {
+        let Jiffies { length_ns, epoch_ns } = Jiffies::of_kernel()?;
+        let interface = u32::from(index);
+        let mut config =
+            Config { interface, jiffy_ns: length_ns, jiffies_epoch: epoch_ns, ..Config::ZERO };
         if let Some(settings) = self.maps.settings.entry(0) {
             let word = |i: usize| settings[i].load(Ordering::Relaxed);
             let keys = std::mem::offset_of!(Settings, hash_keys) / 8;
@@ -300,8 +311,7 @@ impl Datapath {
             let buckets = word(std::mem::offset_of!(Settings, buckets) / 8);
             config.bucket_mask = buckets.saturating_sub(1) as u32;
         }
-        config.interface = u32::from(index);
-        config
+        Ok(config)
     }
 
     /// What the kernel says of a link; none where its NIC is gone.

@@ -12,7 +12,12 @@ use aya::{
 use dispatcher_common::{maps, settings::Config};
 use nix::sys::signal::{SigSet, SigmaskHow};
 
-use super::{OBJECT, error::DataplaneError, measurement};
+use super::{
+    OBJECT,
+    error::DataplaneError,
+    measurement,
+    sections::{self, Contents},
+};
 
 /// Symbol of the program's constants.
 const CONFIG: &str = "CONFIG";
@@ -22,8 +27,9 @@ const PROGRAM: &str = "dispatcher";
 /// Makes all maps and pins them under their names; existing pins are used as they are.
 pub(super) fn make_maps(dir: &Path, buckets: u32) -> Result<(), DataplaneError> {
     measurement::make(dir)?;
-    let mut loader = EbpfLoader::new();
-    pinned(&mut loader, dir)
+    sections::make(dir)?;
+    let (mut loader, contents) = (EbpfLoader::new(), Contents::empty());
+    pinned(&mut loader, dir, &contents)
         .map_max_entries(maps::CONNECTIONS, buckets)
         .map_max_entries(maps::FLOWS, buckets);
     undisturbed(|| loader.load(OBJECT)).map(drop).map_err(DataplaneError::Load)
@@ -42,11 +48,12 @@ pub(super) struct Program {
 #[cfg_attr(not(feature = "datapath-log"), expect(unused_variables, reason = "its log names it"))]
 pub(super) fn load_program(
     dir: &Path,
+    contents: &Contents,
     config: &Config,
     interface: &str,
 ) -> Result<Program, DataplaneError> {
     let mut loader = EbpfLoader::new();
-    pinned(&mut loader, dir).override_global(CONFIG, config, true);
+    pinned(&mut loader, dir, contents).override_global(CONFIG, config, true);
     #[cfg(feature = "datapath-log")]
     let level = super::log::Level::wanted();
     #[cfg(feature = "datapath-log")]
@@ -77,10 +84,15 @@ pub(super) fn undisturbed<T>(work: impl FnOnce() -> T) -> T {
     done
 }
 
-/// Pins every map under its own name.
-pub(super) fn pinned<'l, 'a>(loader: &'l mut EbpfLoader<'a>, dir: &Path) -> &'l mut EbpfLoader<'a> {
+/// Pins every map under its own name; sections keep these contents, which are theirs.
+pub(super) fn pinned<'l, 'a>(
+    loader: &'l mut EbpfLoader<'a>,
+    dir: &Path,
+    contents: &'a Contents,
+) -> &'l mut EbpfLoader<'a> {
     for name in maps::ALL {
         loader.map_pin_path(name, dir.join(name));
     }
+    contents.keep(loader, dir);
     loader
 }

@@ -34,26 +34,23 @@ impl<T: Pod> Mapped<T> {
     /// Bytes from one entry to the next: the kernel rounds values up to eight.
     const STRIDE: usize = size_of::<T>().next_multiple_of(8);
 
-    /// Maps an array.
+    /// Maps an array, or a section of the object, whose one value is all entries.
     ///
     /// # Errors
     /// Where the map is no mappable array of values of this size, and as mmap(2).
     pub(super) fn new(map: &Map) -> io::Result<Self> {
         let info = map.info();
-        if info.map_type != ARRAY
-            || info.map_flags & MMAPABLE == 0
-            || info.value_size as usize != size_of::<T>()
-        {
+        let (value, entry) = (info.value_size as usize, size_of::<T>());
+        let is_section = info.max_entries == 1 && entry == Self::STRIDE;
+        let fits = value == entry || is_section && value.is_multiple_of(entry);
+        if info.map_type != ARRAY || info.map_flags & MMAPABLE == 0 || !fits {
             let text = format!(
                 "is type {} flags {:#x} with values of {} bytes, expected a mappable array of {} bytes",
-                info.map_type,
-                info.map_flags,
-                info.value_size,
-                size_of::<T>()
+                info.map_type, info.map_flags, info.value_size, entry
             );
             return Err(io::Error::other(text));
         }
-        let entries = info.max_entries as usize;
+        let entries = info.max_entries as usize * (value / entry);
         let bytes = entries * Self::STRIDE;
         let mapped_bytes = bytes.next_multiple_of(page_size());
         // SAFETY: a fresh mapping at an address of the kernel's choice touches no memory of ours.

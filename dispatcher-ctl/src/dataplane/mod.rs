@@ -7,6 +7,7 @@
 
 mod affinity;
 mod bpf;
+pub mod clock;
 pub mod connections;
 mod counters;
 mod datapath;
@@ -24,6 +25,7 @@ mod pool;
 mod probes;
 pub mod publish;
 mod record;
+mod sections;
 pub mod tables;
 
 pub use affinity::AffinityRecords;

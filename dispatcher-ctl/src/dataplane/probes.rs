@@ -17,7 +17,7 @@ use aya::{
 };
 use dispatcher_common::{maps, net::Address, probe::ProbeEnd};
 
-use super::{Datapath, OBJECT, error::DataplaneError, load, load::undisturbed};
+use super::{Datapath, OBJECT, error::DataplaneError, load, load::undisturbed, sections::Contents};
 
 /// What takes probes to backends.
 const OUT: &str = "probe_out";
@@ -71,14 +71,18 @@ impl Datapath {
     /// # Errors
     /// As the kernel.
     pub fn probe_programs(&self) -> Result<(ProbePrograms, ProbeEnds), DataplaneError> {
-        ProbePrograms::load(self.pins(), Means::of_kernel())
+        ProbePrograms::load(self.pins(), &self.section_contents(), Means::of_kernel())
     }
 }
 
 impl ProbePrograms {
-    fn load(pins: &Path, means: Means) -> Result<(Self, ProbeEnds), DataplaneError> {
+    fn load(
+        pins: &Path,
+        contents: &Contents,
+        means: Means,
+    ) -> Result<(Self, ProbeEnds), DataplaneError> {
         let mut loader = EbpfLoader::new();
-        load::pinned(&mut loader, pins);
+        load::pinned(&mut loader, pins, contents);
         let mut ebpf = undisturbed(|| loader.load(OBJECT)).map_err(DataplaneError::Load)?;
         for name in [OUT, IN] {
             let program = program(&mut ebpf, name)?;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use dispatcher_common::service::AffinityRecord;
-use dispatcher_ctl::dataplane::connections;
+use dispatcher_ctl::dataplane::clock;
 
 use super::*;
 
@@ -24,7 +24,7 @@ fn records_that_have_run_out_and_those_of_given_slots_are_removed() {
         // By client: which slot, and how many ticks ago.
         let all = [(1, 5, 0), (2, 5, 8), (3, 6, 1), (4, 7, 2), (5, 7, 9)];
         for (client, slot, age) in all {
-            let record = AffinityRecord::new(slot, connections::now() - age);
+            let record = AffinityRecord::new(slot, clock::now() - age);
             records.insert([client; 20], record.0, 0).unwrap();
         }
         let cleaner = datapath.affinity_records();

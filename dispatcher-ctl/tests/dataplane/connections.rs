@@ -12,7 +12,8 @@ use dispatcher_common::{
 };
 use dispatcher_ctl::dataplane::{
     Datapath,
-    connections::{ConnectionTable, Filter, ServiceTimeouts, SlotCounts, Sweeper, Timeouts, now},
+    clock::now,
+    connections::{ConnectionTable, Filter, ServiceTimeouts, SlotCounts, Sweeper, Timeouts},
 };
 
 use super::{array, in_namespace, open, settings};

@@ -26,6 +26,7 @@ use nix::{
 };
 
 mod affinity;
+mod clock;
 mod connections;
 mod counters;
 mod lifecycle;

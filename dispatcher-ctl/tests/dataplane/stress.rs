@@ -11,7 +11,8 @@ use aya::{Ebpf, EbpfLoader, TestRun as _, TestRunOptions, programs::Xdp};
 use dispatcher_common::{maps, settings::Config};
 use dispatcher_ctl::dataplane::{
     Datapath, OBJECT,
-    connections::{ServiceTimeouts, Sweeper, Timeouts, now},
+    clock::{Jiffies, now},
+    connections::{ServiceTimeouts, Sweeper, Timeouts},
 };
 
 use super::{in_namespace, namespace_dir, settings, tables, veth};
@@ -41,19 +42,25 @@ fn send(program: &Xdp, port: u16, flags: u8) -> u32 {
     program.test_run(options).unwrap().return_value
 }
 
-/// The datapath on the pinned maps, for packets handed to it rather than received.
+/// The datapath on the pinned maps, for packets handed to it rather than received. It empties those that are sections: nothing
+/// has been published yet.
 fn load(dir: &Path) -> Ebpf {
     let made = settings(dir).get(&0, 0).unwrap();
+    let jiffies = Jiffies::of_kernel().unwrap();
     let config = Config {
         hash_keys: made.hash_keys,
         schedule_keys: made.schedule_keys,
         bucket_mask: made.buckets as u32 - 1,
         interface: 3,
-        ..Config::ZERO
+        jiffy_ns: jiffies.length_ns,
+        jiffies_epoch: jiffies.epoch_ns,
     };
     let mut loader = EbpfLoader::new();
     for name in maps::ALL {
         loader.map_pin_path(name, namespace_dir(dir).join(name));
+    }
+    for section in maps::SECTIONS {
+        loader.map_pin_path(section.section, namespace_dir(dir).join(section.name));
     }
     let mut ebpf = loader.override_global("CONFIG", &config, true).load(OBJECT).unwrap();
     let program: &mut Xdp = ebpf.program_mut("dispatcher").unwrap().try_into().unwrap();
@@ -67,8 +74,8 @@ fn connections_in_use_outlive_any_number_of_sweeps() {
         let ifindex = veth();
         // So large that the clock's turns come while a slice is swept.
         let (mut datapath, _) = Datapath::open(dir, 1_000_000).unwrap();
-        datapath.publish(&tables(ifindex)).unwrap();
         let ebpf = load(dir);
+        datapath.publish(&tables(ifindex)).unwrap();
         let program: &Xdp = ebpf.program("dispatcher").unwrap().try_into().unwrap();
         let ports = 1000..1000 + 2 * BUSY + IDLE;
         for port in ports {

@@ -57,7 +57,7 @@ extern "C" fn dispatcher_find_client(packet: *const Packet, service: u64, affini
 #[inline(always)]
 fn taken(service: ServiceId, slot: u32) -> Option<u32> {
     let mut slot = slot;
-    if maps::service_of(slot) != Some(service) {
+    if maps::service_of(slot) != service {
         slot = maps::peer(&PeerKey { service, slot })?;
     }
     takes(service, slot, STICKY).then_some(slot)

@@ -24,6 +24,12 @@ pub(super) fn interface() -> u32 {
     read!(interface)
 }
 
+/// The monotonic clock at a count of jiffies.
+#[inline(always)]
+pub(super) fn monotonic_ns(jiffies: u64) -> u64 {
+    jiffies.wrapping_mul(read!(jiffy_ns)).wrapping_add(read!(jiffies_epoch))
+}
+
 /// Buckets of the connection table − 1.
 #[inline(always)]
 pub(super) fn bucket_mask() -> u32 {

@@ -7,7 +7,7 @@ use dispatcher_common::{
     reason::Reason,
 };
 use dispatcher_ebpf::{
-    exit::{Exit, NO_SERVICE, Outcome},
+    exit::{Exit, Outcome},
     tracking::{self, Event},
 };
 
@@ -264,6 +264,6 @@ fn same_flow(packet: &Packet, known: &Known) -> Result<(), Exit> {
     if packet.flow.is(&record.load()) {
         return Ok(());
     }
-    let service = maps::service_of(known.way.slot()).unwrap_or(NO_SERVICE);
+    let service = maps::service_of(known.way.slot());
     Err(Exit::of(service, Reason::Collision))
 }

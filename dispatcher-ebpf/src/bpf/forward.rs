@@ -4,11 +4,7 @@ use dispatcher_common::{
     backend::{Forward, LOCAL, NO_MAC, PRESENT, RESET, USABLE},
     reason::Reason,
 };
-use dispatcher_ebpf::{
-    exit::{Exit, NO_SERVICE},
-    frame::Window,
-    rewrite::mac,
-};
+use dispatcher_ebpf::{exit::Exit, frame::Window, rewrite::mac};
 
 use super::{config, maps, verdict};
 
@@ -62,5 +58,5 @@ const fn unusable(flags: u8) -> Reason {
 
 #[inline(always)]
 fn refuse(slot: u32, reason: Reason) -> Exit {
-    Exit::of(maps::service_of(slot).unwrap_or(NO_SERVICE), reason)
+    Exit::of(maps::service_of(slot), reason)
 }

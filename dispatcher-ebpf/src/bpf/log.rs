@@ -30,7 +30,7 @@ pub(super) fn left(exit: Exit, bytes: u32) {
 extern "C" fn dispatcher_log_placed(packet: *const Packet, slot: u64) -> u64 {
     // SAFETY: `placed` passes a packet; the verifier insists on the check for null.
     let Some(packet) = (unsafe { packet.as_ref() }) else { return 0 };
-    let service = maps::service_of(slot as u32).unwrap_or(NO_SERVICE);
+    let service = maps::service_of(slot as u32);
     let port = u16::from_be(packet.flow.ports as u16);
     // SAFETY: four words are sixteen bytes, and any bytes are an address.
     let client = unsafe { core::mem::transmute::<[u32; 4], [u8; 16]>(packet.flow.client) };

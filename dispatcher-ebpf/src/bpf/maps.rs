@@ -1,7 +1,8 @@
 //! Every map of the datapath, declared once. Contents and owners: `dispatcher_common::maps`.
 //!
-//! They are BTF maps, so that aya, libbpf and bpftool load the object alike. Arrays marked `MMAPABLE` are also read and
-//! written by the controller as memory; each of their fields that changes while packets flow is one word, stored whole.
+//! They are BTF maps, so that aya, libbpf and bpftool load the object alike, or sections of the object, whose elements are found
+//! by address. Sections and arrays marked `MMAPABLE` are also read and written by the controller as memory; each of their
+//! fields that changes while packets flow is one word, stored whole.
 //!
 //! The accessors below are all that the rest of the program sees of a map: they hand out words, not pointers.
 
@@ -33,18 +34,20 @@ use super::{pipeline::Packet, word::Word};
 
 /// A field of a map value as a [`Word`].
 macro_rules! word {
-    ($value:expr, $($place:tt)+) => {{
+    ($value:expr, $($place:tt)*) => {{
         let value = $value;
-        // SAFETY: `value` comes from a lookup, and the field is an aligned u64 of it.
-        unsafe { Word::new(&raw mut (*value) $($place)+) }
+        // SAFETY: `value` comes from a lookup or is an element of a section, and the field is an aligned u64 of it.
+        unsafe { Word::new(&raw mut (*value) $($place)*) }
     }};
 }
 
 mod measured;
+mod section;
 mod service;
 mod table;
 
 pub(super) use measured::*;
+use section::Section;
 pub(super) use service::*;
 pub(super) use table::*;
 
@@ -59,15 +62,13 @@ const NICS: usize = limits::MAX_INTERFACES as usize;
 const FILTER_WORDS: usize = limits::ADDRESS_FILTER_BITS as usize / 64;
 const RING_PACKS: usize = limits::SCHEDULE_POOL as usize / SCHEDULE_PACK;
 
-/// The destination-address filter: a bit for each [`dispatcher_common::flow::filter_bit`].
-type FilterWords = [u64; FILTER_WORDS];
-
 /// What the datapath was made with, and what changes at runtime.
 #[btf_map]
 static SETTINGS: Array<Settings, 1, MMAPABLE> = Array::new();
-/// Destination-address filter: one value.
-#[btf_map]
-static ADDRESS_FILTER: Array<FilterWords, 1, MMAPABLE> = Array::new();
+/// Destination-address filter.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = ".data.filter")]
+static ADDRESS_FILTER: Section<u64, FILTER_WORDS> = Section::EMPTY;
 /// VIPs that have services: number of services. While services on any address are there, also the host's own addresses.
 #[btf_map]
 static VIPS: HashMap<Address, u32, { limits::MAX_ADDRESSES as usize }> = HashMap::new();
@@ -84,11 +85,13 @@ static SERVICE_STATE: Array<ServiceState, SERVICE_IDS, MMAPABLE> = Array::new();
 #[btf_map]
 static SCHEDULES: Array<[u16; SCHEDULE_PACK], RING_PACKS, MMAPABLE> = Array::new();
 /// Backends by slot.
-#[btf_map]
-static BACKENDS: Array<BackendValue, SLOTS, MMAPABLE> = Array::new();
+#[unsafe(no_mangle)]
+#[unsafe(link_section = ".data.backends")]
+static BACKENDS: Section<BackendValue, SLOTS> = Section::EMPTY;
 /// NICs by interface index.
-#[btf_map]
-static INTERFACES: Array<InterfaceValue, NICS, MMAPABLE> = Array::new();
+#[unsafe(no_mangle)]
+#[unsafe(link_section = ".data.interfaces")]
+static INTERFACES: Section<InterfaceValue, NICS> = Section::EMPTY;
 /// Redirection targets by interface index.
 #[btf_map]
 static DEVICES: DevMap<NICS> = DevMap::new();
@@ -166,15 +169,14 @@ pub(super) fn packet() -> Option<*mut Packet> {
 /// Where and whether to forward to a slot's backend; nothing set for a slot that does not exist.
 #[inline(always)]
 pub(super) fn forward(slot: u32) -> Forward {
-    Forward(BACKENDS.get_ptr_mut(slot).map_or(0, |value| word!(value, .forward).load()))
+    Forward(word!(BACKENDS.element(slot), .forward).load())
 }
 
 /// The service of a slot.
 #[inline(always)]
-pub(super) fn service_of(slot: u32) -> Option<ServiceId> {
-    let value = BACKENDS.get_ptr(slot)?;
-    // SAFETY: the pointer comes from a lookup; the controller writes the field by one store.
-    Some(unsafe { ptr::read_volatile(&raw const (*value).service) })
+pub(super) fn service_of(slot: u32) -> ServiceId {
+    // SAFETY: an element of the section; the controller writes the field by one store.
+    unsafe { ptr::read_volatile(&raw const (*BACKENDS.element(slot)).service) }
 }
 
 /// What there is of a slot's backend.
@@ -189,15 +191,15 @@ pub(super) struct Backend {
 
 /// A slot's backend, found once. Fields are read in this order; each is written by one store.
 #[inline(always)]
-pub(super) fn backend(slot: u32) -> Option<Backend> {
-    let value = BACKENDS.get_ptr_mut(slot)?;
+pub(super) fn backend(slot: u32) -> Backend {
+    let value = BACKENDS.element(slot);
     let forward = Forward(word!(value, .forward).load());
-    // SAFETY: the pointer comes from a lookup; the controller writes each field by one store.
+    // SAFETY: an element of the section; the controller writes each field by one store.
     let (service, share) = unsafe {
         let service = ptr::read_volatile(&raw const (*value).service);
         (service, ptr::read_volatile(&raw const (*value).share))
     };
-    Some(Backend { forward, service, share: Share(share) })
+    Backend { forward, service, share: Share(share) }
 }
 
 /// How many connections a slot's backend has.
@@ -222,15 +224,14 @@ pub(super) fn syn_guard() -> u64 {
 /// A NIC's own address as a [`Forward`] word, whose flags say whether the record is in use.
 #[inline(always)]
 pub(super) fn own_address(interface: u32) -> Forward {
-    Forward(INTERFACES.get_ptr_mut(interface).map_or(0, |value| word!(value, .mac).load()))
+    Forward(word!(INTERFACES.element(interface), .mac).load())
 }
 
 /// The kernel's index of a NIC.
 #[inline(always)]
-pub(super) fn ifindex(interface: u32) -> Option<u32> {
-    let value = INTERFACES.get_ptr(interface)?;
-    // SAFETY: the pointer comes from a lookup; the controller writes the field by one store.
-    Some(unsafe { ptr::read_volatile(&raw const (*value).ifindex) })
+pub(super) fn ifindex(interface: u32) -> u32 {
+    // SAFETY: an element of the section; the controller writes the field by one store.
+    unsafe { ptr::read_volatile(&raw const (*INTERFACES.element(interface)).ifindex) }
 }
 
 /// Where what answers a probe from this address is to go.
@@ -251,8 +252,7 @@ pub(super) fn redirect(interface: u32) -> bool {
 /// A word of the destination-address filter.
 #[inline(always)]
 pub(super) fn filter_word(number: u32) -> u64 {
-    let Some(words) = ADDRESS_FILTER.get_ptr_mut(0) else { return 0 };
-    word!(words, [number as usize & (FILTER_WORDS - 1)]).load()
+    word!(ADDRESS_FILTER.element(number),).load()
 }
 
 /// How many services an address has as a VIP; [`dispatcher_common::service::OWN`] of one that is the host's.

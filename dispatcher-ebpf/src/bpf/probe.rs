@@ -46,7 +46,7 @@ fn to_backend(ctx: &TcContext) -> Option<i32> {
     if own.flags() == 0 {
         return None;
     }
-    let ifindex = maps::ifindex(forward.interface())?;
+    let ifindex = maps::ifindex(forward.interface());
     mac::rewrite(frame.head::<14>()?, forward.0, own.0);
     Some(redirect(ifindex))
 }

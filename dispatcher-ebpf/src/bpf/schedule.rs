@@ -124,7 +124,7 @@ pub(super) fn takes(service: ServiceId, slot: u32, flag: u8) -> bool {
 /// Active connections of a slot that takes some by [`takes`], and its share.
 #[inline(always)]
 pub(super) fn load(service: ServiceId, slot: u32, flag: u8) -> Option<(u64, Share)> {
-    let Backend { forward, service: owner, share } = maps::backend(slot)?;
+    let Backend { forward, service: owner, share } = maps::backend(slot);
     if forward.flags() & flag == 0 || owner != service {
         return None;
     }

@@ -12,9 +12,8 @@ use dispatcher_common::{
     backend::{BackendValue, Forward, InterfaceValue, Share},
     connection::{Bucket, FlowBucket, Way},
     counts::TableCounts,
-    flow::{Flow, filter_bit_of},
+    flow::Flow,
     fragment::FragmentKey,
-    limits::{self, ADDRESS_FILTER_BITS},
     maps,
     measure::MeasureWindow,
     net,
@@ -26,7 +25,9 @@ use dispatcher_common::{
     settings::Settings,
 };
 
-use super::{Backend, Datapath, Interface, Place, Rule, Service, World, config, devices};
+use super::{
+    Backend, Datapath, Interface, Place, Rule, Service, World, config, devices, sections::Sections,
+};
 
 impl Datapath {
     /// Whether the loaded program has this world's constants, so that it can be refilled. Devices count among them: a
@@ -34,7 +35,8 @@ impl Datapath {
     /// is emptied are the elements that others use.
     #[must_use]
     pub fn suits(&self, world: &World) -> bool {
-        let is_same = self.config == config(world) && self.overflow == world.overflow;
+        let is_same = config(world).is_ok_and(|config| self.config == config)
+            && self.overflow == world.overflow;
         let is_large = self.is_large || world.is_large();
         is_same && !is_large && self.devices == devices(world)
     }
@@ -63,14 +65,15 @@ impl Datapath {
         };
         self.array_mut(maps::SETTINGS)?.set(0, settings, 0)?;
         for interface in &world.interfaces {
-            self.set_interface(interface)?;
+            self.put_interface(interface)?;
         }
         if world.backends.iter().any(|backend| backend.measured) {
             self.start_measuring()?;
         }
         for backend in &world.backends {
-            self.set_backend(backend)?;
+            self.put_backend(backend)?;
         }
+        self.sections.write(&mut self.ebpf)?;
         let mut vips = self.hash_mut::<net::Address, u32>(maps::VIPS)?;
         for address in &world.own_addresses {
             vips.insert(net::address(*address), OWN, 0)?;
@@ -92,16 +95,15 @@ impl Datapath {
         self.clear_hash::<PeerKey, u32>(maps::PEERS)?;
         self.clear_hash::<ServiceKey, u32>(maps::SERVICES)?;
         self.clear_hash::<net::Address, u32>(maps::VIPS)?;
-        self.array_mut(maps::ADDRESS_FILTER)?.set(0, FilterWords::EMPTY, 0)?;
+        // `fill` writes them.
+        self.sections = Sections::empty();
         self.clear_array(maps::CONNECTIONS, Bucket::ZERO, self.config.bucket_mask + 1)?;
         self.clear_array(maps::FLOWS, FlowBucket::ZERO, self.config.bucket_mask + 1)?;
         self.clear_array(maps::POLICIES, Policy::ZERO, USED_SERVICES)?;
         self.clear_array(maps::SERVICE_STATE, ServiceState::ZERO, USED_SERVICES)?;
-        self.clear_array(maps::BACKENDS, BackendValue::ZERO, USED_SLOTS)?;
         self.clear_array(maps::ACTIVE_COUNTS, 0_u64, USED_SLOTS)?;
         self.clear_array(maps::WINDOWS, MeasureWindow::ZERO, USED_SLOTS)?;
         self.clear_array(maps::TABLE_COUNTS, TableCounts::ZERO, 1)?;
-        self.clear_array(maps::INTERFACES, InterfaceValue::ZERO, limits::MAX_INTERFACES)?;
         self.clear_array(maps::RULES, rule::Rule::ZERO, USED_RULES)?;
         (self.next_ring, self.next_condition) = (0, 0);
         self.clear_reset_due()
@@ -115,15 +117,12 @@ impl Datapath {
         Ok(PerCpuArray::try_from(map)?.set(0, PerCpuValues::try_from(zeros)?, 0)?)
     }
 
-    /// Writes a NIC's record and, where it has an ifindex, its redirection target.
-    ///
-    /// # Errors
-    ///
-    /// The kernel refuses an ifindex that is not there.
-    pub fn set_interface(&mut self, interface: &Interface) -> Result<()> {
+    /// Notes a NIC's record and, where it has an ifindex, writes its redirection target.
+    fn put_interface(&mut self, interface: &Interface) -> Result<()> {
         let mac = Forward::new(interface.mac, 0, 1).0;
-        let value = InterfaceValue { mac, ifindex: interface.ifindex, _reserved: 0 };
-        self.array_mut(maps::INTERFACES)?.set(interface.index, value, 0)?;
+        let index = interface.index;
+        let element = self.sections.interface(index).with_context(|| format!("NIC {index}"))?;
+        *element = InterfaceValue { mac, ifindex: interface.ifindex, _reserved: 0 };
         if interface.ifindex != 0 {
             let map = self.ebpf.map_mut(maps::DEVICES).context("no map DEVICES")?;
             DevMap::try_from(map)?.set(interface.index, interface.ifindex, None, 0)?;
@@ -137,14 +136,20 @@ impl Datapath {
     ///
     /// As the map's.
     pub fn set_backend(&mut self, backend: &Backend) -> Result<()> {
+        self.put_backend(backend)?;
+        self.sections.write_backends(&mut self.ebpf)
+    }
+
+    fn put_backend(&mut self, backend: &Backend) -> Result<()> {
         let slot = backend.slot;
         let is_used = self.is_large || u32::from(slot) < USED_SLOTS;
         ensure!(is_used, "slot {slot}: below {USED_SLOTS} was expected");
         let forward = Forward::new(backend.mac, backend.interface, backend.flags);
         let forward = forward.measured(backend.measured).0;
         let share = Share::new(backend.weight, backend.max_connections).0;
-        let value = BackendValue { forward, service: backend.service, share };
-        Ok(self.array_mut(maps::BACKENDS)?.set(u32::from(backend.slot), value, 0)?)
+        let element = self.sections.backend(slot).with_context(|| format!("slot {slot}"))?;
+        *element = BackendValue { forward, service: backend.service, share };
+        Ok(())
     }
 
     /// Writes a service: ring, policy, key, VIP and filter bit, in the order that is safe while packets flow.
@@ -182,7 +187,8 @@ impl Datapath {
         let mut settings = map.get(&0, 0)?;
         settings.wildcards |= 1 << u64::from(is_v6);
         map.set(0, settings, 0)?;
-        Ok(self.array_mut(maps::ADDRESS_FILTER)?.set(0, FilterWords::FULL, 0)?)
+        self.sections.open_whole_filter();
+        self.sections.write_filter(&mut self.ebpf)
     }
 
     /// Sets the filter's bit of an address, VIP or not.
@@ -191,11 +197,8 @@ impl Datapath {
     ///
     /// As the map's.
     pub fn open_filter(&mut self, address: IpAddr) -> Result<()> {
-        let bit = filter_bit_of(&net::address(address)) as usize;
-        let mut filter = self.array_mut::<FilterWords>(maps::ADDRESS_FILTER)?;
-        let mut words = filter.get(&0, 0)?;
-        words.0[bit / 64] |= 1 << (bit % 64);
-        Ok(filter.set(0, words, 0)?)
+        self.sections.open_filter(address);
+        self.sections.write_filter(&mut self.ebpf)
     }
 
     /// Swaps a service's ring; the old one is left where it lies, as long as somebody may read it.
@@ -433,16 +436,3 @@ pub(super) const USED_SERVICES: u32 = 64;
 const USED_RULES: u32 = 64;
 /// Slots below this are used by all worlds but large ones.
 pub(super) const USED_SLOTS: u32 = 1024;
-
-/// The filter as one value of its map.
-#[derive(Clone, Copy)]
-#[repr(transparent)]
-struct FilterWords([u64; ADDRESS_FILTER_BITS as usize / 64]);
-
-impl FilterWords {
-    const EMPTY: Self = Self([0; ADDRESS_FILTER_BITS as usize / 64]);
-    const FULL: Self = Self([u64::MAX; ADDRESS_FILTER_BITS as usize / 64]);
-}
-
-// SAFETY: an array of integers: no padding, and any bytes are a value.
-unsafe impl Pod for FilterWords {}

@@ -2,9 +2,9 @@
 //!
 //! Loads the object into the kernel, unpinned and attached to nothing, fills its maps from a [`World`], and runs packets
 //! through it with `BPF_PROG_TEST_RUN`. [`reading`] looks at what it left in its maps. No part of the controller is used
-//! but the object's bytes.
+//! but the object's bytes, and what it makes of the kernel's clock.
 
-use std::{borrow::Cow, env, fs};
+use std::{borrow::Cow, env, fs, sync::OnceLock};
 
 use anyhow::{Context as _, Result, ensure};
 use aya::{
@@ -13,6 +13,7 @@ use aya::{
     programs::{ProgramError, ProgramFd, Xdp},
 };
 use dispatcher_common::{flow::HASH_KEYS, maps, settings::Config};
+use dispatcher_ctl::dataplane::clock::Jiffies;
 
 mod costs;
 mod filling;
@@ -23,6 +24,7 @@ mod passing;
 mod pool;
 mod probing;
 mod reading;
+mod sections;
 mod world;
 
 pub use costs::{Costs, Size};
@@ -34,6 +36,7 @@ pub use world::{Backend, CLIENT, CLIENT6, Interface, Rule, Service, VIP, VIP6, W
 /// The datapath in the kernel, with its maps.
 pub struct Datapath {
     ebpf: Ebpf,
+    sections: sections::Sections,
     config: Config,
     overflow: u32,
     is_large: bool,
@@ -72,7 +75,7 @@ impl Datapath {
     /// Whatever the kernel refuses; a program that the verifier refuses comes with its log.
     pub fn load(world: &World) -> Result<Self> {
         ensure!(world.buckets.is_power_of_two(), "buckets {}: a power of two", world.buckets);
-        let config = config(world);
+        let config = config(world)?;
         let outer = outer::Outer::pinned()?;
         let mut ebpf = EbpfLoader::new()
             .map_pin_path(maps::EXCHANGES, outer.path(maps::EXCHANGES))
@@ -90,6 +93,7 @@ impl Datapath {
         let devices = devices(world);
         let mut datapath = Self {
             ebpf,
+            sections: sections::Sections::empty(),
             config,
             overflow,
             is_large: world.is_large(),
@@ -205,14 +209,26 @@ pub fn object() -> Result<Cow<'static, [u8]>> {
 }
 
 /// The program's constants for this world.
-const fn config(world: &World) -> Config {
-    Config {
-        hash_keys: world.hash_keys,
-        schedule_keys: world.schedule_keys,
+fn config(world: &World) -> Result<Config> {
+    let jiffies = jiffies()?;
+    Ok(Config {
         bucket_mask: world.buckets - 1,
         interface: world.interface,
-        _reserved: 0,
+        jiffy_ns: jiffies.length_ns,
+        jiffies_epoch: jiffies.epoch_ns,
+        hash_keys: world.hash_keys,
+        schedule_keys: world.schedule_keys,
+    })
+}
+
+/// How the clock follows from jiffies, found once: another look may be a jiffy off.
+fn jiffies() -> Result<Jiffies> {
+    static FOUND: OnceLock<Jiffies> = OnceLock::new();
+    if let Some(jiffies) = FOUND.get() {
+        return Ok(*jiffies);
     }
+    let found = Jiffies::of_kernel()?;
+    Ok(*FOUND.get_or_init(|| found))
 }
 
 /// The redirection targets of this world: interface index and ifindex.

@@ -15,7 +15,7 @@ use dispatcher_common::{
 };
 
 use super::{ConnectionTable, timeouts::HORIZON};
-use crate::dataplane::{error::DataplaneError, mapped::Mapped, measurement};
+use crate::dataplane::{clock, error::DataplaneError, mapped::Mapped, measurement};
 
 /// A connection, as its way and its flow record have it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,7 +103,7 @@ impl ConnectionTable {
     ) -> Result<Listing, DataplaneError> {
         let flows = Mapped::new(&self.flows).map_err(DataplaneError::map(maps::FLOWS, "map it"))?;
         let exchanges = measurement::exchanges(&self.dir)?;
-        let (now, client) = (super::now(), filter.client.map(address));
+        let (now, client) = (clock::now(), filter.client.map(address));
         let mut listing = Listing::default();
         for (number, place) in self.ways.words().iter().enumerate().skip(from) {
             let way = Way(place.load(Ordering::Acquire));
@@ -176,6 +176,12 @@ fn decode(bytes: &[u8; size_of::<Flow>()]) -> Flow {
     flow
 }
 
+/// Ticks since one that is recorded modulo 2²⁴; one that lies ahead has just been.
+fn age(now: u64, born: u32) -> u64 {
+    let age = now.wrapping_sub(born.into()) & 0xff_ffff;
+    if age < 1 << 23 { age } else { 0 }
+}
+
 fn connection(way: Way, flow: &Flow, now: u64) -> Connection {
     let idle = way.age(now);
     Connection {
@@ -186,8 +192,7 @@ fn connection(way: Way, flow: &Flow, now: u64) -> Connection {
         state: way.state(),
         // Touched since the clock was read: not idle at all.
         idle_ticks: if idle < HORIZON { idle } else { 0 },
-        // Ticks are recorded modulo 2²⁴.
-        age_ticks: now.wrapping_sub(u64::from(flow.born())) & 0xff_ffff,
+        age_ticks: age(now, flow.born()),
         delivered: None,
         response_micros: None,
     }

@@ -10,13 +10,12 @@ use std::{
 };
 
 use dispatcher_common::{
-    connection::{Bucket, TICK_SHIFT, WAYS},
+    connection::{Bucket, WAYS},
     flow::HASH_KEYS,
     limits::MAX_SLOTS,
     maps,
     settings::Settings,
 };
-use nix::time::{ClockId, clock_gettime};
 
 mod active;
 mod list;
@@ -97,13 +96,4 @@ impl ConnectionTable {
         let word = std::mem::offset_of!(Settings, capacity) / 8;
         self.settings.words()[word].load(Ordering::Relaxed)
     }
-}
-
-/// The tick it is: the datapath's clock, CLOCK_MONOTONIC as of the last timer interrupt, in units of 2³² ns.
-#[must_use]
-pub fn now() -> u64 {
-    clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE).map_or(0, |time| {
-        let ns = time.tv_sec().cast_unsigned() * 1_000_000_000 + time.tv_nsec().cast_unsigned();
-        ns >> TICK_SHIFT
-    })
 }

@@ -10,8 +10,9 @@ use std::{
 use arc_swap::ArcSwap;
 
 use super::{
-    ConnectionTable, Expired, SlotCounts, Sweep, Timeouts, now, recount::Recount, timeouts::Ages,
+    ConnectionTable, Expired, SlotCounts, Sweep, Timeouts, recount::Recount, timeouts::Ages,
 };
+use crate::dataplane::clock;
 
 /// A pass over the whole table takes this long, pauses included...
 const PERIOD: Duration = Duration::from_millis(1500);
@@ -199,7 +200,7 @@ impl Shared {
         for slice in 0..slices {
             let timeouts = self.hold(&mut ages, closing);
             let (first, began) = (slice * SLICE, Instant::now());
-            self.table.sweep(first..first + SLICE, now(), &ages, &mut sweep);
+            self.table.sweep(first..first + SLICE, clock::now(), &ages, &mut sweep);
             drop(timeouts);
             *expired = sweep.expired;
             if !hurry && self.pause(rest(began.elapsed(), slices as u32)) {
@@ -207,7 +208,7 @@ impl Shared {
             }
         }
         let timeouts = self.hold(&mut ages, closing);
-        let overflow = self.table.sweep_overflow(now(), &ages, &mut sweep);
+        let overflow = self.table.sweep_overflow(clock::now(), &ages, &mut sweep);
         drop(timeouts);
         let overflow = overflow.unwrap_or_else(|error| {
             tracing::warn!(%error, "cannot sweep the overflow map");

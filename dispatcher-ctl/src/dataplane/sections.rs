@@ -1,0 +1,56 @@
+//! The maps that are sections of the object, whose values a loader writes.
+//!
+//! aya puts what the object has there, nothing, into such a map whenever it loads a program, into a pinned one that packets are
+//! looked up in, too. So it is given what the map holds. Nobody else writes meanwhile: only the [`Datapath`](super::Datapath)
+//! publishes, and it is borrowed while a program is loaded. Equal bytes written over equal bytes do no harm, wherever
+//! they are cut short.
+
+use std::{path::Path, sync::atomic::Ordering};
+
+use aya::EbpfLoader;
+use dispatcher_common::maps::{ADDRESS_FILTER, BACKENDS, INTERFACES, SECTIONS, Section};
+
+use super::{bpf::Map, error::DataplaneError, maps::MapSet};
+
+/// Makes and pins them, empty.
+pub(super) fn make(dir: &Path) -> Result<(), DataplaneError> {
+    for Section { name, bytes, .. } in SECTIONS {
+        Map::create_array(name, bytes, 1)
+            .and_then(|map| map.pin(&dir.join(name)))
+            .map_err(DataplaneError::map(name, "make it"))?;
+    }
+    Ok(())
+}
+
+/// What is in them.
+#[derive(Debug)]
+pub(super) struct Contents([(Section, Vec<u8>); SECTIONS.len()]);
+
+impl Contents {
+    /// Nothing.
+    pub(super) fn empty() -> Self {
+        Self(SECTIONS.map(|section| (section, vec![0; section.bytes as usize])))
+    }
+
+    /// What is in these.
+    pub(super) fn of(maps: &MapSet) -> Self {
+        Self(SECTIONS.map(|section| {
+            let words = match section.name {
+                ADDRESS_FILTER => maps.address_filter.words(),
+                BACKENDS => maps.backends.words(),
+                INTERFACES => maps.interfaces.words(),
+                _ => &[],
+            };
+            let bytes = words.iter().flat_map(|word| word.load(Ordering::Relaxed).to_ne_bytes());
+            (section, bytes.collect())
+        }))
+    }
+
+    /// Has a loader use the pinned maps, and leave in them what is there.
+    pub(super) fn keep<'a>(&'a self, loader: &mut EbpfLoader<'a>, dir: &Path) {
+        for (Section { name, section, .. }, bytes) in &self.0 {
+            loader.map_pin_path(section, dir.join(name));
+            loader.override_global(name, bytes.as_slice(), true);
+        }
+    }
+}

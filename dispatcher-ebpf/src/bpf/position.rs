@@ -1,0 +1,58 @@
+//! Where a flow's way is, or is to be, in the connection table.
+
+use dispatcher_common::{
+    connection::WAYS,
+    flow::{first_bucket, second_bucket},
+};
+
+use super::config;
+
+/// Bucket and number of a way in one word, as global functions take and yield it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(transparent)]
+pub(super) struct Position(pub(super) u64);
+
+/// Beside a position: its way is nobody's.
+const FREE: u64 = 1 << 62;
+
+impl Position {
+    /// No way of the table.
+    pub(super) const NOWHERE: Self = Self(u64::MAX);
+
+    /// A way of a bucket.
+    #[inline(always)]
+    pub(super) const fn new(bucket: u32, number: usize) -> Self {
+        Self((bucket as u64) << 8 | number as u64)
+    }
+
+    /// The same, known to be of nobody's way.
+    #[inline(always)]
+    pub(super) const fn free(self) -> Self {
+        Self(self.0 | FREE)
+    }
+
+    /// Whether it was known to be of nobody's way.
+    #[inline(always)]
+    pub(super) const fn is_free(self) -> bool {
+        self.0 & FREE != 0
+    }
+
+    /// The bucket.
+    #[inline(always)]
+    pub(super) const fn bucket(self) -> u32 {
+        (self.0 >> 8) as u32
+    }
+
+    /// Number of the way in its bucket.
+    #[inline(always)]
+    pub(super) const fn number(self) -> usize {
+        self.0 as usize & (WAYS - 1)
+    }
+}
+
+/// The two buckets of a flow's hash, which may be one.
+#[inline(always)]
+pub(super) fn buckets(hash: u64) -> [u32; 2] {
+    let mask = config::bucket_mask();
+    [first_bucket(hash, mask), second_bucket(hash, mask)]
+}
