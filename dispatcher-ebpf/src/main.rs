@@ -22,6 +22,7 @@ mod bpf {
     mod overflow;
     mod pipeline;
     mod place;
+    mod position;
     mod probe;
     mod reset;
     mod rules;

@@ -1,16 +1,13 @@
 //! How a new flow gets a way of the table: take a free one, or the best of both buckets, and make sure it is the only one.
 
-use dispatcher_common::{
-    connection::{State, WAYS, Way},
-    flow::{first_bucket, second_bucket},
-};
+use dispatcher_common::connection::{State, Way};
 use dispatcher_ebpf::occupancy::{Choice, Rank, best, choose, entries, free, oldest_half_open};
 
 use super::{
-    account, config,
-    connection::{NOWHERE, in_bucket},
+    account,
     maps::{self, Ways},
     pipeline::Packet,
+    position::{Position, buckets},
     word::Word,
 };
 
@@ -33,14 +30,14 @@ pub(super) fn claim(packet: &Packet, slot: u32) -> Claim {
     let claimed = Way::new(packet.hash, packet.tick, State::HalfOpen, slot);
     let mut missed = Claim::Full;
     for _ in 0..ATTEMPTS {
-        let place = dispatcher_candidate(packet.hash, packet.tick);
-        if place == NOWHERE {
+        let position = Position(dispatcher_candidate(packet.hash, packet.tick));
+        if position == Position::NOWHERE {
             return Claim::Full;
         }
-        let Some(ways) = maps::ways((place >> 8) as u32) else { return Claim::Full };
-        let word = ways.word(place as usize & (WAYS - 1));
+        let Some(ways) = maps::ways(position.bucket()) else { return Claim::Full };
+        let word = ways.word(position.number());
         let old = Way(word.load());
-        if may_be_taken(place, old, packet) && account::replace(word, old, claimed) {
+        if may_be_taken(position, old, packet) && account::replace(word, old, claimed) {
             match settle(packet, word, claimed) {
                 // The other one withdrew, too. The flow's packets must not part: one of both has to enter it.
                 Claim::Withdrawn(None) => missed = Claim::Withdrawn(None),
@@ -51,77 +48,67 @@ pub(super) fn claim(packet: &Packet, slot: u32) -> Claim {
     missed
 }
 
-/// The flow's two buckets, which may be one.
-#[inline(always)]
-fn buckets(hash: u64) -> [u32; 2] {
-    let mask = config::bucket_mask();
-    [first_bucket(hash, mask), second_bucket(hash, mask)]
-}
-
-/// Beside a place: its way was nobody's.
-const FREE: u64 = 1 << 62;
-
-/// The way that a new flow is to take, as [`super::connection::dispatcher_find`] says a place, with [`FREE`] or without; or
-/// [`NOWHERE`].
+/// The [`Position`] of the way that a new flow is to take.
 ///
 /// A global function: the verifier goes on once from here, not once for each of the sixteen ways.
 #[inline(never)]
 #[unsafe(no_mangle)]
 extern "C" fn dispatcher_candidate(hash: u64, tick: u64) -> u64 {
+    candidate(hash, tick).0
+}
+
+#[inline(always)]
+fn candidate(hash: u64, tick: u64) -> Position {
     let [first, second] = buckets(hash);
     let (Some(in_first), Some(in_second)) = (maps::ways(first), maps::ways(second)) else {
-        return NOWHERE;
+        return Position::NOWHERE;
     };
     let free_in = |ways: Ways| free(|number| ways.way(number));
     match choose(free_in(in_first), || free_in(in_second)) {
-        Some((Choice::First, number)) => place(first, number) | FREE,
-        Some((Choice::Second, number)) => place(second, number) | FREE,
+        Some((Choice::First, number)) => Position::new(first, number).free(),
+        Some((Choice::Second, number)) => Position::new(second, number).free(),
         None => occupied([first, second], in_first, tick),
     }
 }
 
+/// The position of a way that has expired, or else may be evicted, of two full buckets. A look at the first usually suffices.
 #[inline(always)]
-fn place(bucket: u32, number: usize) -> u64 {
-    u64::from(bucket) << 8 | number as u64
-}
-
-/// The place of a way that has expired, or else may be evicted, of two full buckets. A look at the first usually suffices.
-#[inline(always)]
-fn occupied([first, second]: [u32; 2], in_first: Ways, tick: u64) -> u64 {
-    let Some(expiry) = maps::expiry() else { return NOWHERE };
+fn occupied([first, second]: [u32; 2], in_first: Ways, tick: u64) -> Position {
+    let Some(expiry) = maps::expiry() else { return Position::NOWHERE };
     let established = expiry.ticks(ESTABLISHED);
     let oldest = oldest_half_open(|number| in_first.way(number), tick, established);
     if oldest.is_takeable() {
-        return place(first, oldest.number());
+        return Position::new(first, oldest.number());
     }
     for bucket in [first, second] {
-        let number = dispatcher_best(u64::from(bucket), tick);
-        if number != NOWHERE {
-            return place(bucket, number as usize & (WAYS - 1));
+        let best = Position(dispatcher_best(u64::from(bucket), tick));
+        if best != Position::NOWHERE {
+            return best;
         }
     }
-    NOWHERE
+    Position::NOWHERE
 }
 
 /// Class of established connections of TCP.
 const ESTABLISHED: usize = Way::new(1 << 63, 0, State::Established, 0).expiry_class();
 
-/// The way of a full bucket that suits a new flow best, or [`NOWHERE`]. Global for the same reason as the others.
+/// The [`Position`] of the way of a full bucket that suits a new flow best. Global for the same reason as the others.
 #[inline(never)]
 #[unsafe(no_mangle)]
 extern "C" fn dispatcher_best(bucket: u64, tick: u64) -> u64 {
-    let (Some(ways), Some(expiry)) = (maps::ways(bucket as u32), maps::expiry()) else {
-        return NOWHERE;
+    let bucket = bucket as u32;
+    let (Some(ways), Some(expiry)) = (maps::ways(bucket), maps::expiry()) else {
+        return Position::NOWHERE.0;
     };
     let rank = best(|number| ways.way(number), tick, |class| expiry.ticks(class));
-    if rank.is_takeable() { rank.number() as u64 } else { NOWHERE }
+    if rank.is_takeable() { Position::new(bucket, rank.number()).0 } else { Position::NOWHERE.0 }
 }
 
 /// Whether a new flow may still take a way. It may have been touched, or taken by another new flow, since it was chosen: by
 /// the same one, if two CPUs see it at once, whose way is not to be evicted by its own twin.
 #[inline(always)]
-fn may_be_taken(place: u64, old: Way, packet: &Packet) -> bool {
-    if place & FREE != 0 {
+fn may_be_taken(position: Position, old: Way, packet: &Packet) -> bool {
+    if position.is_free() {
         return old.0 == 0;
     }
     let ticks = || maps::expiry().map_or(u64::MAX >> 1, |expiry| expiry.ticks(old.expiry_class()));
@@ -150,6 +137,6 @@ fn settle(packet: &Packet, word: Word, claimed: Way) -> Claim {
 
 #[inline(always)]
 fn survivor(packet: &Packet, ways: Ways) -> Option<u32> {
-    let way = ways.way(in_bucket(ways, packet.hash)?);
-    (way.matches(packet.hash) && way.state() != State::Free).then(|| way.slot())
+    let (_, way) = ways.find(packet.hash)?;
+    (way.state() != State::Free).then(|| way.slot())
 }

@@ -2,8 +2,7 @@
 
 use dispatcher_common::{
     backend::{UP, USABLE},
-    connection::{State, WAYS, Way},
-    flow::{first_bucket, second_bucket},
+    connection::{State, Way},
     reason::Reason,
 };
 use dispatcher_ebpf::{
@@ -12,9 +11,10 @@ use dispatcher_ebpf::{
 };
 
 use super::{
-    account, config,
-    maps::{self, Record, Ways},
+    account,
+    maps::{self, Record},
     pipeline::Packet,
+    position::{Position, buckets},
     word::Word,
 };
 
@@ -38,18 +38,13 @@ pub(super) enum Found {
     Ended,
 }
 
-/// A known connection: its word, the word's place, and what it said.
+/// A known connection: its word, and what it said.
 struct Known {
     word: Word,
     way: Way,
-    bucket: u32,
-    /// Number of the way, or [`IN_OVERFLOW`].
-    number: usize,
+    /// That of the way; [`Position::NOWHERE`] of an entry of the overflow map.
+    position: Position,
 }
-
-/// Number of what is no way: an entry of the overflow map. Not an `Option`, whose absent payload would be a register that
-/// was never written, and as such refused.
-const IN_OVERFLOW: usize = WAYS;
 
 /// Finds the packet's connection, and moves it on.
 #[inline(always)]
@@ -122,53 +117,38 @@ extern "C" fn dispatcher_resume(packet: *const Packet) -> u64 {
 
 #[inline(always)]
 fn find(packet: &Packet) -> Option<Known> {
-    let mut place = NOWHERE;
+    let mut position = Position::NOWHERE;
     if packet.is_to_be_found != 0 {
-        place = dispatcher_find(packet.hash);
+        position = position_of(packet.hash);
     }
-    if place == NOWHERE {
+    if position == Position::NOWHERE {
         return in_overflow(packet.hash);
     }
-    let (bucket, number) = ((place >> 8) as u32, place as usize & (WAYS - 1));
-    known(maps::ways(bucket)?.word(number), bucket, number, packet.hash)
+    known(maps::ways(position.bucket())?.word(position.number()), position, packet.hash)
 }
 
-/// No way of the table.
-pub(super) const NOWHERE: u64 = u64::MAX;
+/// Where in the table a flow with this hash is.
+#[inline(always)]
+pub(super) fn position_of(hash: u64) -> Position {
+    Position(dispatcher_find(hash))
+}
 
-/// Where in the table a flow with this hash is: bucket and, in the lower 8 bits, number; or [`NOWHERE`].
-///
-/// A global function: the verifier goes on once from here, not once for each of the sixteen ways.
+/// As [`position_of`]. A global function: the verifier goes on once from here, not once for each of the sixteen ways.
 #[inline(never)]
 #[unsafe(no_mangle)]
-pub(super) extern "C" fn dispatcher_find(hash: u64) -> u64 {
-    let mask = config::bucket_mask();
-    let (first, second) = (first_bucket(hash, mask), second_bucket(hash, mask));
+extern "C" fn dispatcher_find(hash: u64) -> u64 {
+    let [first, second] = buckets(hash);
     let (Some(in_first), Some(in_second)) = (maps::ways(first), maps::ways(second)) else {
-        return NOWHERE;
+        return Position::NOWHERE.0;
     };
     // Both lines are on their way before either is looked at.
     in_second.touch();
     for (bucket, ways) in [(first, in_first), (second, in_second)] {
-        if let Some(number) = in_bucket(ways, hash) {
-            return u64::from(bucket) << 8 | number as u64;
+        if let Some((number, _)) = ways.find(hash) {
+            return Position::new(bucket, number).0;
         }
     }
-    NOWHERE
-}
-
-/// The way of a bucket that may be the flow's.
-#[inline(always)]
-pub(super) fn in_bucket(ways: Ways, hash: u64) -> Option<usize> {
-    let mut number = 0;
-    while number < WAYS {
-        let way = ways.way(number);
-        if way.matches(hash) && way.0 != 0 {
-            return Some(number);
-        }
-        number += 1;
-    }
-    None
+    Position::NOWHERE.0
 }
 
 #[inline(always)]
@@ -176,15 +156,15 @@ fn in_overflow(hash: u64) -> Option<Known> {
     if !maps::overflows() {
         return None;
     }
-    known(maps::overflow(hash)?, 0, IN_OVERFLOW, hash)
+    known(maps::overflow(hash)?, Position::NOWHERE, hash)
 }
 
 /// Reads the word once more: what it says now is what counts.
 #[inline(always)]
-fn known(word: Word, bucket: u32, number: usize, hash: u64) -> Option<Known> {
+fn known(word: Word, position: Position, hash: u64) -> Option<Known> {
     let way = Way(word.load());
     let is_it = way.matches(hash) && way.state() != State::Free;
-    is_it.then_some(Known { word, way, bucket, number })
+    is_it.then_some(Known { word, way, position })
 }
 
 #[inline(always)]
@@ -254,7 +234,11 @@ fn write_record(packet: &Packet, known: &Known) {
 /// Entries of the overflow map have no record.
 #[inline(always)]
 fn record(known: &Known) -> Option<Record> {
-    if known.number == IN_OVERFLOW { None } else { maps::record(known.bucket, known.number) }
+    let position = known.position;
+    if position == Position::NOWHERE {
+        return None;
+    }
+    maps::record(position.bucket(), position.number())
 }
 
 /// Rules out that a SYN is given another flow's connection, whose fingerprint it has.

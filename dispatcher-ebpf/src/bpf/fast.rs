@@ -7,8 +7,8 @@
 use aya_ebpf::programs::XdpContext;
 use dispatcher_common::{
     backend::{Forward, LOCAL, UP, USABLE},
-    connection::{State, WAYS, Way},
-    flow::{first_bucket, flow_hash, second_bucket, table_hash},
+    connection::{State, Way},
+    flow::{flow_hash, table_hash},
     net::{TCP, UDP},
     reason::Reason,
 };
@@ -27,6 +27,7 @@ use dispatcher_ebpf::{
 use super::{
     config, filter, forward, maps, measure,
     pipeline::{self, Packet, tick},
+    position::{Position, buckets},
     verdict,
     word::Word,
 };
@@ -183,7 +184,7 @@ const IPV6_PLAIN: usize = 74;
 fn follow<const N: usize>(
     head: Window<N>,
     glance: &Glance,
-    Found { word, way, place }: Found,
+    Found { word, way, position }: Found,
     own: Forward,
     now: u64,
     segment: impl Fn(Window<N>) -> Segment,
@@ -196,7 +197,7 @@ fn follow<const N: usize>(
         return None;
     }
     if forward.is_measured() {
-        measure::learn(place, glance.hash, way.slot(), glance.flags, segment(head.again()));
+        measure::learn(position, glance.hash, way.slot(), glance.flags, segment(head.again()));
     }
     if way.age(now) != 0 {
         // Fails if somebody else touched it, which is as good.
@@ -212,28 +213,19 @@ fn follow<const N: usize>(
 struct Found {
     word: Word,
     way: Way,
-    /// As [`super::connection::dispatcher_find`] says it.
-    place: u64,
+    position: Position,
 }
 
 /// One of the flow's ways: usually the first bucket's cache line is all that is touched.
 #[inline(always)]
 fn find(hash: u64) -> Option<Found> {
-    let mask = config::bucket_mask();
-    in_bucket(first_bucket(hash, mask), hash).or_else(|| in_bucket(second_bucket(hash, mask), hash))
+    let [first, second] = buckets(hash);
+    in_bucket(first, hash).or_else(|| in_bucket(second, hash))
 }
 
 #[inline(always)]
 fn in_bucket(bucket: u32, hash: u64) -> Option<Found> {
     let ways = maps::ways(bucket)?;
-    let mut number = 0;
-    while number < WAYS {
-        let word = ways.word(number);
-        let way = Way(word.load());
-        if way.matches(hash) {
-            return Some(Found { word, way, place: u64::from(bucket) << 8 | number as u64 });
-        }
-        number += 1;
-    }
-    None
+    let (number, way) = ways.find(hash)?;
+    Some(Found { word: ways.word(number), way, position: Position::new(bucket, number) })
 }

@@ -7,7 +7,7 @@
 
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use dispatcher_common::{
-    connection::{State, WAYS},
+    connection::State,
     measure::{ByteWindow, Pending, Progress, ResponseWindow, bucket, window},
     net::TCP,
 };
@@ -20,6 +20,7 @@ use super::{
     connection,
     maps::{self, ExchangeWords},
     pipeline::{Packet, now},
+    position::Position,
 };
 
 /// Attempts to add a response to a window that other CPUs add to.
@@ -29,25 +30,30 @@ const ATTEMPTS: u32 = 4;
 #[inline(always)]
 pub(super) fn observe(packet: &Packet, slot: u32) {
     if packet.is_tcp() && maps::forward(slot).is_measured() {
-        let place = connection::dispatcher_find(packet.hash);
-        if place != connection::NOWHERE {
-            learn(place, packet.hash, slot, packet.flags as u8, packet.segment);
+        let position = connection::position_of(packet.hash);
+        if position != Position::NOWHERE {
+            learn(position, packet.hash, slot, packet.flags as u8, packet.segment);
         }
     }
 }
 
-/// Learns from a TCP segment of a slot's connection, which is at this place ([`connection::dispatcher_find`]).
+/// Learns from a TCP segment of a slot's connection, which is at this position.
 #[inline(always)]
-pub(super) fn learn(place: u64, hash: u64, slot: u32, flags: u8, segment: Segment) {
-    dispatcher_measure(place, hash, u64::from(slot) | u64::from(flags) << 32, segment.0);
+pub(super) fn learn(position: Position, hash: u64, slot: u32, flags: u8, segment: Segment) {
+    dispatcher_measure(position.0, hash, u64::from(slot) | u64::from(flags) << 32, segment.0);
 }
 
 /// As [`learn`], with slot and flags in one word. A global function: the verifier checks it once.
 #[inline(never)]
 #[unsafe(no_mangle)]
-extern "C" fn dispatcher_measure(place: u64, hash: u64, slot_and_flags: u64, segment: u64) -> u64 {
+extern "C" fn dispatcher_measure(
+    position: u64,
+    hash: u64,
+    slot_and_flags: u64,
+    segment: u64,
+) -> u64 {
     let (slot, flags) = (slot_and_flags as u32, (slot_and_flags >> 32) as u8);
-    let (bucket, number) = ((place >> 8) as u32, place as usize & (WAYS - 1));
+    let (bucket, number) = (Position(position).bucket(), Position(position).number());
     let Some(exchange) = maps::exchange(bucket, number) else { return 0 };
     if event(TCP, flags) == Event::Open {
         // A SYN on an established connection is answered by an acknowledgement and changes nothing.

@@ -31,6 +31,20 @@ impl Ways {
         Way(self.word(number).load())
     }
 
+    /// The way that may be the flow's: its number, and what it says.
+    #[inline(always)]
+    pub(in crate::bpf) fn find(self, hash: u64) -> Option<(usize, Way)> {
+        let mut number = 0;
+        while number < WAYS {
+            let way = self.way(number);
+            if way.matches(hash) && way.0 != 0 {
+                return Some((number, way));
+            }
+            number += 1;
+        }
+        None
+    }
+
     /// Has the processor fetch the bucket's line, without waiting for it.
     #[inline(always)]
     pub(in crate::bpf) fn touch(self) {
