@@ -9,6 +9,7 @@ use dispatcher_common::{
 };
 
 use crate::{
+    barrier::hide,
     frame::Frame,
     parse::{ETHERNET, FlowWords, IPV4, IPV6, IPV6_HEADER},
 };
@@ -46,7 +47,7 @@ struct Header {
 #[must_use]
 pub fn sent(frame: Frame) -> Option<Probe> {
     let header = first(frame)?;
-    Some(Probe { flow: header.flow, slot: probe::slot(source(frame, header)?)? })
+    Some(Probe { flow: header.flow, slot: slot(source(frame, header)?)? })
 }
 
 /// The probe that a packet to the prober answers, by a reply or by an error.
@@ -68,7 +69,14 @@ pub fn answered(frame: Frame) -> Option<Probe> {
         _ => return None,
     };
     let flow = FlowWords { client: vip, vip: client, ..header.flow };
-    Some(Probe { flow, slot: probe::slot(port)? })
+    Some(Probe { flow, slot: slot(port)? })
+}
+
+/// The slot of a probe's port.
+#[inline(always)]
+fn slot(port: u16) -> Option<u32> {
+    // Hidden, since LLVM knows that a third of the ports there are is no more than there are slots, and kernel 6.1 does not.
+    probe::slot(port).map(|slot| hide(u64::from(slot)) as u32)
 }
 
 /// The probe that an error quotes, which is the prober's only if it went out from where the error goes to.
@@ -80,7 +88,7 @@ fn quoted(frame: Frame, error: Header) -> Option<Probe> {
     if (a[0] ^ b[0]) | (a[1] ^ b[1]) | (a[2] ^ b[2]) | (a[3] ^ b[3]) != 0 {
         return None;
     }
-    Some(Probe { flow: header.flow, slot: probe::slot(source(frame, header)?)? })
+    Some(Probe { flow: header.flow, slot: slot(source(frame, header)?)? })
 }
 
 /// Port, or echo identifier, by which a packet of the prober's was sent.

@@ -136,7 +136,16 @@ impl Datapath {
     ///
     /// As the map's.
     pub fn set_backend(&mut self, backend: &Backend) -> Result<()> {
-        self.put_backend(backend)?;
+        self.set_backends(std::slice::from_ref(backend))
+    }
+
+    /// Writes backends' slots.
+    ///
+    /// # Errors
+    ///
+    /// As the map's.
+    pub fn set_backends(&mut self, backends: &[Backend]) -> Result<()> {
+        backends.iter().try_for_each(|backend| self.put_backend(backend))?;
         self.sections.write_backends(&mut self.ebpf)
     }
 

@@ -307,12 +307,12 @@ fn measured_schedulers_follow_their_rules() {
                 let ring: Vec<u16> = (11..11 + count).collect();
                 d.set_ring(1, &ring)?;
                 in_one_window(d, |d, window| {
+                    let off = |seen: &Seen| if seen.takes { 0 } else { NEW };
+                    let of = seen.iter().zip(&backends);
+                    let of: Vec<_> =
+                        of.map(|(s, b)| Backend { flags: b.flags & !off(s), ..*b }).collect();
+                    d.set_backends(&of)?;
                     for (seen, backend) in seen.iter().zip(&backends) {
-                        let mut backend = *backend;
-                        if !seen.takes {
-                            backend.flags &= !NEW;
-                        }
-                        d.set_backend(&backend)?;
                         d.set_active_count(backend.slot, ActiveCount(seen.active << 32))?;
                         let samples: Vec<_> = seen.responses.into_iter().collect();
                         let bytes = gave(window, seen.bytes).bytes;
