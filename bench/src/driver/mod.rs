@@ -1,5 +1,7 @@
 //! The driver in the kernel: packets of many flows into one program.
 
+use std::fs::File;
+
 use anyhow::{Context as _, Result, ensure};
 use aya::{
     Ebpf, TestRun as _, TestRunOptions,
@@ -7,6 +9,10 @@ use aya::{
     programs::{ProgramFd, Xdp},
 };
 use dispatcher_bench_ebpf::Plan;
+
+mod hold;
+
+use hold::hold;
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/driver.bpf.o"));
 
@@ -97,6 +103,8 @@ impl Layout {
 /// The driver's object, loaded.
 pub struct Driver {
     ebpf: Ebpf,
+    /// Where its programs are attached. Dropped after them.
+    _namespaces: Vec<File>,
 }
 
 /// What a run was.
@@ -115,11 +123,13 @@ impl Driver {
     /// Whatever the kernel refuses.
     pub fn load() -> Result<Self> {
         let mut ebpf = Ebpf::load(OBJECT).context("cannot load the driver")?;
+        let mut namespaces = Vec::new();
         for (name, program) in ebpf.programs_mut() {
             let program: &mut Xdp = program.try_into()?;
             program.load().with_context(|| format!("driver {name}"))?;
+            namespaces.push(hold(program).with_context(|| format!("driver {name}"))?);
         }
-        Ok(Self { ebpf })
+        Ok(Self { ebpf, _namespaces: namespaces })
     }
 
     /// Has the driver jump into a program from now on.
