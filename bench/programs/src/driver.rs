@@ -80,15 +80,6 @@ mod bpf {
     const fn max(a: usize, b: usize) -> usize {
         if a > b { a } else { b }
     }
-
-    #[panic_handler]
-    fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
-        loop {}
-    }
-
-    #[unsafe(link_section = "license")]
-    #[unsafe(no_mangle)]
-    static LICENSE: [u8; 4] = *b"GPL\0";
 }
 
 #[cfg(not(target_arch = "bpf"))]

@@ -196,15 +196,6 @@ mod bpf {
             unsafe { (*state)[1] += 1 };
         }
     }
-
-    #[panic_handler]
-    fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
-        loop {}
-    }
-
-    #[unsafe(link_section = "license")]
-    #[unsafe(no_mangle)]
-    static LICENSE: [u8; 4] = *b"GPL\0";
 }
 
 #[cfg(not(target_arch = "bpf"))]

@@ -1,6 +1,19 @@
 //! What the benchmark's programs and their harness agree on: which flow is the next one, and the records in their maps.
 #![cfg_attr(target_arch = "bpf", no_std)]
 
+/// What every BPF object has: nobody panics in it, and the kernel lets GPL programs call all its functions.
+#[cfg(target_arch = "bpf")]
+mod object {
+    #[panic_handler]
+    fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+        loop {}
+    }
+
+    #[unsafe(link_section = "license")]
+    #[unsafe(no_mangle)]
+    static LICENSE: [u8; 4] = *b"GPL\0";
+}
+
 /// What the driver writes into each frame, and which flow comes next. The one element of the driver's map `PLAN`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
