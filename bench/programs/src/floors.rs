@@ -61,7 +61,7 @@ mod bpf {
     fn service(ctx: XdpContext) -> u32 {
         let Some(packet) = Packet::of(&ctx) else { return XDP_PASS };
         let key = [packet.vip, packet.ports >> 16 | TCP << 16];
-        if SERVICES.get_ptr(&key).is_none() {
+        if SERVICES.get_ptr(key).is_none() {
             return XDP_PASS;
         }
         let Some(backend) = by_line(&packet) else { return XDP_DROP };
@@ -80,14 +80,14 @@ mod bpf {
     fn lru(ctx: XdpContext) -> u32 {
         let Some(packet) = Packet::of(&ctx) else { return XDP_PASS };
         let key = [packet.client, packet.vip, packet.ports, TCP];
-        if let Some(way) = LRU.get_ptr(&key) {
+        if let Some(way) = LRU.get_ptr(key) {
             // SAFETY: the pointer comes from a lookup.
             return packet.send(unsafe { (*way).backend });
         }
         let backend = packet.hash() >> 20 & (FLOOR_BACKENDS - 1);
         // Sixteen bytes, as much as a backend and a time would be.
         let way = FloorWay { backend, ..FloorWay::default() };
-        if LRU.insert(&key, &way, 0).is_err() {
+        if LRU.insert(key, way, 0).is_err() {
             return XDP_DROP;
         }
         opened();
