@@ -4,10 +4,11 @@ use std::{collections::BTreeSet, fs, process::ExitCode};
 
 use anyhow::{Context as _, Result, ensure};
 use dispatcher_bench::{
-    bench::Bench,
+    bench::{Loaded, Measured, Quiet},
     cases::{self, Case, Scale},
+    driver::Driver,
     options::Options,
-    report::{self, aims, chart, json, machine::Machine},
+    report::{Report, chart, document, json, machine::Machine, text},
     veth::{self, trial},
 };
 use dispatcher_tests::datapath;
@@ -49,35 +50,39 @@ fn run(words: &[String]) -> Result<()> {
     ensure!(datapath::available(), "the datapath cannot be loaded");
     // What is measured was built from the tree as it is now, not as it is minutes later.
     let machine = Machine::this();
-    let cpu = stay()?;
-    eprintln!("{} cases on CPU {cpu}: loading", cases.len());
-    let mut bench = Bench::new()?;
-    for case in cases {
-        bench.add(case)?;
+    eprintln!("{} cases on CPU {}", cases.len(), stay()?);
+    let mut cases: Vec<Measured> = cases.into_iter().map(Measured::new).collect();
+    let mut quiet = Quiet::default();
+    let (loads, rounds) = (options.loads, options.rounds());
+    for load in 0..loads {
+        eprintln!("load {} of {loads}", load + 1);
+        let mut driver = Driver::load()?;
+        let mut loaded = Loaded::new(&mut driver, &mut cases, &mut quiet, &mut random)?;
+        for round in 1..=rounds {
+            eprintln!("load {} of {loads}, round {round} of {rounds}", load + 1);
+            loaded.round(&mut random, load, options.packets())?;
+        }
+        loaded.free();
     }
-    for round in 1..=options.rounds {
-        eprintln!("round {round} of {}", options.rounds);
-        bench.round(&mut random, options.packets())?;
-    }
-    let rows = report::rows(bench.cases());
-    let reached = aims::reached(&rows);
-    let Machine { processor, cpus, kernel, commit } = &machine;
-    println!(
-        "ns/packet, {} rounds; {processor}, {cpus} CPUs, Linux {kernel}, {commit}\n",
-        options.rounds
-    );
-    println!("{}", report::table(&rows));
-    if !reached.is_empty() {
-        println!("{}", aims::table(&reached));
-    }
+    quiet.judge(&mut cases);
+    publish(&options, &Report::new(machine, (loads, rounds), &cases))
+}
+
+/// Prints the report, and writes it where it was asked for.
+fn publish(options: &Options, report: &Report<'_>) -> Result<()> {
+    println!("{}", text::text(report));
     if let Some(path) = &options.json {
-        let document = json::document(&machine, bench.cases(), &rows, &reached);
-        let text = serde_json::to_string_pretty(&document)? + "\n";
+        let text = serde_json::to_string_pretty(&json::document(report))? + "\n";
         fs::write(path, text).with_context(|| path.display().to_string())?;
     }
     if let Some(path) = &options.svg {
-        fs::write(path, chart::draw(&machine, &rows))
+        fs::write(path, chart::draw(&report.machine, &report.rows))
             .with_context(|| path.display().to_string())?;
+    }
+    if options.write_docs {
+        for file in document::write(report)? {
+            eprintln!("written: {}", file.display());
+        }
     }
     Ok(())
 }

@@ -7,8 +7,10 @@ use anyhow::{Context as _, Result, bail, ensure};
 /// Options of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// Rounds.
-    pub rounds: usize,
+    /// How many times everything is loaded anew.
+    pub loads: usize,
+    /// Rounds of each load, where told.
+    pub rounds: Option<usize>,
     /// Patterns of cases' names, in which `*` stands for anything; empty: all but the largest tables.
     pub cases: Vec<String>,
     /// Packets of one measurement, where told; cases of more flows take as many as there are flows.
@@ -17,6 +19,8 @@ pub struct Options {
     pub json: Option<PathBuf>,
     /// Where to draw a chart.
     pub svg: Option<PathBuf>,
+    /// Whether the results go into the documentation, too.
+    pub write_docs: bool,
     /// Only list the cases.
     pub list: bool,
     /// Real frames over a veth instead of a driver.
@@ -34,11 +38,13 @@ impl Options {
     /// An option that there is not, or a value that is none.
     pub fn parse(words: &[String]) -> Result<Self> {
         let mut options = Self {
-            rounds: 9,
+            loads: 9,
+            rounds: None,
             cases: Vec::new(),
             packets: None,
             json: None,
             svg: None,
+            write_docs: false,
             list: false,
             veth: false,
             ipvs: false,
@@ -48,6 +54,7 @@ impl Options {
         while let Some(word) = words.next() {
             let flag = match word.as_str() {
                 "--list" => Some(&mut options.list),
+                "--write-docs" => Some(&mut options.write_docs),
                 "--veth" => Some(&mut options.veth),
                 "--with-ipvs" => Some(&mut options.ipvs),
                 "--instructions" => Some(&mut options.instructions),
@@ -59,13 +66,14 @@ impl Options {
             }
             let mut value = || words.next().with_context(|| format!("{word}: expected a value"));
             match word.as_str() {
-                "--rounds" => options.rounds = number(word, value()?)? as usize,
+                "--loads" => options.loads = number(word, value()?)? as usize,
+                "--rounds" => options.rounds = Some(number(word, value()?)? as usize),
                 "--packets" => options.packets = Some(number(word, value()?)?),
                 "--cases" => options.cases.extend(value()?.split(',').map(str::to_owned)),
                 "--json" => options.json = Some(value()?.into()),
                 "--svg" => options.svg = Some(value()?.into()),
                 _ => bail!(
-                    "{word}: expected --rounds N, --packets N, --cases GLOB, --json FILE, --svg FILE, --list, --veth, --with-ipvs or --instructions"
+                    "{word}: expected --loads N, --rounds N, --packets N, --cases GLOB, --json FILE, --svg FILE, --write-docs, --list, --veth, --with-ipvs or --instructions"
                 ),
             }
         }
@@ -73,7 +81,23 @@ impl Options {
             options.veth || !(options.ipvs || options.instructions),
             "--with-ipvs and --instructions: expected with --veth\nhint: cargo xtask bench --ipvs"
         );
+        ensure!(
+            !options.write_docs || options.cases.is_empty() && !options.veth,
+            "--write-docs: expected without --cases and --veth, since the documentation shows all cases"
+        );
         Ok(options)
+    }
+
+    /// Rounds of each load.
+    #[must_use]
+    pub fn rounds(&self) -> usize {
+        self.rounds.unwrap_or(2)
+    }
+
+    /// Rounds over a veth, where everything is loaded once.
+    #[must_use]
+    pub fn veth_rounds(&self) -> usize {
+        self.rounds.unwrap_or(9)
     }
 
     /// Packets of one measurement under the driver.
@@ -125,8 +149,10 @@ mod tests {
 
     #[test]
     fn options_are_read() {
-        let options = parse("--rounds 3 --cases hit/*/1k,new/wrr --json out.json").unwrap();
-        assert_eq!((options.rounds, options.json), (3, Some("out.json".into())));
+        let options =
+            parse("--loads 2 --rounds 4 --cases hit/*/1k,new/wrr --json out.json").unwrap();
+        assert_eq!((options.loads, options.rounds()), (2, 4));
+        assert_eq!(options.json, Some("out.json".into()));
         assert_eq!(options.cases, ["hit/*/1k", "new/wrr"]);
         let options = parse("--veth --packets 1000").unwrap();
         assert_eq!((options.veth, options.ipvs, options.frames()), (true, false, 1000));
@@ -134,7 +160,8 @@ mod tests {
 
     #[test]
     fn what_is_no_option_is_refused() {
-        for words in ["--rounds", "--rounds 0", "--rounds x", "--fast", "--with-ipvs"] {
+        let alone = "--write-docs --cases new/wrr";
+        for words in ["--rounds", "--rounds 0", "--loads x", "--fast", "--with-ipvs", alone] {
             assert!(parse(words).is_err(), "{words}");
         }
     }

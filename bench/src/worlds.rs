@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use dispatcher_common::{
     connection::WAYS,
+    flow::HASH_KEYS,
     net::{TCP, UDP},
     service::{Affinity, orphan},
 };
@@ -12,6 +13,7 @@ use dispatcher_ctl::{
     schedule::{Taker, number, schedule},
 };
 use dispatcher_tests::datapath::{Service, VIP, VIP6, World, usable};
+use rand::{Rng as _, rngs::SmallRng};
 
 /// Port of all services.
 pub const PORT: u16 = 80;
@@ -22,6 +24,28 @@ pub const FIRST_VIP: Ipv4Addr = Ipv4Addr::new(192, 0, 4, 0);
 
 /// Idle ticks (of 4.3 s) after which established connections may be swept: longer than a run, which nobody sweeps for.
 const LONG: u64 = 1000;
+
+/// What decides which flows share lines and pages: the keys of the hashes.
+#[derive(Clone, Copy, Debug)]
+pub struct Keys {
+    hash: [u64; HASH_KEYS],
+    schedule: [u64; 2],
+}
+
+impl Keys {
+    /// Drawn, as the controller draws them: none is zero.
+    pub fn draw(random: &mut SmallRng) -> Self {
+        let mut keys = || random.random_range(1..=u64::MAX);
+        Self { hash: std::array::from_fn(|_| keys()), schedule: std::array::from_fn(|_| keys()) }
+    }
+
+    /// The world with these keys.
+    #[must_use]
+    pub fn put_into(&self, mut world: World) -> World {
+        (world.hash_keys, world.schedule_keys) = (self.hash, self.schedule);
+        world
+    }
+}
 
 /// TCP and UDP of a VIP of either family, scheduled so, with so many backends each; a table of so many ways.
 #[must_use]

@@ -1,10 +1,12 @@
 //! The harness at work, without a clock: every case's packets meet the fate they should.
 
 use dispatcher_bench::{
-    bench::Bench,
+    bench::{Loaded, Measured, Quiet},
     cases::{Scale, all},
+    driver::Driver,
 };
 use dispatcher_tests::datapath;
+use rand::{SeedableRng as _, rngs::SmallRng};
 
 /// Packets of a case: more than it has flows.
 const PACKETS: u32 = 4096;
@@ -18,17 +20,19 @@ fn drive(groups: &[&str]) {
     let mut cases = all(Scale::SMALL);
     cases.retain(|case| groups.contains(&group(&case.name)));
     assert!(!cases.is_empty());
-    let mut bench = Bench::new().unwrap();
+    let (mut driver, mut quiet) = (Driver::load().unwrap(), Quiet::default());
+    // One for all, so that who comes next finds a program that was loaded with its keys.
+    let seed = rand::random();
     while let Some(first) = cases.first() {
         let subject = first.subject.clone();
-        for case in cases.extract_if(.., |case| case.subject == subject) {
-            bench.add(case).unwrap();
-        }
+        let together = cases.extract_if(.., |case| case.subject == subject);
+        let mut together: Vec<Measured> = together.map(Measured::new).collect();
+        let mut random = SmallRng::seed_from_u64(seed);
+        let mut loaded = Loaded::new(&mut driver, &mut together, &mut quiet, &mut random).unwrap();
         for _ in 0..2 {
-            bench.drive(PACKETS).unwrap();
+            loaded.try_out(PACKETS).unwrap();
         }
-        assert!(bench.cases().iter().all(|measured| measured.figures.len() == 2));
-        bench.clear();
+        loaded.give_up();
     }
 }
 

@@ -27,8 +27,8 @@ usage: cargo xtask TASK
   test                  run every test (root; needs BPF)
   test --kernel 6.1     run the packet tests under Debian's kernel of that version, in qemu
   check                 formatting, lints, documentation, dependencies
-  bench [--cases GLOB] [--rounds N] [--json FILE] [--svg FILE] [--list]
-                        what a packet costs beside floor programs (root)
+  bench [--cases GLOB] [--loads N] [--rounds N] [--json FILE] [--svg FILE] [--write-docs] [--list]
+                        what a packet costs beside floor programs (root); --write-docs puts it into docs/benchmarks.md
   bench --veth [--cases GLOB] [--rounds N] [--packets N] [--json FILE]
                         real frames a second over veth on one CPU, beside a floor program (root)
   bench --ipvs [--kernel 6.12]

@@ -3,7 +3,7 @@
 use dispatcher_common::reason::Reason;
 
 use super::{Case, Fate, Flows, NEW_WAYS, SIZES, Scale, hits, others};
-use crate::{driver::Layout, subject::Subject};
+use crate::{driver::Layout, subject::Subject, worlds::Keys};
 
 pub(super) fn cases(scale: Scale) -> Vec<Case> {
     let mut cases: Vec<Case> = [
@@ -16,7 +16,7 @@ pub(super) fn cases(scale: Scale) -> Vec<Case> {
     .into_iter()
     .map(|(layout, frame)| {
         let name = format!("base/{}", layout.program());
-        Case::new(name, "base", || Subject::floor("pass", 4), (layout, frame))
+        Case::new(name, "base", |_| Subject::floor("pass", 4), (layout, frame))
             // No reason is counted.
             .fate(Fate::Passed(Reason::NotOurs))
     })
@@ -26,7 +26,7 @@ pub(super) fn cases(scale: Scale) -> Vec<Case> {
             let (size, flows, ways) = SIZES[size];
             let subject = format!("floor/{program}/{size}");
             let ways = scale.ways(ways);
-            let load = move || Subject::floor(program, ways);
+            let load = move |_: &Keys| Subject::floor(program, ways);
             let [syn, ack] = hits::tcp4();
             cases.push(
                 Case::new(subject.clone(), subject, load, (Layout::Ipv4, ack))
@@ -37,10 +37,10 @@ pub(super) fn cases(scale: Scale) -> Vec<Case> {
         let subject = format!("floor/{program}/new");
         let ways = scale.ways(NEW_WAYS);
         let [syn, _] = hits::tcp4();
-        let load = move || Subject::floor(program, ways);
+        let load = move |_: &Keys| Subject::floor(program, ways);
         cases.push(
             Case::new(subject.clone(), subject, load, (Layout::Ipv4, syn))
-                .flows(Flows::New(2 * ways))
+                .flows(Flows::New(ways / 2 * 3))
                 .fate(Fate::Opened),
         );
     }

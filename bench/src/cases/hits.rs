@@ -10,7 +10,7 @@ use super::{Case, Flows, SIZES, Scale, USUAL};
 use crate::{
     driver::Layout,
     subject::Subject,
-    worlds::{self, BACKENDS, FIRST_VIP, PORT},
+    worlds::{self, BACKENDS, FIRST_VIP, Keys, PORT},
 };
 
 /// A client's SYN, and what follows it.
@@ -60,9 +60,8 @@ pub(super) fn cases(scale: Scale) -> Vec<Case> {
     let mut cases = Vec::new();
     for (name, layout, frames, sizes) in kinds {
         for size in scale.sizes(sizes) {
-            // Few flows share a table; many have one of their own.
-            let is_few = scale.flows(SIZES[size].1) <= SIZES[1].1;
-            let subject = if is_few { "plain".into() } else { format!("plain/{name}/{size}") };
+            // One table for each kind and number of places, as of the other kinds below: what shares it changes what a hit takes.
+            let subject = format!("plain/{name}/{}", scale.ways(SIZES[size].2));
             cases.push(known(scale, name, subject, (layout, &frames), size, plain));
         }
     }
@@ -103,7 +102,7 @@ fn known(
 ) -> Case {
     let (size, flows, ways) = SIZES[size];
     let ways = scale.ways(ways);
-    let load = move || Subject::datapath(&world(ways));
+    let load = move |keys: &Keys| Subject::datapath(&keys.put_into(world(ways)));
     Case::new(format!("hit/{name}/{size}"), subject, load, (layout, next.clone()))
         .opening(vec![(layout, first.clone()), (layout, next.clone())])
         .flows(Flows::Of(scale.flows(flows)))

@@ -5,12 +5,15 @@ use std::rc::Rc;
 use anyhow::Result;
 use dispatcher_common::reason::Reason;
 
-use crate::{driver::Layout, subject::Subject};
+use crate::{driver::Layout, subject::Subject, worlds::Keys};
 
 mod floors;
 mod hits;
 mod new;
 mod others;
+
+/// Loads a program, with a load's keys.
+pub type Load = dyn Fn(&Keys) -> Result<Subject>;
 
 /// Something measured.
 #[derive(Clone)]
@@ -20,7 +23,7 @@ pub struct Case {
     /// What is measured; cases with one name here share one loaded program.
     pub subject: String,
     /// Loads it.
-    pub load: Rc<dyn Fn() -> Result<Subject>>,
+    pub load: Rc<Load>,
     /// Where its frames have what tells their flow.
     pub layout: Layout,
     /// The frames that go through all flows beforehand, one after the other.
@@ -123,7 +126,7 @@ impl Case {
     fn new(
         name: impl Into<String>,
         subject: impl Into<String>,
-        load: impl Fn() -> Result<Subject> + 'static,
+        load: impl Fn(&Keys) -> Result<Subject> + 'static,
         packets: (Layout, Vec<u8>),
     ) -> Self {
         Self {

@@ -7,7 +7,7 @@ use super::{Case, Fate, Flows, NEW_WAYS, Scale, hits};
 use crate::{
     driver::Layout,
     subject::Subject,
-    worlds::{self, BACKENDS},
+    worlds::{self, BACKENDS, Keys},
 };
 
 pub(super) fn cases(scale: Scale) -> Vec<Case> {
@@ -49,10 +49,10 @@ fn fresh(
     world: impl Fn(u32) -> World + 'static,
 ) -> Case {
     let ways = scale.ways(NEW_WAYS);
-    let load = move || Subject::datapath(&world(ways));
+    let load = move |keys: &Keys| Subject::datapath(&keys.put_into(world(ways)));
     let name = format!("new/{name}");
     Case::new(name.clone(), name, load, (layout, first))
-        .flows(Flows::New(2 * ways))
+        .flows(Flows::New(ways / 2 * 3))
         .fate(Fate::Opened)
         .floor("floor/lru/new")
 }

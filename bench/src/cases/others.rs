@@ -13,7 +13,7 @@ use super::{Case, Fate, Flows, NEW_WAYS, Scale, hits};
 use crate::{
     driver::Layout,
     subject::Subject,
-    worlds::{self, BACKENDS, PORT},
+    worlds::{self, BACKENDS, Keys, PORT},
 };
 
 /// Addresses that are no VIPs.
@@ -36,7 +36,8 @@ pub(super) fn icmp() -> Vec<u8> {
 
 pub(super) fn cases(scale: Scale) -> Vec<Case> {
     let ways = scale.ways(NEW_WAYS);
-    let load = move || Subject::datapath(&worlds::world(ways, Scheduler::Wrr, BACKENDS));
+    let world = move || worlds::world(ways, Scheduler::Wrr, BACKENDS);
+    let load = move |keys: &Keys| Subject::datapath(&keys.put_into(world()));
     let case = |name, layout, frame| {
         Case::new(name, "plain", load, (layout, frame)).flows(Flows::Of(1 << 10))
     };

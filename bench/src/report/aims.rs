@@ -1,8 +1,7 @@
 //! What this project wants its figures to be, and what they are.
 
-use std::fmt::Write as _;
-
-use super::Row;
+use super::{best, of, paired::Paired};
+use crate::bench::Measured;
 
 /// One figure by another.
 struct Aim {
@@ -51,40 +50,40 @@ pub struct Reached {
     pub than: &'static str,
     /// The most that it should be.
     pub most: f64,
-    /// What it is by net medians.
-    pub is: f64,
-    /// What it is by net minima.
+    /// What it is, net, round by round.
+    pub is: Paired,
+    /// What it is by the least of each, net.
     pub best: f64,
+}
+
+impl Reached {
+    /// Whether it is what is wanted.
+    #[must_use]
+    pub fn is_met(&self) -> bool {
+        self.is.median <= self.most
+    }
+
+    /// In how many loads it is.
+    #[must_use]
+    pub fn loads_met(&self) -> usize {
+        self.is.by_load.iter().filter(|is| **is <= self.most).count()
+    }
 }
 
 /// The aims whose cases were measured.
 #[must_use]
-pub fn reached(rows: &[Row]) -> Vec<Reached> {
-    let of = |name: &str| {
-        let row = rows.iter().find(|row| row.name == name)?;
-        Some((row.net, row.best))
-    };
+pub fn reached(cases: &[Measured]) -> Vec<Reached> {
     let reached = |aim: &Aim| {
         let Aim { what, case, than, most } = *aim;
-        let (net, best) = of(case)?;
-        let by = if than.is_empty() { (1.0, 1.0) } else { of(than)? };
-        Some(Reached { what, case, than, most, is: net / by.0, best: best / by.1 })
+        let case_of = of(cases, case)?;
+        let (by, by_best) = match than {
+            "" => (None, 1.0),
+            than => (Some(of(cases, than)?), best(of(cases, than)?)?),
+        };
+        let is = Paired::of(case_of, by)?;
+        Some(Reached { what, case, than, most, is, best: best(case_of)? / by_best })
     };
     AIMS.iter().filter_map(reached).collect()
-}
-
-/// The aims as text.
-#[must_use]
-pub fn table(reached: &[Reached]) -> String {
-    let mut text = String::new();
-    let [a, b, c, d, e, f] = ["aim", "case", "by", "at most", "is", "best"];
-    let _ = writeln!(text, "{a:26} {b:24} {c:20} {d:>7} {e:>6} {f:>6}");
-    for Reached { what, case, than, most, is, best } in reached {
-        let mark = if is <= most { "" } else { "  missed" };
-        let _ =
-            writeln!(text, "{what:26} {case:24} {than:20} {most:7.2} {is:6.2} {best:6.2}{mark}");
-    }
-    text
 }
 
 #[cfg(test)]

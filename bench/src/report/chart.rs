@@ -22,7 +22,7 @@ const COLOURS: [(&str, &str); 4] =
 pub fn draw(machine: &Machine, rows: &[Row]) -> String {
     let group = |row: &Row| row.name.split('/').next().unwrap_or_default().to_owned();
     let rows: Vec<&Row> = rows.iter().filter(|row| group(row) != "base").collect();
-    let most = rows.iter().map(|row| row.net).fold(1.0, f64::max);
+    let most = rows.iter().map(|row| row.net.median).fold(1.0, f64::max);
     let (mut bars, mut y, mut last) = (String::new(), TOP, String::new());
     for row in rows {
         let group = group(row);
@@ -30,7 +30,7 @@ pub fn draw(machine: &Machine, rows: &[Row]) -> String {
             y += GAP;
         }
         let colour = COLOURS.iter().find(|(name, _)| *name == group).map_or("#777", |(_, c)| c);
-        bar(&mut bars, row, y, row.net.max(0.0) / most * LONGEST, colour);
+        bar(&mut bars, row, y, row.net.median.max(0.0) / most * LONGEST, colour);
         (y, last) = (y + LINE, group);
     }
     let height = y + GAP;
@@ -56,11 +56,10 @@ fn bar(svg: &mut String, row: &Row, y: f64, length: f64, colour: &str) {
         svg,
         "<rect x=\"{LEFT}\" y=\"{y}\" width=\"{length:.1}\" height=\"14\" fill=\"{colour}\"/>"
     );
-    let ratio = row
-        .ratio
-        .as_ref()
-        .map_or(String::new(), |ratio| format!(" ({:.2} × {})", ratio.net, escaped(&ratio.floor)));
-    let net = row.net;
+    let ratio = row.ratio.as_ref().map_or(String::new(), |ratio| {
+        format!(" ({:.2} × {})", ratio.net.median, escaped(&ratio.floor))
+    });
+    let net = row.net.median;
     let _ = writeln!(svg, "<text x=\"{end:.1}\" y=\"{text}\" fill=\"#333\">{net:.1}{ratio}</text>");
 }
 
@@ -71,6 +70,7 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::paired::Paired;
 
     #[test]
     fn the_longest_bar_is_the_dearest_case() {
@@ -80,7 +80,7 @@ mod tests {
             median: net,
             min: net,
             max: net,
-            net,
+            net: Paired { median: net, by_load: vec![net] },
             best: net,
             ratio: None,
         };

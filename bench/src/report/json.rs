@@ -2,35 +2,56 @@
 
 use serde_json::{Value, json};
 
-use super::{Row, aims::Reached, machine::Machine};
-use crate::bench::Measured;
+use super::{Report, Row, aims::Reached, of};
+use crate::bench::Figure;
 
 /// Machine, cases with every round's figure (nanoseconds a packet), and aims.
 #[must_use]
-pub fn document(machine: &Machine, cases: &[Measured], rows: &[Row], aims: &[Reached]) -> Value {
-    let figures = |name: &str| {
-        let measured = cases.iter().find(|measured| measured.case.name == name);
-        measured.map(|measured| measured.figures.clone())
+pub fn document(report: &Report<'_>) -> Value {
+    let figure = |figure: &Figure| {
+        let Figure { load, gross, empty, slowest, is_quiet } = figure;
+        json!({
+            "load": load,
+            "ns": gross,
+            "empty": empty,
+            "slowest_empty": slowest,
+            "quiet": is_quiet,
+        })
+    };
+    let figures = |name: &str| -> Vec<Value> {
+        let figures = of(report.cases, name).map(|measured| &measured.figures);
+        figures.into_iter().flatten().map(figure).collect()
     };
     let row = |row: &Row| {
+        let ratio = row.ratio.as_ref();
         json!({
             "case": row.name,
             "flows": row.flows,
             "median": row.median,
             "min": row.min,
             "max": row.max,
-            "net": row.net,
+            "net": row.net.median,
+            "net_by_load": row.net.by_load,
             "best": row.best,
-            "floor": row.ratio.as_ref().map(|ratio| &ratio.floor),
-            "ratio": row.ratio.as_ref().map(|ratio| ratio.net),
-            "best_ratio": row.ratio.as_ref().map(|ratio| ratio.best),
+            "floor": ratio.map(|ratio| &ratio.floor),
+            "ratio": ratio.map(|ratio| ratio.net.median),
+            "ratio_by_load": ratio.map(|ratio| &ratio.net.by_load),
+            "best_ratio": ratio.map(|ratio| ratio.best),
             "rounds": figures(&row.name),
         })
     };
     let aim = |aim: &Reached| {
-        json!({ "what": aim.what, "case": aim.case, "by": aim.than, "at_most": aim.most, "is": aim.is,
-            "best": aim.best, })
+        json!({
+            "what": aim.what,
+            "case": aim.case,
+            "by": aim.than,
+            "at_most": aim.most,
+            "is": aim.is.median,
+            "by_load": aim.is.by_load,
+            "best": aim.best,
+        })
     };
+    let machine = &report.machine;
     json!({
         "machine": {
             "processor": machine.processor,
@@ -39,7 +60,9 @@ pub fn document(machine: &Machine, cases: &[Measured], rows: &[Row], aims: &[Rea
         },
         "commit": machine.commit,
         "unit": "ns/packet",
-        "cases": rows.iter().map(row).collect::<Vec<_>>(),
-        "aims": aims.iter().map(aim).collect::<Vec<_>>(),
+        "loads": report.loads,
+        "rounds_of_a_load": report.rounds,
+        "cases": report.rows.iter().map(row).collect::<Vec<_>>(),
+        "aims": report.reached.iter().map(aim).collect::<Vec<_>>(),
     })
 }

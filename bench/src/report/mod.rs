@@ -1,16 +1,37 @@
 //! Figures: medians, what they are net of the driver, and how they compare with a floor.
 
-use std::{collections::BTreeMap, fmt::Write as _};
-
 use crate::{
-    bench::Measured,
-    cases::{Case, Flows},
+    bench::{Figure, Measured},
+    cases::Flows,
 };
 
 pub mod aims;
 pub mod chart;
+pub mod document;
 pub mod json;
 pub mod machine;
+pub mod paired;
+pub mod text;
+
+use aims::Reached;
+use machine::Machine;
+use paired::Paired;
+
+/// A measurement's outcome.
+pub struct Report<'a> {
+    /// Where it was made.
+    pub machine: Machine,
+    /// How many times everything was loaded.
+    pub loads: usize,
+    /// Rounds of each load.
+    pub rounds: usize,
+    /// All figures.
+    pub cases: &'a [Measured],
+    /// The table's lines.
+    pub rows: Vec<Row>,
+    /// The aims whose cases were measured.
+    pub reached: Vec<Reached>,
+}
 
 /// A line of the table: nanoseconds a packet.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,15 +40,15 @@ pub struct Row {
     pub name: String,
     /// How many flows, none where each packet is a new one.
     pub flows: Option<u32>,
-    /// Median over rounds, driver and all.
+    /// Median over rounds, driver and all; of quiet rounds, if there is one.
     pub median: f64,
     /// The least.
     pub min: f64,
     /// The most.
     pub max: f64,
-    /// Median without that of the driver with an empty program.
-    pub net: f64,
-    /// The same of the least: what is left when nobody disturbs.
+    /// Without what the driver took in the same round.
+    pub net: Paired,
+    /// The least without the least of the driver: what is left when nobody disturbs.
     pub best: f64,
     /// Both by those of a floor.
     pub ratio: Option<Ratio>,
@@ -38,83 +59,86 @@ pub struct Row {
 pub struct Ratio {
     /// The floor's case.
     pub floor: String,
-    /// Net medians.
-    pub net: f64,
-    /// Net minima.
+    /// Net, round by round.
+    pub net: Paired,
+    /// The least, net.
     pub best: f64,
 }
 
-/// The table's lines. Cases without figures have none.
-#[must_use]
-pub fn rows(cases: &[Measured]) -> Vec<Row> {
-    let mut rows: Vec<Row> = cases.iter().filter_map(gross).collect();
-    let bases: BTreeMap<String, (f64, f64)> =
-        rows.iter().map(|row| (row.name.clone(), (row.median, row.min))).collect();
-    for (row, case) in rows.iter_mut().zip(with_figures(cases)) {
-        let (median, min) = bases.get(&case.base()).copied().unwrap_or_default();
-        (row.net, row.best) = (row.median - median, row.min - min);
+impl<'a> Report<'a> {
+    /// Of these figures. Cases without figures have no lines.
+    #[must_use]
+    pub fn new(machine: Machine, (loads, rounds): (usize, usize), cases: &'a [Measured]) -> Self {
+        let rows = cases.iter().filter_map(|measured| row(cases, measured)).collect();
+        Self { machine, loads, rounds, cases, rows, reached: aims::reached(cases) }
     }
-    let nets: BTreeMap<String, (f64, f64)> =
-        rows.iter().map(|row| (row.name.clone(), (row.net, row.best))).collect();
-    for (row, case) in rows.iter_mut().zip(with_figures(cases)) {
-        let floor = case.floor.as_ref().and_then(|name| Some((name, nets.get(name)?)));
-        row.ratio = floor.map(|(name, (net, best))| Ratio {
-            floor: name.clone(),
-            net: row.net / net,
-            best: row.best / best,
-        });
+
+    /// The least and the most that a packet took in an empty program, and of all measurements the share that was disturbed.
+    #[must_use]
+    pub fn noise(&self) -> (f64, f64, f64) {
+        let all = || self.cases.iter().flat_map(|measured| &measured.figures);
+        let loud = all().filter(|figure| !figure.is_quiet).count();
+        let (least, most) = bounds(all().map(|figure| figure.empty)).unwrap_or_default();
+        (least, most, loud as f64 / all().count().max(1) as f64)
     }
-    rows
 }
 
-fn with_figures(cases: &[Measured]) -> impl Iterator<Item = &Case> {
-    cases.iter().filter(|measured| !measured.figures.is_empty()).map(|measured| &measured.case)
-}
-
-/// A line before anything is subtracted.
-fn gross(measured: &Measured) -> Option<Row> {
+fn row(cases: &[Measured], measured: &Measured) -> Option<Row> {
+    let gross = || measured.figures.iter().map(|figure| figure.gross);
+    let (min, max) = bounds(gross())?;
+    let case = &measured.case;
+    let floor = case.floor.as_ref().and_then(|name| of(cases, name));
+    let ratio = floor.and_then(|floor| {
+        let net = Paired::of(measured, Some(floor))?;
+        let best = best(measured)? / best(floor)?;
+        Some(Ratio { floor: floor.case.name.clone(), net, best })
+    });
     Some(Row {
-        name: measured.case.name.clone(),
-        flows: match measured.case.flows {
+        name: case.name.clone(),
+        flows: match case.flows {
             Flows::Of(flows) => Some(flows),
             Flows::New(_) => None,
         },
-        median: median(&measured.figures)?,
-        min: measured.figures.iter().copied().min_by(f64::total_cmp)?,
-        max: measured.figures.iter().copied().max_by(f64::total_cmp)?,
-        net: 0.0,
-        best: 0.0,
-        ratio: None,
+        median: median(counted(measured).map(|figure| figure.gross))?,
+        min,
+        max,
+        net: Paired::of(measured, None)?,
+        best: best(measured)?,
+        ratio,
     })
 }
 
-/// The middle of the figures, the upper one of two.
-fn median(figures: &[f64]) -> Option<f64> {
-    let mut figures = figures.to_vec();
-    figures.sort_by(f64::total_cmp);
-    figures.get(figures.len() / 2).copied()
+/// The figures of quiet rounds, or all where there is none.
+fn counted(measured: &Measured) -> impl Iterator<Item = &Figure> {
+    let is_any_quiet = measured.figures.iter().any(|figure| figure.is_quiet);
+    measured.figures.iter().filter(move |figure| figure.is_quiet || !is_any_quiet)
 }
 
-/// The table as text.
-#[must_use]
-pub fn table(rows: &[Row]) -> String {
-    let mut text = String::new();
-    let [a, b, c, d, e] = ["case", "flows", "median", "min", "max"];
-    let [f, g, h, i, j] = ["net", "best", "ratio", "best", "floor"];
-    let _ = writeln!(text, "{a:24} {b:>9} {c:>7} {d:>7} {e:>7} {f:>7} {g:>7} {h:>6} {i:>6}  {j}");
-    for row in rows {
-        let flows = row.flows.map_or_else(|| "new".to_owned(), |flows| flows.to_string());
-        let Row { name, median, min, max, net, best, .. } = row;
-        let _ = write!(
-            text,
-            "{name:24} {flows:>9} {median:7.1} {min:7.1} {max:7.1} {net:7.1} {best:7.1}"
-        );
-        if let Some(Ratio { floor, net, best }) = &row.ratio {
-            let _ = write!(text, " {net:6.2} {best:6.2}  {floor}");
-        }
-        text.push('\n');
-    }
-    text
+/// The case of a name.
+fn of<'a>(cases: &'a [Measured], name: &str) -> Option<&'a Measured> {
+    cases.iter().find(|measured| measured.case.name == name)
+}
+
+/// The least that a case took without the least that the driver took beside it.
+fn best(measured: &Measured) -> Option<f64> {
+    let least = |of: fn(&Figure) -> f64| Some(bounds(measured.figures.iter().map(of))?.0);
+    Some(least(|figure| figure.gross)? - least(|figure| figure.empty)?)
+}
+
+fn bounds(figures: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
+    figures.fold(None, |bounds, figure| {
+        let (min, max): (f64, f64) = bounds.unwrap_or((figure, figure));
+        Some((min.min(figure), max.max(figure)))
+    })
+}
+
+/// The middle of the figures, or what lies in the middle of two.
+pub(crate) fn median(figures: impl Iterator<Item = f64>) -> Option<f64> {
+    let mut figures: Vec<f64> = figures.collect();
+    figures.sort_by(f64::total_cmp);
+    let upper = figures.len() / 2;
+    let lower = figures.len().checked_sub(1)? / 2;
+    Some(f64::midpoint(figures[lower], figures[upper]))
 }
 
 #[cfg(test)]
@@ -122,37 +146,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_middle_one_counts() {
-        assert_eq!(median(&[9.0, 1.0, 3.0]), Some(3.0));
-        assert_eq!(median(&[]), None);
-    }
-
-    #[test]
-    fn a_line_says_what_it_is_compared_with() {
-        let row = Row {
-            name: "hit/ipv4-tcp/1k".into(),
-            flows: Some(1024),
-            median: 50.0,
-            min: 48.0,
-            max: 60.0,
-            net: 40.0,
-            best: 39.0,
-            ratio: Some(Ratio { floor: "floor/service/1k".into(), net: 0.8, best: 0.75 }),
-        };
-        let table = table(&[row]);
-        let words: Vec<&str> = table.lines().nth(1).unwrap().split_whitespace().collect();
-        let expected = [
-            "hit/ipv4-tcp/1k",
-            "1024",
-            "50.0",
-            "48.0",
-            "60.0",
-            "40.0",
-            "39.0",
-            "0.80",
-            "0.75",
-            "floor/service/1k",
-        ];
-        assert_eq!(words, expected);
+    fn the_middle_counts() {
+        assert_eq!(median([9.0, 1.0, 3.0].into_iter()), Some(3.0));
+        assert_eq!(median([9.0, 1.0, 3.0, 5.0].into_iter()), Some(4.0));
+        assert_eq!(median(std::iter::empty()), None);
     }
 }

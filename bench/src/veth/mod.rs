@@ -48,8 +48,8 @@ pub fn run(options: &Options, random: &mut SmallRng) -> Result<()> {
         trials.push(Measured { trial, figures: Vec::new() });
     }
     ensure!(trials.len() > 1, "--cases: no case is named so");
-    for round in 1..=options.rounds {
-        eprintln!("round {round} of {}", options.rounds);
+    for round in 1..=options.veth_rounds() {
+        eprintln!("round {round} of {}", options.veth_rounds());
         let mut order: Vec<usize> = (0..trials.len()).collect();
         order.shuffle(random);
         for number in order {

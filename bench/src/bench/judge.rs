@@ -1,0 +1,65 @@
+//! Did all packets of a measurement meet their fate?
+
+use std::collections::BTreeMap;
+
+use anyhow::{Result, ensure};
+use dispatcher_common::reason::Reason;
+
+use crate::{
+    cases::{Case, Fate},
+    driver::Driven,
+    subject::{Counted, Subject},
+};
+
+/// Of 1,000 packets of known connections, so many may open one: of a floor, whose lines overflow, and of the product.
+const STRAYS: (u64, u64) = (150, 1);
+
+/// Packets of one measurement so far, in several runs.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Sent {
+    packets: u64,
+    runs: u64,
+    changed: u64,
+}
+
+impl Sent {
+    /// Counts a run of so many packets in.
+    pub(super) const fn add(&mut self, packets: u32, driven: Driven) {
+        self.packets += packets as u64;
+        self.runs += 1;
+        self.changed += driven.changed;
+    }
+}
+
+/// Whether they did.
+///
+/// # Errors
+/// What is wrong with them.
+pub(super) fn judge(
+    case: &Case,
+    subject: &Subject,
+    sent: Sent,
+    (before, after): (&Counted, &Counted),
+) -> Result<()> {
+    let Sent { packets, runs, changed } = sent;
+    let (is_forwarded, reason) = match case.fate {
+        Fate::Passed(reason) => (false, reason),
+        Fate::Known | Fate::Opened | Fate::Stateless => (true, Reason::Forwarded),
+    };
+    // What became of a run's last one the driver does not see.
+    let rewritten = if is_forwarded { packets - runs } else { 0 };
+    ensure!(changed == rewritten, "{changed} of {packets} packets were rewritten");
+    if let Some(reasons) = after.reasons_since(before) {
+        let all = BTreeMap::from([(reason, packets)]);
+        ensure!(reasons == all, "counted {reasons:?}, expected {all:?}");
+    }
+    let opened = after.connections_since(before);
+    let strays = if matches!(subject, Subject::Floor(_)) { STRAYS.0 } else { STRAYS.1 };
+    let strays = packets * strays / 1000;
+    let is_right = match case.fate {
+        Fate::Opened => opened + strays >= packets,
+        Fate::Known | Fate::Stateless | Fate::Passed(_) => opened <= strays,
+    };
+    ensure!(is_right, "{packets} packets opened {opened} connections");
+    Ok(())
+}
