@@ -86,7 +86,7 @@ fn top<'a>(document: &mut Document<'a>, table: &'a dyn TableLike) -> Config {
         exits::exits(s.document(), table, &mut config.exits);
     }
     for (i, table) in s.tables("service").into_iter().enumerate() {
-        config.services.push(service(s.document(), table, i));
+        config.services.push(service(s.document(), table, i).into());
     }
     s.close();
     config

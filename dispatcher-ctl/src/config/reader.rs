@@ -4,10 +4,10 @@
 //! have no multi-line strings and whose services come last, each in a piece that is a document of its own: anything else,
 //! and whatever is wrong, is read whole, by which errors get their places.
 
-use std::{collections::HashMap, path::Path};
+use std::{collections::HashMap, path::Path, sync::Arc};
 
 use super::{ConfigErrors, check, parse, read, text_of};
-use crate::model::{Config, ServiceConfig};
+use crate::model::{Config, ServiceConfig, Shared};
 
 /// How a service begins, on a line of its own.
 const SERVICE: &str = "[[service]]";
@@ -17,8 +17,16 @@ const SERVICE: &str = "[[service]]";
 pub struct Reader {
     /// What comes before the services, and what it says.
     head: Option<(String, Config)>,
-    /// Services by their pieces of the text.
-    services: HashMap<String, ServiceConfig>,
+    /// The services of the last configuration that nothing was wrong with.
+    services: Vec<Piece>,
+}
+
+/// A service, right on its own.
+#[derive(Clone, Debug)]
+struct Piece {
+    text: Arc<str>,
+    /// What it says: one and the same in all configurations that have it.
+    service: Shared<ServiceConfig>,
 }
 
 impl Reader {
@@ -31,32 +39,40 @@ impl Reader {
         self.parse(&text_of(path, &file)?, &file)
     }
 
-    /// As [`super::parse`].
+    /// As [`super::parse`]. Services whose text is as it was are shared with the configuration before.
     ///
     /// # Errors
     /// Everything that is wrong with it, in the order of the text.
     pub fn parse(&mut self, text: &str, file_name: &str) -> Result<Config, ConfigErrors> {
-        match self.by_pieces(text) {
-            Some(config) if check::config(&config).is_empty() => Ok(config),
-            _ => parse(text, file_name),
-        }
+        self.by_pieces(text).map_or_else(|| parse(text, file_name), Ok)
     }
 
     fn by_pieces(&mut self, text: &str) -> Option<Config> {
         if ["\"\"\"", "'''"].iter().any(|quotes| text.contains(quotes)) {
             return None;
         }
-        let mut pieces = pieces(text);
-        let mut config = self.head(pieces.next()?)?;
-        let mut services = HashMap::new();
-        for piece in pieces {
-            let known = self.services.remove_entry(piece);
-            let (piece, service) =
-                known.or_else(|| Some((piece.to_owned(), read::service_of(piece)?)))?;
-            config.services.push(service.clone());
-            services.insert(piece, service);
+        let mut texts = pieces(text);
+        let mut config = self.head(texts.next()?)?;
+        // Most are where they were. Only where one is not are all of them put in order.
+        let mut by_text = None;
+        let mut pieces = Vec::with_capacity(self.services.len());
+        let mut is_known = Vec::with_capacity(self.services.len());
+        for (i, text) in texts.enumerate() {
+            let known = self.services.get(i).filter(|piece| &*piece.text == text).or_else(|| {
+                let all = self.services.iter().map(|piece| (&*piece.text, piece));
+                by_text.get_or_insert_with(|| all.collect::<HashMap<_, _>>()).get(text).copied()
+            });
+            is_known.push(known.is_some());
+            pieces.push(match known {
+                Some(piece) => piece.clone(),
+                None => Piece { text: text.into(), service: read::service_of(text)?.into() },
+            });
         }
-        self.services = services;
+        config.services = pieces.iter().map(|piece| piece.service.clone()).collect();
+        if !check::config_of_known(&config, |i| is_known[i]).is_empty() {
+            return None;
+        }
+        self.services = pieces;
         Some(config)
     }
 
@@ -146,13 +162,20 @@ mod tests {
     fn what_has_not_changed_is_not_read_anew() {
         let mut reader = Reader::default();
         let text = format!("{HEAD}{}{}", service(1, ""), service(2, ""));
-        reader.parse(&text, "f.toml").unwrap();
-        // What the pieces are said to hold is believed.
-        for kept in reader.services.values_mut() {
-            kept.weight_bound = 77;
-        }
-        let config = reader.parse(&(text + &service(3, "")), "f.toml").unwrap();
-        let bounds: Vec<_> = config.services.iter().map(|s| s.weight_bound).collect();
-        assert_eq!(bounds, [77, 77, 20]);
+        let before = reader.parse(&text, "f.toml").unwrap();
+        let text = [1, 3, 2].map(|n| service(n, "")).concat();
+        let after = reader.parse(&format!("{HEAD}{text}"), "f.toml").unwrap();
+        assert_eq!(shared(&before, &after), [true, false, true]);
+        // Of what is refused nothing is kept.
+        let wrong = text.replace("port = 3", "port = 2");
+        reader.parse(&format!("{HEAD}{wrong}"), "f.toml").unwrap_err();
+        let again = reader.parse(&format!("{HEAD}{text}"), "f.toml").unwrap();
+        assert_eq!(shared(&after, &again), [true, true, true]);
+    }
+
+    /// Which services of a configuration are those of one before.
+    fn shared(before: &Config, after: &Config) -> Vec<bool> {
+        let is_one = |s: &Shared<_>| before.services.iter().any(|was| was.is_same(s));
+        after.services.iter().map(is_one).collect()
     }
 }

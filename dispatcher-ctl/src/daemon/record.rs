@@ -48,7 +48,7 @@ pub(super) fn amendment(
     }
     let of_file =
         applied.iter().flat_map(|applied| record.applied.services.iter().zip(&applied.services));
-    let applied = of_file.filter(|(was, is)| was != is).map(|(_, is)| is).collect();
+    let applied = of_file.filter(|(was, is)| was != is).map(|(_, is)| &**is).collect();
     let running = pairs.iter().filter_map(|(_, is)| *is).collect();
     serde_json::to_vec(&Amendment::<&ServiceConfig, &Service> { applied, running }).map(Some)
 }
@@ -72,7 +72,7 @@ pub fn read_record(stored: &StoredRecord) -> serde_json::Result<Record> {
     let unknown = || serde_json::Error::custom("an amendment is of a service that is not there");
     for amendment in &stored.amendments {
         let Amendment { applied, running } =
-            serde_json::from_slice::<Amendment<ServiceConfig, Shared<Service>>>(amendment)?;
+            serde_json::from_slice::<Amendment<Shared<ServiceConfig>, Shared<Service>>>(amendment)?;
         for service in applied {
             let at = *by_name.get(&service.name).ok_or_else(unknown)?;
             record.applied.services[at] = service;
@@ -88,7 +88,7 @@ pub fn read_record(stored: &StoredRecord) -> serde_json::Result<Record> {
 /// The texts of services as last written.
 #[derive(Debug, Default)]
 pub(super) struct RecordText {
-    applied: Texts<ServiceConfig>,
+    applied: Texts<Shared<ServiceConfig>>,
     running: Texts<Shared<Service>>,
 }
 

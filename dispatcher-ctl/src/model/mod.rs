@@ -55,7 +55,7 @@ pub struct Config {
     #[serde(default)]
     pub exits: Exits,
     /// The services, in the file's order; names and (VIP, port, protocol) are unique.
-    pub services: Vec<ServiceConfig>,
+    pub services: Vec<Shared<ServiceConfig>>,
 }
 
 /// Settings of the connection table.
@@ -391,7 +391,7 @@ impl Config {
     /// The service of this name.
     #[must_use]
     pub fn service(&self, name: &str) -> Option<&ServiceConfig> {
-        self.services.iter().find(|service| service.name == name)
+        self.services.iter().find(|service| service.name == name).map(|service| &**service)
     }
 }
 

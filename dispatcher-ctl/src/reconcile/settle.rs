@@ -28,7 +28,8 @@ pub(super) fn settle(
     retired: &[RetiredSlot],
     now_ms: u64,
 ) -> Result<Vec<Shared<Service>>, ConfigErrors> {
-    check::services(&wanted)?;
+    let all: Vec<_> = wanted.iter().map(check::Outline::from).collect();
+    check::services(&(0..).zip(&wanted).collect::<Vec<_>>(), &all)?;
     let mut ids = Ids::new(running, retired);
     let by_key: HashMap<_, &Service> =
         running.services.iter().map(|s| (s.config.key(), &**s)).collect();

@@ -62,7 +62,7 @@ pub(crate) fn any_config() -> impl Strategy<Value = Config> {
             let nics = nics.iter().enumerate().filter(|(_, there)| **there);
             let mut config = defaults::config(nics.map(|(i, _)| format!("eth{i}")).collect());
             let seeds = services.into_iter().enumerate().filter(|(_, seed)| seed.0);
-            config.services = seeds.map(|(i, seed)| seeded_service(i, &seed)).collect();
+            config.services = seeds.map(|(i, seed)| seeded_service(i, &seed).into()).collect();
             config
         },
     )

@@ -8,8 +8,8 @@ use std::{
 
 use dispatcher_common::limits;
 
-use super::{Found, shown};
-use crate::model::{Affinity, ServiceConfig, affinity_groups, duration};
+use super::{Found, Outline, shown};
+use crate::model::{Affinity, affinity_groups, duration};
 
 /// Longest timeout: records know 65,535 ticks of 4.3 s.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(72 * 3600);
@@ -36,12 +36,12 @@ impl Found {
     }
 
     /// What may be wrong between services.
-    pub(super) fn affinity_together(&mut self, services: &[ServiceConfig]) {
-        if services.iter().all(|service| service.affinity.cross_port.is_empty()) {
+    pub(super) fn affinity_together(&mut self, services: &[Outline<'_>]) {
+        if services.iter().all(|service| service.settings.affinity.cross_port.is_empty()) {
             return;
         }
         self.cross_ports(services);
-        let groups = affinity_groups(&services.iter().collect::<Vec<_>>());
+        let groups = affinity_groups(&services.iter().map(|s| s.settings).collect::<Vec<_>>());
         for (i, first) in groups.iter().enumerate() {
             self.agreement(services, i, *first);
         }
@@ -56,12 +56,12 @@ impl Found {
     }
 
     /// Each port names another service of the VIP.
-    fn cross_ports(&mut self, services: &[ServiceConfig]) {
+    fn cross_ports(&mut self, services: &[Outline<'_>]) {
         let mut count: HashMap<(IpAddr, u16), usize> = HashMap::new();
-        for service in services {
+        for Outline { settings: service, .. } in services {
             *count.entry((service.vip, service.port)).or_default() += 1;
         }
-        for (i, service) in services.iter().enumerate() {
+        for (i, Outline { settings: service, .. }) in services.iter().enumerate() {
             for (j, port) in service.affinity.cross_port.iter().enumerate() {
                 let own = usize::from(*port == service.port);
                 if count.get(&(service.vip, *port)).copied().unwrap_or_default() <= own {
@@ -78,8 +78,8 @@ impl Found {
     }
 
     /// Services that share records agree on what they are and how long they last.
-    fn agreement(&mut self, services: &[ServiceConfig], i: usize, first: usize) {
-        let (service, leader) = (&services[i], &services[first]);
+    fn agreement(&mut self, services: &[Outline<'_>], i: usize, first: usize) {
+        let (service, leader) = (services[i].settings, services[first].settings);
         let (ours, theirs) = (&service.affinity, &leader.affinity);
         let time = |affinity: &Affinity| duration::text(affinity.timeout);
         for (key, ours, theirs) in [
@@ -109,7 +109,7 @@ fn link(services: usize) -> Vec<String> {
 }
 
 /// Ordered pairs of services of a group, for each backend that they have in common.
-fn peers(services: &[ServiceConfig], groups: &[usize]) -> usize {
+fn peers(services: &[Outline<'_>], groups: &[usize]) -> usize {
     let linked: HashSet<_> = (0..).zip(groups).filter(|(i, g)| i != *g).map(|(_, g)| *g).collect();
     let mut shared: HashMap<(usize, IpAddr), usize> = HashMap::new();
     for (service, group) in services.iter().zip(groups).filter(|(_, g)| linked.contains(g)) {

@@ -3,23 +3,21 @@
 use std::{collections::HashMap, path::Path};
 
 use dispatcher_common::limits::{
-    CONDITION_POOL, MAX_BACKENDS_PER_SERVICE, MAX_COUNTED_BACKENDS, MAX_INTERFACES, MAX_RULES,
-    MAX_SERVICES, MAX_SLOTS, MAX_WEIGHT_BOUND, SCHEDULE_POOL,
+    MAX_BACKENDS_PER_SERVICE, MAX_COUNTED_BACKENDS, MAX_INTERFACES, MAX_WEIGHT_BOUND,
 };
 
 use super::{ConfigError, ConfigErrors};
-use crate::{
-    model::{BackendConfig, Config, Manager, Protocol, RuleConfig, Service, ServiceConfig},
-    schedule,
-};
+use crate::model::{BackendConfig, Config, Manager, Protocol, Service, ServiceConfig};
 
 mod advisor;
 mod affinity;
 mod exits;
 mod manager;
 mod rule;
+mod together;
 mod value;
 
+pub use together::{Outline, ring_slots_in_force};
 pub(in crate::config) use value::{BOUND_RANGE, MOST_CONNECTIONS_RANGE};
 use value::{
     LONGEST_INTERFACE, address, is_interface, max_connections, name, timeout, unicast, vip,
@@ -28,11 +26,6 @@ pub use value::{shown, weight};
 
 /// Longest path of a Unix socket: `sun_path` without its end.
 const LONGEST_SOCKET: usize = 107;
-/// Slots of all schedules: while one replaces another, both are there.
-const RING_SLOTS: usize = SCHEDULE_POOL as usize / 2;
-/// Conditions of all rules, likewise.
-const CONDITIONS: usize = CONDITION_POOL as usize / 2;
-
 /// Something wrong, and the values it follows from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
@@ -45,6 +38,13 @@ pub struct Problem {
 /// Everything wrong with a configuration, in its order.
 #[must_use]
 pub fn config(config: &Config) -> Vec<Problem> {
+    config_of_known(config, |_| false)
+}
+
+/// As [`config()`], where nothing is wrong with some services on their own: those at these places are looked at only beside
+/// the others.
+#[must_use]
+pub fn config_of_known(config: &Config, is_known: impl Fn(usize) -> bool) -> Vec<Problem> {
     let mut found = Found::default();
     found.interfaces(&config.interfaces);
     found.path("api_socket", &config.api_socket, LONGEST_SOCKET);
@@ -52,17 +52,20 @@ pub fn config(config: &Config) -> Vec<Problem> {
     found.manager(&config.manager);
     found.is_managed = config.manager.enabled;
     found.exits(&config.exits);
-    found.services(&config.services);
+    let services = config.services.iter().map(|service| &**service);
+    let all: Vec<_> = services.clone().map(Outline::from).collect();
+    let new: Vec<_> = (0..).zip(services).filter(|(i, _)| !is_known(*i)).collect();
+    found.services(&new, &all);
     found.problems
 }
 
-/// Everything wrong with services, one by one and together.
+/// Everything wrong with new services, each with its place among `all`, one by one, and with all of them together.
 ///
 /// # Errors
 /// All problems, without paths: the services need not be those of a file.
-pub fn services(services: &[ServiceConfig]) -> Result<(), ConfigErrors> {
+pub fn services(new: &[(usize, &ServiceConfig)], all: &[Outline<'_>]) -> Result<(), ConfigErrors> {
     let mut found = Found::default();
-    found.services(services);
+    found.services(new, all);
     found.pathless()
 }
 
@@ -74,7 +77,7 @@ pub fn services(services: &[ServiceConfig]) -> Result<(), ConfigErrors> {
 pub fn backends_of(service: &Service, rings: usize) -> Result<(), ConfigErrors> {
     let mut found = Found::default();
     found.backends(0, &service.whole());
-    found.total(rings, RING_SLOTS, "schedule slots of all services");
+    found.rings(rings);
     found.pathless()
 }
 
@@ -160,8 +163,8 @@ impl Found {
         }
     }
 
-    fn services(&mut self, services: &[ServiceConfig]) {
-        for (i, service) in services.iter().enumerate() {
+    fn services(&mut self, new: &[(usize, &ServiceConfig)], all: &[Outline<'_>]) {
+        for &(i, service) in new {
             self.object = match service.name.as_str() {
                 "" => format!("service[{i}]: "),
                 name => format!("service {}: ", shown(name)),
@@ -172,7 +175,7 @@ impl Found {
             self.rules(i, service);
         }
         (self.object, self.prefix) = (String::new(), String::new());
-        self.services_together(services);
+        self.services_together(all);
     }
 
     fn service(&mut self, service: &ServiceConfig) {
@@ -288,94 +291,6 @@ impl Found {
             problem.causes = vec![format!("service[{i}].weight_bound")];
         }
     }
-
-    fn services_together(&mut self, services: &[ServiceConfig]) {
-        let (mut names, mut keys) = (HashMap::new(), HashMap::new());
-        for (i, service) in services.iter().enumerate() {
-            let path = |i: usize, key: &str| format!("service[{i}].{key}");
-            if let Some(first) = names.insert(service.name.as_str(), i) {
-                let message =
-                    format!("service {0}: name {0} is given twice, expected once", service.name);
-                self.say(&path(i, "name"), &message).causes = vec![path(first, "name")];
-            }
-            if let Some(first) = keys.insert(service.key(), i) {
-                let message = format!(
-                    "service {}: {} is service {}'s, expected once",
-                    shown(&service.name),
-                    service.endpoint(),
-                    shown(&services[first].name),
-                );
-                let causes = ["vip", "port", "protocol"]
-                    .iter()
-                    .flat_map(|key| [path(i, key), path(first, key)])
-                    .collect();
-                self.say(&path(i, "vip"), &message).causes = causes;
-            }
-        }
-        self.affinity_together(services);
-        self.totals(services);
-    }
-
-    fn totals(&mut self, services: &[ServiceConfig]) {
-        let backends: usize = services.iter().map(|s| s.backends.len()).sum();
-        let rings: usize = services.iter().map(|s| ring_slots_of(s, self.is_managed)).sum();
-        let rules = services.iter().flat_map(|s| &s.rules);
-        let conditions = rules.clone().map(RuleConfig::conditions).sum();
-        for (count, most, what) in [
-            (services.len(), MAX_SERVICES as usize, "services"),
-            (backends, MAX_SLOTS as usize - 1, "backends of all services"),
-            (rings, RING_SLOTS, "schedule slots of all services"),
-            (rules.count(), MAX_RULES as usize, "rules of all services"),
-            (conditions, CONDITIONS, "conditions of all services' rules"),
-        ] {
-            self.total(count, most, what);
-        }
-    }
-}
-
-impl Found {
-    fn total(&mut self, count: usize, most: usize, what: &str) {
-        if count > most {
-            (self.object, self.prefix) = (String::new(), String::new());
-            self.say("service", &format!("{count} {what} are too many, expected {most}"));
-        }
-    }
-}
-
-/// Slots of a service's schedules, at most.
-fn ring_slots_of(service: &ServiceConfig, is_managed: bool) -> usize {
-    ring_slots(service, service.backends.iter(), service.rules.iter(), is_managed)
-}
-
-/// Slots of the schedules, at most, of a service with these backends and rules.
-fn ring_slots<'s>(
-    service: &ServiceConfig,
-    backends: impl Iterator<Item = &'s BackendConfig> + Clone,
-    rules: impl Iterator<Item = &'s RuleConfig>,
-    is_managed: bool,
-) -> usize {
-    let space = |backends: &mut dyn Iterator<Item = &BackendConfig>| {
-        let varies = is_managed || !service.slow_start.is_zero();
-        let mut weights: Vec<_> = backends.map(|b| b.weight).collect();
-        if varies && let [first, others @ ..] = weights.as_mut_slice() {
-            // One less for one of them: nothing divides all.
-            *first = service.weight_bound.saturating_sub(1).max(1);
-            others.fill(service.weight_bound);
-        }
-        schedule::space(service.scheduler, &weights)
-    };
-    let of_rule = |rule: &RuleConfig| {
-        let names = rule.names();
-        space(&mut backends.clone().filter(|b| names.contains(b.name.as_str())))
-    };
-    space(&mut backends.clone()) + rules.map(of_rule).sum::<usize>()
-}
-
-/// Slots of the schedules of a service in force, at most.
-#[must_use]
-pub fn ring_slots_in_force(service: &Service) -> usize {
-    let backends = service.backends.iter().map(|backend| &backend.config);
-    ring_slots(&service.config, backends, service.rules.iter().map(|rule| &rule.config), false)
 }
 
 fn backend_path(i: usize, j: usize, key: &str) -> String {

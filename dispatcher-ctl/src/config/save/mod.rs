@@ -8,7 +8,7 @@ use toml_edit::{Array, ArrayOfTables, DocumentMut, InlineTable, Item, Table, Tab
 use super::{ConfigError, ConfigErrors, defaults, keys, parse};
 use crate::model::{
     Advisor, Affinity, BackendConfig, Choice as _, Config, Manager, Passive, Proportions,
-    RuleConfig, ServiceConfig, State, duration, report_timeout,
+    RuleConfig, ServiceConfig, Shared, State, duration, report_timeout,
 };
 
 /// How often the file is edited at most: once, and once more for what followed from the first edits.
@@ -33,7 +33,8 @@ pub fn save(
         let message = format!("{file_name} has changed since it was applied, so it is not written");
         return Err(ConfigError::new("", message).with_hint("reload first, then save").into());
     }
-    let wanted: Vec<_> = state.services.iter().map(|service| service.whole()).collect();
+    let wanted: Vec<_> =
+        state.services.iter().map(|service| Shared::from(service.whole())).collect();
     let mut text = text.to_owned();
     for _ in 0..ROUNDS {
         if says(&now, state, &wanted) {
@@ -54,7 +55,7 @@ fn unwritable(file_name: &str) -> ConfigError {
 }
 
 /// Whether a configuration is what runs, but for the order.
-fn says(config: &Config, state: &State, wanted: &[ServiceConfig]) -> bool {
+fn says(config: &Config, state: &State, wanted: &[Shared<ServiceConfig>]) -> bool {
     let same_nics = config.interfaces.len() == state.interfaces.len()
         && config.interfaces.iter().all(|name| state.interfaces.contains(name));
     same_nics && config.manager == state.manager && same(&config.services, wanted)
@@ -72,6 +73,28 @@ trait Row: Sized {
     fn is(&self, other: &Self) -> bool;
     /// Rewrites what stands below it, from what it says now.
     fn below(&self, _table: &mut dyn TableLike, _now: Option<&Self>, _inline: bool) {}
+}
+
+impl<T: Row> Row for Shared<T> {
+    fn name(&self) -> &str {
+        T::name(self)
+    }
+
+    fn settings(&self) -> Vec<(&'static str, Option<Value>)> {
+        T::settings(self)
+    }
+
+    fn needed(&self) -> Vec<(&'static str, Option<Value>)> {
+        T::needed(self)
+    }
+
+    fn is(&self, other: &Self) -> bool {
+        T::is(self, other)
+    }
+
+    fn below(&self, table: &mut dyn TableLike, now: Option<&Self>, inline: bool) {
+        T::below(self, table, now.map(|now| &**now), inline);
+    }
 }
 
 impl Row for ServiceConfig {

@@ -45,7 +45,7 @@ fn rules_are_read() {
 /// The rule with these lines, of a service that is measured.
 fn rule_of(insert: &str) -> RuleConfig {
     let text = rule(insert).replace("port = 80\n", "port = 80\nmeasure = true\n");
-    parse(&text, "lab.toml").unwrap().services.remove(0).rules.remove(0)
+    parse(&text, "lab.toml").unwrap().services[0].rules.remove(0)
 }
 
 #[test]

@@ -186,7 +186,7 @@ fn an_advisor_is_read_and_a_wrong_one_is_named() {
     }
     // Handshakes are counted if that is asked for, and where there are any.
     let passive = "kind = \"ping\", passive = { window = \"2s\", retried = 3 }";
-    let said = parse(&advisor(passive), "lab.toml").unwrap().services.remove(0).advisor.unwrap();
+    let said = parse(&advisor(passive), "lab.toml").unwrap().services[0].advisor.clone().unwrap();
     let wanted = Passive { window: Duration::from_secs(2), retried: 3, unanswered: 0 };
     assert_eq!((said.passive, Passive::default().is_on()), (wanted, false));
     let udp = errors(&advisor(passive).replace("\"tcp\"", "\"udp\""));

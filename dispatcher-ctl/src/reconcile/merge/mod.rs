@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use super::settle::settle;
 use crate::{
     config::{ConfigErrors, check},
-    model::{BackendConfig, Config, Manager, RetiredSlot, Service, ServiceConfig, State},
+    model::{BackendConfig, Config, Manager, RetiredSlot, Service, ServiceConfig, Shared, State},
 };
 
 /// What should run once `new` is applied. `applied` is the file as last applied, if any was; `retired` are slots that are
@@ -71,8 +71,8 @@ fn services(applied: Option<&Config>, new: &Config, running: &State) -> Vec<Serv
         match by_running.get(wanted.name.as_str()) {
             Some(runs) => merged.push(service(before, wanted, &runs.whole())),
             // Removed at runtime, and the file did not change it.
-            None if before == Some(wanted) => {}
-            None => merged.push(wanted.clone()),
+            None if before == Some(&**wanted) => {}
+            None => merged.push((**wanted).clone()),
         }
     }
     for runs in &running.services {
@@ -102,8 +102,8 @@ fn manager(before: Option<&Manager>, wanted: &Manager, runs: &Manager) -> Manage
 }
 
 /// Services by name: a file may have thousands.
-fn by_name(services: &[ServiceConfig]) -> HashMap<&str, &ServiceConfig> {
-    services.iter().map(|service| (service.name.as_str(), service)).collect()
+fn by_name(services: &[Shared<ServiceConfig>]) -> HashMap<&str, &ServiceConfig> {
+    services.iter().map(|service| (service.name.as_str(), &**service)).collect()
 }
 
 fn service(
