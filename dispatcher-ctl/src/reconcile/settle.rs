@@ -8,6 +8,8 @@
 //! * a backend that has the address of one that runs in that service is that one: it keeps its slot. Another address
 //!   is another backend, even under the same name.
 //!
+//! A service of which nothing else is wanted than what runs is the very same.
+//!
 //! Quiesced and down (by hand or by an advisor) belong to the machine: they stay with the address, also where the service changes its VIP or port.
 
 use std::{collections::HashMap, net::IpAddr};
@@ -18,24 +20,65 @@ use crate::{
     model::{Backend, RetiredSlot, Rule, RuleConfig, Service, ServiceConfig, Shared, State},
 };
 
+/// A service that is wanted.
+#[derive(Clone, Debug)]
+pub(super) enum Wanted {
+    /// As it runs: it was found right, and has its numbers.
+    AsItRuns(Shared<Service>),
+    /// With these settings, backends and rules.
+    Anew(Box<ServiceConfig>),
+}
+
+impl Wanted {
+    /// Changes what is wanted of it.
+    pub(super) fn change(&mut self, change: impl FnOnce(&mut ServiceConfig)) {
+        let mut config = match self {
+            Self::AsItRuns(service) => service.whole(),
+            Self::Anew(config) => (**config).clone(),
+        };
+        change(&mut config);
+        *self = Self::Anew(config.into());
+    }
+
+    /// What it is beside others.
+    fn outline(&self) -> check::Outline<'_> {
+        match self {
+            Self::AsItRuns(service) => (&**service).into(),
+            Self::Anew(config) => (&**config).into(),
+        }
+    }
+
+    /// What is to be looked at by itself.
+    fn anew(&self) -> Option<&ServiceConfig> {
+        match self {
+            Self::AsItRuns(_) => None,
+            Self::Anew(config) => Some(config),
+        }
+    }
+}
+
 /// Puts wanted services in force, all or none. `now_ms` is when: milliseconds since the epoch.
 ///
 /// # Errors
 /// What is wrong with them, together: each on its own may be right.
 pub(super) fn settle(
-    wanted: Vec<ServiceConfig>,
+    wanted: Vec<Wanted>,
     running: &State,
     retired: &[RetiredSlot],
     now_ms: u64,
 ) -> Result<Vec<Shared<Service>>, ConfigErrors> {
-    let all: Vec<_> = wanted.iter().map(check::Outline::from).collect();
-    check::services(&(0..).zip(&wanted).collect::<Vec<_>>(), &all)?;
+    let all: Vec<_> = wanted.iter().map(Wanted::outline).collect();
+    let new: Vec<_> = (0..).zip(&wanted).filter_map(|(i, w)| Some((i, w.anew()?))).collect();
+    check::services(&new, &all)?;
     let mut ids = Ids::new(running, retired);
     let by_key: HashMap<_, &Service> =
         running.services.iter().map(|s| (s.config.key(), &**s)).collect();
-    let mut in_force = |config: ServiceConfig| {
-        let same = by_key.get(&config.key()).copied();
-        service(config, same, running, &mut ids, now_ms).map(Shared::from)
+    let mut in_force = |wanted: Wanted| match wanted {
+        Wanted::AsItRuns(service) => Ok(service),
+        Wanted::Anew(config) => {
+            let same = by_key.get(&config.key()).copied();
+            service(*config, same, running, &mut ids, now_ms).map(Shared::from)
+        }
     };
     let settled: Result<_, ConfigError> = wanted.into_iter().map(&mut in_force).collect();
     settled.map_err(ConfigErrors::from)

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use super::settle::settle;
+use super::settle::{Wanted, settle};
 use crate::{
     api::types::{
         ApiError, PatchBackend, PatchManager, PatchService, PutBackend, PutService, Seconds,
@@ -103,12 +103,12 @@ impl Edit<'_> {
         request.settings().apply(&mut service);
         match before {
             Some(_) if !replace => Err(exists(format!("service {name}"), "service set")),
-            Some(at) => self.change(|services| {
-                service.backends = std::mem::take(&mut services[at].backends);
-                service.rules = std::mem::take(&mut services[at].rules);
-                services[at] = service;
+            Some(at) => self.change_service(at, |before| {
+                service.backends = std::mem::take(&mut before.backends);
+                service.rules = std::mem::take(&mut before.rules);
+                *before = service;
             }),
-            None => self.change(|services| services.push(service)),
+            None => self.change(|services| services.push(Wanted::Anew(service.into()))),
         }
     }
 
@@ -118,7 +118,7 @@ impl Edit<'_> {
     /// There is no such service, or a value is not valid.
     pub fn patch_service(&self, service: &str, request: &PatchService) -> Result<State, ApiError> {
         let at = self.position(find_service(self.state, service)?);
-        self.change(|services| request.apply(&mut services[at]))
+        self.change_service(at, |service| request.apply(service))
     }
 
     /// A service out, with its backends.
@@ -157,8 +157,8 @@ impl Edit<'_> {
             Some(_) if !replace => {
                 Err(exists(format!("backend {}/{name}", service.config.name), "backend set"))
             }
-            Some(index) => self.change(|services| services[at].backends[index] = backend),
-            None => self.change(|services| services[at].backends.push(backend)),
+            Some(index) => self.change_service(at, |service| service.backends[index] = backend),
+            None => self.change_service(at, |service| service.backends.push(backend)),
         }
     }
 
@@ -182,7 +182,7 @@ impl Edit<'_> {
         let mut state = if request.address.is_none() && request.local.is_none() {
             self.change_backend(at, index, request)?
         } else {
-            self.change(|services| request.apply(&mut services[at].backends[index]))?
+            self.change_service(at, |service| request.apply(&mut service.backends[index]))?
         };
         let changed = &mut state.services[at].backends[index];
         if let Some(is_fixed) = request.fixed_weight {
@@ -287,10 +287,19 @@ impl Edit<'_> {
         Ok(state)
     }
 
-    /// Changes the services as a configuration would say them, and puts the result in force.
-    fn change(&self, edit: impl FnOnce(&mut Vec<ServiceConfig>)) -> Result<State, ApiError> {
+    /// Changes a service as a configuration would say it, and puts the result in force.
+    fn change_service(
+        &self,
+        at: usize,
+        edit: impl FnOnce(&mut ServiceConfig),
+    ) -> Result<State, ApiError> {
+        self.change(|services| services[at].change(edit))
+    }
+
+    /// Changes which services there are, and puts the result in force.
+    fn change(&self, edit: impl FnOnce(&mut Vec<Wanted>)) -> Result<State, ApiError> {
         let mut services: Vec<_> =
-            self.state.services.iter().map(|service| service.whole()).collect();
+            self.state.services.iter().map(|s| Wanted::AsItRuns(s.clone())).collect();
         edit(&mut services);
         let services = settle(services, self.state, self.retired, self.now_ms)?;
         let State { interfaces, manager, .. } = self.state;

@@ -183,7 +183,7 @@ fn a_backend_alone_is_changed_and_checked_like_all() {
         r#"{"up": false, "fixed_weight": true}"#,
     ] {
         let patch: PatchBackend = serde_json::from_str(patch).unwrap();
-        let all = edit(&state).change(|services| patch.apply(&mut services[0].backends[1]));
+        let all = edit(&state).change_service(0, |service| patch.apply(&mut service.backends[1]));
         let alone = edit(&state).change_backend(0, 1, &patch);
         assert_eq!(alone, all, "{patch:?}");
         if let Ok(alone) = alone {

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use super::settle::settle;
+use super::settle::{Wanted, settle};
 use crate::{
     config::{ConfigErrors, check},
     model::{BackendConfig, Config, Manager, RetiredSlot, Service, ServiceConfig, Shared, State},
@@ -59,26 +59,33 @@ fn interfaces(applied: Option<&Config>, new: &Config, running: &State) -> Vec<St
     merged
 }
 
-fn services(applied: Option<&Config>, new: &Config, running: &State) -> Vec<ServiceConfig> {
+fn services(applied: Option<&Config>, new: &Config, running: &State) -> Vec<Wanted> {
     let applied = applied.map(|a| by_name(&a.services)).unwrap_or_default();
     let before = |name: &str| applied.get(name).copied();
     let by_new = by_name(&new.services);
-    let by_running: HashMap<&str, &Service> =
-        running.services.iter().map(|s| (s.config.name.as_str(), &**s)).collect();
+    let by_running: HashMap<&str, &Shared<Service>> =
+        running.services.iter().map(|s| (s.config.name.as_str(), s)).collect();
     let mut merged = Vec::new();
     for wanted in &new.services {
         let before = before(&wanted.name);
         match by_running.get(wanted.name.as_str()) {
-            Some(runs) => merged.push(service(before, wanted, &runs.whole())),
+            // The very same that was applied before: what was made of it runs.
+            Some(runs) if before.is_some_and(|before| before.is_same(wanted)) => {
+                merged.push(Wanted::AsItRuns((*runs).clone()));
+            }
+            Some(runs) => {
+                let before = before.map(|before| &**before);
+                merged.push(Wanted::Anew(service(before, wanted, &runs.whole()).into()));
+            }
             // Removed at runtime, and the file did not change it.
-            None if before == Some(&**wanted) => {}
-            None => merged.push((**wanted).clone()),
+            None if before == Some(wanted) => {}
+            None => merged.push(Wanted::Anew((**wanted).clone().into())),
         }
     }
     for runs in &running.services {
         let name = &runs.config.name;
         if !by_new.contains_key(name.as_str()) && before(name).is_none() {
-            merged.push(runs.whole());
+            merged.push(Wanted::Anew(runs.whole().into()));
         }
     }
     merged
@@ -102,8 +109,8 @@ fn manager(before: Option<&Manager>, wanted: &Manager, runs: &Manager) -> Manage
 }
 
 /// Services by name: a file may have thousands.
-fn by_name(services: &[Shared<ServiceConfig>]) -> HashMap<&str, &ServiceConfig> {
-    services.iter().map(|service| (service.name.as_str(), &**service)).collect()
+fn by_name(services: &[Shared<ServiceConfig>]) -> HashMap<&str, &Shared<ServiceConfig>> {
+    services.iter().map(|service| (service.name.as_str(), service)).collect()
 }
 
 fn service(
@@ -145,6 +152,9 @@ fn backends(
     wanted: &ServiceConfig,
     runs: &ServiceConfig,
 ) -> Vec<BackendConfig> {
+    if before.is_some_and(|before| before.backends == wanted.backends) {
+        return runs.backends.clone();
+    }
     let before = |name: &str| before.and_then(|b| b.backend(name));
     let mut merged = Vec::new();
     for wanted in &wanted.backends {

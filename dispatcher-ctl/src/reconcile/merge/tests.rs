@@ -126,6 +126,21 @@ fn what_was_removed_at_runtime_comes_back_when_its_entry_changes() {
 }
 
 #[test]
+fn what_the_file_did_not_change_is_the_very_same() {
+    let (was, running) = (file(), weight(&start(&file()), "web", "a", 7));
+    let mut new = was.clone();
+    new.services[1].backends[0].weight = 3;
+    let merged = merge(Some(&was), &new, &running, &[], 9).unwrap();
+    assert!(merged.services[0].is_same(&running.services[0]));
+    // Beside the others it is looked at all the same.
+    new.services[1].name = "web".to_owned();
+    new.services[1].port = 80;
+    new.services[1].vip = new.services[0].vip;
+    let errors = merge(Some(&was), &new, &running, &[], 9).unwrap_err();
+    assert_eq!(errors.0.len(), 2, "{errors}");
+}
+
+#[test]
 fn retired_numbers_are_not_given_out() {
     let retired = [RetiredSlot::new(1, 0), RetiredSlot::new(2, 2)];
     let state = merge(None, &file(), &State::default(), &retired, 1).unwrap();
@@ -159,6 +174,25 @@ proptest! {
     fn an_unchanged_file_changes_nothing(file in any_config(), acts in any_acts()) {
         let running = after(&start(&file), &acts);
         prop_assert_eq!(merge(Some(&file), &file, &running, &[], 9).unwrap(), running);
+    }
+
+    /// What a file shares with the one before is as if it had been read anew.
+    #[test]
+    fn shared_services_are_merged_as_others_are(
+        old in any_config(), new in any_config(), acts in any_acts(), same in any::<[bool; 3]>(),
+    ) {
+        let running = after(&start(&old), &acts);
+        let mut new = new;
+        for service in &mut new.services {
+            let at = old.services.iter().position(|was| was.name == service.name);
+            if let Some(at) = at.filter(|at| same[*at]) {
+                *service = old.services[at].clone();
+            }
+        }
+        let mut anew = new.clone();
+        anew.services.iter_mut().for_each(|service| *service = Shared::from((**service).clone()));
+        let merged = |file| merge(Some(&old), file, &running, &[], 9);
+        prop_assert_eq!(merged(&new), merged(&anew));
     }
 
     #[test]
