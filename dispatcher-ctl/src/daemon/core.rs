@@ -25,6 +25,8 @@ use std::{
 
 use dispatcher_common::limits::MAX_INTERFACES;
 
+use tokio::sync::Notify;
+
 use super::{
     advice::Advised,
     affinity::Cleaner,
@@ -38,7 +40,7 @@ use super::{
     probes::Probes,
     problems::Problems,
     quiesce::Draining,
-    record::{RecordText, amendment},
+    record::{Amendment, RecordText},
     rules::Rates,
     start::failed,
 };
@@ -74,7 +76,9 @@ pub(super) struct Core {
     /// Slots of all schedules of what runs, as they are counted for a check.
     pub(super) rings: usize,
     /// How it was last put into words.
-    text: RecordText,
+    pub(super) text: RecordText,
+    /// Told when it had better be written whole.
+    pub(super) rewrite_due: Arc<Notify>,
     /// Schedules as last made.
     pub(super) schedules: Schedules,
     /// Whether kernel and network say what the record says, as far as is known.
@@ -158,6 +162,7 @@ impl Core {
             record,
             rings,
             text: RecordText::default(),
+            rewrite_due: Arc::default(),
             schedules: Schedules::default(),
             in_force: false,
             is_untidy: false,
@@ -212,15 +217,13 @@ impl Core {
         let interface_names = numbered(&self.record.interface_names, &state)?;
         let pairs = reconcile::differing(self.state(), &state);
         let gone = gone(&pairs);
-        let amendment = match gone.is_empty() {
-            true => {
-                amendment(&self.record, &state, applied.as_ref(), &pairs).map_err(|e| failed(&e))?
-            }
-            false => None,
-        };
+        let retired_slots =
+            (!gone.is_empty()).then(|| [&self.record.retired_slots[..], &gone].concat());
+        let amendment = Amendment::of_services(&self.record, &state, applied.as_ref())
+            .map(|amendment| Amendment { retired_slots: retired_slots.clone(), ..amendment });
         let is_light = amendment.is_some() && self.is_light(&pairs);
         let rings = rings(self.rings, &pairs);
-        let former = self.take_in(state, applied, interface_names, &gone, amendment)?;
+        let former = self.take_in(state, applied, interface_names, retired_slots, amendment)?;
         self.rings = rings;
         let written = match is_light {
             true => self.write_changed(&former),
@@ -270,26 +273,25 @@ impl Core {
         state: State,
         applied: Option<Config>,
         interface_names: Vec<String>,
-        gone: &[RetiredSlot],
-        amendment: Option<Vec<u8>>,
+        retired: Option<Vec<RetiredSlot>>,
+        amendment: Option<Amendment>,
     ) -> Result<State, ApiError> {
         let record = &mut self.record;
-        let retired = record.retired_slots.len();
-        record.retired_slots.extend(gone);
+        let retired = retired.map(|retired| replace(&mut record.retired_slots, retired));
         let names = replace(&mut record.interface_names, interface_names);
         let state = replace(&mut record.state, state);
         let applied = applied.map(|applied| replace(&mut record.applied, applied));
-        let amended = amendment.is_some_and(|amendment| self.datapath.amend_record(&amendment));
-        let stored = if amended { Ok(()) } else { self.store() };
-        if stored.is_err() {
+        if let Err(error) = self.keep(amendment) {
             let record = &mut self.record;
-            record.retired_slots.truncate(retired);
             record.interface_names = names;
             record.state = state;
+            if let Some(retired) = retired {
+                record.retired_slots = retired;
+            }
             if let Some(applied) = applied {
                 record.applied = applied;
             }
-            return stored.map(|()| State::default());
+            return Err(error);
         }
         Ok(state)
     }
@@ -336,15 +338,25 @@ impl Core {
         grown
     }
 
-    /// Keeps the record with the maps, in one step.
-    pub(super) fn store(&mut self) -> Result<(), ApiError> {
-        let bytes = self.text.bytes(&self.record).map_err(|e| failed(&e))?;
+    /// Keeps the record with the maps whole, in one step.
+    fn store(&mut self) -> Result<(), ApiError> {
+        let bytes = self.text.bytes(&self.record, || ()).map_err(|e| failed(&e))?;
         self.datapath.store_record(&bytes).map_err(|e| failed(&e))
     }
 
-    /// Writes the record anew when it has been amended so often that there would soon be no room: not while somebody waits.
-    pub(super) fn rewrite_record(&mut self) -> Result<(), ApiError> {
-        if self.datapath.is_much_amended() { self.store() } else { Ok(()) }
+    /// Keeps with the maps what the record says, in one step: by an amendment, where it can be told by one, or whole.
+    pub(super) fn keep(&mut self, amendment: Option<Amendment>) -> Result<(), ApiError> {
+        if let Some(amendment) = amendment {
+            let bytes = serde_json::to_vec(&amendment).map_err(|e| failed(&e))?;
+            let is_amended = self.datapath.amend_record(&bytes);
+            if self.datapath.is_much_amended() {
+                self.rewrite_due.notify_one();
+            }
+            if is_amended {
+                return Ok(());
+            }
+        }
+        self.store()
     }
 
     /// Gives back the slots of removed backends that no connection and no affinity record points to any more.
@@ -362,8 +374,9 @@ impl Core {
             return Ok(());
         }
         let counters = self.counters.read(&self.record.retired_slots).map_err(|e| failed(&e))?;
-        let retired = replace(&mut self.record.retired_slots, kept);
-        if let Err(error) = self.store() {
+        let retired = replace(&mut self.record.retired_slots, kept.clone());
+        let amendment = Amendment { retired_slots: Some(kept), ..Amendment::default() };
+        if let Err(error) = self.keep(Some(amendment)) {
             self.record.retired_slots = retired;
             return Err(error);
         }

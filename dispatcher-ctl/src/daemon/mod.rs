@@ -22,6 +22,7 @@ mod publish;
 mod quiesce;
 mod record;
 mod report;
+mod rewrite;
 mod rules;
 mod start;
 mod teardown;
@@ -80,6 +81,8 @@ pub async fn run(options: RunOptions) -> Result<(), StartError> {
     let patience = api::server::Patience::default();
     tasks.spawn(api::server::serve(socket, Arc::clone(&controller), patience, shutdown.clone()));
     tasks.spawn(metrics::server::serve(metrics_listener, controller, shutdown.clone()));
+    let due = Arc::clone(&handle.core().await.rewrite_due);
+    tasks.spawn(rewrite::run(handle.clone(), due, shutdown.clone()));
     if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
         tracing::warn!("the service manager was not told that we are ready: {error}");
     }
@@ -181,7 +184,6 @@ impl Core {
         self.retry_probes().await;
         for result in [
             self.watch_handshakes().await,
-            self.rewrite_record(),
             self.release_slots(),
             self.sample_rates(),
             self.watch_rules(),

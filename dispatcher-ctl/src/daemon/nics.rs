@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use super::{clock, core::Core};
+use super::{clock, core::Core, record::Amendment};
 use crate::{
     api::types::{ApiError, EventKind},
     model::{OwnedVip, XdpMode},
@@ -187,7 +187,7 @@ impl Core {
                 .iter()
                 .map(|(interface, vip)| OwnedVip { interface: interface.clone(), vip: *vip });
             self.record.vips.extend(vips);
-            self.store_or_log();
+            self.keep_vips();
         }
         let mut foreign = BTreeSet::new();
         // What was once seen to is not asked for again with every change: a request to the kernel for each VIP.
@@ -203,7 +203,7 @@ impl Core {
         }
         if !foreign.is_empty() {
             self.record.vips.retain(|vip| !foreign.contains(&key(vip.clone())));
-            self.store_or_log();
+            self.keep_vips();
         }
     }
 
@@ -292,7 +292,7 @@ impl Core {
         }
         if !removed.is_empty() {
             self.record.vips.retain(|vip| !removed.contains(vip));
-            self.store_or_log();
+            self.keep_vips();
         }
     }
 
@@ -313,8 +313,9 @@ impl Core {
         true
     }
 
-    fn store_or_log(&mut self) {
-        if let Err(error) = self.store() {
+    fn keep_vips(&mut self) {
+        let vips = Some(self.record.vips.clone());
+        if let Err(error) = self.keep(Some(Amendment { vips, ..Amendment::default() })) {
             tracing::error!("the controller's record cannot be written: {error}");
         }
     }

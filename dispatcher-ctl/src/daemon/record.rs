@@ -1,8 +1,8 @@
 //! How is the record written without putting all of it into words anew for every change?
 //!
 //! It is the JSON of a [`Record`], as serde writes it. Most services are as they were when it was last written: their text
-//! is kept and used again. Where nothing but some services is another, the record is not written at all, but amended by
-//! these: JSON of an [`Amendment`].
+//! is kept and used again. Where nothing is another but some services, slots that are retired, or VIPs, the record is not
+//! written at all, but amended by these: JSON of an [`Amendment`].
 
 use std::collections::HashMap;
 
@@ -14,43 +14,54 @@ use crate::{
         Config, Connections, Exits, Manager, OwnedVip, Record, RetiredSlot, Service, ServiceConfig,
         Shared, State,
     },
-    reconcile::{Pair, have_same_places},
+    reconcile::have_same_places,
 };
 
-/// Services, to be put in the place of those that the record has.
-#[derive(Serialize, Deserialize)]
-struct Amendment<C, S> {
-    /// Of the file as last applied, by name.
-    #[serde(default = "Vec::new", skip_serializing_if = "Vec::is_empty")]
-    applied: Vec<C>,
+/// What of a record is another than it was.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Amendment {
+    /// Services of the file as last applied, to be put in the place of those that the record has by their names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) applied: Vec<Shared<ServiceConfig>>,
     /// Of those that run, by id.
-    running: Vec<S>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) running: Vec<Shared<Service>>,
+    /// All VIPs that are ours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) vips: Option<Vec<OwnedVip>>,
+    /// All slots that are retired.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) retired_slots: Option<Vec<RetiredSlot>>,
 }
 
-/// The amendment that makes a record one of this state and, if there is another, of this file; none where more changes than
-/// services, which are the same by id. `pairs` are the services of the states that differ; no slots are retired.
-///
-/// # Errors
-/// As the serializer.
-pub(super) fn amendment(
-    record: &Record,
-    state: &State,
-    applied: Option<&Config>,
-    pairs: &[Pair<'_>],
-) -> serde_json::Result<Option<Vec<u8>>> {
-    let before = &record.state;
-    let is_of_services = before.interfaces == state.interfaces
-        && before.manager == state.manager
-        && have_same_places(before, state)
-        && applied.is_none_or(|applied| differs_in_services(&record.applied, applied));
-    if !is_of_services {
-        return Ok(None);
+impl Amendment {
+    /// What makes a record one of this state and, if there is another, of this file; none where more changes than services,
+    /// which are the same by id.
+    pub(super) fn of_services(
+        record: &Record,
+        state: &State,
+        applied: Option<&Config>,
+    ) -> Option<Self> {
+        let before = &record.state;
+        let is_of_services = before.interfaces == state.interfaces
+            && before.manager == state.manager
+            && have_same_places(before, state)
+            && applied.is_none_or(|applied| differs_in_services(&record.applied, applied));
+        is_of_services.then(|| Self {
+            applied: applied
+                .map(|applied| changed(&record.applied.services, &applied.services))
+                .unwrap_or_default(),
+            running: changed(&before.services, &state.services),
+            ..Self::default()
+        })
     }
-    let of_file =
-        applied.iter().flat_map(|applied| record.applied.services.iter().zip(&applied.services));
-    let applied = of_file.filter(|(was, is)| was != is).map(|(_, is)| &**is).collect();
-    let running = pairs.iter().filter_map(|(_, is)| *is).collect();
-    serde_json::to_vec(&Amendment::<&ServiceConfig, &Service> { applied, running }).map(Some)
+}
+
+/// What is not what it was in the same place.
+fn changed<T: Clone + PartialEq>(before: &[T], after: &[T]) -> Vec<T> {
+    let pairs = before.iter().zip(after).filter(|(was, is)| was != is);
+    pairs.map(|(_, is)| is.clone()).collect()
 }
 
 /// Whether two files say the same but for settings of services, which are the same by name.
@@ -71,8 +82,8 @@ pub fn read_record(stored: &StoredRecord) -> serde_json::Result<Record> {
     let by_id: HashMap<u32, usize> = state.iter().map(|s| s.id).zip(0..).collect();
     let unknown = || serde_json::Error::custom("an amendment is of a service that is not there");
     for amendment in &stored.amendments {
-        let Amendment { applied, running } =
-            serde_json::from_slice::<Amendment<Shared<ServiceConfig>, Shared<Service>>>(amendment)?;
+        let Amendment { applied, running, vips, retired_slots } =
+            serde_json::from_slice(amendment)?;
         for service in applied {
             let at = *by_name.get(&service.name).ok_or_else(unknown)?;
             record.applied.services[at] = service;
@@ -81,6 +92,8 @@ pub fn read_record(stored: &StoredRecord) -> serde_json::Result<Record> {
             let at = *by_id.get(&service.id).ok_or_else(unknown)?;
             record.state.services[at] = service;
         }
+        record.vips = vips.unwrap_or(record.vips);
+        record.retired_slots = retired_slots.unwrap_or(record.retired_slots);
     }
     Ok(record)
 }
@@ -103,16 +116,16 @@ impl<T> Default for Texts<T> {
 }
 
 impl RecordText {
-    /// The record as JSON.
-    pub(super) fn bytes(&mut self, record: &Record) -> serde_json::Result<Vec<u8>> {
+    /// The record as JSON. `pause` is called after every few pages.
+    pub(super) fn bytes(&mut self, record: &Record, pause: fn()) -> serde_json::Result<Vec<u8>> {
         let Record { applied, state, vips, retired_slots, interface_names } = record;
         let mut out = b"{\"applied\":".to_vec();
         open(&mut out, &Head::of(applied))?;
-        self.applied.write(&mut out, &applied.services, |service| &service.name)?;
+        self.applied.write(&mut out, &applied.services, |service| &service.name, pause)?;
         let State { interfaces, manager, services } = state;
         out.extend(b",\"state\":");
         open(&mut out, &Running { interfaces, manager })?;
-        self.running.write(&mut out, services, |service| &service.config.name)?;
+        self.running.write(&mut out, services, |service| &service.config.name, pause)?;
         let rest = serde_json::to_vec(&Rest { vips, retired_slots, interface_names })?;
         out.push(b',');
         out.extend(&rest[1..]);
@@ -127,6 +140,7 @@ impl<T: Clone + PartialEq + Serialize> Texts<T> {
         out: &mut Vec<u8>,
         services: &[T],
         name: impl Fn(&T) -> &String,
+        pause: fn(),
     ) -> serde_json::Result<()> {
         out.extend(b",\"services\":[");
         let mut texts = HashMap::with_capacity(services.len());
@@ -143,6 +157,7 @@ impl<T: Clone + PartialEq + Serialize> Texts<T> {
             };
             out.extend(&text.1);
             texts.insert(key, text);
+            pause();
         }
         self.0 = texts;
         out.extend(b"]}");
@@ -237,10 +252,46 @@ mod tests {
 
     /// The text is what serde writes, whatever was written before.
     fn check(text: &mut RecordText, record: &Record) {
-        let bytes = text.bytes(record).unwrap();
+        let bytes = text.bytes(record, || ()).unwrap();
         assert_eq!(serde_json::from_slice::<Record>(&bytes).unwrap(), *record);
         let plain: serde_json::Value = serde_json::to_value(record).unwrap();
         assert_eq!(serde_json::from_slice::<serde_json::Value>(&bytes).unwrap(), plain);
+    }
+
+    /// What is read of a record and what it was amended by is the record that was meant.
+    #[test]
+    fn a_record_is_what_it_was_amended_to() {
+        let mut record = record(include_str!("../../../examples/full.toml"));
+        let document = RecordText::default().bytes(&record, || ()).unwrap();
+        let mut amendments = Vec::new();
+        let mut check = |record: &Record, amendment: &Amendment| {
+            amendments.push(serde_json::to_vec(amendment).unwrap());
+            let stored =
+                StoredRecord { document: document.clone(), amendments: amendments.clone() };
+            assert_eq!(read_record(&stored).unwrap(), *record);
+        };
+        let (mut state, mut file) = (record.state.clone(), record.applied.clone());
+        state.services[0].backends[0].quiesced = true;
+        let of_state = Amendment::of_services(&record, &state, None).unwrap();
+        record.state = state.clone();
+        check(&record, &of_state);
+        file.services[1].fin_count += 1;
+        state.services[1].config.fin_count += 1;
+        let of_both = Amendment::of_services(&record, &state, Some(&file)).unwrap();
+        assert_eq!((of_both.applied.len(), of_both.running.len()), (1, 1));
+        (record.state, record.applied) = (state.clone(), file.clone());
+        check(&record, &of_both);
+        record.retired_slots.push(RetiredSlot::new(10, 3));
+        let retired_slots = Some(record.retired_slots.clone());
+        check(&record, &Amendment { retired_slots, ..Amendment::default() });
+        (record.vips, record.retired_slots) = (Vec::new(), Vec::new());
+        let (vips, retired_slots) = (Some(Vec::new()), Some(Vec::new()));
+        check(&record, &Amendment { vips, retired_slots, ..Amendment::default() });
+        // Other services, or in another order, are another document.
+        file.services.reverse();
+        assert!(Amendment::of_services(&record, &state, Some(&file)).is_none());
+        state.services.pop();
+        assert!(Amendment::of_services(&record, &state, None).is_none());
     }
 
     #[test]

@@ -72,6 +72,8 @@ pub struct Datapath {
     publisher: Publisher<KernelStore>,
     /// The record, once this controller has written one.
     record: Option<record::Written>,
+    /// Records that this controller has written whole.
+    records: u64,
     /// Interface index and name by ifindex, of NICs this controller attached.
     attached: BTreeMap<u32, (u8, String)>,
     /// Who reads the programs' logs, by ifindex.
@@ -111,6 +113,7 @@ impl Datapath {
             maps,
             publisher,
             record: None,
+            records: 0,
             attached: BTreeMap::new(),
             #[cfg(feature = "datapath-log")]
             logs: BTreeMap::new(),
@@ -133,7 +136,35 @@ impl Datapath {
     /// # Errors
     /// As the kernel.
     pub fn store_record(&mut self, document: &[u8]) -> Result<(), DataplaneError> {
-        self.record = Some(record::store(&self.pins.path, document)?);
+        self.take_record(record::Draft::new(document, || ())?)
+    }
+
+    /// Where the record is that this controller wrote: what a draft of the next one is begun from.
+    #[must_use]
+    pub fn record_mark(&self) -> Option<record::Mark> {
+        self.record.as_ref().map(|record| record.mark(self.records))
+    }
+
+    /// Replaces the record by a draft, with what was amended since it was begun. Where there has been another record since, or
+    /// so much was amended that the draft has no room for it, the record stays.
+    ///
+    /// # Errors
+    /// As the kernel.
+    pub fn replace_record(
+        &mut self,
+        mut draft: record::Draft,
+        begun: record::Mark,
+    ) -> Result<(), DataplaneError> {
+        let same = self.record.as_ref().filter(|_| begun.generation == self.records);
+        if same.is_some_and(|record| draft.follow(record, begun)) {
+            self.take_record(draft)?;
+        }
+        Ok(())
+    }
+
+    fn take_record(&mut self, draft: record::Draft) -> Result<(), DataplaneError> {
+        self.record = Some(draft.put_in_place(&self.pins.path)?);
+        self.records += 1;
         Ok(())
     }
 

@@ -36,7 +36,7 @@ pub use measurement::Responses;
 pub use namespace::remove_dead_namespaces;
 pub use probes::{ProbeEnds, ProbePrograms, leaves_filters, remove_filter};
 pub use publish::Changes;
-pub use record::StoredRecord;
+pub use record::{Draft as RecordDraft, Mark as RecordMark, StoredRecord};
 
 /// The datapath as built: a relocatable BPF object, aligned as the loader wants it.
 pub static OBJECT: &[u8] =

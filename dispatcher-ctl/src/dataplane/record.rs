@@ -5,10 +5,17 @@
 //! the one store on that makes the first word count it. Whoever dies in between leaves the record as it was or as it is to
 //! be, never a part.
 //!
+//! A document that takes up what was amended is drafted beside the record, which goes on being amended meanwhile. What has been
+//! amended since the draft was begun is copied behind it before the draft takes the record's place.
+//!
 //! The first word of the array is the document's length in bytes (low half) and the words that amendments take (high half).
 //! Each amendment is a word with its length in bytes, and they. Both end at a word's end.
 
-use std::{fs, io, path::Path, sync::atomic::Ordering};
+use std::{
+    fs, io,
+    path::Path,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use super::{bpf::Map, error::DataplaneError, mapped::Mapped, pins::RECORD};
 
@@ -38,6 +45,50 @@ pub(super) struct Written {
     amended: usize,
 }
 
+/// How much of a record a draft of the next one takes up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// Which record of this controller.
+    pub(super) generation: u64,
+    /// Words of amendments that it had.
+    amended: usize,
+}
+
+/// A document without amendments that nobody knows of yet.
+#[derive(Debug)]
+pub struct Draft {
+    map: Map,
+    written: Written,
+}
+
+impl Draft {
+    /// Writes a document. This takes a while, and concerns nobody; `pause` is called after every few pages.
+    ///
+    /// # Errors
+    /// As the kernel.
+    pub fn new(document: &[u8], pause: fn()) -> Result<Self, DataplaneError> {
+        let (map, memory) =
+            filled(document, pause).map_err(DataplaneError::map(RECORD, "write it"))?;
+        Ok(Self { map, written: Written { memory, document: document.len(), amended: 0 } })
+    }
+
+    /// Takes over what a record was amended by since there was so much of it; false if there is no room for it.
+    pub(super) fn follow(&mut self, record: &Written, mark: Mark) -> bool {
+        self.written.append(record.amendments().get(mark.amended..).unwrap_or_default())
+    }
+
+    /// Makes it the record, by one step.
+    pub(super) fn put_in_place(self, dir: &Path) -> Result<Written, DataplaneError> {
+        let (record, next) = (dir.join(RECORD), dir.join(NEXT));
+        if next.exists() {
+            fs::remove_file(&next).map_err(DataplaneError::path("unpin", &next))?;
+        }
+        self.map.pin(&next).map_err(DataplaneError::map(RECORD, "write it"))?;
+        fs::rename(&next, &record).map_err(DataplaneError::path("replace", record))?;
+        Ok(self.written)
+    }
+}
+
 /// Reads the record, if there is one.
 pub(super) fn read(dir: &Path) -> Result<Option<StoredRecord>, DataplaneError> {
     let path = dir.join(RECORD);
@@ -48,35 +99,52 @@ pub(super) fn read(dir: &Path) -> Result<Option<StoredRecord>, DataplaneError> {
     record.map(Some).map_err(DataplaneError::map(RECORD, "read it"))
 }
 
-/// Replaces the record by a document without amendments.
-pub(super) fn store(dir: &Path, document: &[u8]) -> Result<Written, DataplaneError> {
-    let (record, next) = (dir.join(RECORD), dir.join(NEXT));
-    if next.exists() {
-        fs::remove_file(&next).map_err(DataplaneError::path("unpin", &next))?;
-    }
-    let failed = || DataplaneError::map(RECORD, "write it");
-    let (map, memory) = filled(document).map_err(failed())?;
-    map.pin(&next).map_err(failed())?;
-    fs::rename(&next, &record).map_err(DataplaneError::path("replace", record))?;
-    Ok(Written { memory, document: document.len(), amended: 0 })
-}
-
 impl Written {
     /// Adds an amendment; false if there is no room for it.
     pub(super) fn amend(&mut self, amendment: &[u8]) -> bool {
         let words = 1 + amendment.len().div_ceil(8);
-        let Some((head, body)) = self.memory.words().split_first() else { return false };
-        let start = self.document.div_ceil(8) + self.amended;
-        let Some((length, place)) = body.get(start..start + words).and_then(<[_]>::split_first)
-        else {
+        let Some((length, place)) = self.room(words).and_then(<[_]>::split_first) else {
             return false;
         };
         length.store(amendment.len() as u64, Ordering::Relaxed);
         write(place, amendment);
-        self.amended += words;
-        // From here on it is there. Release: what it counts was written before.
-        head.store(head_word(self.document, self.amended), Ordering::Release);
+        self.count(words);
         true
+    }
+
+    /// Adds amendments as they lie in another record; false if there is no room for them.
+    fn append(&mut self, amendments: &[AtomicU64]) -> bool {
+        let Some(place) = self.room(amendments.len()) else { return false };
+        for (to, from) in place.iter().zip(amendments) {
+            to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+        self.count(amendments.len());
+        true
+    }
+
+    /// So many words behind what is there.
+    fn room(&self, words: usize) -> Option<&[AtomicU64]> {
+        let start = 1 + self.document.div_ceil(8) + self.amended;
+        self.memory.words().get(start..start + words)
+    }
+
+    /// Has words that were written behind what is there be part of it.
+    fn count(&mut self, words: usize) {
+        self.amended += words;
+        if let Some(head) = self.memory.words().first() {
+            // From here on they are there. Release: what it counts was written before.
+            head.store(head_word(self.document, self.amended), Ordering::Release);
+        }
+    }
+
+    fn amendments(&self) -> &[AtomicU64] {
+        let start = 1 + self.document.div_ceil(8);
+        self.memory.words().get(start..start + self.amended).unwrap_or_default()
+    }
+
+    /// What a draft that is begun now takes up; `generation` tells this record from others.
+    pub(super) const fn mark(&self, generation: u64) -> Mark {
+        Mark { generation, amended: self.amended }
     }
 
     /// Whether amendments have taken more than half of their room: time to write a document that has them in it.
@@ -90,7 +158,7 @@ const fn head_word(document: usize, amended: usize) -> u64 {
     document as u64 | (amended as u64) << 32
 }
 
-fn filled(document: &[u8]) -> io::Result<(Map, Mapped<Chunk>)> {
+fn filled(document: &[u8], pause: fn()) -> io::Result<(Map, Mapped<Chunk>)> {
     u32::try_from(document.len()).map_err(io::Error::other)?;
     let length = document.len().div_ceil(8);
     let words = 1 + length + LEAST_ROOM.max(length / 4);
@@ -100,12 +168,16 @@ fn filled(document: &[u8]) -> io::Result<(Map, Mapped<Chunk>)> {
     let memory = Mapped::<Chunk>::new(&map)?;
     let (head, body) = memory.words().split_first().ok_or(io::ErrorKind::InvalidData)?;
     head.store(head_word(document.len(), 0), Ordering::Relaxed);
-    write(body, document);
+    let chunk = size_of::<Chunk>();
+    for (to, from) in body.chunks(chunk / 8).zip(document.chunks(chunk)) {
+        write(to, from);
+        pause();
+    }
     Ok((map, memory))
 }
 
 /// Writes bytes to words, the last of them padded.
-fn write(to: &[std::sync::atomic::AtomicU64], bytes: &[u8]) {
+fn write(to: &[AtomicU64], bytes: &[u8]) {
     let (whole, rest) = bytes.as_chunks::<8>();
     for (to, from) in to.iter().zip(whole) {
         to.store(u64::from_ne_bytes(*from), Ordering::Relaxed);

@@ -8,7 +8,7 @@ use std::{
 
 use dispatcher_common::maps;
 use dispatcher_ctl::{
-    dataplane::{Datapath, Origin, StoredRecord, remove_all, remove_dead_namespaces},
+    dataplane::{Datapath, Origin, RecordDraft, StoredRecord, remove_all, remove_dead_namespaces},
     model::XdpMode,
 };
 use nix::{
@@ -173,6 +173,47 @@ fn a_set_up_cut_short_is_made_anew_unless_attached() {
         std::fs::remove_file(namespace_dir(dir).join(maps::FLOWS)).unwrap();
         let error = refused(dir);
         assert!(error.contains("FLOWS missing, while a program is attached\nhint:"), "{error}");
+    });
+}
+
+#[test]
+fn a_record_goes_on_being_amended_while_the_next_is_drafted() {
+    in_namespace("draft", |dir| {
+        let (mut datapath, _) = Datapath::open(dir, 16).unwrap();
+        assert_eq!(datapath.record_mark(), None);
+        datapath.store_record(b"first").unwrap();
+        assert!(datapath.amend_record(b"a part of the draft"));
+        let begun = datapath.record_mark().unwrap();
+        let draft = RecordDraft::new(b"second", || ()).unwrap();
+        let later = [&b"later"[..], b"and later still"];
+        assert!(later.iter().all(|amendment| datapath.amend_record(amendment)));
+        assert_eq!(datapath.record().unwrap().unwrap().document, b"first", "it is a draft");
+        datapath.replace_record(draft, begun).unwrap();
+        let second = StoredRecord {
+            document: b"second".into(),
+            amendments: later.map(<[u8]>::to_vec).into(),
+        };
+        assert_eq!(datapath.record().unwrap().unwrap(), second);
+        assert!(datapath.amend_record(b"one more"));
+        // A draft of a record that is no longer there says nothing that is true.
+        datapath.replace_record(RecordDraft::new(b"late", || ()).unwrap(), begun).unwrap();
+        let amendments = [&second.amendments[..], &[b"one more".to_vec()]].concat();
+        assert_eq!(
+            datapath.record().unwrap().unwrap(),
+            StoredRecord { amendments, ..second },
+            "it stays"
+        );
+        // One that has no room for what was amended is none either.
+        let begun = datapath.record_mark().unwrap();
+        let draft = RecordDraft::new(b"small", || ()).unwrap();
+        datapath.store_record(&[7; 1 << 20]).unwrap();
+        let wide = datapath.record_mark().unwrap();
+        let amended = (0..100).take_while(|_| datapath.amend_record(&[1; 4096])).count();
+        assert!((20..100).contains(&amended), "{amended}");
+        for (draft, begun) in [(draft, begun), (RecordDraft::new(b"small", || ()).unwrap(), wide)] {
+            datapath.replace_record(draft, begun).unwrap();
+            assert_eq!(datapath.record().unwrap().unwrap().document, [7; 1 << 20]);
+        }
     });
 }
 

@@ -1,12 +1,19 @@
 //! The controller dies, the datapath goes on, and the next controller takes over: nothing is lost.
 
 use std::{
+    io::{Read as _, Write as _},
+    os::unix::net::UnixStream,
+    path::Path,
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use dispatcher_tests::lab::{Daemon, Lab, OTHER_VIP4, Tally};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 
 use crate::common::{VIPS, Web, backend, backend_of, noise, publish, service, tally, web_services};
 
@@ -124,7 +131,7 @@ fn controllers_killed_at_any_moment_of_a_reload_lose_nothing() -> Result<()> {
     let traffic = under_traffic(&lab, || {
         for (i, micros) in [0, 300, 700, 1200, 2000, 3500, 6000, 10_000].into_iter().enumerate() {
             daemon.write(&configurations[i % 2])?;
-            daemon.process()?.signal(nix::sys::signal::Signal::SIGHUP)?;
+            daemon.process()?.signal(Signal::SIGHUP)?;
             std::thread::sleep(Duration::from_micros(micros));
             daemon.kill();
             daemon.start()?;
@@ -226,5 +233,53 @@ fn stopped_with_leave_attached_it_goes_on_forwarding() -> Result<()> {
     assert_eq!(web.requests(VIPS[0], 20)?, tally([("web-1", 10), ("web-2", 10)]));
     web.daemon.start()?;
     assert_eq!(web.requests(VIPS[0], 20)?, tally([("web-1", 10), ("web-2", 10)]));
+    Ok(())
+}
+
+/// Sets a weight over the socket; whether it was said to be set.
+fn set_weight(socket: &Path, weight: u32) -> bool {
+    let body = format!("{{\"weight\": {weight}}}");
+    let request = format!(
+        "PATCH /v1/services/web4/backends/web-1 HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+         connection: close\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let answer = || {
+        let mut stream = UnixStream::connect(socket)?;
+        stream.write_all(request.as_bytes())?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).map(|_| answer)
+    };
+    answer().is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
+}
+
+/// Each change amends the controller's record by more than a kilobyte, and after 32 of these at most it is written whole, beside
+/// the changes that follow.
+#[test]
+fn a_controller_killed_while_weights_change_has_set_what_it_said() -> Result<()> {
+    let Some(web) = Web::start("amended", &[3, 2, 1])? else { return Ok(()) };
+    let Web { mut daemon, _servers, lab } = web;
+    let socket = lab.directory().join("api.sock");
+    let kills =
+        [(4, 0), (16, 0), (18, 300), (20, 0), (21, 600), (22, 1200), (24, 2500), (27, 5000)];
+    for (changes, micros) in kills.into_iter().chain([(32, 400), (60, 0), (90, 1000)]) {
+        let pid = daemon.pid().context("it runs")?;
+        let said = std::thread::scope(|scope| {
+            let mut set = (0..).take_while(|n| set_weight(&socket, 1 + n % 20));
+            let before = set.nth(changes);
+            scope.spawn(move || {
+                std::thread::sleep(Duration::from_micros(micros));
+                kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL)
+            });
+            set.last().or(before)
+        });
+        daemon.kill();
+        daemon.start()?;
+        let said = said.context("it died before it was killed")?;
+        let weight = backend_of(&daemon, "web4", "web-1")?["weight"].clone();
+        // The next may have been set as well, and not been said.
+        let may_be = [said, said + 1].map(|n| serde_json::Value::from(1 + n % 20));
+        ensure!(may_be.contains(&weight), "{weight}, expected one of {may_be:?} after {said}");
+    }
     Ok(())
 }
