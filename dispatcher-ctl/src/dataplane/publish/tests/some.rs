@@ -1,5 +1,9 @@
 //! A publication of some services does what one of everything does, in the same order.
 
+use std::collections::BTreeSet;
+
+use dispatcher_common::backend::{Forward, NEW, PRESENT, RESET, Share, UP, USABLE};
+
 use super::*;
 
 /// What random tables say of these services: their backends, and their rules.
