@@ -1,5 +1,7 @@
 //! Which keys a configuration may have, and what is said of one it may not.
 
+use crate::model::Exits;
+
 /// The keys of one kind of table.
 #[derive(Debug)]
 pub(super) struct Keys {
@@ -55,16 +57,10 @@ pub(super) const PROPORTIONS: Keys =
 /// `[exits]`.
 pub(super) const EXITS: Keys = Keys {
     at: "in [exits]",
-    known: &[
-        "server_up",
-        "server_down",
-        "manager_alert",
-        "manager_clear",
-        "half_open_alert",
-        "half_open_clear",
-        "timeout",
-        "queue",
-    ],
+    known: &{
+        let [a, b, c, d, e, f] = Exits::EVENTS;
+        [a, b, c, d, e, f, "timeout", "queue"]
+    },
     later: &[],
 };
 
