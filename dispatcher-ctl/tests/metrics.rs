@@ -36,7 +36,7 @@ fn promtool_finds_nothing_to_say() {
         }
         Err(e) => panic!("promtool: {e}: apt-get install prometheus"),
     };
-    promtool.stdin.take().unwrap().write_all(render(&sample).as_bytes()).unwrap();
+    promtool.stdin.take().unwrap().write_all(render(&sample).unwrap().as_bytes()).unwrap();
     let output = promtool.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && said.trim().is_empty(), "{said}");
@@ -44,7 +44,7 @@ fn promtool_finds_nothing_to_say() {
 
 #[test]
 fn the_promised_names_and_labels_are_there() {
-    let text = render(&support::sample());
+    let text = render(&support::sample()).unwrap();
     for line in [
         r#"dispatcher_packets_total{interface="eth0",verdict="redirect",reason="forwarded"} 34"#,
         r#"dispatcher_bytes_total{interface="eth0",verdict="drop",reason="no_service"} 500"#,
@@ -108,7 +108,7 @@ fn they_are_served_over_tcp() {
         let (head, body) = metrics.split_once("\r\n\r\n").unwrap();
         assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
         assert!(head.contains("content-type: text/plain; version=0.0.4"), "{head}");
-        assert_eq!(body, render(&support::sample()));
+        assert_eq!(body, render(&support::sample()).unwrap());
         let elsewhere = get("GET /elsewhere HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
         assert!(elsewhere.starts_with("HTTP/1.1 404 "), "{elsewhere}");
         let other = get("POST /metrics HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
@@ -121,7 +121,7 @@ fn they_are_served_over_tcp() {
 
 #[test]
 fn no_series_appears_twice() {
-    let text = render(&support::sample());
+    let text = render(&support::sample()).unwrap();
     let mut seen = BTreeSet::new();
     for line in text.lines().filter(|line| !line.starts_with('#')) {
         let series = line.rsplit_once(' ').unwrap().0;
@@ -141,7 +141,7 @@ fn every_backend_of_many_has_its_own_values() {
         }
     };
     sample.services = (0..40).map(service).collect();
-    let text = render(&sample);
+    let text = render(&sample).unwrap();
     let lines: BTreeSet<_> = text.lines().collect();
     for (service, backend) in
         sample.services.iter().flat_map(|s| s.backends.iter().map(move |b| (s, b)))

@@ -93,7 +93,7 @@ async fn measure(place: &Place) -> Result<()> {
         };
         (0..ROUNDS).map(timed).collect()
     };
-    line("metrics as text", times(&|| metrics::render(&status).len()));
+    line("metrics as text", times(&|| metrics::render(&status).map_or(0, |text| text.len())));
     line("metrics, scraped", times(&|| place.scrape().unwrap_or_default()));
     println!(
         "{:44} {:9.1} MB, {:.1} of them its own, {:.1} at most",

@@ -95,9 +95,13 @@ async fn answer<C: Controller>(
     if request.method() != Method::GET && request.method() != Method::HEAD {
         return text(StatusCode::METHOD_NOT_ALLOWED, "expected GET\n".to_owned());
     }
-    match controller.status().await {
-        Ok(status) => text(StatusCode::OK, render(&status)),
-        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, error.error + "\n"),
+    let rendered = match controller.status().await {
+        Ok(status) => render(&status).map_err(|e| e.to_string()),
+        Err(e) => Err(e.error),
+    };
+    match rendered {
+        Ok(metrics) => text(StatusCode::OK, metrics),
+        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, error + "\n"),
     }
 }
 
