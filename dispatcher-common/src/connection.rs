@@ -70,7 +70,7 @@ impl Way {
         )
     }
 
-    /// Whether the way may be the flow's with this hash.
+    /// Whether the way may be the flow's with this hash ([`crate::flow::table_hash`]): one that is empty is nobody's.
     #[inline(always)]
     #[must_use]
     pub const fn matches(self, hash: u64) -> bool {

@@ -53,11 +53,12 @@ pub const fn schedule_hash(words: [u32; WORDS_V6], keys: [u64; 2]) -> u64 {
     h ^ h >> 32
 }
 
-/// The hash as the table uses it: its top bit says whether the flow is TCP, so that the protocol can be read off a way.
+/// The hash as the table uses it: its top bit says whether the flow is TCP, so that the protocol can be read off a way; else the
+/// next one is set, so that no flow's fingerprint is that of an empty way.
 #[inline(always)]
 #[must_use]
 pub const fn table_hash(hash: u64, tcp: bool) -> u64 {
-    hash & !(1 << 63) | (tcp as u64) << 63
+    hash & !(1 << 63) | if tcp { 1 << 63 } else { 1 << 62 }
 }
 
 /// The first bucket of a flow.
@@ -214,6 +215,15 @@ mod tests {
                 let homeless = homeless(&keys, is_v4);
                 assert!(homeless <= 4, "keys {round}, IPv4 {is_v4}: {homeless}");
             }
+        }
+    }
+
+    #[test]
+    fn no_flow_is_taken_for_an_empty_way() {
+        for (hash, tcp) in [(0, false), (0, true), (u64::MAX, false), (1 << 63, false)] {
+            let hash = table_hash(hash, tcp);
+            assert!(!crate::connection::Way(0).matches(hash), "{hash:#x}");
+            assert_eq!(hash >> 63 != 0, tcp);
         }
     }
 }

@@ -168,7 +168,9 @@ const fn without_lowest(set: u64) -> u64 {
     set & set.wrapping_sub(1)
 }
 
-/// How many ways of a bucket may be the flow's with this hash. Of a fingerprint of zero, one in 2³⁵, free ways count, too.
+/// How many ways of a bucket may be the flow's with this hash, which no free way's word is like ([`table_hash`]).
+///
+/// [`table_hash`]: dispatcher_common::flow::table_hash
 #[inline(always)]
 #[must_use]
 pub fn entries(load: impl Fn(usize) -> Way, hash: u64) -> u64 {

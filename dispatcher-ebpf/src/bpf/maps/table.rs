@@ -37,7 +37,7 @@ impl Ways {
         let mut number = 0;
         while number < WAYS {
             let way = self.way(number);
-            if way.matches(hash) && way.0 != 0 {
+            if way.matches(hash) {
                 return Some((number, way));
             }
             number += 1;
