@@ -99,7 +99,7 @@ fn row(cases: &[Measured], measured: &Measured) -> Option<Row> {
             Flows::Of(flows) => Some(flows),
             Flows::New(_) => None,
         },
-        median: median(counted(measured).map(|figure| figure.gross))?,
+        median: median(counted(measured).iter().map(|figure| figure.gross))?,
         min,
         max,
         net: Paired::of(measured, None)?,
@@ -108,10 +108,17 @@ fn row(cases: &[Measured], measured: &Measured) -> Option<Row> {
     })
 }
 
-/// The figures of quiet rounds, or all where there is none.
-fn counted(measured: &Measured) -> impl Iterator<Item = &Figure> {
-    let is_any_quiet = measured.figures.iter().any(|figure| figure.is_quiet);
-    measured.figures.iter().filter(move |figure| figure.is_quiet || !is_any_quiet)
+/// The figures that count.
+fn counted(measured: &Measured) -> Vec<&Figure> {
+    quiet_or_all(measured.figures.iter().collect(), |figure| figure.is_quiet)
+}
+
+/// What is of quiet rounds, or all where there is none.
+fn quiet_or_all<T>(mut figures: Vec<T>, is_quiet: impl Fn(&T) -> bool) -> Vec<T> {
+    if figures.iter().any(&is_quiet) {
+        figures.retain(is_quiet);
+    }
+    figures
 }
 
 /// The case of a name.

@@ -1,6 +1,6 @@
 //! One case beside another: what disturbs a round disturbs both, so they are compared round by round.
 
-use super::median;
+use super::{median, quiet_or_all};
 use crate::bench::{Figure, Measured};
 
 /// Net figures of one case, or by those of another.
@@ -25,13 +25,12 @@ impl Paired {
             let (net, is_quiet) = by(number)?;
             Some((figure.is_quiet && is_quiet, figure.load, figure.net() / net))
         };
-        let all: Vec<_> = case.figures.iter().enumerate().filter_map(pair).collect();
-        let is_any_quiet = all.iter().any(|(is_quiet, ..)| *is_quiet);
-        let counted = || all.iter().filter(|(is_quiet, ..)| *is_quiet || !is_any_quiet);
-        let of = |wanted: usize| counted().filter(move |(_, load, _)| *load == wanted);
-        let loads = all.last()?.1 + 1;
+        let pairs = case.figures.iter().enumerate().filter_map(pair).collect();
+        let counted = quiet_or_all(pairs, |(is_quiet, ..)| *is_quiet);
+        let of = |wanted: usize| counted.iter().filter(move |(_, load, _)| *load == wanted);
+        let loads = counted.last()?.1 + 1;
         Some(Self {
-            median: median(counted().map(|(.., net)| *net))?,
+            median: median(counted.iter().map(|(.., net)| *net))?,
             by_load: (0..loads).filter_map(|load| median(of(load).map(|(.., net)| *net))).collect(),
         })
     }

@@ -4,10 +4,10 @@ use std::net::IpAddr;
 
 use proptest::prelude::*;
 
-use super::{Nic, edit::Edit};
+use super::{Nic, edit::Edit, merge};
 use crate::{
     api::types::{ApiError, PatchBackend, PatchService},
-    config::defaults,
+    config::{self, defaults},
     model::{
         Backend, Choice as _, Config, Mac, Protocol, Scheduler, Service, ServiceConfig, State,
     },
@@ -36,6 +36,16 @@ pub(crate) fn backend(name: &str, address: &str) -> Backend {
         advised_down: None,
         since_ms: 0,
     }
+}
+
+/// The configuration of a file's text.
+pub(crate) fn file(text: &str) -> Config {
+    config::parse(text, "lab.toml").unwrap()
+}
+
+/// What runs after a first start with a file.
+pub(crate) fn started(file: &Config) -> State {
+    merge(None, file, &State::default(), &[], 1).unwrap()
 }
 
 /// An attached NIC.

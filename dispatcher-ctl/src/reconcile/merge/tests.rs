@@ -11,7 +11,7 @@ use crate::{
     model::Service,
     reconcile::{
         edit::Edit,
-        testing::{after, any_acts, any_config, backend, service},
+        testing::{after, any_acts, any_config, backend, service, started},
     },
 };
 
@@ -26,10 +26,6 @@ fn file() -> Config {
     config
 }
 
-fn start(file: &Config) -> State {
-    merge(None, file, &State::default(), &[], 1).unwrap()
-}
-
 fn patch(state: &State, service: &str, backend: &str, patch: PatchBackend) -> State {
     let edit = Edit { state, retired: &[], now_ms: 2, rings: 0 };
     edit.patch_backend(service, backend, &patch).unwrap()
@@ -41,7 +37,7 @@ fn weight(state: &State, service: &str, backend: &str, weight: u32) -> State {
 
 #[test]
 fn a_first_start_runs_the_file() {
-    let state = start(&file());
+    let state = started(&file());
     assert_eq!(state.interfaces, ["eth0"]);
     assert_eq!(
         state.services.iter().map(|s| Shared::from(s.whole())).collect::<Vec<_>>(),
@@ -55,7 +51,7 @@ fn a_first_start_runs_the_file() {
 
 #[test]
 fn a_weight_changed_in_the_file_wins_over_one_set_by_hand() {
-    let running = weight(&weight(&start(&file()), "web", "a", 7), "web", "b", 8);
+    let running = weight(&weight(&started(&file()), "web", "a", 7), "web", "b", 8);
     let mut new = file();
     new.services[0].backends[0].weight = 3;
     let merged = merge(Some(&file()), &new, &running, &[], 9).unwrap();
@@ -66,7 +62,7 @@ fn a_weight_changed_in_the_file_wins_over_one_set_by_hand() {
 #[test]
 fn quiesced_and_down_outlast_even_a_changed_weight() {
     let quiesced = PatchBackend { quiesced: Some(true), up: Some(false), ..Default::default() };
-    let running = patch(&start(&file()), "web", "a", quiesced);
+    let running = patch(&started(&file()), "web", "a", quiesced);
     let mut new = file();
     new.services[0].backends[0].weight = 3;
     let merged = merge(Some(&file()), &new, &running, &[], 9).unwrap();
@@ -77,7 +73,7 @@ fn quiesced_and_down_outlast_even_a_changed_weight() {
 #[test]
 fn another_address_under_the_same_name_is_another_backend() {
     let by_hand = PatchBackend { weight: Some(9), quiesced: Some(true), ..Default::default() };
-    let running = patch(&start(&file()), "web", "a", by_hand);
+    let running = patch(&started(&file()), "web", "a", by_hand);
     let mut new = file();
     new.services[0].backends[0].address = "10.0.0.9".parse().unwrap();
     let merged = merge(Some(&file()), &new, &running, &[], 9).unwrap();
@@ -91,7 +87,7 @@ fn another_name_for_the_same_machine_keeps_its_connections() {
     let mut new = file();
     new.services[0].name = "www".to_owned();
     new.services[0].backends[0].name = "first".to_owned();
-    let running = start(&file());
+    let running = started(&file());
     let merged = merge(Some(&file()), &new, &running, &[], 9).unwrap();
     let (was, is) = (&running.services[0], &merged.services[0]);
     assert_eq!((is.id, is.backends[0].slot), (was.id, was.backends[0].slot));
@@ -101,7 +97,7 @@ fn another_name_for_the_same_machine_keeps_its_connections() {
 #[test]
 fn another_port_is_another_service_but_the_same_machines() {
     let by_hand = PatchBackend { weight: Some(9), up: Some(false), ..Default::default() };
-    let running = patch(&start(&file()), "web", "a", by_hand);
+    let running = patch(&started(&file()), "web", "a", by_hand);
     let mut new = file();
     new.services[0].port = 8080;
     let merged = merge(Some(&file()), &new, &running, &[], 9).unwrap();
@@ -112,7 +108,7 @@ fn another_port_is_another_service_but_the_same_machines() {
 
 #[test]
 fn what_was_removed_at_runtime_comes_back_when_its_entry_changes() {
-    let edit = Edit { state: &start(&file()), retired: &[], now_ms: 2, rings: 0 };
+    let edit = Edit { state: &started(&file()), retired: &[], now_ms: 2, rings: 0 };
     let running = edit.remove_backend("web", "a").unwrap();
     let edit = Edit { state: &running, ..edit };
     let running = edit.remove_service("mail").unwrap();
@@ -127,7 +123,7 @@ fn what_was_removed_at_runtime_comes_back_when_its_entry_changes() {
 
 #[test]
 fn what_the_file_did_not_change_is_the_very_same() {
-    let (was, running) = (file(), weight(&start(&file()), "web", "a", 7));
+    let (was, running) = (file(), weight(&started(&file()), "web", "a", 7));
     let mut new = was.clone();
     new.services[1].backends[0].weight = 3;
     let merged = merge(Some(&was), &new, &running, &[], 9).unwrap();
@@ -152,7 +148,7 @@ fn retired_numbers_are_not_given_out() {
 #[test]
 fn file_and_runtime_that_do_not_go_together_are_refused() {
     let request = serde_json::json!({ "vip": "192.0.2.99", "port": 1, "protocol": "tcp" });
-    let edit = Edit { state: &start(&file()), retired: &[], now_ms: 2, rings: 0 };
+    let edit = Edit { state: &started(&file()), retired: &[], now_ms: 2, rings: 0 };
     let request = serde_json::from_value(request).unwrap();
     let running = weight(&edit.put_service("tmp", &request, false).unwrap(), "web", "a", 15);
     let mut new = file();
@@ -172,7 +168,7 @@ fn file_and_runtime_that_do_not_go_together_are_refused() {
 proptest! {
     #[test]
     fn an_unchanged_file_changes_nothing(file in any_config(), acts in any_acts()) {
-        let running = after(&start(&file), &acts);
+        let running = after(&started(&file), &acts);
         prop_assert_eq!(merge(Some(&file), &file, &running, &[], 9).unwrap(), running);
     }
 
@@ -181,7 +177,7 @@ proptest! {
     fn shared_services_are_merged_as_others_are(
         old in any_config(), new in any_config(), acts in any_acts(), same in any::<[bool; 3]>(),
     ) {
-        let running = after(&start(&old), &acts);
+        let running = after(&started(&old), &acts);
         let mut new = new;
         for service in &mut new.services {
             let at = old.services.iter().position(|was| was.name == service.name);
@@ -199,14 +195,14 @@ proptest! {
     fn a_second_reload_changes_nothing(
         old in any_config(), new in any_config(), acts in any_acts(),
     ) {
-        let running = after(&start(&old), &acts);
+        let running = after(&started(&old), &acts);
         let merged = merge(Some(&old), &new, &running, &[], 9).unwrap();
         prop_assert_eq!(merge(Some(&new), &new, &merged, &[], 10).unwrap(), merged);
     }
 
     #[test]
     fn without_runtime_changes_the_file_runs(old in any_config(), new in any_config()) {
-        let merged = merge(Some(&old), &new, &start(&old), &[], 9).unwrap();
+        let merged = merge(Some(&old), &new, &started(&old), &[], 9).unwrap();
         prop_assert_eq!(&merged.interfaces, &new.interfaces);
         let runs: Vec<_> = merged.services.iter().map(|s| Shared::from(s.whole())).collect();
         prop_assert_eq!(runs, new.services);
@@ -216,7 +212,7 @@ proptest! {
     fn a_value_is_the_file_s_where_it_changed_and_the_runtime_s_where_not(
         old in any_config(), new in any_config(), acts in any_acts(),
     ) {
-        let running = after(&start(&old), &acts);
+        let running = after(&started(&old), &acts);
         let merged = merge(Some(&old), &new, &running, &[], 9).unwrap();
         for service in &merged.services {
             for backend in &service.backends {
@@ -241,7 +237,7 @@ proptest! {
         old in any_config(), new in any_config(), acts in any_acts(),
         retired in prop::collection::hash_set((1u32..20, 0u32..6), 0..8),
     ) {
-        let running = after(&start(&old), &acts);
+        let running = after(&started(&old), &acts);
         let meaning = |state: &State| -> HashMap<u32, _> {
             let of = |s: &Service| {
                 let (id, key) = (s.id, s.config.key());

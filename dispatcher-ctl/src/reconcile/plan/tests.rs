@@ -3,12 +3,9 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::{
-    config,
-    reconcile::{
-        merge,
-        testing::{after, any_acts, any_config},
-    },
+use crate::reconcile::{
+    merge,
+    testing::{after, any_acts, any_config, file, started},
 };
 
 const FILE: &str = r#"
@@ -37,14 +34,10 @@ name = "ns"
 address = "10.0.0.53"
 "#;
 
-fn file(text: &str) -> Config {
-    config::parse(text, "lab.toml").unwrap()
-}
-
 /// The plan for going from [`FILE`] to another text.
 fn lines(text: &str) -> Vec<String> {
     let (old, new) = (file(FILE), file(text));
-    let running = merge(None, &old, &State::default(), &[], 1).unwrap();
+    let running = started(&old);
     let wanted = merge(Some(&old), &new, &running, &[], 2).unwrap();
     let mut plan = plan_settings(&old, &new);
     plan.extend(super::plan(&running, &wanted));
@@ -137,7 +130,7 @@ proptest! {
     fn a_plan_is_empty_when_nothing_changes(
         old in any_config(), new in any_config(), acts in any_acts(),
     ) {
-        let running = merge(None, &old, &State::default(), &[], 1).unwrap();
+        let running = started(&old);
         let running = after(&running, &acts);
         prop_assert!(plan(&running, &running).is_empty());
         let wanted = merge(Some(&old), &new, &running, &[], 9).unwrap();
@@ -170,7 +163,7 @@ fn rules_have_lines_of_their_own() {
         ["+ rule web/office priority 1 clients [\"198.51.100.0/24\"] to web-1"]
     );
     let new = file(&with(&rule("office", "priority = 2\ntos = \"0x10\"")));
-    let running = merge(None, &old, &State::default(), &[], 1).unwrap();
+    let running = started(&old);
     let wanted = merge(Some(&old), &new, &running, &[], 2).unwrap();
     let plan = plan(&running, &wanted);
     assert_eq!(

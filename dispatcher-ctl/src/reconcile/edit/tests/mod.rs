@@ -5,9 +5,8 @@ use std::time::Duration;
 use super::*;
 use crate::{
     api::types::ErrorKind,
-    config,
     model::{Manager, Protocol, Scheduler},
-    reconcile::{merge, testing::backend},
+    reconcile::testing::{backend, file, started},
 };
 
 mod backends;
@@ -43,8 +42,7 @@ protocol = "udp"
 "#;
 
 fn state() -> State {
-    let file = config::parse(FILE, "lab.toml").unwrap();
-    merge(None, &file, &State::default(), &[], 1).unwrap()
+    started(&file(FILE))
 }
 
 fn edit(state: &State) -> Edit<'_> {
@@ -146,8 +144,6 @@ fn the_manager_is_set_in_parts_and_checked() {
         None,
     );
 }
-
-/// The short way to a change of a backend leads where the long one does.
 
 #[test]
 fn several_errors_are_all_listed() {

@@ -49,8 +49,7 @@ fn a_service_that_another_is_linked_with_stays() {
         1,
     );
     let linked = linked.replace("port = 443\n", "port = 443\naffinity.timeout = \"60s\"\n");
-    let file = config::parse(&linked, "lab.toml").unwrap();
-    let state = merge(None, &file, &State::default(), &[], 1).unwrap();
+    let state = started(&file(&linked));
     let error = edit(&state).remove_service("tls").unwrap_err();
     let said = format!("{} {}", error.error, error.errors.join(" "));
     assert!(said.contains("cross_port 443 is no port of another service"), "{said}");
@@ -61,8 +60,7 @@ fn a_service_that_another_is_linked_with_stays() {
 fn rules_outlast_changes_at_runtime_and_hold_on_to_their_backends() {
     let rule = "[[service.rule]]\nname = \"office\"\npriority = 1\nalways = true\nbackends = [\"web-2\"]\n";
     let (head, tail) = FILE.split_at(FILE.find("[[service]]\nname = \"tls\"").unwrap());
-    let file = config::parse(&format!("{head}{rule}{tail}"), "lab.toml").unwrap();
-    let state = merge(None, &file, &State::default(), &[], 1).unwrap();
+    let state = started(&file(&format!("{head}{rule}{tail}")));
     let before = state.services[0].rules.clone();
     assert_eq!((before[0].id, before[0].config.name.as_str()), (0, "office"));
     let patch = PatchService { scheduler: Some(Scheduler::Lc), ..Default::default() };
