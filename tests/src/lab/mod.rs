@@ -278,6 +278,8 @@ impl Lab {
             xdp_pass::attach(&self.switch, &port)?;
             self.switch
                 .run(&format!("ethtool -K {port} tx off txvlan off tx-vlan-stag-hw-insert off"))?;
+        } else if self.backends.iter().any(|backend| backend.name() == node.name()) {
+            node.steer(nic)?;
         }
         self.switch.ip(&format!("link set {port} master br{net} up"))?;
         node.ip(&format!("link set {nic} up"))?;

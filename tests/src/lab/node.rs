@@ -198,6 +198,27 @@ impl Node {
         self.enter(|| std::fs::write(&path, value).with_context(|| format!("write {path}")))
     }
 
+    /// Has one CPU see to all packets of a flow that come by a NIC, as the queues of a real NIC have it (RPS). Else a handshake's
+    /// last packet and the request behind it may be seen to by two CPUs at once, and now and then, once in millions of
+    /// connections, the kernel answers one of them with an RST.
+    ///
+    /// # Errors
+    /// When the kernel cannot.
+    pub(super) fn steer(&self, nic: &str) -> Result<()> {
+        let cpus = std::thread::available_parallelism()?.get().min(32);
+        let script = format!(
+            "for queue in /sys/class/net/{nic}/queues/rx-*; do echo {:x} > $queue/rps_cpus; done",
+            u32::MAX >> (32 - cpus)
+        );
+        // With a mount of its own of what is below /sys, which shows the NICs of whoever mounted it.
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.namespace, "sh", "-ec", &script]);
+        let output = command.output().with_context(|| format!("run {command:?}"))?;
+        let error = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "{}: steer {nic}: {}", self.name, error.trim());
+        Ok(())
+    }
+
     /// Puts a VIP on the loopback, silently: what a backend needs for direct routing.
     ///
     /// # Errors
