@@ -15,26 +15,28 @@ pub const WORDS_V6: usize = 10;
 /// Multilinear in the form that takes half as many multiplications, one for two words (Lemire and Kaser, "Strongly
 /// universal string hashing is fast", 2014, §3): two flows share an upper half with a chance of 2⁻³², whatever they are.
 ///
-/// `words` are the flow's bytes as they stand in the packet, read as native 32-bit words, in the order client address,
-/// VIP, client port and VIP port (one word), protocol: an even number. `key(i)` yields the i-th of [`HASH_KEYS`] keys.
+/// `word(i)` yields the i-th of `N` words, an even number: the flow's bytes as they stand in the packet, read as native 32-bit
+/// words, in the order client address, VIP, client port and VIP port (one word), protocol. Each is asked for once, and in
+/// this order. `key(i)` yields the i-th of [`HASH_KEYS`] keys.
 ///
 /// The finaliser is not optional: without it some keys overflow buckets badly on consecutive ports.
 #[inline(always)]
-pub fn flow_hash<const N: usize>(words: [u32; N], key: impl Fn(usize) -> u64) -> u64 {
+pub fn flow_hash<const N: usize>(word: impl Fn(usize) -> u32, key: impl Fn(usize) -> u64) -> u64 {
     const { assert!(N.is_multiple_of(2) && N + 2 <= HASH_KEYS) };
-    let (mut s, mut t) = (key(10), key(11));
+    let (mut s, mut t) = (0_u64, 0_u64);
     let mut i = 0;
     while i < N {
-        let (a, b) = (u64::from(words[i]), u64::from(words[i + 1]));
+        let (a, b) = (u64::from(word(i)), u64::from(word(i + 1)));
         s = s.wrapping_add(key(i).wrapping_add(a).wrapping_mul(key(i + 1).wrapping_add(b)));
         // Other keys for each word than above, and independent of them.
         let (c, d) = (key((i + 5) % HASH_KEYS), key((i + 6) % HASH_KEYS));
         t = t.wrapping_add(c.wrapping_add(b).wrapping_mul(d.wrapping_add(a)));
         i += 2;
     }
-    let mut h = s & 0xffff_ffff_0000_0000 | t >> 32;
-    h ^= h >> 32;
-    h = h.wrapping_mul(0xD6E8_FEB8_6659_FD93);
+    (s, t) = (s.wrapping_add(key(10)), t.wrapping_add(key(11)));
+    // The upper halves of s and, exclusive or, of both.
+    let h = s & 0xffff_ffff_0000_0000 | (s ^ t) >> 32;
+    let h = h.wrapping_mul(0xD6E8_FEB8_6659_FD93);
     h ^ h >> 32
 }
 
@@ -53,13 +55,16 @@ pub const fn schedule_hash(words: [u32; WORDS_V6], keys: [u64; 2]) -> u64 {
     h ^ h >> 32
 }
 
-/// The hash as the table uses it: its top bit says whether the flow is TCP, so that the protocol can be read off a way; else the
-/// next one is set, so that no flow's fingerprint is that of an empty way.
+/// The hash as the table uses it, of a flow of TCP or UDP: its top bit says whether it is TCP, so that the protocol can be read
+/// off a way; else the next one is set, so that no flow's fingerprint is that of an empty way.
 #[inline(always)]
 #[must_use]
-pub const fn table_hash(hash: u64, tcp: bool) -> u64 {
-    hash & !(1 << 63) | if tcp { 1 << 63 } else { 1 << 62 }
+pub const fn table_hash(hash: u64, protocol: u8) -> u64 {
+    // Of both numbers only UDP's is odd.
+    hash & !(1 << 63) | (1 << 63) >> (protocol & 1)
 }
+
+const _: () = assert!(crate::net::TCP & 1 == 0 && crate::net::UDP & 1 == 1);
 
 /// The first bucket of a flow.
 #[inline(always)]
@@ -116,7 +121,8 @@ impl Flow {
         let ports = word(&self.client_port, &self.vip_port);
         let protocol = u32::from(self.protocol());
         let hash = if is_v4(&self.client) && is_v4(&self.vip) {
-            flow_hash([at(&self.client, 12), at(&self.vip, 12), ports, protocol], key)
+            let words = [at(&self.client, 12), at(&self.vip, 12), ports, protocol];
+            flow_hash::<WORDS_V4>(|i| words[i], key)
         } else {
             let (c, v) = (&self.client, &self.vip);
             let words = [
@@ -131,9 +137,9 @@ impl Flow {
                 ports,
                 protocol,
             ];
-            flow_hash(words, key)
+            flow_hash::<WORDS_V6>(|i| words[i], key)
         };
-        table_hash(hash, self.protocol() == crate::net::TCP)
+        table_hash(hash, self.protocol())
     }
 }
 
@@ -145,18 +151,17 @@ fn word(a: &[u8; 2], b: &[u8; 2]) -> u32 {
     u32::from_ne_bytes([a[0], a[1], b[0], b[1]])
 }
 
-/// Bit of the destination-address filter for an address given as native 32-bit words (IPv4: one, IPv6: four folded by
-/// the caller with [`fold`]).
+/// Bit of the destination-address filter for an IPv4 address, given as a native word, or for what [`fold`] makes of one of IPv6.
 #[inline(always)]
 #[must_use]
 pub const fn filter_bit(folded: u32) -> u32 {
     (folded.wrapping_mul(0x9E37_79B1)) >> 16 & (crate::limits::ADDRESS_FILTER_BITS - 1)
 }
 
-/// Folds an IPv6 address to the word that [`filter_bit`] takes.
+/// Folds an IPv6 address, given as native words, to the one that [`filter_bit`] takes.
 #[inline(always)]
 #[must_use]
-pub const fn fold(a: u32, b: u32, c: u32, d: u32) -> u32 {
+pub const fn fold([a, b, c, d]: [u32; 4]) -> u32 {
     let x = (a as u64 | (b as u64) << 32).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     let y = (c as u64 | (d as u64) << 32) ^ x ^ x >> 29;
     (y ^ y >> 32) as u32
@@ -168,13 +173,14 @@ pub fn filter_bit_of(address: &Address) -> u32 {
     if is_v4(address) {
         filter_bit(at(address, 12))
     } else {
-        filter_bit(fold(at(address, 0), at(address, 4), at(address, 8), at(address, 12)))
+        filter_bit(fold([at(address, 0), at(address, 4), at(address, 8), at(address, 12)]))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::{TCP, UDP};
 
     /// Flows of `clients` × 2,048 consecutive ports, IPv4 or IPv6, that find both their buckets full at half the fill.
     fn homeless(keys: &[u64; HASH_KEYS], is_v4: bool) -> u32 {
@@ -187,10 +193,11 @@ mod tests {
             let (client, ports) = ((10 << 24 | client).to_be(), (1024 + port).to_be() | 80 << 8);
             let vip = 0xc000_0250_u32.to_be();
             let hash = if is_v4 {
-                flow_hash([client, vip, ports, 6], |i| keys[i])
+                flow_hash::<WORDS_V4>(|i| [client, vip, ports, 6][i], |i| keys[i])
             } else {
                 let net = 0x2001_0db8_u32.to_be();
-                flow_hash([net, 0, 0, client, net, 0, 0, vip, ports, 6], |i| keys[i])
+                let words = [net, 0, 0, client, net, 0, 0, vip, ports, 6];
+                flow_hash::<WORDS_V6>(|i| words[i], |i| keys[i])
             };
             let (one, two) =
                 (first_bucket(hash, mask) as usize, second_bucket(hash, mask) as usize);
@@ -220,10 +227,10 @@ mod tests {
 
     #[test]
     fn no_flow_is_taken_for_an_empty_way() {
-        for (hash, tcp) in [(0, false), (0, true), (u64::MAX, false), (1 << 63, false)] {
-            let hash = table_hash(hash, tcp);
+        for (hash, protocol) in [(0, UDP), (0, TCP), (u64::MAX, UDP), (1 << 63, UDP)] {
+            let hash = table_hash(hash, protocol);
             assert!(!crate::connection::Way(0).matches(hash), "{hash:#x}");
-            assert_eq!(hash >> 63 != 0, tcp);
+            assert_eq!(hash >> 63 != 0, protocol == TCP);
         }
     }
 }

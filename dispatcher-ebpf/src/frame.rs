@@ -100,6 +100,31 @@ macro_rules! writes {
 impl<const N: usize> Window<N> {
     reads!(u8: u8, u16: u16, u32: u32);
 
+    /// The `u32` at an offset, as [`Window::u32`], loaded where this is called, and not long before; 0 beyond the window.
+    #[inline(always)]
+    #[must_use]
+    pub fn word(self, at: usize) -> u32 {
+        if at + 4 > N {
+            return 0;
+        }
+        let at = (self.0 + at) as *const u32;
+        // SAFETY: as for the other reads.
+        unsafe {
+            #[cfg(target_arch = "bpf")]
+            return at.read_volatile();
+            #[cfg(not(target_arch = "bpf"))]
+            at.read_unaligned()
+        }
+    }
+
+    /// The first `M` bytes.
+    #[inline(always)]
+    #[must_use]
+    pub const fn first<const M: usize>(self) -> Window<M> {
+        const { assert!(M <= N) };
+        Window(self.0)
+    }
+
     /// The same window, of which the optimiser does not know that it was read: what is read again is loaded again, and
     /// not kept on the stack until then.
     #[inline(always)]

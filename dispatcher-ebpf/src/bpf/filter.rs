@@ -6,17 +6,22 @@ use dispatcher_ebpf::{exit::Exit, frame::Window, parse::FlowWords, rewrite::mac:
 
 use super::{config, maps};
 
+/// Whether the address with this bit of the filter may be a VIP.
+#[inline(always)]
+pub(super) fn may_be_vip(bit: u32) -> bool {
+    maps::filter_word(bit / 64) >> (bit % 64) & 1 != 0
+}
+
 /// Whether an IPv4 address may be a VIP.
 #[inline(always)]
 pub(super) fn may_be_vip_v4(vip: u32) -> bool {
-    is_set(filter_bit(vip))
+    may_be_vip(filter_bit(vip))
 }
 
 /// Whether an IPv6 address may be a VIP.
 #[inline(always)]
 pub(super) fn may_be_vip_v6(vip: [u32; 4]) -> bool {
-    let [a, b, c, d] = vip;
-    is_set(filter_bit(fold(a, b, c, d)))
+    may_be_vip(filter_bit(fold(vip)))
 }
 
 /// Lets a packet on if its destination may be a VIP and its frame is addressed to this NIC. A frame that was flooded to
@@ -38,12 +43,7 @@ pub(super) fn admit(head: Window<14>, is_v4: bool, flow: &FlowWords) -> Result<(
 
 /// Whether a frame is addressed to the NIC with this address (in the lower 48 bits).
 #[inline(always)]
-pub(super) fn is_for_us<const N: usize>(head: Window<N>, own: u64) -> bool {
+pub(super) fn is_for_us(head: Window<14>, own: u64) -> bool {
     // Two loads, as wide as a driver or generator may have stored the address.
     u64::from(head.u32::<0>()) | u64::from(head.u16::<4>()) << 32 == own & ADDRESS
-}
-
-#[inline(always)]
-fn is_set(bit: u32) -> bool {
-    maps::filter_word(bit / 64) >> (bit % 64) & 1 != 0
 }

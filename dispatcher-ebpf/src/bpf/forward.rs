@@ -4,7 +4,7 @@ use dispatcher_common::{
     backend::{Forward, LOCAL, NO_MAC, PRESENT, RESET, USABLE},
     reason::Reason,
 };
-use dispatcher_ebpf::{exit::Exit, frame::Window, rewrite::mac};
+use dispatcher_ebpf::{barrier::hide, exit::Exit, frame::Window, rewrite::mac};
 
 use super::{config, maps, verdict};
 
@@ -58,5 +58,6 @@ const fn unusable(flags: u8) -> Reason {
 
 #[inline(always)]
 fn refuse(slot: u32, reason: Reason) -> Exit {
-    Exit::of(maps::service_of(slot), reason)
+    // Hidden from LLVM, which would keep the address of the backend for this.
+    Exit::of(maps::service_of(hide(u64::from(slot)) as u32), reason)
 }

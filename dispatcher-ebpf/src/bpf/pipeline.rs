@@ -7,8 +7,7 @@ use aya_ebpf::{
 };
 use dispatcher_common::{
     connection::TICK_SHIFT,
-    flow::{flow_hash, table_hash},
-    net::TCP,
+    flow::{WORDS_V4, WORDS_V6, flow_hash, table_hash},
     reason::Reason,
 };
 use dispatcher_ebpf::{
@@ -50,11 +49,13 @@ impl Packet {
     pub(super) fn complete(&mut self, is_v4: bool, tcp: Tcp, tos: u8) {
         let FlowWords { client, vip, ports, protocol } = self.flow;
         let hash = if is_v4 {
-            flow_hash([client[3], vip[3], ports, protocol], config::hash_key)
+            let words = [client[3], vip[3], ports, protocol];
+            flow_hash::<WORDS_V4>(|i| words[i], config::hash_key)
         } else {
-            flow_hash(self.flow.words(), config::hash_key)
+            let words = self.flow.words();
+            flow_hash::<WORDS_V6>(|i| words[i], config::hash_key)
         };
-        self.hash = table_hash(hash, protocol == u32::from(TCP));
+        self.hash = table_hash(hash, protocol as u8);
         self.tick = tick();
         self.is_to_be_found = 1;
         self.flags = u32::from(tcp.flags) | u32::from(tos) << 8;
@@ -124,19 +125,10 @@ extern "C" fn dispatcher_walk(ctx: *mut xdp_md) -> u32 {
     }
 }
 
-/// Finds or makes the connection of a packet whose headers were read, and sends it to its backend.
-#[inline(always)]
-pub(super) fn dispatch(ctx: &XdpContext, packet: Packet) -> u32 {
-    let Some(place) = maps::packet() else { return XDP_DROP };
-    // SAFETY: the pointer comes from a lookup; nobody else uses this CPU's packet while the program runs.
-    unsafe { place.write(packet) };
-    dispatcher_dispatch(ctx.ctx, place)
-}
-
 /// As [`dispatch`]. A global function for the same reason as [`dispatcher_walk`].
 #[inline(never)]
 #[unsafe(no_mangle)]
-extern "C" fn dispatcher_dispatch(ctx: *mut xdp_md, packet: *mut Packet) -> u32 {
+pub(super) extern "C" fn dispatcher_dispatch(ctx: *mut xdp_md, packet: *mut Packet) -> u32 {
     // SAFETY: the callers pass their own packet; the verifier insists on the check for null.
     let Some(packet) = (unsafe { packet.as_mut() }) else { return 0 };
     match stages(&XdpContext::new(ctx), packet) {

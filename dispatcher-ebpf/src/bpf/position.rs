@@ -1,9 +1,6 @@
 //! Where a flow's way is, or is to be, in the connection table.
 
-use dispatcher_common::{
-    connection::WAYS,
-    flow::{first_bucket, second_bucket},
-};
+use dispatcher_common::{connection::WAYS, flow};
 
 use super::config;
 
@@ -50,9 +47,20 @@ impl Position {
     }
 }
 
-/// The two buckets of a flow's hash, which may be one.
+/// The first bucket of a flow's hash.
+#[inline(always)]
+pub(super) fn first_bucket(hash: u64) -> u32 {
+    flow::first_bucket(hash, config::bucket_mask())
+}
+
+/// The second, which may be the first.
+#[inline(always)]
+pub(super) fn second_bucket(hash: u64) -> u32 {
+    flow::second_bucket(hash, config::bucket_mask())
+}
+
+/// Both.
 #[inline(always)]
 pub(super) fn buckets(hash: u64) -> [u32; 2] {
-    let mask = config::bucket_mask();
-    [first_bucket(hash, mask), second_bucket(hash, mask)]
+    [first_bucket(hash), second_bucket(hash)]
 }

@@ -48,16 +48,14 @@ pub(super) fn header(
 
 /// Whether a TCP header's data offset (in the upper bits of its byte) agrees with what the packet has.
 #[inline(always)]
-#[must_use]
-pub const fn tcp_agrees(data_offset: u8, available: u32) -> bool {
+pub(super) const fn tcp_agrees(data_offset: u8, available: u32) -> bool {
     let length = data_offset as u32 >> 4 << 2;
     length >= TCP_HEADER && length <= available
 }
 
 /// Whether a UDP header's length (as it stands in the packet) agrees with what the packet has.
 #[inline(always)]
-#[must_use]
-pub const fn udp_agrees(length: u16, available: u32) -> bool {
+pub(super) const fn udp_agrees(length: u16, available: u32) -> bool {
     let length = u16::from_be(length) as u32;
     length >= UDP_HEADER && length <= available
 }

@@ -23,11 +23,13 @@ mod icmp;
 mod ipv4;
 mod ipv6;
 mod l4;
+mod plain;
 
 pub use contents::Contents;
 pub use ethernet::{IPV4, IPV6};
 pub use icmp::quoted;
-pub use l4::{Tcp, tcp_agrees, udp_agrees};
+pub use l4::Tcp;
+pub use plain::{Plain, PlainV4, PlainV6};
 
 /// Bytes of an Ethernet header without tags.
 pub const ETHERNET: u32 = 14;
