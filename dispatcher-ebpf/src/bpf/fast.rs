@@ -165,11 +165,10 @@ fn follow(head: impl Plain, hash: u64, found: Found, own: Forward, now: u64) -> 
         let touched = Way::new(hash, now, way.state(), way.slot());
         let _ = ways.word(number).replace(way.0, touched.0);
     }
-    if forward.is_measured() {
+    if forward.is_measured() && way.is_tcp() {
         let bucket = if number < WAYS { first_bucket(hash) } else { second_bucket(hash) };
         let (position, head) = (Position::new(bucket, number), head.again());
-        let flags = if way.is_tcp() { head.flags() } else { 0 };
-        measure::learn(position, hash, way.slot(), flags, head.segment());
+        measure::learn(position, hash, way.slot(), head.flags(), head.segment());
     }
     let head = head.again();
     match forward::send(head.ethernet(), forward, own, way.slot(), head.bytes()) {
