@@ -16,7 +16,8 @@ pub(super) fn page() -> Result<String> {
     let limits_source = read("dispatcher-common/src/limits.rs")?;
     let mut page = format!(
         "# Maps and limits\n\n{MARK}Maps are pinned under these names in `pin_dir/netns-COOKIE/`, in layout \
-         version {}.\n`bpftool map dump pinned FILE` shows one.\n\n| map | what it holds |\n|---|---|\n",
+         version {}.\n`bpftool map dump pinned FILE` shows one. A section is an \
+         array whose only\nelement holds all values: the program finds them by address, without a search.\n\n| map | what it holds |\n|---|---|\n",
         maps::LAYOUT_VERSION
     );
     let documented = constants(&maps_source);
