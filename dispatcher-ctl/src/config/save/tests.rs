@@ -8,7 +8,7 @@ use crate::{
     reconcile::{
         edit::Edit,
         merge,
-        testing::{Act, after, any_acts, any_config},
+        testing::{Act, after, any_acts, any_config, started},
     },
 };
 
@@ -48,7 +48,7 @@ protocol = "udp"
 
 fn running(text: &str) -> (Config, State) {
     let file = parse(text, "lab.toml").unwrap();
-    let state = merge(None, &file, &State::default(), &[], 1).unwrap();
+    let state = started(&file);
     (file, state)
 }
 
@@ -175,7 +175,7 @@ fn a_file_that_its_user_has_changed_is_not_overwritten() {
 fn text_of(config: &Config) -> String {
     let empty = "interfaces = []\n";
     let (file, _) = running(empty);
-    let state = merge(None, config, &State::default(), &[], 1).unwrap();
+    let state = started(config);
     save(empty, "lab.toml", &file, &state).unwrap()
 }
 
