@@ -1,13 +1,12 @@
 //! Shared by the tests and the demo: packets and the loaded datapath, and laboratories of network namespaces with real
 //! servers in them.
 
+pub mod cpus;
 pub mod lab;
 pub mod packet_builder;
 
 #[cfg(feature = "datapath")]
 pub mod case;
-#[cfg(feature = "datapath")]
-pub mod cpus;
 #[cfg(feature = "datapath")]
 pub mod datapath;
 #[cfg(feature = "datapath")]

@@ -96,11 +96,13 @@ impl Node {
         super::mac(self.net, self.host)
     }
 
-    /// A command that runs inside. The process is the program itself: killing it leaves nothing.
+    /// A command that runs inside, with no signal ignored, as a service manager would start it, whatever whoever started this
+    /// process ignores (a shell's `&` does). The process is the program itself: killing it leaves nothing.
     #[must_use]
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new("nsenter");
-        command.arg(format!("--net=/run/netns/{}", self.namespace)).arg(program);
+        command.arg(format!("--net=/run/netns/{}", self.namespace));
+        command.args(["env", "--default-signal"]).arg(program);
         command.stdin(Stdio::null());
         command
     }

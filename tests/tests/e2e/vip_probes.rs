@@ -4,7 +4,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use aya::programs::{SchedClassifier, TcAttachType};
-use dispatcher_tests::lab::{Daemon, Lab, Plan, Process, Tally, VIP4, VIP6, eventually};
+use dispatcher_tests::lab::{
+    Daemon, Lab, Plan, Process, Tally, VIP4, VIP6, eventually, undisturbed,
+};
 
 use crate::{
     common::{
@@ -24,6 +26,8 @@ struct Probed {
 
 /// Often enough to be in the way, if they were.
 const INTERVAL: &str = "300ms";
+/// A stall that may make a probe fail, several of them together: it has 500 ms.
+const STALL: Duration = Duration::from_millis(100);
 
 fn advised(services: &str, advisor: &str) -> String {
     let lines = format!("protocol = \"tcp\"\nadvisor = {{ {advisor} }}\n");
@@ -88,75 +92,80 @@ fn none_failed(daemon: &Daemon) -> Result<()> {
 
 #[test]
 fn clients_notice_nothing() -> Result<()> {
-    let Some(probed) = start(&Plan::new("vipprobe").backends(3), &["eth0"], "")? else {
-        return Ok(());
-    };
-    for vip in VIPS {
-        let served = probed.requests(vip, 60)?;
-        assert_eq!(served, tally([("web-1", 20), ("web-2", 20), ("web-3", 20)]), "{vip}");
-    }
-    probed.probes(3)?;
-    none_failed(&probed.daemon)?;
-    // What was counted are the clients' connections, and no other is in the table.
-    for vip in VIPS {
-        assert_eq!(service_of(&probed.daemon, web(vip))?["connections"], 60, "{vip}");
-        for backend in &probed.lab.backends {
-            let counted =
-                backend_metric(&probed.daemon, "connections_total", web(vip), backend.name())?;
-            assert_eq!(counted, 20.0);
+    undisturbed(STALL, || {
+        let Some(probed) = start(&Plan::new("vipprobe").backends(3), &["eth0"], "")? else {
+            return Ok(());
+        };
+        for vip in VIPS {
+            let served = probed.requests(vip, 60)?;
+            assert_eq!(served, tally([("web-1", 20), ("web-2", 20), ("web-3", 20)]), "{vip}");
         }
-    }
-    let connections = probed.daemon.json("connections --limit 1000")?;
-    let own = [probed.lab.lb.v4().to_string(), probed.lab.lb.v6().to_string()];
-    for connection in
-        connections.as_array().or(connections["connections"].as_array()).context("connections")?
-    {
-        let client = connection["client"].to_string();
-        ensure!(
-            !own.iter()
-                .any(|own| client.contains(&format!("{own}:"))
+        probed.probes(3)?;
+        none_failed(&probed.daemon)?;
+        // What was counted are the clients' connections, and no other is in the table.
+        for vip in VIPS {
+            assert_eq!(service_of(&probed.daemon, web(vip))?["connections"], 60, "{vip}");
+            for backend in &probed.lab.backends {
+                let counted =
+                    backend_metric(&probed.daemon, "connections_total", web(vip), backend.name())?;
+                assert_eq!(counted, 20.0);
+            }
+        }
+        let connections = probed.daemon.json("connections --limit 1000")?;
+        let own = [probed.lab.lb.v4().to_string(), probed.lab.lb.v6().to_string()];
+        for connection in connections
+            .as_array()
+            .or(connections["connections"].as_array())
+            .context("connections")?
+        {
+            let client = connection["client"].to_string();
+            ensure!(
+                !own.iter().any(|own| client.contains(&format!("{own}:"))
                     || client.contains(&format!("[{own}]"))),
-            "{connection}"
-        );
-    }
-    // Not a route of the host is due to them.
-    for family in ["-4", "-6"] {
-        let routes = probed.lab.lb.ip(&format!("{family} route show table all"))?;
-        ensure!(!routes.contains("dsp-probe"), "{routes}");
-    }
-    Ok(())
+                "{connection}"
+            );
+        }
+        // Not a route of the host is due to them.
+        for family in ["-4", "-6"] {
+            let routes = probed.lab.lb.ip(&format!("{family} route show table all"))?;
+            ensure!(!routes.contains("dsp-probe"), "{routes}");
+        }
+        Ok(())
+    })
 }
 
 #[test]
 fn a_backend_that_loses_the_vip_is_down_and_says_why() -> Result<()> {
-    let Some(probed) = start(&Plan::new("novip").backends(3), &["eth0"], "")? else {
-        return Ok(());
-    };
-    let backend = &probed.lab.backends[1];
-    for (vip, prefix, own) in [
-        (VIPS[0], 32, format!("{}:80", backend.v4())),
-        (VIPS[1], 128, format!("[{}]:80", backend.v6())),
-    ] {
-        let began = Instant::now();
-        backend.ip(&format!("addr del {vip}/{prefix} dev lo"))?;
-        let reason = format!(
-            "no connection within 500ms, though {own} answers: is the VIP on its loopback?"
-        );
-        state_contains(&probed.daemon, web(vip), "web-2", &reason, 5)?;
-        let took = began.elapsed();
-        // Interval, give or take a tenth, and timeout; and some time to ask.
-        ensure!(took < Duration::from_millis(330 + 500 + 400), "{vip}: down after {took:?}");
-        let served = probed.requests(vip, 40)?;
-        assert_eq!(served, tally([("web-1", 20), ("web-3", 20)]), "{vip}");
-    }
-    backend.ip(&format!("addr add {VIP4}/32 dev lo"))?;
-    backend.ip(&format!("addr add {VIP6}/128 dev lo nodad"))?;
-    for vip in VIPS {
-        state_contains(&probed.daemon, web(vip), "web-2", "\"up\"", 5)?;
-        let served = probed.requests(vip, 30)?;
-        assert_eq!(served, tally([("web-1", 10), ("web-2", 10), ("web-3", 10)]), "{vip}");
-    }
-    Ok(())
+    undisturbed(STALL, || {
+        let Some(probed) = start(&Plan::new("novip").backends(3), &["eth0"], "")? else {
+            return Ok(());
+        };
+        let backend = &probed.lab.backends[1];
+        for (vip, prefix, own) in [
+            (VIPS[0], 32, format!("{}:80", backend.v4())),
+            (VIPS[1], 128, format!("[{}]:80", backend.v6())),
+        ] {
+            let began = Instant::now();
+            backend.ip(&format!("addr del {vip}/{prefix} dev lo"))?;
+            let reason = format!(
+                "no connection within 500ms, though {own} answers: is the VIP on its loopback?"
+            );
+            state_contains(&probed.daemon, web(vip), "web-2", &reason, 5)?;
+            let took = began.elapsed();
+            // Interval, give or take a tenth, and timeout; and some time to ask.
+            ensure!(took < Duration::from_millis(330 + 500 + 400), "{vip}: down after {took:?}");
+            let served = probed.requests(vip, 40)?;
+            assert_eq!(served, tally([("web-1", 20), ("web-3", 20)]), "{vip}");
+        }
+        backend.ip(&format!("addr add {VIP4}/32 dev lo"))?;
+        backend.ip(&format!("addr add {VIP6}/128 dev lo nodad"))?;
+        for vip in VIPS {
+            state_contains(&probed.daemon, web(vip), "web-2", "\"up\"", 5)?;
+            let served = probed.requests(vip, 30)?;
+            assert_eq!(served, tally([("web-1", 10), ("web-2", 10), ("web-3", 10)]), "{vip}");
+        }
+        Ok(())
+    })
 }
 
 #[test]
@@ -195,68 +204,77 @@ fn a_backend_that_forwards_is_found_out_all_the_same() -> Result<()> {
 
 #[test]
 fn backends_that_take_nothing_are_probed_all_the_same() -> Result<()> {
-    let Some(probed) = start(&Plan::new("vipidle").backends(4), &["eth0"], "")? else {
-        return Ok(());
-    };
-    probed.daemon.ok("weight web4 web-2 0")?;
-    probed.daemon.ok("down web4 web-3")?;
-    probed.daemon.ok("quiesce web4 web-4")?;
-    probed.probes(3)?;
-    none_failed(&probed.daemon)?;
-    assert_eq!(probed.requests(VIPS[0], 10)?, tally([("web-1", 10)]));
-    Ok(())
+    undisturbed(STALL, || {
+        let Some(probed) = start(&Plan::new("vipidle").backends(4), &["eth0"], "")? else {
+            return Ok(());
+        };
+        probed.daemon.ok("weight web4 web-2 0")?;
+        probed.daemon.ok("down web4 web-3")?;
+        probed.daemon.ok("quiesce web4 web-4")?;
+        probed.probes(3)?;
+        none_failed(&probed.daemon)?;
+        assert_eq!(probed.requests(VIPS[0], 10)?, tally([("web-1", 10)]));
+        Ok(())
+    })
 }
 
 #[test]
 fn backends_behind_another_nic_are_probed_there() -> Result<()> {
-    let plan = Plan::new("vipfar").backends(1).far_backends(2);
-    let Some(probed) = start(&plan, &["eth0", "eth1"], "")? else { return Ok(()) };
-    none_failed(&probed.daemon)?;
-    let far = &probed.lab.backends[2];
-    far.ip(&format!("addr del {VIP4}/32 dev lo"))?;
-    state_contains(&probed.daemon, "web4", "far-2", "is the VIP on its loopback?", 5)?;
-    // The NIC goes and comes back.
-    far.ip(&format!("addr add {VIP4}/32 dev lo"))?;
-    probed.lab.lb.ip("link del eth1")?;
-    state_contains(&probed.daemon, "web4", "far-1", "no mac", 10)?;
-    probed.lab.plug(&probed.lab.lb, "eth1", 1)?;
-    all_up(&probed.daemon)?;
-    probed.probes(3)
+    undisturbed(STALL, || {
+        let plan = Plan::new("vipfar").backends(1).far_backends(2);
+        let Some(probed) = start(&plan, &["eth0", "eth1"], "")? else { return Ok(()) };
+        none_failed(&probed.daemon)?;
+        let far = &probed.lab.backends[2];
+        far.ip(&format!("addr del {VIP4}/32 dev lo"))?;
+        state_contains(&probed.daemon, "web4", "far-2", "is the VIP on its loopback?", 5)?;
+        // The NIC goes and comes back.
+        far.ip(&format!("addr add {VIP4}/32 dev lo"))?;
+        probed.lab.lb.ip("link del eth1")?;
+        state_contains(&probed.daemon, "web4", "far-1", "no mac", 10)?;
+        probed.lab.plug(&probed.lab.lb, "eth1", 1)?;
+        all_up(&probed.daemon)?;
+        probed.probes(3)
+    })
 }
 
 #[test]
 fn reverse_path_filters_of_the_host_are_no_matter() -> Result<()> {
-    let Some(lab) = lab(&Plan::new("viprpf").backends(2))? else { return Ok(()) };
-    for nic in ["all", "default", "eth0"] {
-        lab.lb.sysctl(&format!("net.ipv4.conf.{nic}.rp_filter"), "1")?;
-    }
-    let servers = lab.serve_web()?;
-    let mut daemon = lab.daemon(&advised(&web_services(&lab, &[1, 1]), &http()))?;
-    daemon.start()?;
-    let probed = Probed { daemon, servers, lab };
-    probed.probes(3)?;
-    none_failed(&probed.daemon)?;
-    for vip in VIPS {
-        assert_eq!(probed.requests(vip, 10)?, tally([("web-1", 5), ("web-2", 5)]));
-    }
-    for nic in ["all", "default", "eth0"] {
-        let line = probed.lab.lb.run(&format!("cat /proc/sys/net/ipv4/conf/{nic}/rp_filter"))?;
-        assert_eq!(line.trim(), "1", "{nic}");
-    }
-    Ok(())
+    undisturbed(STALL, || {
+        let Some(lab) = lab(&Plan::new("viprpf").backends(2))? else { return Ok(()) };
+        for nic in ["all", "default", "eth0"] {
+            lab.lb.sysctl(&format!("net.ipv4.conf.{nic}.rp_filter"), "1")?;
+        }
+        let servers = lab.serve_web()?;
+        let mut daemon = lab.daemon(&advised(&web_services(&lab, &[1, 1]), &http()))?;
+        daemon.start()?;
+        let probed = Probed { daemon, servers, lab };
+        probed.probes(3)?;
+        none_failed(&probed.daemon)?;
+        for vip in VIPS {
+            assert_eq!(probed.requests(vip, 10)?, tally([("web-1", 5), ("web-2", 5)]));
+        }
+        for nic in ["all", "default", "eth0"] {
+            let line =
+                probed.lab.lb.run(&format!("cat /proc/sys/net/ipv4/conf/{nic}/rp_filter"))?;
+            assert_eq!(line.trim(), "1", "{nic}");
+        }
+        Ok(())
+    })
 }
 
 #[test]
 fn generic_mode_is_no_different() -> Result<()> {
-    let plan = Plan::new("vipgen").backends(2);
-    let Some(probed) = start(&plan, &["eth0"], "xdp_mode = \"generic\"\n")? else {
-        return Ok(());
-    };
-    none_failed(&probed.daemon)?;
-    probed.lab.backends[0].ip(&format!("addr del {VIP4}/32 dev lo"))?;
-    state_contains(&probed.daemon, "web4", "web-1", "is the VIP on its loopback?", 5)?;
-    assert_eq!(probed.requests(VIPS[0], 10)?, tally([("web-2", 10)]));
-    Ok(())
+    undisturbed(STALL, || {
+        let plan = Plan::new("vipgen").backends(2);
+        let Some(probed) = start(&plan, &["eth0"], "xdp_mode = \"generic\"\n")? else {
+            return Ok(());
+        };
+        none_failed(&probed.daemon)?;
+        probed.lab.backends[0].ip(&format!("addr del {VIP4}/32 dev lo"))?;
+        state_contains(&probed.daemon, "web4", "web-1", "is the VIP on its loopback?", 5)?;
+        assert_eq!(probed.requests(VIPS[0], 10)?, tally([("web-2", 10)]));
+        Ok(())
+    })
 }
 
 /// What of the probes' way is on the dispatcher's host.
@@ -285,32 +303,34 @@ fn nothing_is_left(lab: &Lab) -> Result<()> {
 
 #[test]
 fn a_killed_daemon_leaves_nothing_in_the_way_of_the_next() -> Result<()> {
-    let Some(mut probed) = start(&Plan::new("vipkill").backends(2), &["eth0"], "")? else {
-        return Ok(());
-    };
-    assert_eq!(left(&probed.lab)?.len(), 2, "{:?}", left(&probed.lab)?);
-    for _ in 0..3 {
+    undisturbed(STALL, || {
+        let Some(mut probed) = start(&Plan::new("vipkill").backends(2), &["eth0"], "")? else {
+            return Ok(());
+        };
+        assert_eq!(left(&probed.lab)?.len(), 2, "{:?}", left(&probed.lab)?);
+        for _ in 0..3 {
+            probed.daemon.kill();
+            probed.daemon.start()?;
+            probed.probes(2)?;
+            none_failed(&probed.daemon)?;
+        }
         probed.daemon.kill();
+        nothing_is_left(&probed.lab)?;
+        let pins = probed.lab.pin_dir().display().to_string();
+        probed.daemon.ok(&format!("detach --all --pin-dir {pins}"))?;
+        nothing_left(&probed.lab)?;
         probed.daemon.start()?;
+        all_up(&probed.daemon)?;
         probed.probes(2)?;
-        none_failed(&probed.daemon)?;
-    }
-    probed.daemon.kill();
-    nothing_is_left(&probed.lab)?;
-    let pins = probed.lab.pin_dir().display().to_string();
-    probed.daemon.ok(&format!("detach --all --pin-dir {pins}"))?;
-    nothing_left(&probed.lab)?;
-    probed.daemon.start()?;
-    all_up(&probed.daemon)?;
-    probed.probes(2)?;
-    // Without an advisor that probes the VIP there is no way for it.
-    probed.daemon.edit("kind = \"http\"", "kind = \"http\", target = \"address\"")?;
-    probed.daemon.ok("reload")?;
-    nothing_is_left(&probed.lab)?;
-    probed.daemon.edit("target = \"address\"", "target = \"vip\"")?;
-    probed.daemon.ok("reload")?;
-    probed.probes(2)?;
-    assert_eq!(probed.daemon.stop()?, Some(0));
-    nothing_is_left(&probed.lab)?;
-    nothing_left(&probed.lab)
+        // Without an advisor that probes the VIP there is no way for it.
+        probed.daemon.edit("kind = \"http\"", "kind = \"http\", target = \"address\"")?;
+        probed.daemon.ok("reload")?;
+        nothing_is_left(&probed.lab)?;
+        probed.daemon.edit("target = \"address\"", "target = \"vip\"")?;
+        probed.daemon.ok("reload")?;
+        probed.probes(2)?;
+        assert_eq!(probed.daemon.stop()?, Some(0));
+        nothing_is_left(&probed.lab)?;
+        nothing_left(&probed.lab)
+    })
 }

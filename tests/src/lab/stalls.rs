@@ -1,0 +1,118 @@
+//! Moments in which the machine stood still. A virtual machine's CPUs are taken away now and then, on a busy host for tenths
+//! of a second, and what a test says of times does not hold then.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread::{JoinHandle, sleep, spawn},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, bail};
+
+use crate::cpus;
+
+const ATTEMPTS: u32 = 4;
+const NAP: Duration = Duration::from_millis(1);
+
+/// Tries again what failed while a CPU stood still for so long: `shortest` is the shortest stall that can make it fail. What
+/// fails on a machine that ran all the time has failed; nothing is tried again for any other reason.
+///
+/// # Errors
+/// As the attempt; and when several attempts failed, each of them disturbed.
+///
+/// # Panics
+/// As the attempt.
+pub fn undisturbed<T>(shortest: Duration, mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
+    for _ in 0..ATTEMPTS {
+        let watch = Watch::start()?;
+        let outcome = catch_unwind(AssertUnwindSafe(&mut attempt));
+        let stall = watch.longest();
+        match outcome {
+            Ok(Ok(value)) => return Ok(value),
+            Ok(Err(error)) if stall < shortest => return Err(error),
+            Err(panic) if stall < shortest => resume_unwind(panic),
+            Ok(Err(error)) => eprintln!("failed, and a CPU stood still for {stall:?}: {error:?}"),
+            Err(_) => eprintln!("panicked, and a CPU stood still for {stall:?}"),
+        }
+    }
+    bail!("{ATTEMPTS} attempts failed, and in each a CPU stood still for {shortest:?} or longer")
+}
+
+/// A thread on each CPU that sleeps a little again and again, and sees how long that took.
+struct Watch {
+    stop: Arc<AtomicBool>,
+    longest_us: Arc<AtomicU64>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Watch {
+    fn start() -> Result<Self> {
+        let (stop, longest_us) = (Arc::default(), Arc::default());
+        let mut watch = Self { stop, longest_us, threads: Vec::new() };
+        for cpu in cpus::available()? {
+            let (stop, longest_us) = (Arc::clone(&watch.stop), Arc::clone(&watch.longest_us));
+            watch.threads.push(spawn(move || {
+                // A CPU that is gone by now says nothing of itself: its thread sees another's stalls.
+                let _ = cpus::pin(cpu);
+                while !stop.load(Ordering::Relaxed) {
+                    let began = Instant::now();
+                    sleep(NAP);
+                    let over = began.elapsed().saturating_sub(NAP);
+                    longest_us.fetch_max(over.as_micros() as u64, Ordering::Relaxed);
+                }
+            }));
+        }
+        Ok(watch)
+    }
+
+    fn longest(&self) -> Duration {
+        Duration::from_micros(self.longest_us.load(Ordering::Relaxed))
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NEVER: Duration = Duration::from_secs(3600);
+
+    #[test]
+    fn what_fails_undisturbed_fails_at_once() {
+        let mut attempts = 0;
+        let outcome = undisturbed::<()>(NEVER, || {
+            attempts += 1;
+            bail!("attempt {attempts}")
+        });
+        assert_eq!(outcome.unwrap_err().to_string(), "attempt 1");
+    }
+
+    #[test]
+    fn what_fails_disturbed_is_tried_again_and_not_for_ever() -> Result<()> {
+        let mut attempts = 0;
+        let mut at = |succeeds: u32| {
+            attempts = 0;
+            undisturbed(Duration::ZERO, || {
+                attempts += 1;
+                assert_ne!(attempts, 1, "a panic is a failure as well");
+                if attempts < succeeds { bail!("attempt {attempts}") } else { Ok(attempts) }
+            })
+        };
+        assert_eq!(at(3)?, 3);
+        assert_eq!(at(ATTEMPTS)?, ATTEMPTS);
+        assert!(at(ATTEMPTS + 1).is_err());
+        Ok(())
+    }
+}
