@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use dispatcher_tests::lab::{
-    Captured, Daemon, Lab, Paced, Plan, ask_paced, eventually, undisturbed,
+    Captured, Daemon, Lab, Node, Paced, Plan, ask_paced, eventually, undisturbed,
 };
 use etherparse::{SlicedPacket, TransportSlice};
 use serde_json::Value;
@@ -63,6 +63,15 @@ impl Measured {
         .with_context(|| format!("{counted} bytes of {bytes}"))
     }
 
+    /// What client and backend had to send a second time, and what the dispatcher dropped: a time that holds no answer.
+    fn sent_again(&self) -> Result<String> {
+        let again = |node: &Node| node.run("nstat -asz TcpRetransSegs");
+        let status = self.daemon.json("status")?;
+        let services = status["services"].as_array().context("services")?;
+        let drops = services.iter().map(|s| s["drops"].to_string()).collect();
+        Ok([again(self.lab.client())?, again(&self.lab.backends[0])?, drops].join("; "))
+    }
+
     fn backend(&self, vip: IpAddr) -> Result<Value> {
         backend_of(&self.daemon, web(vip), self.lab.backends[0].name())
     }
@@ -115,7 +124,8 @@ fn response_times_are_those_of_a_capture_at_the_backend() -> Result<()> {
                 println!("{vip} port {port}: told {seconds:?}, captured {truth:?}");
                 ensure!(
                     seconds.abs_diff(truth) <= allowed,
-                    "{vip}: {seconds:?}, in truth {truth:?}"
+                    "{vip}: {seconds:?}, in truth {truth:?}; sent again: {}",
+                    lab.sent_again()?
                 );
             }
             let counted = lab.backend(vip)?["response_seconds"].clone();
