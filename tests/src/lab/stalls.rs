@@ -30,7 +30,7 @@ pub fn undisturbed<T>(shortest: Duration, mut attempt: impl FnMut() -> Result<T>
     for _ in 0..ATTEMPTS {
         let watch = Watch::start()?;
         let outcome = catch_unwind(AssertUnwindSafe(&mut attempt));
-        let stall = watch.longest();
+        let stall = watch.end();
         match outcome {
             Ok(Ok(value)) => return Ok(value),
             Ok(Err(error)) if stall < shortest => return Err(error),
@@ -69,17 +69,13 @@ impl Watch {
         Ok(watch)
     }
 
-    fn longest(&self) -> Duration {
-        Duration::from_micros(self.longest_us.load(Ordering::Relaxed))
-    }
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
+    /// The longest stall, also one that has only just ended.
+    fn end(self) -> Duration {
         self.stop.store(true, Ordering::Relaxed);
-        for thread in self.threads.drain(..) {
+        for thread in self.threads {
             let _ = thread.join();
         }
+        Duration::from_micros(self.longest_us.load(Ordering::Relaxed))
     }
 }
 
@@ -113,6 +109,17 @@ mod tests {
         assert_eq!(at(3)?, 3);
         assert_eq!(at(ATTEMPTS)?, ATTEMPTS);
         assert!(at(ATTEMPTS + 1).is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn a_stall_is_seen() -> Result<()> {
+        let watch = Watch::start()?;
+        // This process is stopped, as its machine might be.
+        let stall = format!("kill -STOP {0}; sleep 0.2; kill -CONT {0}", std::process::id());
+        assert!(std::process::Command::new("sh").args(["-c", &stall]).status()?.success());
+        let longest = watch.end();
+        assert!(longest >= Duration::from_millis(150), "{longest:?}");
         Ok(())
     }
 }

@@ -136,7 +136,7 @@ fn a_slow_backend_gets_less_and_requests_are_quicker_for_it() -> Result<()> {
 fn load_that_swaps_is_followed_within_five_intervals() -> Result<()> {
     undisturbed(STALL, || {
         let manager = "enabled = true\ninterval = \"1s\"\nrefresh = 1\n\
-                   proportions = { active = 100, new = 0, advisor = 0, system = 0 }";
+                       proportions = { active = 100, new = 0, advisor = 0, system = 0 }";
         let times = [QUICK, SLOW];
         let Some(lab) = start("swaps", &times, manager, "")? else { return Ok(()) };
         let first = lab.load(80.0, 8)?;
@@ -194,7 +194,7 @@ fn down_is_nothing_at_once_and_back_is_by_and_by() -> Result<()> {
     undisturbed(STALL, || {
         let manager = "enabled = true\ninterval = \"500ms\"";
         let of_service = "slow_start = \"8s\"\n\
-        advisor = { kind = \"connect\", target = \"address\", port = 80, interval = \"300ms\" }";
+            advisor = { kind = \"connect\", target = \"address\", port = 80, interval = \"300ms\" }";
         let Some(web) = managed_web("back", manager, of_service)? else { return Ok(()) };
         let Web { daemon, mut _servers, lab } = web;
         _servers[1].kill();
@@ -267,7 +267,7 @@ fn a_backend_that_flaps_disturbs_nobody() -> Result<()> {
     undisturbed(STALL, || {
         let manager = "enabled = true";
         let of_service = "slow_start = \"4s\"\n\
-        advisor = { kind = \"connect\", target = \"address\", port = 80, interval = \"300ms\" }";
+            advisor = { kind = \"connect\", target = \"address\", port = 80, interval = \"300ms\" }";
         let Some(mut lab) = start("flaps", &[QUICK; 3], manager, of_service)? else {
             return Ok(());
         };
@@ -313,7 +313,7 @@ fn a_backend_that_dies_under_load_is_out_in_time_and_comes_back_by_and_by() -> R
         let manager =
             "enabled = true\nproportions = { active = 0, new = 100, advisor = 0, system = 0 }";
         let of_service = "slow_start = \"6s\"\nadvisor = { kind = \"http\", target = \"address\", \
-        interval = \"1s\", connect_timeout = \"500ms\", receive_timeout = \"500ms\" }";
+            interval = \"1s\", connect_timeout = \"500ms\", receive_timeout = \"500ms\" }";
         let Some(web) = managed_web("dies", manager, of_service)? else { return Ok(()) };
         let Web { daemon, mut _servers, lab } = web;
         let (dies, returns) = (Duration::from_secs(3), Duration::from_secs(8));
