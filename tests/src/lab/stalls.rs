@@ -53,16 +53,22 @@ impl Watch {
     fn start() -> Result<Self> {
         let (stop, longest_us) = (Arc::default(), Arc::default());
         let mut watch = Self { stop, longest_us, threads: Vec::new() };
+        let mut last = Instant::now();
         for cpu in cpus::available()? {
             let (stop, longest_us) = (Arc::clone(&watch.stop), Arc::clone(&watch.longest_us));
             watch.threads.push(spawn(move || {
                 // A CPU that is gone by now says nothing of itself: its thread sees another's stalls.
                 let _ = cpus::pin(cpu);
-                while !stop.load(Ordering::Relaxed) {
-                    let began = Instant::now();
+                loop {
                     sleep(NAP);
-                    let over = began.elapsed().saturating_sub(NAP);
+                    // From the time before, and once more after the end: no moment is left out.
+                    let now = Instant::now();
+                    let over = (now - last).saturating_sub(NAP);
                     longest_us.fetch_max(over.as_micros() as u64, Ordering::Relaxed);
+                    if stop.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    last = now;
                 }
             }));
         }
