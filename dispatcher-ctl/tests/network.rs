@@ -9,7 +9,8 @@ use dispatcher_ctl::{
     model::Mac,
     network::{Network, NetworkEvent, Resolution, VipAdded},
 };
-use lab::{Lab, becomes, event, mac, possible, run};
+use lab::{Lab, becomes, event, mac, run};
+use tokio::sync::mpsc::UnboundedReceiver;
 
 const B4: &str = "10.7.0.11";
 const B6: &str = "fd07::11";
@@ -21,6 +22,14 @@ fn watch(network: &Network, lab: &Lab, addresses: &[&str]) {
     network.watch(addresses, vec![(lab.ifindex(), "eth0".to_owned())]);
 }
 
+/// The host network, which knows by now of each of these addresses.
+async fn watching(lab: &Lab, addresses: &[&str]) -> (Network, UnboundedReceiver<NetworkEvent>) {
+    let (network, events) = Network::start().await.unwrap();
+    watch(&network, lab, addresses);
+    assert!(network.settled(Duration::from_secs(2)).await);
+    (network, events)
+}
+
 fn why(network: &Network, address: &str) -> String {
     match network.resolution(address.parse().unwrap()) {
         Resolution::Unresolved(why) => why,
@@ -30,14 +39,9 @@ fn why(network: &Network, address: &str) -> String {
 
 #[test]
 fn backends_of_both_families_resolve_without_traffic_to_them() {
-    if !possible() {
-        return;
-    }
-    let lab = Lab::new();
+    let Some(lab) = Lab::possible() else { return };
     lab.run(|| async {
-        let (network, mut events) = Network::start().await.unwrap();
-        watch(&network, &lab, &[B4, B6]);
-        assert!(network.settled(Duration::from_secs(2)).await);
+        let (network, mut events) = watching(&lab, &[B4, B6]).await;
         for address in [B4, B6] {
             let now = network.resolution(address.parse().unwrap());
             assert_eq!(mac(&now).as_deref(), Some(B_MAC), "{address}: {now:?}");
@@ -59,14 +63,9 @@ fn backends_of_both_families_resolve_without_traffic_to_them() {
 
 #[test]
 fn a_changed_mac_is_followed_without_an_announcement() {
-    if !possible() {
-        return;
-    }
-    let lab = Lab::new();
+    let Some(lab) = Lab::possible() else { return };
     lab.run(|| async {
-        let (network, _events) = Network::start().await.unwrap();
-        watch(&network, &lab, &[B4, B6]);
-        assert!(network.settled(Duration::from_secs(2)).await);
+        let (network, _events) = watching(&lab, &[B4, B6]).await;
         lab.ip("b", "link set eth0 address 02:00:00:00:00:99");
         for address in [B4, B6] {
             let took = becomes(&network, address, Some("02:00:00:00:00:99"), 12).await;
@@ -77,14 +76,9 @@ fn a_changed_mac_is_followed_without_an_announcement() {
 
 #[test]
 fn a_neighbour_that_leaves_fails_and_comes_back() {
-    if !possible() {
-        return;
-    }
-    let lab = Lab::new();
+    let Some(lab) = Lab::possible() else { return };
     lab.run(|| async {
-        let (network, mut events) = Network::start().await.unwrap();
-        watch(&network, &lab, &[B4, B6]);
-        assert!(network.settled(Duration::from_secs(2)).await);
+        let (network, mut events) = watching(&lab, &[B4, B6]).await;
         lab.ip("b", "link set eth0 down");
         for address in [B4, B6] {
             let took = becomes(&network, address, None, 12).await;
@@ -106,14 +100,9 @@ fn a_neighbour_that_leaves_fails_and_comes_back() {
 
 #[test]
 fn a_flush_of_the_neighbour_table_loses_nothing() {
-    if !possible() {
-        return;
-    }
-    let lab = Lab::new();
+    let Some(lab) = Lab::possible() else { return };
     lab.run(|| async {
-        let (network, mut events) = Network::start().await.unwrap();
-        watch(&network, &lab, &[B4, B6]);
-        assert!(network.settled(Duration::from_secs(2)).await);
+        let (_network, mut events) = watching(&lab, &[B4, B6]).await;
         while events.try_recv().is_ok() {}
         for pause in [300, 300, 50, 20, 10, 5, 2, 1, 1, 1, 300] {
             lab.ip("lb", "neigh flush all");
@@ -127,14 +116,9 @@ fn a_flush_of_the_neighbour_table_loses_nothing() {
 
 #[test]
 fn a_deleted_neighbour_that_does_not_come_back_lapses() {
-    if !possible() {
-        return;
-    }
-    let lab = Lab::new();
+    let Some(lab) = Lab::possible() else { return };
     lab.run(|| async {
-        let (network, _events) = Network::start().await.unwrap();
-        watch(&network, &lab, &[B4]);
-        assert!(network.settled(Duration::from_secs(2)).await);
+        let (network, _events) = watching(&lab, &[B4]).await;
         lab.ip("b", "link set eth0 down");
         lab.ip("lb", "neigh flush all");
         assert!(mac(&network.resolution(B4.parse().unwrap())).is_some());
@@ -145,10 +129,7 @@ fn a_deleted_neighbour_that_does_not_come_back_lapses() {
 
 #[test]
 fn addresses_elsewhere_and_bad_macs_are_unresolved_and_say_why() {
-    if !possible() {
-        return;
-    }
-    let lab = Lab::new();
+    let Some(lab) = Lab::possible() else { return };
     lab.ip("lb", "route add 203.0.113.0/24 via 10.7.0.254");
     lab.ip("lb", "neigh add 10.7.0.66 lladdr 01:00:5e:00:00:01 nud permanent dev eth0");
     lab.run(|| async {
@@ -183,10 +164,7 @@ fn addresses_elsewhere_and_bad_macs_are_unresolved_and_say_why() {
 
 #[test]
 fn vips_come_and_go_as_often_as_asked_and_answer_pings() {
-    if !possible() {
-        return;
-    }
-    let lab = Lab::new();
+    let Some(lab) = Lab::possible() else { return };
     lab.run(|| async {
         let (network, _events) = Network::start().await.unwrap();
         let ifindex = lab.ifindex();
@@ -216,10 +194,7 @@ fn vips_come_and_go_as_often_as_asked_and_answer_pings() {
 
 #[test]
 fn announcements_reach_the_neighbours_and_correct_their_tables() {
-    if !possible() {
-        return;
-    }
-    let lab = Lab::new();
+    let Some(lab) = Lab::possible() else { return };
     lab.ip("b", "neigh add 10.7.0.80 lladdr 02:00:00:00:00:77 nud stale dev eth0");
     lab.ip("b", "neigh add fd07::80 lladdr 02:00:00:00:00:77 nud stale dev eth0");
     // An entry is not overridden by an ARP within a second of its last change.
@@ -260,10 +235,7 @@ fn announcements_reach_the_neighbours_and_correct_their_tables() {
 
 #[test]
 fn a_nic_that_goes_and_comes_back_is_told() {
-    if !possible() {
-        return;
-    }
-    let lab = Lab::new();
+    let Some(lab) = Lab::possible() else { return };
     lab.run(|| async {
         let (network, mut events) = Network::start().await.unwrap();
         let before = lab.ifindex();
@@ -310,10 +282,7 @@ fn a_nic_that_goes_and_comes_back_is_told() {
 
 #[test]
 fn ten_thousand_backends_are_bounded_work() {
-    if !possible() {
-        return;
-    }
-    let lab = Lab::new();
+    let Some(lab) = Lab::possible() else { return };
     lab.ip("lb", "addr add 10.9.0.1/16 dev eth0");
     lab.run(|| async {
         let (network, _events) = Network::start().await.unwrap();
@@ -341,10 +310,7 @@ fn ten_thousand_backends_are_bounded_work() {
 
 #[test]
 fn the_host_s_own_addresses_are_followed() {
-    if !possible() {
-        return;
-    }
-    let lab = Lab::new();
+    let Some(lab) = Lab::possible() else { return };
     lab.run(|| async {
         let (network, mut events) = Network::start().await.unwrap();
         let own = || network.own_addresses().iter().map(ToString::to_string).collect::<Vec<_>>();

@@ -9,16 +9,6 @@ use std::{
 use dispatcher_ctl::network::{Network, NetworkEvent, Resolution};
 use tokio::sync::mpsc::UnboundedReceiver;
 
-/// Whether the test can run here; otherwise says why not. With `DISPATCHER_REQUIRE_BPF=1` there is no way out.
-pub(crate) fn possible() -> bool {
-    if nix::unistd::geteuid().is_root() {
-        return true;
-    }
-    assert!(std::env::var_os("DISPATCHER_REQUIRE_BPF").is_none(), "root is required");
-    eprintln!("skipped: network namespaces need root");
-    false
-}
-
 /// Runs a command to its end and returns what it printed.
 pub(crate) fn run(line: &str) -> String {
     let words: Vec<_> = line.split_whitespace().collect();
@@ -36,7 +26,17 @@ pub(crate) struct Lab {
 }
 
 impl Lab {
-    pub(crate) fn new() -> Self {
+    /// None where the test cannot run, and says why. With `DISPATCHER_REQUIRE_BPF=1` there is no way out.
+    pub(crate) fn possible() -> Option<Self> {
+        if nix::unistd::geteuid().is_root() {
+            return Some(Self::new());
+        }
+        assert!(std::env::var_os("DISPATCHER_REQUIRE_BPF").is_none(), "root is required");
+        eprintln!("skipped: network namespaces need root");
+        None
+    }
+
+    fn new() -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let lab = Self { prefix: format!("dt-net-{}-{number}", std::process::id()) };
