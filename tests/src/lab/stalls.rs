@@ -5,7 +5,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     thread::{JoinHandle, sleep, spawn},
     time::{Duration, Instant},
@@ -42,31 +42,29 @@ pub fn undisturbed<T>(shortest: Duration, mut attempt: impl FnMut() -> Result<T>
     bail!("{ATTEMPTS} attempts failed, and in each a CPU stood still for {shortest:?} or longer")
 }
 
-/// A thread on each CPU that sleeps a little again and again, and sees how long that took.
+/// A thread on each CPU that sleeps a little again and again, and in the end says how long that took at most.
 struct Watch {
     stop: Arc<AtomicBool>,
-    longest_us: Arc<AtomicU64>,
-    threads: Vec<JoinHandle<()>>,
+    threads: Vec<JoinHandle<Duration>>,
 }
 
 impl Watch {
     fn start() -> Result<Self> {
-        let (stop, longest_us) = (Arc::default(), Arc::default());
-        let mut watch = Self { stop, longest_us, threads: Vec::new() };
-        let mut last = Instant::now();
+        let mut watch = Self { stop: Arc::default(), threads: Vec::new() };
+        let began = Instant::now();
         for cpu in cpus::available()? {
-            let (stop, longest_us) = (Arc::clone(&watch.stop), Arc::clone(&watch.longest_us));
+            let stop = Arc::clone(&watch.stop);
             watch.threads.push(spawn(move || {
                 // A CPU that is gone by now says nothing of itself: its thread sees another's stalls.
                 let _ = cpus::pin(cpu);
+                let (mut last, mut longest) = (began, Duration::ZERO);
                 loop {
                     sleep(NAP);
                     // From the time before, and once more after the end: no moment is left out.
                     let now = Instant::now();
-                    let over = (now - last).saturating_sub(NAP);
-                    longest_us.fetch_max(over.as_micros() as u64, Ordering::Relaxed);
+                    longest = longest.max((now - last).saturating_sub(NAP));
                     if stop.load(Ordering::Relaxed) {
-                        return;
+                        return longest;
                     }
                     last = now;
                 }
@@ -78,10 +76,8 @@ impl Watch {
     /// The longest stall, also one that has only just ended.
     fn end(self) -> Duration {
         self.stop.store(true, Ordering::Relaxed);
-        for thread in self.threads {
-            let _ = thread.join();
-        }
-        Duration::from_micros(self.longest_us.load(Ordering::Relaxed))
+        let stalls = self.threads.into_iter().map(|thread| thread.join().expect("no panic"));
+        stalls.max().unwrap_or_default()
     }
 }
 
