@@ -4,6 +4,7 @@ use std::{
     ffi::OsStr,
     fs,
     path::{Path, PathBuf},
+    process::Command,
     time::{Duration, Instant},
 };
 
@@ -275,13 +276,20 @@ impl Daemon {
         process.wait(Duration::from_secs(10))
     }
 
+    /// The command that runs a verb of the product's command line against this daemon.
+    #[must_use]
+    pub fn command<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
+        let mut command = self.node.command(&self.binary);
+        command.args(arguments).env("DISPATCHER_API_SOCKET", &self.socket);
+        command
+    }
+
     /// Runs a verb of the product's command line against this daemon.
     ///
     /// # Errors
     /// When the binary cannot be run. A verb that fails is no error: see [`Said::status`].
     pub fn cli<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Result<Said> {
-        let mut command = self.node.command(&self.binary);
-        command.args(arguments).env("DISPATCHER_API_SOCKET", &self.socket);
+        let mut command = self.command(arguments);
         let start = Instant::now();
         let output = command.output().with_context(|| format!("run {}", self.binary.display()))?;
         Ok(Said {
@@ -324,16 +332,24 @@ impl Daemon {
     /// # Errors
     /// When the page cannot be had, or has no such sample.
     pub fn metric(&self, name: &str, labels: &[&str]) -> Result<f64> {
-        let page = self.metrics()?;
-        let mut sum = None;
-        for line in page.lines().filter(|line| !line.starts_with('#')) {
-            let Some(rest) = line.strip_prefix(name) else { continue };
-            if !rest.starts_with(['{', ' ']) || !labels.iter().all(|label| rest.contains(label)) {
-                continue;
-            }
-            let value: f64 = rest.rsplit(' ').next().unwrap_or_default().parse()?;
-            sum = Some(sum.unwrap_or(0.0) + value);
-        }
-        sum.with_context(|| format!("no sample {name}{{{}}} in metrics", labels.join(",")))
+        sample(&self.metrics()?, name, labels)?
+            .with_context(|| format!("no sample {name}{{{}}} in metrics", labels.join(",")))
     }
+}
+
+/// The sum of all samples of a metric on a metrics page whose labels contain all of these; `None` where there is none.
+///
+/// # Errors
+/// When a value is no number.
+pub fn sample(page: &str, name: &str, labels: &[&str]) -> Result<Option<f64>> {
+    let mut sum = None;
+    for line in page.lines() {
+        let Some(rest) = line.strip_prefix(name) else { continue };
+        if !rest.starts_with(['{', ' ']) || !labels.iter().all(|label| rest.contains(label)) {
+            continue;
+        }
+        let value: f64 = rest.rsplit(' ').next().unwrap_or_default().parse()?;
+        sum = Some(sum.unwrap_or(0.0) + value);
+    }
+    Ok(sum)
 }

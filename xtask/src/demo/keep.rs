@@ -22,6 +22,10 @@ impl Stage {
         show.say(
             "dispatcher weight web web-1 20; dispatcher down web web-2; dispatcher up web web-2",
         );
+        show.say(&format!(
+            "dispatcher events & kill -KILL -{}      # web-2's nginx; its advisor takes it out",
+            self.servers[1].pid()
+        ));
         show.say(&format!("$EDITOR {}; dispatcher plan; dispatcher reload", config.display()));
         show.say(&format!("nsenter --net=/run/netns/{lb} curl -s 127.0.0.1:9464/metrics"));
         show.say(&format!(

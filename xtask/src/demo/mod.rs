@@ -4,9 +4,13 @@
 //! only if every step did what it says. `DISPATCHER_BIN` names a binary to show instead of the one that is built.
 
 mod acts;
+mod death;
 mod flight;
 mod keep;
+mod phases;
+mod scrapes;
 mod show;
+mod slow;
 mod stage;
 mod transfer;
 
@@ -62,6 +66,8 @@ fn play(binary: &Path, keep: bool, show: &mut Show) -> Result<()> {
     flight::quiesce(&mut stage, show)?;
     flight::kill_and_take_over(&mut stage, show)?;
     acts::counters(&mut stage, show)?;
+    slow::slows_down(&mut stage, show)?;
+    death::dies_and_returns(&mut stage, show)?;
     if keep {
         stage.keep(show);
         return Ok(());

@@ -1,14 +1,14 @@
 //! What the acts play on: the laboratory, its servers, the daemon, and what was sent so far.
 
-use std::{net::IpAddr, path::PathBuf};
+use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use anyhow::{Result, ensure};
-use dispatcher_tests::lab::{Daemon, Lab, Process, Tally, VIP4, VIP6};
+use dispatcher_tests::lab::{Daemon, Lab, Process, Tally, VIP4, VIP6, eventually};
 
 use super::{show::Show, transfer};
 
-const SERVICES: [(&str, &str); 2] = [("web", "10.0.0.80"), ("web6", "fd00::80")];
-const WEIGHTS: [(&str, u32); 3] = [("web-1", 3), ("web-2", 2), ("web-3", 1)];
+/// Weights of the servers in both services, in the servers' order.
+pub(super) const WEIGHTS: [u32; 3] = [3, 2, 1];
 
 /// The stage.
 #[derive(Debug)]
@@ -63,6 +63,29 @@ impl Stage {
         self.daemon.ok(line)
     }
 
+    /// Puts other services into the configuration file, and has the daemon read it again.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub(super) fn reload(&self, show: &Show, services: &str) -> Result<()> {
+        self.daemon.write(&(self.lab.general(&["eth0"]) + services))?;
+        show.say(&self.dispatcher(show, "plan")?);
+        self.dispatcher(show, "reload").map(drop)
+    }
+
+    /// Waits until so many more connections of a service were placed.
+    ///
+    /// # Errors
+    /// When they do not come within 15 s.
+    pub(super) fn placed(&self, service: &str, connections: f64) -> Result<()> {
+        let label = format!("service={service:?}");
+        let placed = || self.daemon.metric("dispatcher_service_connections_total", &[&label]);
+        let before = placed()?;
+        eventually(Duration::from_secs(15), "new connections", || {
+            Ok(placed()? >= before + connections)
+        })
+    }
+
     /// Makes requests to a VIP, each on a connection of its own, and checks that the answers are shared out exactly by
     /// these weights (in the servers' order).
     ///
@@ -93,8 +116,9 @@ impl Stage {
         weights: [u32; 3],
     ) -> Result<()> {
         let sum: u32 = weights.iter().sum();
-        for ((name, _), weight) in WEIGHTS.iter().zip(weights) {
-            let got = tally.get(*name).copied().unwrap_or(0);
+        for (server, weight) in self.lab.backends.iter().zip(weights) {
+            let name = server.name();
+            let got = tally.get(name).copied().unwrap_or(0);
             let want = number * weight / sum;
             show.bar(name, got, number);
             ensure!(got == want, "{name} answered {got} of {number}, expected {want}: {tally:?}");
@@ -111,18 +135,27 @@ impl Stage {
 }
 
 /// One service for each family, with the same weights.
-fn services() -> String {
-    let mut text = String::new();
-    for (service, vip) in SERVICES {
+pub(super) fn services() -> String {
+    service("web", VIP4.into(), 80, "", WEIGHTS) + &service("web6", VIP6.into(), 80, "", WEIGHTS)
+}
+
+/// A service on all servers, as the configuration file has it; `settings` are lines of it.
+pub(super) fn service(
+    name: &str,
+    vip: IpAddr,
+    port: u16,
+    settings: &str,
+    weights: [u32; 3],
+) -> String {
+    let vip = vip.to_string();
+    let mut text = format!(
+        "[[service]]\nname = {name:?}\nvip = {vip:?}\nport = {port}\nprotocol = \"tcp\"\n{settings}\n"
+    );
+    for (number, weight) in (1..).zip(weights) {
         text += &format!(
-            "[[service]]\nname = {service:?}\nvip = {vip:?}\nport = 80\nprotocol = \"tcp\"\n\n"
+            "[[service.backend]]\nname = \"web-{number}\"\naddress = \"10.0.0.{}\"\nweight = {weight}\n\n",
+            10 + number
         );
-        for (number, (name, weight)) in (11..).zip(WEIGHTS) {
-            let address = format!("10.0.0.{number}");
-            text += &format!(
-                "[[service.backend]]\nname = {name:?}\naddress = {address:?}\nweight = {weight}\n\n"
-            );
-        }
     }
     text
 }

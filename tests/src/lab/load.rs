@@ -1,0 +1,140 @@
+//! Clients that do not wait for one another: what a weight is worth shows in who answers, and in how long requests take from
+//! the moment they were due.
+
+use std::{
+    io::{Read as _, Write as _},
+    net::{IpAddr, SocketAddr, TcpStream},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{JoinHandle, sleep, spawn},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, anyhow, ensure};
+use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
+
+use super::Node;
+
+/// What became of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answered {
+    /// When it was due, from the beginning.
+    pub due: Duration,
+    /// How long it took from then on.
+    pub took: Duration,
+    /// Number of the server that answered; none: nobody did within 10 s.
+    pub by: Option<u8>,
+}
+
+/// Requests in the background, until they are stopped.
+#[derive(Debug)]
+pub struct Load {
+    began: Instant,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<Result<Vec<Answered>>>>,
+}
+
+impl Node {
+    /// Makes requests to port 80 of an address at random moments, on average so many a second, each on a connection of its own,
+    /// whether those before were answered or not.
+    ///
+    /// # Errors
+    /// When the client cannot be entered.
+    pub fn open_loop(
+        &self,
+        address: IpAddr,
+        per_second: f64,
+        lasting: Duration,
+    ) -> Result<Vec<Answered>> {
+        let address = SocketAddr::new(address, 80);
+        self.enter(|| requests(address, per_second, Instant::now(), |due| due < lasting))
+    }
+
+    /// Starts to make such requests to an address and port, and does not wait for their end.
+    #[must_use]
+    pub fn start_load(&self, address: SocketAddr, per_second: f64) -> Load {
+        let (began, stop) = (Instant::now(), Arc::new(AtomicBool::new(false)));
+        let (node, stopped) = (self.clone(), Arc::clone(&stop));
+        let thread = spawn(move || {
+            let goes_on = |_| !stopped.load(Ordering::Relaxed);
+            node.enter(|| requests(address, per_second, began, goes_on))
+        });
+        Load { began, stop, thread: Some(thread) }
+    }
+}
+
+impl Load {
+    /// Time since the beginning, as in [`Answered::due`].
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    /// Makes no more requests, waits for the answers to those that were made, and returns all.
+    ///
+    /// # Errors
+    /// When the client could not be entered.
+    pub fn stop(mut self) -> Result<Vec<Answered>> {
+        self.stop.store(true, Ordering::Relaxed);
+        let thread = self.thread.take().context("the load was stopped before")?;
+        thread.join().map_err(|_| anyhow!("the load panicked"))?
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        // A panic there was said on standard error.
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+/// Makes requests while `goes_on` says so of the moment at which the next is due.
+fn requests(
+    address: SocketAddr,
+    per_second: f64,
+    began: Instant,
+    goes_on: impl Fn(Duration) -> bool,
+) -> Result<Vec<Answered>> {
+    let mut random = SmallRng::seed_from_u64(7);
+    let (mut due, mut requests) = (Duration::ZERO, Vec::new());
+    loop {
+        // Exponential pauses: requests know nothing of one another.
+        due += Duration::from_secs_f64(-(1.0 - random.random::<f64>()).ln() / per_second);
+        if !goes_on(due) {
+            break;
+        }
+        sleep((began + due).saturating_duration_since(Instant::now()));
+        requests.push(spawn(move || {
+            let by = request(address).ok();
+            Answered { due, took: (began + due).elapsed(), by }
+        }));
+    }
+    requests.into_iter().map(|thread| thread.join().ok().context("a request")).collect()
+}
+
+fn request(address: SocketAddr) -> Result<u8> {
+    const PATIENCE: Duration = Duration::from_secs(10);
+    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.write_all(b"GET / HTTP/1.1\r\nhost: lab\r\nconnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    ensure!(answer.starts_with("HTTP/1.1 200 "), "{answer:?}");
+    // A number, or a backend's name that ends in one.
+    let body = answer.trim_end().rsplit(['\n', '-']).next().context("a body")?;
+    Ok(body.parse()?)
+}
+
+/// How long the slowest of so many percent took at most, of those that were due in this part of the time.
+#[must_use]
+pub fn percentile(answered: &[Answered], percent: f64, from: Duration) -> Duration {
+    let late = answered.iter().filter(|answered| answered.due >= from);
+    let mut took: Vec<_> = late.map(|answered| answered.took).collect();
+    took.sort_unstable();
+    let last = took.len().saturating_sub(1);
+    let index = (took.len() as f64 * percent / 100.0).ceil() as usize;
+    took.get(index.saturating_sub(1).min(last)).copied().unwrap_or_default()
+}
