@@ -1,13 +1,15 @@
 //! The key that agent and dispatcher share, and who may read it.
 
-use std::{fmt, fs::File, io::Read as _, os::unix::fs::MetadataExt as _, path::Path};
+use std::{fmt, os::unix::fs::MetadataExt as _, path::Path};
 
 use ring::hmac;
 
+use crate::files::{self, Contents, FileError};
+
 /// Shortest key, in bytes.
 const SHORTEST: usize = 16;
-/// Longest key.
-const LONGEST: usize = 4096;
+/// Longest file of a key, in bytes.
+const LONGEST: u64 = 4096;
 /// Permissions of group and others.
 const OTHERS: u32 = 0o077;
 
@@ -32,18 +34,23 @@ impl Key {
     /// # Errors
     /// The file cannot be read, is open to others, or holds too little.
     pub fn read(path: &Path) -> Result<Self, String> {
+        Self::of_file(path, files::read(path, LONGEST))
+    }
+
+    /// As [`Key::read`], within [`files::PATIENCE`].
+    ///
+    /// # Errors
+    /// As there, or the file does not answer.
+    pub async fn read_in_time(path: &Path) -> Result<Self, String> {
+        Self::of_file(path, files::read_in_time(path, LONGEST).await)
+    }
+
+    fn of_file(path: &Path, contents: Result<Contents, FileError>) -> Result<Self, String> {
         let wrong = |what: String| format!("key_file {}: {what}", path.display());
-        let file = File::open(path).map_err(|error| wrong(said(&error)))?;
-        let mode = file.metadata().map_err(|error| wrong(said(&error)))?.mode();
-        if mode & OTHERS != 0 {
-            let mode = mode & 0o777;
+        let Contents { bytes, metadata } = contents.map_err(|error| wrong(error.to_string()))?;
+        if metadata.mode() & OTHERS != 0 {
+            let mode = metadata.mode() & 0o777;
             return Err(wrong(format!("mode {mode:03o} lets others at it, expected 600")));
-        }
-        let mut bytes = Vec::new();
-        let length = LONGEST as u64 + 1;
-        file.take(length).read_to_end(&mut bytes).map_err(|error| wrong(said(&error)))?;
-        if bytes.len() > LONGEST {
-            return Err(wrong(format!("is longer than {LONGEST} bytes")));
         }
         Self::new(bytes.trim_ascii()).map_err(wrong)
     }
@@ -63,11 +70,6 @@ impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Key(…)")
     }
-}
-
-fn said(error: &std::io::Error) -> String {
-    let text = error.to_string();
-    text.split(" (os error").next().unwrap_or_default().to_lowercase()
 }
 
 #[cfg(test)]

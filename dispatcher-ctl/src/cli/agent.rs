@@ -2,17 +2,13 @@
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Outcome, args::Agent, error::CliError, run};
+use super::{Outcome, args::Agent, error::CliError, run, waited};
 use crate::agent::{AgentConfig, serve};
 
 pub(super) fn agent(args: Agent) -> Outcome {
     run::log(args.log_format, &args.log_level, None)?;
     let config = configured(args).map_err(CliError::usage)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|e| CliError::failed(format!("cannot start a runtime: {e}")))?;
-    runtime.block_on(served(config)).map_err(CliError::failed)?;
+    waited(served(config))?.map_err(CliError::failed)?;
     Ok(String::new())
 }
 

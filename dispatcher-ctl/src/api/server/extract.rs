@@ -1,6 +1,6 @@
 //! What a request says, and how a refusal is answered: always as JSON.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     body::Bytes,
@@ -10,7 +10,12 @@ use axum::{
 };
 use serde::de::DeserializeOwned;
 
-use crate::api::types::ApiError;
+use super::MAX_BODY_BYTES;
+use crate::{
+    api::types::ApiError,
+    files::{self, NotText},
+    serve::Visit,
+};
 
 /// An error with the status it is answered with.
 #[derive(Debug)]
@@ -100,15 +105,28 @@ impl<S: Send + Sync> FromRequest<S> for Text {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
         let patience = request.extensions().get().map_or(Duration::MAX, |BodyPatience(p)| *p);
-        let bytes = tokio::time::timeout(patience, Bytes::from_request(request, state))
-            .await
+        let visit = request.extensions().get::<Arc<Visit>>().cloned();
+        // While it sends, a client can give way to others.
+        visit.iter().for_each(|visit| visit.wait());
+        let bytes = tokio::time::timeout(patience, Bytes::from_request(request, state)).await;
+        visit.iter().for_each(|visit| visit.work());
+        let bytes = bytes
             .map_err(|_| {
                 let late = format!("body: has not come within {} s", patience.as_secs_f32());
                 Refusal::new(StatusCode::REQUEST_TIMEOUT, late)
             })?
-            .map_err(|e| Refusal::new(e.status(), format!("body: {}", e.body_text())))?;
-        String::from_utf8(bytes.into())
-            .map(Self)
-            .map_err(|_| Refusal::new(StatusCode::BAD_REQUEST, "body: is not utf-8, expected text"))
+            .map_err(|e| match e.status() {
+                StatusCode::PAYLOAD_TOO_LARGE => Refusal::new(
+                    StatusCode::PAYLOAD_TOO_LARGE,
+                    format!("body: is longer than {MAX_BODY_BYTES} bytes"),
+                ),
+                status => Refusal::new(status, format!("body: {}", e.body_text())),
+            })?;
+        files::text(bytes.into()).map(Self).map_err(|NotText { line, column, message, hint }| {
+            let mut refusal =
+                Refusal::new(StatusCode::BAD_REQUEST, format!("body: {line}:{column}: {message}"));
+            refusal.error.hint = Some(hint.to_owned());
+            refusal
+        })
     }
 }
