@@ -83,9 +83,10 @@ impl AgentConfig {
     ///
     /// # Errors
     /// It cannot be read, or what is wrong with it first.
-    pub fn read(path: &Path) -> Result<Self, String> {
+    pub async fn read(path: &Path) -> Result<Self, String> {
         let file = path.display();
-        let contents = files::read(path, LARGEST).map_err(|error| format!("{file}: {error}"))?;
+        let contents = files::read_in_time(path, LARGEST).await;
+        let contents = contents.map_err(|error| format!("{file}: {error}"))?;
         let text =
             files::text(contents.bytes).map_err(|NotText { line, column, message, hint }| {
                 format!("{file}:{line}:{column}: {message} (hint: {hint})")
@@ -181,7 +182,8 @@ mod tests {
         let path = directory.path().join("agent.toml");
         fs::write(&path, text).unwrap();
         let shorter = |error: String| error.replace(&format!("{}", path.display()), "agent.toml");
-        AgentConfig::read(&path).map_err(shorter)
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        runtime.unwrap().block_on(AgentConfig::read(&path)).map_err(shorter)
     }
 
     #[test]

@@ -251,6 +251,14 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn an_agent_without_room_says_so() {
+        let (near, mut far) = duplex(1024);
+        far.write_all(&BUSY).await.unwrap();
+        let error = ask(near, &shared()).await.unwrap_err();
+        assert_eq!(error, "the agent is busy: it has too many connections");
+    }
+
+    #[tokio::test]
     async fn another_version_is_named() {
         let (near, mut far) = duplex(1024);
         let mut other = hello().unwrap();

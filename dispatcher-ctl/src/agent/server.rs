@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// # Errors
 /// The key cannot be read, or the address not be listened on.
 pub async fn serve(config: AgentConfig, ready: impl FnOnce()) -> Result<(), String> {
-    let key = Key::read(&config.key_file)?;
+    let key = Key::read(&config.key_file).await?;
     let listen = config.listen;
     let listener = TcpListener::bind(listen);
     let listener = listener.await.map_err(|error| format!("cannot listen on {listen}: {error}"))?;

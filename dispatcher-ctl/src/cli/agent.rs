@@ -15,7 +15,7 @@ pub(super) fn agent(args: Agent) -> Outcome {
 /// The file's settings, and what is said on the command line instead.
 fn configured(args: Agent) -> Result<AgentConfig, String> {
     let mut config = match args.config {
-        Some(file) => AgentConfig::read(&file)?,
+        Some(file) => waited(AgentConfig::read(&file)).map_err(|error| error.message)??,
         None => AgentConfig::new(args.key_file.clone().unwrap_or_default()),
     };
     if let Some(key_file) = args.key_file {

@@ -164,10 +164,15 @@ async fn reload_at(
     shutdown: CancellationToken,
 ) -> std::io::Result<()> {
     loop {
-        tokio::select! {
-            _ = hangups.recv() => if handle.reload().await.is_err() {
+        let reload = async {
+            hangups.recv().await;
+            if handle.reload().await.is_err() {
                 tracing::warn!("nothing was changed");
-            },
+            }
+        };
+        // A reload that is broken off is as one that is killed: whatever it has begun, the next controller ends.
+        tokio::select! {
+            () = reload => {}
             () = shutdown.cancelled() => return Ok(()),
         }
     }

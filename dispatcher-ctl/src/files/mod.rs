@@ -15,7 +15,11 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::oneshot, time::timeout};
+use tokio::{
+    process::{Child, Command},
+    sync::oneshot,
+    time::timeout,
+};
 
 mod text;
 
@@ -150,6 +154,19 @@ pub async fn in_time<T: Send + 'static>(
         receiver.await.unwrap_or_else(|_| Err(FileError::System("the work was cut off".to_owned())))
     };
     timeout(PATIENCE, worked).await.unwrap_or(Err(FileError::Late))
+}
+
+/// Starts a program. To do that waits for the program's file.
+///
+/// # Errors
+/// It cannot be started, or its file does not answer. Must be called within a runtime.
+pub async fn spawn(program: &Path, mut command: Command) -> Result<Child, FileError> {
+    let runtime = tokio::runtime::Handle::current();
+    let start = move || {
+        let _entered = runtime.enter();
+        Ok(command.spawn()?)
+    };
+    in_time(program, start).await
 }
 
 /// Who works on a path, and who waits for it.

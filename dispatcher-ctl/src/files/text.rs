@@ -27,8 +27,9 @@ pub fn text(bytes: Vec<u8>) -> Result<String, NotText> {
     let text = String::from_utf8(bytes).map_err(|error| {
         let (valid, rest) = error.as_bytes().split_at(error.utf8_error().valid_up_to());
         let byte = rest.first().copied().unwrap_or_default();
-        let message = format!("byte 0x{byte:02x} is not UTF-8 text");
-        at(&String::from_utf8_lossy(valid), message, SAVE_AS)
+        let mut wrong = at(&String::from_utf8_lossy(valid), String::new(), SAVE_AS);
+        wrong.message = format!("byte 0x{byte:02x} in line {} is not UTF-8 text", wrong.line);
+        wrong
     })?;
     match text.find('\0') {
         Some(offset) => {
@@ -72,12 +73,12 @@ mod tests {
 
     #[test]
     fn what_is_no_text_has_its_place() {
-        check(b"# first\n# Gr\xf6\xdfe\n", 2, 5, "byte 0xf6 is not UTF-8 text");
+        check(b"# first\n# Gr\xf6\xdfe\n", 2, 5, "byte 0xf6 in line 2 is not UTF-8 text");
         check(
             "größe = \u{fc}".as_bytes().split_last().unwrap().1,
             1,
             9,
-            "byte 0xc3 is not UTF-8 text",
+            "byte 0xc3 in line 1 is not UTF-8 text",
         );
         check(b"a = 1\nb = \"10.\0\"\n", 2, 9, "a NUL byte, expected text");
         check(&[0; 5000], 1, 1, "a NUL byte, expected text");

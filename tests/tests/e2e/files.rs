@@ -11,11 +11,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use dispatcher_tests::lab::{Daemon, Plan, VIP4, eventually};
 use nix::{
     mount::{MntFlags, MsFlags, mount, umount2},
-    sys::signal::Signal,
+    sys::{signal::Signal, stat::Mode},
+    unistd::mkfifo,
 };
 
 use crate::{
@@ -70,16 +71,21 @@ fn file_threads(pid: u32) -> Result<usize> {
 fn a_configuration_that_hangs_or_is_no_file_holds_up_nobody() -> Result<()> {
     let Some(lab) = lab(&Plan::new("hung").backends(2))? else { return Ok(()) };
     let _servers = lab.serve_web()?;
-    let with_probes = web_services(&lab, &[1, 1]).replacen(
-        "[[service.backend]]",
-        &format!("{PROBED}[[service.backend]]"),
-        1,
+    let hung = lab.directory().join("hung");
+    let script = hung.join("check");
+    let exec = format!(
+        "[service.advisor]\nkind = \"exec\"\ncommand = [{script:?}]\ninterval = \"200ms\"\n\n"
     );
-    let mut daemon = lab.daemon(&with_probes)?;
+    let services = web_services(&lab, &[1, 1]);
+    let (web4, web6) = services.split_at(services.rfind("[[service]]").context("web6")?);
+    let first = "[[service.backend]]";
+    let with =
+        |service: &str, advisor: &str| service.replacen(first, &format!("{advisor}{first}"), 1);
+    let mut daemon = lab.daemon(&(with(web4, PROBED) + &with(web6, &exec)))?;
     daemon.start()?;
     let (config, real) = (daemon.config().to_owned(), lab.directory().join("real.toml"));
     fs::rename(&config, &real)?;
-    let hung = Hung::mount(&lab.directory().join("hung"))?;
+    let hung = Hung::mount(&hung)?;
     symlink("hung/dispatcher.toml", &config)?;
     daemon.process()?.signal(Signal::SIGHUP)?;
     daemon.process()?.signal(Signal::SIGHUP)?;
@@ -93,7 +99,8 @@ fn a_configuration_that_hangs_or_is_no_file_holds_up_nobody() -> Result<()> {
         daemon.ok("weight web4 web-2 3")?;
         eventually(PATIENCE, "probes that go on", || Ok(probes(&daemon)? > before + 3.0))?;
         assert_eq!(backend_of(&daemon, "web4", "web-2")?["weight"], 3);
-        assert_eq!(file_threads(pid)?, 1);
+        // One thread waits for the configuration, one for the script.
+        assert_eq!(file_threads(pid)?, 2);
         ensure!(begun.elapsed() < PATIENCE, "that took {:?}", begun.elapsed());
         for (what, said) in [("reload", reload.join()), ("save", save.join())] {
             let said = said.unwrap()?;
@@ -105,19 +112,14 @@ fn a_configuration_that_hangs_or_is_no_file_holds_up_nobody() -> Result<()> {
         anyhow::Ok(())
     })?;
     assert_eq!(backend_of(&daemon, "web4", "web-1")?["weight"], 1, "refused: nothing is changed");
-    assert_eq!(
-        file_threads(pid)?,
-        1,
-        "one thread waits for the file, however often it is asked for"
-    );
+    assert_eq!(file_threads(pid)?, 2, "no more, however often they are asked for");
     // The mount is gone: the file answers again, or is no file at all.
     drop(hung);
-    for make in [
-        (|path| Ok(nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRUSR)?))
-            as fn(&Path) -> Result<()>,
-        |path| Ok(symlink("/dev/zero", path)?),
-        |path| Ok(File::create(path)?.set_len(600 << 20)?),
-    ] {
+    type Make = fn(&Path) -> Result<()>;
+    let fifo: Make = |path| Ok(mkfifo(path, Mode::S_IRUSR)?);
+    let endless: Make = |path| Ok(symlink("/dev/zero", path)?);
+    let huge: Make = |path| Ok(File::create(path)?.set_len(600 << 20)?);
+    for make in [fifo, endless, huge] {
         fs::remove_file(&config)?;
         make(&config)?;
         let refused = daemon.cli(["reload"])?;

@@ -17,6 +17,9 @@ use crate::{
     serve::Visit,
 };
 
+/// Characters of an error that quotes what was sent.
+const LONGEST_ERROR: usize = 300;
+
 /// An error with the status it is answered with.
 #[derive(Debug)]
 pub(super) struct Refusal {
@@ -75,20 +78,28 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Asked<T> {
 /// The body as JSON; an empty one is an object without fields.
 pub(super) struct Body<T>(pub(super) T);
 
-impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
+impl<S: Send + Sync, T: DeserializeOwned + Send + 'static> FromRequest<S> for Body<T> {
     type Rejection = Refusal;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
         let Text(text) = Text::from_request(request, state).await?;
-        let json = if text.trim().is_empty() { "{}" } else { &text };
-        serde_json::from_str(json).map(Self).map_err(|e| {
+        let read = move || match text.trim() {
+            "" => serde_json::from_str("{}"),
+            json => serde_json::from_str(json),
+        };
+        // A large one is not read on a thread that others wait for.
+        let read = tokio::task::spawn_blocking(read).await.map_err(|e| {
+            Refusal::from(ApiError::failed(format!("body: reading it was cut short: {e}")))
+        })?;
+        read.map(Self).map_err(|e| {
             let status = match e.classify() {
                 serde_json::error::Category::Data => StatusCode::UNPROCESSABLE_ENTITY,
                 serde_json::error::Category::Eof
                 | serde_json::error::Category::Io
                 | serde_json::error::Category::Syntax => StatusCode::BAD_REQUEST,
             };
-            Refusal::new(status, format!("body: {e}"))
+            let what: String = e.to_string().chars().take(LONGEST_ERROR).collect();
+            Refusal::new(status, format!("body: {what}"))
         })
     }
 }

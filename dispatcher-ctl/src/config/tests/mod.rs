@@ -312,7 +312,8 @@ fn a_file_that_cannot_be_read_is_named() {
     let file = directory.path().join("latin1.toml");
     std::fs::write(&file, b"# one\n# \xe9").unwrap();
     let errors = load(&file).unwrap_err().to_string();
-    let want = "latin1.toml:2:3: byte 0xe9 is not UTF-8 text\n  hint: save the file as UTF-8";
+    let want =
+        "latin1.toml:2:3: byte 0xe9 in line 2 is not UTF-8 text\n  hint: save the file as UTF-8";
     assert!(errors.ends_with(want), "{errors}");
     let errors = load(directory.path()).unwrap_err().to_string();
     assert!(
