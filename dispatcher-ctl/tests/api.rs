@@ -200,7 +200,8 @@ fn until_closed(mut stream: UnixStream) -> (String, Duration) {
 
 #[test]
 fn a_client_that_tarries_is_cut_off() {
-    let patience = Patience { head: Duration::from_millis(300), body: Duration::from_millis(300) };
+    let [head, body] = [Duration::from_millis(300); 2];
+    let patience = Patience { head, body, ..Patience::default() };
     let daemon = Daemon::start_with(patience);
     let path = "/v1/plan";
     let half_body = format!("POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\nhalf");

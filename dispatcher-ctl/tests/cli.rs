@@ -281,6 +281,50 @@ fn plan_and_check_list_every_error() {
 }
 
 #[test]
+fn check_and_plan_refuse_what_is_no_text_file() {
+    let daemon = Daemon::start();
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    fs::write(path("latin1"), b"# first\n# Gr\xf6\xdfe\n").unwrap();
+    fs::write(path("utf16"), b"\xff\xfea\0=\0").unwrap();
+    nix::unistd::mkfifo(&*path("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    for (name, want) in [
+        (
+            "latin1",
+            "latin1:2:5: byte 0xf6 in line 2 is not UTF-8 text\nhint: save the file as UTF-8\n",
+        ),
+        (
+            "utf16",
+            "utf16:1:1: the file is UTF-16 (little endian), expected UTF-8\nhint: save the file as UTF-8\n",
+        ),
+        ("fifo", "fifo cannot be read: it is a FIFO, expected a regular file\n"),
+        (".", "cannot be read: it is a directory, expected a regular file\n"),
+    ] {
+        for verb in ["check", "plan"] {
+            let (status, _, stderr) = said(&daemon.cli(&format!("{verb} -c {}", path(name))));
+            assert!(status == 2 && stderr.ends_with(want), "{verb} {name}: {status} {stderr}");
+        }
+    }
+}
+
+#[test]
+fn of_many_errors_some_are_listed_in_linear_time() {
+    let daemon = Daemon::start();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("many.toml");
+    let text: String = (0..32_000).map(|i| format!("k{i}=1\n")).collect();
+    fs::write(&file, text).unwrap();
+    let begun = Instant::now();
+    let (status, _, stderr) = said(&daemon.cli(&format!("check -c {}", file.display())));
+    // In quadratic time it was minutes with a debug build.
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    let lines: Vec<_> = stderr.lines().collect();
+    assert_eq!((status, lines.len()), (2, 102), "{stderr}");
+    assert_eq!(lines[100], "and 31901 more");
+    assert!(lines[101].ends_with("many.toml: 32001 errors"), "{}", lines[101]);
+}
+
+#[test]
 fn help_and_completions_are_output() {
     let nowhere = Path::new("/nonexistent/api.sock");
     let help = stdout(&cli(nowhere, &["--help"]));

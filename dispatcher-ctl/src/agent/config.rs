@@ -1,11 +1,16 @@
 //! What an agent measures, where it listens, and whom it answers.
 
-use std::{fs, net::SocketAddr, path::Path, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::Path, path::PathBuf, time::Duration};
 
 use serde::Deserialize;
 
-use crate::model::AGENT_PORT;
+use crate::{
+    files::{self, NotText},
+    model::AGENT_PORT,
+};
 
+/// Largest file, in bytes.
+const LARGEST: u64 = 1 << 20;
 /// Shortest time from one measurement to the next.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
 /// Longest.
@@ -78,9 +83,14 @@ impl AgentConfig {
     ///
     /// # Errors
     /// It cannot be read, or what is wrong with it first.
-    pub fn read(path: &Path) -> Result<Self, String> {
+    pub async fn read(path: &Path) -> Result<Self, String> {
         let file = path.display();
-        let text = fs::read_to_string(path).map_err(|error| format!("{file}: {error}"))?;
+        let contents = files::read_in_time(path, LARGEST).await;
+        let contents = contents.map_err(|error| format!("{file}: {error}"))?;
+        let text =
+            files::text(contents.bytes).map_err(|NotText { line, column, message, hint }| {
+                format!("{file}:{line}:{column}: {message} (hint: {hint})")
+            })?;
         let config = toml::from_str::<Self>(&text).map_err(|error| {
             let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
             let line = before.matches('\n').count() + 1;
@@ -163,6 +173,8 @@ fn duration<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Duration, D::Er
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn read(text: &str) -> Result<AgentConfig, String> {
@@ -170,7 +182,8 @@ mod tests {
         let path = directory.path().join("agent.toml");
         fs::write(&path, text).unwrap();
         let shorter = |error: String| error.replace(&format!("{}", path.display()), "agent.toml");
-        AgentConfig::read(&path).map_err(shorter)
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        runtime.unwrap().block_on(AgentConfig::read(&path)).map_err(shorter)
     }
 
     #[test]

@@ -1,13 +1,15 @@
 //! The key that agent and dispatcher share, and who may read it.
 
-use std::{fmt, fs::File, io::Read as _, os::unix::fs::MetadataExt as _, path::Path};
+use std::{fmt, os::unix::fs::MetadataExt as _, path::Path};
 
 use ring::hmac;
 
+use crate::files::{self, Contents};
+
 /// Shortest key, in bytes.
 const SHORTEST: usize = 16;
-/// Longest key.
-const LONGEST: usize = 4096;
+/// Longest file of a key, in bytes.
+const LONGEST: u64 = 4096;
 /// Permissions of group and others.
 const OTHERS: u32 = 0o077;
 
@@ -30,20 +32,14 @@ impl Key {
     /// The one in a file, without white space around it. Nobody but the file's owner may read or write it.
     ///
     /// # Errors
-    /// The file cannot be read, is open to others, or holds too little.
-    pub fn read(path: &Path) -> Result<Self, String> {
+    /// The file cannot be read or does not answer, is open to others, or holds too little.
+    pub async fn read(path: &Path) -> Result<Self, String> {
         let wrong = |what: String| format!("key_file {}: {what}", path.display());
-        let file = File::open(path).map_err(|error| wrong(said(&error)))?;
-        let mode = file.metadata().map_err(|error| wrong(said(&error)))?.mode();
-        if mode & OTHERS != 0 {
-            let mode = mode & 0o777;
+        let contents = files::read_in_time(path, LONGEST).await;
+        let Contents { bytes, metadata } = contents.map_err(|error| wrong(error.to_string()))?;
+        if metadata.mode() & OTHERS != 0 {
+            let mode = metadata.mode() & 0o777;
             return Err(wrong(format!("mode {mode:03o} lets others at it, expected 600")));
-        }
-        let mut bytes = Vec::new();
-        let length = LONGEST as u64 + 1;
-        file.take(length).read_to_end(&mut bytes).map_err(|error| wrong(said(&error)))?;
-        if bytes.len() > LONGEST {
-            return Err(wrong(format!("is longer than {LONGEST} bytes")));
         }
         Self::new(bytes.trim_ascii()).map_err(wrong)
     }
@@ -65,37 +61,36 @@ impl fmt::Debug for Key {
     }
 }
 
-fn said(error: &std::io::Error) -> String {
-    let text = error.to_string();
-    text.split(" (os error").next().unwrap_or_default().to_lowercase()
-}
-
 #[cfg(test)]
 mod tests {
     use std::{fs, os::unix::fs::PermissionsExt as _};
 
     use super::*;
 
-    #[test]
-    fn a_key_is_read_from_a_file_that_is_its_owners_alone() {
+    #[tokio::test]
+    async fn a_key_is_read_from_a_file_that_is_its_owners_alone() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("key");
-        let put = |text: &str, mode| {
+        let put = async |text: &str, mode| {
             fs::write(&path, text).unwrap();
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-            Key::read(&path)
+            Key::read(&path).await
         };
-        let key = put("0123456789abcdef\n", 0o600).unwrap();
+        let key = put("0123456789abcdef\n", 0o600).await.unwrap();
         let same = Key::new(b"0123456789abcdef").unwrap();
         assert!(key.is_signed(b"word", same.sign(b"word").as_ref()));
         for (text, mode, want) in [
             ("0123456789abcdef", 0o640, "mode 640 lets others at it, expected 600"),
             ("0123456789abcde\n", 0o600, "has 15 bytes, expected at least 16"),
         ] {
-            let error = put(text, mode).unwrap_err();
+            let error = put(text, mode).await.unwrap_err();
             assert_eq!(error, format!("key_file {}: {want}", path.display()));
         }
         fs::remove_file(&path).unwrap();
-        assert!(Key::read(&path).unwrap_err().ends_with("no such file or directory"));
+        let error = Key::read(&path).await.unwrap_err();
+        assert!(error.ends_with("no such file or directory"), "{error}");
+        fs::write(&path, "x".repeat(5000)).unwrap();
+        let error = Key::read(&path).await.unwrap_err();
+        assert!(error.ends_with("it is longer than 4096 bytes"), "{error}");
     }
 }

@@ -8,6 +8,8 @@
 //!                              HMAC("answer", both hellos, the answer before it) (32)
 //! ```
 //!
+//! An agent that has no room for a connection says a hello of version 0 and closes it.
+//!
 //! HMAC is HMAC-SHA-256 under the shared key. Since each side has chosen a part of what is signed, nothing that was said once
 //! can be said again in another connection. What is told is no secret on the wire, but told only to who knows the key.
 
@@ -21,6 +23,12 @@ const MAGIC: &[u8; 4] = b"DLBA";
 /// The version that is spoken here.
 const VERSION: u8 = 1;
 const HELLO: usize = 21;
+/// What an agent says that has no room: a hello of a version that there is not.
+pub(super) const BUSY: [u8; HELLO] = {
+    let mut hello = [0; HELLO];
+    [hello[0], hello[1], hello[2], hello[3]] = *MAGIC;
+    hello
+};
 const TAG: usize = 32;
 const ASK: &[u8] = b"ask";
 const ANSWER: &[u8] = b"answer";
@@ -68,7 +76,7 @@ pub async fn ask(
     understood(&answer)
 }
 
-/// Answers whoever knows the key.
+/// Answers whoever knows the key. `greeted` is called when the other has said its hello.
 ///
 /// # Errors
 /// What was wrong with who asked.
@@ -76,9 +84,11 @@ pub(super) async fn answer(
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
     key: &Key,
     report: &Report,
+    greeted: impl FnOnce(),
 ) -> Result<(), String> {
     let own = hello()?;
     let other = read_hello(&mut stream).await;
+    greeted();
     // Said in any case: so the other learns of the version.
     stream.write_all(&own).await.map_err(|error| said(&error))?;
     let other = other?;
@@ -109,6 +119,9 @@ async fn read_hello(stream: &mut (impl AsyncRead + Unpin)) -> Result<[u8; HELLO]
     read.map_err(|error| format!("says no hello: {}", said(&error)))?;
     if !hello.starts_with(MAGIC) {
         return Err("does not speak the agent's protocol".to_owned());
+    }
+    if hello == BUSY {
+        return Err("is busy: it has too many connections".to_owned());
     }
     if hello[4] != VERSION {
         return Err(format!("speaks version {}, expected {VERSION}", hello[4]));
@@ -169,7 +182,7 @@ mod tests {
     /// An agent with the shared key, and what it thinks of who asked.
     fn agent(report: Report) -> (DuplexStream, tokio::task::JoinHandle<Result<(), String>>) {
         let (near, far) = duplex(1024);
-        (near, tokio::spawn(async move { answer(far, &shared(), &report).await }))
+        (near, tokio::spawn(async move { answer(far, &shared(), &report, || ()).await }))
     }
 
     #[tokio::test]
@@ -235,6 +248,14 @@ mod tests {
         far.write_all(&answered).await.unwrap();
         let error = ask(near, &shared()).await.unwrap_err();
         assert_eq!(error, "the agent's answer is signed by another key");
+    }
+
+    #[tokio::test]
+    async fn an_agent_without_room_says_so() {
+        let (near, mut far) = duplex(1024);
+        far.write_all(&BUSY).await.unwrap();
+        let error = ask(near, &shared()).await.unwrap_err();
+        assert_eq!(error, "the agent is busy: it has too many connections");
     }
 
     #[tokio::test]

@@ -4,13 +4,15 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, watch},
+    sync::watch,
     time::{sleep, timeout},
 };
+use tokio_util::sync::CancellationToken;
 
 use super::{AgentConfig, Key, Report, metrics::Meter, protocol};
+use crate::serve::{self, Visit};
 
-/// Connections at once; more wait.
+/// Connections at once. For one more, one that has said nothing has to go.
 const CONNECTIONS: usize = 64;
 /// How long one may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -20,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// # Errors
 /// The key cannot be read, or the address not be listened on.
 pub async fn serve(config: AgentConfig, ready: impl FnOnce()) -> Result<(), String> {
-    let key = Key::read(&config.key_file)?;
+    let key = Key::read(&config.key_file).await?;
     let listen = config.listen;
     let listener = TcpListener::bind(listen);
     let listener = listener.await.map_err(|error| format!("cannot listen on {listen}: {error}"))?;
@@ -61,31 +63,29 @@ fn tell(before: &Report, now: &Report) {
 }
 
 async fn answer_all(listener: TcpListener, key: Key, report: watch::Receiver<Report>) {
-    let turns = Arc::new(Semaphore::new(CONNECTIONS));
-    loop {
-        let Ok(turn) = Arc::clone(&turns).acquire_owned().await else { return };
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                tracing::warn!("cannot accept: {error}");
-                // It may be that there are no more files, which passes.
-                sleep(Duration::from_secs(1)).await;
-                continue;
-            }
-        };
+    let never = CancellationToken::new();
+    let client = |stream, visit| {
         let (key, report) = (key.clone(), report.borrow().clone());
-        tokio::spawn(async move {
-            let _turn = turn;
-            answer(stream, &key, &report).await;
-        });
-    }
+        answer(stream, visit, key, report)
+    };
+    serve::serve("listen", listener, CONNECTIONS, &never, client).await;
 }
 
-async fn answer(stream: TcpStream, key: &Key, report: &Report) {
+async fn answer(mut stream: TcpStream, visit: Arc<Visit>, key: Key, report: Report) {
     let peer = stream.peer_addr().map_or("?".to_owned(), |peer| peer.to_string());
-    match timeout(PATIENCE, protocol::answer(stream, key, report)).await {
-        Ok(Ok(())) => tracing::debug!("{peer}: told {report:?}"),
-        Ok(Err(what)) => tracing::warn!("{peer}: {what}"),
-        Err(_) => tracing::debug!("{peer}: says nothing for {PATIENCE:?}"),
+    let answered = timeout(PATIENCE, protocol::answer(&mut stream, &key, &report, || visit.wait()));
+    tokio::select! {
+        answered = answered => match answered {
+            Ok(Ok(())) => tracing::debug!("{peer}: told {report:?}"),
+            Ok(Err(what)) => tracing::warn!("{peer}: {what}"),
+            Err(_) => tracing::debug!("{peer}: says nothing for {PATIENCE:?}"),
+        },
+        () = visit.must_end(PATIENCE) => {
+            tracing::debug!("{peer}: gives way to another");
+            if !visit.has_spoken() {
+                // It may be a dispatcher's: so it learns that nothing is wrong with the machine.
+                drop(stream.try_write(&protocol::BUSY));
+            }
+        }
     }
 }

@@ -2,24 +2,20 @@
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Outcome, args::Agent, error::CliError, run};
+use super::{Outcome, args::Agent, error::CliError, run, waited};
 use crate::agent::{AgentConfig, serve};
 
 pub(super) fn agent(args: Agent) -> Outcome {
     run::log(args.log_format, &args.log_level, None)?;
     let config = configured(args).map_err(CliError::usage)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|e| CliError::failed(format!("cannot start a runtime: {e}")))?;
-    runtime.block_on(served(config)).map_err(CliError::failed)?;
+    waited(served(config))?.map_err(CliError::failed)?;
     Ok(String::new())
 }
 
 /// The file's settings, and what is said on the command line instead.
 fn configured(args: Agent) -> Result<AgentConfig, String> {
     let mut config = match args.config {
-        Some(file) => AgentConfig::read(&file)?,
+        Some(file) => waited(AgentConfig::read(&file)).map_err(|error| error.message)??,
         None => AgentConfig::new(args.key_file.clone().unwrap_or_default()),
     };
     if let Some(key_file) = args.key_file {

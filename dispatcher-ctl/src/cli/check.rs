@@ -1,11 +1,12 @@
 //! `dispatcher check`: is this a valid configuration?
 
-use super::{Outcome, args::Check};
+use super::{Outcome, args::Check, waited};
 use crate::config;
 
 pub(super) fn check(args: &Check) -> Outcome {
     let file = args.config.display();
-    let config = config::load(&args.config)?;
+    let text = waited(config::read(&args.config))??;
+    let config = config::parse(&text, &file.to_string())?;
     let services = config.services.len();
     let backends: usize = config.services.iter().map(|service| service.backends.len()).sum();
     Ok(format!("{file}: ok ({}, {})\n", some(services, "service"), some(backends, "backend")))

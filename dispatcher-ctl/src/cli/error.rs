@@ -53,17 +53,13 @@ impl CliError {
 impl From<ConfigErrors> for CliError {
     /// A single error speaks for itself; of several, the file's name and their number is the sum.
     fn from(errors: ConfigErrors) -> Self {
-        let mut errors = errors.0;
-        if errors.len() == 1
-            && let Some(error) = errors.pop()
-        {
+        if let [error] = &errors.listed[..] {
             return Self { hint: error.hint.clone(), ..Self::usage(error.to_string()) };
         }
-        let place = errors.iter().find_map(|error| error.place.as_ref());
+        let place = errors.listed.iter().find_map(|error| error.place.as_ref());
         let file = place.map_or("configuration", |place| place.file.as_str());
-        let sum = format!("{file}: {} errors", errors.len());
-        let details = errors.iter().map(|error| ConfigErrors::from(error.clone()).to_string());
-        Self { details: details.collect(), ..Self::usage(sum) }
+        let sum = format!("{file}: {} errors", errors.count());
+        Self { details: errors.lines(), ..Self::usage(sum) }
     }
 }
 

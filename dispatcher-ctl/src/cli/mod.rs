@@ -114,12 +114,17 @@ impl Ask {
         requests: impl FnOnce(Client) -> F,
     ) -> Result<T, CliError> {
         let socket = self.socket.clone().unwrap_or_else(|| DEFAULT_API_SOCKET.into());
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|e| CliError::failed(format!("cannot start a runtime: {e}")))?;
-        Ok(runtime.block_on(requests(Client::new(socket)))?)
+        Ok(waited(requests(Client::new(socket)))??)
     }
+}
+
+/// Waits for something, on this thread.
+fn waited<T>(future: impl Future<Output = T>) -> Result<T, CliError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| CliError::failed(format!("cannot start a runtime: {e}")))?;
+    Ok(runtime.block_on(future))
 }
 
 /// A table for people or JSON for programs.

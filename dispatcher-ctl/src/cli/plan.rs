@@ -1,15 +1,14 @@
 //! `dispatcher plan`: what would a reload change?
 
-use super::{Ask, Outcome, args::Plan, error::CliError, output, show};
+use super::{Ask, Outcome, args::Plan, output, show, waited};
+use crate::config;
 
 pub(super) fn plan(ask: &Ask, args: &Plan) -> Outcome {
     let plan = match &args.config {
         None => ask.daemon(async |client| client.plan().await)?,
         Some(path) => {
             let file = path.display().to_string();
-            let text = std::fs::read_to_string(path).map_err(|e| {
-                CliError::usage(format!("configuration {file}: cannot be read: {e}"))
-            })?;
+            let text = waited(config::read(path))??;
             ask.daemon(async |client| client.plan_of(&file, text).await)?
         }
     };

@@ -1,7 +1,8 @@
 //! A spanned document, read table by table: what has the wrong shape is reported and read on past.
 
 use std::{
-    collections::{HashMap, HashSet},
+    cmp::Ordering,
+    collections::{BinaryHeap, HashMap, HashSet},
     ops::{Range, RangeInclusive},
     str::FromStr,
     time::Duration,
@@ -10,7 +11,7 @@ use std::{
 use toml_edit::{Item, TableLike};
 
 use super::{
-    ConfigError, ConfigErrors, Place,
+    ConfigError, ConfigErrors, MOST_LISTED, Place,
     check::{self, Problem},
     keys::Keys,
 };
@@ -20,12 +21,40 @@ use crate::model::Choice;
 pub(super) struct Document<'a> {
     file: &'a str,
     text: &'a str,
-    /// Errors, by offset in the text.
-    errors: Vec<(usize, ConfigError)>,
+    /// The first errors of the text, the last of them on top.
+    errors: BinaryHeap<Wrong>,
+    /// How many errors there are.
+    count: usize,
     /// Where each value that was asked for stands, by path.
     spans: HashMap<String, Range<usize>>,
     /// Paths of which something was reported: what follows from them is not.
     wrong: HashSet<String>,
+}
+
+/// An error at an offset of the text. Those at the same offset keep the order in which they were found.
+struct Wrong {
+    at: (usize, usize),
+    error: ConfigError,
+}
+
+impl PartialEq for Wrong {
+    fn eq(&self, other: &Self) -> bool {
+        self.at == other.at
+    }
+}
+
+impl Eq for Wrong {}
+
+impl PartialOrd for Wrong {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Wrong {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.at.cmp(&other.at)
+    }
 }
 
 /// One table of the document.
@@ -40,7 +69,14 @@ pub(super) struct Section<'d, 'a> {
 
 impl<'a> Document<'a> {
     pub(super) fn new(file: &'a str, text: &'a str) -> Self {
-        Self { file, text, errors: Vec::new(), spans: HashMap::new(), wrong: HashSet::new() }
+        Self {
+            file,
+            text,
+            errors: BinaryHeap::new(),
+            count: 0,
+            spans: HashMap::new(),
+            wrong: HashSet::new(),
+        }
     }
 
     /// Opens a table; `span` is where it is said to stand.
@@ -66,21 +102,33 @@ impl<'a> Document<'a> {
         let Problem { error, mut causes } = problem;
         causes.push(error.path.clone());
         if !causes.iter().any(|path| self.wrong.contains(path)) {
-            self.report(self.offset(&error.path), error);
+            let offset = self.offset(&error.path);
+            self.spoil(&error.path);
+            self.report(offset, || error);
         }
     }
 
-    /// Reports an error at an offset.
-    pub(super) fn report(&mut self, offset: usize, mut error: ConfigError) {
-        let before = self.text.get(..offset).unwrap_or(self.text);
-        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        error.place = Some(Place {
-            file: self.file.to_owned(),
-            line: before.matches('\n').count() + 1,
-            column: before[line_start..].chars().count() + 1,
-        });
-        self.wrong.insert(error.path.clone());
-        self.errors.push((offset, error));
+    /// Notes that something was reported of a path.
+    fn spoil(&mut self, path: &str) {
+        if let Some((array, key)) = path.rsplit_once("].")
+            && let Some((array, _)) = array.rsplit_once('[')
+        {
+            self.wrong.insert(format!("{array}[*].{key}"));
+        }
+        self.wrong.insert(path.to_owned());
+    }
+
+    /// Reports an error at an offset. It is only put into words if it is one of those that are listed.
+    pub(super) fn report(&mut self, offset: usize, error: impl FnOnce() -> ConfigError) {
+        let at = (offset, self.count);
+        self.count += 1;
+        if self.errors.len() == MOST_LISTED {
+            if self.errors.peek().is_some_and(|last| last.at < at) {
+                return;
+            }
+            self.errors.pop();
+        }
+        self.errors.push(Wrong { at, error: error() });
     }
 
     /// The end: nothing, or all errors.
@@ -89,9 +137,15 @@ impl<'a> Document<'a> {
     }
 
     /// All errors, in the order of the text.
-    pub(super) fn into_errors(mut self) -> ConfigErrors {
-        self.errors.sort_by_key(|(offset, _)| *offset);
-        ConfigErrors(self.errors.into_iter().map(|(_, error)| error).collect())
+    pub(super) fn into_errors(self) -> ConfigErrors {
+        let lines = Lines::new(self.text);
+        let placed = |wrong: Wrong| {
+            let (line, column) = lines.place(wrong.at.0);
+            let place = Place { file: self.file.to_owned(), line, column };
+            ConfigError { place: Some(place), ..wrong.error }
+        };
+        let more = self.count - self.errors.len();
+        ConfigErrors::new(self.errors.into_sorted_vec().into_iter().map(placed).collect(), more)
     }
 
     /// Where a path stands, or the nearest of its parents that is known.
@@ -110,20 +164,15 @@ impl<'a> Document<'a> {
 
     /// A value as it is written, shortened.
     fn written(&self, item: &Item) -> String {
-        const LONGEST: usize = 60;
         let text = item.span().and_then(|span| self.text.get(span)).unwrap_or_default();
-        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
-        match text.char_indices().nth(LONGEST) {
-            Some((cut, _)) => format!("{}…", &text[..cut]),
-            None => text,
-        }
+        check::cut(&text.split_whitespace().collect::<Vec<_>>().join(" ")).into_owned()
     }
 }
 
 impl<'a> Section<'_, 'a> {
     /// The path of a key.
     pub(super) fn path(&self, key: &str) -> String {
-        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+        join(&self.path, key)
     }
 
     /// The document, for tables below this one.
@@ -164,7 +213,7 @@ impl<'a> Section<'_, 'a> {
         };
         let value = parse(text);
         if value.is_none() {
-            self.wrong(key, format!("{key} {text:?} is not {expected}"), None);
+            self.wrong(key, format!("{key} {} is not {expected}", check::quoted(text)), None);
         }
         value
     }
@@ -197,7 +246,8 @@ impl<'a> Section<'_, 'a> {
                 true => "is not supported in this version",
                 false => "is unknown",
             };
-            self.wrong(key, format!("{key} {word:?} {complaint}, expected {expected}"), None);
+            let word = check::quoted(&word);
+            self.wrong(key, format!("{key} {word} {complaint}, expected {expected}"), None);
         }
         value
     }
@@ -316,29 +366,33 @@ impl<'a> Section<'_, 'a> {
             if self.keys.known.contains(&key) {
                 continue;
             }
-            let (message, hint) = match self.keys.later.contains(&key) {
-                true => (format!("{key} is not supported in this version"), None),
-                false => (format!("key {key:?} is unknown"), self.keys.hint(key)),
-            };
             let span = self.table.key(key).and_then(toml_edit::Key::span).or_else(|| item.span());
-            let path = self.path(&check::shown(key));
-            let error = ConfigError { hint, ..ConfigError::new(&path, self.about(&message)) };
-            self.document.report(span.map_or(0, |span| span.start), error);
+            self.document.report(span.map_or(0, |span| span.start), || {
+                let (message, hint) = match self.keys.later.contains(&key) {
+                    true => (format!("{key} is not supported in this version"), None),
+                    false => {
+                        (format!("key {} is unknown", check::quoted(key)), self.keys.hint(key))
+                    }
+                };
+                let path = join(&self.path, &check::shown(key));
+                ConfigError { hint, ..ConfigError::new(path, about(&self.object, &message)) }
+            });
         }
     }
 
     /// Reports what is wrong with a key's value.
     pub(super) fn wrong(&mut self, key: &str, message: String, hint: Option<String>) {
         let path = self.path(key);
-        let error = ConfigError { hint, ..ConfigError::new(&path, self.about(&message)) };
         let offset = self.document.offset(&path);
-        self.document.report(offset, error);
+        self.document.spoil(&path);
+        let message = about(&self.object, &message);
+        self.document.report(offset, || ConfigError { hint, ..ConfigError::new(path, message) });
     }
 
     /// Notes that nothing follows from a key's value, since a part of it is wrong.
     pub(super) fn spoil(&mut self, key: &str) {
         let path = self.path(key);
-        self.document.wrong.insert(path);
+        self.document.spoil(&path);
     }
 
     fn mistyped(&mut self, key: &str, item: &Item, expected: &str, hint: Option<String>) {
@@ -346,18 +400,41 @@ impl<'a> Section<'_, 'a> {
         let written = if item.is_value() { format!(" {written}") } else { String::new() };
         self.wrong(key, format!("{key}{written} is {kind}, expected {expected}"), hint);
     }
+}
 
-    fn about(&self, message: &str) -> String {
-        if self.object.is_empty() {
-            message.to_owned()
-        } else {
-            format!("{}: {message}", self.object)
-        }
-    }
+/// The path of a key below another; at the top, that is empty.
+fn join(path: &str, key: &str) -> String {
+    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
+}
+
+/// What is said of an object.
+fn about(object: &str, message: &str) -> String {
+    if object.is_empty() { message.to_owned() } else { format!("{object}: {message}") }
 }
 
 /// A kind of value with its article.
 fn kind(name: &str) -> String {
     let article = if name.starts_with(['a', 'i']) { "an" } else { "a" };
     format!("{article} {name}")
+}
+
+/// Where a text's lines begin.
+struct Lines<'a> {
+    text: &'a str,
+    starts: Vec<usize>,
+}
+
+impl<'a> Lines<'a> {
+    fn new(text: &'a str) -> Self {
+        let behind = text.match_indices('\n').map(|(newline, _)| newline + 1);
+        Self { text, starts: std::iter::once(0).chain(behind).collect() }
+    }
+
+    /// Line and column of an offset, from 1.
+    fn place(&self, offset: usize) -> (usize, usize) {
+        let line = self.starts.partition_point(|start| *start <= offset);
+        let start = self.starts.get(line - 1).copied().unwrap_or_default();
+        let before = self.text.get(start..offset).unwrap_or_default();
+        (line, before.chars().count() + 1)
+    }
 }

@@ -30,7 +30,42 @@ pub struct ConfigError {
 
 /// All errors: never empty.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-pub struct ConfigErrors(pub Vec<ConfigError>);
+pub struct ConfigErrors {
+    /// The first [`MOST_LISTED`] of them.
+    pub listed: Vec<ConfigError>,
+    /// How many more there are.
+    pub more: usize,
+}
+
+/// Errors that are listed; more are counted. Nobody mends more in one go.
+pub const MOST_LISTED: usize = 100;
+
+impl ConfigErrors {
+    /// The first of some errors, and how many more there are beside these.
+    #[must_use]
+    pub fn new(mut errors: Vec<ConfigError>, more: usize) -> Self {
+        let more = more + errors.len().saturating_sub(MOST_LISTED);
+        errors.truncate(MOST_LISTED);
+        Self { listed: errors, more }
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.listed.len() + self.more
+    }
+
+    /// Each error with its hint, and how many more there are.
+    #[must_use]
+    pub fn lines(&self) -> Vec<String> {
+        let shown = |error: &ConfigError| match &error.hint {
+            Some(hint) => format!("{error}\n  hint: {hint}"),
+            None => error.to_string(),
+        };
+        let more = (self.more > 0).then(|| format!("and {} more", self.more));
+        self.listed.iter().map(shown).chain(more).collect()
+    }
+}
 
 impl ConfigError {
     /// An error without a place.
@@ -62,19 +97,12 @@ impl fmt::Display for ConfigError {
 impl fmt::Display for ConfigErrors {
     /// One line an error, followed by a `hint:` line where there is one.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, error) in self.0.iter().enumerate() {
-            let newline = if i == 0 { "" } else { "\n" };
-            write!(f, "{newline}{error}")?;
-            if let Some(hint) = &error.hint {
-                write!(f, "\n  hint: {hint}")?;
-            }
-        }
-        Ok(())
+        f.write_str(&self.lines().join("\n"))
     }
 }
 
 impl From<ConfigError> for ConfigErrors {
     fn from(error: ConfigError) -> Self {
-        Self(vec![error])
+        Self { listed: vec![error], more: 0 }
     }
 }

@@ -5,7 +5,10 @@
 
 use std::path::Path;
 
-use crate::model::Config;
+use crate::{
+    files::{self, Contents, FileError, NotText},
+    model::Config,
+};
 
 mod advisor;
 mod affinity;
@@ -21,9 +24,9 @@ mod reader;
 mod rule;
 mod save;
 
-pub use error::{ConfigError, ConfigErrors, Place};
+pub use error::{ConfigError, ConfigErrors, MOST_LISTED, Place};
 pub use reader::Reader;
-pub use save::save;
+pub use save::{Saved, save};
 
 /// Reads and checks a configuration file.
 ///
@@ -31,7 +34,7 @@ pub use save::save;
 /// The file cannot be read, or everything that is wrong with it.
 pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
     let file = path.display().to_string();
-    parse(&text_of(path, &file)?, &file)
+    parse(&text_of(files::read(path, files::CONFIGURATION), &file)?, &file)
 }
 
 /// Reads and checks the text of a configuration; `file_name` is what errors call it.
@@ -42,18 +45,32 @@ pub fn parse(text: &str, file_name: &str) -> Result<Config, ConfigErrors> {
     read::configuration(text, file_name)
 }
 
-/// The text of a file; `file` is what errors call it.
-fn text_of(path: &Path, file: &str) -> Result<String, ConfigErrors> {
-    std::fs::read_to_string(path).map_err(|error| unreadable(file, &error).into())
+/// The text of a file, read within [`files::PATIENCE`].
+///
+/// # Errors
+/// The file cannot be read, or holds what is no text.
+pub async fn read(path: &Path) -> Result<String, ConfigErrors> {
+    let contents = files::read_in_time(path, files::CONFIGURATION).await;
+    text_of(contents, &path.display().to_string())
 }
 
-fn unreadable(file: &str, error: &std::io::Error) -> ConfigError {
-    let what = if error.kind() == std::io::ErrorKind::InvalidData {
-        "is not UTF-8 text".to_owned()
-    } else {
-        format!("cannot be read: {}", error.to_string().to_lowercase())
-    };
-    ConfigError::new("", format!("configuration file {file} {what}"))
+/// What was read of a file as text; `file` is what errors call it.
+fn text_of(contents: Result<Contents, FileError>, file: &str) -> Result<String, ConfigErrors> {
+    let contents = contents.map_err(|error| {
+        ConfigError::new("", format!("configuration file {file} cannot be read: {error}"))
+    })?;
+    text(contents.bytes, file)
+}
+
+/// Bytes as text; `file` is what errors call them.
+///
+/// # Errors
+/// Where they are no text.
+pub fn text(bytes: Vec<u8>, file: &str) -> Result<String, ConfigErrors> {
+    files::text(bytes).map_err(|NotText { line, column, message, hint }| {
+        let place = Some(Place { file: file.to_owned(), line, column });
+        ConfigError { place, ..ConfigError::new("", message).with_hint(hint) }.into()
+    })
 }
 
 #[cfg(test)]

@@ -62,7 +62,7 @@ fn broken(mut document: Document<'_>, text: &str, error: &toml_edit::TomlError) 
         .min_by_key(|(offset, _)| *offset)
         .unwrap_or_else(|| (start(error.span()), error.message()));
     let message = message.lines().collect::<Vec<_>>().join(", ");
-    document.report(offset, ConfigError::new("", format!("broken TOML: {message}")));
+    document.report(offset, || ConfigError::new("", format!("broken TOML: {message}")));
     document.into_errors()
 }
 

@@ -4,9 +4,9 @@
 //! have no multi-line strings and whose services come last, each in a piece that is a document of its own: anything else,
 //! and whatever is wrong, is read whole, by which errors get their places.
 
-use std::{collections::HashMap, path::Path, sync::Arc};
+use std::{collections::HashMap, sync::Arc};
 
-use super::{ConfigErrors, check, parse, read, text_of};
+use super::{ConfigErrors, check, parse, read};
 use crate::model::{Config, ServiceConfig, Shared};
 
 /// How a service begins, on a line of its own.
@@ -30,15 +30,6 @@ struct Piece {
 }
 
 impl Reader {
-    /// As [`super::load`].
-    ///
-    /// # Errors
-    /// The file cannot be read, or everything that is wrong with it.
-    pub fn load(&mut self, path: &Path) -> Result<Config, ConfigErrors> {
-        let file = path.display().to_string();
-        self.parse(&text_of(path, &file)?, &file)
-    }
-
     /// As [`super::parse`]. Services whose text is as it was are shared with the configuration before.
     ///
     /// # Errors

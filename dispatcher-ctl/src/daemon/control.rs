@@ -1,14 +1,16 @@
 //! What the API may ask: every request takes its turn on the core.
 
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use tokio::sync::{Mutex, MutexGuard};
 
-use super::{clock, core::Core, events::Cause, view::Reading};
+use super::{
+    clock,
+    core::Core,
+    events::Cause,
+    file::{ConfigFile, Reading as FileReading},
+    view::Reading,
+};
 use crate::{
     api::{
         Controller, Events, PlanSource,
@@ -18,23 +20,88 @@ use crate::{
             Status,
         },
     },
-    config,
     model::{Config, Service, State},
     reconcile::{self, PlanLine, edit, edit::Edit},
 };
 
-/// The daemon, as requests see it.
+/// How often a file is written at most until it says what runs: others may change that meanwhile.
+const SAVES: usize = 5;
+
+/// The daemon, as requests see it. Who needs both takes the file before the core, and never waits for the file while
+/// holding the core.
 #[derive(Clone, Debug)]
-pub(super) struct Handle(Arc<Mutex<Core>>);
+pub(super) struct Handle {
+    core: Arc<Mutex<Core>>,
+    file: ConfigFile,
+    /// Configurations that were posted are read one after the other.
+    posted: FileReading,
+}
 
 impl Handle {
-    pub(super) fn new(core: Arc<Mutex<Core>>) -> Self {
-        Self(core)
+    pub(super) fn new(core: Arc<Mutex<Core>>, file: ConfigFile) -> Self {
+        Self { core, file, posted: FileReading::default() }
     }
 
     /// The core, for as long as nobody else may have it.
     pub(super) async fn core(&self) -> MutexGuard<'_, Core> {
-        self.0.lock().await
+        self.core.lock().await
+    }
+
+    /// Makes a change by hand, and with `save` writes it into the file.
+    async fn change(
+        &self,
+        save: bool,
+        edit: impl Fn(&Core) -> Result<State, ApiError> + Send + 'static,
+    ) -> Result<MutexGuard<'_, Core>, ApiError> {
+        if save {
+            let handle = self.clone();
+            // A client that goes away must not leave the file half done.
+            tokio::spawn(async move { handle.change_and_save(edit).await })
+                .await
+                .map_err(|e| ApiError::failed(format!("the change was cut short: {e}")))??;
+            return Ok(self.core().await);
+        }
+        let mut core = self.core().await;
+        let state = edit(&core)?;
+        core.change(state, None).await?;
+        Ok(core)
+    }
+
+    /// What can fail about the file fails before anything is changed; what is left to do afterwards is a rename.
+    async fn change_and_save(
+        &self,
+        edit: impl Fn(&Core) -> Result<State, ApiError> + Send + 'static,
+    ) -> Result<(), ApiError> {
+        let file = self.file.turn().await?;
+        // What the request asks for may be wrong: that needs no file.
+        {
+            let core = self.core().await;
+            edit(&core)?;
+        }
+        let before = file.open().await?;
+        for _ in 0..SAVES {
+            let (applied, state) = {
+                let core = self.core().await;
+                (core.record.applied.clone(), edit(&core)?)
+            };
+            let (saved, draft) = file.draft(&before, applied, state).await?;
+            let mut core = self.core().await;
+            let state = edit(&core)?;
+            // Others may have changed something while the file was written.
+            if saved.says(&state) {
+                core.change(state, Some(saved.config)).await?;
+                drop(core);
+                return file.keep(draft).await;
+            }
+        }
+        Err(ApiError::conflict(format!("{}: what runs changes while it is saved", file.name())))
+    }
+
+    /// Rereads the file and makes the difference.
+    async fn reload_file(&self) -> Result<Plan, ApiError> {
+        let file = self.file.turn().await?;
+        let config = file.load().await?;
+        self.core().await.reload(config).await
     }
 }
 
@@ -49,16 +116,21 @@ impl Controller for Handle {
         request: AttachInterface,
         save: bool,
     ) -> Result<Interface, ApiError> {
-        let mut core = self.core().await;
-        let state = core.edit().attach(&interface)?;
-        core.require_link(&interface).await?;
-        core.choose_mode(&interface, request.mode);
-        if let Err(error) = core.change(state, save).await {
-            // The driver may have refused it: what was not done is not kept either.
-            let without = core.edit().detach(&interface)?;
-            core.commit(without, None, Cause::Hand).await?;
-            return Err(error);
+        {
+            let mut core = self.core().await;
+            core.edit().attach(&interface)?;
+            core.require_link(&interface).await?;
+            core.choose_mode(&interface, request.mode);
         }
+        let name = interface.clone();
+        let core = match self.change(save, move |core| core.edit().attach(&name)).await {
+            Ok(core) => core,
+            Err(error) => {
+                // The driver may have refused it: what was not done is not kept either.
+                self.core().await.abandon(&interface).await?;
+                return Err(error);
+            }
+        };
         let reading = core.read_quickly()?;
         let views = core.interfaces(&reading);
         let found = views.into_iter().find(|view| view.name == interface);
@@ -66,9 +138,7 @@ impl Controller for Handle {
     }
 
     async fn detach(&self, interface: String, save: bool) -> Result<(), ApiError> {
-        let mut core = self.core().await;
-        let state = core.edit().detach(&interface)?;
-        core.change(state, save).await
+        self.change(save, move |core| core.edit().detach(&interface)).await.map(drop)
     }
 
     async fn service(&self, service: String) -> Result<types::Service, ApiError> {
@@ -83,9 +153,9 @@ impl Controller for Handle {
         replace: bool,
         save: bool,
     ) -> Result<types::Service, ApiError> {
-        let mut core = self.core().await;
-        let state = core.edit().put_service(&name, &request, replace)?;
-        core.change(state, save).await?;
+        let wanted = name.clone();
+        let edit = move |core: &Core| core.edit().put_service(&wanted, &request, replace);
+        let core = self.change(save, edit).await?;
         core.shown_service(&name, &core.read_quickly()?)
     }
 
@@ -95,16 +165,14 @@ impl Controller for Handle {
         request: PatchService,
         save: bool,
     ) -> Result<types::Service, ApiError> {
-        let mut core = self.core().await;
-        let state = core.edit().patch_service(&service, &request)?;
-        core.change(state, save).await?;
+        let name = service.clone();
+        let edit = move |core: &Core| core.edit().patch_service(&name, &request);
+        let core = self.change(save, edit).await?;
         core.shown_service(&service, &core.read_quickly()?)
     }
 
     async fn delete_service(&self, service: String, save: bool) -> Result<(), ApiError> {
-        let mut core = self.core().await;
-        let state = core.edit().remove_service(&service)?;
-        core.change(state, save).await
+        self.change(save, move |core| core.edit().remove_service(&service)).await.map(drop)
     }
 
     async fn backend(&self, service: String, backend: String) -> Result<types::Backend, ApiError> {
@@ -120,10 +188,9 @@ impl Controller for Handle {
         replace: bool,
         save: bool,
     ) -> Result<types::Backend, ApiError> {
-        let mut core = self.core().await;
-        let state = core.edit().put_backend(&service, &name, &request, replace)?;
-        core.change(state, save).await?;
-        core.shown_backend_quickly(&service, &name)
+        let (of, wanted) = (service.clone(), name.clone());
+        let edit = move |core: &Core| core.edit().put_backend(&of, &wanted, &request, replace);
+        self.change(save, edit).await?.shown_backend_quickly(&service, &name)
     }
 
     async fn patch_backend(
@@ -133,10 +200,9 @@ impl Controller for Handle {
         request: PatchBackend,
         save: bool,
     ) -> Result<types::Backend, ApiError> {
-        let mut core = self.core().await;
-        let state = core.edit().patch_backend(&service, &backend, &request)?;
-        core.change(state, save).await?;
-        core.shown_backend_quickly(&service, &backend)
+        let (of, wanted) = (service.clone(), backend.clone());
+        let edit = move |core: &Core| core.edit().patch_backend(&of, &wanted, &request);
+        self.change(save, edit).await?.shown_backend_quickly(&service, &backend)
     }
 
     async fn delete_backend(
@@ -145,9 +211,8 @@ impl Controller for Handle {
         backend: String,
         save: bool,
     ) -> Result<(), ApiError> {
-        let mut core = self.core().await;
-        let state = core.edit().remove_backend(&service, &backend)?;
-        core.change(state, save).await
+        let edit = move |core: &Core| core.edit().remove_backend(&service, &backend);
+        self.change(save, edit).await.map(drop)
     }
 
     async fn manager(&self) -> Result<ManagerReport, ApiError> {
@@ -159,9 +224,7 @@ impl Controller for Handle {
         request: PatchManager,
         save: bool,
     ) -> Result<ManagerReport, ApiError> {
-        let mut core = self.core().await;
-        let state = core.edit().patch_manager(&request)?;
-        core.change(state, save).await?;
+        let core = self.change(save, move |core| core.edit().patch_manager(&request)).await?;
         Ok(core.manager_report())
     }
 
@@ -174,13 +237,11 @@ impl Controller for Handle {
     }
 
     async fn plan(&self, other: Option<PlanSource>) -> Result<Plan, ApiError> {
-        let core = self.core().await;
         let config = match other {
-            Some(PlanSource { file, text }) => config::parse(&text, &file),
-            None => config::load(&core.file),
+            Some(PlanSource { file, text }) => self.posted.parse(text, file).await?,
+            None => self.file.turn().await?.load().await?,
         };
-        let config = config?;
-        core.planned(&config).map(Planned::plan)
+        self.core().await.planned(&config).map(Planned::plan)
     }
 
     async fn events(&self, service: Option<String>) -> Result<Events, ApiError> {
@@ -193,8 +254,8 @@ impl Controller for Handle {
     }
 
     async fn reload(&self) -> Result<Plan, ApiError> {
+        let result = self.reload_file().await;
         let mut core = self.core().await;
-        let result = core.reload().await;
         core.config_status.reload_success = result.is_ok();
         core.config_status.last_reload = clock::epoch_seconds();
         if let Err(error) = &result {
@@ -216,14 +277,19 @@ impl Core {
         }
     }
 
-    /// Puts a state in force that was made by hand, and into the file if it shall say so.
-    async fn change(&mut self, state: State, save: bool) -> Result<(), ApiError> {
-        // What can fail about the file fails before anything is changed; what is left to do afterwards is a rename.
-        let file = if save { Some(SavedFile::prepare(&self.file, self, &state)?) } else { None };
+    /// Puts a state in force that was made by hand; `applied` is what the file says by then, where it is written, too.
+    async fn change(&mut self, state: State, applied: Option<Config>) -> Result<(), ApiError> {
         log_changes(&reconcile::plan(self.state(), &state));
-        let applied = file.as_ref().map(|file| file.config.clone());
-        self.commit(state, applied, Cause::Hand).await?;
-        file.map_or(Ok(()), SavedFile::keep)
+        self.commit(state, applied, Cause::Hand).await
+    }
+
+    /// Takes back a NIC that could not be attached.
+    async fn abandon(&mut self, interface: &str) -> Result<(), ApiError> {
+        match self.edit().detach(interface) {
+            Ok(without) if !self.in_force => self.commit(without, None, Cause::Hand).await,
+            // It is attached, but not saved; or nothing was changed yet.
+            Ok(_) | Err(_) => Ok(()),
+        }
     }
 
     /// What applying a configuration would change, and the state it would lead to.
@@ -237,9 +303,8 @@ impl Core {
         Ok(Planned { changes, settings, wanted })
     }
 
-    /// Rereads the file and makes the difference.
-    async fn reload(&mut self) -> Result<Plan, ApiError> {
-        let config = self.reader.load(&self.file)?;
+    /// Makes the difference between what runs and what the file says now.
+    async fn reload(&mut self, config: Config) -> Result<Plan, ApiError> {
         let mut planned = self.planned(&config)?;
         let wanted = std::mem::take(&mut planned.wanted);
         log_changes(&planned.changes);
@@ -302,45 +367,5 @@ impl Planned {
 fn log_changes(changes: &[PlanLine]) {
     for change in changes {
         tracing::info!("{change}");
-    }
-}
-
-/// The configuration file as it shall be, written beside the one there is.
-struct SavedFile {
-    path: PathBuf,
-    beside: PathBuf,
-    /// What it says.
-    config: Config,
-}
-
-impl SavedFile {
-    /// Writes it; nothing uses it yet.
-    fn prepare(file: &Path, core: &Core, state: &State) -> Result<Self, ApiError> {
-        let name = file.display().to_string();
-        let failed = |e: io::Error| ApiError::failed(format!("{name}: cannot be saved: {e}"));
-        let text = fs::read_to_string(file).map_err(failed)?;
-        let text = config::save(&text, &name, &core.record.applied, state)?;
-        let config = config::parse(&text, &name)?;
-        let path = fs::canonicalize(file).map_err(failed)?;
-        let mut beside = path.clone().into_os_string();
-        beside.push(".new");
-        let permissions = fs::metadata(&path).map_err(failed)?.permissions();
-        fs::write(&beside, text).map_err(failed)?;
-        fs::set_permissions(&beside, permissions).map_err(failed)?;
-        Ok(Self { path, beside: beside.into(), config })
-    }
-
-    /// Puts it in the place of the one there is, whole or not at all.
-    fn keep(self) -> Result<(), ApiError> {
-        fs::rename(&self.beside, &self.path).map_err(|e| {
-            ApiError::failed(format!("{}: in force, but not saved: {e}", self.path.display()))
-        })
-    }
-}
-
-impl Drop for SavedFile {
-    fn drop(&mut self) {
-        // Kept, it is no longer there; refused, nobody wants it.
-        let _ = fs::remove_file(&self.beside);
     }
 }

@@ -18,7 +18,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     mem::replace,
     net::IpAddr,
-    path::PathBuf,
+    path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -47,7 +47,7 @@ use super::{
 use crate::{
     advisor::Advisors,
     api::types::{ApiError, ConfigStatus, EventKind},
-    config::{self, check},
+    config::check,
     dataplane::{
         CounterReader, Counters, Datapath,
         connections::{ConnectionTable, Sweeper},
@@ -67,10 +67,6 @@ const RECENT: Duration = Duration::from_millis(100);
 /// Everything the daemon knows and holds.
 #[derive(Debug)]
 pub(super) struct Core {
-    /// The configuration file.
-    pub(super) file: PathBuf,
-    /// What reads it.
-    pub(super) reader: config::Reader,
     /// What the next controller will find.
     pub(super) record: Record,
     /// Slots of all schedules of what runs, as they are counted for a check.
@@ -134,7 +130,7 @@ pub(super) struct Core {
 impl Core {
     /// Puts the parts together; nothing is written yet.
     pub(super) fn new(
-        file: PathBuf,
+        file: &Path,
         record: Record,
         datapath: Datapath,
         network: Network,
@@ -157,8 +153,6 @@ impl Core {
             note: None,
         };
         Ok(Self {
-            file,
-            reader: config::Reader::default(),
             record,
             rings,
             text: RecordText::default(),

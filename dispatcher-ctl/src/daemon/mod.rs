@@ -11,6 +11,7 @@ mod core;
 mod counts;
 mod events;
 mod exits;
+mod file;
 mod manage;
 mod memory;
 mod neighbours;
@@ -24,6 +25,7 @@ mod record;
 mod report;
 mod rewrite;
 mod rules;
+mod saved;
 mod start;
 mod teardown;
 mod view;
@@ -68,10 +70,11 @@ pub struct RunOptions {
 pub async fn run(options: RunOptions) -> Result<(), StartError> {
     // Before anything is attached: a signal from here on ends the daemon in order.
     let signals = Signals::new().map_err(StartError::signals)?;
+    let hangups = signal(SignalKind::hangup()).map_err(StartError::signals)?;
     let leave_attached = options.leave_attached;
     let started = start::start(options).await?;
-    let start::Started { core, events, outcomes, socket, metrics_listener } = started;
-    let handle = Handle::new(Arc::new(Mutex::new(core)));
+    let start::Started { core, file, events, outcomes, socket, metrics_listener } = started;
+    let handle = Handle::new(Arc::new(Mutex::new(core)), file);
 
     let shutdown = CancellationToken::new();
     let exits = handle.core().await.events.exits().clone().run(shutdown.clone());
@@ -83,6 +86,7 @@ pub async fn run(options: RunOptions) -> Result<(), StartError> {
     tasks.spawn(metrics::server::serve(metrics_listener, controller, shutdown.clone()));
     let due = Arc::clone(&handle.core().await.rewrite_due);
     tasks.spawn(rewrite::run(handle.clone(), due, shutdown.clone()));
+    tasks.spawn(reload_at(hangups, handle.clone(), shutdown.clone()));
     if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
         tracing::warn!("the service manager was not told that we are ready: {error}");
     }
@@ -147,12 +151,29 @@ async fn watch(
                 let error = ended.and_then(|joined| joined.ok()).and_then(Result::err);
                 return Some(StartError::task("a server", error));
             }
-            _ = signals.hangup.recv() => match handle.reload().await {
-                Ok(_) => {}
-                Err(_) => tracing::warn!("nothing was changed"),
-            },
             _ = signals.terminate.recv() => return None,
             _ = signals.interrupt.recv() => return None,
+        }
+    }
+}
+
+/// Reloads at each SIGHUP. Those that come during a reload are one more: the file may have changed since it was read.
+async fn reload_at(
+    mut hangups: Signal,
+    handle: Handle,
+    shutdown: CancellationToken,
+) -> std::io::Result<()> {
+    loop {
+        let reload = async {
+            hangups.recv().await;
+            if handle.reload().await.is_err() {
+                tracing::warn!("nothing was changed");
+            }
+        };
+        // A reload that is broken off is as one that is killed: whatever it has begun, the next controller ends.
+        tokio::select! {
+            () = reload => {}
+            () = shutdown.cancelled() => return Ok(()),
         }
     }
 }
@@ -160,7 +181,6 @@ async fn watch(
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
-    hangup: Signal,
 }
 
 impl Signals {
@@ -168,7 +188,6 @@ impl Signals {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
         })
     }
 }

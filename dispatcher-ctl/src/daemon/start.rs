@@ -11,12 +11,13 @@ use super::{
     RunOptions, clock,
     core::Core,
     events::{Cause, Health},
+    file::ConfigFile,
     record::read_record,
 };
 use crate::{
     advisor::{Advisors, Outcome},
     api::{server::Socket, types::ApiError},
-    config::{self, ConfigErrors},
+    config::ConfigErrors,
     dataplane::{Datapath, Origin, remove_all, remove_dead_namespaces},
     model::{Config, Record, State},
     network::{Network, NetworkEvent},
@@ -79,6 +80,7 @@ impl From<ConfigErrors> for StartError {
 /// What a start leaves to be run.
 pub(super) struct Started {
     pub(super) core: Core,
+    pub(super) file: ConfigFile,
     pub(super) events: mpsc::UnboundedReceiver<NetworkEvent>,
     pub(super) outcomes: mpsc::Receiver<Outcome>,
     pub(super) socket: Socket,
@@ -87,8 +89,8 @@ pub(super) struct Started {
 
 /// Starts everything. What fails before the datapath is complete leaves a running one as it was, and removes a fresh one.
 pub(super) async fn start(options: RunOptions) -> Result<Started, StartError> {
-    let mut reader = config::Reader::default();
-    let config = reader.load(&options.config)?;
+    let file = ConfigFile::new(options.config.clone());
+    let config = file.turn().await?.load().await?;
     let (datapath, origin) =
         Datapath::open(&config.pin_dir, config.connections.capacity).map_err(|e| failed(&e))?;
     match remove_dead_namespaces(&config.pin_dir) {
@@ -98,10 +100,7 @@ pub(super) async fn start(options: RunOptions) -> Result<Started, StartError> {
         Err(error) => tracing::warn!("what other namespaces left behind stays: {error}"),
     }
     let fresh = matches!(origin, Origin::Fresh);
-    let mut result = go_on(options, config.clone(), datapath).await;
-    if let Ok(started) = &mut result {
-        started.core.reader = reader;
-    }
+    let result = go_on(options, config.clone(), datapath, file).await;
     if result.is_err() && fresh {
         // Nobody depends on it yet.
         if let Err(error) = remove_all(&config.pin_dir, drop) {
@@ -115,6 +114,7 @@ async fn go_on(
     options: RunOptions,
     config: Config,
     datapath: Datapath,
+    file: ConfigFile,
 ) -> Result<Started, StartError> {
     let path = options.api_socket.as_deref().unwrap_or(&config.api_socket);
     let socket = Socket::bind(path).map_err(|e| failed(&e))?;
@@ -134,7 +134,7 @@ async fn go_on(
 
     let (advisors, outcomes) = Advisors::new();
     let mut core =
-        Core::new(options.config, record, datapath, network, advisors, options.problems)?;
+        Core::new(&options.config, record, datapath, network, advisors, options.problems)?;
     let capacity = core.table.capacity();
     if config.connections.capacity != capacity {
         let asked = config.connections.capacity;
@@ -163,7 +163,7 @@ async fn go_on(
         core.state().interfaces.join(", "),
         if takeover { "taken over" } else { "fresh start" },
     );
-    Ok(Started { core, events, outcomes, socket, metrics_listener })
+    Ok(Started { core, file, events, outcomes, socket, metrics_listener })
 }
 
 fn listen(config: &Config) -> Result<tokio::net::TcpListener, StartError> {

@@ -231,7 +231,7 @@ fn serve(lab: &Lab) -> Result<Servers> {
     Ok(Servers { processes, _mute: mute, _echo: echo })
 }
 
-fn agent(node: &Node, key: &str, port: u16, more: &[&str]) -> Result<Process> {
+pub(crate) fn agent(node: &Node, key: &str, port: u16, more: &[&str]) -> Result<Process> {
     let mut command = node.command(binary()?);
     command.args(["agent", "--interval", "200ms", "--listen", &format!("0.0.0.0:{port}")]);
     command.arg("--key-file").arg(node.directory().join(format!("{key}.key"))).args(more);

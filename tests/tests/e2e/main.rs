@@ -12,6 +12,7 @@ mod detach;
 mod errors;
 mod events;
 mod exits;
+mod files;
 mod flood;
 mod fragments;
 mod ftp;

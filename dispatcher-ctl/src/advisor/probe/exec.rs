@@ -1,6 +1,6 @@
 //! `exec`: a command looks at the backend and prints its load, or -1.
 
-use std::{process::Stdio, time::Duration};
+use std::{path::Path, process::Stdio, time::Duration};
 
 use nix::{
     sys::signal::{Signal, killpg},
@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use super::{Load, Target, reason};
-use crate::model::Advisor;
+use crate::{files, model::Advisor};
 
 /// Commands that run at once.
 static COMMANDS: Semaphore = Semaphore::const_new(64);
@@ -52,7 +52,8 @@ pub(crate) async fn printed_by(
     patience: Duration,
 ) -> Result<String, String> {
     let (program, arguments) = command.split_first().ok_or("no command is set")?;
-    let mut child = Command::new(program)
+    let mut command = Command::new(program);
+    command
         .args(arguments)
         .env_clear()
         .env("PATH", PATH)
@@ -61,8 +62,9 @@ pub(crate) async fn printed_by(
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .process_group(0)
-        .spawn()
-        .map_err(|error| format!("{program}: {}", reason(&error)))?;
+        .kill_on_drop(true);
+    let child = files::spawn(Path::new(program), command).await;
+    let mut child = child.map_err(|error| format!("{program}: {error}"))?;
     let mut group = Group(child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw));
     let (output, errors) = (child.stdout.take(), child.stderr.take());
     let ended = async {

@@ -28,7 +28,10 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 use x509_cert::{Certificate, der::Decode as _, time::Validity};
 
 use super::{Stream, Target, reason};
-use crate::model::{Advisor, AdvisorKind};
+use crate::{
+    files,
+    model::{Advisor, AdvisorKind},
+};
 
 /// Files of certificates are read again after as long.
 const ROOTS_AGE: Duration = Duration::from_secs(60);
@@ -70,7 +73,7 @@ pub(super) async fn handshake<S: Stream>(
         in_time(seconds(validity.not_before.to_unix_duration()), ends)?;
     }
     if advisor.tls_verify {
-        let roots = roots(advisor.tls_ca_file.as_deref())?;
+        let roots = roots(advisor.tls_ca_file.as_deref()).await?;
         verified(&roots, certificate, intermediates, &name)
             .map_err(|error| format!("certificate: {error}"))?;
     }
@@ -148,25 +151,29 @@ fn config(is_strict: bool) -> Result<&'static Arc<ClientConfig>, String> {
 }
 
 /// Those who may sign: of a file, or the system's.
-fn roots(file: Option<&Path>) -> Result<Arc<Roots>, String> {
+async fn roots(file: Option<&Path>) -> Result<Arc<Roots>, String> {
     static READ: Mutex<Option<ReadRoots>> = Mutex::new(None);
-    let mut read = READ.lock().unwrap_or_else(PoisonError::into_inner);
-    let read = read.get_or_insert_default();
     let key = file.map(Path::to_path_buf);
-    if let Some((_, roots)) = read.get(&key).filter(|(at, _)| at.elapsed() < ROOTS_AGE) {
-        return Ok(Arc::clone(roots));
+    let read = || READ.lock().unwrap_or_else(PoisonError::into_inner);
+    let known = read().as_ref().and_then(|read| read.get(&key).cloned());
+    if let Some((_, roots)) = known.filter(|(at, _)| at.elapsed() < ROOTS_AGE) {
+        return Ok(roots);
     }
     let mut store = RootCertStore::empty();
     let mut certificates = Vec::new();
     if let Some(file) = file {
         let wrong = |error: &dyn Display| format!("tls_ca_file {}: {error}", file.display());
-        for certificate in CertificateDer::pem_file_iter(file).map_err(|error| wrong(&error))? {
+        let contents = files::read_in_time(file, files::CERTIFICATES).await;
+        for certificate in CertificateDer::pem_slice_iter(&contents.map_err(|e| wrong(&e))?.bytes) {
             let certificate = certificate.map_err(|error| wrong(&error))?;
             store.add(certificate.clone()).map_err(|error| wrong(&error))?;
             certificates.push(certificate);
         }
     } else {
-        store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        let what = Path::new("the system's certificates");
+        let certs = files::in_time(what, || Ok(rustls_native_certs::load_native_certs().certs));
+        let certs = certs.await.map_err(|error| format!("{}: {error}", what.display()))?;
+        store.add_parsable_certificates(certs);
     }
     if store.is_empty() {
         let file = file.map_or("the system".to_owned(), |f| format!("tls_ca_file {}", f.display()));
@@ -176,7 +183,7 @@ fn roots(file: Option<&Path>) -> Result<Arc<Roots>, String> {
     let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider).build();
     let verifier = verifier.map_err(|error| error.to_string())?;
     let roots = Arc::new(Roots { verifier, certificates });
-    read.insert(key, (Instant::now(), Arc::clone(&roots)));
+    read().get_or_insert_default().insert(key, (Instant::now(), Arc::clone(&roots)));
     Ok(roots)
 }
 

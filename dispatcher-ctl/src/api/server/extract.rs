@@ -1,6 +1,6 @@
 //! What a request says, and how a refusal is answered: always as JSON.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     body::Bytes,
@@ -10,7 +10,15 @@ use axum::{
 };
 use serde::de::DeserializeOwned;
 
-use crate::api::types::ApiError;
+use super::MAX_BODY_BYTES;
+use crate::{
+    api::types::ApiError,
+    files::{self, NotText},
+    serve::Visit,
+};
+
+/// Characters of an error that quotes what was sent.
+const LONGEST_ERROR: usize = 300;
 
 /// An error with the status it is answered with.
 #[derive(Debug)]
@@ -70,20 +78,28 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Asked<T> {
 /// The body as JSON; an empty one is an object without fields.
 pub(super) struct Body<T>(pub(super) T);
 
-impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
+impl<S: Send + Sync, T: DeserializeOwned + Send + 'static> FromRequest<S> for Body<T> {
     type Rejection = Refusal;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
         let Text(text) = Text::from_request(request, state).await?;
-        let json = if text.trim().is_empty() { "{}" } else { &text };
-        serde_json::from_str(json).map(Self).map_err(|e| {
+        let read = move || match text.trim() {
+            "" => serde_json::from_str("{}"),
+            json => serde_json::from_str(json),
+        };
+        // A large one is not read on a thread that others wait for.
+        let read = tokio::task::spawn_blocking(read).await.map_err(|e| {
+            Refusal::from(ApiError::failed(format!("body: reading it was cut short: {e}")))
+        })?;
+        read.map(Self).map_err(|e| {
             let status = match e.classify() {
                 serde_json::error::Category::Data => StatusCode::UNPROCESSABLE_ENTITY,
                 serde_json::error::Category::Eof
                 | serde_json::error::Category::Io
                 | serde_json::error::Category::Syntax => StatusCode::BAD_REQUEST,
             };
-            Refusal::new(status, format!("body: {e}"))
+            let what: String = e.to_string().chars().take(LONGEST_ERROR).collect();
+            Refusal::new(status, format!("body: {what}"))
         })
     }
 }
@@ -100,15 +116,28 @@ impl<S: Send + Sync> FromRequest<S> for Text {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
         let patience = request.extensions().get().map_or(Duration::MAX, |BodyPatience(p)| *p);
-        let bytes = tokio::time::timeout(patience, Bytes::from_request(request, state))
-            .await
+        let visit = request.extensions().get::<Arc<Visit>>().cloned();
+        // While it sends, a client can give way to others.
+        visit.iter().for_each(|visit| visit.wait());
+        let bytes = tokio::time::timeout(patience, Bytes::from_request(request, state)).await;
+        visit.iter().for_each(|visit| visit.work());
+        let bytes = bytes
             .map_err(|_| {
                 let late = format!("body: has not come within {} s", patience.as_secs_f32());
                 Refusal::new(StatusCode::REQUEST_TIMEOUT, late)
             })?
-            .map_err(|e| Refusal::new(e.status(), format!("body: {}", e.body_text())))?;
-        String::from_utf8(bytes.into())
-            .map(Self)
-            .map_err(|_| Refusal::new(StatusCode::BAD_REQUEST, "body: is not utf-8, expected text"))
+            .map_err(|e| match e.status() {
+                StatusCode::PAYLOAD_TOO_LARGE => Refusal::new(
+                    StatusCode::PAYLOAD_TOO_LARGE,
+                    format!("body: is longer than {MAX_BODY_BYTES} bytes"),
+                ),
+                status => Refusal::new(status, format!("body: {}", e.body_text())),
+            })?;
+        files::text(bytes.into()).map(Self).map_err(|NotText { line, column, message, hint }| {
+            let mut refusal =
+                Refusal::new(StatusCode::BAD_REQUEST, format!("body: {line}:{column}: {message}"));
+            refusal.error.hint = Some(hint.to_owned());
+            refusal
+        })
     }
 }

@@ -9,13 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use hyper::server::conn::http1;
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    service::TowerToHyperService,
-};
 use serde::Deserialize;
-use tokio::{net::UnixStream, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -26,6 +20,7 @@ use super::{
         Save, Service, Status,
     },
 };
+use crate::serve::http::{self, Limits};
 use events::Streams;
 use extract::{Asked, Body, BodyPatience, Names, Refusal, Text};
 
@@ -39,19 +34,17 @@ pub use socket::{Socket, SocketError, remove_dead};
 /// The description of the API.
 pub const OPENAPI: &str = include_str!("openapi.json");
 
-/// How long requests under way may take once the daemon stops.
-const GRACE: Duration = Duration::from_secs(1);
-/// Connections at a time; one more waits in the backlog.
+/// Connections at a time.
 const CLIENTS: usize = 128;
-/// Pause after a failed accept, which may be for want of file descriptors.
-const PAUSE: Duration = Duration::from_millis(100);
 /// The largest body: a configuration of some 50,000 backends.
 const MAX_BODY_BYTES: usize = 16 << 20;
 
 /// How long a client may take; beyond that its connection is closed.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
-    /// From connecting, or from the last answer, to the end of a request's head: also how long a connection may be idle.
+    /// From connecting to the end of the first request's head.
+    pub silent: Duration,
+    /// From the last answer to the end of the next request's head: also how long a connection may be idle.
     pub head: Duration,
     /// From the head to the end of the body.
     pub body: Duration,
@@ -59,7 +52,8 @@ pub struct Patience {
 
 impl Default for Patience {
     fn default() -> Self {
-        Self { head: Duration::from_secs(15), body: Duration::from_secs(15) }
+        let [few, more] = [5, 15].map(Duration::from_secs);
+        Self { silent: few, head: more, body: more }
     }
 }
 
@@ -77,51 +71,10 @@ pub async fn serve<C: Controller>(
     let router = router(controller)
         .layer(Extension(BodyPatience(patience.body)))
         .layer(Extension(Streams::new(shutdown.clone())));
-    let mut clients = JoinSet::new();
-    loop {
-        tokio::select! {
-            () = shutdown.cancelled() => break,
-            Some(_) = clients.join_next(), if !clients.is_empty() => {}
-            accepted = listener.accept(), if clients.len() < CLIENTS => match accepted {
-                Ok((stream, _)) => {
-                    clients.spawn(client(stream, router.clone(), patience, shutdown.clone()));
-                }
-                Err(error) => {
-                    tracing::warn!("api_socket: cannot accept: {error}");
-                    tokio::time::sleep(PAUSE).await;
-                }
-            },
-        }
-    }
-    // Requests under way are answered; those that take too long are cut off with the set.
-    let answered = async { while clients.join_next().await.is_some() {} };
-    let _cut_off = tokio::time::timeout(GRACE, answered).await;
+    let Patience { silent, head, .. } = patience;
+    let limits = Limits { connections: CLIENTS, silent, head, only: None };
+    http::serve("api_socket", listener, router, limits, shutdown).await;
     Ok(())
-}
-
-/// One connection: requests until the client ends it, tarries, or the daemon stops.
-async fn client(
-    stream: UnixStream,
-    router: Router,
-    patience: Patience,
-    shutdown: CancellationToken,
-) {
-    let service = TowerToHyperService::new(router);
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(patience.head)
-        .serve_connection(TokioIo::new(stream), service);
-    let mut connection = std::pin::pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = shutdown.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = ended {
-        tracing::debug!("api: {error}");
-    }
 }
 
 /// All routes.

@@ -108,14 +108,14 @@ impl ApiError {
 
 impl From<ConfigErrors> for ApiError {
     /// One error is said; several are counted and listed.
-    fn from(ConfigErrors(mut errors): ConfigErrors) -> Self {
-        if errors.len() == 1
-            && let Some(only) = errors.pop()
-        {
-            return Self { hint: only.hint.clone(), ..Self::invalid(only.to_string()) };
+    fn from(errors: ConfigErrors) -> Self {
+        match &errors.listed[..] {
+            [only] => Self { hint: only.hint.clone(), ..Self::invalid(only.to_string()) },
+            _ => {
+                let sum = format!("{} values are not valid", errors.count());
+                Self::invalid(sum).errors(errors.lines())
+            }
         }
-        let lines = errors.iter().map(|error| ConfigErrors::from(error.clone()).to_string());
-        Self::invalid(format!("{} values are not valid", errors.len())).errors(lines.collect())
     }
 }
 

@@ -1,6 +1,9 @@
 //! Whether values make sense, one by one and together: for a file, for a merge and for a change at runtime alike.
 
-use std::{collections::HashMap, path::Path};
+use std::{
+    collections::{HashMap, HashSet},
+    path::Path,
+};
 
 use dispatcher_common::limits::{
     MAX_BACKENDS_PER_SERVICE, MAX_COUNTED_BACKENDS, MAX_INTERFACES, MAX_WEIGHT_BOUND,
@@ -22,7 +25,7 @@ pub(in crate::config) use value::{BOUND_RANGE, MOST_CONNECTIONS_RANGE};
 use value::{
     LONGEST_INTERFACE, address, is_interface, max_connections, name, timeout, unicast, vip,
 };
-pub use value::{shown, weight};
+pub use value::{cut, quoted, shown, weight};
 
 /// Longest path of a Unix socket: `sun_path` without its end.
 const LONGEST_SOCKET: usize = 107;
@@ -31,7 +34,7 @@ const LONGEST_SOCKET: usize = 107;
 pub struct Problem {
     /// What is wrong, and at which path.
     pub error: ConfigError,
-    /// Paths of other values that take part in it: if one of them is wrong itself, this may not be.
+    /// Paths of other values that take part in it: if one of them is wrong itself, this may not be. `[*]` stands for any.
     pub causes: Vec<String>,
 }
 
@@ -130,19 +133,21 @@ impl Found {
     fn pathless(self) -> Result<(), ConfigErrors> {
         let pathless = |p: Problem| ConfigError { path: String::new(), ..p.error };
         let errors: Vec<_> = self.problems.into_iter().map(pathless).collect();
-        if errors.is_empty() { Ok(()) } else { Err(ConfigErrors(errors)) }
+        if errors.is_empty() { Ok(()) } else { Err(ConfigErrors::new(errors, 0)) }
     }
 
     fn interfaces(&mut self, names: &[String]) {
+        let mut before = HashSet::new();
         for (i, name) in names.iter().enumerate() {
             let key = format!("interfaces[{i}]");
             if !is_interface(name) {
                 let message = format!(
-                    "interface {name:?} is no NIC's name, expected 1 to {LONGEST_INTERFACE} \
-                     bytes without blanks, '/' and ':'"
+                    "interface {} is no NIC's name, expected 1 to {LONGEST_INTERFACE} \
+                     bytes without blanks, '/' and ':'",
+                    quoted(name)
                 );
                 self.say(&key, &message);
-            } else if names[..i].contains(name) {
+            } else if !before.insert(name) {
                 self.say(&key, &format!("interface {name} is listed twice, expected once"));
             }
         }

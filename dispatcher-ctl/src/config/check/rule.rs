@@ -14,13 +14,14 @@ impl Found {
     /// What may be wrong with a service's rules.
     pub(super) fn rules(&mut self, i: usize, service: &ServiceConfig) {
         let (mut names, mut priorities) = (HashMap::new(), HashMap::new());
+        let known: HashSet<&str> = service.backends.iter().map(|b| b.name.as_str()).collect();
         for (j, rule) in service.rules.iter().enumerate() {
             self.object = match (service.name.as_str(), rule.name.as_str()) {
                 ("", _) | (_, "") => format!("service[{i}].rule[{j}]: "),
                 (service, rule) => format!("rule {}/{}: ", shown(service), shown(rule)),
             };
             self.prefix = format!("service[{i}].rule[{j}].");
-            self.rule(i, service, rule);
+            self.rule(i, service, rule, &known);
             let path = |j: usize, key: &str| format!("service[{i}].rule[{j}].{key}");
             if let Some(first) = names.insert(rule.name.as_str(), j) {
                 let message = format!("name {} is given twice, expected once", rule.name);
@@ -45,9 +46,15 @@ impl Found {
         }
     }
 
-    fn rule(&mut self, i: usize, service: &ServiceConfig, rule: &RuleConfig) {
+    fn rule(
+        &mut self,
+        i: usize,
+        service: &ServiceConfig,
+        rule: &RuleConfig,
+        known: &HashSet<&str>,
+    ) {
         self.complain("name", name(&rule.name));
-        self.rule_backends(i, service, rule);
+        self.rule_backends(i, service, rule, known);
         if rule.always && rule.has_condition() {
             self.say("always", "always stands beside other conditions, expected it alone");
         }
@@ -83,11 +90,17 @@ impl Found {
         self.rule_measures(i, service, rule);
     }
 
-    fn rule_backends(&mut self, i: usize, service: &ServiceConfig, rule: &RuleConfig) {
+    /// `known` are the names of the service's backends.
+    fn rule_backends(
+        &mut self,
+        i: usize,
+        service: &ServiceConfig,
+        rule: &RuleConfig,
+        known: &HashSet<&str>,
+    ) {
         if rule.backends.is_empty() {
             self.say("backends", "backends is empty, expected names of the service's backends");
         }
-        let known: HashSet<&str> = service.backends.iter().map(|b| b.name.as_str()).collect();
         let mut named = HashSet::new();
         for (k, backend) in rule.backends.iter().enumerate() {
             let key = format!("backends[{k}]");
@@ -100,8 +113,7 @@ impl Found {
                     shown(backend),
                     shown(&service.name)
                 );
-                let name = |j| format!("service[{i}].backend[{j}].name");
-                self.say(&key, &message).causes = (0..service.backends.len()).map(name).collect();
+                self.say(&key, &message).causes = vec![format!("service[{i}].backend[*].name")];
             }
         }
     }

@@ -43,24 +43,24 @@ impl<'s> From<&'s Service> for Outline<'s> {
     }
 }
 
-impl Outline<'_> {
+impl<'s> Outline<'s> {
     /// Slots of its schedules, at most.
     fn ring_slots(&self, is_managed: bool) -> usize {
         let all = self.space(self.backends.iter().copied(), is_managed);
+        if self.rules.is_empty() {
+            return all;
+        }
+        let named = |b: &&'s BackendConfig| (b.name.as_str(), *b);
+        let by_name: HashMap<_, _> = self.backends.iter().map(named).collect();
         let of_rule = |rule: &&RuleConfig| {
-            let names = rule.names();
-            let backends = self.backends.iter().filter(|b| names.contains(b.name.as_str()));
-            self.space(backends.copied(), is_managed)
+            let names = rule.names().into_iter();
+            self.space(names.filter_map(|name| by_name.get(name).copied()), is_managed)
         };
         all + self.rules.iter().map(of_rule).sum::<usize>()
     }
 
     /// Slots of the schedule for some of its backends.
-    fn space<'s>(
-        &'s self,
-        backends: impl Iterator<Item = &'s BackendConfig>,
-        is_managed: bool,
-    ) -> usize {
+    fn space(&self, backends: impl Iterator<Item = &'s BackendConfig>, is_managed: bool) -> usize {
         let varies = is_managed || !self.settings.slow_start.is_zero();
         let mut weights: Vec<_> = backends.map(|b| b.weight).collect();
         if varies && let [first, others @ ..] = weights.as_mut_slice() {

@@ -1,6 +1,7 @@
 //! Whether a value makes sense by itself, and what is said of it if not.
 
 use std::{
+    borrow::Cow,
     net::{IpAddr, Ipv4Addr},
     time::Duration,
 };
@@ -43,7 +44,23 @@ pub(super) fn max_connections(most: u32) -> Result<(), String> {
 /// A name as messages show it: in quotes where it is no name.
 #[must_use]
 pub fn shown(name: &str) -> String {
-    if is_name(name) { name.to_owned() } else { format!("{name:?}") }
+    if is_name(name) { name.to_owned() } else { quoted(name) }
+}
+
+/// A text in quotes, shortened.
+#[must_use]
+pub fn quoted(text: &str) -> String {
+    format!("{:?}", cut(text))
+}
+
+/// A text as messages show it: shortened.
+#[must_use]
+pub fn cut(text: &str) -> Cow<'_, str> {
+    const LONGEST: usize = 60;
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &text[..end]).into(),
+        None => text.into(),
+    }
 }
 
 fn is_name(name: &str) -> bool {
@@ -56,7 +73,8 @@ pub(super) fn name(name: &str) -> Result<(), String> {
         return Ok(());
     }
     Err(format!(
-        "name {name:?} is not valid, expected 1 to {LONGEST_NAME} of A-Z a-z 0-9 '_' '.' '-'"
+        "name {} is not valid, expected 1 to {LONGEST_NAME} of A-Z a-z 0-9 '_' '.' '-'",
+        quoted(name)
     ))
 }
 

@@ -3,6 +3,8 @@
 //! What a value means may depend on another (`weight` on `weight_bound`, `stale_timeout` on protocol and port), so the file is
 //! edited, read again, and edited again until it says what runs; a file that does not is never returned.
 
+use std::collections::HashMap;
+
 use toml_edit::{Array, ArrayOfTables, DocumentMut, InlineTable, Item, Table, TableLike, Value};
 
 use super::{ConfigError, ConfigErrors, defaults, keys, parse};
@@ -11,12 +13,31 @@ use crate::model::{
     RuleConfig, ServiceConfig, Shared, State, duration, report_timeout,
 };
 
+mod lines;
+
 /// How often the file is edited at most: once, and once more for what followed from the first edits.
 const ROUNDS: usize = 3;
 /// The first settings of a service, which have no default: name, VIP, port, protocol.
 const KEY_OF_SERVICE: usize = 4;
 
-/// The text of the configuration file, rewritten to say what runs. The order of services, backends and NICs is the file's;
+/// A configuration file that says what runs.
+#[derive(Clone, Debug)]
+pub struct Saved {
+    /// Its text.
+    pub text: String,
+    /// What it says.
+    pub config: Config,
+}
+
+impl Saved {
+    /// Whether it still says what runs, but for the order.
+    #[must_use]
+    pub fn says(&self, state: &State) -> bool {
+        says(&self.config, state, &wanted(state))
+    }
+}
+
+/// The text of the configuration file, rewritten to say what runs. Line ends stay as they are. The order of services, backends and NICs is the file's;
 /// what is new comes last. Quiesced and down are not in the language of the file and are not written.
 ///
 /// # Errors
@@ -27,18 +48,22 @@ pub fn save(
     file_name: &str,
     applied: &Config,
     state: &State,
-) -> Result<String, ConfigErrors> {
+) -> Result<Saved, ConfigErrors> {
+    let before = text;
     let mut now = parse(text, file_name)?;
     if now != *applied {
         let message = format!("{file_name} has changed since it was applied, so it is not written");
         return Err(ConfigError::new("", message).with_hint("reload first, then save").into());
     }
-    let wanted: Vec<_> =
-        state.services.iter().map(|service| Shared::from(service.whole())).collect();
+    let wanted = wanted(state);
     let mut text = text.to_owned();
     for _ in 0..ROUNDS {
         if says(&now, state, &wanted) {
-            return Ok(text);
+            let text = lines::as_before(before, &text);
+            return match parse(&text, file_name) {
+                Ok(config) if config == now => Ok(Saved { text, config }),
+                _ => Err(unwritable(file_name).into()),
+            };
         }
         let mut document: DocumentMut = text.parse().map_err(|_| unwritable(file_name))?;
         interfaces(&mut document, &now, state);
@@ -48,6 +73,11 @@ pub fn save(
         now = parse(&text, file_name)?;
     }
     Err(unwritable(file_name).into())
+}
+
+/// The services that run, as a file says them.
+fn wanted(state: &State) -> Vec<Shared<ServiceConfig>> {
+    state.services.iter().map(|service| Shared::from(service.whole())).collect()
 }
 
 fn unwritable(file_name: &str) -> ConfigError {
@@ -313,13 +343,21 @@ fn passive(passive: Passive) -> Option<Value> {
     (passive != Passive::default()).then(|| table.into())
 }
 
+/// Whether rows mean the same as others, but for the order.
 fn same<T: Row>(these: &[T], those: &[T]) -> bool {
-    these.len() == those.len()
-        && these.iter().all(|this| find(those, this.name()).is_some_and(|that| this.is(that)))
+    if these.len() != those.len() {
+        return false;
+    }
+    // Mostly they stand in the same order.
+    if these.iter().zip(those).all(|(this, that)| this.name() == that.name()) {
+        return these.iter().zip(those).all(|(this, that)| this.is(that));
+    }
+    let those = by_name(those);
+    these.iter().all(|this| those.get(this.name()).is_some_and(|that| this.is(that)))
 }
 
-fn find<'r, T: Row>(rows: &'r [T], name: &str) -> Option<&'r T> {
-    rows.iter().find(|row| row.name() == name)
+fn by_name<T: Row>(rows: &[T]) -> HashMap<&str, &T> {
+    rows.iter().map(|row| (row.name(), row)).collect()
 }
 
 /// An array of tables, as it is written: under headings or inline.
@@ -332,9 +370,10 @@ enum Rows<'d> {
 fn rewrite<T: Row>(table: &mut dyn TableLike, key: &str, now: &[T], wanted: &[T], inline: bool) {
     let Some(mut rows) = Rows::of(table, key, inline) else { return };
     let inline = matches!(rows, Rows::Inline(_));
+    let (kept, former) = (by_name(wanted), by_name(now));
     for (i, row) in now.iter().enumerate().rev() {
-        match (find(wanted, row.name()), rows.table(i)) {
-            (Some(wanted), Some(table)) if !row.is(wanted) => {
+        match (kept.get(row.name()), rows.table(i)) {
+            (Some(&wanted), Some(table)) if !row.is(wanted) => {
                 settings(table, row, wanted);
                 wanted.below(table, Some(row), inline);
             }
@@ -342,7 +381,7 @@ fn rewrite<T: Row>(table: &mut dyn TableLike, key: &str, now: &[T], wanted: &[T]
             (Some(_), _) => {}
         }
     }
-    for row in wanted.iter().filter(|row| find(now, row.name()).is_none()) {
+    for row in wanted.iter().filter(|row| !former.contains_key(row.name())) {
         let mut table = Table::new();
         for (key, value) in row.needed() {
             set(&mut table, key, value);

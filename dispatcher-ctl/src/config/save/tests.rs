@@ -56,7 +56,7 @@ fn running(text: &str) -> (Config, State) {
 fn saved(text: &str, change: impl FnOnce(Edit<'_>) -> State) -> String {
     let (file, state) = running(text);
     let state = change(Edit { state: &state, retired: &[], now_ms: 2, rings: 0 });
-    save(text, "lab.toml", &file, &state).unwrap()
+    save(text, "lab.toml", &file, &state).unwrap().text
 }
 
 fn json<T: serde::de::DeserializeOwned>(value: serde_json::Value) -> T {
@@ -176,7 +176,7 @@ fn text_of(config: &Config) -> String {
     let empty = "interfaces = []\n";
     let (file, _) = running(empty);
     let state = started(config);
-    save(empty, "lab.toml", &file, &state).unwrap()
+    save(empty, "lab.toml", &file, &state).unwrap().text
 }
 
 proptest! {
@@ -186,14 +186,14 @@ proptest! {
         prop_assert_eq!(&parse(&text, "lab.toml").unwrap(), &file);
         let (applied, state) = running(&text);
         let state = after(&state, &acts);
-        let text = save(&text, "lab.toml", &applied, &state).unwrap();
+        let text = save(&text, "lab.toml", &applied, &state).unwrap().text;
         let saved = parse(&text, "lab.toml").unwrap();
         let wanted: Vec<_> = state.services.iter().map(|s| s.whole().into()).collect();
         prop_assert!(says(&saved, &state, &wanted));
         // A reload of what was saved changes nothing, and saving again not a byte.
         let merged = merge(Some(&saved), &saved, &state, &[], 9).unwrap();
         prop_assert!(crate::reconcile::plan(&state, &merged).is_empty());
-        prop_assert_eq!(save(&text, "lab.toml", &saved, &state).unwrap(), text);
+        prop_assert_eq!(save(&text, "lab.toml", &saved, &state).unwrap().text, text);
     }
 
     #[test]
@@ -202,7 +202,7 @@ proptest! {
         let removed = |act: &Act| matches!(act, Act::RemoveService(_) | Act::RemoveBackend(..));
         let acts: Vec<_> = acts.into_iter().filter(|act| !removed(act)).collect();
         let state = after(&state, &acts);
-        let text = save(FILE, "lab.toml", &applied, &state).unwrap();
+        let text = save(FILE, "lab.toml", &applied, &state).unwrap().text;
         let wanted: Vec<_> = state.services.iter().map(|s| s.whole().into()).collect();
         prop_assert!(says(&parse(&text, "lab.toml").unwrap(), &state, &wanted));
         for comment in FILE.lines().filter_map(|line| line.find('#').map(|at| &line[at..])) {

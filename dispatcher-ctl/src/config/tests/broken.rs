@@ -29,12 +29,12 @@ const SCRAPS: [&str; 16] = [
 fn check(text: &str) {
     let Err(errors) = parse(text, "lab.toml") else { return };
     let lines = text.matches('\n').count() + 1;
-    assert!(!errors.0.is_empty());
-    for error in &errors.0 {
+    assert!(!errors.listed.is_empty());
+    for error in &errors.listed {
         let place = error.place.as_ref().unwrap();
         assert!((1..=lines).contains(&place.line) && place.column >= 1, "{error}");
     }
-    let places: Vec<_> = errors.0.iter().map(|e| e.place.as_ref().unwrap().line).collect();
+    let places: Vec<_> = errors.listed.iter().map(|e| e.place.as_ref().unwrap().line).collect();
     assert!(places.is_sorted(), "{errors}");
     for line in errors.to_string().lines() {
         assert!(line.starts_with("lab.toml:") || line.starts_with("  hint: "), "{line:?}");

@@ -310,8 +310,46 @@ fn a_file_that_cannot_be_read_is_named() {
     assert!(errors.starts_with("configuration file /nonexistent/x.toml cannot be read: no such"));
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("latin1.toml");
-    std::fs::write(&file, b"# \xe9").unwrap();
-    assert!(load(&file).unwrap_err().to_string().ends_with("latin1.toml is not UTF-8 text"));
+    std::fs::write(&file, b"# one\n# \xe9").unwrap();
+    let errors = load(&file).unwrap_err().to_string();
+    let want =
+        "latin1.toml:2:3: byte 0xe9 in line 2 is not UTF-8 text\n  hint: save the file as UTF-8";
+    assert!(errors.ends_with(want), "{errors}");
+    let errors = load(directory.path()).unwrap_err().to_string();
+    assert!(
+        errors.ends_with("cannot be read: it is a directory, expected a regular file"),
+        "{errors}"
+    );
+}
+
+#[test]
+fn of_many_errors_the_first_are_listed_and_all_counted() {
+    let text: String = (0..50_000).map(|i| format!("k{i}=1\n")).collect();
+    let wrong = parse(&text, "lab.toml").unwrap_err();
+    assert_eq!((wrong.listed.len(), wrong.count()), (MOST_LISTED, 50_001));
+    let lines = wrong.lines();
+    assert_eq!(
+        lines[0],
+        "lab.toml:1:1: interfaces: interfaces is missing, expected an array of NIC names (empty if they are attached at runtime)"
+    );
+    assert!(lines[99].starts_with("lab.toml:99:1: k98: key \"k98\" is unknown"), "{}", lines[99]);
+    assert_eq!((lines.len(), lines[100].as_str()), (101, "and 49901 more"));
+    // Those of services together are found last, whatever their place.
+    let twice = format!("{}{}", service(""), &service("")["interfaces = [\"eth0\"]\n".len()..]);
+    let tail: String = (0..200).map(|i| format!("[t{i}]\n")).collect();
+    let wrong = parse(&format!("{twice}{tail}"), "lab.toml").unwrap_err();
+    assert_eq!(wrong.count(), 202);
+    assert!(wrong.listed[0].message.contains("name web is given twice"), "{}", wrong.listed[0]);
+}
+
+#[test]
+fn a_long_text_is_cut_in_messages() {
+    let long = "x".repeat(1_000_000);
+    let text =
+        format!("{}\n[\"{long}\"]\n", service("").replace("tcp", &long).replace("web", &long));
+    for line in errors(&text) {
+        assert!(line.len() < 300, "{} bytes: {}", line.len(), &line[..300]);
+    }
 }
 
 #[test]

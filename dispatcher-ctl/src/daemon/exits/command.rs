@@ -1,6 +1,6 @@
 //! One command at one event: the event goes into its environment and, as JSON, to its standard input.
 
-use std::{io, process::Stdio, time::Duration};
+use std::{io, path::Path, process::Stdio, time::Duration};
 
 use nix::{
     sys::signal::{Signal, killpg},
@@ -12,7 +12,10 @@ use tokio::{
     time::timeout,
 };
 
-use crate::api::types::Event;
+use crate::{
+    api::types::Event,
+    files::{self, FileError},
+};
 
 /// Bytes of standard error that are looked at.
 const STDERR: usize = 4096;
@@ -42,7 +45,7 @@ pub(super) async fn run(words: &[String], event: &Event, at_most: Duration) -> O
         Ok(json) => json,
         Err(e) => return failed("event", &e),
     };
-    let mut group = match start(words, &json) {
+    let mut group = match start(words, &json).await {
         Ok(child) => Group(child),
         Err(e) => return failed("cannot be started", &e),
     };
@@ -67,8 +70,9 @@ pub(super) async fn run(words: &[String], event: &Event, at_most: Duration) -> O
     }
 }
 
-fn start(words: &[String], event: &serde_json::Value) -> io::Result<Child> {
-    let (program, arguments) = words.split_first().ok_or(io::ErrorKind::InvalidInput)?;
+async fn start(words: &[String], event: &serde_json::Value) -> Result<Child, FileError> {
+    let (program, arguments) =
+        words.split_first().ok_or(io::Error::from(io::ErrorKind::InvalidInput))?;
     let mut command = Command::new(program);
     command
         .args(arguments)
@@ -100,7 +104,7 @@ fn start(words: &[String], event: &serde_json::Value) -> io::Result<Child> {
             }
         });
     }
-    command.spawn()
+    files::spawn(Path::new(program), command).await
 }
 
 /// Every field of an event that is a text, a number or a flag: `DISPATCHER_SERVICE`, …
@@ -230,7 +234,7 @@ mod tests {
         let Outcome::Failure(why) = run(&words, &event(), Duration::from_secs(1)).await else {
             panic!("it was started")
         };
-        assert!(why.starts_with("cannot be started: No such file"), "{why}");
+        assert!(why.starts_with("cannot be started: no such file"), "{why}");
     }
 
     #[tokio::test]

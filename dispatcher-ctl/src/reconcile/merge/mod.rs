@@ -37,7 +37,7 @@ pub fn merge(
 /// A file on its own was found right: what is wrong now has to do with what was set at runtime.
 fn of_both(mut errors: ConfigErrors) -> ConfigErrors {
     const HINT: &str = "part of this was set at runtime and outlasts a reload: change it there";
-    for error in &mut errors.0 {
+    for error in &mut errors.listed {
         error.hint.get_or_insert_with(|| HINT.to_owned());
     }
     errors

@@ -133,7 +133,7 @@ fn what_the_file_did_not_change_is_the_very_same() {
     new.services[1].port = 80;
     new.services[1].vip = new.services[0].vip;
     let errors = merge(Some(&was), &new, &running, &[], 9).unwrap_err();
-    assert_eq!(errors.0.len(), 2, "{errors}");
+    assert_eq!(errors.count(), 2, "{errors}");
 }
 
 #[test]

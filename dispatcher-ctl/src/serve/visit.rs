@@ -1,0 +1,236 @@
+//! Connections of a server, and which of them gives way.
+
+use std::{
+    cmp::Reverse,
+    collections::HashMap,
+    net::IpAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::{Duration, Instant},
+};
+
+use tokio_util::sync::CancellationToken;
+
+/// A client that has said nothing for as long goes first; one that does not read for as long can go.
+const TARRIED: Duration = Duration::from_secs(1);
+/// A client that has been idle for less stays: what it asks may be on its way.
+const GRACE: Duration = Duration::from_millis(200);
+/// A client with more than the fourth part of all connections has no such grace: it would hold up others.
+const CROWD: usize = 4;
+
+/// What a connection is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// It has asked for nothing yet.
+    Silent,
+    /// The next request, or the rest of one, is yet to come.
+    Waiting,
+    /// Its request is under way.
+    Working,
+}
+
+#[derive(Debug)]
+struct Doing {
+    phase: Phase,
+    /// Since when; while an answer is being read, when something of it was last read.
+    since: Instant,
+    /// Since when it reads nothing of what it is sent.
+    stalled: Option<Instant>,
+}
+
+/// A connection, as its server sees it.
+#[derive(Debug)]
+pub struct Visit {
+    peer: Option<IpAddr>,
+    doing: Mutex<Doing>,
+    end: CancellationToken,
+}
+
+impl Visit {
+    fn new(peer: Option<IpAddr>) -> Self {
+        let doing = Doing { phase: Phase::Silent, since: Instant::now(), stalled: None };
+        Self { peer, doing: Mutex::new(doing), end: CancellationToken::new() }
+    }
+
+    fn doing(&self) -> MutexGuard<'_, Doing> {
+        self.doing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn enter(&self, phase: Phase) {
+        let mut doing = self.doing();
+        (doing.phase, doing.since) = (phase, Instant::now());
+    }
+
+    /// The next of its requests is awaited, or the rest of one.
+    pub(crate) fn wait(&self) {
+        self.enter(Phase::Waiting);
+    }
+
+    /// A request is under way, and is not cut off for others.
+    pub(crate) fn work(&self) {
+        self.enter(Phase::Working);
+    }
+
+    /// Something of an answer was taken, or nothing could be.
+    fn wrote(&self, is_taken: bool) {
+        let mut doing = self.doing();
+        let now = Instant::now();
+        if is_taken {
+            (doing.since, doing.stalled) = (now, None);
+        } else {
+            doing.stalled.get_or_insert(now);
+        }
+    }
+
+    /// Whether it has asked for something.
+    pub(crate) fn has_spoken(&self) -> bool {
+        self.doing().phase != Phase::Silent
+    }
+
+    /// Waits until this connection has to end: it gives way to another, or has said nothing for so long.
+    pub(crate) async fn must_end(&self, silent: Duration) {
+        tokio::select! {
+            () = self.end.cancelled() => {}
+            () = async {
+                tokio::time::sleep(silent).await;
+                if self.has_spoken() {
+                    std::future::pending::<()>().await;
+                }
+            } => {}
+        }
+    }
+
+    /// Its place among those that can go, the first to go first; none: it cannot go.
+    fn rank(&self, now: Instant, is_crowd: bool) -> Option<(u8, Instant)> {
+        let doing = self.doing();
+        let idle = now.saturating_duration_since(doing.since);
+        let is_stalled = |since: &Instant| now.saturating_duration_since(*since) >= TARRIED;
+        match doing.phase {
+            Phase::Silent if idle >= TARRIED => Some((0, doing.since)),
+            Phase::Silent | Phase::Waiting if is_crowd || idle >= GRACE => Some((1, doing.since)),
+            Phase::Silent | Phase::Waiting => None,
+            Phase::Working => doing.stalled.filter(is_stalled).map(|since| (2, since)),
+        }
+    }
+}
+
+/// All connections of a server. Those that are over leave by themselves.
+#[derive(Debug, Default)]
+pub(super) struct Visits(Mutex<Vec<Weak<Visit>>>);
+
+impl Visits {
+    fn present(&self) -> Vec<Arc<Visit>> {
+        let mut visits = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        visits.retain(|visit| visit.strong_count() > 0);
+        let present = visits.iter().filter_map(Weak::upgrade);
+        present.filter(|visit| !visit.end.is_cancelled()).collect()
+    }
+
+    /// How many there are, without those that were told to go.
+    pub(super) fn count(&self) -> usize {
+        self.present().len()
+    }
+
+    /// One more.
+    pub(super) fn enter(&self, peer: Option<IpAddr>) -> Arc<Visit> {
+        let visit = Arc::new(Visit::new(peer));
+        let mut visits = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        visits.push(Arc::downgrade(&visit));
+        visit
+    }
+
+    /// Whether one of them can go.
+    pub(super) fn can_give_way(&self) -> bool {
+        self.first_to_go().is_some()
+    }
+
+    /// Has one of them go.
+    pub(super) fn give_way(&self) {
+        if let Some(visit) = self.first_to_go() {
+            visit.end.cancel();
+        }
+    }
+
+    /// Of those alike it is one of the client with the most connections, so that a client does not lose its only one to another's
+    /// many.
+    fn first_to_go(&self) -> Option<Arc<Visit>> {
+        let present = self.present();
+        let mut counts: HashMap<IpAddr, usize> = HashMap::new();
+        for peer in present.iter().filter_map(|visit| visit.peer) {
+            *counts.entry(peer).or_default() += 1;
+        }
+        let count = |visit: &Visit| visit.peer.and_then(|peer| counts.get(&peer)).copied();
+        let (now, crowd) = (Instant::now(), (present.len() / CROWD).max(1));
+        let ranked = present.iter().filter_map(|visit| {
+            let of_peer = count(visit).unwrap_or_default();
+            let (class, since) = visit.rank(now, of_peer > crowd)?;
+            Some(((class, Reverse(of_peer), since), visit))
+        });
+        ranked.min_by_key(|(rank, _)| *rank).map(|(_, visit)| Arc::clone(visit))
+    }
+}
+
+/// What a client is sent, watched for whether it takes it.
+#[derive(Debug)]
+pub(super) struct Watched<S> {
+    pub(super) stream: S,
+    pub(super) visit: Arc<Visit>,
+}
+
+mod watched {
+    use std::{
+        io,
+        pin::Pin,
+        task::{Context, Poll},
+    };
+
+    use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+    use super::Watched;
+
+    impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            context: &mut Context<'_>,
+            buffer: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.stream).poll_read(context, buffer)
+        }
+    }
+
+    impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            context: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+            self.visit.wrote(written.is_ready());
+            written
+        }
+
+        fn poll_write_vectored(
+            mut self: Pin<&mut Self>,
+            context: &mut Context<'_>,
+            bytes: &[io::IoSlice<'_>],
+        ) -> Poll<io::Result<usize>> {
+            let written = Pin::new(&mut self.stream).poll_write_vectored(context, bytes);
+            self.visit.wrote(written.is_ready());
+            written
+        }
+
+        fn is_write_vectored(&self) -> bool {
+            self.stream.is_write_vectored()
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.stream).poll_flush(context)
+        }
+
+        fn poll_shutdown(
+            mut self: Pin<&mut Self>,
+            context: &mut Context<'_>,
+        ) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.stream).poll_shutdown(context)
+        }
+    }
+}
