@@ -115,11 +115,23 @@ pub async fn read_in_time(path: &Path, limit: u64) -> Result<Contents, FileError
 
 /// Opens a regular file, and nothing else.
 pub(crate) fn open(path: &Path, options: &mut OpenOptions) -> Result<File, FileError> {
+    let options = options.custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
     // To open a device may already do something, and to open a FIFO waits for its other end.
-    regular(std::fs::metadata(path)?.file_type())?;
-    let file = options.custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
+    let kind = std::fs::metadata(path)?.file_type();
+    if kind.is_fifo() {
+        release_writer(path, options);
+    }
+    regular(kind)?;
+    let file = options.open(path)?;
     regular(file.metadata()?.file_type())?;
     Ok(file)
+}
+
+/// Keeps the read end of the last FIFO that was refused: a program that is about to write into it would otherwise wait for a
+/// reader for ever.
+fn release_writer(path: &Path, options: &OpenOptions) {
+    static READ_END: Mutex<Option<File>> = Mutex::new(None);
+    *READ_END.lock().unwrap_or_else(PoisonError::into_inner) = options.open(path).ok();
 }
 
 fn regular(kind: FileType) -> Result<(), FileError> {
