@@ -316,4 +316,19 @@ mod tests {
             assert!(error.starts_with(want), "{error:?}, expected {want:?}");
         }
     }
+
+    #[tokio::test]
+    async fn what_a_command_says_is_made_fit_to_be_shown() {
+        let script = "printf 'a\\033[2Jb\\342\\200\\256' >&2; head -c 4000 /dev/zero | tr '\\0' y >&2; exit 1";
+        let command = ["/bin/sh", "-c", script].map(str::to_owned).to_vec();
+        let advisor = Advisor {
+            command,
+            receive_timeout: Duration::from_secs(30),
+            ..Advisor::new(AdvisorKind::Exec)
+        };
+        let target = target(SocketAddr::from(([127, 0, 0, 1], 80)));
+        let error = probe(&advisor, &target).await.result.unwrap_err();
+        assert!(error.starts_with("exit status: 1: \"a\\u{1b}[2Jb\\u{202e}yyy"), "{error}");
+        assert_eq!((error.chars().count(), error.chars().last()), (text::LONGEST, Some('…')));
+    }
 }

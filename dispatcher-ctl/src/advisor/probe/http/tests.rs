@@ -46,9 +46,12 @@ async fn request(stream: &mut TcpStream) -> String {
 }
 
 /// What a probe says of the server that `serve` is.
-async fn probed<F>(advisor: &Advisor, serve: impl FnOnce(TcpStream) -> F) -> Result<(), String>
+async fn probed<F>(
+    advisor: &Advisor,
+    serve: impl FnOnce(TcpStream) -> F + Send + 'static,
+) -> Result<(), String>
 where
-    F: Future<Output = ()> + Send + 'static,
+    F: Future<Output = ()> + Send,
 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let target = Target {
@@ -59,10 +62,8 @@ where
         backend: "web-1".to_owned(),
         through: None,
     };
-    let accepted = async { listener.accept().await.unwrap().0 };
-    let probing = async { probe(advisor, &target).await.result.map(drop) };
-    let served = async { tokio::spawn(serve(accepted.await)) };
-    let (result, server) = tokio::join!(probing, served);
+    let server = tokio::spawn(async move { serve(listener.accept().await.unwrap().0).await });
+    let result = probe(advisor, &target).await.result.map(drop);
     server.abort();
     result
 }
@@ -70,7 +71,7 @@ where
 /// What a probe says of a server that answers with these pieces, 20 ms one after the other.
 async fn answered(advisor: &Advisor, pieces: &[&[u8]], then: Then) -> Result<(), String> {
     let pieces: Vec<Vec<u8>> = pieces.iter().map(|piece| piece.to_vec()).collect();
-    probed(advisor, |mut stream| async move {
+    probed(advisor, move |mut stream| async move {
         request(&mut stream).await;
         for (number, piece) in pieces.iter().enumerate() {
             if number > 0 {
@@ -268,7 +269,7 @@ async fn what_is_decided_is_not_waited_for() {
 #[tokio::test]
 async fn an_answer_counts_that_comes_before_the_request() {
     let advisor = http();
-    let eager = probed(&advisor, |mut stream| async move {
+    let eager = probed(&advisor, move |mut stream| async move {
         stream.write_all(b"HTTP/1.0 200 OK\r\n\r\nup").await.unwrap();
         // The request is not read: the kernel resets the connection.
     });
@@ -279,7 +280,7 @@ async fn an_answer_counts_that_comes_before_the_request() {
 async fn a_request_names_host_and_path() {
     let (tell, told) = tokio::sync::oneshot::channel();
     let advisor = Advisor { path: "/health?a=b".to_owned(), ..http() };
-    let result = probed(&advisor, |mut stream| async move {
+    let result = probed(&advisor, move |mut stream| async move {
         tell.send(request(&mut stream).await).unwrap();
         stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
     });
