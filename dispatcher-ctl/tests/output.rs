@@ -35,6 +35,27 @@ fn tables_are_as_they_were() {
 }
 
 #[test]
+fn what_a_server_says_fits_into_a_table() {
+    let mut sample = support::sample();
+    for backend in sample.services.iter_mut().flat_map(|service| &mut service.backends) {
+        backend.state = format!("down: smtp {}\u{202e}", "y".repeat(4096));
+        if let Some(advisor) = &mut backend.advisor {
+            advisor.last_error = Some("z".repeat(4096));
+        }
+    }
+    let (cut_y, cut_z) = ("y".repeat(188) + "…", "z".repeat(199) + "…");
+    for table in [
+        backends::table(&backends::rows(&sample.services), &PLAIN),
+        status::screen(&sample, &PLAIN),
+    ] {
+        assert!(table.contains(&cut_y) && !table.contains(&("y".repeat(189))), "{table}");
+    }
+    let report = advisors::table(&AdvisorReport::all(&sample.services), &PLAIN);
+    assert!(report.contains(&cut_y) && report.contains(&cut_z), "{report}");
+    assert!(!report.contains(&"z".repeat(200)));
+}
+
+#[test]
 fn colour_changes_nothing_else() {
     let sample = support::sample();
     let screen = status::screen(&sample, &COLOR);

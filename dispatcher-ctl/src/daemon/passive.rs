@@ -1,9 +1,12 @@
-//! Do clients get through to each backend? Handshakes that they retry, or never complete, window by window.
+//! Passive signals: handshakes that clients retry or never complete, judged window by window.
 //!
-//! A window in which too many failed at a backend is a bad probe of it. One in which few failed says nothing: there may have
-//! been no clients. Neither does one in which they failed at every backend that takes new connections (clients that do not
-//! complete handshakes do so everywhere), nor one while more connections were half-open than `syn_guard`: SYNs leave no
-//! connections behind then.
+//! A window in which too many failed at a backend is a bad probe of it. A window with few failures says nothing: there may
+//! have been no clients. SYNs may be forged, so that failures alone prove little. Three more things must hold:
+//!
+//! - They outweigh the handshakes that clients completed at the backend by [`OUTWEIGHS`] to one: forged SYNs do not keep
+//!   clients from completing theirs.
+//! - At another backend of the service completed handshakes outweigh failed ones as much: forged SYNs go to all backends alike.
+//! - No more connections are half-open than `syn_guard`: SYNs leave no connections behind then.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -23,12 +26,74 @@ const SLACK: Duration = Duration::from_millis(100);
 /// and a large table is swept every 4 s.
 const SWEPT: Duration = Duration::from_secs(10);
 
-/// Handshakes that failed at a backend, counted from some time on.
+/// As many failed handshakes as this must stand against each completed one, or as many completed ones against each failed one.
+const OUTWEIGHS: u64 = 4;
+
+/// Handshakes at a backend, counted from some time on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Handshakes {
+    /// Begun: connections placed.
+    begun: u64,
+    /// Half-open at this moment.
+    half_open: u64,
+    /// SYNs seen again of half-open connections.
     retried: u64,
-    /// None: those that run out now may be older than the backend's recovery.
-    unanswered: Option<u64>,
+    /// Half-open connections that ran out.
+    ran_out: u64,
+    /// Whether those that run out now are younger than the backend's recovery.
+    is_own: bool,
+}
+
+impl Handshakes {
+    /// What came of handshakes since an earlier count.
+    fn since(self, before: Self) -> Outcomes {
+        let ran_out = self.ran_out.saturating_sub(before.ran_out);
+        let begun = before.half_open + self.begun.saturating_sub(before.begun);
+        // A client that sends a SYN a hundred times has failed once: no more can have failed than have not completed.
+        let failed = self.half_open + ran_out;
+        Outcomes {
+            completed: begun.saturating_sub(failed),
+            retried: self.retried.saturating_sub(before.retried).min(failed),
+            unanswered: if before.is_own && self.is_own { ran_out } else { 0 },
+        }
+    }
+}
+
+/// What came of handshakes at a backend in a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Outcomes {
+    completed: u64,
+    /// Failed, by SYNs that were seen again.
+    retried: u64,
+    /// Failed, by half-open connections that ran out.
+    unanswered: u64,
+}
+
+impl Outcomes {
+    /// Why the window was bad, as far as this backend can tell.
+    fn judge(self, passive: Passive) -> Option<String> {
+        let mut found = [
+            (self.retried, passive.retried, "retried"),
+            (self.unanswered, passive.unanswered, "unanswered"),
+        ]
+        .into_iter();
+        let (number, limit, what) = found.find(|(number, limit, _)| {
+            *limit > 0
+                && *number >= u64::from(*limit)
+                && *number >= self.completed.saturating_mul(OUTWEIGHS)
+        })?;
+        let handshakes = if number == 1 { "handshake" } else { "handshakes" };
+        let window = duration::text(passive.window);
+        Some(format!(
+            "passive: {number} {handshakes} {what} in {window}, expected less than {limit}"
+        ))
+    }
+
+    /// Whether clients get through.
+    fn is_good(self) -> bool {
+        let failed = self.retried.max(self.unanswered);
+        self.completed > 0 && self.completed >= failed.saturating_mul(OUTWEIGHS)
+    }
 }
 
 /// What a service's backends had counted when its window began.
@@ -70,32 +135,19 @@ impl Windows {
         if let Some(last) = self.of.get(&service).filter(|last| last.passive == passive) {
             // One that was looked at far too late says more than was asked for.
             let is_timely = now.saturating_duration_since(last.began) < passive.window * 2;
-            for (slot, now) in counted.iter().filter(|_| is_timely) {
-                let why = last.counted.get(slot).and_then(|before| judge(passive, *before, *now));
-                bad.extend(why.map(|why| (*slot, why)));
-            }
-            if bad.len() == counted.len() {
-                bad.clear();
+            let outcomes: Vec<_> = counted
+                .iter()
+                .filter(|_| is_timely)
+                .filter_map(|(slot, now)| Some((*slot, now.since(*last.counted.get(slot)?))))
+                .collect();
+            if outcomes.iter().any(|(_, outcomes)| outcomes.is_good()) {
+                let judged = outcomes.iter();
+                bad.extend(judged.filter_map(|(slot, o)| Some((*slot, o.judge(passive)?))));
             }
         }
         self.of.insert(service, Window { began: now, passive, counted });
         bad
     }
-}
-
-/// Why a backend's window was bad, if it was.
-fn judge(passive: Passive, before: Handshakes, now: Handshakes) -> Option<String> {
-    let unanswered = before.unanswered.zip(now.unanswered);
-    let unanswered = unanswered.map_or(0, |(before, now)| now.saturating_sub(before));
-    let retried = now.retried.saturating_sub(before.retried);
-    let mut found =
-        [(retried, passive.retried, "retried"), (unanswered, passive.unanswered, "unanswered")]
-            .into_iter();
-    let (number, limit, what) =
-        found.find(|(number, limit, _)| *limit > 0 && *number >= u64::from(*limit))?;
-    let handshakes = if number == 1 { "handshake" } else { "handshakes" };
-    let window = duration::text(passive.window);
-    Some(format!("passive: {number} {handshakes} {what} in {window}, expected less than {limit}"))
 }
 
 /// What a service's advisor goes by beside its probes, if by anything.
@@ -157,7 +209,7 @@ impl Core {
         bad
     }
 
-    /// What has failed at a backend so far; there was a flood as long ago as is said, if ever.
+    /// Handshakes at a backend so far; there was a flood as long ago as is said, if ever.
     fn handshakes(
         &self,
         service: &Service,
@@ -168,10 +220,13 @@ impl Core {
         // Until then what runs out may be from before the backend came up, or from the flood.
         let late = service.config.syn_timeout + SWEPT;
         let age = Duration::from_millis(clock::epoch_ms().saturating_sub(backend.since_ms));
-        let is_own = age > late && flooded.is_none_or(|ago| ago > late);
+        let counted = counters.backend(backend.slot);
         Handshakes {
-            retried: counters.backend(backend.slot).retransmissions,
-            unanswered: is_own.then(|| self.table.unanswered(backend.slot)),
+            begun: counted.connections,
+            half_open: self.table.active().slot(backend.slot).half_open(),
+            retried: counted.retransmissions,
+            ran_out: self.table.unanswered(backend.slot),
+            is_own: age > late && flooded.is_none_or(|ago| ago > late),
         }
     }
 }
@@ -182,33 +237,38 @@ mod tests {
 
     const PASSIVE: Passive = Passive { window: Duration::from_secs(5), retried: 10, unanswered: 3 };
 
-    fn counted(slots: &[(u32, u64, Option<u64>)]) -> HashMap<u32, Handshakes> {
-        let of = |(slot, retried, unanswered): &(u32, u64, Option<u64>)| {
-            (*slot, Handshakes { retried: *retried, unanswered: *unanswered })
-        };
-        slots.iter().map(of).collect()
+    /// Counts of a backend that has been up for long.
+    fn count(begun: u64, half_open: u64, retried: u64, ran_out: u64) -> Handshakes {
+        Handshakes { begun, half_open, retried, ran_out, is_own: true }
     }
 
-    /// What windows of five seconds yield that begin and end with these counts.
-    fn windows(counts: &[&[(u32, u64, Option<u64>)]]) -> Vec<HashMap<u32, String>> {
+    /// What windows of five seconds yield that begin and end with these counts of slots.
+    fn windows(counts: &[&[(u32, Handshakes)]]) -> Vec<HashMap<u32, String>> {
         let (mut windows, start) = (Windows::default(), clock::now());
         (0..)
             .zip(counts)
             .map(|(i, counts)| {
-                windows.turn(7, PASSIVE, start + PASSIVE.window * i, counted(counts))
+                let counted = counts.iter().copied().collect();
+                windows.turn(7, PASSIVE, start + PASSIVE.window * i, counted)
             })
             .collect()
     }
 
+    /// What the second of two windows says of slot 1, where slot 2 is as `other`.
+    fn said_beside(before: Handshakes, now: Handshakes, other: Handshakes) -> Option<String> {
+        let found = windows(&[&[(1, before), (2, count(0, 0, 0, 0))], &[(1, now), (2, other)]]);
+        found[1].get(&1).cloned()
+    }
+
     #[test]
     fn a_window_is_bad_from_as_many_as_were_said() {
-        let well = (2, 0, Some(0));
+        let well = |begun| (2, count(begun, 0, 0, 0));
         let found = windows(&[
-            &[(1, 100, Some(5)), well],
-            &[(1, 109, Some(7)), well],
-            &[(1, 119, Some(7)), well],
-            &[(1, 119, Some(10)), well],
-            &[(1, 119, Some(10)), well],
+            &[(1, count(100, 9, 100, 5)), well(0)],
+            &[(1, count(110, 17, 109, 7)), well(10)],
+            &[(1, count(120, 27, 119, 7)), well(20)],
+            &[(1, count(130, 34, 119, 10)), well(30)],
+            &[(1, count(140, 44, 119, 10)), well(40)],
         ]);
         let wanted = [
             None,
@@ -223,30 +283,68 @@ mod tests {
     }
 
     #[test]
+    fn a_syn_that_is_sent_again_and_again_has_failed_once() {
+        let none = count(0, 0, 0, 0);
+        // Nobody completes a handshake here: two forged SYNs, each sent a thousand times; ten, each sent twice.
+        assert_eq!(said_beside(none, count(2, 2, 2000, 0), count(50, 0, 0, 0)), None);
+        let said = said_beside(none, count(10, 10, 10, 0), count(50, 0, 0, 0));
+        assert_eq!(
+            said.as_deref(),
+            Some("passive: 10 handshakes retried in 5s, expected less than 10")
+        );
+    }
+
+    #[test]
+    fn handshakes_that_clients_complete_speak_for_a_backend() {
+        let before = count(100, 20, 0, 0);
+        let well = count(50, 0, 0, 0);
+        // Of 60 that begun or were half-open, 48 failed and 12 or 13 completed.
+        let failing = |completed: u64| count(140 + completed, 48, 48, 0);
+        assert_eq!(before.half_open + 40, 48 + 12);
+        assert!(said_beside(before, failing(0), well).is_some());
+        assert_eq!(said_beside(before, failing(1), well), None);
+        // Forged ones run out at one rate, and begin at the same.
+        let steady = |rounds: u64| count(70 * rounds, 120, 20 * rounds, 20 * rounds);
+        assert_eq!(said_beside(steady(1), steady(2), well), None);
+    }
+
+    #[test]
     fn what_befalls_all_backends_alike_is_no_backends_fault() {
-        let found = windows(&[&[(1, 0, None), (2, 0, None)], &[(1, 50, None), (2, 10, None)]]);
-        assert_eq!(found[1], HashMap::new());
-        assert_eq!(windows(&[&[(1, 0, None)], &[(1, 50, None)]])[1], HashMap::new());
+        let none = count(0, 0, 0, 0);
+        let flooded = count(50, 50, 50, 0);
+        // Of the other backends no client gets through, few do, or nobody tries.
+        for other in [count(10, 10, 10, 0), count(30, 20, 20, 0), count(9, 9, 9, 0), none] {
+            assert_eq!(said_beside(none, flooded, other), None, "{other:?}");
+        }
+        assert!(said_beside(none, flooded, count(30, 6, 6, 0)).is_some());
+        assert_eq!(windows(&[&[(1, none)], &[(1, flooded)]])[1], HashMap::new());
     }
 
     #[test]
     fn only_what_a_whole_window_has_seen_is_judged() {
+        let none = count(0, 0, 0, 0);
+        let new = |ran_out| Handshakes { is_own: false, ..count(0, 0, 0, ran_out) };
+        let well = count(50, 0, 0, 0);
         // Slot 1 begins in the window; of slot 3 it is not known what runs out; slot 4 has changed hands.
         let found = windows(&[
-            &[(2, 0, None), (3, 0, None), (4, 70, Some(70))],
-            &[(1, 50, Some(50)), (2, 0, None), (3, 0, Some(50)), (4, 0, Some(0))],
+            &[(2, none), (3, new(0)), (4, count(70, 0, 70, 70))],
+            &[(1, count(50, 50, 50, 50)), (2, well), (3, new(50)), (4, none)],
         ]);
         assert_eq!(found[1], HashMap::new());
         let (mut windows, start) = (Windows::default(), clock::now());
         let at = |seconds| start + Duration::from_secs(seconds);
+        let counted =
+            |one, two| HashMap::from([(1, count(one, one, one, 0)), (2, count(two, 0, 0, 0))]);
         assert!(windows.is_due(7, PASSIVE, start));
-        windows.turn(7, PASSIVE, start, counted(&[(1, 0, None), (2, 0, None)]));
+        windows.turn(7, PASSIVE, start, counted(0, 0));
         assert!(!windows.is_due(7, PASSIVE, at(4)) && windows.is_due(7, PASSIVE, at(5)));
-        let late = windows.turn(7, PASSIVE, at(10), counted(&[(1, 99, None), (2, 0, None)]));
+        let late = windows.turn(7, PASSIVE, at(10), counted(99, 50));
         assert_eq!(late, HashMap::new());
         let other = Passive { retried: 1, ..PASSIVE };
         assert!(windows.is_due(7, other, at(11)));
-        let new = windows.turn(7, other, at(11), counted(&[(1, 200, None), (2, 0, None)]));
+        let new = windows.turn(7, other, at(11), counted(200, 100));
         assert_eq!(new, HashMap::new());
+        let next = windows.turn(7, other, at(16), counted(300, 150));
+        assert_eq!(next.len(), 1);
     }
 }

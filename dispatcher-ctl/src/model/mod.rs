@@ -21,6 +21,7 @@ mod rule;
 mod service;
 mod shared;
 mod state;
+pub mod text;
 
 pub use advisor::{AGENT_PORT, Advisor, AdvisorKind, Target, Transport};
 pub use affinity::{Affinity, affinity_groups};

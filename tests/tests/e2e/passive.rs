@@ -1,12 +1,15 @@
 //! Passive signals: clients that do not get through to a backend have it down, though its probes are good.
 
 use std::{
-    net::{SocketAddr, SocketAddrV4},
+    net::{Ipv4Addr, SocketAddr, SocketAddrV4},
     time::Duration,
 };
 
 use anyhow::{Context as _, Result, ensure};
-use dispatcher_tests::lab::{Honest, Plan, SPOOFED_NET, VIP4, VIP6, eventually};
+use dispatcher_tests::{
+    lab::{Honest, Plan, SPOOFED_NET, VIP4, VIP6, eventually},
+    packet_builder::{SYN, eth},
+};
 
 use crate::common::{VIPS, all_up, backend_of, lab, state_contains, tally, web, web_services};
 
@@ -105,5 +108,42 @@ fn a_flood_of_spoofed_syns_takes_no_backend_down() -> Result<()> {
         let shown = backend_of(&daemon, "web4", backend)?;
         ensure!(shown["up"] == true && shown["advisor"]["last_error"].is_null(), "{shown}");
     }
+    Ok(())
+}
+
+/// A few tuples, each SYN of them sent again and again, while clients get through.
+#[test]
+fn a_few_forged_syns_take_no_backend_down() -> Result<()> {
+    let Some(lab) = lab(&Plan::new("passforged").backends(3))? else { return Ok(()) };
+    let _servers = lab.serve_web()?;
+    lab.switch.ip(&format!("route add blackhole {SPOOFED_NET}"))?;
+    let advisor = "kind = \"http\", target = \"address\", interval = \"1h\", \
+                   passive = { window = \"1s\", retried = 4 }";
+    let advised = format!("{PROTOCOL}advisor = {{ {advisor} }}\n");
+    let services = web_services(&lab, &[1, 1, 1]);
+    let mut daemon = lab.daemon(&services.replace(PROTOCOL, &advised))?;
+    daemon.start()?;
+    all_up(&daemon)?;
+    let client = Honest::start(lab.client(), SocketAddr::new(VIPS[0], 80), 60);
+    let to = [2, 0, 0, 0, 0, 1];
+    let syn = |port| {
+        eth().to(to).ipv4(Ipv4Addr::new(100, 0, 0, 9), VIP4).tcp(port, 80, SYN).build().bytes
+    };
+    // Two tuples that only one or two backends get, then so many that each gets more than the threshold.
+    for tuples in [2, 18] {
+        let frames: Vec<_> = (0..tuples).map(|tuple| syn(5000 + tuple)).collect();
+        for _ in 0..20 {
+            lab.client().send_frames("eth0", &frames)?;
+            std::thread::sleep(Duration::from_millis(150));
+        }
+    }
+    client.stop()?;
+    let mut seen = 0;
+    for backend in ["web-1", "web-2", "web-3"] {
+        let shown = backend_of(&daemon, "web4", backend)?;
+        ensure!(shown["up"] == true && shown["advisor"]["last_error"].is_null(), "{shown}");
+        seen += shown["retransmissions"].as_u64().context("retransmissions")?;
+    }
+    ensure!(seen > 300, "{seen} SYNs were seen again");
     Ok(())
 }

@@ -1,10 +1,8 @@
 //! `smtp`, `imap`, `pop3`, `ftp`, `nntp`: the server greets, answers a command that changes nothing, and is left politely.
 
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufStream};
+use tokio::io::{AsyncWriteExt as _, BufStream};
 
-use super::{Stream, reason};
-/// Bytes of all that a server says that are read.
-const LONGEST: u64 = 64 * 1024;
+use super::{Seen, Stream, lines::Allowance, reason};
 
 /// How an answer's last line is told from those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,22 +15,30 @@ enum Lines {
     Coded,
 }
 
+/// Codes by which a mail server says that it does not know a command (RFC 5321, RFC 1869).
+const UNKNOWN: &[&str] = &["500", "501", "502", "504"];
+
 /// What a server is told, and what it must answer.
 #[derive(Debug)]
 struct Step {
     /// Nothing: its greeting is waited for.
     command: &'static str,
-    /// With one of these the last line of its answer must begin.
+    /// What is said in its place to a server that does not know it: one that answers by one of [`UNKNOWN`].
+    former: Option<&'static str>,
+    /// With one of these, in any case, the last line of its answer must begin.
     good: &'static [&'static str],
 }
 
 const fn step(command: &'static str, good: &'static [&'static str]) -> Step {
-    Step { command, good }
+    Step { command, former: None, good }
 }
 
 /// RFC 5321. The name need not be one that the server believes.
-const SMTP: &[Step] =
-    &[step("", &["220"]), step("EHLO dispatcher", &["250"]), step("QUIT", &["221"])];
+const SMTP: &[Step] = &[
+    step("", &["220"]),
+    Step { former: Some("HELO dispatcher"), ..step("EHLO dispatcher", &["250"]) },
+    step("QUIT", &["221"]),
+];
 /// RFC 9051.
 const IMAP: &[Step] =
     &[step("", &["* OK", "* PREAUTH"]), step("1 NOOP", &["1 OK"]), step("2 LOGOUT", &["2 OK"])];
@@ -43,61 +49,128 @@ const FTP: &[Step] = &[step("", &["220"]), step("QUIT", &["221"])];
 /// RFC 3977: 201 where articles may not be posted.
 const NNTP: &[Step] = &[step("", &["200", "201"]), step("QUIT", &["205"])];
 
-pub(super) async fn smtp(stream: impl Stream) -> Result<(), String> {
-    exchange(SMTP, Lines::Coded, stream).await
+pub(super) async fn smtp(stream: impl Stream, seen: &mut Seen) -> Result<(), String> {
+    exchange(SMTP, Lines::Coded, stream, seen).await
 }
 
-pub(super) async fn imap(stream: impl Stream) -> Result<(), String> {
-    exchange(IMAP, Lines::Tagged, stream).await
+pub(super) async fn imap(stream: impl Stream, seen: &mut Seen) -> Result<(), String> {
+    exchange(IMAP, Lines::Tagged, stream, seen).await
 }
 
-pub(super) async fn pop3(stream: impl Stream) -> Result<(), String> {
-    exchange(POP3, Lines::One, stream).await
+pub(super) async fn pop3(stream: impl Stream, seen: &mut Seen) -> Result<(), String> {
+    exchange(POP3, Lines::One, stream, seen).await
 }
 
-pub(super) async fn ftp(stream: impl Stream) -> Result<(), String> {
-    exchange(FTP, Lines::Coded, stream).await
+pub(super) async fn ftp(stream: impl Stream, seen: &mut Seen) -> Result<(), String> {
+    exchange(FTP, Lines::Coded, stream, seen).await
 }
 
-pub(super) async fn nntp(stream: impl Stream) -> Result<(), String> {
-    exchange(NNTP, Lines::One, stream).await
+pub(super) async fn nntp(stream: impl Stream, seen: &mut Seen) -> Result<(), String> {
+    exchange(NNTP, Lines::One, stream, seen).await
 }
 
-async fn exchange(steps: &[Step], lines: Lines, stream: impl Stream) -> Result<(), String> {
+async fn exchange(
+    steps: &[Step],
+    lines: Lines,
+    stream: impl Stream,
+    seen: &mut Seen,
+) -> Result<(), String> {
     let mut stream = BufStream::new(stream);
-    for step in steps {
-        if !step.command.is_empty() {
-            let said = format!("{}\r\n", step.command);
-            stream.write_all(said.as_bytes()).await.map_err(|error| reason(&error))?;
-            stream.flush().await.map_err(|error| reason(&error))?;
+    let mut before: &[&str] = &[];
+    for (number, step) in steps.iter().enumerate() {
+        let mut command = step.command;
+        let mut answer = ask(command, step, before, lines, &mut stream, seen).await?;
+        if let (Some(former), Answer::Line(line)) = (step.former, &answer)
+            && begins_with(line, UNKNOWN)
+        {
+            command = former;
+            answer = ask(command, step, before, lines, &mut stream, seen).await?;
         }
-        // A greeting has no lines before it.
-        let is_tagged = lines == Lines::Tagged && step.command.is_empty();
-        let lines = if is_tagged { Lines::One } else { lines };
-        let answer = answer(lines, &mut stream).await?;
-        if !step.good.iter().any(|good| answer.starts_with(good)) {
-            let whose = match step.command {
-                "" => "the greeting".to_owned(),
-                command => format!("the answer to {command}"),
-            };
-            let good = step.good.join(" or ");
-            return Err(format!("{whose} is {}, expected {good}", shown(&answer)));
+        match answer {
+            Answer::Line(line) if begins_with(&line, step.good) => {}
+            Answer::Line(line) => {
+                let (whose, good) = (whose(command), step.good.join(" or "));
+                return Err(format!("{whose} is {}, expected {good}", shown(&line)));
+            }
+            // To the farewell some servers only close the connection.
+            Answer::Closed { .. } if number + 1 == steps.len() => {}
+            Answer::Closed { after } => {
+                let after = after.map_or(String::new(), |line| format!(", after {}", shown(&line)));
+                return Err(format!("the connection ends before {}{after}", whose(command)));
+            }
         }
+        before = step.good;
     }
     Ok(())
 }
 
-/// The last line of an answer.
-async fn answer(lines: Lines, stream: &mut BufStream<impl Stream>) -> Result<String, String> {
-    let mut stream = stream.take(LONGEST);
-    let mut code: Option<String> = None;
+/// What a server answers.
+#[derive(Debug)]
+enum Answer {
+    /// The last line.
+    Line(String),
+    /// It closes the connection instead, after this line if any.
+    Closed { after: Option<String> },
+}
+
+/// Says a command, or waits for the greeting where it is empty.
+async fn ask(
+    command: &str,
+    step: &Step,
+    before: &[&str],
+    lines: Lines,
+    stream: &mut BufStream<impl Stream>,
+    seen: &mut Seen,
+) -> Result<Answer, String> {
+    seen.awaits(format!("{} is missing", whose(command)));
+    if !command.is_empty() {
+        stream.write_all(format!("{command}\r\n").as_bytes()).await.map_err(|e| reason(&e))?;
+        stream.flush().await.map_err(|error| reason(&error))?;
+    }
+    // A greeting has no lines before it.
+    let lines = if command.is_empty() && lines == Lines::Tagged { Lines::One } else { lines };
+    let mut allowance = Allowance::default();
     loop {
-        let mut line = Vec::new();
-        stream.read_until(b'\n', &mut line).await.map_err(|error| reason(&error))?;
-        if line.last() != Some(&b'\n') {
-            return Err("the connection ends in the middle of an answer".to_owned());
+        let answer = answer(lines, stream, &mut allowance).await?;
+        match &answer {
+            // Some servers greet in several answers.
+            Answer::Line(line) if !begins_with(line, step.good) && begins_with(line, before) => {}
+            // What is preliminary (RFC 959: 120) comes before the answer.
+            Answer::Line(line) if lines == Lines::Coded && line.starts_with('1') => {}
+            Answer::Line(_) | Answer::Closed { .. } => return Ok(answer),
         }
+    }
+}
+
+fn whose(command: &str) -> String {
+    match command {
+        "" => "the greeting".to_owned(),
+        command => format!("the answer to {command}"),
+    }
+}
+
+/// Whether a line begins with one of these, in any case.
+fn begins_with(line: &str, words: &[&str]) -> bool {
+    let begins =
+        |word: &&str| line.get(..word.len()).is_some_and(|begun| begun.eq_ignore_ascii_case(word));
+    words.iter().any(begins)
+}
+
+/// The last line of an answer.
+async fn answer(
+    lines: Lines,
+    stream: &mut BufStream<impl Stream>,
+    allowance: &mut Allowance,
+) -> Result<Answer, String> {
+    let (mut code, mut after): (Option<String>, _) = (None, None);
+    loop {
+        let Some(line) = allowance.line(stream).await? else {
+            return Ok(Answer::Closed { after });
+        };
         let line = String::from_utf8_lossy(&line).trim_end().to_owned();
+        if line.is_empty() {
+            continue;
+        }
         let goes_on = match lines {
             Lines::One => false,
             Lines::Tagged => line.starts_with("* "),
@@ -110,9 +183,10 @@ async fn answer(lines: Lines, stream: &mut BufStream<impl Stream>) -> Result<Str
             },
         };
         if !goes_on {
-            return Ok(line);
+            return Ok(Answer::Line(line));
         }
         code.get_or_insert_with(|| line.chars().take(3).collect());
+        after = Some(line);
     }
 }
 
@@ -131,76 +205,153 @@ fn shown(line: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
     use super::*;
 
-    /// What becomes of a server that says all this at once.
-    async fn told((steps, lines): (&[Step], Lines), script: &str) -> Result<(), String> {
-        let (near, mut far) = tokio::io::duplex(4096);
-        far.write_all(script.as_bytes()).await.unwrap();
-        // What the probe says is taken, and not answered any more.
-        let (mut read, write) = tokio::io::split(far);
-        drop(write);
-        let sink =
-            tokio::spawn(
-                async move { drop(tokio::io::copy(&mut read, &mut tokio::io::sink()).await) },
-            );
-        let half = tokio::time::timeout(
-            std::time::Duration::from_millis(200),
-            exchange(steps, lines, near),
-        );
-        let result = half.await.unwrap_or_else(|_| Err("silence".to_owned()));
-        sink.abort();
-        result
+    const SMTP_LINES: (&[Step], Lines) = (SMTP, Lines::Coded);
+    const IMAP_LINES: (&[Step], Lines) = (IMAP, Lines::Tagged);
+    const POP3_LINES: (&[Step], Lines) = (POP3, Lines::One);
+    const FTP_LINES: (&[Step], Lines) = (FTP, Lines::Coded);
+    const NNTP_LINES: (&[Step], Lines) = (NNTP, Lines::One);
+
+    /// Nothing that is said is late.
+    const LONG: Duration = Duration::from_secs(60);
+
+    /// What becomes of a server that says all this at once, and then closes the connection or not; and what it was told.
+    async fn told(
+        (steps, lines): (&[Step], Lines),
+        script: &str,
+        closes: bool,
+        patience: Duration,
+    ) -> (Result<(), String>, String) {
+        let (near, far) = tokio::io::duplex(2 << 20);
+        let (mut read, mut write) = tokio::io::split(far);
+        write.write_all(script.as_bytes()).await.unwrap();
+        let mut seen = Seen::default();
+        if closes {
+            write.shutdown().await.unwrap();
+        }
+        let half = tokio::time::timeout(patience, exchange(steps, lines, near, &mut seen)).await;
+        let result = half.unwrap_or_else(|_| Err(seen.overdue(patience)));
+        let mut said = String::new();
+        read.read_to_string(&mut said).await.unwrap();
+        (result, said)
     }
 
     #[tokio::test]
     async fn answers_of_one_and_of_many_lines_are_understood() {
+        let long = format!("220-{}\r\n220 mx\r\n250 ok\r\n221 bye\r\n", "y".repeat(100_000));
         for (dialogue, script) in [
-            ((SMTP, Lines::Coded), "220 mx\r\n250-mx\r\n250-SIZE\r\n250 HELP\r\n221 bye\r\n"),
-            ((SMTP, Lines::Coded), "220-mx\n220 hi\n250\n221\n"),
+            (SMTP_LINES, "220 mx\r\n250-mx\r\n250-SIZE\r\n250 HELP\r\n221 bye\r\n"),
+            (SMTP_LINES, "220-mx\n220 hi\n250\n221\n"),
+            (SMTP_LINES, "\r\n220 mx\r\n250 ok\r\n221 bye\r\n"),
+            (SMTP_LINES, &long),
+            (FTP_LINES, "220-hello\r\n any text\r\n\r\n221 not yet\r\n220 there\r\n221 bye\r\n"),
+            (FTP_LINES, "120 in a minute\r\n220 go\r\n221-You have\r\n221 no files\r\n"),
+            (FTP_LINES, "220 one\r\n220 two\r\n220-three\r\n220 three\r\n221 bye\r\n"),
+            (IMAP_LINES, "* OK [CAPABILITY X] hi\r\n1 OK done\r\n* BYE\r\n2 OK gone\r\n"),
             (
-                (FTP, Lines::Coded),
-                "220-hello\r\n any text\r\n221 not yet\r\n220 there\r\n221 bye\r\n",
+                IMAP_LINES,
+                "* ok hi\r\n* 22 exists\r\n* NO [ALERT] full\r\n1 ok\r\n* bye\r\n2 Ok\r\n",
             ),
-            (
-                (IMAP, Lines::Tagged),
-                "* OK [CAPABILITY X] hi\r\n1 OK done\r\n* BYE\r\n2 OK gone\r\n",
-            ),
-            ((POP3, Lines::One), "+OK POP\r\n+OK bye\r\n"),
-            ((NNTP, Lines::One), "201 no posting\r\n205 bye\r\n"),
+            (IMAP_LINES, "* preauth\n1 OK\n2 OK\n"),
+            (POP3_LINES, "+OK POP\r\n+OK bye\r\n"),
+            (POP3_LINES, "+ok\n+Ok\n"),
+            (NNTP_LINES, "201 no posting\r\n205 bye\r\n"),
         ] {
-            assert_eq!(told(dialogue, script).await, Ok(()), "{script}");
+            for closes in [false, true] {
+                assert_eq!(told(dialogue, script, closes, LONG).await.0, Ok(()), "{script:.300}");
+            }
         }
     }
 
     #[tokio::test]
+    async fn a_server_need_not_answer_the_farewell() {
+        for (dialogue, script) in [
+            (SMTP_LINES, "220 mx\r\n250 ok\r\n"),
+            (SMTP_LINES, "220 mx\r\n250 ok\r\n221 bye"),
+            (IMAP_LINES, "* OK\r\n1 OK\r\n* BYE\r\n"),
+            (POP3_LINES, "+OK\r\n"),
+            (FTP_LINES, "220 go\r\n"),
+            (NNTP_LINES, "200 go\r\n"),
+        ] {
+            assert_eq!(told(dialogue, script, true, LONG).await.0, Ok(()), "{script}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_older_than_ehlo_is_greeted_as_before() {
+        let script = "220 old\r\n502 unknown\r\n250 hi\r\n221 bye\r\n";
+        let (result, said) = told(SMTP_LINES, script, false, LONG).await;
+        assert_eq!(result, Ok(()));
+        assert_eq!(said, "EHLO dispatcher\r\nHELO dispatcher\r\nQUIT\r\n");
+    }
+
+    #[tokio::test]
     async fn what_is_wrong_is_named() {
-        for (dialogue, script, want) in [
+        for (dialogue, script, closes, want) in [
+            (SMTP_LINES, "554 go away\r\n", false, "the greeting is \"554 go away\", expected 220"),
+            (SMTP_LINES, "SSH-2.0-x\r\n", false, "the greeting is \"SSH-2.0-x\", expected 220"),
             (
-                (SMTP, Lines::Coded),
-                "554 go away\r\n",
-                "the greeting is \"554 go away\", expected 220",
-            ),
-            ((SMTP, Lines::Coded), "SSH-2.0-x\r\n", "the greeting is \"SSH-2.0-x\", expected 220"),
-            (
-                (SMTP, Lines::Coded),
+                SMTP_LINES,
                 "220 mx\r\n421-too\r\n421 busy\r\n",
+                false,
                 "the answer to EHLO dispatcher is \"421 busy\", expected 250",
             ),
             (
-                (NNTP, Lines::One),
+                SMTP_LINES,
+                "220 mx\r\n502 no\r\n550 never\r\n",
+                false,
+                "the answer to HELO dispatcher is \"550 never\", expected 250",
+            ),
+            (
+                SMTP_LINES,
+                "220 ftp\r\n530 log in\r\n",
+                false,
+                "the answer to EHLO dispatcher is \"530 log in\", expected 250",
+            ),
+            (
+                NNTP_LINES,
                 "400 \x1b[2Jx\r\n",
+                false,
                 "the greeting is \"400 \\u{1b}[2Jx\", expected 200 or 201",
             ),
             (
-                (IMAP, Lines::Tagged),
+                IMAP_LINES,
                 "* BYE\r\n",
+                false,
                 "the greeting is \"* BYE\", expected * OK or * PREAUTH",
             ),
-            ((POP3, Lines::One), "+OK\r\n-ERR\r\n", "the answer to QUIT is \"-ERR\", expected +OK"),
-            ((FTP, Lines::Coded), "220-hello\r\n", "silence"),
+            (
+                IMAP_LINES,
+                "* OK\r\n* BYE full\r\n",
+                true,
+                "the connection ends before the answer to 1 NOOP, after \"* BYE full\"",
+            ),
+            (POP3_LINES, "+OK\r\n-ERR\r\n", false, "the answer to QUIT is \"-ERR\", expected +OK"),
+            (FTP_LINES, "220-hello\r\n", false, "no answer within 200ms: the greeting is missing"),
+            (
+                FTP_LINES,
+                "220 hello\r\n",
+                false,
+                "no answer within 200ms: the answer to QUIT is missing",
+            ),
+            (
+                FTP_LINES,
+                "220-hello\r\n",
+                true,
+                "the connection ends before the greeting, after \"220-hello\"",
+            ),
+            (POP3_LINES, "", true, "the connection ends before the greeting"),
+            (POP3_LINES, "", false, "no answer within 200ms: the greeting is missing"),
         ] {
-            assert_eq!(told(dialogue, script).await.unwrap_err(), want, "{script}");
+            let is_late = want.starts_with("no answer within");
+            let patience = if is_late { Duration::from_millis(200) } else { LONG };
+            let (result, _) = told(dialogue, script, closes, patience).await;
+            assert_eq!(result.unwrap_err(), want, "{script}");
         }
     }
 }

@@ -1,14 +1,18 @@
 //! `exec`: a command looks at the backend and prints its load, or -1.
 
-use std::{path::Path, process::Stdio, time::Duration};
+use std::{io, os::fd::AsFd, path::Path, pin::pin, process::Stdio, time::Duration};
 
 use nix::{
-    sys::signal::{Signal, killpg},
+    sys::{
+        signal::{Signal, killpg},
+        wait::{Id, WaitPidFlag, WaitStatus, waitid},
+    },
     unistd::Pid,
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _},
     process::Command,
+    signal::unix::{SignalKind, signal},
     sync::Semaphore,
     time::timeout,
 };
@@ -18,8 +22,8 @@ use crate::{files, model::Advisor};
 
 /// Commands that run at once.
 static COMMANDS: Semaphore = Semaphore::const_new(64);
-/// Bytes of what a command prints that are looked at.
-const LONGEST: u64 = 4096;
+/// Bytes of what a command prints that are looked at; the rest is passed over.
+const LONGEST: usize = 4096;
 /// Where a command finds other programs.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -41,8 +45,9 @@ pub(super) async fn run(advisor: &Advisor, target: &Target) -> Result<Load, Stri
     load.map(Load::Time).map_err(|_| unexpected(&printed))
 }
 
-/// What a command prints, in `patience`: its standard output. It runs in a process group of its own, of which nothing is left
-/// when it takes longer, or when nobody waits any more.
+/// What a command prints until it ends, in `patience`: its standard output. It runs in a process group of its own, of which
+/// nothing is left when it has ended, takes longer, or nobody waits any more: a process that it leaves behind neither delays
+/// the answer nor adds up.
 ///
 /// # Errors
 /// It cannot be run, takes too long, or fails: with what it says of that on standard error.
@@ -65,34 +70,50 @@ pub(crate) async fn printed_by(
         .kill_on_drop(true);
     let child = files::spawn(Path::new(program), command).await;
     let mut child = child.map_err(|error| format!("{program}: {error}"))?;
-    let mut group = Group(child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw));
-    let (output, errors) = (child.stdout.take(), child.stderr.take());
+    let id = child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);
+    let group = Group(id);
+    let (mut output, mut errors) = (Said::new(child.stdout.take()), Said::new(child.stderr.take()));
     let ended = async {
-        let (output, errors) = tokio::join!(all(output), all(errors));
-        (child.wait().await, output, errors)
+        let mut exit = pin!(exit(id));
+        tokio::select! {
+            result = &mut exit => result,
+            () = async { tokio::join!(output.listen(), errors.listen()).0 } => exit.await,
+        }
     };
-    let Ok((status, output, errors)) = timeout(patience, ended).await else {
+    let Ok(ended) = timeout(patience, ended).await else {
         return Err(format!("the command has not ended within {patience:?}"));
     };
-    // Its number may be another's from now on.
-    group.0 = None;
-    let status = status.map_err(|error| reason(&error))?;
+    ended.map_err(|error| reason(&error))?;
+    drop(group);
+    let (output, errors) = (output.text(), errors.text());
+    let status = child.wait().await.map_err(|error| reason(&error))?;
     if status.success() {
         return Ok(output);
     }
-    match errors.lines().next() {
+    match first_line(&errors) {
         Some(line) => Err(format!("{status}: {line:?}")),
         None => Err(status.to_string()),
     }
 }
 
-/// The number that is all of a text.
+/// Waits until a process has ended, and leaves it to be reaped: until then its number, and its group's, are nobody else's.
+async fn exit(process: Option<Pid>) -> io::Result<()> {
+    let Some(process) = process else { return Ok(()) };
+    let mut ends = signal(SignalKind::child())?;
+    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    while waitid(Id::Pid(process), flags)? == WaitStatus::StillAlive {
+        ends.recv().await;
+    }
+    Ok(())
+}
+
+/// The number of a text's first line. A text may have more lines, and blank ones before it.
 ///
 /// # Errors
 /// It is none.
 pub(crate) fn number(printed: &str) -> Result<f64, String> {
-    let number = printed.trim().parse::<f64>().ok().filter(|number| number.is_finite());
-    number.ok_or_else(|| unexpected(printed))
+    let number = first_line(printed).and_then(|line| line.parse::<f64>().ok());
+    number.filter(|number| number.is_finite()).ok_or_else(|| unexpected(printed))
 }
 
 fn unexpected(printed: &str) -> String {
@@ -100,22 +121,58 @@ fn unexpected(printed: &str) -> String {
     format!("the command prints {begun:?}, expected a number, or -1 for down")
 }
 
-async fn all(pipe: Option<impl AsyncRead + Unpin>) -> String {
-    let mut bytes = Vec::new();
-    if let Some(pipe) = pipe {
-        // What was read before an error is what there is.
-        let _read = pipe.take(LONGEST).read_to_end(&mut bytes).await;
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
+/// The first line that is not blank, without blanks around it.
+fn first_line(text: &str) -> Option<&str> {
+    text.lines().map(str::trim).find(|line| !line.is_empty())
 }
 
-/// A process group that is killed unless it has ended.
+/// What a command has said so far.
+struct Said<P> {
+    pipe: Option<P>,
+    kept: Vec<u8>,
+}
+
+impl<P: AsyncRead + AsFd + Unpin> Said<P> {
+    fn new(pipe: Option<P>) -> Self {
+        Self { pipe, kept: Vec::new() }
+    }
+
+    /// Reads on until all who have the pipe have closed it.
+    async fn listen(&mut self) {
+        let mut piece = [0; 4096];
+        // What was read before an error is what there is.
+        while let Some(pipe) = &mut self.pipe
+            && let Ok(length @ 1..) = pipe.read(&mut piece).await
+        {
+            self.keep(&piece[..length]);
+        }
+    }
+
+    fn keep(&mut self, piece: &[u8]) {
+        let room = LONGEST - self.kept.len();
+        self.kept.extend_from_slice(&piece[..piece.len().min(room)]);
+    }
+
+    /// All that was said. Takes what is in the pipe, and waits for nobody.
+    fn text(mut self) -> String {
+        let mut piece = [0; LONGEST];
+        while let Some(pipe) = &self.pipe
+            && self.kept.len() < LONGEST
+            && let Ok(length @ 1..) = nix::unistd::read(pipe, &mut piece)
+        {
+            self.keep(&piece[..length]);
+        }
+        String::from_utf8_lossy(&self.kept).into_owned()
+    }
+}
+
+/// A process group; dropped, all of it is killed.
 struct Group(Option<Pid>);
 
 impl Drop for Group {
     fn drop(&mut self) {
         if let Some(group) = self.0 {
-            // Whoever is left of it: its leader has not been waited for, so that its number is nobody else's.
+            // Its leader has not been reaped, so that its number is nobody else's.
             let _gone = killpg(group, Signal::SIGKILL);
         }
     }
@@ -125,10 +182,19 @@ impl Drop for Group {
 mod tests {
     use super::*;
 
-    async fn printed(script: &str) -> Result<String, String> {
+    async fn printed_in(patience: Duration, script: &str) -> Result<String, String> {
         let command = ["/bin/sh", "-c", script].map(str::to_owned);
         let environment = [("WORD", "well".to_owned())];
-        printed_by(&command, &environment, Duration::from_millis(500)).await
+        printed_by(&command, &environment, patience).await
+    }
+
+    async fn printed(script: &str) -> Result<String, String> {
+        printed_in(Duration::from_millis(500), script).await
+    }
+
+    /// As [`printed`], with more time than any of these needs.
+    async fn printed_at_last(script: &str) -> Result<String, String> {
+        printed_in(Duration::from_secs(30), script).await
     }
 
     #[tokio::test]
@@ -149,24 +215,62 @@ mod tests {
         let error = printed(&script).await.unwrap_err();
         assert_eq!(error, "the command has not ended within 500ms");
         let child = std::fs::read_to_string(file).unwrap();
-        let stat = format!("/proc/{}/stat", child.trim());
-        // A zombie until whoever adopts it looks.
         for _ in 0..100 {
-            match std::fs::read_to_string(&stat) {
-                Ok(stat) if !stat.contains(") Z ") => {
-                    tokio::time::sleep(Duration::from_millis(10)).await
-                }
-                _ => return,
+            if !is_alive(child.trim()) {
+                return;
             }
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        panic!("{stat} is there");
+        panic!("process {child} is there");
+    }
+
+    /// Whether a process has not ended.
+    fn is_alive(process: &str) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{process}/stat"));
+        // A zombie until whoever adopts it looks.
+        stat.is_ok_and(|stat| !stat.contains(") Z "))
+    }
+
+    #[tokio::test]
+    async fn what_a_command_leaves_behind_neither_delays_nor_stays() {
+        let said = printed_at_last("echo 12; echo more; sleep 60 & echo $!").await.unwrap();
+        let lines: Vec<&str> = said.lines().collect();
+        assert_eq!(lines[..2], ["12", "more"]);
+        let failed = printed_at_last("sleep 60 & echo broken >&2; exit 2").await.unwrap_err();
+        assert_eq!(failed, "exit status: 2: \"broken\"");
+        let gone = async {
+            while is_alive(lines[2]) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(Duration::from_secs(5), gone).await.expect("it is killed");
+    }
+
+    #[tokio::test]
+    async fn a_command_may_close_its_output_early_or_say_too_much() {
+        assert_eq!(printed_at_last("echo 12; exec >&- 2>&-; sleep 0.05").await.unwrap(), "12\n");
+        let error = printed("exec >&- 2>&-; sleep 60").await.unwrap_err();
+        assert_eq!(error, "the command has not ended within 500ms");
+        let much =
+            printed_at_last("echo 7; head -c 1000000 /dev/zero; echo end >&2").await.unwrap();
+        assert_eq!((much.len(), number(&much)), (LONGEST, Ok(7.0)));
+        let endless = printed("yes").await.unwrap_err();
+        assert_eq!(endless, "the command has not ended within 500ms");
+        assert_eq!(printed_at_last("kill -9 $$").await.unwrap_err(), "signal: 9 (SIGKILL)");
     }
 
     #[test]
     fn a_load_is_a_number() {
-        assert_eq!(number(" 12.5\n"), Ok(12.5));
-        assert_eq!(number("-1"), Ok(-1.0));
-        for wrong in ["", "fine", "1 2", "nan", "inf", "1ms"] {
+        for (printed, want) in [
+            (" 12.5\n", 12.5),
+            ("-1", -1.0),
+            ("12\nmore\n", 12.0),
+            ("12\r\n", 12.0),
+            ("\n\t 12 \n-1", 12.0),
+        ] {
+            assert_eq!(number(printed), Ok(want), "{printed:?}");
+        }
+        for wrong in ["", "\n", "fine", "fine\n12", "1 2", "nan", "inf", "1ms"] {
             let error = number(wrong).unwrap_err();
             assert!(error.ends_with("expected a number, or -1 for down"), "{error}");
         }

@@ -1,6 +1,6 @@
 //! One exchange with a backend: its load, or what was wrong. A file a kind; sockets come from [`dial`].
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{borrow::Cow, io, net::SocketAddr, time::Duration};
 
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use crate::{
-    model::{Advisor, AdvisorKind, Protocol, Transport},
+    model::{Advisor, AdvisorKind, Protocol, Transport, text},
     prober::Through,
 };
 
@@ -22,6 +22,7 @@ mod dns;
 mod exec;
 mod http;
 mod ldap;
+mod lines;
 mod ping;
 mod sip;
 mod tls;
@@ -87,19 +88,45 @@ pub struct Finding {
 
 /// Makes a probe.
 pub async fn probe(advisor: &Advisor, target: &Target) -> Finding {
-    let mut certificate_expiry = None;
-    let mut result = exchange(advisor, target, &mut certificate_expiry).await;
+    let mut seen = Seen::default();
+    let mut result = exchange(advisor, target, &mut seen).await;
     if let (Err(said), Some(through)) = (&mut result, &target.through)
         && is_over_datagrams(advisor.kind, target.protocol)
     {
         // A connection that is not to be had was looked into when it was wanted.
         let own = Target { address: through.own, through: None, ..target.clone() };
-        let asked = async { exchange(advisor, &own, &mut None).await.is_ok() };
+        let asked = async { exchange(advisor, &own, &mut Seen::default()).await.is_ok() };
         let port = if advisor.kind == AdvisorKind::Ping { 0 } else { through.own.port() };
         let address = SocketAddr::new(through.own.ip(), port);
         *said = vip::doubt(address, std::mem::take(said), asked).await;
     }
-    Finding { result, certificate_expiry }
+    // What servers and scripts say is made fit to be shown here, once for logs, tables, the API and user exits.
+    let result = result.map_err(|said| text::shortened(&said));
+    Finding { result, certificate_expiry: seen.certificate_expiry }
+}
+
+/// What a probe has seen, also where it fails.
+#[derive(Debug, Default)]
+struct Seen {
+    /// When the certificate ends that was presented: seconds since the epoch.
+    certificate_expiry: Option<i64>,
+    /// What is missing where time runs out now.
+    missing: Option<Cow<'static, str>>,
+}
+
+impl Seen {
+    /// Says what is missing where time runs out from now on.
+    fn awaits(&mut self, missing: impl Into<Cow<'static, str>>) {
+        self.missing = Some(missing.into());
+    }
+
+    /// What is wrong where time has run out.
+    fn overdue(&self, patience: Duration) -> String {
+        match &self.missing {
+            Some(missing) => format!("no answer within {patience:?}: {missing}"),
+            None => format!("no answer within {patience:?}"),
+        }
+    }
 }
 
 /// Whether a probe of this kind is made without a connection.
@@ -112,11 +139,7 @@ fn is_over_datagrams(kind: AdvisorKind, protocol: Protocol) -> bool {
     }
 }
 
-async fn exchange(
-    advisor: &Advisor,
-    target: &Target,
-    expiry: &mut Option<i64>,
-) -> Result<Load, String> {
+async fn exchange(advisor: &Advisor, target: &Target, seen: &mut Seen) -> Result<Load, String> {
     let began = Instant::now();
     let over_udp = target.protocol == Protocol::Udp;
     match (advisor.kind, advisor.kind.transport()) {
@@ -128,8 +151,11 @@ async fn exchange(
         (AdvisorKind::Sip, _) if over_udp => sip::over_udp(advisor, target).await?,
         (_, Transport::Tcp | Transport::Udp | Transport::Service | Transport::None) => {
             let stream = dial::tcp(target, advisor.connect_timeout).await?;
-            let exchange = over_tcp(advisor, target, stream, expiry);
-            within(advisor.receive_timeout, exchange).await?;
+            let exchange = over_tcp(advisor, target, stream, seen);
+            match timeout(advisor.receive_timeout, exchange).await {
+                Ok(result) => result?,
+                Err(_) => return Err(seen.overdue(advisor.receive_timeout)),
+            }
         }
     }
     Ok(Load::Time(began.elapsed()))
@@ -137,14 +163,16 @@ async fn exchange(
 
 async fn asked_agent(advisor: &Advisor, target: &Target) -> Result<Load, String> {
     let stream = dial::tcp(target, advisor.connect_timeout).await?;
-    within(advisor.receive_timeout, agent::exchange(advisor, stream)).await
+    let patience = advisor.receive_timeout;
+    let asked = timeout(patience, agent::exchange(advisor, stream)).await;
+    asked.unwrap_or_else(|_| Err(Seen::default().overdue(patience)))
 }
 
 async fn over_tcp(
     advisor: &Advisor,
     target: &Target,
     stream: TcpStream,
-    expiry: &mut Option<i64>,
+    seen: &mut Seen,
 ) -> Result<(), String> {
     if advisor.kind == AdvisorKind::Connect {
         return connect::exchange(&stream);
@@ -153,10 +181,12 @@ async fn over_tcp(
         return sip::over_tcp(advisor, target, stream).await;
     }
     if advisor.tls {
-        let stream = tls::handshake(advisor, target, stream, expiry).await?;
-        over_stream(advisor, target, stream).await
+        seen.awaits("the TLS handshake has no end");
+        let stream = tls::handshake(advisor, target, stream, &mut seen.certificate_expiry).await?;
+        seen.missing = None;
+        over_stream(advisor, target, stream, seen).await
     } else {
-        over_stream(advisor, target, stream).await
+        over_stream(advisor, target, stream, seen).await
     }
 }
 
@@ -164,16 +194,19 @@ async fn over_stream(
     advisor: &Advisor,
     target: &Target,
     stream: impl Stream,
+    seen: &mut Seen,
 ) -> Result<(), String> {
     match advisor.kind {
-        AdvisorKind::Http | AdvisorKind::Https => http::exchange(advisor, target, stream).await,
+        AdvisorKind::Http | AdvisorKind::Https => {
+            http::exchange(advisor, target, stream, seen).await
+        }
         AdvisorKind::Dns => dns::over_tcp(advisor, stream).await,
-        AdvisorKind::Smtp => dialogue::smtp(stream).await,
-        AdvisorKind::Imap => dialogue::imap(stream).await,
-        AdvisorKind::Pop3 => dialogue::pop3(stream).await,
-        AdvisorKind::Ftp => dialogue::ftp(stream).await,
+        AdvisorKind::Smtp => dialogue::smtp(stream, seen).await,
+        AdvisorKind::Imap => dialogue::imap(stream, seen).await,
+        AdvisorKind::Pop3 => dialogue::pop3(stream, seen).await,
+        AdvisorKind::Ftp => dialogue::ftp(stream, seen).await,
         AdvisorKind::Ldap => ldap::exchange(stream).await,
-        AdvisorKind::Nntp => dialogue::nntp(stream).await,
+        AdvisorKind::Nntp => dialogue::nntp(stream, seen).await,
         // The handshake was all.
         AdvisorKind::Tls => Ok(()),
         // They are done before it comes to a stream.
@@ -190,16 +223,6 @@ async fn over_stream(
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
-
-async fn within<T>(
-    patience: Duration,
-    exchange: impl Future<Output = Result<T, String>>,
-) -> Result<T, String> {
-    match timeout(patience, exchange).await {
-        Ok(result) => result,
-        Err(_) => Err(format!("no answer within {patience:?}")),
-    }
-}
 
 /// What an error says, without the operating system's number.
 fn reason(error: &io::Error) -> String {
@@ -282,11 +305,30 @@ mod tests {
                 "status 503, expected 200-399",
             ),
             (http(), None, "no answer within 300ms"),
-            (http(), Some("SSH-2.0-OpenSSH_9.2\r\n"), "invalid HTTP version parsed"),
+            (
+                http(),
+                Some("SSH-2.0-OpenSSH_9.2\r\n"),
+                "the answer is no HTTP, it begins with \"SSH-2.0-OpenSSH_9.2\"",
+            ),
             (expects("hello"), Some("HTTP/1.1 200 OK\r\ncontent-length: 50\r\n\r\nhel"), "body: "),
         ] {
             let error = ask(advisor, answer).await.unwrap_err();
             assert!(error.starts_with(want), "{error:?}, expected {want:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn what_a_command_says_is_made_fit_to_be_shown() {
+        let script = "printf 'a\\033[2Jb\\342\\200\\256' >&2; head -c 4000 /dev/zero | tr '\\0' y >&2; exit 1";
+        let command = ["/bin/sh", "-c", script].map(str::to_owned).to_vec();
+        let advisor = Advisor {
+            command,
+            receive_timeout: Duration::from_secs(30),
+            ..Advisor::new(AdvisorKind::Exec)
+        };
+        let target = target(SocketAddr::from(([127, 0, 0, 1], 80)));
+        let error = probe(&advisor, &target).await.result.unwrap_err();
+        assert!(error.starts_with("exit status: 1: \"a\\u{1b}[2Jb\\u{202e}yyy"), "{error}");
+        assert_eq!((error.chars().count(), error.chars().last()), (text::LONGEST, Some('…')));
     }
 }

@@ -34,8 +34,7 @@ pub(super) async fn over_tcp(
     let mut answer = Vec::new();
     loop {
         // What is provisional comes before the answer, on the same connection.
-        while let Some(end) = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
-            let message: Vec<u8> = answer.drain(..end + 4).collect();
+        while let Some(message) = next_message(&mut answer) {
             if let Some(result) = judge(advisor, &call, &message) {
                 return result;
             }
@@ -45,6 +44,19 @@ pub(super) async fn over_tcp(
             return Err("the answer has no end".to_owned());
         }
     }
+}
+
+/// Takes the head of the next message out of what has come; none while its end is missing. Empty lines before it, which keep
+/// connections alive, are passed over.
+fn next_message(come: &mut Vec<u8>) -> Option<Vec<u8>> {
+    let blank = come.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+    come.drain(..blank);
+    let ends = [&b"\r\n\r\n"[..], b"\n\n"].into_iter().filter_map(|end| {
+        let at = come.windows(end.len()).position(|bytes| bytes == end)?;
+        Some(at + end.len())
+    });
+    let end = ends.min()?;
+    Some(come.drain(..end).collect())
 }
 
 fn call_id() -> String {
@@ -77,7 +89,9 @@ fn request(
 /// None: provisional, or an answer to somebody else.
 fn judge(advisor: &Advisor, call: &str, answer: &[u8]) -> Option<Result<(), String>> {
     let text = String::from_utf8_lossy(answer);
-    let status = text.strip_prefix("SIP/2.0 ").and_then(|rest| rest.get(..3)?.parse::<u16>().ok());
+    let mut words = text.split_ascii_whitespace();
+    let is_sip = words.next().is_some_and(|version| version.eq_ignore_ascii_case("SIP/2.0"));
+    let status = words.next().filter(|_| is_sip).and_then(|status| status.parse::<u16>().ok());
     let Some(status) = status else { return Some(Err("the answer is no SIP".to_owned())) };
     if !text.contains(call) || status < 200 {
         return None;
@@ -85,4 +99,29 @@ fn judge(advisor: &Advisor, call: &str, answer: &[u8]) -> Option<Result<(), Stri
     let expected = &advisor.expect_status;
     let wrong = || Err(format!("status {status}, expected {expected}"));
     Some(if expected.contains(status) { Ok(()) } else { wrong() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::AdvisorKind;
+
+    #[test]
+    fn a_message_is_read_as_servers_write_it() {
+        let advisor = Advisor::new(AdvisorKind::Sip);
+        let mut come =
+            b"\r\n\r\nSIP/2.0 100 Trying\r\nCall-ID: c1\r\n\r\nsip/2.0 200\ni: c1\n\nSIP".to_vec();
+        let provisional = next_message(&mut come).unwrap();
+        assert_eq!(judge(&advisor, "c1", &provisional), None);
+        let answer = next_message(&mut come).unwrap();
+        assert_eq!(judge(&advisor, "c1", &answer), Some(Ok(())));
+        assert_eq!(judge(&advisor, "c2", &answer), None, "of another call");
+        assert_eq!((next_message(&mut come), &come[..]), (None, &b"SIP"[..]));
+        for (said, want) in [
+            (&b"SIP/2.0 503 No\r\nCall-ID: c1\r\n\r\n"[..], "status 503, expected 200-299"),
+            (b"HTTP/1.1 200 OK\r\n\r\n", "the answer is no SIP"),
+        ] {
+            assert_eq!(judge(&advisor, "c1", said).unwrap().unwrap_err(), want);
+        }
+    }
 }

@@ -36,6 +36,13 @@ use crate::{
 /// Files of certificates are read again after as long.
 const ROOTS_AGE: Duration = Duration::from_secs(60);
 
+/// Signatures that the provider cannot verify, and that are taken unverified, so that servers offer whichever certificate they
+/// have: RSA and ECDSA with SHA-1, ECDSA by P-521, Ed448, RSA-PSS by keys of its own, ECDSA by Brainpool curves, ML-DSA.
+const OTHER_SCHEMES: [u16; 13] = [
+    0x0201, 0x0203, 0x0603, 0x0808, 0x0809, 0x080a, 0x080b, 0x081a, 0x081b, 0x081c, 0x0904, 0x0905,
+    0x0906,
+];
+
 /// Those who may sign.
 #[derive(Debug)]
 struct Roots {
@@ -58,7 +65,11 @@ pub(super) async fn handshake<S: Stream>(
     stream: S,
     expiry: &mut Option<i64>,
 ) -> Result<TlsStream<S>, String> {
-    let name = name(advisor.host.as_deref().unwrap_or(&target.host))?;
+    let name = match name(advisor.host.as_deref().unwrap_or(&target.host)) {
+        // Where nobody compares it, a name that none can have is not asked for.
+        Err(_) if !advisor.tls_verify => ServerName::from(target.address.ip()),
+        name => name?,
+    };
     let connector = TlsConnector::from(Arc::clone(config(advisor.tls_verify)?));
     let shaken = connector.connect(name.clone(), stream).await;
     let stream = shaken.map_err(|error| format!("TLS: {}", reason(&error)))?;
@@ -66,11 +77,17 @@ pub(super) async fn handshake<S: Stream>(
     let Some((certificate, intermediates)) = presented.split_first() else {
         return Err("TLS: the server has no certificate".to_owned());
     };
-    let validity = validity(certificate)?;
-    let ends = seconds(validity.not_after.to_unix_duration());
-    *expiry = Some(ends);
-    if advisor.kind == AdvisorKind::Tls || advisor.tls_verify {
-        in_time(seconds(validity.not_before.to_unix_duration()), ends)?;
+    match validity(certificate) {
+        Ok(validity) => {
+            let ends = seconds(validity.not_after.to_unix_duration());
+            *expiry = Some(ends);
+            if advisor.kind == AdvisorKind::Tls || advisor.tls_verify {
+                in_time(seconds(validity.not_before.to_unix_duration()), ends)?;
+            }
+        }
+        // One that cannot be read is as good as any other where it is not verified.
+        Err(error) if advisor.tls_verify => return Err(error),
+        Err(_) => {}
     }
     if advisor.tls_verify {
         let roots = roots(advisor.tls_ca_file.as_deref()).await?;
@@ -240,13 +257,89 @@ impl ServerCertVerifier for AnyCertificate {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        let mut schemes = self.provider.signature_verification_algorithms.supported_schemes();
+        if !self.is_strict {
+            schemes.extend(OTHER_SCHEMES.iter().copied().map(SignatureScheme::from));
+        }
+        schemes
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncBufReadExt as _;
+
     use super::*;
+    use crate::advisor::probe::{Finding, Load, probe};
+
+    /// Certificates that servers have, such as the provider cannot verify: how `openssl` makes each, and what its server needs
+    /// beside.
+    const CERTIFICATES: [(&str, &str, &[&str]); 7] = [
+        ("rsa", "req -newkey rsa:2048", &[]),
+        ("rsa-1024", "req -newkey rsa:1024 -sha1", &["-cipher", "DEFAULT:@SECLEVEL=0"]),
+        ("rsa-pss", "req -newkey rsa-pss -pkeyopt rsa_keygen_bits:2048", &[]),
+        ("p521", "req -newkey ec -pkeyopt ec_paramgen_curve:P-521 -sha512", &[]),
+        ("p384 by TLS 1.2", "req -newkey ec -pkeyopt ec_paramgen_curve:P-384", &["-tls1_2"]),
+        ("ed25519", "req -newkey ed25519", &[]),
+        ("ed448", "req -newkey ed448", &["-tls1_3"]),
+    ];
+
+    async fn openssl(directory: &Path, arguments: &str) -> bool {
+        let mut command = tokio::process::Command::new("openssl");
+        let output = command.args(arguments.split(' ')).current_dir(directory).output().await;
+        output.is_ok_and(|output| output.status.success())
+    }
+
+    /// What an advisor says of a server with a certificate.
+    async fn said_of(advisor: &Advisor, directory: &Path, more: &[&str]) -> Finding {
+        let mut command = tokio::process::Command::new("openssl");
+        let mut server = command
+            .args("s_server -www -accept 127.0.0.1:0 -key key.pem -cert cert.pem".split(' '))
+            .args(more)
+            .current_dir(directory)
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut said = tokio::io::BufReader::new(server.stdout.take().unwrap()).lines();
+        let address = loop {
+            let line = said.next_line().await.unwrap().expect("it listens");
+            if let Some(address) = line.strip_prefix("ACCEPT ") {
+                break address.parse().unwrap();
+            }
+        };
+        let target = Target {
+            address,
+            host: "192.0.2.80".to_owned(),
+            protocol: crate::model::Protocol::Tcp,
+            service: "web".to_owned(),
+            backend: "web-1".to_owned(),
+            through: None,
+        };
+        probe(advisor, &target).await
+    }
+
+    #[tokio::test]
+    async fn no_certificate_is_refused_where_none_is_verified() {
+        if !openssl(Path::new("/"), "version").await {
+            assert!(std::env::var_os("DISPATCHER_REQUIRE_BPF").is_none(), "openssl is not there");
+            return;
+        }
+        let patience = Duration::from_secs(30);
+        let taken = Advisor { receive_timeout: patience, ..Advisor::new(AdvisorKind::Https) };
+        for (name, made, more) in CERTIFICATES {
+            let directory = tempfile::tempdir().unwrap();
+            let files = "-x509 -nodes -keyout key.pem -out cert.pem -subj /CN=www.example.com";
+            assert!(openssl(directory.path(), &format!("{made} {files}")).await, "{name}");
+            let found = said_of(&taken, directory.path(), more).await;
+            assert!(matches!(found.result, Ok(Load::Time(_))), "{name}: {found:?}");
+            assert!(found.certificate_expiry.is_some(), "{name}");
+            let verified = Advisor { tls_verify: true, ..taken.clone() };
+            said_of(&verified, directory.path(), more).await.result.unwrap_err();
+        }
+    }
 
     #[test]
     fn a_host_is_named_without_its_port() {

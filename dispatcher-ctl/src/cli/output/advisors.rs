@@ -1,7 +1,7 @@
 //! `advisor report`: a row a backend that is probed.
 
 use super::{
-    Column, Paint, Style, Table,
+    Column, Paint, Style, Table, shortened,
     table::{number, plain, text},
     units::{millis, span, whole},
 };
@@ -35,12 +35,12 @@ pub fn table(reports: &[AdvisorReport], style: &Style) -> String {
             (report.backend.clone(), Paint::Bold),
             plain(advisor.kind.word()),
             plain(advisor.target.word()),
-            (report.state.clone(), paint),
+            (shortened(&report.state), paint),
             plain(span(style.now - report.since)),
             plain(load(advisor)),
             plain(whole(advisor.probes.success + advisor.probes.failure)),
             plain(whole(advisor.probes.failure)),
-            plain(advisor.last_error.as_deref().unwrap_or("-")),
+            plain(advisor.last_error.as_deref().map_or("-".to_owned(), shortened)),
         ]);
     }
     table.render()

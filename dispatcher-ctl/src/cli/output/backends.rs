@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::{
-    Column, Paint, Style, Table,
+    Column, Paint, Style, Table, shortened,
     table::{number, plain, text},
     units::{bytes, millis, si, span, whole},
 };
@@ -101,9 +101,9 @@ pub(super) fn state(backend: &Backend, now: f64) -> (String, Paint) {
         Backend { .. } => Paint::Good,
     };
     let mut state = if backend.up && backend.quiesced && !backend.state.contains("quiesced") {
-        format!("{}, quiesced", backend.state)
+        format!("{}, quiesced", shortened(&backend.state))
     } else {
-        backend.state.clone()
+        shortened(&backend.state)
     };
     if let Some(deadline) = backend.quiesce_deadline {
         state += &format!(", down in {}", span(deadline - now));

@@ -7,6 +7,7 @@ use std::{
 };
 
 use super::error::CliError;
+pub use crate::model::text::{escaped as clean, shortened};
 
 pub mod advisors;
 pub mod backends;
@@ -59,20 +60,6 @@ pub fn error(error: &CliError) -> String {
     let lines = error.details.iter().flat_map(|detail| detail.lines());
     let lines = lines.chain(error.message.lines()).chain(hint.iter().flat_map(|hint| hint.lines()));
     lines.map(line).collect()
-}
-
-/// Text without control characters: what came over a socket or from a file must not steer a terminal.
-#[must_use]
-pub fn clean(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_control() {
-            out.extend(c.escape_default());
-        } else {
-            out.push(c);
-        }
-    }
-    out
 }
 
 #[cfg(test)]
