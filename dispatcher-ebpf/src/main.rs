@@ -16,6 +16,7 @@ mod bpf {
     mod icmp;
     #[cfg(feature = "log")]
     mod log;
+    mod loops;
     mod maps;
     mod measure;
     mod measured;
@@ -27,6 +28,7 @@ mod bpf {
     mod reset;
     mod rules;
     mod schedule;
+    mod too_big;
     mod verdict;
     mod word;
 

@@ -234,6 +234,13 @@ pub(super) fn ifindex(interface: u32) -> u32 {
     unsafe { ptr::read_volatile(&raw const (*INTERFACES.element(interface)).ifindex) }
 }
 
+/// The MTU of a NIC in bytes of L3; 0: not known.
+#[inline(always)]
+pub(super) fn mtu(interface: u32) -> u32 {
+    // SAFETY: an element of the section; the controller writes the field by one store.
+    unsafe { ptr::read_volatile(&raw const (*INTERFACES.element(interface)).mtu) }
+}
+
 /// Where what answers a probe from this address is to go.
 #[inline(always)]
 pub(super) fn probe_end(address: &Address) -> Option<ProbeEnd> {
