@@ -21,6 +21,7 @@ mod problems;
 mod publish;
 mod quiesce;
 mod record;
+mod refused;
 mod report;
 mod rewrite;
 mod rules;
@@ -181,6 +182,7 @@ impl Core {
         }
         self.watch_guard();
         self.tell_progress();
+        self.look_at_refused();
         self.retry_probes().await;
         for result in [
             self.watch_handshakes().await,
