@@ -43,13 +43,11 @@ pub fn was_forwarded(socket: &impl AsFd) -> bool {
 
 fn is_expiry(message: &ControlMessageOwned) -> bool {
     let (v4, v6) = TIME_EXCEEDED;
-    match message {
-        ControlMessageOwned::Ipv4RecvErr(report, _) => {
-            report.ee_origin == libc::SO_EE_ORIGIN_ICMP && report.ee_type == v4
-        }
-        ControlMessageOwned::Ipv6RecvErr(report, _) => {
-            report.ee_origin == libc::SO_EE_ORIGIN_ICMP6 && report.ee_type == v6
-        }
-        _ => false,
+    if let ControlMessageOwned::Ipv4RecvErr(report, _) = message {
+        report.ee_origin == libc::SO_EE_ORIGIN_ICMP && report.ee_type == v4
+    } else if let ControlMessageOwned::Ipv6RecvErr(report, _) = message {
+        report.ee_origin == libc::SO_EE_ORIGIN_ICMP6 && report.ee_type == v6
+    } else {
+        false
     }
 }
