@@ -107,6 +107,7 @@ fn with(mut world: World, vip: IpAddr, protocol: u8, scheduler: Scheduler, backe
         scheduler: number(scheduler),
         affinity: Affinity::default(),
         stale_ticks: 71,
+        local: 0,
         ring: schedule(scheduler, &takers, backends.into()).ring,
         rules: Vec::new(),
     });

@@ -124,7 +124,7 @@ shared! {
         pub mac: u64,
         /// The kernel's ifindex.
         pub ifindex: u32,
-        /// Zero.
-        pub _reserved: u32,
+        /// The NIC's MTU in bytes of L3; 0: not known. It shares a word with `ifindex`, and both are written by one store.
+        pub mtu: u32,
     }
 }

@@ -27,6 +27,7 @@ pub mod measure;
 pub mod net;
 pub mod probe;
 pub mod reason;
+pub mod refused;
 pub mod rule;
 pub mod service;
 pub mod settings;

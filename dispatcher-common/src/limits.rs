@@ -42,3 +42,5 @@ pub const MAX_CONDITIONS: u32 = 64;
 pub const CONDITION_POOL: u32 = 1 << 14;
 /// Addresses of this host from which VIPs are probed.
 pub const PROBE_ADDRESSES: u32 = 64;
+/// Kinds of refused redirects that are counted apart: who refused what, and why.
+pub const REFUSED_KEYS: u32 = 512;

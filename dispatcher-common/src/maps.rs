@@ -69,6 +69,8 @@ pub const CONDITIONS: &str = "CONDITIONS";
 /// Hash, not pinned: the prober's own addresses ([`crate::net::Address`]) → [`crate::probe::ProbeEnd`]. It is made with the
 /// programs that carry probes of VIPs, and goes with them.
 pub const PROBE_ENDS: &str = "PROBE_ENDS";
+/// Hash: [`crate::refused::RefusedKey`] → packets (u64). Not pinned: it is the controller's that made it, and ends with it.
+pub const REFUSED: &str = "REFUSED";
 
 /// All that the object declares and the datapath keeps: each is pinned under its name.
 pub const ALL: [&str; 26] = [
@@ -141,7 +143,11 @@ pub const ON_DEMAND: [&str; 2] = [EXCHANGES_WAYS, RESPONSES_SLOTS];
 mod tests {
     #[test]
     fn names_fit_the_kernel() {
-        for name in super::ALL.into_iter().chain(super::ON_DEMAND).chain([super::PROBE_ENDS]) {
+        for name in super::ALL
+            .into_iter()
+            .chain(super::ON_DEMAND)
+            .chain([super::PROBE_ENDS, super::REFUSED])
+        {
             assert!(name.len() <= 15, "{name} is longer than BPF_OBJ_NAME_LEN - 1");
         }
     }

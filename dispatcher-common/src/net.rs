@@ -10,6 +10,10 @@ pub type MacBytes = [u8; 6];
 
 /// TCP's protocol number (RFC 9293).
 pub const TCP: u8 = 6;
+/// ICMP's protocol number (RFC 792).
+pub const ICMP: u8 = 1;
+/// ICMPv6's protocol number (RFC 4443).
+pub const ICMPV6: u8 = 58;
 /// UDP's protocol number (RFC 768).
 pub const UDP: u8 = 17;
 

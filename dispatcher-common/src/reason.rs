@@ -102,6 +102,13 @@ reasons! {
     NoInterface = 21 Drop "no_interface",
     /// Answered with an RST, by `orphan = "reset"` or `on_down = "reset"`.
     Reset = 22 Tx "reset",
+    /// Came from the very backend that it would go to, and the service has no local backend that is up.
+    Loop = 23 Drop "loop",
+    /// Larger than the MTU of the NIC behind which the backend lives, and its sender was not told: it may be fragmented, is an
+    /// ICMP error or a later fragment, or too many senders were told just now.
+    TooBig = 24 Drop "too_big",
+    /// Larger than the MTU of the NIC behind which the backend lives: answered by ICMP, which says how large it may be.
+    TooBigAnswered = 25 Tx "too_big",
 }
 
 #[cfg(test)]

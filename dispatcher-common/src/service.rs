@@ -48,8 +48,10 @@ shared! {
         pub affinity: u64,
         /// A [`crate::rule::RuleSet`] word.
         pub rules: u64,
+        /// Slot of the service's first local backend, which gets what other backends send back; 0: there is none.
+        pub local: u64,
         /// Zero: room for measurement.
-        pub _reserved: [u64; 3],
+        pub _reserved: [u64; 2],
     }
 }
 

@@ -98,7 +98,7 @@ macro_rules! writes {
 }
 
 impl<const N: usize> Window<N> {
-    reads!(u8: u8, u16: u16, u32: u32);
+    reads!(u8: u8, u16: u16, u32: u32, u64: u64);
 
     /// The `u32` at an offset, as [`Window::u32`], loaded where this is called, and not long before; 0 beyond the window.
     #[inline(always)]
@@ -117,6 +117,13 @@ impl<const N: usize> Window<N> {
         }
     }
 
+    /// Its address, for helpers that read the window's bytes.
+    #[inline(always)]
+    #[must_use]
+    pub const fn address(self) -> usize {
+        self.0
+    }
+
     /// The first `M` bytes.
     #[inline(always)]
     #[must_use]
@@ -133,7 +140,7 @@ impl<const N: usize> Window<N> {
         Self(hide_address(self.0))
     }
 
-    writes!(set_u16: u16, set_u32: u32);
+    writes!(set_u16: u16, set_u32: u32, set_u64: u64);
 
     /// Overwrites the twelve bytes of both Ethernet addresses: destination, then source.
     #[inline(always)]

@@ -16,6 +16,7 @@ mod bpf {
     mod icmp;
     #[cfg(feature = "log")]
     mod log;
+    mod loops;
     mod maps;
     mod measure;
     mod measured;
@@ -24,15 +25,17 @@ mod bpf {
     mod place;
     mod position;
     mod probe;
+    mod refused;
     mod reset;
     mod rules;
     mod schedule;
+    mod too_big;
     mod verdict;
     mod word;
 
     use aya_ebpf::{
-        macros::{classifier, xdp},
-        programs::{TcContext, XdpContext},
+        macros::{classifier, tracepoint, xdp},
+        programs::{TcContext, TracePointContext, XdpContext},
     };
 
     /// Every packet of a NIC: known flows by the short way, the others by the whole.
@@ -54,6 +57,18 @@ mod bpf {
     #[classifier]
     fn probe_in(ctx: TcContext) -> i32 {
         probe::receive(&ctx)
+    }
+
+    /// Every redirect that failed at once.
+    #[tracepoint]
+    fn redirect_refused(ctx: TracePointContext) -> u32 {
+        refused::at_once(&ctx)
+    }
+
+    /// Every handful of redirected packets that was given to a driver.
+    #[tracepoint]
+    fn sending_refused(ctx: TracePointContext) -> u32 {
+        refused::when_sent(&ctx)
     }
 
     #[panic_handler]

@@ -90,9 +90,15 @@ impl Case {
 
     /// The packet is answered with an RST: this frame.
     #[must_use]
-    pub fn resets(mut self, packet: PacketBuilder, answer: PacketBuilder) -> Self {
+    pub fn resets(self, packet: PacketBuilder, answer: PacketBuilder) -> Self {
+        self.answers(packet, answer, Reason::Reset)
+    }
+
+    /// The packet is answered with this frame.
+    #[must_use]
+    pub fn answers(mut self, packet: PacketBuilder, answer: PacketBuilder, reason: Reason) -> Self {
         let answer = Some(answer.build().bytes);
-        let expect = Expect { answer, ..Expect::of(Reason::Reset) };
+        let expect = Expect { answer, ..Expect::of(reason) };
         self.steps.push(Step::Packet(packet.build(), expect));
         self
     }

@@ -75,6 +75,9 @@ pub fn world() -> World {
         .backend(53, |backend| backend.flags |= LOCAL)
         .backend(62, |backend| backend.interface = 1)
         .backend(63, |backend| backend.flags |= LOCAL);
+    for (service, slot) in [(1, 13), (2, 23), (3, 33), (5, 53), (6, 63)] {
+        world.services.iter_mut().filter(|s| s.id == service).for_each(|s| s.local = slot);
+    }
     for (service, rule) in rules() {
         world = world.rule(service, rule);
     }
@@ -88,7 +91,7 @@ pub fn world() -> World {
     world.services[8].orphan = orphan::RESET;
     // One backend each behind ports 80 and 81 of the VIP.
     world.peers = vec![(1, 91, 11), (1, 92, 12), (9, 11, 91), (9, 12, 92)];
-    world.interfaces.push(Interface { index: 1, mac: [2, 0, 0, 0, 0xdd, 2], ifindex: 1 });
+    world.interfaces.push(Interface { index: 1, mac: [2, 0, 0, 0, 0xdd, 2], ifindex: 1, mtu: 0 });
     world.buckets = 4096;
     world
 }
@@ -216,6 +219,11 @@ fn frame(rng: &mut SmallRng, mix: Mix) -> Vec<u8> {
 
 fn packet(rng: &mut SmallRng) -> PacketBuilder {
     let mut frame = eth();
+    if one_in(rng, 6) {
+        // From a backend: it comes back.
+        let slot = 10 * rng.random_range(1..9) + rng.random_range(1..4);
+        frame = frame.from([2, 0, rng.random_range(0..2), 0xbe, 0, slot]);
+    }
     if one_in(rng, 40) {
         frame = frame.to([2, 0, 0, 0, 0xdd, rng.random()]);
     }

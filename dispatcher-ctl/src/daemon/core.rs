@@ -41,6 +41,7 @@ use super::{
     problems::Problems,
     quiesce::Draining,
     record::{Amendment, RecordText},
+    refused::RefusedPackets,
     rules::Rates,
     start::failed,
 };
@@ -118,6 +119,8 @@ pub(super) struct Core {
     pub(super) rates: Rates,
     /// Handshakes that fail, window by window.
     pub(super) windows: Windows,
+    /// Redirects that NICs refused.
+    pub(super) refused: RefusedPackets,
     pub(super) problems: Problems,
     pub(super) config_status: ConfigStatus,
     pub(super) weight_updates: u64,
@@ -183,6 +186,7 @@ impl Core {
             counts,
             rates: Rates::default(),
             windows: Windows::default(),
+            refused: RefusedPackets::default(),
             problems,
             config_status,
             weight_updates: 0,

@@ -22,6 +22,7 @@ mod problems;
 mod publish;
 mod quiesce;
 mod record;
+mod refused;
 mod report;
 mod rewrite;
 mod rules;
@@ -200,6 +201,7 @@ impl Core {
         }
         self.watch_guard();
         self.tell_progress();
+        self.look_at_refused();
         self.retry_probes().await;
         for result in [
             self.watch_handshakes().await,

@@ -44,6 +44,7 @@ impl Nic {
             name: link.name.clone(),
             ifindex: link.ifindex,
             mac: link.mac,
+            mtu: link.mtu,
         })
     }
 }

@@ -95,7 +95,15 @@ impl Core {
 
     /// The NICs.
     pub(super) fn interfaces(&self, reading: &Reading) -> Vec<Interface> {
-        self.nics.iter().map(|(name, nic)| interface_view(name, nic, &reading.counters)).collect()
+        let view = |(name, nic): (&String, &Nic)| {
+            let mut view = interface_view(name, nic, &reading.counters);
+            if let Some(ifindex) = view.ifindex {
+                view.refused = self.refused.of(ifindex, |from| self.nic_name(from));
+                view.note = view.note.or_else(|| self.refused.note(ifindex, reading.now));
+            }
+            view
+        };
+        self.nics.iter().map(view).collect()
     }
 
     /// One service.
@@ -341,6 +349,7 @@ fn interface_view(name: &str, nic: &Nic, counters: &Counters) -> Interface {
         packets: reasons.iter().map(|r| r.packets).sum(),
         bytes: reasons.iter().map(|r| r.bytes).sum(),
         reasons,
+        refused: Vec::new(),
         note: nic.note.clone(),
     }
 }

@@ -294,6 +294,11 @@ impl Datapath {
         sections::Contents::of(&self.maps)
     }
 
+    /// The kernel's id of the map of redirection targets.
+    pub(super) fn devices_id(&self) -> u32 {
+        self.maps.devices.info().id
+    }
+
     /// Where the maps are pinned.
     pub(super) fn pins(&self) -> &Path {
         &self.pins.path

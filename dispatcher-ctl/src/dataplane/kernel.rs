@@ -176,7 +176,8 @@ impl TableStore for KernelStore {
         contents.wildcards = load(&maps.settings, 0, word_of!(Settings, wildcards));
         for (to, i) in contents.interfaces.iter_mut().zip(0..) {
             to.mac = load(&maps.interfaces, i, word_of!(InterfaceValue, mac));
-            to.ifindex = load(&maps.interfaces, i, word_of!(InterfaceValue, ifindex)) as u32;
+            let device = load(&maps.interfaces, i, word_of!(InterfaceValue, ifindex));
+            (to.ifindex, to.mtu) = (device as u32, (device >> 32) as u32);
         }
         for (to, i) in contents.backends.iter_mut().zip(0..) {
             to.forward = load(&maps.backends, i, word_of!(BackendValue, forward));
@@ -189,6 +190,7 @@ impl TableStore for KernelStore {
             to.stale_ticks = load(&maps.policies, i, word_of!(Policy, stale_ticks));
             to.affinity = load(&maps.policies, i, word_of!(Policy, affinity));
             to.rules = load(&maps.policies, i, word_of!(Policy, rules));
+            to.local = load(&maps.policies, i, word_of!(Policy, local));
         }
         self.read_rules(&mut contents);
         let schedules = contents.all_schedules().chain(contents.rule_schedules());
@@ -229,9 +231,10 @@ impl TableStore for KernelStore {
                 let word = word_of!(InterfaceValue, mac);
                 store(&maps.interfaces, index.into(), word, mac, maps::INTERFACES)
             }
-            Write::InterfaceIfindex { index, ifindex } => {
+            Write::InterfaceDevice { index, ifindex, mtu } => {
                 let word = word_of!(InterfaceValue, ifindex);
-                store(&maps.interfaces, index.into(), word, ifindex.into(), maps::INTERFACES)
+                let device = u64::from(ifindex) | u64::from(mtu) << 32;
+                store(&maps.interfaces, index.into(), word, device, maps::INTERFACES)
             }
             Write::Device { index, ifindex } => self
                 .set_device(index, ifindex)
@@ -255,6 +258,9 @@ impl TableStore for KernelStore {
             }
             Write::Affinity { service, affinity } => {
                 store(&maps.policies, service, word_of!(Policy, affinity), affinity, maps::POLICIES)
+            }
+            Write::Local { service, slot } => {
+                store(&maps.policies, service, word_of!(Policy, local), slot, maps::POLICIES)
             }
             Write::Peer { service, slot, peer } => {
                 put(&maps.peers, &peer_bytes(service, slot), peer)

@@ -25,6 +25,7 @@ mod pool;
 mod probes;
 pub mod publish;
 mod record;
+mod refused;
 mod sections;
 pub mod tables;
 
@@ -37,6 +38,7 @@ pub use namespace::remove_dead_namespaces;
 pub use probes::{ProbeEnds, ProbePrograms, leaves_filters, remove_filter};
 pub use publish::Changes;
 pub use record::{Draft as RecordDraft, Mark as RecordMark, StoredRecord};
+pub use refused::{Refused, RefusedRedirects};
 
 /// The datapath as built: a relocatable BPF object, aligned as the loader wants it.
 pub static OBJECT: &[u8] =

@@ -43,6 +43,8 @@ pub struct ServiceTable {
     pub stale_ticks: u64,
     /// [`dispatcher_common::service::Policy::affinity`].
     pub affinity: u64,
+    /// [`dispatcher_common::service::Policy::local`].
+    pub local: u64,
     /// From what it places new connections.
     pub schedule: ScheduleTable,
     /// What leads to its rules, in the order in which they are looked at.
@@ -111,4 +113,6 @@ pub struct InterfaceTable {
     pub mac: MacBytes,
     /// The kernel's ifindex.
     pub ifindex: u32,
+    /// Its MTU in bytes of L3; 0: not known.
+    pub mtu: u32,
 }

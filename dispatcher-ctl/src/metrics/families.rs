@@ -69,6 +69,11 @@ families! {
     Counter "dispatcher_bytes_total" ["interface", "verdict", "reason"]
         "Layer 3 bytes seen at an interface, by what became of them and why.",
         |s, out| reasons(s, out, |r| r.bytes);
+    Counter "dispatcher_redirects_refused_total" ["interface", "to", "cause"]
+        "Packets counted as forwarded that the interface they were redirected to then refused.",
+        |s, out| for to in &s.interfaces {
+            out.extend(to.refused.iter().map(|r| reading([&r.from, &to.name, &r.cause], count(r.packets))));
+        };
     Gauge "dispatcher_interface_attached" ["interface"]
         "Whether the datapath is attached to the interface.",
         |s, out| out.extend(s.interfaces.iter().map(|i| reading([&i.name, "", ""], flag(i.attached))));

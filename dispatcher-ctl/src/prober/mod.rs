@@ -7,6 +7,7 @@
 //! and connections of this host have no part in it.
 
 mod clsact;
+mod expired;
 mod namespace;
 mod path;
 mod source;
@@ -24,6 +25,7 @@ use dispatcher_common::probe;
 use socket2::{Domain, Protocol, Socket, Type};
 
 pub use clsact::tidy;
+pub use expired::was_forwarded;
 pub use path::{OpenError, Path};
 pub use source::Surroundings;
 pub use wire::HOST_END;
@@ -146,6 +148,7 @@ impl Through {
             socket.set_unicast_hops_v6(1)?;
         }
         if kind == Type::STREAM {
+            expired::keep_reports(&socket, vip.is_ipv4())?;
             // Closed by an RST, it leaves nothing behind that the port would have to wait for.
             socket.set_linger(Some(std::time::Duration::ZERO))?;
             socket.set_reuse_address(true)?;

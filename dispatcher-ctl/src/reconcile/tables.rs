@@ -36,7 +36,7 @@ pub fn tables(
     let (expiry_ticks, syn_guard) = (longest_ticks(state), connections.syn_guard);
     let mut tables = Tables { expiry_ticks, syn_guard, ..Tables::default() };
     for nic in nics {
-        let interface = InterfaceTable { mac: nic.mac.0, ifindex: nic.ifindex };
+        let interface = InterfaceTable { mac: nic.mac.0, ifindex: nic.ifindex, mtu: nic.mtu };
         tables.interfaces.insert(nic.index, interface);
     }
     for service in &state.services {
@@ -193,9 +193,16 @@ fn service_table(
         ])),
         stale_ticks: ticks(config.stale_timeout),
         affinity: 0,
+        local: local_slot(service),
         conditions: Vec::new(),
         schedule,
     }
+}
+
+/// The slot of the first backend on this host; 0: there is none.
+fn local_slot(service: &Service) -> u64 {
+    let local = service.backends.iter().find(|backend| backend.config.local);
+    local.map_or(0, |backend| backend.slot.into())
 }
 
 const fn orphan_number(orphan: Orphan) -> u8 {
@@ -325,7 +332,7 @@ mod tests {
         assert_eq!((second.service, second.share), (9, Share::new(5, 7)));
         assert_eq!((&web.schedule.members[..], tables.syn_guard), (&[1, 2][..], 100_000));
         let nic = tables.interfaces[&5];
-        assert_eq!((nic.mac, nic.ifindex), (nics()[1].mac.0, 11));
+        assert_eq!((nic.mac, nic.ifindex, nic.mtu), (nics()[1].mac.0, 11, 1500));
     }
 
     #[test]
@@ -338,6 +345,7 @@ mod tests {
         let tables = tables(&state, &by(Orphan::Drop), &nics(), &answers);
         // 6 : 3 once the others are out.
         assert_eq!(tables.services[&9].schedule.ring, [1, 1, 6]);
+        assert_eq!(tables.services[&9].local, 6, "it takes what others send back");
         assert_eq!(flags(&tables, 2), PRESENT | UP | USABLE);
         assert_eq!(flags(&tables, 3), PRESENT);
         assert_eq!(flags(&tables, 4), PRESENT | UP | USABLE);

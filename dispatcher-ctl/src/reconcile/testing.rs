@@ -50,7 +50,7 @@ pub(crate) fn started(file: &Config) -> State {
 
 /// An attached NIC.
 pub(crate) fn nic(index: u8, name: &str, ifindex: u32) -> Nic {
-    Nic { index, name: name.to_owned(), ifindex, mac: Mac([2, 0, 0, 0, 0xff, index]) }
+    Nic { index, name: name.to_owned(), ifindex, mac: Mac([2, 0, 0, 0, 0xff, index]), mtu: 1500 }
 }
 
 /// A backend of a random file: whether it is there, which of two addresses it has, its weight.

@@ -18,6 +18,8 @@ pub struct Nic {
     pub ifindex: u32,
     /// Its own MAC.
     pub mac: Mac,
+    /// Its MTU in bytes of L3; 0: not known.
+    pub mtu: u32,
 }
 
 /// MAC and NIC of a backend that is not on this host. A configured MAC wins over a resolved one, but only resolution

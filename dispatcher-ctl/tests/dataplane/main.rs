@@ -137,13 +137,14 @@ fn tables(ifindex: u32) -> Tables {
         choices: 6 << 16,
         stale_ticks: 70,
         affinity: 0,
+        local: 1,
         conditions: Vec::new(),
         schedule: ScheduleTable { ring: vec![1, 2], members: vec![1, 2] },
     };
     Tables {
         services: [(7, service)].into(),
         backends: [(1, backend(1)), (2, backend(2))].into(),
-        interfaces: [(3, InterfaceTable { mac: [2, 0, 0, 0, 0, 9], ifindex })].into(),
+        interfaces: [(3, InterfaceTable { mac: [2, 0, 0, 0, 0, 9], ifindex, mtu: 1500 })].into(),
         expiry_ticks: [9; 8],
         syn_guard: 100_000,
         ..Tables::default()

@@ -6,8 +6,8 @@ use dispatcher_ctl::{
     api::types::{
         Action, Affinity, Backend, BackendAdvisor, Change, Components, ConfigStatus, Connection,
         ConnectionTable, ExitCount, Interface, LoggedError, ManagedBackend, ManagedService, Plan,
-        Probes, Rates, ReasonCount, ResponseBucket, ResponseSeconds, Rule, Seconds, Service,
-        Status,
+        Probes, Rates, ReasonCount, RefusedCount, ResponseBucket, ResponseSeconds, Rule, Seconds,
+        Service, Status,
     },
     model::{
         AdvisorKind, Day, Evaluate, ForwardMode, OnDown, Proportions, Protocol, RuleConfig,
@@ -95,6 +95,7 @@ fn interfaces() -> Vec<Interface> {
         packets: reasons.iter().map(|r| r.packets).sum(),
         bytes: reasons.iter().map(|r| r.bytes).sum(),
         reasons,
+        refused: vec![],
         note: None,
     };
     let eth1 = Interface {
@@ -108,6 +109,7 @@ fn interfaces() -> Vec<Interface> {
         packets: 0,
         bytes: 0,
         reasons: vec![],
+        refused: vec![RefusedCount { from: "eth0".to_owned(), cause: "full".into(), packets: 3 }],
         note: Some("is not there".to_owned()),
     };
     vec![eth0, eth1]

@@ -11,7 +11,7 @@ use dispatcher_ebpf::{
 };
 
 use super::{
-    account,
+    account, loops,
     maps::{self, Record},
     pipeline::Packet,
     position::{Position, buckets},
@@ -180,6 +180,7 @@ fn advance(packet: &Packet, known: &Known) -> Result<u32, Exit> {
         }
         if packet.event() == Event::Open
             && way.state() == State::HalfOpen
+            && !loops::is_back(packet.source, maps::forward(slot))
             && let Some(counts) = maps::backend_counts(slot)
         {
             counts.retransmissions.add(1);

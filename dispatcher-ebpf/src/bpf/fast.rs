@@ -25,12 +25,14 @@ use dispatcher_ebpf::{
 };
 
 use super::{
-    config, filter, forward,
+    config, filter,
+    forward::{self, Size},
+    loops,
     maps::{self, Ways},
     measure,
     pipeline::{self, Packet, tick},
     position::{Position, first_bucket, second_bucket},
-    verdict,
+    too_big, verdict,
 };
 
 /// The action for a packet with plain headers, none for one that must take the whole way.
@@ -70,7 +72,7 @@ fn plain(ctx: &XdpContext, head: impl Plain, fill: Fill) -> Option<u32> {
     let mut is_to_be_found = compute(1);
     if !Way(hash).is_tcp() || head.flags() & (FIN | SYN | RST) == 0 {
         is_to_be_found = match find(hash) {
-            Some(found) => match follow(head, hash, found, own, now) {
+            Some(found) => match follow(ctx, head, hash, found, own, now) {
                 Some(action) => return Some(action),
                 None => compute(1),
             },
@@ -138,6 +140,7 @@ fn fill<P: Plain>(
     let (Some(head), Some(packet)) = (head, unsafe { packet.as_mut() }) else { return 0 };
     head.write_flow(&mut packet.flow);
     (packet.hash, packet.tick, packet.is_to_be_found) = (hash, tick, is_to_be_found);
+    packet.source = loops::source(head.ethernet());
     packet.bytes = head.bytes();
     packet.flags = u32::from(head.tos()) << 8;
     packet.segment = Segment(0);
@@ -151,13 +154,23 @@ fn fill<P: Plain>(
 
 /// Forwards the packet of an established connection; none if there is more to it.
 #[inline(always)]
-fn follow(head: impl Plain, hash: u64, found: Found, own: Forward, now: u64) -> Option<u32> {
+fn follow(
+    ctx: &XdpContext,
+    head: impl Plain,
+    hash: u64,
+    found: Found,
+    own: Forward,
+    now: u64,
+) -> Option<u32> {
     let Found { ways, way, number } = found;
     if way.state() != State::Established {
         return None;
     }
     let forward = maps::forward(way.slot());
     if forward.flags() & (USABLE | UP | LOCAL) != USABLE | UP {
+        return None;
+    }
+    if loops::is_back(loops::source(head.ethernet()), forward) {
         return None;
     }
     if way.age(now) != 0 {
@@ -171,8 +184,11 @@ fn follow(head: impl Plain, hash: u64, found: Found, own: Forward, now: u64) -> 
         measure::learn(position, hash, way.slot(), head.flags(), head.segment());
     }
     let head = head.again();
-    match forward::send(head.ethernet(), forward, own, way.slot(), head.bytes()) {
+    match forward::send(head.ethernet(), forward, own, way.slot(), Size::plain(head.bytes())) {
         Ok(action) => Some(action),
+        Err(Exit { reason: Reason::TooBig, .. }) => {
+            Some(too_big::dispatcher_too_big(ctx.ctx, u64::from(way.slot())))
+        }
         Err(exit) => Some(verdict::leave(exit, head.bytes())),
     }
 }

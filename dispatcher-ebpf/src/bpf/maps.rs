@@ -23,6 +23,7 @@ use dispatcher_common::{
     net::Address,
     probe::ProbeEnd,
     reason::{REASONS, Reason},
+    refused::RefusedKey,
     rule::{Condition, Rule},
     service::{AffinityKey, PeerKey, Policy, SCHEDULE_PACK, ServiceId, ServiceKey, ServiceState},
     settings::Settings,
@@ -160,6 +161,26 @@ static RESET_DUE: PerCpuArray<u64, 1> = PerCpuArray::new();
 static PROBE_ENDS: HashMap<Address, ProbeEnd, { limits::PROBE_ADDRESSES as usize }> =
     HashMap::new();
 
+/// Redirects that devices refused.
+#[btf_map]
+static REFUSED: HashMap<RefusedKey, u64, { limits::REFUSED_KEYS as usize }, NO_PREALLOC> =
+    HashMap::new();
+
+/// Counts packets that a device refused.
+#[inline(always)]
+pub(super) fn refuse(key: &RefusedKey, packets: u64) {
+    match REFUSED.get_ptr_mut(key) {
+        Some(count) => {
+            // SAFETY: the value is one aligned u64.
+            unsafe { Word::new(count) }.fetch_add(packets);
+        }
+        // Two CPUs may be the first at once: what one of them counts is lost then. A full map takes no more keys.
+        None => {
+            let _ = REFUSED.insert(key, &packets, 0);
+        }
+    }
+}
+
 /// This CPU's place for the packet it is at work on.
 #[inline(always)]
 pub(super) fn packet() -> Option<*mut Packet> {
@@ -232,6 +253,13 @@ pub(super) fn own_address(interface: u32) -> Forward {
 pub(super) fn ifindex(interface: u32) -> u32 {
     // SAFETY: an element of the section; the controller writes the field by one store.
     unsafe { ptr::read_volatile(&raw const (*INTERFACES.element(interface)).ifindex) }
+}
+
+/// The MTU of a NIC in bytes of L3; 0: not known.
+#[inline(always)]
+pub(super) fn mtu(interface: u32) -> u32 {
+    // SAFETY: an element of the section; the controller writes the field by one store.
+    unsafe { ptr::read_volatile(&raw const (*INTERFACES.element(interface)).mtu) }
 }
 
 /// Where what answers a probe from this address is to go.

@@ -21,7 +21,9 @@ use dispatcher_ebpf::{
 use super::{
     classify, config,
     connection::{self, Found},
-    filter, forward, fragment, icmp, maps, measure, place, reset, verdict,
+    filter,
+    forward::{self, Size},
+    fragment, icmp, loops, maps, measure, place, reset, too_big, verdict,
 };
 
 /// A TCP or UDP packet to an address that may be a VIP. Without padding, since it is passed to global functions.
@@ -33,6 +35,8 @@ pub(super) struct Packet {
     pub(super) hash: u64,
     /// When it came.
     pub(super) tick: u64,
+    /// Its frame's source address, as [`super::loops::source`] reads it.
+    pub(super) source: u64,
     /// 0 if the table has been searched in vain.
     pub(super) is_to_be_found: u64,
     /// TCP flags in bits 0–7, TOS or traffic class in 8–15.
@@ -167,8 +171,15 @@ pub(super) fn end(ctx: &XdpContext, packet: &Packet, slot: Result<u32, Exit>) ->
 /// Sends the packet to a slot's backend.
 #[inline(always)]
 fn deliver(ctx: &XdpContext, packet: &Packet, slot: u32) -> Result<u32, Exit> {
-    let head = frame(ctx).head::<14>().ok_or(Reason::NotIp)?;
-    forward::deliver(head, slot, packet.bytes).map_err(|exit| still_ours(exit, packet))
+    let frame = frame(ctx);
+    let head = frame.head::<14>().ok_or(Reason::NotIp)?;
+    let size = Size::of_frame(packet.bytes, frame.length());
+    match forward::deliver(head, slot, size) {
+        Err(Exit { reason: Reason::TooBig, .. }) => {
+            Ok(too_big::dispatcher_too_big(ctx.ctx, u64::from(slot)))
+        }
+        result => result.map_err(|exit| still_ours(exit, packet)),
+    }
 }
 
 /// Fills in the packet from its headers, if it is for us; yields what it holds, packed as an [`Outcome`].
@@ -184,6 +195,7 @@ extern "C" fn dispatcher_headers(ctx: *mut xdp_md, packet: *mut Packet) -> u64 {
 fn headers(frame: Frame, packet: &mut Packet) -> Result<Contents, Exit> {
     packet.bytes = frame.length().saturating_sub(parse::ETHERNET);
     let head = frame.head::<14>().ok_or(Reason::NotIp)?;
+    packet.source = loops::source(head);
     let network = parse::network(frame, &mut packet.flow)?;
     packet.bytes = network.bytes;
     filter::admit(head, network.is_v4, &packet.flow)?;

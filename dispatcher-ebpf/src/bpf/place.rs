@@ -15,7 +15,7 @@ use super::{
     account, affinity,
     claim::{Claim, claim},
     classify::classify,
-    connection,
+    connection, loops,
     maps::{self, PolicyWords, RuleWords},
     overflow,
     pipeline::Packet,
@@ -138,6 +138,7 @@ fn slot_for(packet: &Packet) -> Result<u32, Exit> {
         slot = scheduled(packet, service, policy);
     }
     let slot = slot.ok_or(Exit::of(service, Reason::NoBackend))?;
+    let slot = loops::away(packet.source, slot)?;
     affinity::remember(packet, policy, slot);
     Ok(slot)
 }

@@ -15,7 +15,7 @@ use super::{
     verdict,
 };
 
-/// RSTs that a CPU may send at once, as the time in which so many may be sent: it must be some of the clock's steps.
+/// Answers that a CPU may send at once, as the time in which so many may be sent: it must be some of the clock's steps.
 const BURST_NS: u64 = 100_000_000;
 
 /// Answers a packet with an RST that ends its connection, or, where that may not be, lets it leave; `exit` is a packed
@@ -58,10 +58,10 @@ fn answer(ctx: *mut xdp_md, packet: &mut Packet) -> bool {
     surplus == 0 || unsafe { bpf_xdp_adjust_tail(ctx, (surplus as i32).wrapping_neg()) } == 0
 }
 
-/// Whether this CPU may send one more: each pushes the time on at which the next is due, and that may be ahead of the clock
+/// Whether this CPU may send one more answer of its own, an RST or an ICMP error: each pushes the time on at which the next is due, and that may be ahead of the clock
 /// by a burst.
 #[inline(always)]
-fn may_send() -> bool {
+pub(super) fn may_send() -> bool {
     let (Some(due), Some(interval)) = (maps::reset_due(), maps::reset_interval()) else {
         return false;
     };

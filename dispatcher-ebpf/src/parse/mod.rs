@@ -148,6 +148,20 @@ impl FlowWords {
         self.client[0] | self.client[1] | (self.client[2] ^ MAPPED[2]) == 0
     }
 
+    /// Whether the client's address is a single host's, which an error may be sent to (RFC 1122 §3.2.2).
+    #[inline(always)]
+    #[must_use]
+    pub const fn has_host_client(&self) -> bool {
+        let [a, b, c, d] = self.client;
+        if self.has_mapped_client() {
+            let first = u32::from_be(d) >> 24;
+            first != 0 && first != 127 && first < 224
+        } else {
+            // Neither multicast, nor unspecified, nor loopback.
+            u32::from_be(a) >> 24 != 0xff && a | b | c != 0
+        }
+    }
+
     /// Whether a record is this flow's, whenever it was written.
     #[inline(always)]
     #[must_use]
@@ -217,6 +231,13 @@ pub fn segment(frame: Frame, network: Network) -> Option<u32> {
         Ok(Payload { offset, protocol: TCP, contents: Contents::WHOLE }) => Some(offset),
         _ => None,
     }
+}
+
+/// Whether a packet is no ICMP message and no later fragment: what would have ports, if it is TCP or UDP.
+#[inline(always)]
+#[must_use]
+pub fn has_ports(frame: Frame, network: Network) -> bool {
+    payload(frame, network).is_ok_and(|payload| payload.contents.has_ports())
 }
 
 /// Finds the TCP or UDP header: sets the flow's ports and protocol, and yields what is there of the segment or datagram,

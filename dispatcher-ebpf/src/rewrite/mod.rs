@@ -1,4 +1,6 @@
-//! What is changed in a frame: one file for each forwarding mode, and one for the answer to a client.
+//! What is changed in a frame: one file for each forwarding mode, and one for each answer to a client.
 
+mod headers;
 pub mod mac;
 pub mod reset;
+pub mod too_big;

@@ -10,14 +10,15 @@ use crate::{
     tracking::{ACK, FIN, RST, SYN},
 };
 
-use super::mac;
+use super::{
+    headers::{checksum, pseudo, sum, write_v4, write_v6},
+    mac,
+};
 
 /// Bytes of a TCP header without options.
 const TCP_HEADER: u32 = 20;
 /// A frame that has this many bytes keeps them: it is what Ethernet carries at least, its checksum left out.
 const LEAST_FRAME: u32 = 60;
-/// Hops that an RST may take.
-const TTL: u8 = 64;
 
 /// Sequence number, acknowledgement number and flags of the answer, numbers in network order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,58 +70,17 @@ fn address(low: u32, high: u16) -> u64 {
 /// Writes both headers, and yields where they end.
 #[inline(always)]
 fn write(frame: Frame, network: Network, flow: &FlowWords, answer: Answer) -> Option<u32> {
-    let addresses = if network.is_v4 {
-        let header = frame.window::<20>(network.offset)?;
-        write_v4(header, flow);
-        u64::from(flow.vip[3]) + u64::from(flow.client[3])
+    let payload = TCP_HEADER as u16;
+    let header = if network.is_v4 {
+        write_v4(frame.window::<20>(network.offset)?, flow, TCP, payload);
+        IPV4_HEADER
     } else {
-        let header = frame.window::<40>(network.offset)?;
-        write_v6(header, flow);
-        let [a, b, c, d] = flow.vip;
-        let [e, f, g, h] = flow.client;
-        sum([a, b, c, d]) + sum([e, f, g, h])
+        write_v6(frame.window::<40>(network.offset)?, flow, TCP, payload);
+        IPV6_HEADER
     };
-    let header = if network.is_v4 { IPV4_HEADER } else { IPV6_HEADER };
     let at = network.offset + header;
-    // What the checksum covers besides the segment: protocol and length, in whatever words (RFC 1071 §2).
-    let pseudo = u32::from_ne_bytes([0, TCP, 0, TCP_HEADER as u8]);
-    write_tcp(frame.window::<20>(at)?, flow, answer, addresses + u64::from(pseudo));
+    write_tcp(frame.window::<20>(at)?, flow, answer, pseudo(flow, network.is_v4, TCP, payload));
     Some(at + TCP_HEADER)
-}
-
-#[inline(always)]
-fn write_v4(header: Window<20>, flow: &FlowWords) {
-    let length = (IPV4_HEADER + TCP_HEADER) as u8;
-    let words = [
-        u32::from_ne_bytes([0x45, 0, 0, length]),
-        // No identification, not to be fragmented (RFC 6864 §4.1).
-        u32::from_ne_bytes([0, 0, 0x40, 0]),
-        u32::from_ne_bytes([TTL, TCP, 0, 0]),
-    ];
-    let (vip, client) = (flow.vip[3], flow.client[3]);
-    header.set_u32::<0>(words[0]);
-    header.set_u32::<4>(words[1]);
-    header.set_u32::<8>(words[2]);
-    header.set_u32::<12>(vip);
-    header.set_u32::<16>(client);
-    let fixed = sum([words[0], words[1], words[2], 0]);
-    header.set_u16::<10>(checksum(fixed + u64::from(vip) + u64::from(client)));
-}
-
-#[inline(always)]
-fn write_v6(header: Window<40>, flow: &FlowWords) {
-    header.set_u32::<0>(u32::from_ne_bytes([0x60, 0, 0, 0]));
-    header.set_u32::<4>(u32::from_ne_bytes([0, TCP_HEADER as u8, TCP, TTL]));
-    let [a, b, c, d] = flow.vip;
-    header.set_u32::<8>(a);
-    header.set_u32::<12>(b);
-    header.set_u32::<16>(c);
-    header.set_u32::<20>(d);
-    let [a, b, c, d] = flow.client;
-    header.set_u32::<24>(a);
-    header.set_u32::<28>(b);
-    header.set_u32::<32>(c);
-    header.set_u32::<36>(d);
 }
 
 #[inline(always)]
@@ -134,22 +94,6 @@ fn write_tcp(header: Window<20>, flow: &FlowWords, answer: Answer, pseudo: u64) 
     header.set_u32::<16>(0);
     let segment = [ports, answer.sequence, answer.acknowledgement, offset_and_flags];
     header.set_u16::<16>(checksum(pseudo + sum(segment)));
-}
-
-#[inline(always)]
-fn sum(words: [u32; 4]) -> u64 {
-    let [a, b, c, d] = words;
-    u64::from(a) + u64::from(b) + u64::from(c) + u64::from(d)
-}
-
-/// The Internet checksum (RFC 1071) by the sum of native words, as it is stored.
-#[inline(always)]
-const fn checksum(sum: u64) -> u16 {
-    let mut sum = (sum & 0xffff_ffff) + (sum >> 32);
-    sum = (sum & 0xffff) + (sum >> 16);
-    sum = (sum & 0xffff) + (sum >> 16);
-    sum = (sum & 0xffff) + (sum >> 16);
-    !(sum as u16)
 }
 
 /// Zeros up to the least length of a frame, where it has that; yields its new length.
@@ -186,14 +130,5 @@ mod tests {
         assert_eq!(answer(seq, ack, SYN, 0), with_ack(1001));
         assert_eq!(answer(seq, ack, SYN | FIN, 5), with_ack(1007));
         assert_eq!(answer(u32::MAX, 0, FIN, 3), with_ack(3));
-    }
-
-    #[test]
-    fn the_checksum_is_the_rfcs() {
-        // The example of RFC 1071 §3: 0001 f203 f4f5 f6f7 add up to ddf2.
-        let words = [[0x00, 0x01, 0xf2, 0x03], [0xf4, 0xf5, 0xf6, 0xf7]].map(u32::from_ne_bytes);
-        let found = checksum(sum([words[0], words[1], 0, 0]));
-        assert_eq!(found.to_ne_bytes(), (!0xddf2_u16).to_be_bytes());
-        assert_eq!(checksum(0xffff_ffff * 8), 0);
     }
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use aya::programs::{SchedClassifier, Xdp};
+use aya::programs::{SchedClassifier, TracePoint, Xdp};
 use aya_obj::generated::{
     bpf_attr, bpf_btf_info,
     bpf_cmd::{BPF_BTF_GET_FD_BY_ID, BPF_OBJ_GET_INFO_BY_FD},
@@ -44,9 +44,18 @@ impl Datapath {
     /// Whatever the kernel refuses: machine code is hidden from who may not see its addresses.
     pub fn costs(&mut self) -> Result<BTreeMap<String, Costs>> {
         self.load_probes()?;
+        for (_, program) in self.ebpf.programs_mut() {
+            if let Ok(program) = <&mut TracePoint>::try_from(program)
+                && program.fd().is_err()
+            {
+                program.load()?;
+            }
+        }
         let mut costs = BTreeMap::new();
         for (name, program) in self.ebpf.programs() {
             let own = if let Ok(program) = <&Xdp>::try_from(program) {
+                of(program.fd()?.as_fd())
+            } else if let Ok(program) = <&TracePoint>::try_from(program) {
                 of(program.fd()?.as_fd())
             } else {
                 of(<&SchedClassifier>::try_from(program)?.fd()?.as_fd())

@@ -122,7 +122,7 @@ impl Datapath {
         let mac = Forward::new(interface.mac, 0, 1).0;
         let index = interface.index;
         let element = self.sections.interface(index).with_context(|| format!("NIC {index}"))?;
-        *element = InterfaceValue { mac, ifindex: interface.ifindex, _reserved: 0 };
+        *element = InterfaceValue { mac, ifindex: interface.ifindex, mtu: interface.mtu };
         if interface.ifindex != 0 {
             let map = self.ebpf.map_mut(maps::DEVICES).context("no map DEVICES")?;
             DevMap::try_from(map)?.set(interface.index, interface.ifindex, None, 0)?;
@@ -175,7 +175,8 @@ impl Datapath {
             stale_ticks: service.stale_ticks,
             affinity: service.affinity.0,
             rules: self.write_rules(service)?.0,
-            _reserved: [0; 3],
+            local: service.local.into(),
+            _reserved: [0; 2],
         };
         self.array_mut(maps::POLICIES)?.set(service.id, policy, 0)?;
         let vip = net::address(service.vip);

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use dispatcher_common::{
-    backend::{NEW, PRESENT, STICKY, UP, USABLE},
+    backend::{LOCAL, NEW, PRESENT, STICKY, UP, USABLE},
     connection::EXPIRY_CLASSES,
     flow::HASH_KEYS,
     limits::OVERFLOW_CAPACITY,
@@ -52,6 +52,8 @@ pub struct Interface {
     pub mac: Mac,
     /// The kernel's ifindex as a redirection target; 0: none.
     pub ifindex: u32,
+    /// Its MTU in bytes of L3; 0: not known.
+    pub mtu: u32,
 }
 
 /// A service.
@@ -73,6 +75,8 @@ pub struct Service {
     pub affinity: Affinity,
     /// How long orphans are placed by hash after a placement by hash.
     pub stale_ticks: u64,
+    /// Slot of its local backend; 0: it has none.
+    pub local: u16,
     /// Its ring: backend slots. Its members are each of them once, in the order in which they are first met.
     pub ring: Vec<u16>,
     /// Its rules, in ascending priority.
@@ -186,7 +190,7 @@ impl World {
             expiry_ticks: [0, 8, 8, 8, 0, 8, 71, 8],
             syn_guard: u64::MAX,
             reset_interval: 1,
-            interfaces: vec![Interface { index: 0, mac: NIC_MAC, ifindex: 0 }],
+            interfaces: vec![Interface { index: 0, mac: NIC_MAC, ifindex: 0, mtu: 0 }],
             services: Vec::new(),
             backends: Vec::new(),
             own_addresses: Vec::new(),
@@ -225,6 +229,7 @@ impl World {
             scheduler,
             affinity,
             stale_ticks,
+            local: 0,
             ring,
             rules,
         };
@@ -237,6 +242,13 @@ impl World {
     pub fn ring(mut self, service: u32, ring: &[u16]) -> Self {
         self.services.iter_mut().filter(|s| s.id == service).for_each(|s| s.ring = ring.to_vec());
         self
+    }
+
+    /// With a local backend for a service.
+    #[must_use]
+    pub fn local(mut self, service: u32, slot: u16) -> Self {
+        self.services.iter_mut().filter(|s| s.id == service).for_each(|s| s.local = slot);
+        self.backend(slot, |backend| (backend.flags, backend.mac) = (backend.flags | LOCAL, [0; 6]))
     }
 
     /// With a scheduler for every service.

@@ -89,6 +89,27 @@ impl Lab {
         Ok(daemon)
     }
 
+    /// Prepares a second daemon, on another node: with its `eth0`, and a general part that begins with this.
+    ///
+    /// # Errors
+    /// As [`Lab::daemon`].
+    pub fn daemon_on(&self, node: &Node, general: &str, services: &str) -> Result<Daemon> {
+        let daemon = Daemon {
+            binary: binary()?,
+            node: node.clone(),
+            config: node.directory().join("dispatcher.toml"),
+            socket: node.directory().join("api.sock"),
+            process: None,
+        };
+        // Pins of several network namespaces lie side by side.
+        let own = self.general(&["eth0"]).replace(
+            &format!("{:?}", self.directory().join("api.sock")),
+            &format!("{:?}", daemon.socket),
+        );
+        daemon.write(&format!("{general}{own}{services}"))?;
+        Ok(daemon)
+    }
+
     /// The general part of a configuration, for these NICs.
     #[must_use]
     pub fn general(&self, nics: &[&str]) -> String {

@@ -55,7 +55,10 @@ struct ProgLoad {
 }
 
 /// Attaches the program to a NIC of a node, natively. It stays until the NIC goes.
-pub(super) fn attach(node: &Node, nic: &str) -> Result<()> {
+///
+/// # Errors
+/// As the kernel.
+pub fn attach(node: &Node, nic: &str) -> Result<()> {
     let program = load().context("load a pass program (bpf(2))")?;
     let ifindex = node.ifindex(nic)?;
     node.enter(|| set(ifindex, program.as_raw_fd()))

@@ -51,6 +51,7 @@ impl Model {
             self.orphan(service, flags)?;
         }
         let slot = known.or_else(|| self.scheduled(flow, service, tos)).ok_or(nobody)?;
+        let slot = self.away(slot)?;
         self.remember(flow, service, slot);
         Ok(slot)
     }

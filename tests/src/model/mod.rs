@@ -51,6 +51,8 @@ pub struct Model {
     /// Where the first parts of datagrams went; without a backend: to the kernel.
     first_parts: HashMap<(IpAddr, IpAddr, Identity), Option<u16>>,
     counts: HashMap<u16, Counts>,
+    /// Who sent the frame at hand.
+    sender: Mac,
 }
 
 struct Nic {
@@ -142,6 +144,7 @@ impl Model {
             expiry_ticks: world.expiry_ticks,
             first_parts: HashMap::new(),
             counts: HashMap::new(),
+            sender: Mac::default(),
         }
     }
 
@@ -181,6 +184,7 @@ impl Model {
             let bytes = frame.len() as u64 - 14;
             return Outcome { bytes, ..leave(Reason::NotIp, None) };
         };
+        self.sender.copy_from_slice(&frame[6..12]);
         let outcome = self.walk(frame, &datagram).unwrap_or_else(|exit| exit);
         if let Some(slot) = outcome.slot {
             let counts = self.counts.entry(slot).or_default();
@@ -333,7 +337,9 @@ impl Model {
             let slot = self.choose(&flow, service, (flags, tos))?;
             return Ok(self.open(flow, slot));
         }
-        if wish == Wish::Open && known.phase == Phase::HalfOpen {
+        // A SYN that the backend sent back is not the client's once more.
+        let is_back = self.backends[&known.slot].mac == self.sender;
+        if wish == Wish::Open && known.phase == Phase::HalfOpen && !is_back {
             self.counts.entry(known.slot).or_default().retransmissions += 1;
         }
         let phase = match (known.phase, wish) {
@@ -391,6 +397,9 @@ impl Model {
             flags if flags & NO_MAC != 0 => Reason::BackendNoMac,
             flags if flags & USABLE == 0 => Reason::BackendDown,
             flags if flags & LOCAL != 0 => Reason::Local,
+            _ if backend.mac == self.sender => {
+                return self.stand_in(slot).map_or_else(|exit| exit, |local| self.deliver(local));
+            }
             _ if u32::from(backend.interface) == self.interface => Reason::Forwarded,
             _ if nic.is_some_and(|nic| nic.has_device) => Reason::Redirected,
             _ => Reason::NoInterface,
@@ -399,6 +408,23 @@ impl Model {
             return Outcome { reason, slot: Some(slot), service: None, bytes: 0 };
         }
         leave(reason, Some(backend.service))
+    }
+
+    /// The backend for a new connection: not the one that sent the packet.
+    fn away(&self, slot: u16) -> Result<u16, Outcome> {
+        let is_back = self.flags(slot) & LOCAL == 0 && self.backends[&slot].mac == self.sender;
+        if is_back { self.stand_in(slot) } else { Ok(slot) }
+    }
+
+    /// The local backend that takes what another one sent back.
+    fn stand_in(&self, slot: u16) -> Result<u16, Outcome> {
+        let service = self.backends[&slot].service;
+        let local = self.policies[&service].local;
+        let wanted = LOCAL | USABLE | UP;
+        if local != 0 && self.flags(local) & wanted == wanted {
+            return Ok(local);
+        }
+        Err(leave(Reason::Loop, Some(service)))
     }
 
     fn flags(&self, slot: u16) -> u8 {

@@ -133,9 +133,9 @@ fn places(f: Family) -> Vec<Case> {
     let elsewhere =
         World::standard().backend(f.web_slot(1), |b| b.interface = 1).backend(f.dns_slot(1), |b| b.interface = 1);
     let mut behind_nic = elsewhere.clone();
-    behind_nic.interfaces.push(Interface { index: 1, mac: SECOND_NIC, ifindex: 1 });
+    behind_nic.interfaces.push(Interface { index: 1, mac: SECOND_NIC, ifindex: 1, mtu: 0 });
     let mut without_device = elsewhere.clone();
-    without_device.interfaces.push(Interface { index: 1, mac: SECOND_NIC, ifindex: 0 });
+    without_device.interfaces.push(Interface { index: 1, mac: SECOND_NIC, ifindex: 0, mtu: 0 });
     vec![
         f.case_in(local, "a local backend's packets are the kernel's")
             .opens(f.tcp(1001, SYN), f.web_slot(1))

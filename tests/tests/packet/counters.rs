@@ -15,7 +15,7 @@ pub(crate) fn cases() -> Vec<Case> {
     Family::both(|f| {
         let mut fifth = World::standard();
         fifth.interface = 5;
-        fifth.interfaces = vec![Interface { index: 5, mac: NIC_MAC, ifindex: 0 }];
+        fifth.interfaces = vec![Interface { index: 5, mac: NIC_MAC, ifindex: 0, mtu: 0 }];
         fifth.backends.iter_mut().for_each(|backend| backend.interface = 5);
         vec![
             f.case_in(fifth, "the nic the program was loaded for")

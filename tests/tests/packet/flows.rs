@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use dispatcher_tests::{
     case::Case,
     datapath::{CLIENT, CLIENT6, Datapath, VIP, VIP6, World},
-    packet_builder::{PacketBuilder, eth},
+    packet_builder::{NIC_MAC, PacketBuilder, ROUTER_MAC, eth},
 };
 
 /// Takes flags from a backend of the standard world.
@@ -69,6 +69,20 @@ impl Family {
     /// A UDP datagram from this client port to the VIP's port 53.
     pub(crate) fn udp(self, port: u16) -> PacketBuilder {
         self.ip().udp(port, 53).payload(b"query")
+    }
+
+    /// IP from the VIP to the client, in a frame back to the router: the header of an answer.
+    pub(crate) fn reply(self) -> PacketBuilder {
+        self.reply_in(eth())
+    }
+
+    /// The same, in this frame.
+    pub(crate) fn reply_in(self, frame: PacketBuilder) -> PacketBuilder {
+        let frame = frame.to(ROUTER_MAC).from(NIC_MAC);
+        match self {
+            Self::V4 => frame.ipv4(VIP, CLIENT).id(0).dont_fragment(),
+            Self::V6 => frame.ipv6(VIP6, CLIENT6),
+        }
     }
 
     /// The VIP.

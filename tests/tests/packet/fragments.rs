@@ -138,7 +138,7 @@ fn followed(f: Family) -> Vec<Case> {
 fn elsewhere(f: Family) -> Vec<Case> {
     let local = World::standard().backend(f.dns_slot(1), |b| b.flags |= LOCAL);
     let mut behind_nic = World::standard().backend(f.dns_slot(1), |b| b.interface = 1);
-    behind_nic.interfaces.push(Interface { index: 1, mac: [2, 0, 0, 0, 0xdd, 2], ifindex: 1 });
+    behind_nic.interfaces.push(Interface { index: 1, mac: [2, 0, 0, 0, 0xdd, 2], ifindex: 1, mtu: 0 });
     let passed = World::standard().orphans(orphan::PASS);
     let ack = f.ip().fragment(0, true).id(1).tcp(1001, 80, ACK);
     vec![

@@ -194,7 +194,7 @@ fn backends(f: Family) -> Vec<Case> {
     let slot = f.web_slot(1);
     let local = World::standard().backend(slot, |b| b.flags |= LOCAL);
     let mut behind_nic = World::standard().backend(slot, |b| b.interface = 1);
-    behind_nic.interfaces.push(Interface { index: 1, mac: [2, 0, 0, 0, 0xdd, 2], ifindex: 1 });
+    behind_nic.interfaces.push(Interface { index: 1, mac: [2, 0, 0, 0, 0xdd, 2], ifindex: 1, mtu: 0 });
     let error = || too_big(f).quoting(answer(f), 200);
     let with_flags = move |flags| {
         let mut backend = usable(slot, f.web());

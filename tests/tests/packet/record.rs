@@ -23,7 +23,8 @@ const MARKS: [&str; 2] = ["<!-- record -->\n", "<!-- /record -->"];
 const ANYWHERE: &str = "anywhere";
 /// So much more than recorded is no growth: of 1,000, or this many where that is more. Stack has no margin.
 const MARGIN: (u64, u64) = (20, 32);
-const PROGRAMS: [&str; 3] = ["dispatcher", "probe_in", "probe_out"];
+const PROGRAMS: [&str; 5] =
+    ["dispatcher", "probe_in", "probe_out", "redirect_refused", "sending_refused"];
 /// Units, as they end the names of figures.
 const STACK: &str = "bytes of stack";
 const VERIFIED: &str = "instructions walked at verification";

@@ -13,9 +13,9 @@ use dispatcher_common::{
 use dispatcher_tests::{
     case::Case,
     cpus,
-    datapath::{self, CLIENT, CLIENT6, Datapath, VIP, VIP6, World, usable},
+    datapath::{self, Datapath, World, usable},
     packet_builder::{
-        ACK, At, FIN, NIC_MAC, PSH, PacketBuilder, ROUTER_MAC, RST, SYN, eth,
+        ACK, At, FIN, PSH, PacketBuilder, RST, SYN, eth,
         protocol::{DESTINATION_OPTIONS, HOP_BY_HOP, TCP},
     },
 };
@@ -49,21 +49,6 @@ pub(crate) fn cases() -> Vec<Case> {
         .of_service(v6.web()),
     ]);
     cases
-}
-
-impl Family {
-    /// IP from the VIP to the client, in a frame back to the router.
-    fn reply(self) -> PacketBuilder {
-        self.reply_in(eth())
-    }
-
-    fn reply_in(self, frame: PacketBuilder) -> PacketBuilder {
-        let frame = frame.to(ROUTER_MAC).from(NIC_MAC);
-        match self {
-            Self::V4 => frame.ipv4(VIP, CLIENT).id(0).dont_fragment(),
-            Self::V6 => frame.ipv6(VIP6, CLIENT6),
-        }
-    }
 }
 
 /// The answer to a segment with ACK.

@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use super::reason;
-use crate::prober::Through;
+use crate::prober::{Through, was_forwarded};
 
 /// How long a backend's own address is tried, after an answer from the VIP that was none.
 const ASKED: Duration = Duration::from_millis(250);
@@ -39,7 +39,8 @@ pub(super) async fn tcp(
     };
     let said = match result {
         Some(Ok(stream)) => return Ok(stream),
-        Some(Err(error)) => {
+        Some(Err(Failure::Forwarded)) => return Err(forwarded(vip, through.own)),
+        Some(Err(Failure::Refused(error))) => {
             let now = async { TcpStream::connect(through.own).await.is_ok() };
             answers = timeout(ASKED.min(patience), now).await.ok();
             format!("{vip}: {}", reason(&error))
@@ -66,9 +67,35 @@ fn suspect(said: &str, own: SocketAddr) -> String {
     format!("{said}, though {own} answers: is the VIP on its loopback?")
 }
 
-async fn connect(through: &Through, vip: SocketAddr) -> io::Result<TcpStream> {
+/// Why there is no connection.
+enum Failure {
+    /// The backend sent the packets on.
+    Forwarded,
+    /// Whatever else was said.
+    Refused(io::Error),
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Refused(error)
+    }
+}
+
+fn forwarded(vip: SocketAddr, own: SocketAddr) -> String {
+    let own = own.ip();
+    format!(
+        "{vip}: no connection: {own} forwards packets for the VIP instead of answering: is the VIP on its loopback?"
+    )
+}
+
+async fn connect(through: &Through, vip: SocketAddr) -> Result<TcpStream, Failure> {
     let (socket, _) = through.socket(vip.ip(), Type::STREAM, Protocol::TCP).await?;
-    TcpSocket::from_std_stream(socket.into()).connect(vip).await
+    // What was reported of it can be read only while it is open.
+    let kept = socket.try_clone()?;
+    let connected = TcpSocket::from_std_stream(socket.into()).connect(vip).await;
+    connected.map_err(|error| {
+        if was_forwarded(&kept) { Failure::Forwarded } else { Failure::Refused(error) }
+    })
 }
 
 /// A UDP socket that sends to the VIP, and hears of nobody else.

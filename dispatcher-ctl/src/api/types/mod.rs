@@ -101,8 +101,23 @@ pub struct Interface {
     pub bytes: u64,
     /// The same by verdict and reason; those that are 0 may be left out.
     pub reasons: Vec<ReasonCount>,
+    /// Packets that were redirected to it, and that it refused, since the daemon started; those are among `reasons` of the NIC
+    /// by which they came, as forwarded.
+    #[serde(default)]
+    pub refused: Vec<RefusedCount>,
     /// What an operator should know, such as why it is not attached.
     pub note: Option<String>,
+}
+
+/// Packets that a NIC refused, although they were redirected to it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedCount {
+    /// The NIC by which they came.
+    pub from: String,
+    /// `full`, `unsupported`, `no_receiver`, `down`, `too_big` or `other`.
+    pub cause: Label,
+    /// Packets.
+    pub packets: u64,
 }
 
 /// Packets that left the path at a NIC for one reason.

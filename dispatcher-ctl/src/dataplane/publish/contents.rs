@@ -158,8 +158,10 @@ impl Contents {
             Write::InterfaceMac { index, mac } => {
                 set(&mut self.interfaces, *index as usize, |v| v.mac = *mac);
             }
-            Write::InterfaceIfindex { index, ifindex } => {
-                set(&mut self.interfaces, *index as usize, |v| v.ifindex = *ifindex);
+            Write::InterfaceDevice { index, ifindex, mtu } => {
+                set(&mut self.interfaces, *index as usize, |v| {
+                    (v.ifindex, v.mtu) = (*ifindex, *mtu);
+                });
             }
             Write::Device { index, ifindex } => put(&mut self.devices, *index, *ifindex),
             Write::Owner { slot, service, share } => {
@@ -178,6 +180,9 @@ impl Contents {
             }
             Write::Affinity { service, affinity } => {
                 set(&mut self.policies, *service as usize, |v| v.affinity = *affinity);
+            }
+            Write::Local { service, slot } => {
+                set(&mut self.policies, *service as usize, |v| v.local = *slot);
             }
             Write::Peer { service, slot, peer } => put(&mut self.peers, (*service, *slot), *peer),
             Write::Schedule { service, schedule } => {

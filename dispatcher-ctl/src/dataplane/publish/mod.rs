@@ -191,7 +191,7 @@ impl<S: TableStore> Publisher<S> {
     }
 
     fn write(&mut self, write: &Write, changes: &mut Changes) -> Result<(), DataplaneError> {
-        if let Write::InterfaceIfindex { index, .. } | Write::InterfaceMac { index, .. } = write
+        if let Write::InterfaceDevice { index, .. } | Write::InterfaceMac { index, .. } = write
             && changes.missing_interfaces.contains(index)
         {
             // It stays out of use: nothing is sent to a device that is not the one its record names.

@@ -224,8 +224,12 @@ fn interfaces(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
     for (&index, interface) in &wanted.tables.interfaces {
         let held = &now.interfaces[index as usize];
         let (mac, ifindex) = (interface_word(interface), interface.ifindex);
+        let written = Write::InterfaceDevice { index, ifindex, mtu: interface.mtu };
         let device = now.devices.get(&index) == Some(&ifindex);
         if device && held.ifindex == ifindex {
+            if held.mtu != interface.mtu {
+                writes.push(written);
+            }
             if held.mac != mac {
                 writes.push(Write::InterfaceMac { index, mac });
             }
@@ -236,7 +240,7 @@ fn interfaces(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
             writes.push(Write::InterfaceMac { index, mac: 0 });
         }
         writes.push(Write::Device { index, ifindex: Some(ifindex) });
-        writes.push(Write::InterfaceIfindex { index, ifindex });
+        writes.push(written);
         writes.push(Write::InterfaceMac { index, mac });
     }
     writes
@@ -326,6 +330,9 @@ fn policies(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
         }
         if held.affinity != service.affinity {
             writes.push(Write::Affinity { service: id, affinity: service.affinity });
+        }
+        if held.local != service.local {
+            writes.push(Write::Local { service: id, slot: service.local });
         }
     }
     writes
@@ -420,6 +427,9 @@ fn policies_unwanted(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
         if policy.affinity != 0 {
             writes.push(Write::Affinity { service, affinity: 0 });
         }
+        if policy.local != 0 {
+            writes.push(Write::Local { service, slot: 0 });
+        }
         if policy.rules != 0 {
             writes.push(Write::Rules { service, rules: RuleSet(0) });
         }
@@ -465,8 +475,8 @@ fn interfaces_unwanted(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
         if now.devices.contains_key(&index) {
             writes.push(Write::Device { index, ifindex: None });
         }
-        if held.ifindex != 0 {
-            writes.push(Write::InterfaceIfindex { index, ifindex: 0 });
+        if (held.ifindex, held.mtu) != (0, 0) {
+            writes.push(Write::InterfaceDevice { index, ifindex: 0, mtu: 0 });
         }
     }
     writes

@@ -51,12 +51,14 @@ pub enum Write {
         /// [`dispatcher_common::backend::InterfaceValue::mac`].
         mac: u64,
     },
-    /// `INTERFACES`: the kernel's ifindex.
-    InterfaceIfindex {
+    /// `INTERFACES`: the kernel's ifindex and the NIC's MTU, which are one word.
+    InterfaceDevice {
         /// Interface index.
         index: u8,
         /// The kernel's index.
         ifindex: u32,
+        /// Bytes of L3; 0: not known.
+        mtu: u32,
     },
     /// `DEVICES`: where packets are redirected to; none removes it.
     Device {
@@ -111,6 +113,13 @@ pub enum Write {
         service: u32,
         /// [`dispatcher_common::service::Policy::affinity`].
         affinity: u64,
+    },
+    /// `POLICIES`: the service's local backend.
+    Local {
+        /// Service id.
+        service: u32,
+        /// [`dispatcher_common::service::Policy::local`].
+        slot: u64,
     },
     /// `PEERS`: where the backend of another service's slot is in a service; none removes it.
     Peer {

@@ -33,6 +33,8 @@ pub(in crate::bpf) struct PolicyWords {
     pub(in crate::bpf) affinity: Word,
     /// Its rules.
     pub(in crate::bpf) rules: Word,
+    /// Slot of its local backend.
+    pub(in crate::bpf) local: Word,
 }
 
 /// The policy of a service.
@@ -45,6 +47,7 @@ pub(in crate::bpf) fn policy(service: ServiceId) -> Option<PolicyWords> {
         stale_ticks: word!(value, .stale_ticks),
         affinity: word!(value, .affinity),
         rules: word!(value, .rules),
+        local: word!(value, .local),
     })
 }
 

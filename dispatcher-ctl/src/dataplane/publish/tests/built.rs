@@ -93,8 +93,11 @@ prop_compose! {
             let share = Share::new(weight as u8, u32::from(variant));
             tables.backends.insert(slot, BackendTable { service, forward, share });
             let interface_table =
-                InterfaceTable { mac: [6; 6], ifindex: ifindices[interface as usize] };
+                InterfaceTable { mac: [6; 6], ifindex: ifindices[interface as usize], mtu: 1500 + expiry as u32 };
             tables.interfaces.insert(interface, interface_table);
+            if flags & LOCAL != 0 && let Some(service) = tables.services.get_mut(&service) {
+                service.local = slot.into();
+            }
             if flags & NEW != 0 && let Some(service) = tables.services.get_mut(&service) {
                 let ScheduleTable { ring, members } = &mut service.schedule;
                 ring.extend(std::iter::repeat_n(slot as u16, weight));
@@ -135,6 +138,7 @@ fn service(key: ServiceKey, weights: &[(u16, usize)]) -> ServiceTable {
         choices: u64::from(key.protocol) << 16,
         stale_ticks: 1,
         affinity: 0,
+        local: 0,
         schedule: ScheduleTable { ring, members },
         conditions: Vec::new(),
     }
@@ -152,7 +156,7 @@ fn add_service(tables: &mut Tables, id: u32, key: ServiceKey, weights: &[(u16, u
 
 /// The interface of those backends, and nothing else.
 fn with_interface() -> Tables {
-    let interfaces = [(1, InterfaceTable { mac: [6; 6], ifindex: 10 })].into();
+    let interfaces = [(1, InterfaceTable { mac: [6; 6], ifindex: 10, mtu: 1500 })].into();
     Tables { interfaces, ..Tables::default() }
 }
 

@@ -120,3 +120,25 @@ fn a_rule_is_switched_by_one_word() {
     // What is published next says so, too, or else switches it back.
     assert_eq!(publisher.publish(&wanted).unwrap().writes, 1);
 }
+
+#[test]
+fn an_mtu_and_a_local_backend_are_one_word_each_and_nothing_is_out_of_use_meanwhile() {
+    let mut wanted = one_service(&[(1, 1), (2, 1)]);
+    let mut publisher = publisher(small(), None);
+    publish(&mut publisher, &wanted);
+    assert_eq!(publisher.store.contents.interfaces[1].mtu, 1500);
+    publisher.store.log.clear();
+    wanted.interfaces.get_mut(&1).unwrap().mtu = 9000;
+    wanted.services.get_mut(&0).unwrap().local = 2;
+    assert_eq!(publisher.publish(&wanted).unwrap().writes, 2);
+    let writes: Vec<_> = publisher.store.log.iter().map(|event| format!("{event:?}")).collect();
+    assert!(
+        writes[0].contains("InterfaceDevice { index: 1, ifindex: 10, mtu: 9000 }"),
+        "{writes:?}"
+    );
+    assert!(writes[1].contains("Local { service: 0, slot: 2 }"), "{writes:?}");
+    // A service that goes takes its word along.
+    publish(&mut publisher, &Tables::default());
+    let contents = &publisher.store.contents;
+    assert_eq!((contents.policies[0].local, contents.interfaces[1].mtu), (0, 0));
+}

@@ -1,0 +1,54 @@
+//! Frames that come back: their source is the backend that they would go to.
+//!
+//! Two dispatchers that are each other's backends would hand such a packet to and fro for ever; a backend without the VIP that
+//! forwards would return it until its TTL ends. So it goes to the service's local backend, or nowhere.
+
+use dispatcher_common::{
+    backend::{Forward, LOCAL, UP, USABLE},
+    reason::Reason,
+};
+use dispatcher_ebpf::{
+    exit::{Exit, Outcome},
+    frame::Window,
+};
+
+use super::maps::{self, Backend};
+
+/// A frame's source address in the lower 48 bits; the EtherType is above it.
+#[inline(always)]
+pub(super) fn source(head: Window<14>) -> u64 {
+    head.u64::<6>()
+}
+
+/// Whether a frame from this source came from the backend with this word.
+#[inline(always)]
+pub(super) const fn is_back(source: u64, forward: Forward) -> bool {
+    (source ^ forward.0) << 16 == 0
+}
+
+/// The slot for a new connection of which this one was chosen: another one if the packet came from there.
+#[inline(always)]
+pub(super) fn away(source: u64, slot: u32) -> Result<u32, Exit> {
+    let forward = maps::forward(slot);
+    let has_returned = forward.flags() & LOCAL == 0 && is_back(source, forward);
+    if has_returned { stand_in(slot) } else { Ok(slot) }
+}
+
+/// The slot of the local backend that takes what another slot's backend sent back.
+#[inline(always)]
+pub(super) fn stand_in(slot: u32) -> Result<u32, Exit> {
+    Outcome(dispatcher_stand_in(u64::from(slot))).result()
+}
+
+/// As [`stand_in`], its result packed. A global function: see [`super::pipeline`].
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn dispatcher_stand_in(slot: u64) -> u64 {
+    let service = maps::service_of(slot as u32);
+    let local = maps::policy(service).map_or(0, |policy| policy.local.load() as u32);
+    let Backend { forward, service: owner, .. } = maps::backend(local);
+    // The slot may have been given to another service since. Slot 0 is no backend's, and has no flags.
+    let is_there =
+        owner == service && forward.flags() & (LOCAL | USABLE | UP) == LOCAL | USABLE | UP;
+    Outcome::new(if is_there { Ok(local) } else { Err(Exit::of(service, Reason::Loop)) }).0
+}
