@@ -19,7 +19,7 @@ use crate::{
         },
     },
     config,
-    model::{Config, Service, State},
+    model::{Config, NicName, Service, State},
     reconcile::{self, PlanLine, edit, edit::Edit},
 };
 
@@ -50,8 +50,9 @@ impl Controller for Handle {
         save: bool,
     ) -> Result<Interface, ApiError> {
         let mut core = self.core().await;
+        core.edit().attach(&interface)?;
+        let interface = core.require_link(&interface).await?;
         let state = core.edit().attach(&interface)?;
-        core.require_link(&interface).await?;
         core.choose_mode(&interface, request.mode);
         if let Err(error) = core.change(state, save).await {
             // The driver may have refused it: what was not done is not kept either.
@@ -67,6 +68,7 @@ impl Controller for Handle {
 
     async fn detach(&self, interface: String, save: bool) -> Result<(), ApiError> {
         let mut core = self.core().await;
+        let interface = core.running_name(interface).await?;
         let state = core.edit().detach(&interface)?;
         core.change(state, save).await
     }
@@ -180,7 +182,7 @@ impl Controller for Handle {
             None => config::load(&core.file),
         };
         let config = config?;
-        core.planned(&config).map(Planned::plan)
+        core.planned(&config).await.map(Planned::plan)
     }
 
     async fn events(&self, service: Option<String>) -> Result<Events, ApiError> {
@@ -223,27 +225,35 @@ impl Core {
         log_changes(&reconcile::plan(self.state(), &state));
         let applied = file.as_ref().map(|file| file.config.clone());
         self.commit(state, applied, Cause::Hand).await?;
-        file.map_or(Ok(()), SavedFile::keep)
+        let Some(file) = file else { return Ok(()) };
+        let (_, names) = self.kernel_names(&file.config).await?;
+        self.keep_names(names);
+        file.keep()
     }
 
     /// What applying a configuration would change, and the state it would lead to.
-    fn planned(&self, config: &Config) -> Result<Planned, ApiError> {
-        let applied = &self.record.applied;
+    async fn planned(&self, config: &Config) -> Result<Planned, ApiError> {
+        let (named, names) = self.kernel_names(config).await?;
+        let applied = self.applied_names();
         let retired = &self.record.retired_slots;
         let wanted =
-            reconcile::merge(Some(applied), config, self.state(), retired, clock::epoch_ms())?;
+            reconcile::merge(Some(&applied), &named, self.state(), retired, clock::epoch_ms())?;
         let changes = reconcile::plan(self.state(), &wanted);
-        let settings = reconcile::plan_settings(applied, config);
-        Ok(Planned { changes, settings, wanted })
+        let settings = reconcile::plan_settings(&self.record.applied, config);
+        let notes = self.stale_names(&names);
+        Ok(Planned { changes, settings, notes, names, wanted })
     }
 
     /// Rereads the file and makes the difference.
     async fn reload(&mut self) -> Result<Plan, ApiError> {
         let config = self.reader.load(&self.file)?;
-        let mut planned = self.planned(&config)?;
+        let mut planned = self.planned(&config).await?;
         let wanted = std::mem::take(&mut planned.wanted);
         log_changes(&planned.changes);
         self.commit(wanted, Some(config), Cause::File).await?;
+        self.keep_names(std::mem::take(&mut planned.names));
+        self.add_missed_vips().await;
+        planned.notes.iter().for_each(|note| tracing::warn!("{note}"));
         let plan = planned.plan();
         self.events.tell(EventKind::Reloaded { changes: plan.changes.len() });
         Ok(plan)
@@ -283,6 +293,10 @@ struct Planned {
     changes: Vec<PlanLine>,
     /// What would change beside them.
     settings: Vec<PlanLine>,
+    /// What is wrong with names of NICs.
+    notes: Vec<String>,
+    /// NICs that the file calls otherwise than the kernel.
+    names: Vec<NicName>,
     /// The state it would lead to.
     wanted: State,
 }
@@ -293,7 +307,7 @@ impl Planned {
         let (notes, settings): (Vec<_>, Vec<_>) =
             self.settings.into_iter().partition(|line| line.note.is_some());
         Plan {
-            notes: notes.iter().map(ToString::to_string).collect(),
+            notes: notes.iter().map(ToString::to_string).chain(self.notes).collect(),
             changes: self.changes.into_iter().chain(settings).map(Into::into).collect(),
         }
     }
@@ -319,7 +333,8 @@ impl SavedFile {
         let name = file.display().to_string();
         let failed = |e: io::Error| ApiError::failed(format!("{name}: cannot be saved: {e}"));
         let text = fs::read_to_string(file).map_err(failed)?;
-        let text = config::save(&text, &name, &core.record.applied, state)?;
+        let state = State { interfaces: core.file_names(state), ..state.clone() };
+        let text = config::save(&text, &name, &core.record.applied, &state)?;
         let config = config::parse(&text, &name)?;
         let path = fs::canonicalize(file).map_err(failed)?;
         let mut beside = path.clone().into_os_string();

@@ -5,6 +5,7 @@
 
 mod advice;
 mod affinity;
+mod answers;
 mod clock;
 mod control;
 mod core;
@@ -13,6 +14,7 @@ mod events;
 mod exits;
 mod manage;
 mod memory;
+mod names;
 mod neighbours;
 mod nics;
 mod passive;
@@ -27,6 +29,7 @@ mod rules;
 mod start;
 mod teardown;
 mod view;
+mod vips;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -38,6 +41,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::answers::give_back as give_back_arp;
 pub use self::{
     memory::set_up as set_up_memory, problems::Problems, record::read_record, start::StartError,
 };
@@ -182,6 +186,7 @@ impl Core {
         self.watch_guard();
         self.tell_progress();
         self.retry_probes().await;
+        self.tend_vips().await;
         for result in [
             self.watch_handshakes().await,
             self.release_slots(),
@@ -201,7 +206,17 @@ impl Core {
         let is_link = |e: &NetworkEvent| {
             matches!(e, NetworkEvent::LinkChanged(_) | NetworkEvent::LinkGone { .. })
         };
-        let is_address = |e: &NetworkEvent| matches!(e, NetworkEvent::AddressesChanged);
+        let is_address = |e: &NetworkEvent| {
+            matches!(
+                e,
+                NetworkEvent::AddressGone { .. }
+                    | NetworkEvent::AddressesChanged
+                    | NetworkEvent::ReadAnew
+            )
+        };
+        if events.iter().any(|event| is_link(event) || is_address(event)) {
+            self.vips.look_soon();
+        }
         let result = if events.iter().any(is_link) {
             self.links_changed(&events).await
         } else if events.iter().all(is_address) && !self.has_wildcards() {
@@ -212,6 +227,9 @@ impl Core {
         };
         if let Err(error) = result {
             tracing::error!("{error}");
+        }
+        if self.has_lost_vips(&events) {
+            self.look_around(&events).await;
         }
     }
 }
