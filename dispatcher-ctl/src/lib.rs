@@ -9,6 +9,7 @@
 pub mod advisor;
 pub mod agent;
 pub mod api;
+pub mod capabilities;
 pub mod cli;
 pub mod config;
 pub mod daemon;

@@ -107,6 +107,8 @@ fn record(socket: &Path) -> Record {
         ],
         retired_slots: Vec::new(),
         interface_names: vec!["dt0".to_owned()],
+        nic_names: vec![],
+        arp_ignored: vec![],
     }
 }
 

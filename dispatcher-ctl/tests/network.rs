@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, net::IpAddr, process::Stdio, time::Duration};
 
 use dispatcher_ctl::{
     model::Mac,
-    network::{Network, NetworkEvent, Resolution, VipAdded},
+    network::{Held, Network, NetworkEvent, Resolution, VipAdded},
 };
 use lab::{Lab, becomes, event, mac, run};
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -332,5 +332,49 @@ fn the_host_s_own_addresses_are_followed() {
         lab.ip("lb", "addr del 203.0.113.9/32 dev eth0");
         event(&mut events, changed).await;
         assert!(!own().contains(&"203.0.113.9".to_owned()), "{:?}", own());
+    });
+}
+
+#[test]
+fn an_address_that_goes_is_told_with_who_took_it_and_tables_are_read_in_turn() {
+    let Some(lab) = Lab::possible() else { return };
+    lab.run(|| async {
+        let (network, mut events) = Network::start().await.unwrap();
+        let vip: IpAddr = "10.7.0.80".parse().unwrap();
+        assert_eq!(network.put_vip(lab.ifindex(), vip).await.unwrap(), VipAdded::Added);
+        assert_eq!(network.put_vip(lab.ifindex(), vip).await.unwrap(), VipAdded::AlreadyThere);
+        // The kernel refuses a second reading on one socket while the first goes on.
+        let readings = tokio::join!(network.held(), network.links(), network.held());
+        let (held, links, again) = (readings.0.unwrap(), readings.1.unwrap(), readings.2.unwrap());
+        assert_eq!(held, again);
+        let ours = |held: &&Held| held.ifindex == lab.ifindex() && held.address == vip;
+        assert!(!held.iter().find(ours).unwrap().is_duplicate);
+        assert!(links.iter().any(|link| link.name == "eth0" && link.set_up && link.arp));
+        assert!(links.iter().any(|link| link.name == "lo" && !link.arp));
+        lab.ip("lb", "addr del 10.7.0.80/32 dev eth0");
+        let gone = event(&mut events, |e| matches!(e, NetworkEvent::AddressGone { .. })).await;
+        let NetworkEvent::AddressGone { ifindex, address, by } = gone else { unreachable!() };
+        assert_eq!((ifindex, address), (lab.ifindex(), vip));
+        assert!(by.is_some(), "the kernel tells whose request it was (IPv4)");
+    });
+}
+
+#[test]
+fn alternative_names_are_known_and_a_refusal_has_the_kernels_words() {
+    let Some(lab) = Lab::possible() else { return };
+    lab.ip("lb", "link property add dev eth0 altname an-alternative-name-of-the-nic");
+    lab.run(|| async {
+        let (network, _events) = Network::start().await.unwrap();
+        let links = network.links().await.unwrap();
+        let called = |name: &str| links.iter().find(|l| l.is_called(name)).map(|l| l.ifindex);
+        assert_eq!(called("an-alternative-name-of-the-nic"), Some(lab.ifindex()));
+        assert_eq!((called("eth0"), called("eth9")), (Some(lab.ifindex()), None));
+        let refused = network.put_vip(9999, "10.7.0.80".parse().unwrap()).await.unwrap_err();
+        assert_eq!(refused.errno(), Some(libc::ENODEV));
+        let text = refused.to_string();
+        assert!(
+            text.contains("ipv4: Device not found") || text.contains("No such device"),
+            "{text}"
+        );
     });
 }

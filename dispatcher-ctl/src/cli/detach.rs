@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::{Ask, Outcome, args::Detach, error::CliError, output};
 use crate::{
     api::server::remove_dead,
+    capabilities::{Capability, Missing, missing},
     config::defaults,
     daemon,
     dataplane::{self, DataplaneError, StoredRecord},
@@ -26,6 +27,7 @@ pub(super) fn detach(ask: &Ask, args: Detach) -> Outcome {
 fn all(pin_dir: &Path, socket: Option<PathBuf>) -> Outcome {
     let dir = pin_dir.display();
     let mut found = None;
+    require_capabilities()?;
     // VIPs go first: with the program gone, the kernel would answer for them.
     dataplane::remove_all(pin_dir, |bytes| found = Some(vips(pin_dir, bytes, socket)))
         .map_err(refused)?;
@@ -36,6 +38,17 @@ fn all(pin_dir: &Path, socket: Option<PathBuf>) -> Outcome {
         }
     };
     Ok(dead(pin_dir)? + &ours)
+}
+
+fn require_capabilities() -> Result<(), CliError> {
+    let needs = [
+        (Capability::Bpf, "open pinned programs"),
+        (Capability::NetAdmin, "detach them and remove VIPs"),
+    ];
+    match missing(&needs) {
+        Some(Missing { error, hint }) => Err(CliError::failed(error).hint(hint)),
+        None => Ok(()),
+    }
 }
 
 /// Removes what network namespaces that are gone have left; says which.
@@ -59,6 +72,7 @@ fn vips(pin_dir: &Path, stored: Option<StoredRecord>, socket: Option<PathBuf>) -
     })?;
     tidy(&record.state.interfaces)?;
     let removed = remove_vips(&record.vips)?;
+    record.arp_ignored.iter().for_each(daemon::give_back_arp);
     let line = |vip: &OwnedVip| {
         output::line(format!("interface {}: vip {} removed", vip.interface, vip.vip))
     };

@@ -28,6 +28,7 @@ pub fn config(interfaces: Vec<String>) -> Config {
         metrics_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9464)),
         pin_dir: PathBuf::from(PIN_DIR),
         manage_vips: true,
+        manage_arp: false,
         connections: connections(),
         manager: Manager::default(),
         exits: Exits::default(),

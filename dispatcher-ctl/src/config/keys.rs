@@ -23,6 +23,7 @@ pub(super) const TOP: Keys = Keys {
         "metrics_listen",
         "pin_dir",
         "manage_vips",
+        "manage_arp",
         "connections",
         "manager",
         "exits",

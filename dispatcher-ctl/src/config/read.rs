@@ -76,6 +76,7 @@ fn top<'a>(document: &mut Document<'a>, table: &'a dyn TableLike) -> Config {
     set(&mut config.metrics_listen, s.parsed("metrics_listen", expected));
     set(&mut config.pin_dir, path(&mut s, "pin_dir"));
     set(&mut config.manage_vips, s.boolean("manage_vips"));
+    set(&mut config.manage_arp, s.boolean("manage_arp"));
     if let Some(table) = s.table("connections") {
         connections(s.document(), table, &mut config.connections);
     }

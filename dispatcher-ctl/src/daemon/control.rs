@@ -20,7 +20,7 @@ use crate::{
             Status,
         },
     },
-    model::{Config, Service, State},
+    model::{Config, NicName, Service, State},
     reconcile::{self, PlanLine, edit, edit::Edit},
 };
 
@@ -82,14 +82,16 @@ impl Handle {
         for _ in 0..SAVES {
             let (applied, state) = {
                 let core = self.core().await;
-                (core.record.applied.clone(), edit(&core)?)
+                (core.record.applied.clone(), core.as_in_file(edit(&core)?))
             };
             let (saved, draft) = file.draft(&before, applied, state).await?;
             let mut core = self.core().await;
             let state = edit(&core)?;
             // Others may have changed something while the file was written.
-            if saved.says(&state) {
+            if saved.says(&core.as_in_file(state.clone())) {
+                let (_, names) = core.kernel_names(&saved.config).await?;
                 core.change(state, Some(saved.config)).await?;
+                core.keep_names(names);
                 drop(core);
                 return file.keep(draft).await;
             }
@@ -116,12 +118,14 @@ impl Controller for Handle {
         request: AttachInterface,
         save: bool,
     ) -> Result<Interface, ApiError> {
-        {
+        let interface = {
             let mut core = self.core().await;
             core.edit().attach(&interface)?;
-            core.require_link(&interface).await?;
+            let interface = core.require_link(&interface).await?;
+            core.edit().attach(&interface)?;
             core.choose_mode(&interface, request.mode);
-        }
+            interface
+        };
         let name = interface.clone();
         let core = match self.change(save, move |core| core.edit().attach(&name)).await {
             Ok(core) => core,
@@ -138,6 +142,7 @@ impl Controller for Handle {
     }
 
     async fn detach(&self, interface: String, save: bool) -> Result<(), ApiError> {
+        let interface = self.core().await.running_name(interface).await?;
         self.change(save, move |core| core.edit().detach(&interface)).await.map(drop)
     }
 
@@ -241,7 +246,7 @@ impl Controller for Handle {
             Some(PlanSource { file, text }) => self.posted.parse(text, file).await?,
             None => self.file.turn().await?.load().await?,
         };
-        self.core().await.planned(&config).map(Planned::plan)
+        self.core().await.planned(&config).await.map(Planned::plan)
     }
 
     async fn events(&self, service: Option<String>) -> Result<Events, ApiError> {
@@ -293,22 +298,27 @@ impl Core {
     }
 
     /// What applying a configuration would change, and the state it would lead to.
-    fn planned(&self, config: &Config) -> Result<Planned, ApiError> {
-        let applied = &self.record.applied;
+    async fn planned(&self, config: &Config) -> Result<Planned, ApiError> {
+        let (named, names) = self.kernel_names(config).await?;
+        let applied = self.applied_names();
         let retired = &self.record.retired_slots;
         let wanted =
-            reconcile::merge(Some(applied), config, self.state(), retired, clock::epoch_ms())?;
+            reconcile::merge(Some(&applied), &named, self.state(), retired, clock::epoch_ms())?;
         let changes = reconcile::plan(self.state(), &wanted);
-        let settings = reconcile::plan_settings(applied, config);
-        Ok(Planned { changes, settings, wanted })
+        let settings = reconcile::plan_settings(&self.record.applied, config);
+        let notes = self.stale_names(&names);
+        Ok(Planned { changes, settings, notes, names, wanted })
     }
 
     /// Makes the difference between what runs and what the file says now.
     async fn reload(&mut self, config: Config) -> Result<Plan, ApiError> {
-        let mut planned = self.planned(&config)?;
+        let mut planned = self.planned(&config).await?;
         let wanted = std::mem::take(&mut planned.wanted);
         log_changes(&planned.changes);
         self.commit(wanted, Some(config), Cause::File).await?;
+        self.keep_names(std::mem::take(&mut planned.names));
+        self.add_missed_vips().await;
+        planned.notes.iter().for_each(|note| tracing::warn!("{note}"));
         let plan = planned.plan();
         self.events.tell(EventKind::Reloaded { changes: plan.changes.len() });
         Ok(plan)
@@ -348,6 +358,10 @@ struct Planned {
     changes: Vec<PlanLine>,
     /// What would change beside them.
     settings: Vec<PlanLine>,
+    /// What is wrong with names of NICs.
+    notes: Vec<String>,
+    /// NICs that the file calls otherwise than the kernel.
+    names: Vec<NicName>,
     /// The state it would lead to.
     wanted: State,
 }
@@ -358,7 +372,7 @@ impl Planned {
         let (notes, settings): (Vec<_>, Vec<_>) =
             self.settings.into_iter().partition(|line| line.note.is_some());
         Plan {
-            notes: notes.iter().map(ToString::to_string).collect(),
+            notes: notes.iter().map(ToString::to_string).chain(self.notes).collect(),
             changes: self.changes.into_iter().chain(settings).map(Into::into).collect(),
         }
     }

@@ -30,6 +30,7 @@ use tokio::sync::Notify;
 use super::{
     advice::Advised,
     affinity::Cleaner,
+    answers::Answers,
     clock,
     counts::Counts,
     events::{Cause, Events, Health, changes},
@@ -44,6 +45,7 @@ use super::{
     refused::RefusedPackets,
     rules::Rates,
     start::failed,
+    vips::Vips,
 };
 use crate::{
     advisor::Advisors,
@@ -101,8 +103,10 @@ pub(super) struct Core {
     pub(super) resolve_wait: Duration,
     /// Addresses whose MACs are being followed.
     watched: BTreeSet<IpAddr>,
-    /// VIPs that this controller has seen to, by NIC.
-    pub(super) placed: BTreeSet<(String, IpAddr)>,
+    /// VIPs on NICs.
+    pub(super) vips: Vips,
+    /// NICs without the datapath that answer for VIPs.
+    pub(super) answers: Answers,
     /// What was last said of each backend without traffic, to say it once.
     pub(super) reported: HashMap<u32, String>,
     /// Tells what happens.
@@ -177,7 +181,8 @@ impl Core {
             modes: HashMap::new(),
             resolve_wait: RESOLVE_WAIT,
             watched: BTreeSet::new(),
-            placed: BTreeSet::new(),
+            vips: Vips::default(),
+            answers: Answers::default(),
             reported: HashMap::new(),
             events: Events::default(),
             health: Health::default(),
@@ -312,6 +317,7 @@ impl Core {
         self.publish()?;
         let attached = self.attach_nics();
         self.place_vips(false).await;
+        self.vips.look_soon();
         self.follow_probes().await;
         // Last: a backend on this host has its VIP by then, and its first probe an answer.
         self.advised.follow(&self.record.state, &self.probes.prober);

@@ -5,6 +5,7 @@
 
 mod advice;
 mod affinity;
+mod answers;
 mod clock;
 mod control;
 mod core;
@@ -14,6 +15,7 @@ mod exits;
 mod file;
 mod manage;
 mod memory;
+mod names;
 mod neighbours;
 mod nics;
 mod passive;
@@ -30,6 +32,7 @@ mod saved;
 mod start;
 mod teardown;
 mod view;
+mod vips;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -41,6 +44,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::answers::give_back as give_back_arp;
 pub use self::{
     memory::set_up as set_up_memory, problems::Problems, record::read_record, start::StartError,
 };
@@ -203,6 +207,7 @@ impl Core {
         self.tell_progress();
         self.look_at_refused();
         self.retry_probes().await;
+        self.tend_vips().await;
         for result in [
             self.watch_handshakes().await,
             self.release_slots(),
@@ -222,7 +227,17 @@ impl Core {
         let is_link = |e: &NetworkEvent| {
             matches!(e, NetworkEvent::LinkChanged(_) | NetworkEvent::LinkGone { .. })
         };
-        let is_address = |e: &NetworkEvent| matches!(e, NetworkEvent::AddressesChanged);
+        let is_address = |e: &NetworkEvent| {
+            matches!(
+                e,
+                NetworkEvent::AddressGone { .. }
+                    | NetworkEvent::AddressesChanged
+                    | NetworkEvent::ReadAnew
+            )
+        };
+        if events.iter().any(|event| is_link(event) || is_address(event)) {
+            self.vips.look_soon();
+        }
         let result = if events.iter().any(is_link) {
             self.links_changed(&events).await
         } else if events.iter().all(is_address) && !self.has_wildcards() {
@@ -233,6 +248,9 @@ impl Core {
         };
         if let Err(error) = result {
             tracing::error!("{error}");
+        }
+        if self.has_lost_vips(&events) {
+            self.look_around(&events).await;
         }
     }
 }

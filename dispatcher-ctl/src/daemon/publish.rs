@@ -50,7 +50,9 @@ impl Core {
             NetworkEvent::ResolutionChanged { address, .. } => Some(*address),
             NetworkEvent::LinkChanged(_)
             | NetworkEvent::LinkGone { .. }
-            | NetworkEvent::AddressesChanged => None,
+            | NetworkEvent::AddressGone { .. }
+            | NetworkEvent::AddressesChanged
+            | NetworkEvent::ReadAnew => None,
         };
         let addresses: Option<HashSet<IpAddr>> = events.iter().map(moved).collect();
         let Some(addresses) = addresses.filter(|_| self.in_force) else { return self.publish() };

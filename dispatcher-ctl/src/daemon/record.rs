@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize, de::Error as _};
 use crate::{
     dataplane::StoredRecord,
     model::{
-        Config, Connections, Exits, Manager, OwnedVip, Record, RetiredSlot, Service, ServiceConfig,
-        Shared, State,
+        ArpIgnored, Config, Connections, Exits, Manager, NicName, OwnedVip, Record, RetiredSlot,
+        Service, ServiceConfig, Shared, State,
     },
     reconcile::have_same_places,
 };
@@ -118,7 +118,8 @@ impl<T> Default for Texts<T> {
 impl RecordText {
     /// The record as JSON. `pause` is called after every few pages.
     pub(super) fn bytes(&mut self, record: &Record, pause: fn()) -> serde_json::Result<Vec<u8>> {
-        let Record { applied, state, vips, retired_slots, interface_names } = record;
+        let Record { applied, state, vips, retired_slots, interface_names, nic_names, arp_ignored } =
+            record;
         let mut out = b"{\"applied\":".to_vec();
         open(&mut out, &Head::of(applied))?;
         self.applied.write(&mut out, &applied.services, |service| &service.name, pause)?;
@@ -126,7 +127,8 @@ impl RecordText {
         out.extend(b",\"state\":");
         open(&mut out, &Running { interfaces, manager })?;
         self.running.write(&mut out, services, |service| &service.config.name, pause)?;
-        let rest = serde_json::to_vec(&Rest { vips, retired_slots, interface_names })?;
+        let rest = Rest { vips, retired_slots, interface_names, nic_names, arp_ignored };
+        let rest = serde_json::to_vec(&rest)?;
         out.push(b',');
         out.extend(&rest[1..]);
         Ok(out)
@@ -181,6 +183,7 @@ struct Head<'a> {
     metrics_listen: std::net::SocketAddr,
     pin_dir: &'a std::path::Path,
     manage_vips: bool,
+    manage_arp: bool,
     connections: &'a Connections,
     manager: &'a Manager,
     exits: &'a Exits,
@@ -196,6 +199,7 @@ impl<'a> Head<'a> {
             metrics_listen,
             pin_dir,
             manage_vips,
+            manage_arp,
             connections,
             manager,
             exits,
@@ -208,6 +212,7 @@ impl<'a> Head<'a> {
             metrics_listen: *metrics_listen,
             pin_dir,
             manage_vips: *manage_vips,
+            manage_arp: *manage_arp,
             connections,
             manager,
             exits,
@@ -228,6 +233,8 @@ struct Rest<'a> {
     vips: &'a [OwnedVip],
     retired_slots: &'a [RetiredSlot],
     interface_names: &'a [String],
+    nic_names: &'a [NicName],
+    arp_ignored: &'a [ArpIgnored],
 }
 
 #[cfg(test)]
@@ -247,6 +254,8 @@ mod tests {
             vips: vec![OwnedVip { interface: "eth0".into(), vip: "192.0.2.80".parse().unwrap() }],
             retired_slots: vec![RetiredSlot::new(9, 3)],
             interface_names: vec!["eth0".into(), String::new()],
+            nic_names: vec![NicName { written: "lan0".into(), name: "eth0".into() }],
+            arp_ignored: vec![ArpIgnored { ifindex: 7, former: 0 }],
         }
     }
 

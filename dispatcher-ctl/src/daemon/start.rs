@@ -17,9 +17,10 @@ use super::{
 use crate::{
     advisor::{Advisors, Outcome},
     api::{server::Socket, types::ApiError},
+    capabilities::{Capability, Missing, missing},
     config::ConfigErrors,
     dataplane::{Datapath, Origin, remove_all, remove_dead_namespaces},
-    model::{Config, Record, State},
+    model::{AdvisorKind, Config, Record, ServiceConfig, State, Target},
     network::{Network, NetworkEvent},
     reconcile,
 };
@@ -91,6 +92,7 @@ pub(super) struct Started {
 pub(super) async fn start(options: RunOptions) -> Result<Started, StartError> {
     let file = ConfigFile::new(options.config.clone());
     let config = file.turn().await?.load().await?;
+    require_capabilities(&config)?;
     let (datapath, origin) =
         Datapath::open(&config.pin_dir, config.connections.capacity).map_err(|e| failed(&e))?;
     match remove_dead_namespaces(&config.pin_dir) {
@@ -110,6 +112,43 @@ pub(super) async fn start(options: RunOptions) -> Result<Started, StartError> {
     result
 }
 
+/// Refuses to start without the capabilities that this configuration takes.
+fn require_capabilities(config: &Config) -> Result<(), StartError> {
+    let mut needs = vec![
+        (Capability::Bpf, "load the datapath and open its maps"),
+        (Capability::NetAdmin, "attach it to NICs and to put VIPs on them"),
+        (Capability::Perfmon, "have the kernel's verifier accept it"),
+    ];
+    let has_kind = |kind: AdvisorKind| {
+        let mut advisors = config.services.iter().filter_map(|s| s.advisor.as_ref());
+        advisors.any(|advisor| advisor.kind == kind)
+    };
+    let has_vips = config.services.iter().any(|service| !service.vip.is_unspecified());
+    if config.manage_vips && has_vips {
+        needs.push((Capability::NetRaw, "announce VIPs (or manage_vips = false)"));
+    } else if has_kind(AdvisorKind::Ping) {
+        needs.push((Capability::NetRaw, "ping backends"));
+    }
+    if let Some(Missing { error, hint }) = missing(&needs) {
+        return Err(StartError::Failed { error, hint: Some(hint) });
+    }
+    if config.services.iter().any(|service| probes_vip_of(service)) {
+        let needs = [(Capability::SysAdmin, "probe VIPs: nothing is found out by their probes")];
+        if let Some(Missing { error, hint }) = missing(&needs) {
+            tracing::warn!(
+                "{error}; hint: {hint}, or set target = \"address\" in [service.advisor]"
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Whether a service's advisor probes a VIP from elsewhere than this host.
+fn probes_vip_of(service: &ServiceConfig) -> bool {
+    let target = service.advisor.as_ref().map(|advisor| advisor.target);
+    target == Some(Target::Vip) && service.backends.iter().any(|backend| !backend.local)
+}
+
 async fn go_on(
     options: RunOptions,
     config: Config,
@@ -123,18 +162,19 @@ async fn go_on(
     let found = found_record(&datapath)?;
     let takeover = found.is_some();
     let record = found.unwrap_or_else(|| empty_record(&config));
-    let applied = takeover.then_some(&record.applied);
-    let wanted = reconcile::merge(
-        applied,
-        &config,
-        &record.state,
-        &record.retired_slots,
-        clock::epoch_ms(),
-    )?;
-
     let (advisors, outcomes) = Advisors::new();
     let mut core =
         Core::new(&options.config, record, datapath, network, advisors, options.problems)?;
+    if takeover {
+        core.follow_former_renames().await?;
+    }
+    let (named, names) = core.kernel_names(&config).await?;
+    let wanted = {
+        let applied = takeover.then(|| core.applied_names());
+        let retired = &core.record.retired_slots;
+        reconcile::merge(applied.as_deref(), &named, core.state(), retired, clock::epoch_ms())?
+    };
+    drop(named);
     let capacity = core.table.capacity();
     if config.connections.capacity != capacity {
         let asked = config.connections.capacity;
@@ -157,6 +197,10 @@ async fn go_on(
     }
     core.commit(wanted, Some(config), cause).await?;
     core.resolve_wait = super::core::RESOLVE_WAIT;
+    core.keep_names(names);
+    core.name_warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
+    core.detach_unwanted()?;
+    core.look_around(&[]).await;
     tracing::info!(
         "{} services on {}, {}",
         core.state().services.len(),
@@ -192,5 +236,7 @@ fn empty_record(config: &Config) -> Record {
         vips: Vec::new(),
         retired_slots: Vec::new(),
         interface_names: Vec::new(),
+        nic_names: Vec::new(),
+        arp_ignored: Vec::new(),
     }
 }

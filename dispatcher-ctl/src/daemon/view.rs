@@ -89,8 +89,14 @@ impl Core {
             config: self.config_status.clone(),
             weight_updates: self.weight_updates,
             exits: self.events.exits().counts(),
+            warnings: self.warnings(),
             last_errors: self.problems.list(),
         })
+    }
+
+    /// What an operator should look after.
+    fn warnings(&self) -> Vec<String> {
+        [self.name_warnings(), self.vip_warnings(), self.answer_warnings()].concat()
     }
 
     /// The NICs.

@@ -22,7 +22,7 @@ use super::{
     clock::Jiffies,
     connections::ConnectionTable,
     counters::CounterReader,
-    error::DataplaneError,
+    error::{DataplaneError, LARGEST_NATIVE_MTU},
     kernel::KernelStore,
     load,
     maps::{Found, MapSet, inspect},
@@ -30,6 +30,7 @@ use super::{
     pins::{LinkName, PinDir},
     publish::{Changes, Contents, Publisher},
     record::{self, StoredRecord},
+    refusal::{self, Refusal},
     sections,
     tables::Tables,
 };
@@ -211,8 +212,10 @@ impl Datapath {
                 XdpMode::Native => XDP_NATIVE,
                 XdpMode::Generic => XDP_GENERIC,
             };
-            let link = Link::create(program.fd.as_fd(), ifindex, flags)
-                .map_err(|source| refused(name, mode, source))?;
+            let link = Link::create(program.fd.as_fd(), ifindex, flags).map_err(|source| {
+                let refusal = refusal::explain(program.fd.as_fd(), ifindex, flags);
+                refused(name, mode, source, refusal)
+            })?;
             let path = self.pins.pin(&file);
             link.pin(&path).map_err(DataplaneError::path("pin", path))?;
         }
@@ -235,6 +238,13 @@ impl Datapath {
         #[cfg(feature = "datapath-log")]
         self.logs.remove(&attached.ifindex);
         Ok(())
+    }
+
+    /// Takes in that a NIC has another name.
+    pub fn rename(&mut self, ifindex: u32, name: &str) {
+        if let Some((_, known)) = self.attached.get_mut(&ifindex) {
+            name.clone_into(known);
+        }
     }
 
     /// The NICs with the program attached, those of an earlier controller included.
@@ -435,12 +445,23 @@ fn name_of(ifindex: u32) -> Option<String> {
 }
 
 /// Why the kernel did not attach.
-fn refused(interface: &str, mode: XdpMode, source: io::Error) -> DataplaneError {
+fn refused(interface: &str, mode: XdpMode, source: io::Error, refusal: Refusal) -> DataplaneError {
     let interface = interface.to_owned();
-    match source.raw_os_error() {
-        Some(libc::EBUSY | libc::EEXIST) => DataplaneError::Occupied { interface },
-        Some(libc::ENODEV | libc::EPERM) => DataplaneError::Attach { interface, mode, source },
-        _ if mode == XdpMode::Native => DataplaneError::NativeRefused { interface, source },
-        _ => DataplaneError::Attach { interface, mode, source },
+    let Refusal { words, mtu } = refusal;
+    let is_of_mtu = match &words {
+        // A veth speaks of the MTU of its other end, which may be in another namespace.
+        Some(words) => words.to_ascii_lowercase().contains("mtu"),
+        None => mtu.is_some_and(|mtu| mtu > LARGEST_NATIVE_MTU),
+    };
+    match (source.raw_os_error(), mtu) {
+        (Some(libc::EBUSY | libc::EEXIST), _) => DataplaneError::Occupied { interface },
+        (Some(libc::ENODEV | libc::EPERM), _) => {
+            DataplaneError::Attach { interface, mode, words, source }
+        }
+        (_, Some(mtu)) if mode == XdpMode::Native && is_of_mtu => {
+            DataplaneError::MtuTooLarge { interface, mtu, words, source }
+        }
+        _ if mode == XdpMode::Native => DataplaneError::NativeRefused { interface, words, source },
+        _ => DataplaneError::Attach { interface, mode, words, source },
     }
 }

@@ -75,26 +75,49 @@ pub enum DataplaneError {
     #[error("cannot load the datapath: {}", chain(.0))]
     Load(aya::EbpfError),
     /// The kernel refused the program.
-    #[error("the kernel refuses the datapath: {}", chain(.0))]
+    #[error("the kernel refuses the datapath: {}", refusal(.0))]
     Program(aya::programs::ProgramError),
     /// The driver refuses native XDP.
     #[error(
-        "interface {interface}: its driver refuses native XDP: {source}\n\
-         hint: xdp_mode = \"generic\""
+        "interface {interface}: its driver refuses native XDP: {}\nhint: xdp_mode = \"generic\"",
+        with_words(.words.as_ref(), .source)
     )]
     NativeRefused {
         /// NIC.
         interface: String,
+        /// What it says.
+        words: Option<String>,
+        /// The driver's answer.
+        source: io::Error,
+    },
+    /// The driver refuses native XDP for frames as large as the NIC's.
+    #[error(
+        "interface {interface}: its driver refuses native XDP: {}: {}, expected {LARGEST_NATIVE_MTU} or less\n\
+         hint: ip link set {interface} mtu {LARGEST_NATIVE_MTU} (of a veth, the other end, too): there are no jumbo frames in native \
+         mode yet; xdp_mode = \"generic\" takes them",
+        with_words(.words.as_ref(), .source), mtu_text(*.mtu)
+    )]
+    MtuTooLarge {
+        /// NIC.
+        interface: String,
+        /// Its MTU.
+        mtu: u32,
+        /// What the driver says.
+        words: Option<String>,
         /// The driver's answer.
         source: io::Error,
     },
     /// The program could not be attached.
-    #[error("interface {interface}: cannot attach in {mode} mode: {source}")]
+    #[error(
+        "interface {interface}: cannot attach in {mode} mode: {}", with_words(.words.as_ref(), .source)
+    )]
     Attach {
         /// NIC.
         interface: String,
         /// Mode.
         mode: XdpMode,
+        /// The kernel's words.
+        words: Option<String>,
         /// The kernel's answer.
         source: io::Error,
     },
@@ -157,6 +180,35 @@ impl DataplaneError {
     pub(super) fn system(action: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::System { action, source }
     }
+}
+
+/// The largest MTU that drivers of one page a frame (4 KiB: virtio_net, veth and others) take for native XDP: what headroom and the
+/// kernel's own words at a buffer's end leave of a page.
+pub(super) const LARGEST_NATIVE_MTU: u32 = 3498;
+
+/// Whose MTU is too large: the driver of a veth looks at that of the other end.
+fn mtu_text(mtu: u32) -> String {
+    if mtu > LARGEST_NATIVE_MTU {
+        return format!("its MTU is {mtu}");
+    }
+    format!("its MTU is {mtu}, that of the other end is larger")
+}
+
+/// What was said, and the error number.
+fn with_words(words: Option<&String>, source: &io::Error) -> String {
+    words.map_or_else(|| source.to_string(), |words| format!("{words} ({source})"))
+}
+
+/// Why a program was not accepted. The verifier's log belongs to what it has looked at: not to a missing right.
+fn refusal(error: &aya::programs::ProgramError) -> String {
+    if let aya::programs::ProgramError::LoadError { io_error, .. } = error
+        && io_error.raw_os_error() == Some(libc::EPERM)
+    {
+        return format!(
+            "{io_error}\nhint: CAP_BPF and CAP_PERFMON of the first user namespace, and no kernel lockdown"
+        );
+    }
+    chain(error)
 }
 
 fn pid_text(pid: Option<u32>) -> String {

@@ -25,6 +25,7 @@ mod pool;
 mod probes;
 pub mod publish;
 mod record;
+mod refusal;
 mod refused;
 mod sections;
 pub mod tables;

@@ -34,7 +34,9 @@ pub use passive::Passive;
 pub use rule::{ClientRange, Day, Evaluate, PortRange, Rule, RuleConfig, Share, TimeRange, Tos};
 pub use service::{BackendConfig, ForwardMode, OnDown, Protocol, Scheduler, ServiceConfig};
 pub use shared::Shared;
-pub use state::{Backend, OwnedVip, Record, RetiredSlot, Service, SlowStart, State};
+pub use state::{
+    ArpIgnored, Backend, NicName, OwnedVip, Record, RetiredSlot, Service, SlowStart, State,
+};
 
 /// A valid configuration: what a file says, defaults filled in.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -51,6 +53,9 @@ pub struct Config {
     pub pin_dir: PathBuf,
     /// Whether VIPs are put on the NICs.
     pub manage_vips: bool,
+    /// Whether other NICs are kept from answering ARP requests for VIPs.
+    #[serde(default)]
+    pub manage_arp: bool,
     /// The connection table.
     pub connections: Connections,
     /// How weights are made.

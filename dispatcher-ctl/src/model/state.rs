@@ -96,6 +96,30 @@ pub struct Record {
     pub retired_slots: Vec<RetiredSlot>,
     /// Interface indices by NIC name: position is the index in the datapath, empty where free.
     pub interface_names: Vec<String>,
+    /// NICs that the file as last applied calls otherwise than the kernel.
+    #[serde(default)]
+    pub nic_names: Vec<NicName>,
+    /// NICs whose `arp_ignore` is ours to give back.
+    #[serde(default)]
+    pub arp_ignored: Vec<ArpIgnored>,
+}
+
+/// A NIC that the file calls otherwise than the kernel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NicName {
+    /// What the file calls it: an alternative name, or one that it had.
+    pub written: String,
+    /// What the kernel calls it, and what it is called in all that runs.
+    pub name: String,
+}
+
+/// A NIC that is kept from answering ARP requests for addresses of others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArpIgnored {
+    /// The kernel's index of it.
+    pub ifindex: u32,
+    /// Its `arp_ignore` before.
+    pub former: u32,
 }
 
 /// The slot of a removed backend. Neither slot nor service id may be given away while a way points to the slot.

@@ -8,7 +8,37 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use netlink_packet_route::address::{AddressAttribute, AddressMessage};
+use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
+
+/// An address of this host, on a NIC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Held {
+    /// The kernel's index of the NIC.
+    pub ifindex: u32,
+    /// The address.
+    pub address: IpAddr,
+    /// Whether another host was found to have it (IPv6), and this one does not use it.
+    pub is_duplicate: bool,
+}
+
+impl Held {
+    pub(super) fn parse(message: &AddressMessage) -> Option<Self> {
+        let (mut local, mut address) = (None, None);
+        let mut is_duplicate = false;
+        for attribute in &message.attributes {
+            match attribute {
+                AddressAttribute::Local(ip) => local = Some(*ip),
+                AddressAttribute::Address(ip) => address = Some(*ip),
+                AddressAttribute::Flags(flags) => {
+                    is_duplicate = flags.contains(AddressFlags::Dadfailed);
+                }
+                _ => {}
+            }
+        }
+        let address = local.or(address)?;
+        Some(Self { ifindex: message.header.index, address, is_duplicate })
+    }
+}
 
 /// The set; clones share it.
 #[derive(Clone, Debug, Default)]

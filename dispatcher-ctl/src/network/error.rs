@@ -2,6 +2,8 @@
 
 use std::io;
 
+use super::extack;
+
 /// A request to the kernel's network that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum NetworkError {
@@ -30,7 +32,7 @@ impl NetworkError {
     #[must_use]
     pub fn errno(&self) -> Option<i32> {
         match self {
-            Self::Socket(source) | Self::Refused { source, .. } => source.raw_os_error(),
+            Self::Socket(source) | Self::Refused { source, .. } => extack::errno(source),
             Self::Closed { .. } => None,
         }
     }
@@ -42,7 +44,7 @@ impl NetworkError {
     pub(crate) fn from_netlink(what: impl FnOnce() -> String, error: rtnetlink::Error) -> Self {
         match error {
             rtnetlink::Error::NetlinkError(message) => {
-                Self::Refused { what: what(), source: message.to_io() }
+                Self::Refused { what: what(), source: extack::error(&message) }
             }
             rtnetlink::Error::RequestFailed => Self::Closed { what: what() },
             other => Self::Refused { what: what(), source: io::Error::other(other.to_string()) },

@@ -5,6 +5,7 @@
 use std::{
     collections::{BTreeSet, HashMap},
     net::IpAddr,
+    sync::Arc,
 };
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
@@ -18,9 +19,10 @@ use rtnetlink::{
     Handle, MulticastGroup, RouteMessageBuilder,
     packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload},
 };
+use tokio::sync::Mutex;
 
 use super::{
-    Link, NetworkError, VipAdded, addresses,
+    Held, Link, NetworkError, VipAdded, addresses, extack,
     neighbour::{self, Ask, Entry, Key},
 };
 
@@ -40,8 +42,8 @@ pub(super) enum Event {
     Routes,
     /// This host has these addresses, perhaps new ones.
     Addresses(Vec<IpAddr>),
-    /// This host has lost an address.
-    AddressGone,
+    /// This host has lost an address, by whose request (a netlink port, mostly a process id) where the kernel tells.
+    AddressGone(Option<Held>, Option<u32>),
     /// Reports were lost.
     Overrun,
 }
@@ -59,14 +61,16 @@ pub(super) enum Route {
 #[derive(Clone, Debug)]
 pub(super) struct Kernel {
     handle: Handle,
+    /// Held while a table is read: the kernel refuses a second reading on the same socket.
+    reading: Arc<Mutex<()>>,
 }
 
 impl Kernel {
     /// Opens the connection, in the calling thread's network namespace.
     pub(super) fn connect() -> Result<Self, NetworkError> {
-        let (connection, handle, _) = rtnetlink::new_connection().map_err(NetworkError::Socket)?;
+        let (connection, handle) = extack::connect().map_err(NetworkError::Socket)?;
         tokio::spawn(connection);
-        Ok(Self { handle })
+        Ok(Self { handle, reading: Arc::default() })
     }
 
     /// Subscribes to what happens to links, neighbours, addresses and routes.
@@ -87,13 +91,14 @@ impl Kernel {
         let events = messages.filter_map(move |(message, _)| {
             // The connection closes when nobody holds its handle.
             let _held = &handle;
-            std::future::ready(event(message.payload))
+            std::future::ready(event(message))
         });
         Ok(events.boxed())
     }
 
     /// All NICs.
     pub(super) async fn links(&self) -> Result<Vec<Link>, NetworkError> {
+        let _turn = self.reading.lock().await;
         let messages: Vec<_> = self
             .handle
             .link()
@@ -107,6 +112,7 @@ impl Kernel {
 
     /// All neighbours.
     pub(super) async fn neighbours(&self) -> Result<HashMap<Key, Entry>, NetworkError> {
+        let _turn = self.reading.lock().await;
         let messages: Vec<_> = self
             .handle
             .neighbours()
@@ -179,6 +185,15 @@ impl Kernel {
         if self.has_address(ifindex, vip).await? {
             return Ok(VipAdded::AlreadyThere);
         }
+        self.put_vip(ifindex, vip).await
+    }
+
+    /// See [`super::Network::put_vip`].
+    pub(super) async fn put_vip(
+        &self,
+        ifindex: u32,
+        vip: IpAddr,
+    ) -> Result<VipAdded, NetworkError> {
         let mut request = self.handle.address().add(ifindex, vip, prefix(vip));
         let attributes = &mut request.message_mut().attributes;
         // A /32's broadcast address would be the VIP itself.
@@ -223,19 +238,28 @@ impl Kernel {
 
     /// All addresses of this host, and the broadcast addresses of their networks.
     pub(super) async fn addresses(&self) -> Result<BTreeSet<IpAddr>, NetworkError> {
-        let messages: Vec<_> = self
-            .handle
+        Ok(self.address_messages().await?.iter().flat_map(addresses::parse).collect())
+    }
+
+    /// All addresses of this host, by NIC.
+    pub(super) async fn held(&self) -> Result<Vec<Held>, NetworkError> {
+        Ok(self.address_messages().await?.iter().filter_map(Held::parse).collect())
+    }
+
+    async fn address_messages(&self) -> Result<Vec<AddressMessage>, NetworkError> {
+        let _turn = self.reading.lock().await;
+        self.handle
             .address()
             .get()
             .execute()
             .try_collect()
             .await
-            .map_err(|e| NetworkError::from_netlink(|| "list addresses".to_owned(), e))?;
-        Ok(messages.iter().flat_map(addresses::parse).collect())
+            .map_err(|e| NetworkError::from_netlink(|| "list addresses".to_owned(), e))
     }
 
     /// Whether a NIC has an address, whatever its prefix.
     async fn has_address(&self, ifindex: u32, address: IpAddr) -> Result<bool, NetworkError> {
+        let _turn = self.reading.lock().await;
         let messages: Vec<_> = self
             .handle
             .address()
@@ -247,19 +271,8 @@ impl Kernel {
             .map_err(|e| {
                 NetworkError::from_netlink(|| format!("addresses of ifindex {ifindex}"), e)
             })?;
-        Ok(messages.iter().filter(|m| m.header.index == ifindex).any(|message| {
-            let local = message.attributes.iter().find_map(|a| match a {
-                AddressAttribute::Local(ip) => Some(*ip),
-                _ => None,
-            });
-            let own = local.or_else(|| {
-                message.attributes.iter().find_map(|a| match a {
-                    AddressAttribute::Address(ip) => Some(*ip),
-                    _ => None,
-                })
-            });
-            own == Some(address)
-        }))
+        let held = messages.iter().filter_map(Held::parse);
+        Ok(held.into_iter().any(|held| held.ifindex == ifindex && held.address == address))
     }
 
     async fn execute(
@@ -277,7 +290,7 @@ impl Kernel {
             .map_err(|e| NetworkError::from_netlink(&what, e))?;
         while let Some(answer) = answers.next().await {
             if let NetlinkPayload::Error(error) = answer.payload {
-                return Err(NetworkError::Refused { what: what(), source: error.to_io() });
+                return Err(NetworkError::Refused { what: what(), source: extack::error(&error) });
             }
         }
         Ok(())
@@ -292,8 +305,9 @@ const fn prefix(address: IpAddr) -> u8 {
     if address.is_ipv4() { 32 } else { 128 }
 }
 
-fn event(payload: NetlinkPayload<RouteNetlinkMessage>) -> Option<Event> {
-    let message = match payload {
+fn event(message: NetlinkMessage<RouteNetlinkMessage>) -> Option<Event> {
+    let port = message.header.port_number;
+    let message = match message.payload {
         NetlinkPayload::InnerMessage(message) => message,
         NetlinkPayload::Overrun(_) => return Some(Event::Overrun),
         _ => return None,
@@ -307,7 +321,7 @@ fn event(payload: NetlinkPayload<RouteNetlinkMessage>) -> Option<Event> {
             neighbour::parse(&m).map(|(key, _)| Event::Neighbour(key, Entry::Absent))
         }
         M::NewAddress(m) => Some(Event::Addresses(addresses::parse(&m))),
-        M::DelAddress(_) => Some(Event::AddressGone),
+        M::DelAddress(m) => Some(Event::AddressGone(Held::parse(&m), (port != 0).then_some(port))),
         M::NewRoute(_) | M::DelRoute(_) | M::NewRule(_) | M::DelRule(_) => Some(Event::Routes),
         _ => None,
     }

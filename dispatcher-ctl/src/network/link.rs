@@ -2,20 +2,28 @@
 
 use netlink_packet_route::{
     AddressFamily,
-    link::{LinkAttribute, LinkFlags, LinkMessage},
+    link::{LinkAttribute, LinkFlags, LinkMessage, Prop},
 };
 
 use crate::model::Mac;
 
 /// A NIC.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Link {
     /// Its name.
     pub name: String,
+    /// Its alternative names.
+    pub altnames: Vec<String>,
     /// The kernel's index.
     pub ifindex: u32,
     /// Its own MAC; all-zero where it has none.
     pub mac: Mac,
+    /// Whether it is set up, whatever its lower layer does.
+    pub set_up: bool,
+    /// Whether it answers ARP at all: it is no loopback, and ARP is not switched off.
+    pub arp: bool,
+    /// ifindex of the NIC of this network namespace that it stands on, as a VLAN device or macvlan does.
+    pub lower: Option<u32>,
     /// Whether it is set up and its lower layer (cable, peer) is there.
     pub up: bool,
     /// Largest L3 packet, bytes.
@@ -31,13 +39,15 @@ impl Link {
         if message.header.interface_family != AddressFamily::Unspec {
             return None;
         }
+        let flags = message.header.flags;
         let mut link = Self {
-            name: String::new(),
             ifindex: message.header.index,
-            mac: Mac::default(),
-            up: message.header.flags.contains(LinkFlags::Up | LinkFlags::LowerUp),
-            mtu: 0,
+            set_up: flags.contains(LinkFlags::Up),
+            arp: !flags.intersects(LinkFlags::Noarp | LinkFlags::Loopback),
+            up: flags.contains(LinkFlags::Up | LinkFlags::LowerUp),
+            ..Self::default()
         };
+        let mut elsewhere = false;
         for attribute in &message.attributes {
             if let LinkAttribute::IfName(name) = attribute {
                 link.name.clone_from(name);
@@ -45,8 +55,26 @@ impl Link {
                 link.mac = <[u8; 6]>::try_from(bytes.as_slice()).map(Mac).unwrap_or_default();
             } else if let LinkAttribute::Mtu(mtu) = attribute {
                 link.mtu = *mtu;
+            } else if let LinkAttribute::Link(lower) = attribute {
+                link.lower = Some(*lower);
+            } else if matches!(attribute, LinkAttribute::LinkNetNsId(_)) {
+                elsewhere = true;
+            } else if let LinkAttribute::PropList(list) = attribute {
+                for property in list {
+                    if let Prop::AltIfName(name) = property {
+                        link.altnames.push(name.clone());
+                    }
+                }
             }
         }
+        // A veth's other end, or what it stands on, in another namespace: a number of that one.
+        link.lower = link.lower.filter(|_| !elsewhere);
         (!link.name.is_empty()).then_some(link)
+    }
+
+    /// Whether this is one of its names.
+    #[must_use]
+    pub fn is_called(&self, name: &str) -> bool {
+        self.name == name || self.altnames.iter().any(|alternative| alternative == name)
     }
 }

@@ -17,14 +17,17 @@ use crate::model::Mac;
 
 mod addresses;
 mod announce;
+pub mod arp;
 mod backends;
 mod error;
+pub(crate) mod extack;
 mod kernel;
 mod limits;
 mod link;
 mod neighbour;
 mod resolver;
 
+pub use addresses::Held;
 pub use error::NetworkError;
 pub use limits::{Shortage, shortages};
 pub use link::Link;
@@ -59,6 +62,17 @@ pub enum NetworkEvent {
     },
     /// This host has other addresses than before.
     AddressesChanged,
+    /// A NIC has lost an address.
+    AddressGone {
+        /// The kernel's index of the NIC.
+        ifindex: u32,
+        /// The address.
+        address: IpAddr,
+        /// Who asked for it, where the kernel tells: a netlink port, mostly the number of a process.
+        by: Option<u32>,
+    },
+    /// All was read anew, as it is from time to time and when reports were lost.
+    ReadAnew,
     /// The way to a watched address is another one.
     ResolutionChanged {
         /// The address.
@@ -195,6 +209,22 @@ impl Network {
     /// Where the kernel refuses.
     pub async fn add_vip(&self, ifindex: u32, vip: IpAddr) -> Result<VipAdded, NetworkError> {
         self.kernel.add_vip(ifindex, vip).await
+    }
+
+    /// As [`Network::add_vip`], without a look at what the NIC has already: for who has just asked ([`Network::held`]).
+    ///
+    /// # Errors
+    /// Where the kernel refuses.
+    pub async fn put_vip(&self, ifindex: u32, vip: IpAddr) -> Result<VipAdded, NetworkError> {
+        self.kernel.put_vip(ifindex, vip).await
+    }
+
+    /// The addresses of this host, by NIC, as they are now.
+    ///
+    /// # Errors
+    /// Where netlink refuses.
+    pub async fn held(&self) -> Result<Vec<Held>, NetworkError> {
+        self.kernel.held().await
     }
 
     /// Takes a VIP (/32 or /128) off a NIC. One that is not there, or whose NIC is not, is no error.

@@ -3,7 +3,10 @@
 use futures_util::StreamExt as _;
 use netlink_packet_route::tc::TcHandle;
 
-use crate::dataplane::{leaves_filters, remove_filter};
+use crate::{
+    dataplane::{leaves_filters, remove_filter},
+    network::extack,
+};
 
 /// Takes from a NIC what probes of VIPs have left there, and its `clsact` queue where it has no other filters.
 pub async fn tidy(nic: &str) {
@@ -16,7 +19,7 @@ pub async fn tidy(nic: &str) {
 /// Removes a NIC's `clsact` queue if nobody's filters are on it. Most often there is none.
 async fn remove_unused(nic: &str) {
     let Ok(ifindex) = nix::net::if_::if_nametoindex(nic) else { return };
-    let Ok((connection, handle, _)) = rtnetlink::new_connection() else { return };
+    let Ok((connection, handle)) = extack::connect() else { return };
     tokio::spawn(connection);
     let ifindex = ifindex.cast_signed();
     let ingress = handle.traffic_filter(ifindex).get().ingress().execute();

@@ -14,6 +14,8 @@ use nix::sched::{CloneFlags, unshare};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{runtime::Handle, sync::oneshot};
 
+use crate::network::extack;
+
 /// A socket that is wanted.
 struct Order {
     domain: Domain,
@@ -79,7 +81,7 @@ fn enter(runtime: &Handle) -> io::Result<(File, rtnetlink::Handle)> {
     let file = File::open("/proc/thread-self/ns/net")?;
     // The socket is made here, and served by the runtime's threads.
     let _entered = runtime.enter();
-    let (connection, netlink, _) = rtnetlink::new_connection()?;
+    let (connection, netlink) = extack::connect()?;
     runtime.spawn(connection);
     Ok((file, netlink))
 }

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     dataplane::{DataplaneError, ProbeEnds},
-    network::NetworkError,
+    network::{NetworkError, extack},
 };
 
 /// Why VIPs cannot be probed.
@@ -132,7 +132,7 @@ impl Path {
 
 /// A netlink connection to this host.
 fn host() -> Result<rtnetlink::Handle, NetworkError> {
-    let (connection, handle, _) = rtnetlink::new_connection().map_err(NetworkError::Socket)?;
+    let (connection, handle) = extack::connect().map_err(NetworkError::Socket)?;
     tokio::spawn(connection);
     Ok(handle)
 }

@@ -64,6 +64,9 @@ pub(crate) fn sample() -> Status {
             timeout: 0,
             dropped: 2,
         }],
+        warnings: vec![
+            "eth1: answers ARP requests for VIP 192.0.2.80, which another NIC has".to_owned(),
+        ],
         last_errors: vec![LoggedError {
             time: NOW - 65.0,
             message: "backend dns/dns-1: no mac: no answer to neighbour discovery".to_owned(),

@@ -65,6 +65,28 @@ fn a_daemon_that_cannot_start_says_why() -> Result<()> {
     Ok(())
 }
 
+/// The driver's own words, the MTU and what it may be, not merely that another mode might work.
+#[test]
+fn a_nic_with_jumbo_frames_is_refused_with_the_cause() -> Result<()> {
+    let Some(web) = Web::start("jumbo", &[1])? else { return Ok(()) };
+    web.lab.lb.ip("link add big0 mtu 9000 type veth peer name big1 mtu 9000")?;
+    let said = web.daemon.cli(["attach", "big0"])?;
+    assert_eq!(said.status, 1, "{}", said.err);
+    is_one_line(&said);
+    for word in ["big0", "MTU is too large", "its MTU is 9000, expected 3498 or less", "mtu 3498"] {
+        assert!(said.err.contains(word), "{word}: {}", said.err);
+    }
+    // The hint is true, in both its parts.
+    web.daemon.ok("attach big0 --mode generic")?;
+    web.daemon.ok("detach big0")?;
+    web.lab.lb.ip("link set big0 mtu 3498")?;
+    let said = web.daemon.cli(["attach", "big0", "--mode", "native"])?;
+    assert!(said.err.contains("its MTU is 3498, that of the other end is larger"), "{}", said.err);
+    web.lab.lb.ip("link set big1 mtu 3498")?;
+    web.daemon.ok("attach big0 --mode native")?;
+    Ok(())
+}
+
 #[test]
 fn a_second_controller_is_refused() -> Result<()> {
     let Some(web) = Web::start("second", &[1])? else { return Ok(()) };

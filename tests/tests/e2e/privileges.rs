@@ -105,3 +105,34 @@ fn the_units_capabilities_attach_forward_reload_take_over_and_detach() -> Result
     assert_eq!(daemon.stop()?, Some(0));
     nothing_left(&lab)
 }
+
+/// What is missing is named with what it is for, before anything is done, and without a word of the verifier's.
+#[test]
+fn each_missing_capability_is_named() -> Result<()> {
+    let Some(lab) = lab(&Plan::new("lacks").backends(1))? else { return Ok(()) };
+    let mut daemon = lab.daemon(&advised(&web_services(&lab, &[1])))?;
+    let all = capabilities()?;
+    for missing in ["CAP_BPF", "CAP_NET_ADMIN", "CAP_NET_RAW", "CAP_PERFMON"] {
+        // CAP_SYS_ADMIN would stand in for two of them.
+        let held = all.iter().map(String::as_str);
+        let held: Vec<_> = held.filter(|c| *c != missing && *c != "CAP_SYS_ADMIN").collect();
+        let before = daemon.log().len();
+        daemon.launch_confined(&held, &[])?;
+        assert_eq!(daemon.process()?.wait(Duration::from_secs(10))?, Some(1), "{missing}");
+        let log = daemon.log()[before..].to_owned();
+        let error = format!("capability {missing} is missing: it is needed to ");
+        ensure!(log.contains(&error) && log.contains("hint: "), "{missing}: {log}");
+        ensure!(log.contains(&format!("AmbientCapabilities={missing} in")), "{missing}: {log}");
+        ensure!(!log.contains("erifier output") && log.lines().count() <= 3, "{missing}: {log}");
+        ensure!(!lab.pin_dir().exists(), "{missing}: something was done");
+    }
+    // Root of a user namespace has all of them, and none that counts.
+    let confined = lab.lb.output(&format!(
+        "unshare --user --map-root-user {} run -c {}",
+        dispatcher_tests::lab::binary()?.display(),
+        daemon.config().display()
+    ))?;
+    let said = String::from_utf8_lossy(&confined.stderr).into_owned();
+    ensure!(said.contains("CAP_BPF") && said.contains("user namespace"), "{said}");
+    Ok(())
+}

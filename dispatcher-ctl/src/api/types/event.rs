@@ -138,6 +138,38 @@ pub enum EventKind {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
     },
+    /// A VIP that somebody took away is back.
+    VipRestored {
+        /// On which NIC.
+        interface: String,
+        /// Which.
+        vip: IpAddr,
+        /// How often it was lost lately.
+        losses: u64,
+        /// Who took it away, where that is known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        taken_by: Option<String>,
+    },
+    /// A VIP is taken away again and again, cannot be put back, or is missing and not ours.
+    VipAlert {
+        /// On which NIC.
+        interface: String,
+        /// Which.
+        vip: IpAddr,
+        /// How often it was lost lately.
+        losses: u64,
+        /// What is the matter.
+        reason: String,
+    },
+    /// A VIP of which there was an alert has been there for a while.
+    VipClear {
+        /// On which NIC.
+        interface: String,
+        /// Which.
+        vip: IpAddr,
+        /// How long there was an alert.
+        seconds: f64,
+    },
     /// The program runs on a NIC.
     Attached {
         /// Which.
@@ -265,6 +297,9 @@ impl EventKind {
             Self::HalfOpenAlert { .. } => "half_open_alert",
             Self::HalfOpenClear { .. } => "half_open_clear",
             Self::NeighbourChanged { .. } => "neighbour_changed",
+            Self::VipRestored { .. } => "vip_restored",
+            Self::VipAlert { .. } => "vip_alert",
+            Self::VipClear { .. } => "vip_clear",
             Self::Attached { .. } => "attached",
             Self::Detached { .. } => "detached",
             Self::Reloaded { .. } => "reloaded",
@@ -307,6 +342,9 @@ impl EventKind {
             Self::HalfOpenAlert { .. }
             | Self::HalfOpenClear { .. }
             | Self::NeighbourChanged { .. }
+            | Self::VipRestored { .. }
+            | Self::VipAlert { .. }
+            | Self::VipClear { .. }
             | Self::Attached { .. }
             | Self::Detached { .. }
             | Self::Reloaded { .. }
@@ -322,6 +360,8 @@ impl EventKind {
             Self::ServerDown { .. }
                 | Self::ManagerAlert { .. }
                 | Self::HalfOpenAlert { .. }
+                | Self::VipRestored { .. }
+                | Self::VipAlert { .. }
                 | Self::Missed { .. }
         )
     }
@@ -365,6 +405,16 @@ impl fmt::Display for EventKind {
                 "half-open connections are no longer more than syn_guard {syn_guard}, after {seconds:.0} s"
             ),
             Self::NeighbourChanged { .. } => self.neighbour(f),
+            Self::VipRestored { interface, vip, taken_by, .. } => {
+                let by = taken_by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default();
+                write!(f, "{interface}: VIP {vip} was taken away{by}, put back")
+            }
+            Self::VipAlert { interface, vip, reason, .. } => {
+                write!(f, "{interface}: VIP {vip}: {reason}")
+            }
+            Self::VipClear { interface, vip, seconds } => {
+                write!(f, "{interface}: VIP {vip} is there and stays, after {seconds:.0} s")
+            }
             Self::Attached { interface, mode } => write!(f, "{interface}: attached, {mode} mode"),
             Self::Detached { interface } => write!(f, "{interface}: detached"),
             Self::Reloaded { changes } => write!(f, "reloaded, {changes} changes"),

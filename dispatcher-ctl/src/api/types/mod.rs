@@ -59,6 +59,9 @@ pub struct Status {
     /// How commands that were run at events have ended.
     #[serde(default)]
     pub exits: Vec<ExitCount>,
+    /// What an operator should look after, as it is now: a line each, with a hint where the mend is known.
+    #[serde(default)]
+    pub warnings: Vec<String>,
     /// What went wrong lately, oldest first.
     pub last_errors: Vec<LoggedError>,
 }

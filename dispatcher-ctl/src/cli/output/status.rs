@@ -182,6 +182,7 @@ fn foot(status: &Status) -> String {
             span(now(status) - since),
         ));
     }
+    text.extend(status.warnings.iter().map(|warning| line(format!("warning: {warning}"))));
     let expired = listed(&table.connections_expired);
     if !expired.is_empty() {
         text += &line(format!("expired: {expired}"));

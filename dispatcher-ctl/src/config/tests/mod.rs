@@ -45,7 +45,7 @@ fn defaults_are_those_of_the_manual() {
     assert_eq!(config.api_socket, Path::new("/run/dispatcher/api.sock"));
     assert_eq!(config.metrics_listen.to_string(), "127.0.0.1:9464");
     assert_eq!(config.pin_dir, Path::new("/sys/fs/bpf/dispatcher"));
-    assert!(config.manage_vips);
+    assert!(config.manage_vips && !config.manage_arp);
     assert_eq!((config.connections.capacity, config.connections.orphan), (1_000_000, Orphan::Drop));
     assert_eq!(config.connections.syn_guard, 100_000);
     let [web] = config.services.as_slice() else { panic!("one service") };
@@ -149,7 +149,7 @@ on_down = "forget"
 "#;
     let want = [
         "lab.toml:1:23: interfaces[1]: interface eth0 is listed twice, expected once",
-        "lab.toml:1:31: interfaces[2]: interface \"a/b\" is no NIC's name, expected 1 to 15 bytes \
+        "lab.toml:1:31: interfaces[2]: interface \"a/b\" is no NIC's name, expected 1 to 127 bytes \
          without blanks, '/' and ':'",
         "lab.toml:2:12: xdp_mode: xdp_mode \"fast\" is unknown, expected native or generic",
         "lab.toml:5:12: connections.capacity: connections: capacity 3 is out of range, expected \

@@ -14,7 +14,7 @@ use futures_util::{StreamExt as _, future::join_all};
 use tokio::sync::{mpsc, watch};
 
 use super::{
-    Link, NetworkError, NetworkEvent, OwnAddresses, Progress, Resolution, Resolutions, Watch,
+    Held, Link, NetworkError, NetworkEvent, OwnAddresses, Progress, Resolution, Resolutions, Watch,
     backends::{Backend, Backends},
     kernel::{Event, Events, Kernel, Route},
     neighbour::{Ask, Entry, Key, Neighbour},
@@ -176,7 +176,10 @@ impl Resolver {
                 }
                 self.look_up_all(Instant::now() + GATHER);
             }
-            Event::AddressGone => {
+            Event::AddressGone(held, by) => {
+                if let Some(Held { ifindex, address, .. }) = held {
+                    self.tell(NetworkEvent::AddressGone { ifindex, address, by });
+                }
                 // Another NIC may have it, too.
                 self.reread_at = Some(Instant::now() + GATHER);
                 self.look_up_all(Instant::now() + GATHER);
@@ -367,6 +370,7 @@ impl Resolver {
         }
         self.read_addresses().await;
         self.look_up_all(Instant::now());
+        self.tell(NetworkEvent::ReadAnew);
     }
 
     /// Reads which addresses are this host's.

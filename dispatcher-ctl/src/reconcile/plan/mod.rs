@@ -86,6 +86,13 @@ pub fn plan_settings(applied: &Config, new: &Config) -> Vec<PlanLine> {
             new.manage_vips.to_string(),
             None,
         ),
+        (
+            "settings",
+            "manage_arp",
+            applied.manage_arp.to_string(),
+            new.manage_arp.to_string(),
+            None,
+        ),
         ("connections", "capacity", was.capacity.to_string(), is.capacity.to_string(), FRESH),
         ("connections", "syn_guard", was.syn_guard.to_string(), is.syn_guard.to_string(), None),
         ("connections", "orphan", was.orphan.to_string(), is.orphan.to_string(), None),
