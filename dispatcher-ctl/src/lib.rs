@@ -20,3 +20,4 @@ pub mod network;
 pub mod prober;
 pub mod reconcile;
 pub mod schedule;
+pub mod standstill;

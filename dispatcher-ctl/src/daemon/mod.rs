@@ -22,6 +22,7 @@ mod publish;
 mod quiesce;
 mod record;
 mod report;
+mod resume;
 mod rewrite;
 mod rules;
 mod start;
@@ -43,7 +44,9 @@ pub use self::{
 };
 
 use self::{control::Handle, core::Core};
-use crate::{advisor::Outcome, api, api::Controller as _, metrics, network::NetworkEvent};
+use crate::{
+    advisor::Outcome, api, api::Controller as _, metrics, network::NetworkEvent, standstill,
+};
 
 /// How often slots are released and rates sampled.
 const TICK: Duration = Duration::from_secs(1);
@@ -68,6 +71,7 @@ pub struct RunOptions {
 pub async fn run(options: RunOptions) -> Result<(), StartError> {
     // Before anything is attached: a signal from here on ends the daemon in order.
     let signals = Signals::new().map_err(StartError::signals)?;
+    standstill::watch();
     let leave_attached = options.leave_attached;
     let started = start::start(options).await?;
     let start::Started { core, events, outcomes, socket, metrics_listener } = started;
@@ -179,9 +183,10 @@ impl Core {
         if std::mem::take(&mut self.is_untidy) {
             memory::give_back();
         }
+        self.watch_standstill();
         self.watch_guard();
         self.tell_progress();
-        self.retry_probes().await;
+        self.watch_probes().await;
         for result in [
             self.watch_handshakes().await,
             self.release_slots(),
@@ -212,6 +217,9 @@ impl Core {
         };
         if let Err(error) = result {
             tracing::error!("{error}");
+        }
+        if events.iter().any(|e| matches!(e, NetworkEvent::LinkGone { .. })) {
+            self.watch_probes().await;
         }
     }
 }

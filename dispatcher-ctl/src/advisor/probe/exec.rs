@@ -1,6 +1,9 @@
 //! `exec`: a command looks at the backend and prints its load, or -1.
 
-use std::{process::Stdio, time::Duration};
+use std::{
+    process::{ExitStatus, Stdio},
+    time::Duration,
+};
 
 use nix::{
     sys::signal::{Signal, killpg},
@@ -9,22 +12,17 @@ use nix::{
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _},
     process::Command,
-    sync::Semaphore,
-    time::timeout,
 };
 
-use super::{Load, Target, reason};
-use crate::model::Advisor;
+use super::{Fault, Load, Target, reason};
+use crate::{model::Advisor, standstill::within};
 
-/// Commands that run at once.
-static COMMANDS: Semaphore = Semaphore::const_new(64);
 /// Bytes of what a command prints that are looked at.
 const LONGEST: u64 = 4096;
 /// Where a command finds other programs.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-pub(super) async fn run(advisor: &Advisor, target: &Target) -> Result<Load, String> {
-    let _turn = COMMANDS.acquire().await.map_err(|error| error.to_string())?;
+pub(super) async fn run(advisor: &Advisor, target: &Target) -> Result<Load, Fault> {
     let address = target.address;
     let environment = [
         ("DISPATCHER_SERVICE", target.service.clone()),
@@ -35,23 +33,25 @@ pub(super) async fn run(advisor: &Advisor, target: &Target) -> Result<Load, Stri
     let printed = printed_by(&advisor.command, &environment, advisor.receive_timeout).await?;
     let milliseconds = number(&printed)?;
     if milliseconds < 0.0 {
-        return Err("the command says that it is down".to_owned());
+        return Err(Fault::Backend("the command says that it is down".to_owned()));
     }
     let load = Duration::try_from_secs_f64(milliseconds / 1000.0);
-    load.map(Load::Time).map_err(|_| unexpected(&printed))
+    load.map(Load::Time).map_err(|_| Fault::Backend(unexpected(&printed)))
 }
 
 /// What a command prints, in `patience`: its standard output. It runs in a process group of its own, of which nothing is left
 /// when it takes longer, or when nobody waits any more.
 ///
 /// # Errors
-/// It cannot be run, takes too long, or fails: with what it says of that on standard error.
+/// It cannot be run, takes too long, or fails: with what it says of that on standard error. Whether it could not be run at
+/// all, or was killed, is this host's fault; all else is what it says.
 pub(crate) async fn printed_by(
     command: &[String],
     environment: &[(&str, String)],
     patience: Duration,
-) -> Result<String, String> {
-    let (program, arguments) = command.split_first().ok_or("no command is set")?;
+) -> Result<String, Fault> {
+    let none = || Fault::Here("no command is set".to_owned());
+    let (program, arguments) = command.split_first().ok_or_else(none)?;
     let mut child = Command::new(program)
         .args(arguments)
         .env_clear()
@@ -62,26 +62,33 @@ pub(crate) async fn printed_by(
         .stderr(Stdio::piped())
         .process_group(0)
         .spawn()
-        .map_err(|error| format!("{program}: {}", reason(&error)))?;
+        .map_err(|error| Fault::Here(format!("{program}: {}", reason(&error))))?;
     let mut group = Group(child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw));
     let (output, errors) = (child.stdout.take(), child.stderr.take());
     let ended = async {
         let (output, errors) = tokio::join!(all(output), all(errors));
         (child.wait().await, output, errors)
     };
-    let Ok((status, output, errors)) = timeout(patience, ended).await else {
-        return Err(format!("the command has not ended within {patience:?}"));
+    let Ok((status, output, errors)) = within(patience, ended).await else {
+        return Err(Fault::Backend(format!("the command has not ended within {patience:?}")));
     };
     // Its number may be another's from now on.
     group.0 = None;
-    let status = status.map_err(|error| reason(&error))?;
+    let status = status.map_err(|error| Fault::Here(reason(&error)))?;
     if status.success() {
         return Ok(output);
     }
-    match errors.lines().next() {
-        Some(line) => Err(format!("{status}: {line:?}")),
-        None => Err(status.to_string()),
-    }
+    let said = match errors.lines().next() {
+        Some(line) => format!("{status}: {line:?}"),
+        None => status.to_string(),
+    };
+    Err(if has_run(status) { Fault::Backend(said) } else { Fault::Here(said) })
+}
+
+/// Whether an exit status is the command's own word. A shell ends with 126 or 127 where it cannot start what it is told to (as
+/// `env` does for a script whose interpreter is gone); whoever was killed was not by us, and has said nothing.
+fn has_run(status: ExitStatus) -> bool {
+    status.code().is_some_and(|code| ![126, 127].contains(&code))
 }
 
 /// The number that is all of a text.
@@ -123,7 +130,7 @@ impl Drop for Group {
 mod tests {
     use super::*;
 
-    async fn printed(script: &str) -> Result<String, String> {
+    async fn printed(script: &str) -> Result<String, Fault> {
         let command = ["/bin/sh", "-c", script].map(str::to_owned);
         let environment = [("WORD", "well".to_owned())];
         printed_by(&command, &environment, Duration::from_millis(500)).await
@@ -132,11 +139,15 @@ mod tests {
     #[tokio::test]
     async fn a_command_prints_in_the_time_it_has() {
         assert_eq!(printed("echo $WORD").await.unwrap(), "well\n");
-        let error = printed("echo no such thing >&2; exit 3").await.unwrap_err();
-        assert_eq!(error, "exit status: 3: \"no such thing\"");
-        assert_eq!(printed("exit 1").await.unwrap_err(), "exit status: 1");
+        let backends = |text: &str| Err(Fault::Backend(text.to_owned()));
+        let ours = |text: &str| Err(Fault::Here(text.to_owned()));
+        let found = printed("echo no such thing >&2; exit 3").await;
+        assert_eq!(found, backends("exit status: 3: \"no such thing\""));
+        assert_eq!(printed("exit 1").await, backends("exit status: 1"));
+        assert_eq!(printed("exit 127").await, ours("exit status: 127"));
+        assert_eq!(printed("kill -9 $$").await, ours("signal: 9 (SIGKILL)"));
         let none = printed_by(&["/no/such".to_owned()], &[], Duration::from_secs(1)).await;
-        assert_eq!(none.unwrap_err(), "/no/such: no such file or directory");
+        assert_eq!(none, ours("/no/such: no such file or directory"));
     }
 
     #[tokio::test]
@@ -145,7 +156,7 @@ mod tests {
         let file = directory.path().join("pid");
         let script = format!("sleep 60 & echo $! > {}; wait", file.display());
         let error = printed(&script).await.unwrap_err();
-        assert_eq!(error, "the command has not ended within 500ms");
+        assert_eq!(error.to_string(), "the command has not ended within 500ms");
         let child = std::fs::read_to_string(file).unwrap();
         let stat = format!("/proc/{}/stat", child.trim());
         // A zombie until whoever adopts it looks.

@@ -1,26 +1,30 @@
 //! One exchange with a backend: its load, or what was wrong. A file a kind; sockets come from [`dial`].
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
-    time::{Instant, timeout},
+    time::Instant,
 };
 
 use crate::{
     model::{Advisor, AdvisorKind, Protocol, Transport},
     prober::Through,
+    standstill,
 };
 
 mod agent;
 mod connect;
 mod datagram;
+mod diagnosis;
 mod dial;
 mod dialogue;
 mod dns;
 mod exec;
+mod fault;
 mod http;
+mod kept;
 mod ldap;
 mod ping;
 mod sip;
@@ -29,6 +33,9 @@ mod udp;
 mod vip;
 
 pub(crate) use exec::{number, printed_by};
+pub use fault::Fault;
+
+pub(crate) use fault::reason;
 
 /// What is probed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -79,8 +86,8 @@ impl Load {
 /// What a probe found.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Finding {
-    /// The load; or what was wrong, as a phrase that follows the kind's name.
-    pub result: Result<Load, String>,
+    /// The load; or what was wrong, as a phrase that follows the kind's name, and whose fault it is.
+    pub result: Result<Load, Fault>,
     /// When the certificate ends that was presented, if one was: seconds since the epoch.
     pub certificate_expiry: Option<i64>,
 }
@@ -89,7 +96,7 @@ pub struct Finding {
 pub async fn probe(advisor: &Advisor, target: &Target) -> Finding {
     let mut certificate_expiry = None;
     let mut result = exchange(advisor, target, &mut certificate_expiry).await;
-    if let (Err(said), Some(through)) = (&mut result, &target.through)
+    if let (Err(Fault::Backend(said)), Some(through)) = (&mut result, &target.through)
         && is_over_datagrams(advisor.kind, target.protocol)
     {
         // A connection that is not to be had was looked into when it was wanted.
@@ -116,7 +123,7 @@ async fn exchange(
     advisor: &Advisor,
     target: &Target,
     expiry: &mut Option<i64>,
-) -> Result<Load, String> {
+) -> Result<Load, Fault> {
     let began = Instant::now();
     let over_udp = target.protocol == Protocol::Udp;
     match (advisor.kind, advisor.kind.transport()) {
@@ -135,7 +142,7 @@ async fn exchange(
     Ok(Load::Time(began.elapsed()))
 }
 
-async fn asked_agent(advisor: &Advisor, target: &Target) -> Result<Load, String> {
+async fn asked_agent(advisor: &Advisor, target: &Target) -> Result<Load, Fault> {
     let stream = dial::tcp(target, advisor.connect_timeout).await?;
     within(advisor.receive_timeout, agent::exchange(advisor, stream)).await
 }
@@ -145,18 +152,18 @@ async fn over_tcp(
     target: &Target,
     stream: TcpStream,
     expiry: &mut Option<i64>,
-) -> Result<(), String> {
+) -> Result<(), Fault> {
     if advisor.kind == AdvisorKind::Connect {
-        return connect::exchange(&stream);
+        return Ok(connect::exchange(&stream)?);
     }
     if advisor.kind == AdvisorKind::Sip {
-        return sip::over_tcp(advisor, target, stream).await;
+        return Ok(sip::over_tcp(advisor, target, stream).await?);
     }
     if advisor.tls {
         let stream = tls::handshake(advisor, target, stream, expiry).await?;
-        over_stream(advisor, target, stream).await
+        Ok(over_stream(advisor, target, stream).await?)
     } else {
-        over_stream(advisor, target, stream).await
+        Ok(over_stream(advisor, target, stream).await?)
     }
 }
 
@@ -193,20 +200,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
 async fn within<T>(
     patience: Duration,
-    exchange: impl Future<Output = Result<T, String>>,
-) -> Result<T, String> {
-    match timeout(patience, exchange).await {
+    exchange: impl Future<Output = Result<T, Fault>>,
+) -> Result<T, Fault> {
+    match standstill::within(patience, exchange).await {
         Ok(result) => result,
-        Err(_) => Err(format!("no answer within {patience:?}")),
-    }
-}
-
-/// What an error says, without the operating system's number.
-fn reason(error: &io::Error) -> String {
-    let text = error.to_string();
-    match text.split_once(" (os error") {
-        Some((text, _)) => text.to_lowercase(),
-        None => text,
+        Err(_) => Err(Fault::Backend(format!("no answer within {patience:?}"))),
     }
 }
 
@@ -264,7 +262,7 @@ mod tests {
         let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
         let target = Target { address: free, ..target };
         let error = probe(&Advisor::new(AdvisorKind::Connect), &target).await.result.unwrap_err();
-        assert_eq!(error, format!("{free}: connection refused"));
+        assert_eq!(error, Fault::Backend(format!("{free}: connection refused")));
     }
 
     #[tokio::test]
@@ -285,7 +283,7 @@ mod tests {
             (http(), Some("SSH-2.0-OpenSSH_9.2\r\n"), "invalid HTTP version parsed"),
             (expects("hello"), Some("HTTP/1.1 200 OK\r\ncontent-length: 50\r\n\r\nhel"), "body: "),
         ] {
-            let error = ask(advisor, answer).await.unwrap_err();
+            let error = ask(advisor, answer).await.unwrap_err().to_string();
             assert!(error.starts_with(want), "{error:?}, expected {want:?}");
         }
     }

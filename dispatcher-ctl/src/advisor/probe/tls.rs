@@ -3,11 +3,10 @@
 //! The handshake takes any certificate, so that it is seen also where it is bad; it is judged afterwards.
 
 use std::{
-    collections::HashMap,
     fmt::Display,
-    path::{Path, PathBuf},
-    sync::{Arc, Mutex, OnceLock, PoisonError},
-    time::{Duration, Instant},
+    path::Path,
+    sync::{Arc, OnceLock},
+    time::Duration,
 };
 
 use rustls::{
@@ -27,7 +26,7 @@ use rustls::{
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use x509_cert::{Certificate, der::Decode as _, time::Validity};
 
-use super::{Stream, Target, reason};
+use super::{Fault, Stream, Target, kept::Kept, reason};
 use crate::model::{Advisor, AdvisorKind};
 
 /// Files of certificates are read again after as long.
@@ -41,8 +40,7 @@ struct Roots {
     certificates: Vec<CertificateDer<'static>>,
 }
 
-/// By file, and when they were read.
-type ReadRoots = HashMap<Option<PathBuf>, (Instant, Arc<Roots>)>;
+static ROOTS: Kept<Roots> = Kept::new();
 
 /// A stream over which TLS is spoken, if the certificate is good.
 ///
@@ -54,14 +52,16 @@ pub(super) async fn handshake<S: Stream>(
     target: &Target,
     stream: S,
     expiry: &mut Option<i64>,
-) -> Result<TlsStream<S>, String> {
-    let name = name(advisor.host.as_deref().unwrap_or(&target.host))?;
-    let connector = TlsConnector::from(Arc::clone(config(advisor.tls_verify)?));
+) -> Result<TlsStream<S>, Fault> {
+    // What is wrong before anything was said is wrong here.
+    let name = name(advisor.host.as_deref().unwrap_or(&target.host)).map_err(Fault::Here)?;
+    let config = config(advisor.tls_verify).map_err(Fault::Here)?;
+    let connector = TlsConnector::from(Arc::clone(config));
     let shaken = connector.connect(name.clone(), stream).await;
     let stream = shaken.map_err(|error| format!("TLS: {}", reason(&error)))?;
     let presented = stream.get_ref().1.peer_certificates().unwrap_or_default();
     let Some((certificate, intermediates)) = presented.split_first() else {
-        return Err("TLS: the server has no certificate".to_owned());
+        return Err(Fault::Backend("TLS: the server has no certificate".to_owned()));
     };
     let validity = validity(certificate)?;
     let ends = seconds(validity.not_after.to_unix_duration());
@@ -148,14 +148,11 @@ fn config(is_strict: bool) -> Result<&'static Arc<ClientConfig>, String> {
 }
 
 /// Those who may sign: of a file, or the system's.
-fn roots(file: Option<&Path>) -> Result<Arc<Roots>, String> {
-    static READ: Mutex<Option<ReadRoots>> = Mutex::new(None);
-    let mut read = READ.lock().unwrap_or_else(PoisonError::into_inner);
-    let read = read.get_or_insert_default();
-    let key = file.map(Path::to_path_buf);
-    if let Some((_, roots)) = read.get(&key).filter(|(at, _)| at.elapsed() < ROOTS_AGE) {
-        return Ok(Arc::clone(roots));
-    }
+fn roots(file: Option<&Path>) -> Result<Arc<Roots>, Fault> {
+    ROOTS.get(file, ROOTS_AGE, || read_roots(file))
+}
+
+fn read_roots(file: Option<&Path>) -> Result<Roots, String> {
     let mut store = RootCertStore::empty();
     let mut certificates = Vec::new();
     if let Some(file) = file {
@@ -175,9 +172,7 @@ fn roots(file: Option<&Path>) -> Result<Arc<Roots>, String> {
     let provider = Arc::new(ring::default_provider());
     let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider).build();
     let verifier = verifier.map_err(|error| error.to_string())?;
-    let roots = Arc::new(Roots { verifier, certificates });
-    read.insert(key, (Instant::now(), Arc::clone(&roots)));
-    Ok(roots)
+    Ok(Roots { verifier, certificates })
 }
 
 /// Takes every certificate.
