@@ -21,6 +21,7 @@ mod modes;
 mod mtu;
 mod neighbours;
 mod orphans;
+mod own_host;
 mod passive;
 mod privileges;
 mod probing;
