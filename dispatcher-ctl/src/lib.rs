@@ -23,3 +23,4 @@ pub mod prober;
 pub mod reconcile;
 pub mod schedule;
 pub mod serve;
+pub mod standstill;

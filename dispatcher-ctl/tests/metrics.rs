@@ -70,6 +70,8 @@ fn the_promised_names_and_labels_are_there() {
         r#"dispatcher_backend_response_seconds_count{service="web",backend="web-1"} 300"#,
         r#"dispatcher_advisor_load_seconds{service="web",backend="web-1",kind="http"} 0.0042"#,
         r#"dispatcher_advisor_probes_total{service="web",backend="web-1",kind="http",result="failure"} 2"#,
+        r#"dispatcher_advisor_probes_total{service="web",backend="web-1",kind="http",result="not_probed"} 0"#,
+        r#"dispatcher_advisor_lateness_seconds{backends="other"} 0.25"#,
         "dispatcher_connections 1234",
         "dispatcher_connections_capacity 1000000",
         r#"dispatcher_connections_expired_total{cause="fin"} 580"#,

@@ -74,6 +74,27 @@ fn plain_output_has_neither_colour_nor_trailing_blanks() {
 }
 
 #[test]
+fn what_could_not_be_probed_is_told_by_cause() {
+    let mut sample = support::sample();
+    let mut web = sample.services[0].clone();
+    for backend in &mut web.backends {
+        let why = Some("too many open files".to_owned());
+        backend.advisor.iter_mut().for_each(|advisor| advisor.not_probed.clone_from(&why));
+    }
+    let probed = web.backends.iter().filter(|backend| backend.advisor.is_some()).count();
+    assert!(probed > 0, "no backend of the sample is probed");
+    sample.services = (0..10).map(|n| Service { name: format!("s{n}"), ..web.clone() }).collect();
+    sample.probe_lateness.up = 3.2;
+    let screen = status::screen(&sample, &PLAIN);
+    let warnings: Vec<_> = screen.lines().filter(|line| line.starts_with("warning: ")).collect();
+    let told = |text: &str| warnings.iter().filter(|line| line.contains(text)).count();
+    assert_eq!(told("could not probe s0/"), 1, "{warnings:?}");
+    assert_eq!(told(": too many open files"), 1, "{warnings:?}");
+    assert_eq!(told("of backends that are up begin up to "), 1, "{warnings:?}");
+    assert_eq!(told("that are down or new"), 0, "{warnings:?}");
+}
+
+#[test]
 fn a_large_status_is_still_a_screen() {
     let mut sample = support::sample();
     let web = sample.services[0].clone();

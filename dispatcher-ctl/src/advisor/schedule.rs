@@ -1,24 +1,35 @@
-//! When is which backend probed? A loop for each, all under one bound on sockets.
+//! Which backend is probed when: a loop for each question, all under bounds on sockets and commands.
 
-use std::{
-    collections::HashMap,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tokio::{
-    sync::{Semaphore, mpsc},
+    sync::mpsc,
     task::{AbortHandle, JoinSet},
-    time::sleep,
+    time::{Instant, sleep_until},
 };
 
-use super::probe::{Finding, Target, probe};
-use crate::model::Advisor;
+use super::{
+    lanes::Lanes,
+    lateness::{Late, Lateness},
+    pace::Pace,
+    probe::{Fault, Finding, Target, probe},
+    question::{Asked, Askers, Question, questions},
+};
+use crate::{
+    model::{Advisor, AdvisorKind},
+    standstill::{Mark, running},
+};
 
-/// Probes under way at once: each has a socket.
-const SOCKETS: usize = 512;
+/// Probes under way at once, of backends that are up and of others: each has a socket.
+const SOCKETS: (usize, usize) = (256, 384);
+/// Commands under way at once, likewise.
+const COMMANDS: (usize, usize) = (32, 32);
 /// The first probes of many backends are spread over as long.
 const SPREAD: Duration = Duration::from_secs(1);
+
+/// A probe that failed says nothing if this process stood still for as long meanwhile: the backend may have given it up. (What
+/// is shorter only lengthens its time limits.)
+const TOO_STILL: Duration = Duration::from_millis(500);
 
 /// A backend that is probed, and how.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -38,18 +49,26 @@ pub struct Outcome {
     pub slot: u32,
     /// How.
     pub advisor: Arc<Advisor>,
-    /// When it ended.
-    pub at: Instant,
+    /// When it ended, as [`crate::standstill::running`] has it.
+    pub at: Duration,
     /// What it found; or why the backend could not be probed, which says nothing of the backend.
     pub finding: Result<Finding, String>,
 }
 
-/// All loops.
+/// All loops, one for each question.
 #[derive(Debug)]
 pub struct Advisors {
-    loops: HashMap<Subject, AbortHandle>,
+    loops: HashMap<Question, (AbortHandle, Asked)>,
     tasks: JoinSet<()>,
-    sockets: Arc<Semaphore>,
+    shared: Arc<Shared>,
+}
+
+/// What all loops have in common.
+#[derive(Debug)]
+struct Shared {
+    sockets: Lanes,
+    commands: Lanes,
+    late: Late,
     outcomes: mpsc::Sender<Outcome>,
 }
 
@@ -57,56 +76,101 @@ impl Advisors {
     /// None yet; outcomes will come from the receiver.
     #[must_use]
     pub fn new() -> (Self, mpsc::Receiver<Outcome>) {
-        let (outcomes, receiver) = mpsc::channel(SOCKETS);
-        let sockets = Arc::new(Semaphore::new(SOCKETS));
-        (Self { loops: HashMap::new(), tasks: JoinSet::new(), sockets, outcomes }, receiver)
+        let (outcomes, receiver) = mpsc::channel(SOCKETS.0 + SOCKETS.1);
+        let [sockets, commands] = [SOCKETS, COMMANDS].map(|(up, other)| Lanes::new(up, other));
+        let shared = Arc::new(Shared { sockets, commands, late: Late::new(), outcomes });
+        (Self { loops: HashMap::new(), tasks: JoinSet::new(), shared }, receiver)
     }
 
-    /// Probes these backends from now on, and no others. Loops of those that were probed the same way go on.
+    /// Probes these backends from now on, and no others. Loops that ask what was asked before go on.
     #[expect(clippy::mutable_key_type, reason = "of a prober only its identity is compared")]
     pub fn follow(&mut self, subjects: impl IntoIterator<Item = Subject>) {
         let mut former = std::mem::take(&mut self.loops);
-        for subject in subjects {
-            let running = former.remove(&subject).unwrap_or_else(|| self.start(subject.clone()));
-            self.loops.insert(subject, running);
+        for (question, askers) in questions(subjects) {
+            let running = match former.remove(&question) {
+                Some((running, asked)) => {
+                    asked.set(askers);
+                    (running, asked)
+                }
+                None => self.start(question.advisor().clone(), Asked::new(askers)),
+            };
+            self.loops.insert(question, running);
         }
-        former.values().for_each(AbortHandle::abort);
+        former.values().for_each(|(running, _)| running.abort());
         while self.tasks.try_join_next().is_some() {}
     }
 
-    fn start(&mut self, subject: Subject) -> AbortHandle {
-        let (sockets, outcomes) = (Arc::clone(&self.sockets), self.outcomes.clone());
-        self.tasks.spawn(probe_for_ever(subject, sockets, outcomes))
+    /// How late probes began lately.
+    #[must_use]
+    pub fn lateness(&self) -> Lateness {
+        self.shared.late.get()
+    }
+
+    fn start(&mut self, advisor: Advisor, asked: Asked) -> (AbortHandle, Asked) {
+        let shared = Arc::clone(&self.shared);
+        let task = self.tasks.spawn(ask_for_ever(advisor, asked.clone(), shared));
+        (task, asked)
     }
 }
 
-async fn probe_for_ever(
-    Subject { slot, target, advisor }: Subject,
-    sockets: Arc<Semaphore>,
-    outcomes: mpsc::Sender<Outcome>,
-) {
-    sleep(advisor.interval.min(SPREAD).mul_f64(random())).await;
+async fn ask_for_ever(advisor: Advisor, asked: Asked, shared: Arc<Shared>) {
+    let is_command = advisor.kind == AdvisorKind::Exec;
+    let lanes = if is_command { &shared.commands } else { &shared.sockets };
+    let spread = advisor.interval.min(SPREAD);
+    let mut pace = Pace::new(&advisor, running());
+    let mut due = Instant::now() + spread.mul_f64(random());
     loop {
-        let began = tokio::time::Instant::now();
-        let finding = {
-            let Ok(_socket) = sockets.acquire().await else { return };
-            find(&advisor, &target).await
+        let slept = Mark::now();
+        let is_due = tokio::select! {
+            () = sleep_until(due) => true,
+            () = asked.joined() => false,
         };
-        let (advisor_of, at) = (Arc::clone(&advisor), Instant::now());
-        if outcomes.send(Outcome { slot, advisor: advisor_of, at, finding }).await.is_err() {
-            return;
+        // Who has joined has not been told anything yet. After a standstill all others are due, too.
+        if !is_due || slept.stood_still() >= TOO_STILL {
+            due = Instant::now() + spread.mul_f64(random());
+            sleep_until(due).await;
+        }
+        let whose = pace.whose();
+        let waited = Mark::now();
+        let turn = lanes.enter(whose).await;
+        shared.late.take(whose, due.elapsed().saturating_sub(waited.stood_still()));
+        let Askers { target, all } = asked.get();
+        let finding = find(&advisor, &target).await;
+        drop(turn);
+        let at = running();
+        // Whoever has come or gone meanwhile is told, or is not told, all the same.
+        pace.take(&finding, asked.get().fall(), at);
+        for (slot, advisor) in all {
+            let outcome = Outcome { slot, advisor, at, finding: finding.clone() };
+            if shared.outcomes.send(outcome).await.is_err() {
+                return;
+            }
         }
         // From beginning to beginning, give or take a tenth: backends that began together drift apart.
-        let pause = advisor.interval.mul_f64(0.9 + 0.2 * random());
-        sleep(pause.saturating_sub(began.elapsed())).await;
+        due = (due + pace.pause(at).mul_f64(0.9 + 0.2 * random())).max(Instant::now());
     }
 }
 
+/// Makes a probe, if it can be made. What failed says something only if nothing was amiss here meanwhile.
 async fn find(advisor: &Advisor, target: &Target) -> Result<Finding, String> {
-    if let Some(through) = &target.through {
-        through.ready(target.address.ip()).await?;
+    let path = match &target.through {
+        Some(through) => Some(through.ready(target.address.ip()).await?),
+        None => None,
+    };
+    let began = Mark::now();
+    let finding = probe(advisor, target).await;
+    match &finding.result {
+        Ok(_) => return Ok(finding),
+        Err(Fault::Here(why)) => return Err(why.clone()),
+        Err(Fault::Backend(_)) => {}
     }
-    Ok(probe(advisor, target).await)
+    if began.stood_still() >= TOO_STILL {
+        return Err("this process did not run for a while".to_owned());
+    }
+    if let (Some(through), Some(path)) = (&target.through, path) {
+        through.is_still(&path).await?;
+    }
+    Ok(finding)
 }
 
 /// From 0 to 1.

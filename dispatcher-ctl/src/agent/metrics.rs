@@ -55,7 +55,7 @@ impl Meter {
 
 /// What a command prints: none for -1.
 async fn said_by(command: &[String], patience: Duration) -> Result<Option<f64>, String> {
-    let printed = printed_by(command, &[], patience).await?;
+    let printed = printed_by(command, &[], patience).await.map_err(|fault| fault.to_string())?;
     let load = number(&printed)?;
     match load {
         load if load < 0.0 => Ok(None),

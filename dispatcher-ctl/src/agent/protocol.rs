@@ -18,6 +18,7 @@ use std::io;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 use super::Key;
+use crate::advisor::probe::Fault;
 
 const MAGIC: &[u8; 4] = b"DLBA";
 /// The version that is spoken here.
@@ -47,14 +48,23 @@ pub enum Report {
 /// Asks an agent.
 ///
 /// # Errors
-/// What was wrong: no agent, one of another version, or one with another key.
+/// What was wrong: no agent, one of another version, or one with another key. One that hangs up before it has said anything
+/// is full, which says nothing of its machine.
 pub async fn ask(
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
     key: &Key,
-) -> Result<Report, String> {
-    let own = hello()?;
-    stream.write_all(&own).await.map_err(|error| said(&error))?;
-    let other = read_hello(&mut stream).await.map_err(|what| format!("the agent {what}"))?;
+) -> Result<Report, Fault> {
+    let own = hello().map_err(Fault::Here)?;
+    let full =
+        |what: String| Fault::Here(format!("the agent hangs up at once, is it full? {what}"));
+    stream.write_all(&own).await.map_err(|error| full(said(&error)))?;
+    let mut first = [0];
+    stream.read_exact(&mut first).await.map_err(|error| full(said(&error)))?;
+    let mut rest = first.as_slice().chain(&mut stream);
+    let other = read_hello(&mut rest).await.map_err(|fault| match fault {
+        Fault::Here(what) => Fault::Here(format!("the agent {what}")),
+        Fault::Backend(what) => Fault::Backend(format!("the agent {what}")),
+    })?;
     let proof = key.sign(&[ASK, &own, &other].concat());
     stream.write_all(proof.as_ref()).await.map_err(|error| said(&error))?;
     let mut answer = vec![0; 4];
@@ -71,9 +81,9 @@ pub async fn ask(
     let (text, tag) = rest.split_at(text_length);
     answer.extend_from_slice(text);
     if !key.is_signed(&[ANSWER, &own, &other, &answer].concat(), tag) {
-        return Err("the agent's answer is signed by another key".to_owned());
+        return Err(Fault::Backend("the agent's answer is signed by another key".to_owned()));
     }
-    understood(&answer)
+    Ok(understood(&answer)?)
 }
 
 /// Answers whoever knows the key. `greeted` is called when the other has said its hello.
@@ -87,7 +97,7 @@ pub(super) async fn answer(
     greeted: impl FnOnce(),
 ) -> Result<(), String> {
     let own = hello()?;
-    let other = read_hello(&mut stream).await;
+    let other = read_hello(&mut stream).await.map_err(|fault| fault.to_string());
     greeted();
     // Said in any case: so the other learns of the version.
     stream.write_all(&own).await.map_err(|error| said(&error))?;
@@ -113,18 +123,18 @@ fn hello() -> Result<[u8; HELLO], String> {
     Ok(hello)
 }
 
-async fn read_hello(stream: &mut (impl AsyncRead + Unpin)) -> Result<[u8; HELLO], String> {
+async fn read_hello(stream: &mut (impl AsyncRead + Unpin)) -> Result<[u8; HELLO], Fault> {
     let mut hello = [0; HELLO];
     let read = stream.read_exact(&mut hello).await;
     read.map_err(|error| format!("says no hello: {}", said(&error)))?;
     if !hello.starts_with(MAGIC) {
-        return Err("does not speak the agent's protocol".to_owned());
+        return Err(Fault::Backend("does not speak the agent's protocol".to_owned()));
     }
     if hello == BUSY {
-        return Err("is busy: it has too many connections".to_owned());
+        return Err(Fault::Here("is busy: it has too many connections".to_owned()));
     }
     if hello[4] != VERSION {
-        return Err(format!("speaks version {}, expected {VERSION}", hello[4]));
+        return Err(Fault::Backend(format!("speaks version {}, expected {VERSION}", hello[4])));
     }
     Ok(hello)
 }
@@ -206,7 +216,8 @@ mod tests {
     async fn who_has_another_key_is_told_nothing() {
         let (stream, agent) = agent(Report::Load(1.0));
         let error = ask(stream, &key("another key, as long")).await.unwrap_err();
-        assert_eq!(error, "the agent does not answer: it has another key");
+        let want = "the agent does not answer: it has another key";
+        assert_eq!(error, Fault::Backend(want.to_owned()));
         assert_eq!(agent.await.unwrap().unwrap_err(), "has another key");
     }
 
@@ -247,7 +258,7 @@ mod tests {
         let (near, mut far) = duplex(1024);
         far.write_all(&answered).await.unwrap();
         let error = ask(near, &shared()).await.unwrap_err();
-        assert_eq!(error, "the agent's answer is signed by another key");
+        assert_eq!(error.to_string(), "the agent's answer is signed by another key");
     }
 
     #[tokio::test]
@@ -255,7 +266,8 @@ mod tests {
         let (near, mut far) = duplex(1024);
         far.write_all(&BUSY).await.unwrap();
         let error = ask(near, &shared()).await.unwrap_err();
-        assert_eq!(error, "the agent is busy: it has too many connections");
+        let want = "the agent is busy: it has too many connections";
+        assert_eq!(error, Fault::Here(want.to_owned()));
     }
 
     #[tokio::test]
@@ -265,7 +277,7 @@ mod tests {
         other[4] = 7;
         far.write_all(&other).await.unwrap();
         let error = ask(near, &shared()).await.unwrap_err();
-        assert_eq!(error, "the agent speaks version 7, expected 1");
+        assert_eq!(error.to_string(), "the agent speaks version 7, expected 1");
         let (mut stream, agent) = agent(Report::Down);
         stream.write_all(&other).await.unwrap();
         let mut told = Vec::new();
@@ -275,6 +287,22 @@ mod tests {
         let (near, mut far) = duplex(1024);
         far.write_all(b"HTTP/1.1 400 Bad Request").await.unwrap();
         let error = ask(near, &shared()).await.unwrap_err();
-        assert_eq!(error, "the agent does not speak the agent's protocol");
+        assert_eq!(error.to_string(), "the agent does not speak the agent's protocol");
+    }
+
+    #[tokio::test]
+    async fn an_agent_that_is_full_says_nothing_of_its_machine() {
+        let (near, far) = duplex(1024);
+        drop(far);
+        let error = ask(near, &shared()).await.unwrap_err();
+        assert!(matches!(&error, Fault::Here(why) if why.contains("is it full?")), "{error}");
+        let (near, mut far) = duplex(1024);
+        far.write_all(b"DLBA").await.unwrap();
+        far.shutdown().await.unwrap();
+        let error = ask(near, &shared()).await.unwrap_err();
+        assert_eq!(
+            error,
+            Fault::Backend("the agent says no hello: the connection ends".to_owned())
+        );
     }
 }

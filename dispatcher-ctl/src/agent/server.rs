@@ -22,6 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// # Errors
 /// The key cannot be read, or the address not be listened on.
 pub async fn serve(config: AgentConfig, ready: impl FnOnce()) -> Result<(), String> {
+    crate::standstill::watch();
     let key = Key::read(&config.key_file).await?;
     let listen = config.listen;
     let listener = TcpListener::bind(listen);

@@ -75,6 +75,7 @@ pub(super) fn agent<'a>(
 /// What every kind has.
 fn times(s: &mut Section<'_, '_>, to: &mut Advisor) {
     set(&mut to.interval, s.duration("interval"));
+    set(&mut to.down_interval, s.duration("down_interval"));
     set(&mut to.connect_timeout, s.duration("connect_timeout"));
     set(&mut to.receive_timeout, s.duration("receive_timeout"));
     set(&mut to.rise, s.integer("rise", 1..=100, "1..=100"));

@@ -159,6 +159,7 @@ pub(super) const ADVISOR: Keys = Keys {
         "command",
         "key_file",
         "interval",
+        "down_interval",
         "connect_timeout",
         "receive_timeout",
         "rise",
@@ -171,7 +172,16 @@ pub(super) const ADVISOR: Keys = Keys {
 /// `[service.agent]`.
 pub(super) const AGENT: Keys = Keys {
     at: "in [service.agent]",
-    known: &["port", "key_file", "interval", "connect_timeout", "receive_timeout", "rise", "fall"],
+    known: &[
+        "port",
+        "key_file",
+        "interval",
+        "down_interval",
+        "connect_timeout",
+        "receive_timeout",
+        "rise",
+        "fall",
+    ],
     later: &[],
 };
 

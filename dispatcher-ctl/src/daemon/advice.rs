@@ -4,7 +4,7 @@ use std::{
     collections::{HashMap, HashSet},
     net::SocketAddr,
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use super::{clock, core::Core, events::Cause};
@@ -13,10 +13,15 @@ use crate::{
         Advisors, Health, Outcome, Subject,
         probe::{Finding, Load, Target},
     },
-    api::types::{ApiError, BackendAdvisor, Probes},
+    api::types::{ApiError, BackendAdvisor, ProbeLateness, Probes},
     model::{self, Advisor, AdvisorKind, Backend, Choice as _, Service, State},
     prober::{Prober, Through},
 };
+
+/// Why backends cannot be probed the log says again after as long.
+const SAID: Duration = Duration::from_secs(60);
+/// And so many different reasons in that time.
+const KEPT: usize = 20;
 
 /// What the probes of a backend have said that one advisor made.
 #[derive(Debug)]
@@ -28,10 +33,14 @@ struct Advice {
     health: Health,
     /// Why it is down, if it is: what the last probe said that failed.
     why: Option<String>,
-    /// What the last probe measured, if it was good, and when.
-    load: Option<(Load, Instant)>,
+    /// What the last probe measured, if it was good, and when, as [`crate::standstill::running`] has it.
+    load: Option<(Load, Duration)>,
     good: u64,
     bad: u64,
+    /// Probes that could not be made.
+    none: u64,
+    /// Why it cannot be probed, if it cannot.
+    not_probed: Option<String>,
     last_error: Option<String>,
     /// When the certificate ends that was seen last: seconds since the epoch.
     certificate_expiry: Option<i64>,
@@ -48,21 +57,25 @@ impl Advice {
             load: None,
             good: 0,
             bad: 0,
+            none: 0,
+            not_probed: None,
             last_error: None,
             certificate_expiry: None,
         }
     }
 
     /// Takes in what a probe found; true if the backend has come up or gone down by it.
-    fn take(&mut self, finding: Result<Finding, String>, at: Instant) -> bool {
+    fn take(&mut self, finding: Result<Finding, String>, at: Duration) -> bool {
         let finding = match finding {
             Ok(finding) => finding,
             Err(why) => {
                 // Nothing was found: it is what it was.
-                (self.load, self.last_error) = (None, Some(why));
+                self.none += 1;
+                (self.last_error, self.not_probed) = (Some(why.clone()), Some(why));
                 return false;
             }
         };
+        self.not_probed = None;
         let Advisor { rise, fall, kind, .. } = *self.advisor;
         let changed = self.health.take(finding.result.is_ok(), rise, fall);
         // What was seen of a certificate holds until another is seen.
@@ -72,7 +85,8 @@ impl Advice {
                 (self.load, self.good) = (Some((load, at)), self.good + 1);
                 None
             }
-            Err(error) => {
+            Err(fault) => {
+                let error = fault.to_string();
                 let why = format!("{} {error}", kind.word());
                 (self.load, self.bad, self.last_error) = (None, self.bad + 1, Some(error));
                 Some(why)
@@ -107,8 +121,9 @@ impl Advice {
             target: self.advisor.target,
             load_seconds: self.load.and_then(|(load, _)| load.seconds()),
             system_load: self.load.and_then(|(load, _)| load.system()),
-            probes: Probes { success: self.good, failure: self.bad },
+            probes: Probes { success: self.good, failure: self.bad, not_probed: self.none },
             last_error: self.last_error.clone(),
+            not_probed: self.not_probed.clone(),
             certificate_expiry: self.certificate_expiry,
         }
     }
@@ -122,6 +137,8 @@ type Changed = HashMap<u32, Option<String>>;
 pub(super) struct Advised {
     advisors: Advisors,
     said: HashMap<u32, Vec<Advice>>,
+    /// Why backends could not be probed, and when the log last said so.
+    complaints: HashMap<String, Instant>,
 }
 
 /// What has been said of a backend, as the API tells it.
@@ -135,7 +152,13 @@ pub(super) struct Shown {
 
 impl Advised {
     pub(super) fn new(advisors: Advisors) -> Self {
-        Self { advisors, said: HashMap::new() }
+        Self { advisors, said: HashMap::new(), complaints: HashMap::new() }
+    }
+
+    /// How late probes began lately.
+    pub(super) fn lateness(&self) -> ProbeLateness {
+        let late = self.advisors.lateness();
+        ProbeLateness { up: late.up.as_secs_f64(), other: late.other.as_secs_f64() }
     }
 
     /// Probes the backends of a state, and forgets what was said of others.
@@ -170,10 +193,22 @@ impl Advised {
         let all = self.said.get_mut(&slot)?;
         // A probe may end after its advisor was replaced.
         let said = all.iter_mut().find(|said| said.advisor == advisor)?;
-        if !said.take(finding, at) {
-            return None;
+        let was_probed = said.not_probed.is_none();
+        let has_changed = said.take(finding, at);
+        let complaint = said.not_probed.clone().filter(|_| was_probed);
+        let changed = has_changed.then(|| reasons(all));
+        complaint.into_iter().for_each(|why| self.complain(why));
+        changed
+    }
+
+    /// Has the log say why backends cannot be probed, now and then.
+    fn complain(&mut self, why: String) {
+        let now = clock::now();
+        self.complaints.retain(|_, at| now.saturating_duration_since(*at) < SAID);
+        if self.complaints.len() < KEPT && !self.complaints.contains_key(&why) {
+            tracing::warn!("backends cannot be probed, and are left as they were: {why}");
+            self.complaints.insert(why, now);
         }
-        Some(reasons(all))
     }
 
     /// Takes in why clients do not get through to slots' backends; yields those that are down for it, if they were not.
@@ -189,8 +224,9 @@ impl Advised {
         changed
     }
 
-    /// What was last measured of a slot's backend by its advisor, by its metric agent, and when.
-    pub(super) fn loads(&self, slot: u32) -> impl Iterator<Item = (Load, Instant)> {
+    /// What was last measured of a slot's backend by its advisor, by its metric agent, and when, as
+    /// [`crate::standstill::running`] has it.
+    pub(super) fn loads(&self, slot: u32) -> impl Iterator<Item = (Load, Duration)> {
         self.said.get(&slot).into_iter().flatten().filter_map(|said| said.load)
     }
 
@@ -227,7 +263,10 @@ fn subject(
         model::Target::Address => (own, None),
         // This very host has the VIP.
         model::Target::Vip if backend.config.local => (vip, None),
-        model::Target::Vip => (vip, Some(Through { slot, own, prober: prober.clone() })),
+        model::Target::Vip => {
+            let mac = backend.config.mac;
+            (vip, Some(Through { slot, own, mac, prober: prober.clone() }))
+        }
     };
     let usual = if advisor.kind == AdvisorKind::Https { 443 } else { 80 };
     let target = Target {
@@ -295,12 +334,12 @@ impl Core {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
+    use crate::{advisor::probe::Fault, standstill::running};
 
     fn found(result: Result<Load, &str>) -> Result<Finding, String> {
-        Ok(Finding { result: result.map_err(str::to_owned), certificate_expiry: None })
+        let result = result.map_err(|why| Fault::Backend(why.to_owned()));
+        Ok(Finding { result, certificate_expiry: None })
     }
 
     #[tokio::test]
@@ -312,7 +351,7 @@ mod tests {
         let advice = advice.map(|(key, a)| Advice::new(key, Arc::clone(a), None));
         advised.said.insert(7, advice.into());
         let mut take = |advisor: &Arc<Advisor>, finding| {
-            let (advisor, at) = (Arc::clone(advisor), clock::now());
+            let (advisor, at) = (Arc::clone(advisor), running());
             advised.take(Outcome { slot: 7, advisor, at, finding })
         };
         let (fine, load) = (Load::Time(Duration::from_millis(3)), Load::System(40.0));
@@ -324,8 +363,37 @@ mod tests {
         assert_eq!(take(&http, Err("no probe".to_owned())), None, "nothing was found");
         assert_eq!(take(&http, found(Ok(fine))), down("agent -1"));
         assert_eq!(take(&agent, found(Ok(load))), Some(None));
-        let loads: Vec<_> = advised.loads(7).map(|(load, _)| load).collect();
-        assert_eq!(loads, [fine, load]);
+        let loads = |advised: &Advised| advised.loads(7).map(|(load, _)| load).collect::<Vec<_>>();
+        assert_eq!(loads(&advised), [fine, load]);
+    }
+
+    #[test]
+    fn what_could_not_be_probed_is_what_it_was() {
+        let http = Arc::new(Advisor { rise: 2, fall: 2, ..Advisor::new(AdvisorKind::Http) });
+        let fine = || found(Ok(Load::Time(Duration::from_millis(3))));
+        let local = || Err("too many open files".to_owned());
+        let mut said = Advice::new("advisor", Arc::clone(&http), None);
+        // Neither up nor down, nor does it begin the counting anew.
+        for (finding, is_news) in [
+            (fine(), false),
+            (found(Err("status 503")), false),
+            (local(), false),
+            (local(), false),
+            (found(Err("status 503")), true),
+            (local(), false),
+            (fine(), false),
+            (local(), false),
+            (fine(), true),
+            (local(), false),
+        ] {
+            assert_eq!(said.take(finding, running()), is_news);
+        }
+        let shown = said.shown();
+        assert_eq!(shown.probes, Probes { success: 3, failure: 2, not_probed: 5 });
+        assert_eq!(shown.not_probed.as_deref(), Some("too many open files"));
+        assert_eq!(shown.load_seconds, Some(0.003), "what was measured holds");
+        said.take(fine(), running());
+        assert_eq!(said.shown().not_probed, None);
     }
 
     #[test]
@@ -339,7 +407,7 @@ mod tests {
             (Ok(fine), false, Some("http status 503")),
             (Ok(fine), true, None),
         ] {
-            assert_eq!(said.take(found(result), clock::now()), is_news, "{result:?}");
+            assert_eq!(said.take(found(result), running()), is_news, "{result:?}");
             assert_eq!(said.why.as_deref(), why, "{result:?}");
         }
     }

@@ -43,6 +43,7 @@ use super::{
     quiesce::Draining,
     record::{Amendment, RecordText},
     refused::RefusedPackets,
+    resume::Resumed,
     rules::Rates,
     start::failed,
     vips::Vips,
@@ -63,6 +64,9 @@ use crate::{
 
 /// How long a change waits for the MACs of backends it brought, before it is published without them.
 pub(super) const RESOLVE_WAIT: Duration = Duration::from_millis(300);
+
+/// Neighbours for which the kernel's table has room in any case: half of what it may hold by default.
+const MANY_NEIGHBOURS: usize = 512;
 
 /// Counters that were read so lately are not read again.
 const RECENT: Duration = Duration::from_millis(100);
@@ -125,6 +129,8 @@ pub(super) struct Core {
     pub(super) windows: Windows,
     /// Redirects that NICs refused.
     pub(super) refused: RefusedPackets,
+    /// When the controller last stood still.
+    pub(super) resumed: Resumed,
     pub(super) problems: Problems,
     pub(super) config_status: ConfigStatus,
     pub(super) weight_updates: u64,
@@ -192,6 +198,7 @@ impl Core {
             rates: Rates::default(),
             windows: Windows::default(),
             refused: RefusedPackets::default(),
+            resumed: Resumed::default(),
             problems,
             config_status,
             weight_updates: 0,
@@ -328,8 +335,7 @@ impl Core {
 
     /// Follows the MACs of the backends there are. Says whether that set has changed.
     pub(super) fn watch_backends(&mut self) -> bool {
-        let addresses: BTreeSet<IpAddr> =
-            self.state().backends().filter(|b| !b.config.local).map(|b| b.config.address).collect();
+        let addresses = self.followed_addresses();
         let grown = !addresses.is_subset(&self.watched);
         if grown && addresses.len() > self.watched.len() {
             for shortage in shortages(&addresses) {
@@ -340,6 +346,17 @@ impl Core {
         self.neighbours.retain(&addresses);
         self.network.watch(addresses, self.watched_nics());
         grown
+    }
+
+    /// Addresses whose neighbours are followed: each has an entry of the kernel's neighbour table, which is small. Where there are
+    /// many, those do without that need none: their MAC is configured, and the NIC is the only one.
+    fn followed_addresses(&self) -> BTreeSet<IpAddr> {
+        let remote = || self.state().backends().filter(|b| !b.config.local);
+        let all: BTreeSet<IpAddr> = remote().map(|b| b.config.address).collect();
+        if all.len() <= MANY_NEIGHBOURS || self.nics.len() != 1 {
+            return all;
+        }
+        remote().filter(|b| b.config.mac.is_none()).map(|b| b.config.address).collect()
     }
 
     /// Keeps the record with the maps whole, in one step.

@@ -18,6 +18,7 @@ use crate::{
     manager::{Input, Sampler, Seen, Weighed, Weights},
     model::{Backend, Service},
     reconcile,
+    standstill::{Mark, running},
 };
 
 /// How often connections are looked at: often, for what there is at a moment jumps.
@@ -45,6 +46,8 @@ pub(super) struct Managing {
     until_reread: u32,
     /// When backends last came nearer to their whole weight.
     came_back: Option<Instant>,
+    /// Until when standstills are made up for, to those.
+    marked: Option<Mark>,
 }
 
 impl Core {
@@ -61,7 +64,7 @@ impl Core {
             }
             if self.managing.due.is_none_or(|due| now >= due) {
                 self.managing.due = Some(now + self.state().manager.interval);
-                self.interval(now).await?;
+                self.interval().await?;
             }
         } else if self.managing.due.is_some() {
             self.managing = Managing::default();
@@ -86,9 +89,9 @@ impl Core {
     }
 
     /// An interval's end: weighs every service, and publishes the weights of those that have changed enough.
-    async fn interval(&mut self, now: Instant) -> Result<(), ApiError> {
+    async fn interval(&mut self) -> Result<(), ApiError> {
         self.reread()?;
-        let weighed = self.weigh(now);
+        let weighed = self.weigh();
         if weighed.is_empty() {
             return Ok(());
         }
@@ -117,14 +120,14 @@ impl Core {
     }
 
     /// Weighs all services; yields the weights to be published, by slot.
-    fn weigh(&mut self, now: Instant) -> HashMap<u32, u32> {
+    fn weigh(&mut self) -> HashMap<u32, u32> {
         let mut all = HashMap::new();
         let mut published = HashMap::new();
         // What is kept of services and of backends that are gone goes with the rest of it.
         let mut former = std::mem::take(&mut self.managing.weights);
         let mut weights = HashMap::with_capacity(former.len());
         for service in &self.record.state.services {
-            let inputs = self.inputs(service, now);
+            let inputs = self.inputs(service);
             let manager = &self.record.state.manager;
             let proportions = service.config.proportions.unwrap_or(manager.proportions);
             let mut of_service = former.remove(&service.id).unwrap_or_default();
@@ -147,14 +150,14 @@ impl Core {
 
     /// What is known of the backends of a service that take connections. One that has not taken any for a whole time between two
     /// countings is left as it is: a service that is taken over, a backend that has come back.
-    fn inputs(&self, service: &Service, now: Instant) -> Vec<Input> {
+    fn inputs(&self, service: &Service) -> Vec<Input> {
         let seen =
             |b: &Backend| self.managing.seen.get(&b.slot).copied().filter(|s| s.weight > 0.0);
         let takers = service.backends.iter().filter(|b| !self.is_idle(b.slot));
         let takers: Vec<(&Backend, Seen)> = takers.filter_map(|b| Some((b, seen(b)?))).collect();
         let [active, new] = Seen::are_telling(takers.iter().map(|(_, seen)| *seen));
         let input = |(backend, seen): &(&Backend, Seen)| {
-            let (advisor, system) = self.loads(backend.slot, now);
+            let (advisor, system) = self.loads(backend.slot);
             Input {
                 slot: backend.slot,
                 weight: backend.whole_weight(),
@@ -172,11 +175,12 @@ impl Core {
     }
 
     /// Milliseconds as the advisor has them, and what the agent says, while they are not too old.
-    fn loads(&self, slot: u32, now: Instant) -> (Option<f64>, Option<f64>) {
+    fn loads(&self, slot: u32) -> (Option<f64>, Option<f64>) {
         let oldest = self.state().manager.report_timeout;
-        let is_fresh = |heard: Instant| {
-            oldest.is_none_or(|oldest| now.saturating_duration_since(heard) <= oldest)
-        };
+        // While this process stood still, nobody could be heard.
+        let now = running();
+        let is_fresh =
+            |heard: Duration| oldest.is_none_or(|oldest| now.saturating_sub(heard) <= oldest);
         let fresh = || self.advised.loads(slot).filter(|(_, heard)| is_fresh(*heard));
         // Whole milliseconds: below one, probes in a LAN differ by chance alone.
         let millis =
@@ -189,12 +193,21 @@ impl Core {
         let last = self.managing.came_back;
         let is_due = last.is_none_or(|at| now.saturating_duration_since(at) >= COME_BACK);
         // Counted from the first one on that comes back: it keeps its first weight for a whole step.
-        if !is_due || !reconcile::is_coming_back(self.state()) {
+        if !reconcile::is_coming_back(self.state()) {
+            self.managing.marked = None;
+            return Ok(());
+        }
+        if !is_due {
+            self.managing.marked.get_or_insert_with(Mark::now);
             return Ok(());
         }
         self.managing.came_back = Some(now);
+        let still = self.managing.marked.replace(Mark::now()).map(Mark::stood_still);
+        let still = still.unwrap_or_default();
         let mut state = self.state().clone();
-        if !reconcile::come_back(&mut state, clock::epoch_ms()) {
+        // It was given no more meanwhile: it goes on from where it was.
+        reconcile::delay(&mut state, still);
+        if !reconcile::come_back(&mut state, clock::epoch_ms()) && still.is_zero() {
             return Ok(());
         }
         self.commit(state, None, Cause::Manager).await

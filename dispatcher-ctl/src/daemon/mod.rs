@@ -26,6 +26,7 @@ mod quiesce;
 mod record;
 mod refused;
 mod report;
+mod resume;
 mod rewrite;
 mod rules;
 mod saved;
@@ -50,7 +51,9 @@ pub use self::{
 };
 
 use self::{control::Handle, core::Core};
-use crate::{advisor::Outcome, api, api::Controller as _, metrics, network::NetworkEvent};
+use crate::{
+    advisor::Outcome, api, api::Controller as _, metrics, network::NetworkEvent, standstill,
+};
 
 /// How often slots are released and rates sampled.
 const TICK: Duration = Duration::from_secs(1);
@@ -76,6 +79,7 @@ pub async fn run(options: RunOptions) -> Result<(), StartError> {
     // Before anything is attached: a signal from here on ends the daemon in order.
     let signals = Signals::new().map_err(StartError::signals)?;
     let hangups = signal(SignalKind::hangup()).map_err(StartError::signals)?;
+    standstill::watch();
     let leave_attached = options.leave_attached;
     let started = start::start(options).await?;
     let start::Started { core, file, events, outcomes, socket, metrics_listener } = started;
@@ -203,10 +207,11 @@ impl Core {
         if std::mem::take(&mut self.is_untidy) {
             memory::give_back();
         }
+        self.watch_standstill();
         self.watch_guard();
         self.tell_progress();
         self.look_at_refused();
-        self.retry_probes().await;
+        self.watch_probes().await;
         self.tend_vips().await;
         for result in [
             self.watch_handshakes().await,
@@ -248,6 +253,9 @@ impl Core {
         };
         if let Err(error) = result {
             tracing::error!("{error}");
+        }
+        if events.iter().any(|e| matches!(e, NetworkEvent::LinkGone { .. })) {
+            self.watch_probes().await;
         }
         if self.has_lost_vips(&events) {
             self.look_around(&events).await;

@@ -115,6 +115,11 @@ pub(super) struct Windows {
 }
 
 impl Windows {
+    /// Begins all anew: the controller stood still, and they are longer than they should be.
+    pub(super) fn forget(&mut self) {
+        self.of.clear();
+    }
+
     /// Whether a service's window is over, or has not begun.
     fn is_due(&self, service: u32, passive: Passive, now: Instant) -> bool {
         self.of.get(&service).is_none_or(|window| {

@@ -14,7 +14,9 @@ use crate::{
 };
 
 /// After a failure it is tried again.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Of a way that breaks again and again the log speaks no oftener.
+const SAID: Duration = Duration::from_secs(60);
 /// MTU of the prober's veth where no NIC tells a smaller one.
 const ETHERNET_MTU: u32 = 1500;
 
@@ -26,6 +28,8 @@ pub(super) struct Probes {
     open: Option<Open>,
     /// Why it could not be opened, and when that was last tried.
     failed: Option<(String, Instant)>,
+    /// When the log last said that it was broken.
+    broken: Option<Instant>,
 }
 
 /// An open way.
@@ -65,8 +69,19 @@ impl Core {
         }
     }
 
-    /// Tries again what has failed.
-    pub(super) async fn retry_probes(&mut self) {
+    /// Tries again what has failed, and opens anew a way that somebody has broken.
+    pub(super) async fn watch_probes(&mut self) {
+        if let Some(open) = &self.probes.open
+            && let Err(why) = Arc::clone(&open.path).is_whole().await
+        {
+            if self.probes.broken.is_none_or(|at| at.elapsed() >= SAID) {
+                tracing::warn!("{why}: it is made anew; VIPs are not probed meanwhile");
+                self.probes.broken = Some(Instant::now());
+            }
+            self.close_probes(&why).await;
+            self.follow_probes().await;
+            return;
+        }
         let is_due = |(_, at): &(String, Instant)| at.elapsed() >= PATIENCE;
         if self.probes.failed.as_ref().is_some_and(is_due) {
             self.follow_probes().await;
@@ -100,8 +115,9 @@ impl Core {
         }
         let names = nics.values().cloned().collect();
         open.path.set_surroundings(Surroundings { vips: vips(self.state()), nics: names });
-        open.nics = nics;
         let path = Arc::clone(&open.path);
+        path.set_programs(open.programs.attached(path.host_end(), &nics));
+        open.nics = nics;
         self.probes.open = Some(open);
         followed?;
         self.probes.prober.set(Ok(path));
@@ -111,9 +127,15 @@ impl Core {
     async fn open_probes(&self) -> Result<Open, OpenError> {
         let (mut programs, ends) = self.datapath.probe_programs()?;
         let mtus = self.nics.values().filter_map(|nic| nic.link.as_ref()).map(|link| link.mtu);
-        let path = Path::open(ends, mtus.min().unwrap_or(ETHERNET_MTU)).await?;
-        programs.attach_prober(prober::HOST_END)?;
-        tracing::info!("VIPs are probed by way of {}", prober::HOST_END);
+        let owner = self.record.applied.pin_dir.display().to_string();
+        let path = Path::open(ends, mtus.min().unwrap_or(ETHERNET_MTU), &owner).await?;
+        let name = path.host_end();
+        if let Err(error) = programs.attach_prober(name) {
+            // It would stay until the namespace is gone.
+            let _best_effort = path.close().await;
+            return Err(error.into());
+        }
+        tracing::info!("VIPs are probed by way of {name}");
         Ok(Open { programs, path: Arc::new(path), nics: BTreeMap::new() })
     }
 

@@ -1,7 +1,8 @@
 //! How far are quiesced backends, and whose time is up? Progress is told with every tick in which it changes.
 //!
 //! At its deadline a backend that has connections left goes down, as by hand: its connections are broken as `on_down` says. One
-//! without stays quiesced. The deadline is in the record: it outlasts the controller, and is kept by the next.
+//! without stays quiesced. The deadline is in the record: it outlasts the controller, and is kept by the next. One that passes
+//! while the controller stands still is kept a few seconds after that, when connections whose time was up are swept.
 
 use std::collections::HashMap;
 
@@ -40,6 +41,9 @@ impl Core {
     /// # Errors
     /// Where the kernel refuses.
     pub(super) async fn keep_deadlines(&mut self) -> Result<(), ApiError> {
+        if self.is_settling() {
+            return Ok(());
+        }
         let now = clock::epoch_ms();
         let is_over = |b: &Backend| b.quiesced && b.quiesce_deadline_ms.is_some_and(|at| at <= now);
         if !self.state().backends().any(is_over) {

@@ -88,6 +88,7 @@ impl Core {
             connections: self.table_view(&reading),
             config: self.config_status.clone(),
             weight_updates: self.weight_updates,
+            probe_lateness: self.advised.lateness(),
             exits: self.events.exits().counts(),
             warnings: self.warnings(),
             last_errors: self.problems.list(),

@@ -36,7 +36,7 @@ pub use datapath::{Attached, Datapath, Origin, remove_all};
 pub use error::DataplaneError;
 pub use measurement::Responses;
 pub use namespace::remove_dead_namespaces;
-pub use probes::{ProbeEnds, ProbePrograms, leaves_filters, remove_filter};
+pub use probes::{ProbeEnds, ProbePrograms, is_attached, leaves_filters, remove_filter};
 pub use publish::Changes;
 pub use record::{Draft as RecordDraft, Mark as RecordMark, StoredRecord};
 pub use refused::{Refused, RefusedRedirects};

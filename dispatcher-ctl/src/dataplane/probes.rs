@@ -126,6 +126,16 @@ impl ProbePrograms {
         result
     }
 
+    /// Which program is attached where, by NIC: to carry probes out of the prober's, by this name, and answers back from others.
+    #[must_use]
+    pub fn attached(&mut self, prober: &str, nics: &BTreeMap<u32, String>) -> Vec<(String, u32)> {
+        let mut id = |name| program(&mut self.ebpf, name).ok()?.info().ok().map(|info| info.id());
+        let (out, back) = (id(OUT), id(IN));
+        let served = nics.iter().filter(|(ifindex, _)| self.nics.contains_key(ifindex));
+        let back = served.filter_map(|(_, name)| Some((name.clone(), back?)));
+        out.map(|out| (prober.to_owned(), out)).into_iter().chain(back).collect()
+    }
+
     fn attach(
         &mut self,
         program_name: &str,
@@ -150,6 +160,19 @@ impl ProbePrograms {
         // A NIC that is gone has taken its attachment with it.
         let _gone = program(&mut self.ebpf, IN).map(|program| program.detach(link));
     }
+}
+
+/// Whether a program is attached to what comes in by a NIC; none where this kernel attaches by filters.
+#[must_use]
+pub fn is_attached(nic: &str, program: u32) -> Option<bool> {
+    if Means::of_kernel() == Means::Filter {
+        return None;
+    }
+    // What cannot be found out is no sign that it is gone.
+    Some(match SchedClassifier::query_tcx(nic, TcAttachType::Ingress) {
+        Ok((_, programs)) => programs.iter().any(|there| there.id() == program),
+        Err(_) => true,
+    })
 }
 
 /// Whether this kernel may keep attachments of a process that is gone, for [`remove_filter`] to remove.

@@ -144,13 +144,22 @@ families! {
             out.extend(a.certificate_expiry.map(|ends| reading(labels, ends as f64)));
         });
     Counter "dispatcher_advisor_probes_total" ["service", "backend", "kind", "result"]
-        "Probes of a backend, by how they ended.",
+        "Probes of a backend, by how they ended: `success`, `failure`, or `not_probed` for trouble of this host.",
         |s, out| advisors(s, out, |a, [service, backend, kind], out| {
-            for (result, n) in [("success", a.probes.success), ("failure", a.probes.failure)] {
+            for (result, n) in [
+                ("success", a.probes.success),
+                ("failure", a.probes.failure),
+                ("not_probed", a.probes.not_probed),
+            ] {
                 let labels = [service, backend, kind, result];
                 out.push(Reading { labels, value: Value::Number(count(n)) });
             }
         });
+    Gauge "dispatcher_advisor_lateness_seconds" ["backends"]
+        "Greatest lateness of the probes that began in the last 10 to 20 s, of backends that are `up` and of `other` ones.",
+        |s, out| for (whose, late) in [("up", s.probe_lateness.up), ("other", s.probe_lateness.other)] {
+            out.push(reading([whose, "", ""], late));
+        };
     Gauge "dispatcher_connections" []
         "Connections in the table, closing ones included.",
         |s, out| out.push(reading(NONE, count(s.connections.connections)));

@@ -62,6 +62,9 @@ pub struct Advisor {
     /// Time from one probe to the next, give or take a tenth.
     #[serde(with = "duration")]
     pub interval: Duration,
+    /// Longest time from one probe to the next of a backend that has been down for long.
+    #[serde(default = "down_interval", with = "duration")]
+    pub down_interval: Duration,
     /// How long a connection may take.
     #[serde(with = "duration")]
     pub connect_timeout: Duration,
@@ -75,6 +78,11 @@ pub struct Advisor {
     /// What counts as a bad probe without being one.
     #[serde(default)]
     pub passive: Passive,
+}
+
+/// What `down_interval` is unless another is said.
+const fn down_interval() -> Duration {
+    Duration::from_secs(10)
 }
 
 /// What a probe exchanges.
@@ -231,6 +239,7 @@ impl Advisor {
             command: Vec::new(),
             key_file: None,
             interval: Duration::from_secs(7),
+            down_interval: down_interval(),
             connect_timeout: Duration::from_secs(2),
             receive_timeout: Duration::from_secs(2),
             rise: 1,
@@ -286,6 +295,7 @@ impl fmt::Display for Advisor {
         }
         write!(f, ", interval {}", duration::text(self.interval))?;
         for (key, value, default) in [
+            ("down_interval", self.down_interval, default.down_interval),
             ("connect_timeout", self.connect_timeout, default.connect_timeout),
             ("receive_timeout", self.receive_timeout, default.receive_timeout),
         ] {

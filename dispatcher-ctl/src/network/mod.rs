@@ -26,11 +26,13 @@ mod limits;
 mod link;
 mod neighbour;
 mod resolver;
+mod room;
 
 pub use addresses::Held;
 pub use error::NetworkError;
 pub use limits::{Shortage, shortages};
 pub use link::Link;
+pub use room::has_neighbour_room;
 
 use addresses::OwnAddresses;
 

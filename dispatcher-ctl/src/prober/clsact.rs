@@ -16,6 +16,13 @@ pub async fn tidy(nic: &str) {
     }
 }
 
+/// Whether any filter is on what comes in by a NIC.
+pub(super) async fn has_filters(host: &rtnetlink::Handle, nic: &str) -> bool {
+    let Ok(ifindex) = nix::net::if_::if_nametoindex(nic) else { return false };
+    let mut filters = host.traffic_filter(ifindex.cast_signed()).get().ingress().execute();
+    matches!(filters.next().await, Some(Ok(_)))
+}
+
 /// Removes a NIC's `clsact` queue if nobody's filters are on it. Most often there is none.
 async fn remove_unused(nic: &str) {
     let Ok(ifindex) = nix::net::if_::if_nametoindex(nic) else { return };

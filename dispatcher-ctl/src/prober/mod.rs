@@ -14,7 +14,7 @@ mod source;
 mod wire;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     hash::{Hash, Hasher},
     io,
     net::{IpAddr, SocketAddr},
@@ -24,14 +24,12 @@ use std::{
 use dispatcher_common::probe;
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::model::Mac;
+
 pub use clsact::tidy;
 pub use expired::was_forwarded;
 pub use path::{OpenError, Path};
 pub use source::Surroundings;
-pub use wire::HOST_END;
-
-/// Different complaints that are logged.
-const KEPT: usize = 100;
 
 /// A handle on the prober; clones share it. While there is no way to VIPs, it says why.
 #[derive(Clone, Debug)]
@@ -42,8 +40,6 @@ struct Shared {
     path: RwLock<Result<Arc<Path>, String>>,
     /// How many probes each slot has had.
     turns: Mutex<HashMap<u32, u16>>,
-    /// What was logged already.
-    complaints: Mutex<HashSet<String>>,
 }
 
 /// The backend whose VIP is probed, as part of a probe's target.
@@ -53,13 +49,15 @@ pub struct Through {
     pub slot: u32,
     /// Its own address, at the port that is probed.
     pub own: SocketAddr,
+    /// Its MAC, where the configuration says it.
+    pub mac: Option<Mac>,
     /// What gets probes there.
     pub prober: Prober,
 }
 
 impl PartialEq for Through {
     fn eq(&self, other: &Self) -> bool {
-        (self.slot, self.own) == (other.slot, other.own)
+        (self.slot, self.own, self.mac) == (other.slot, other.own, other.mac)
             && Arc::ptr_eq(&self.prober.0, &other.prober.0)
     }
 }
@@ -68,14 +66,14 @@ impl Eq for Through {}
 
 impl Hash for Through {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        (self.slot, self.own).hash(state);
+        (self.slot, self.own, self.mac).hash(state);
     }
 }
 
 impl Default for Prober {
     fn default() -> Self {
         let path = RwLock::new(Err("probes of VIPs are not set up yet".to_owned()));
-        Self(Arc::new(Shared { path, turns: Mutex::default(), complaints: Mutex::default() }))
+        Self(Arc::new(Shared { path, turns: Mutex::default() }))
     }
 }
 
@@ -88,14 +86,6 @@ impl Prober {
 
     fn path(&self) -> Result<Arc<Path>, String> {
         self.0.path.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Logs why a VIP cannot be probed, once.
-    fn complain(&self, why: &str) {
-        let mut complaints = self.0.complaints.lock().unwrap_or_else(PoisonError::into_inner);
-        if complaints.len() < KEPT && complaints.insert(why.to_owned()) {
-            tracing::error!("{why}");
-        }
     }
 
     /// The next of a slot's source ports. The first is drawn, lest a new controller begin with the port that the old one
@@ -113,17 +103,26 @@ impl Prober {
 }
 
 impl Through {
-    /// Whether a probe can be sent at all: if not, its outcome would say nothing of the backend.
+    /// The way of a probe, if it can be sent at all: if not, its outcome would say nothing of the backend.
     ///
     /// # Errors
     /// Why it cannot.
-    pub async fn ready(&self, vip: IpAddr) -> Result<(), String> {
+    pub async fn ready(&self, vip: IpAddr) -> Result<Arc<Path>, String> {
         let path = self.prober.path()?;
-        let carried = match path.source(self.own.ip(), vip) {
-            Ok(source) => path.carry(source).await,
-            Err(why) => Err(why),
-        };
-        carried.inspect_err(|why| self.prober.complain(why))
+        path.carry(path.source(self.own.ip(), vip)?).await?;
+        Ok(path)
+    }
+
+    /// Whether a way is the one that is open, and whole: if not, a probe that failed on it says nothing of the backend.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub async fn is_still(&self, path: &Arc<Path>) -> Result<(), String> {
+        let now = self.prober.path()?;
+        if !Arc::ptr_eq(&now, path) {
+            return Err("the way for probes of VIPs was opened anew meanwhile".to_owned());
+        }
+        path.is_whole().await
     }
 
     /// A socket whose packets to the VIP this backend gets. It is bound, and does not block; with it comes its port, or for a
@@ -189,8 +188,12 @@ mod tests {
 
     #[tokio::test]
     async fn without_a_way_it_says_why() {
-        let through =
-            Through { slot: 1, own: "10.0.0.11:80".parse().unwrap(), prober: Prober::default() };
+        let through = Through {
+            slot: 1,
+            own: "10.0.0.11:80".parse().unwrap(),
+            mac: None,
+            prober: Prober::default(),
+        };
         let vip = "10.0.0.80".parse().unwrap();
         assert_eq!(through.ready(vip).await.unwrap_err(), "probes of VIPs are not set up yet");
         through.prober.set(Err("no veth".to_owned()));

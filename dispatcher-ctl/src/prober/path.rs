@@ -12,12 +12,13 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::Mutex;
 
 use super::{
+    clsact,
     namespace::Namespace,
     source::Surroundings,
     wire::{self, Wire},
 };
 use crate::{
-    dataplane::{DataplaneError, ProbeEnds},
+    dataplane::{DataplaneError, ProbeEnds, is_attached},
     network::{NetworkError, extack},
 };
 
@@ -56,30 +57,60 @@ fn veth_hint(error: &NetworkError) -> &'static str {
 pub struct Path {
     namespace: Namespace,
     wire: Wire,
+    /// A netlink connection to this host.
+    host: rtnetlink::Handle,
+    /// Programs that must be attached, by NIC.
+    programs: RwLock<Vec<(String, u32)>>,
     surroundings: RwLock<Surroundings>,
     /// Addresses that the prober has, and the map that says so.
     ends: Mutex<(HashSet<IpAddr>, ProbeEnds)>,
 }
 
 impl Path {
-    /// Makes namespace and veth, from the network namespace of the calling thread.
+    /// Makes namespace and veth, from the network namespace of the calling thread. `owner` tells this controller from others
+    /// there.
     ///
     /// # Errors
     /// As the kernel.
-    pub async fn open(ends: ProbeEnds, mtu: u32) -> Result<Self, OpenError> {
+    pub async fn open(ends: ProbeEnds, mtu: u32, owner: &str) -> Result<Self, OpenError> {
         let namespace = Namespace::make().await.map_err(OpenError::Namespace)?;
         let host = host().map_err(OpenError::Veth)?;
-        let wire = wire::join(&host, &namespace.netlink, std::os::fd::AsFd::as_fd(&namespace), mtu)
-            .await
-            .map_err(OpenError::Veth)?;
+        let fd = std::os::fd::AsFd::as_fd(&namespace);
+        let wire = wire::join(&host, &namespace.netlink, fd, mtu, owner);
+        let wire = wire.await.map_err(OpenError::Veth)?;
         let ends = Mutex::new((HashSet::new(), ends));
-        Ok(Self { namespace, wire, surroundings: RwLock::default(), ends })
+        let (programs, surroundings) = (RwLock::default(), RwLock::default());
+        Ok(Self { namespace, wire, host, programs, surroundings, ends })
     }
 
-    /// ifindex of the veth's end at this host.
+    /// Name of the veth's end at this host.
     #[must_use]
-    pub const fn host_end(&self) -> u32 {
-        self.wire.host
+    pub const fn host_end(&self) -> &'static str {
+        self.wire.name
+    }
+
+    /// Says which programs carry probes, by NIC.
+    pub fn set_programs(&self, programs: Vec<(String, u32)>) {
+        *self.programs.write().unwrap_or_else(PoisonError::into_inner) = programs;
+    }
+
+    /// Whether the way is as it was made: the veth up, and the programs attached.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub async fn is_whole(&self) -> Result<(), String> {
+        wire::is_whole(&self.host, &self.wire).await?;
+        let programs = self.programs.read().unwrap_or_else(PoisonError::into_inner).clone();
+        for (nic, program) in programs {
+            let is_there = match is_attached(&nic, program) {
+                Some(is) => is,
+                None => clsact::has_filters(&self.host, &nic).await,
+            };
+            if !is_there {
+                return Err(format!("the program for probes of VIPs is gone from {nic}"));
+            }
+        }
+        Ok(())
     }
 
     /// Says what is around the prober.
@@ -92,7 +123,7 @@ impl Path {
     /// # Errors
     /// As netlink.
     pub async fn close(&self) -> Result<(), OpenError> {
-        wire::remove(&host().map_err(OpenError::Veth)?).await.map_err(OpenError::Veth)
+        wire::remove(&self.host, self.wire.host).await.map_err(OpenError::Veth)
     }
 
     /// The address from which this backend's VIP is probed.

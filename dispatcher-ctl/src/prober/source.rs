@@ -5,10 +5,13 @@
 
 use std::{
     collections::{BTreeSet, HashSet},
+    io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
 };
 
 use nix::ifaddrs::getifaddrs;
+
+use crate::advisor::probe::reason;
 
 /// What of this host matters to probes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,7 +28,13 @@ impl Surroundings {
     /// # Errors
     /// There is none.
     pub(super) fn source(&self, backend: IpAddr, vip: IpAddr) -> Result<IpAddr, String> {
-        let kernels = if backend.is_ipv4() == vip.is_ipv4() { towards(backend) } else { None };
+        let kernels = match towards(backend) {
+            _ if backend.is_ipv4() != vip.is_ipv4() => None,
+            Ok(address) => Some(address),
+            // Not for want of a route.
+            Err(error) if lacks(&error) => return Err(reason(&error)),
+            Err(_) => None,
+        };
         let found = kernels.filter(|address| self.is_usable(*address));
         found.or_else(|| self.of_nics(vip.is_ipv4())).ok_or_else(|| {
             let family = if vip.is_ipv4() { "IPv4" } else { "IPv6" };
@@ -54,15 +63,21 @@ impl Surroundings {
 }
 
 /// The address that the kernel would send from. No packet is sent.
-fn towards(backend: IpAddr) -> Option<IpAddr> {
+fn towards(backend: IpAddr) -> io::Result<IpAddr> {
     let any: SocketAddr = match backend {
         IpAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
         IpAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
     };
-    let socket = UdpSocket::bind(any).ok()?;
+    let socket = UdpSocket::bind(any)?;
     // Any port will do.
-    socket.connect((backend, 9)).ok()?;
-    socket.local_addr().ok().map(|address| address.ip())
+    socket.connect((backend, 9))?;
+    socket.local_addr().map(|address| address.ip())
+}
+
+/// Whether it is descriptors or memory that this host lacks.
+fn lacks(error: &io::Error) -> bool {
+    let number = error.raw_os_error();
+    matches!(number, Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS))
 }
 
 #[cfg(test)]

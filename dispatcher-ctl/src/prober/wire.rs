@@ -1,7 +1,11 @@
 //! The veth between this host and the prober's namespace.
 //!
-//! The prober's end asks nobody for MACs (NOARP) and is the way to everywhere. This host's end has no addresses at all: not a
+//! The prober's end is the way to everywhere, by one gateway that is nobody, with a neighbour entry that stays: so no probe
+//! needs an entry of the kernel's neighbour table, which others may have filled. This host's end has no addresses at all: not a
 //! route of this host is due to it.
+//!
+//! Its name is the first that is free, so that several controllers in one network namespace (each with pins of its own) are not
+//! in each other's way. Whose it is, its alias says.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
@@ -14,25 +18,45 @@ use netlink_packet_route::{
     address::{AddressAttribute, AddressFlags},
     link::{
         AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoKind, InfoVeth, LinkAttribute,
+        LinkMessage,
     },
+    neighbour::NeighbourState,
     route::{RouteScope, RouteType},
 };
 use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
 
 use crate::network::{Link, NetworkError};
 
-/// Name of the end at this host.
-pub const HOST_END: &str = "dsp-probe0";
+/// Names of the end at this host.
+const HOST_ENDS: [&str; 10] = [
+    "dsp-probe0",
+    "dsp-probe1",
+    "dsp-probe2",
+    "dsp-probe3",
+    "dsp-probe4",
+    "dsp-probe5",
+    "dsp-probe6",
+    "dsp-probe7",
+    "dsp-probe8",
+    "dsp-probe9",
+];
 /// Name of the end in the prober's namespace.
 const PROBER_END: &str = "probe0";
 /// The routing table of local addresses (`RT_TABLE_LOCAL`).
 const LOCAL: u32 = 255;
-/// What both say of themselves.
+/// What both say of themselves; then comes whose they are.
 const ALIAS: &str = "dispatcher: probes of VIPs";
+/// Longest alias, in bytes: `IFALIASZ` without its end.
+const LONGEST_ALIAS: usize = 255;
+/// Whom the prober's packets are sent to: nobody, in either family.
+const GATEWAYS: (Ipv4Addr, Ipv6Addr) =
+    (Ipv4Addr::new(169, 254, 0, 1), Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1));
 
 /// A veth, as it is now.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Wire {
+    /// Name of the end at this host.
+    pub(super) name: &'static str,
     /// ifindex of the end at this host.
     pub(super) host: u32,
     /// ifindex of the prober's end, in its namespace.
@@ -45,7 +69,7 @@ fn failed(what: &str, error: rtnetlink::Error) -> NetworkError {
     NetworkError::from_netlink(|| what.to_owned(), error)
 }
 
-/// Joins the prober's namespace to this one. What a predecessor left under our name goes.
+/// Joins the prober's namespace to this one. What a predecessor with the same owner's name left goes.
 ///
 /// # Errors
 /// As netlink.
@@ -54,45 +78,92 @@ pub(super) async fn join(
     prober: &Handle,
     namespace: BorrowedFd<'_>,
     mtu: u32,
+    owner: &str,
 ) -> Result<Wire, NetworkError> {
-    remove(host).await?;
+    let alias = alias(owner);
+    let name = free_name(host, &alias).await?;
     host.link()
-        .add(pair(namespace, mtu))
+        .add(pair(name, &alias, namespace, mtu))
         .execute()
         .await
-        .map_err(|e| failed(&format!("add veth {HOST_END}"), e))?;
-    let ours = link(host, HOST_END).await?;
+        .map_err(|e| failed(&format!("add veth {name}"), e))?;
+    let ours = link(host, name).await?;
     let theirs = link(prober, PROBER_END).await?;
     let set = |index| LinkUnspec::new_with_index(index).append_extra_attribute(without_addresses());
     // While they are down. Without IPv6 there is nothing to keep from having addresses.
     let _no_ipv6 = host.link().set(set(ours.ifindex).build()).execute().await;
     // Nor a route for multicast, where this may be written: packets come and go below IP.
-    let _read_only =
-        std::fs::write(format!("/proc/sys/net/ipv6/conf/{HOST_END}/disable_ipv6"), "1");
+    let _read_only = std::fs::write(format!("/proc/sys/net/ipv6/conf/{name}/disable_ipv6"), "1");
     let _no_ipv6 = prober.link().set(set(theirs.ifindex).build()).execute().await;
     let up = LinkUnspec::new_with_index(theirs.ifindex).arp(false).up().build();
     let what = format!("set {PROBER_END} up");
     prober.link().set(up).execute().await.map_err(|e| failed(&what, e))?;
     let up = LinkUnspec::new_with_index(ours.ifindex).up().build();
-    let what = format!("set {HOST_END} up");
+    let what = format!("set {name} up");
     host.link().set(up).execute().await.map_err(|e| failed(&what, e))?;
-    route(prober, theirs.ifindex).await?;
+    route(prober, &theirs).await?;
     let end = ProbeEnd { ifindex: ours.ifindex, mac: theirs.mac.0, _reserved: [0; 2] };
-    Ok(Wire { host: ours.ifindex, prober: theirs.ifindex, end })
+    Ok(Wire { name, host: ours.ifindex, prober: theirs.ifindex, end })
 }
 
-/// Removes the veth, if there is one under our name.
+/// Removes the veth with this index at this host, if it is there.
 ///
 /// # Errors
 /// As netlink.
-pub(super) async fn remove(host: &Handle) -> Result<(), NetworkError> {
-    let Ok(found) = link(host, HOST_END).await else { return Ok(()) };
-    let removed = host.link().del(found.ifindex).execute().await;
-    match removed.map_err(|e| failed(&format!("remove veth {HOST_END}"), e)) {
+pub(super) async fn remove(host: &Handle, ifindex: u32) -> Result<(), NetworkError> {
+    let removed = host.link().del(ifindex).execute().await;
+    match removed.map_err(|e| failed(&format!("remove veth with ifindex {ifindex}"), e)) {
         // It went by itself.
         Err(error) if error.errno() == Some(libc::ENODEV) => Ok(()),
         other => other,
     }
+}
+
+/// Whether a veth is there, and up at both ends.
+///
+/// # Errors
+/// What is wrong with it.
+pub(super) async fn is_whole(host: &Handle, wire: &Wire) -> Result<(), String> {
+    let Wire { name, host: ifindex, .. } = wire;
+    let mut found = host.link().get().match_index(*ifindex).execute();
+    match found.try_next().await.map_err(|e| failed("look for the veth of probes", e)) {
+        Ok(message) if message.as_ref().and_then(Link::parse).is_some_and(|link| link.up) => Ok(()),
+        Ok(_) => Err(format!("veth {name} for probes of VIPs is down")),
+        Err(error) if error.errno() == Some(libc::ENODEV) => {
+            Err(format!("veth {name} for probes of VIPs is gone"))
+        }
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// What the veth of this owner says of itself.
+fn alias(owner: &str) -> String {
+    let mut alias = format!("{ALIAS}, {owner}");
+    while alias.len() > LONGEST_ALIAS {
+        alias.pop();
+    }
+    alias
+}
+
+/// The first name that is not another controller's. A predecessor's veth under it goes: one that says the same of itself, or
+/// does not say whose it is.
+async fn free_name(host: &Handle, alias: &str) -> Result<&'static str, NetworkError> {
+    for name in HOST_ENDS {
+        let mut found = host.link().get().match_name(name.to_owned()).execute();
+        let Ok(Some(message)) = found.try_next().await else { return Ok(name) };
+        let says = |said: &str| {
+            let is =
+                |a: &LinkAttribute| matches!(a, LinkAttribute::IfAlias(alias) if alias == said);
+            message.attributes.iter().any(is)
+        };
+        if says(alias) || says(ALIAS) {
+            remove(host, message.header.index).await?;
+            return Ok(name);
+        }
+    }
+    let source = std::io::Error::from_raw_os_error(libc::EEXIST);
+    let what = format!("add veth {} to {}", HOST_ENDS[0], HOST_ENDS[HOST_ENDS.len() - 1]);
+    Err(NetworkError::Refused { what, source })
 }
 
 /// Gives the prober an address.
@@ -133,15 +204,15 @@ fn there(added: Result<(), NetworkError>) -> Result<(), NetworkError> {
     }
 }
 
-fn pair(namespace: BorrowedFd<'_>, mtu: u32) -> netlink_packet_route::link::LinkMessage {
+fn pair(name: &str, alias: &str, namespace: BorrowedFd<'_>, mtu: u32) -> LinkMessage {
     let peer = LinkMessageBuilder::<LinkUnspec>::new()
         .name(PROBER_END)
         .mtu(mtu)
         .setns_by_fd(namespace.as_raw_fd())
         .build();
     LinkMessageBuilder::<LinkVeth>::new_with_info_kind(InfoKind::Veth)
-        .name(HOST_END)
-        .alias(ALIAS)
+        .name(name.to_owned())
+        .alias(alias.to_owned())
         .mtu(mtu)
         .set_info_data(InfoData::Veth(InfoVeth::Peer(peer)))
         .build()
@@ -154,26 +225,42 @@ fn without_addresses() -> LinkAttribute {
 }
 
 /// Makes the prober's end the way to everywhere, in both families where there are both.
-async fn route(prober: &Handle, ifindex: u32) -> Result<(), NetworkError> {
-    let v4 = RouteMessageBuilder::<Ipv4Addr>::new()
-        .destination_prefix(Ipv4Addr::UNSPECIFIED, 0)
-        .output_interface(ifindex)
-        .scope(RouteScope::Link)
-        .build();
+async fn route(prober: &Handle, end: &Link) -> Result<(), NetworkError> {
+    let (v4, v6) = GATEWAYS;
+    // The TC program writes the backend's MAC over this one.
+    gateway(prober, end, v4.into()).await?;
+    let way = || RouteMessageBuilder::<Ipv4Addr>::new().output_interface(end.ifindex);
+    let near = way().destination_prefix(v4, 32).scope(RouteScope::Link).build();
+    let far = way().destination_prefix(Ipv4Addr::UNSPECIFIED, 0).gateway(v4).build();
     let what = format!("route by {PROBER_END}");
-    prober.route().add(v4).execute().await.map_err(|e| failed(&what, e))?;
-    let v6 = RouteMessageBuilder::<Ipv6Addr>::new()
+    for way in [near, far] {
+        prober.route().add(way).execute().await.map_err(|e| failed(&what, e))?;
+    }
+    let way = RouteMessageBuilder::<Ipv6Addr>::new()
         .destination_prefix(Ipv6Addr::UNSPECIFIED, 0)
-        .output_interface(ifindex)
+        .gateway(v6)
+        .output_interface(end.ifindex)
         .build();
-    let added = prober.route().add(v6).execute().await;
-    match added.map_err(|e| failed(&what, e)) {
+    let added = match gateway(prober, end, v6.into()).await {
+        Ok(()) => prober.route().add(way).execute().await.map_err(|e| failed(&what, e)),
+        Err(error) => Err(error),
+    };
+    match added {
         // A kernel without IPv6; the first address of it will be told so.
-        Err(error) if matches!(error.errno(), Some(libc::EOPNOTSUPP | libc::EAFNOSUPPORT)) => {
-            Ok(())
-        }
+        Err(error) if is_without_family(&error) => Ok(()),
         other => other,
     }
+}
+
+fn is_without_family(error: &NetworkError) -> bool {
+    matches!(error.errno(), Some(libc::EOPNOTSUPP | libc::EAFNOSUPPORT))
+}
+
+/// A neighbour entry that stays, and is not counted.
+async fn gateway(prober: &Handle, end: &Link, address: IpAddr) -> Result<(), NetworkError> {
+    let entry = prober.neighbours().add(end.ifindex, address).link_layer_address(&end.mac.0);
+    let added = entry.state(NeighbourState::Permanent).execute().await;
+    added.map_err(|e| failed(&format!("add neighbour {address} of {PROBER_END}"), e))
 }
 
 async fn link(handle: &Handle, name: &str) -> Result<Link, NetworkError> {

@@ -22,7 +22,7 @@ pub use plan::{PlanLine, plan, plan_settings};
 pub use rules::{LocalTime, Measured, Rate, active};
 pub use tables::{lingering, service_ticks, tables, tables_of_some, ticks};
 pub use way::{Nic, down_reason, idle_reason, way};
-pub use weights::{come_back, is_coming_back, settle_weights};
+pub use weights::{come_back, delay, is_coming_back, settle_weights};
 
 #[cfg(test)]
 pub(crate) mod testing;

@@ -63,6 +63,20 @@ pub fn come_back(state: &mut State, now_ms: u64) -> bool {
     changed
 }
 
+/// Has backends that come back do so later, by as long.
+pub fn delay(state: &mut State, by: Duration) {
+    let by = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
+    if by == 0 {
+        return;
+    }
+    let is_coming = |service: &Service| service.backends.iter().any(|b| b.slow_start.is_some());
+    state.change(is_coming, |service| {
+        for slow in service.backends.iter_mut().filter_map(|backend| backend.slow_start.as_mut()) {
+            slow.since_ms = slow.since_ms.saturating_add(by);
+        }
+    });
+}
+
 /// Whether any backend is coming back.
 #[must_use]
 pub fn is_coming_back(state: &State) -> bool {
@@ -88,6 +102,19 @@ mod tests {
 
     fn only(state: &mut State) -> &mut Backend {
         &mut state.services[0].backends[0]
+    }
+
+    #[test]
+    fn one_that_is_delayed_goes_on_from_where_it_was() {
+        let mut state = state();
+        only(&mut state).slow_start = Some(SlowStart { since_ms: 1000, weight: 1 });
+        come_back(&mut state, 6000);
+        assert_eq!(only(&mut state).weight(), 8, "half of its time");
+        delay(&mut state, Duration::from_secs(4));
+        come_back(&mut state, 10_000);
+        assert_eq!(only(&mut state).weight(), 8);
+        come_back(&mut state, 12_500);
+        assert_eq!(only(&mut state).weight(), 12);
     }
 
     #[test]

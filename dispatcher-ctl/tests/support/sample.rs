@@ -6,8 +6,8 @@ use dispatcher_ctl::{
     api::types::{
         Action, Affinity, Backend, BackendAdvisor, Change, Components, ConfigStatus, Connection,
         ConnectionTable, ExitCount, Interface, LoggedError, ManagedBackend, ManagedService, Plan,
-        Probes, Rates, ReasonCount, RefusedCount, ResponseBucket, ResponseSeconds, Rule, Seconds,
-        Service, Status,
+        ProbeLateness, Probes, Rates, ReasonCount, RefusedCount, ResponseBucket, ResponseSeconds,
+        Rule, Seconds, Service, Status,
     },
     model::{
         AdvisorKind, Day, Evaluate, ForwardMode, OnDown, Proportions, Protocol, RuleConfig,
@@ -57,6 +57,7 @@ pub(crate) fn sample() -> Status {
             note: Some("connections.capacity 2000000 waits for the next fresh start".to_owned()),
         },
         weight_updates: 7,
+        probe_lateness: ProbeLateness { up: 0.002, other: 0.25 },
         exits: vec![ExitCount {
             event: "server_down".into(),
             success: 5,
@@ -262,8 +263,9 @@ pub(crate) fn a_backend(name: &str, address: &str, weight: u32) -> Backend {
             target: Target::Address,
             load_seconds: Some(0.004_2),
             system_load: None,
-            probes: Probes { success: n * 1000, failure: 2 },
+            probes: Probes { success: n * 1000, failure: 2, not_probed: 0 },
             last_error: Some("status 503, expected 200-399".to_owned()),
+            not_probed: None,
             certificate_expiry: Some(1_800_000_000),
         }),
         rates: Rates { connections: 1.25, packets: 750.0, bytes: 1_125_000.0 },

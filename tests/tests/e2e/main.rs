@@ -24,6 +24,7 @@ mod mtu;
 mod names;
 mod neighbours;
 mod orphans;
+mod own_host;
 mod passive;
 mod privileges;
 mod probing;

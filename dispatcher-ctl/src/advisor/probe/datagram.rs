@@ -2,12 +2,10 @@
 
 use std::{future::pending, time::Duration};
 
-use tokio::{
-    net::UdpSocket,
-    time::{interval, timeout},
-};
+use tokio::{net::UdpSocket, time::interval};
 
-use super::reason;
+use super::Fault;
+use crate::standstill::within;
 
 /// How often a question is sent while nobody answers, spread evenly over the time there is: one lost datagram is no sign of
 /// a server that is down.
@@ -24,13 +22,13 @@ pub(super) async fn ask(
     question: &[u8],
     patience: Duration,
     understand: impl Fn(&[u8]) -> Option<Result<(), String>>,
-) -> Result<(), String> {
+) -> Result<(), Fault> {
     let mut buffer = [0; LONGEST];
     let answered = async {
         loop {
-            let length = socket.recv(&mut buffer).await.map_err(|error| reason(&error))?;
+            let length = socket.recv(&mut buffer).await.map_err(|error| Fault::of(&error))?;
             if let Some(result) = understand(buffer.get(..length).unwrap_or_default()) {
-                return result;
+                return result.map_err(Fault::Backend);
             }
         }
     };
@@ -39,7 +37,7 @@ pub(super) async fn ask(
         for _ in 0..SENDINGS {
             next.tick().await;
             // What the sending meets with is an earlier sending's: it is told by the receiving, too, unless it ends here.
-            socket.send(question).await.map_err(|error| reason(&error))?;
+            socket.send(question).await.map_err(|error| Fault::of(&error))?;
         }
         pending().await
     };
@@ -49,8 +47,8 @@ pub(super) async fn ask(
             result = asked => result,
         }
     };
-    match timeout(patience, both).await {
+    match within(patience, both).await {
         Ok(result) => result,
-        Err(_) => Err(format!("no answer within {patience:?}")),
+        Err(_) => Err(Fault::Backend(format!("no answer within {patience:?}"))),
     }
 }

@@ -7,26 +7,27 @@ use std::{
 };
 
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::{
-    net::{TcpStream, UdpSocket},
-    time::timeout,
-};
+use tokio::net::{TcpStream, UdpSocket};
 
-use super::{Target, reason, vip};
+use super::{Fault, Target, vip};
+use crate::{network::has_neighbour_room, standstill::within};
 
 /// A connection to the target.
 ///
 /// # Errors
 /// It was refused, is not to be had within `patience`, or there is no way to the target.
-pub(super) async fn tcp(target: &Target, patience: Duration) -> Result<TcpStream, String> {
+pub(super) async fn tcp(target: &Target, patience: Duration) -> Result<TcpStream, Fault> {
     let address = target.address;
     if let Some(through) = &target.through {
         return vip::tcp(through, address, patience).await;
     }
-    match timeout(patience, TcpStream::connect(address)).await {
+    match within(patience, TcpStream::connect(address)).await {
         Ok(Ok(stream)) => Ok(stream),
-        Ok(Err(error)) => Err(told(address, &error)),
-        Err(_) => Err(format!("{address}: no connection within {patience:?}")),
+        Ok(Err(error)) => Err(Fault::towards(address, &error)),
+        Err(_) if !has_neighbour_room(address.ip()).await => {
+            Err(Fault::of(&io::Error::from_raw_os_error(libc::ENOBUFS)))
+        }
+        Err(_) => Err(Fault::Backend(format!("{address}: no connection within {patience:?}"))),
     }
 }
 
@@ -34,7 +35,7 @@ pub(super) async fn tcp(target: &Target, patience: Duration) -> Result<TcpStream
 ///
 /// # Errors
 /// There is no way to the target.
-pub(super) async fn udp(target: &Target) -> Result<UdpSocket, String> {
+pub(super) async fn udp(target: &Target) -> Result<UdpSocket, Fault> {
     let address = target.address;
     let open = async {
         if let Some(through) = &target.through {
@@ -44,7 +45,7 @@ pub(super) async fn udp(target: &Target) -> Result<UdpSocket, String> {
         socket.connect(address).await?;
         Ok(socket)
     };
-    open.await.map_err(|error| told(address, &error))
+    open.await.map_err(|error| unsent(address, &error))
 }
 
 /// A raw ICMP or ICMPv6 socket that sends to the target and hears of nobody else, and the echo identifier that it must use,
@@ -53,7 +54,7 @@ pub(super) async fn udp(target: &Target) -> Result<UdpSocket, String> {
 ///
 /// # Errors
 /// There is no way to the target, or this process may not have raw sockets.
-pub(super) async fn icmp(target: &Target) -> Result<(UdpSocket, Option<u16>), String> {
+pub(super) async fn icmp(target: &Target) -> Result<(UdpSocket, Option<u16>), Fault> {
     let (domain, protocol) = match target.address {
         SocketAddr::V4(_) => (Domain::IPV4, Protocol::ICMPV4),
         SocketAddr::V6(_) => (Domain::IPV6, Protocol::ICMPV6),
@@ -71,7 +72,7 @@ pub(super) async fn icmp(target: &Target) -> Result<(UdpSocket, Option<u16>), St
         // To `send` and `recv` every socket of packets is the same.
         UdpSocket::from_std(socket.into()).map(|socket| (socket, identifier))
     };
-    open.await.map_err(|error| told(target.address, &error))
+    open.await.map_err(|error| unsent(target.address, &error))
 }
 
 fn unspecified(address: SocketAddr) -> SocketAddr {
@@ -81,13 +82,18 @@ fn unspecified(address: SocketAddr) -> SocketAddr {
     }
 }
 
-fn told(address: SocketAddr, error: &io::Error) -> String {
-    format!("{address}: {}", reason(error))
+/// Nothing has been sent yet: whatever it is, it is this host's.
+fn unsent(address: SocketAddr, error: &io::Error) -> Fault {
+    Fault::Here(Fault::of(error).to(address).to_string())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::{super::reason, *};
 
     fn target(address: &str) -> Target {
         Target {

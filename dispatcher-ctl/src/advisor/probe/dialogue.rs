@@ -235,7 +235,7 @@ mod tests {
             write.shutdown().await.unwrap();
         }
         let half = tokio::time::timeout(patience, exchange(steps, lines, near, &mut seen)).await;
-        let result = half.unwrap_or_else(|_| Err(seen.overdue(patience)));
+        let result = half.unwrap_or_else(|_| Err(seen.overdue(patience).to_string()));
         let mut said = String::new();
         read.read_to_string(&mut said).await.unwrap();
         (result, said)

@@ -2,7 +2,7 @@
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use super::{Stream, Target, datagram, dial, random, reason};
+use super::{Fault, Stream, Target, datagram, dial, random, reason};
 use crate::model::{Advisor, Choice as _, Rcode};
 
 /// Bytes before the question.
@@ -13,7 +13,7 @@ const RD: u16 = 1 << 8;
 const QR: u16 = 1 << 15;
 const INTERNET: u16 = 1;
 
-pub(super) async fn over_udp(advisor: &Advisor, target: &Target) -> Result<(), String> {
+pub(super) async fn over_udp(advisor: &Advisor, target: &Target) -> Result<(), Fault> {
     let query = query(advisor);
     let socket = dial::udp(target).await?;
     datagram::ask(&socket, &query, advisor.receive_timeout, |answer| {

@@ -1,6 +1,13 @@
 //! `exec`: a command looks at the backend and prints its load, or -1.
 
-use std::{io, os::fd::AsFd, path::Path, pin::pin, process::Stdio, time::Duration};
+use std::{
+    io,
+    os::fd::AsFd,
+    path::Path,
+    pin::pin,
+    process::{ExitStatus, Stdio},
+    time::Duration,
+};
 
 use nix::{
     sys::{
@@ -13,22 +20,17 @@ use tokio::{
     io::{AsyncRead, AsyncReadExt as _},
     process::Command,
     signal::unix::{SignalKind, signal},
-    sync::Semaphore,
-    time::timeout,
 };
 
-use super::{Load, Target, reason};
-use crate::{files, model::Advisor};
+use super::{Fault, Load, Target, reason};
+use crate::{files, model::Advisor, standstill::within};
 
-/// Commands that run at once.
-static COMMANDS: Semaphore = Semaphore::const_new(64);
 /// Bytes of what a command prints that are looked at; the rest is passed over.
 const LONGEST: usize = 4096;
 /// Where a command finds other programs.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-pub(super) async fn run(advisor: &Advisor, target: &Target) -> Result<Load, String> {
-    let _turn = COMMANDS.acquire().await.map_err(|error| error.to_string())?;
+pub(super) async fn run(advisor: &Advisor, target: &Target) -> Result<Load, Fault> {
     let address = target.address;
     let environment = [
         ("DISPATCHER_SERVICE", target.service.clone()),
@@ -39,10 +41,10 @@ pub(super) async fn run(advisor: &Advisor, target: &Target) -> Result<Load, Stri
     let printed = printed_by(&advisor.command, &environment, advisor.receive_timeout).await?;
     let milliseconds = number(&printed)?;
     if milliseconds < 0.0 {
-        return Err("the command says that it is down".to_owned());
+        return Err(Fault::Backend("the command says that it is down".to_owned()));
     }
     let load = Duration::try_from_secs_f64(milliseconds / 1000.0);
-    load.map(Load::Time).map_err(|_| unexpected(&printed))
+    load.map(Load::Time).map_err(|_| Fault::Backend(unexpected(&printed)))
 }
 
 /// What a command prints until it ends, in `patience`: its standard output. It runs in a process group of its own, of which
@@ -50,13 +52,15 @@ pub(super) async fn run(advisor: &Advisor, target: &Target) -> Result<Load, Stri
 /// the answer nor adds up.
 ///
 /// # Errors
-/// It cannot be run, takes too long, or fails: with what it says of that on standard error.
+/// It cannot be run, takes too long, or fails: with what it says of that on standard error. Whether it could not be run at
+/// all, or was killed, is this host's fault; all else is what it says.
 pub(crate) async fn printed_by(
     command: &[String],
     environment: &[(&str, String)],
     patience: Duration,
-) -> Result<String, String> {
-    let (program, arguments) = command.split_first().ok_or("no command is set")?;
+) -> Result<String, Fault> {
+    let none = || Fault::Here("no command is set".to_owned());
+    let (program, arguments) = command.split_first().ok_or_else(none)?;
     let mut command = Command::new(program);
     command
         .args(arguments)
@@ -69,7 +73,7 @@ pub(crate) async fn printed_by(
         .process_group(0)
         .kill_on_drop(true);
     let child = files::spawn(Path::new(program), command).await;
-    let mut child = child.map_err(|error| format!("{program}: {error}"))?;
+    let mut child = child.map_err(|error| Fault::Here(format!("{program}: {error}")))?;
     let id = child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);
     let group = Group(id);
     let (mut output, mut errors) = (Said::new(child.stdout.take()), Said::new(child.stderr.take()));
@@ -80,20 +84,28 @@ pub(crate) async fn printed_by(
             () = async { tokio::join!(output.listen(), errors.listen()).0 } => exit.await,
         }
     };
-    let Ok(ended) = timeout(patience, ended).await else {
-        return Err(format!("the command has not ended within {patience:?}"));
+    let Ok(ended) = within(patience, ended).await else {
+        return Err(Fault::Backend(format!("the command has not ended within {patience:?}")));
     };
-    ended.map_err(|error| reason(&error))?;
+    let here = |error: io::Error| Fault::Here(reason(&error));
+    ended.map_err(here)?;
     drop(group);
     let (output, errors) = (output.text(), errors.text());
-    let status = child.wait().await.map_err(|error| reason(&error))?;
+    let status = child.wait().await.map_err(here)?;
     if status.success() {
         return Ok(output);
     }
-    match first_line(&errors) {
-        Some(line) => Err(format!("{status}: {line:?}")),
-        None => Err(status.to_string()),
-    }
+    let said = match first_line(&errors) {
+        Some(line) => format!("{status}: {line:?}"),
+        None => status.to_string(),
+    };
+    Err(if has_run(status) { Fault::Backend(said) } else { Fault::Here(said) })
+}
+
+/// Whether an exit status is the command's own word. A shell ends with 126 or 127 where it cannot start what it is told to (as
+/// `env` does for a script whose interpreter is gone); whoever was killed was not by us, and has said nothing.
+fn has_run(status: ExitStatus) -> bool {
+    status.code().is_some_and(|code| ![126, 127].contains(&code))
 }
 
 /// Waits until a process has ended, and leaves it to be reaped: until then its number, and its group's, are nobody else's.
@@ -182,29 +194,33 @@ impl Drop for Group {
 mod tests {
     use super::*;
 
-    async fn printed_in(patience: Duration, script: &str) -> Result<String, String> {
+    async fn printed_in(patience: Duration, script: &str) -> Result<String, Fault> {
         let command = ["/bin/sh", "-c", script].map(str::to_owned);
         let environment = [("WORD", "well".to_owned())];
         printed_by(&command, &environment, patience).await
     }
 
-    async fn printed(script: &str) -> Result<String, String> {
+    async fn printed(script: &str) -> Result<String, Fault> {
         printed_in(Duration::from_millis(500), script).await
     }
 
     /// As [`printed`], with more time than any of these needs.
-    async fn printed_at_last(script: &str) -> Result<String, String> {
+    async fn printed_at_last(script: &str) -> Result<String, Fault> {
         printed_in(Duration::from_secs(30), script).await
     }
 
     #[tokio::test]
     async fn a_command_prints_in_the_time_it_has() {
         assert_eq!(printed("echo $WORD").await.unwrap(), "well\n");
-        let error = printed("echo no such thing >&2; exit 3").await.unwrap_err();
-        assert_eq!(error, "exit status: 3: \"no such thing\"");
-        assert_eq!(printed("exit 1").await.unwrap_err(), "exit status: 1");
+        let backends = |text: &str| Err(Fault::Backend(text.to_owned()));
+        let ours = |text: &str| Err(Fault::Here(text.to_owned()));
+        let found = printed("echo no such thing >&2; exit 3").await;
+        assert_eq!(found, backends("exit status: 3: \"no such thing\""));
+        assert_eq!(printed("exit 1").await, backends("exit status: 1"));
+        assert_eq!(printed("exit 127").await, ours("exit status: 127"));
+        assert_eq!(printed("kill -9 $$").await, ours("signal: 9 (SIGKILL)"));
         let none = printed_by(&["/no/such".to_owned()], &[], Duration::from_secs(1)).await;
-        assert_eq!(none.unwrap_err(), "/no/such: no such file or directory");
+        assert_eq!(none, ours("/no/such: no such file or directory"));
     }
 
     #[tokio::test]
@@ -213,7 +229,7 @@ mod tests {
         let file = directory.path().join("pid");
         let script = format!("sleep 60 & echo $! > {}; wait", file.display());
         let error = printed(&script).await.unwrap_err();
-        assert_eq!(error, "the command has not ended within 500ms");
+        assert_eq!(error.to_string(), "the command has not ended within 500ms");
         let child = std::fs::read_to_string(file).unwrap();
         for _ in 0..100 {
             if !is_alive(child.trim()) {
@@ -237,26 +253,28 @@ mod tests {
         let lines: Vec<&str> = said.lines().collect();
         assert_eq!(lines[..2], ["12", "more"]);
         let failed = printed_at_last("sleep 60 & echo broken >&2; exit 2").await.unwrap_err();
-        assert_eq!(failed, "exit status: 2: \"broken\"");
+        assert_eq!(failed.to_string(), "exit status: 2: \"broken\"");
         let gone = async {
             while is_alive(lines[2]) {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
-        timeout(Duration::from_secs(5), gone).await.expect("it is killed");
+        tokio::time::timeout(Duration::from_secs(5), gone).await.expect("it is killed");
     }
 
     #[tokio::test]
     async fn a_command_may_close_its_output_early_or_say_too_much() {
         assert_eq!(printed_at_last("echo 12; exec >&- 2>&-; sleep 0.05").await.unwrap(), "12\n");
+        let late = Fault::Backend("the command has not ended within 500ms".to_owned());
         let error = printed("exec >&- 2>&-; sleep 60").await.unwrap_err();
-        assert_eq!(error, "the command has not ended within 500ms");
+        assert_eq!(error, late);
         let much =
             printed_at_last("echo 7; head -c 1000000 /dev/zero; echo end >&2").await.unwrap();
         assert_eq!((much.len(), number(&much)), (LONGEST, Ok(7.0)));
         let endless = printed("yes").await.unwrap_err();
-        assert_eq!(endless, "the command has not ended within 500ms");
-        assert_eq!(printed_at_last("kill -9 $$").await.unwrap_err(), "signal: 9 (SIGKILL)");
+        assert_eq!(endless, late);
+        let killed = Fault::Here("signal: 9 (SIGKILL)".to_owned());
+        assert_eq!(printed_at_last("kill -9 $$").await.unwrap_err(), killed);
     }
 
     #[test]

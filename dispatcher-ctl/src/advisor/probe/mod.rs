@@ -1,26 +1,30 @@
 //! One exchange with a backend: its load, or what was wrong. A file a kind; sockets come from [`dial`].
 
-use std::{borrow::Cow, io, net::SocketAddr, time::Duration};
+use std::{borrow::Cow, net::SocketAddr, time::Duration};
 
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
-    time::{Instant, timeout},
+    time::Instant,
 };
 
 use crate::{
-    model::{Advisor, AdvisorKind, Protocol, Transport, text},
+    model::{Advisor, AdvisorKind, Protocol, Transport},
     prober::Through,
+    standstill::within,
 };
 
 mod agent;
 mod connect;
 mod datagram;
+mod diagnosis;
 mod dial;
 mod dialogue;
 mod dns;
 mod exec;
+mod fault;
 mod http;
+mod kept;
 mod ldap;
 mod lines;
 mod ping;
@@ -30,6 +34,9 @@ mod udp;
 mod vip;
 
 pub(crate) use exec::{number, printed_by};
+pub use fault::Fault;
+
+pub(crate) use fault::reason;
 
 /// What is probed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -80,8 +87,8 @@ impl Load {
 /// What a probe found.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Finding {
-    /// The load; or what was wrong, as a phrase that follows the kind's name.
-    pub result: Result<Load, String>,
+    /// The load; or what was wrong, as a phrase that follows the kind's name, and whose fault it is.
+    pub result: Result<Load, Fault>,
     /// When the certificate ends that was presented, if one was: seconds since the epoch.
     pub certificate_expiry: Option<i64>,
 }
@@ -90,7 +97,7 @@ pub struct Finding {
 pub async fn probe(advisor: &Advisor, target: &Target) -> Finding {
     let mut seen = Seen::default();
     let mut result = exchange(advisor, target, &mut seen).await;
-    if let (Err(said), Some(through)) = (&mut result, &target.through)
+    if let (Err(Fault::Backend(said)), Some(through)) = (&mut result, &target.through)
         && is_over_datagrams(advisor.kind, target.protocol)
     {
         // A connection that is not to be had was looked into when it was wanted.
@@ -101,7 +108,7 @@ pub async fn probe(advisor: &Advisor, target: &Target) -> Finding {
         *said = vip::doubt(address, std::mem::take(said), asked).await;
     }
     // What servers and scripts say is made fit to be shown here, once for logs, tables, the API and user exits.
-    let result = result.map_err(|said| text::shortened(&said));
+    let result = result.map_err(Fault::shortened);
     Finding { result, certificate_expiry: seen.certificate_expiry }
 }
 
@@ -121,11 +128,11 @@ impl Seen {
     }
 
     /// What is wrong where time has run out.
-    fn overdue(&self, patience: Duration) -> String {
-        match &self.missing {
+    fn overdue(&self, patience: Duration) -> Fault {
+        Fault::Backend(match &self.missing {
             Some(missing) => format!("no answer within {patience:?}: {missing}"),
             None => format!("no answer within {patience:?}"),
-        }
+        })
     }
 }
 
@@ -139,7 +146,7 @@ fn is_over_datagrams(kind: AdvisorKind, protocol: Protocol) -> bool {
     }
 }
 
-async fn exchange(advisor: &Advisor, target: &Target, seen: &mut Seen) -> Result<Load, String> {
+async fn exchange(advisor: &Advisor, target: &Target, seen: &mut Seen) -> Result<Load, Fault> {
     let began = Instant::now();
     let over_udp = target.protocol == Protocol::Udp;
     match (advisor.kind, advisor.kind.transport()) {
@@ -152,7 +159,7 @@ async fn exchange(advisor: &Advisor, target: &Target, seen: &mut Seen) -> Result
         (_, Transport::Tcp | Transport::Udp | Transport::Service | Transport::None) => {
             let stream = dial::tcp(target, advisor.connect_timeout).await?;
             let exchange = over_tcp(advisor, target, stream, seen);
-            match timeout(advisor.receive_timeout, exchange).await {
+            match within(advisor.receive_timeout, exchange).await {
                 Ok(result) => result?,
                 Err(_) => return Err(seen.overdue(advisor.receive_timeout)),
             }
@@ -161,10 +168,10 @@ async fn exchange(advisor: &Advisor, target: &Target, seen: &mut Seen) -> Result
     Ok(Load::Time(began.elapsed()))
 }
 
-async fn asked_agent(advisor: &Advisor, target: &Target) -> Result<Load, String> {
+async fn asked_agent(advisor: &Advisor, target: &Target) -> Result<Load, Fault> {
     let stream = dial::tcp(target, advisor.connect_timeout).await?;
     let patience = advisor.receive_timeout;
-    let asked = timeout(patience, agent::exchange(advisor, stream)).await;
+    let asked = within(patience, agent::exchange(advisor, stream)).await;
     asked.unwrap_or_else(|_| Err(Seen::default().overdue(patience)))
 }
 
@@ -173,20 +180,20 @@ async fn over_tcp(
     target: &Target,
     stream: TcpStream,
     seen: &mut Seen,
-) -> Result<(), String> {
+) -> Result<(), Fault> {
     if advisor.kind == AdvisorKind::Connect {
-        return connect::exchange(&stream);
+        return Ok(connect::exchange(&stream)?);
     }
     if advisor.kind == AdvisorKind::Sip {
-        return sip::over_tcp(advisor, target, stream).await;
+        return Ok(sip::over_tcp(advisor, target, stream).await?);
     }
     if advisor.tls {
         seen.awaits("the TLS handshake has no end");
         let stream = tls::handshake(advisor, target, stream, &mut seen.certificate_expiry).await?;
         seen.missing = None;
-        over_stream(advisor, target, stream, seen).await
+        Ok(over_stream(advisor, target, stream, seen).await?)
     } else {
-        over_stream(advisor, target, stream, seen).await
+        Ok(over_stream(advisor, target, stream, seen).await?)
     }
 }
 
@@ -223,15 +230,6 @@ async fn over_stream(
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
-
-/// What an error says, without the operating system's number.
-fn reason(error: &io::Error) -> String {
-    let text = error.to_string();
-    match text.split_once(" (os error") {
-        Some((text, _)) => text.to_lowercase(),
-        None => text,
-    }
-}
 
 /// What tells one question from another.
 fn random<const N: usize>() -> [u16; N] {
@@ -287,7 +285,7 @@ mod tests {
         let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
         let target = Target { address: free, ..target };
         let error = probe(&Advisor::new(AdvisorKind::Connect), &target).await.result.unwrap_err();
-        assert_eq!(error, format!("{free}: connection refused"));
+        assert_eq!(error, Fault::Backend(format!("{free}: connection refused")));
     }
 
     #[tokio::test]
@@ -312,7 +310,7 @@ mod tests {
             ),
             (expects("hello"), Some("HTTP/1.1 200 OK\r\ncontent-length: 50\r\n\r\nhel"), "body: "),
         ] {
-            let error = ask(advisor, answer).await.unwrap_err();
+            let error = ask(advisor, answer).await.unwrap_err().to_string();
             assert!(error.starts_with(want), "{error:?}, expected {want:?}");
         }
     }
@@ -327,8 +325,11 @@ mod tests {
             ..Advisor::new(AdvisorKind::Exec)
         };
         let target = target(SocketAddr::from(([127, 0, 0, 1], 80)));
-        let error = probe(&advisor, &target).await.result.unwrap_err();
+        let error = probe(&advisor, &target).await.result.unwrap_err().to_string();
         assert!(error.starts_with("exit status: 1: \"a\\u{1b}[2Jb\\u{202e}yyy"), "{error}");
-        assert_eq!((error.chars().count(), error.chars().last()), (text::LONGEST, Some('…')));
+        assert_eq!(
+            (error.chars().count(), error.chars().last()),
+            (crate::model::text::LONGEST, Some('…'))
+        );
     }
 }

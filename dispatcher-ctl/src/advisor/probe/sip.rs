@@ -4,15 +4,15 @@ use std::{io, net::SocketAddr};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use super::{Target, datagram, dial, random, reason};
+use super::{Fault, Target, datagram, dial, random, reason};
 use crate::model::Advisor;
 
 /// Bytes of an answer that are looked at.
 const LONGEST: usize = 16 * 1024;
 
-pub(super) async fn over_udp(advisor: &Advisor, target: &Target) -> Result<(), String> {
+pub(super) async fn over_udp(advisor: &Advisor, target: &Target) -> Result<(), Fault> {
     let socket = dial::udp(target).await?;
-    let own = socket.local_addr().map_err(|error| reason(&error))?;
+    let own = socket.local_addr().map_err(|error| Fault::of(&error))?;
     let call = call_id();
     let request = request(advisor, target, "UDP", own, &call);
     datagram::ask(&socket, request.as_bytes(), advisor.receive_timeout, |answer| {

@@ -3,11 +3,10 @@
 //! The handshake takes any certificate, so that it is seen also where it is bad; it is judged afterwards.
 
 use std::{
-    collections::HashMap,
     fmt::Display,
-    path::{Path, PathBuf},
-    sync::{Arc, Mutex, OnceLock, PoisonError},
-    time::{Duration, Instant},
+    path::Path,
+    sync::{Arc, OnceLock},
+    time::Duration,
 };
 
 use rustls::{
@@ -27,7 +26,7 @@ use rustls::{
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use x509_cert::{Certificate, der::Decode as _, time::Validity};
 
-use super::{Stream, Target, reason};
+use super::{Fault, Stream, Target, kept::Kept, reason};
 use crate::{
     files,
     model::{Advisor, AdvisorKind},
@@ -51,8 +50,7 @@ struct Roots {
     certificates: Vec<CertificateDer<'static>>,
 }
 
-/// By file, and when they were read.
-type ReadRoots = HashMap<Option<PathBuf>, (Instant, Arc<Roots>)>;
+static ROOTS: Kept<Roots> = Kept::new();
 
 /// A stream over which TLS is spoken, if the certificate is good.
 ///
@@ -64,18 +62,20 @@ pub(super) async fn handshake<S: Stream>(
     target: &Target,
     stream: S,
     expiry: &mut Option<i64>,
-) -> Result<TlsStream<S>, String> {
+) -> Result<TlsStream<S>, Fault> {
+    // What is wrong before anything was said is wrong here.
     let name = match name(advisor.host.as_deref().unwrap_or(&target.host)) {
         // Where nobody compares it, a name that none can have is not asked for.
         Err(_) if !advisor.tls_verify => ServerName::from(target.address.ip()),
-        name => name?,
+        name => name.map_err(Fault::Here)?,
     };
-    let connector = TlsConnector::from(Arc::clone(config(advisor.tls_verify)?));
+    let config = config(advisor.tls_verify).map_err(Fault::Here)?;
+    let connector = TlsConnector::from(Arc::clone(config));
     let shaken = connector.connect(name.clone(), stream).await;
     let stream = shaken.map_err(|error| format!("TLS: {}", reason(&error)))?;
     let presented = stream.get_ref().1.peer_certificates().unwrap_or_default();
     let Some((certificate, intermediates)) = presented.split_first() else {
-        return Err("TLS: the server has no certificate".to_owned());
+        return Err(Fault::Backend("TLS: the server has no certificate".to_owned()));
     };
     match validity(certificate) {
         Ok(validity) => {
@@ -86,7 +86,7 @@ pub(super) async fn handshake<S: Stream>(
             }
         }
         // One that cannot be read is as good as any other where it is not verified.
-        Err(error) if advisor.tls_verify => return Err(error),
+        Err(error) if advisor.tls_verify => return Err(Fault::Backend(error)),
         Err(_) => {}
     }
     if advisor.tls_verify {
@@ -168,14 +168,11 @@ fn config(is_strict: bool) -> Result<&'static Arc<ClientConfig>, String> {
 }
 
 /// Those who may sign: of a file, or the system's.
-async fn roots(file: Option<&Path>) -> Result<Arc<Roots>, String> {
-    static READ: Mutex<Option<ReadRoots>> = Mutex::new(None);
-    let key = file.map(Path::to_path_buf);
-    let read = || READ.lock().unwrap_or_else(PoisonError::into_inner);
-    let known = read().as_ref().and_then(|read| read.get(&key).cloned());
-    if let Some((_, roots)) = known.filter(|(at, _)| at.elapsed() < ROOTS_AGE) {
-        return Ok(roots);
-    }
+async fn roots(file: Option<&Path>) -> Result<Arc<Roots>, Fault> {
+    ROOTS.get(file, ROOTS_AGE, read_roots(file)).await
+}
+
+async fn read_roots(file: Option<&Path>) -> Result<Roots, String> {
     let mut store = RootCertStore::empty();
     let mut certificates = Vec::new();
     if let Some(file) = file {
@@ -199,9 +196,7 @@ async fn roots(file: Option<&Path>) -> Result<Arc<Roots>, String> {
     let provider = Arc::new(ring::default_provider());
     let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider).build();
     let verifier = verifier.map_err(|error| error.to_string())?;
-    let roots = Arc::new(Roots { verifier, certificates });
-    read().get_or_insert_default().insert(key, (Instant::now(), Arc::clone(&roots)));
-    Ok(roots)
+    Ok(Roots { verifier, certificates })
 }
 
 /// Takes every certificate.

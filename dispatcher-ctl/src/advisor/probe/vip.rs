@@ -8,8 +8,11 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::reason;
-use crate::prober::{Through, was_forwarded};
+use super::{Fault, diagnosis};
+use crate::{
+    prober::{Through, was_forwarded},
+    standstill::within,
+};
 
 /// How long a backend's own address is tried, after an answer from the VIP that was none.
 const ASKED: Duration = Duration::from_millis(250);
@@ -22,32 +25,41 @@ pub(super) async fn tcp(
     through: &Through,
     vip: SocketAddr,
     patience: Duration,
-) -> Result<TcpStream, String> {
+) -> Result<TcpStream, Fault> {
     // Asked before patience ends, so that the answer is there by then.
     let mut asked = pin!(async {
         sleep(patience.mul_f64(0.75)).await;
-        TcpStream::connect(through.own).await.is_ok()
+        diagnosis::answers((through.own, false), connects(through.own)).await
     });
-    let (mut connected, mut over) = (pin!(connect(through, vip)), pin!(sleep(patience)));
+    let mut connected = pin!(within(patience, connect(through, vip)));
     let mut answers = None;
     let result = loop {
         tokio::select! {
-            result = &mut connected => break Some(result),
+            result = &mut connected => break result,
             answer = &mut asked, if answers.is_none() => answers = Some(answer),
-            () = &mut over => break None,
         }
     };
     let said = match result {
-        Some(Ok(stream)) => return Ok(stream),
-        Some(Err(Failure::Forwarded)) => return Err(forwarded(vip, through.own)),
-        Some(Err(Failure::Refused(error))) => {
-            let now = async { TcpStream::connect(through.own).await.is_ok() };
-            answers = timeout(ASKED.min(patience), now).await.ok();
-            format!("{vip}: {}", reason(&error))
-        }
-        None => format!("{vip}: no connection within {patience:?}"),
+        Ok(Ok(stream)) => return Ok(stream),
+        Ok(Err(Failure::Forwarded)) => return Err(Fault::Backend(forwarded(vip, through.own))),
+        Ok(Err(Failure::Refused(error))) => match Fault::of(&error).to(vip) {
+            Fault::Backend(said) => {
+                let now = diagnosis::answers((through.own, false), connects(through.own));
+                answers = timeout(ASKED.min(patience), now).await.ok();
+                said
+            }
+            here @ Fault::Here(_) => return Err(here),
+        },
+        Err(_) => format!("{vip}: no connection within {patience:?}"),
     };
-    Err(if answers == Some(true) { suspect(&said, through.own) } else { said })
+    Err(Fault::Backend(match answers {
+        Some(true) => suspect(&said, through.own),
+        Some(false) | None => said,
+    }))
+}
+
+async fn connects(own: SocketAddr) -> bool {
+    TcpStream::connect(own).await.is_ok()
 }
 
 /// Adds to what is wrong with a VIP that the backend answers by its own address, if it does. An echo has no port: 0.
@@ -56,7 +68,7 @@ pub(super) async fn doubt(
     said: String,
     asked: impl Future<Output = bool>,
 ) -> String {
-    match timeout(ASKED, asked).await {
+    match timeout(ASKED, diagnosis::answers((own, true), asked)).await {
         Ok(true) => suspect(&said, own),
         Ok(false) | Err(_) => said,
     }

@@ -18,8 +18,11 @@ pub struct BackendAdvisor {
     pub system_load: Option<f64>,
     /// Probes, by how they ended.
     pub probes: Probes,
-    /// What was wrong when a probe last failed.
+    /// What was wrong when a probe last failed, or could not be made.
     pub last_error: Option<String>,
+    /// Why it could not be probed last, if it could not: the trouble is this host's, and the backend is what it was.
+    #[serde(default)]
+    pub not_probed: Option<String>,
     /// When the certificate ends that it last presented, seconds since the epoch; none where no TLS is spoken.
     pub certificate_expiry: Option<i64>,
 }
@@ -70,4 +73,16 @@ pub struct Probes {
     pub success: u64,
     /// Bad ones.
     pub failure: u64,
+    /// Those that could not be made, for trouble of this host.
+    #[serde(default)]
+    pub not_probed: u64,
+}
+
+/// The greatest lateness of the probes that began in the last 10 to 20 s, in seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ProbeLateness {
+    /// Of backends that are up.
+    pub up: f64,
+    /// Of others: they wait for each other.
+    pub other: f64,
 }

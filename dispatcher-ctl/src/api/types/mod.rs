@@ -19,7 +19,7 @@ mod event;
 mod manager;
 mod seconds;
 
-pub use advisor::{AdvisorReport, BackendAdvisor, Probes};
+pub use advisor::{AdvisorReport, BackendAdvisor, ProbeLateness, Probes};
 pub use change::{
     AttachInterface, ConnectionQuery, PatchAffinity, PatchBackend, PatchManager, PatchService,
     PutBackend, PutService, Save,
@@ -56,6 +56,9 @@ pub struct Status {
     pub config: ConfigStatus,
     /// Weights changed at runtime since the daemon started.
     pub weight_updates: u64,
+    /// How late probes began lately.
+    #[serde(default)]
+    pub probe_lateness: ProbeLateness,
     /// How commands that were run at events have ended.
     #[serde(default)]
     pub exits: Vec<ExitCount>,

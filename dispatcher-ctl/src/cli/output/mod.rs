@@ -13,6 +13,7 @@ pub mod advisors;
 pub mod backends;
 pub mod connections;
 pub mod events;
+mod health;
 pub mod manager;
 pub mod plan;
 pub mod services;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Column, Paint, Style, Table, backends, line, services,
+    Column, Paint, Style, Table, backends, health, line, services,
     table::{number, plain, text},
     units::{bytes, percent, si, span, whole},
 };
@@ -50,7 +50,7 @@ pub fn screen(status: &Status, style: &Style) -> String {
         head(status),
         interfaces(status, style),
         table(status, style),
-        foot(status),
+        foot(status) + &health::warnings(status),
         errors(status),
     ];
     let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();

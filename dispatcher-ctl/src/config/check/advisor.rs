@@ -30,11 +30,14 @@ impl Found {
     }
 
     fn advisor(&mut self, service: &ServiceConfig, advisor: &Advisor) {
-        let interval = advisor.interval;
-        if !(SHORTEST_INTERVAL..=LONGEST_INTERVAL).contains(&interval) {
-            let written = duration::text(interval);
-            let message = format!("interval {written} is out of range, expected 100ms to 1h");
-            self.say("interval", &message);
+        for (key, interval) in
+            [("interval", advisor.interval), ("down_interval", advisor.down_interval)]
+        {
+            if !(SHORTEST_INTERVAL..=LONGEST_INTERVAL).contains(&interval) {
+                let written = duration::text(interval);
+                let message = format!("{key} {written} is out of range, expected 100ms to 1h");
+                self.say(key, &message);
+            }
         }
         for (key, timeout) in [
             ("connect_timeout", advisor.connect_timeout),

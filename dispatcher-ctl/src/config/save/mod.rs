@@ -316,6 +316,7 @@ fn advisor(advisor: &Advisor) -> Value {
         say(key, value);
     }
     say("interval", time(advisor.interval));
+    say("down_interval", time(advisor.down_interval));
     say("connect_timeout", time(advisor.connect_timeout));
     say("receive_timeout", time(advisor.receive_timeout));
     say("rise", Some(i64::from(advisor.rise).into()));

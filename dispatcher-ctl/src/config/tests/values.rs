@@ -108,6 +108,10 @@ fn an_advisor_is_read_and_a_wrong_one_is_named() {
     assert_eq!((said.kind, said.port, said.rise), (AdvisorKind::Http, Some(81), 2));
     assert_eq!(said.expect_status, Statuses(vec![(200, 200), (204, 204)]));
     assert_eq!(said.interval, Duration::from_secs(7));
+    assert_eq!(said.down_interval, Duration::from_secs(10));
+    let said = parse(&advisor("kind = \"connect\", down_interval = \"3m\""), "lab.toml").unwrap();
+    let said = said.services[0].advisor.clone().unwrap();
+    assert_eq!(said.down_interval, Duration::from_secs(180));
     for (wrong, want) in [
         ("kind = \"gopher\"", "kind \"gopher\" is unknown, expected connect, http, https, tls,"),
         (
@@ -158,6 +162,7 @@ fn an_advisor_is_read_and_a_wrong_one_is_named() {
         ),
         ("kind = \"http\", path = \"health\"", "path \"health\" is none, expected a path from /"),
         ("kind = \"http\", interval = \"10ms\"", "interval 10ms is out of range"),
+        ("kind = \"http\", down_interval = \"2h\"", "down_interval 7200s is out of range"),
         ("kind = \"http\", expect_status = \"2xx\"", "expect_status \"2xx\" is not"),
         ("kind = \"http\", rise = 0", "rise 0 is out of range, expected 1..=100"),
         (

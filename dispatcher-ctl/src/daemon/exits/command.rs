@@ -15,6 +15,7 @@ use tokio::{
 use crate::{
     api::types::Event,
     files::{self, FileError},
+    standstill,
 };
 
 /// Bytes of standard error that are looked at.
@@ -49,7 +50,7 @@ pub(super) async fn run(words: &[String], event: &Event, at_most: Duration) -> O
         Ok(child) => Group(child),
         Err(e) => return failed("cannot be started", &e),
     };
-    let ended = timeout(at_most, async {
+    let ended = standstill::within(at_most, async {
         if let Some(mut stdin) = group.0.stdin.take() {
             // It need not read it.
             let _ = stdin.write_all(format!("{json}\n").as_bytes()).await;

@@ -63,7 +63,7 @@ where
         through: None,
     };
     let server = tokio::spawn(async move { serve(listener.accept().await.unwrap().0).await });
-    let result = probe(advisor, &target).await.result.map(drop);
+    let result = probe(advisor, &target).await.result.map(drop).map_err(|fault| fault.to_string());
     server.abort();
     result
 }

@@ -1,0 +1,88 @@
+//! How late probes begin.
+
+use std::{
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use super::lanes::Whose;
+
+/// The greatest lateness of as long is told, and of as long before.
+const PERIOD: Duration = Duration::from_secs(10);
+
+/// The greatest lateness of probes that began lately: of backends that are up, and of others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lateness {
+    /// Of those that are up.
+    pub up: Duration,
+    /// Of others.
+    pub other: Duration,
+}
+
+/// Where it is kept.
+#[derive(Debug)]
+pub(super) struct Late(Mutex<Periods>);
+
+#[derive(Debug)]
+struct Periods {
+    began: Instant,
+    now: Lateness,
+    before: Lateness,
+}
+
+impl Late {
+    pub(super) fn new() -> Self {
+        let (now, before) = (Lateness::default(), Lateness::default());
+        Self(Mutex::new(Periods { began: Instant::now(), now, before }))
+    }
+
+    /// Takes in how late a probe began.
+    pub(super) fn take(&self, whose: Whose, late: Duration) {
+        let mut periods = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        periods.turn(Instant::now());
+        let kept = match whose {
+            Whose::Up => &mut periods.now.up,
+            Whose::Other(_) => &mut periods.now.other,
+        };
+        *kept = late.max(*kept);
+    }
+
+    pub(super) fn get(&self) -> Lateness {
+        let mut periods = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        periods.turn(Instant::now());
+        let Periods { now, before, .. } = &*periods;
+        Lateness { up: now.up.max(before.up), other: now.other.max(before.other) }
+    }
+}
+
+impl Periods {
+    fn turn(&mut self, now: Instant) {
+        let passed = now.saturating_duration_since(self.began);
+        if passed >= PERIOD {
+            let last = std::mem::take(&mut self.now);
+            self.before = if passed < PERIOD * 2 { last } else { Lateness::default() };
+            self.began = now;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_greatest_of_lately_is_told() {
+        let late = Late::new();
+        let second = Duration::from_secs(1);
+        late.take(Whose::Up, second);
+        late.take(Whose::Up, second / 2);
+        late.take(Whose::Other(second), second * 9);
+        let want = Lateness { up: second, other: second * 9 };
+        assert_eq!(late.get(), want);
+        let turn = |by| late.0.lock().unwrap().turn(Instant::now() + by);
+        turn(PERIOD);
+        assert_eq!(late.get(), want);
+        turn(PERIOD * 2 + second);
+        assert_eq!(late.get(), Lateness::default());
+    }
+}

@@ -1,0 +1,147 @@
+//! Whether a backend that does not answer by the VIP is asked by its own address, for a better message.
+//!
+//! Such a question goes by this host's routes and neighbours. A backend that is gone costs an entry of the kernel's neighbour
+//! table, which all namespaces share, and which is small (`gc_thresh3`, 1024 by default). Thousands of dead backends must not
+//! fill it: so few are asked at a time, and each more and more seldom. Meanwhile the last answer holds.
+
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+/// Questions in a second, over all backends: an entry that fails is kept for some 20 s.
+const PER_SECOND: f64 = 5.0;
+/// Questions that may be asked at once after a time without any.
+const AT_ONCE: f64 = 40.0;
+/// That one answers holds for as long.
+const ANSWERED: Duration = Duration::from_secs(10);
+/// That one does not, for as long at first; then twice as long each time it is asked in vain.
+const SOON: Duration = Duration::from_secs(2);
+/// While it is asked, others may ask it, too: of another service, or by other means. There is an entry for it already.
+const TOGETHER: Duration = Duration::from_secs(1);
+/// And for as long at most.
+const SELDOM: Duration = Duration::from_secs(60);
+/// Answers that are kept.
+const KEPT: usize = 16_384;
+
+/// Who is asked: an address, and whether by datagrams.
+pub(super) type Own = (SocketAddr, bool);
+
+static ASKED: Mutex<Option<Asked>> = Mutex::new(None);
+
+/// What was asked, and what may be.
+#[derive(Debug)]
+struct Asked {
+    answers: HashMap<Own, Answer>,
+    /// Questions that may be asked now.
+    left: f64,
+    /// When that was so.
+    at: Instant,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Answer {
+    answers: bool,
+    at: Instant,
+    holds: Duration,
+}
+
+/// Whether a backend answers by its own address: as `ask` finds out, or as it was last found out.
+pub(super) async fn answers(own: Own, ask: impl Future<Output = bool>) -> bool {
+    let known = with(|asked, now| asked.begin(own, now));
+    if let Some(known) = known {
+        return known;
+    }
+    let answers = ask.await;
+    if answers {
+        with(|asked, now| asked.end(own, true, now));
+    }
+    answers
+}
+
+fn with<T>(act: impl FnOnce(&mut Asked, Instant) -> T) -> T {
+    let mut asked = ASKED.lock().unwrap_or_else(PoisonError::into_inner);
+    let now = Instant::now();
+    act(asked.get_or_insert_with(|| Asked::new(now)), now)
+}
+
+impl Asked {
+    fn new(now: Instant) -> Self {
+        Self { answers: HashMap::new(), left: AT_ONCE, at: now }
+    }
+
+    /// What is known, which is to be said; none: ask.
+    fn begin(&mut self, own: Own, now: Instant) -> Option<bool> {
+        let passed = now.saturating_duration_since(self.at).as_secs_f64();
+        (self.left, self.at) = ((self.left + passed * PER_SECOND).min(AT_ONCE), now);
+        let known = self.answers.get(&own).copied();
+        let age = known.map(|known| now.saturating_duration_since(known.at));
+        if known.is_some_and(|known| !known.answers) && age.is_some_and(|age| age < TOGETHER) {
+            return None;
+        }
+        let is_fresh = known.zip(age).is_some_and(|(known, age)| age < known.holds);
+        if is_fresh || self.left < 1.0 {
+            return Some(known.is_some_and(|known| is_fresh && known.answers));
+        }
+        self.left -= 1.0;
+        // Whoever asks may be cut off: then it has not answered.
+        self.end(own, false, now);
+        None
+    }
+
+    fn end(&mut self, own: Own, answers: bool, now: Instant) {
+        if self.answers.len() >= KEPT {
+            self.answers.clear();
+        }
+        let holds = match self.answers.get(&own) {
+            _ if answers => ANSWERED,
+            Some(last) if !last.answers => (last.holds * 2).min(SELDOM),
+            Some(_) | None => SOON,
+        };
+        self.answers.insert(own, Answer { answers, at: now, holds });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn own(last: u8) -> Own {
+        (SocketAddr::from(([10, 0, 0, last], 80)), false)
+    }
+
+    #[test]
+    fn few_backends_are_asked_at_a_time() {
+        let now = Instant::now();
+        let mut asked = Asked::new(now);
+        let mut ask = |at| (0..=255).filter(|n| asked.begin(own(*n), at).is_none()).count();
+        assert_eq!(ask(now), 40);
+        let later: usize = (1..=10).map(|s| ask(now + Duration::from_secs(s))).sum();
+        assert!((49..=50).contains(&later), "{later}");
+    }
+
+    #[test]
+    fn one_that_stays_silent_is_asked_more_and_more_seldom() {
+        let now = Instant::now();
+        let mut asked = Asked::new(now);
+        let mut ask =
+            |second: u64| asked.begin(own(1), now + Duration::from_secs(second)).is_none();
+        let questions = (0..600).filter(|second| ask(*second)).count();
+        assert!((12..=17).contains(&questions), "{questions}");
+    }
+
+    #[test]
+    fn an_answer_holds_until_the_next() {
+        let now = Instant::now();
+        let mut asked = Asked::new(now);
+        assert_eq!(asked.begin(own(1), now), None);
+        asked.end(own(1), true, now + Duration::from_millis(3));
+        assert_eq!(asked.begin(own(1), now + Duration::from_secs(9)), Some(true));
+        assert_eq!(asked.begin(own(1), now + Duration::from_secs(11)), None);
+        // Who asks at the same time asks, too; later its silence holds.
+        assert_eq!(asked.begin(own(1), now + Duration::from_millis(11_500)), None);
+        assert_eq!(asked.begin(own(1), now + Duration::from_millis(12_500)), Some(false));
+    }
+}

@@ -1,0 +1,182 @@
+//! Whose fault is it that a probe has failed?
+//!
+//! Only the backend's own behaviour counts against it. What failed here says nothing of it: it could not be probed, and stays
+//! what it was. Every error of a probe is one or the other, by this table:
+//!
+//! | the backend's | this host's |
+//! |---|---|
+//! | connection refused, reset, closed, timed out | no descriptors (`EMFILE`, `ENFILE`), no memory (`ENOMEM`, `ENOBUFS`: also no room for a neighbour entry) |
+//! | an ICMP error from it or on the way to it; no answer to ARP (`EHOSTUNREACH`) | no way to it by this host's routes (`ENETUNREACH`, `EHOSTUNREACH`, a route that prohibits or drops) |
+//! | no answer within the time that this process ran | it stood still meanwhile ([`crate::standstill`]) |
+//! | an answer that is not what is expected | no free port or no such address (`EADDRINUSE`, `EADDRNOTAVAIL`), not permitted (`EPERM`, `EACCES`), and every other error number |
+//! | a command's exit status, what it prints, or that it does not end | a command that cannot be started, exit status 126 or 127 (a shell's for the same), a signal that is not ours |
+//! | another key, or no answer of an agent that has said hello | a key or CA file that was never read; an agent that hangs up before it has said anything: it is full |
+//!
+//! Probes of VIPs have a way of their own ([`crate::prober`]): what fails while that is not whole says nothing, either.
+
+use std::{
+    fmt,
+    io::{self, ErrorKind},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
+};
+
+use crate::model::text;
+
+/// Why a probe has failed: a phrase, by whose fault it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The backend's.
+    Backend(String),
+    /// This host's: nothing was found out about the backend.
+    Here(String),
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::Backend(text) | Self::Here(text)) = self;
+        f.write_str(text)
+    }
+}
+
+/// What an exchange says is what the backend answered, or that it did not.
+impl From<String> for Fault {
+    fn from(text: String) -> Self {
+        Self::Backend(text)
+    }
+}
+
+impl Fault {
+    /// An error of a socket.
+    pub(super) fn of(error: &io::Error) -> Self {
+        let text = reason(error);
+        if is_backends(error) { Self::Backend(text) } else { Self::Here(text) }
+    }
+
+    /// An error on the way to an address, which this host's routes may be the reason of.
+    pub(super) fn towards(address: SocketAddr, error: &io::Error) -> Self {
+        let fault = Self::of(error).to(address);
+        match fault {
+            Self::Backend(text) if is_unreachable(error) && !has_way(address) => Self::Here(text),
+            fault @ (Self::Backend(_) | Self::Here(_)) => fault,
+        }
+    }
+
+    /// As it may be shown: what a server or a command said may be long, and act on a terminal.
+    pub(super) fn shortened(self) -> Self {
+        match self {
+            Self::Backend(said) => Self::Backend(text::shortened(&said)),
+            Self::Here(said) => Self::Here(text::shortened(&said)),
+        }
+    }
+
+    /// Names the address first of what is wrong there. What is wrong here is so towards all.
+    pub(super) fn to(self, address: SocketAddr) -> Self {
+        match self {
+            Self::Backend(text) => Self::Backend(format!("{address}: {text}")),
+            Self::Here(text) => Self::Here(text),
+        }
+    }
+}
+
+/// Whether an error tells of the other side. Those without a number are of what was read: an early end, or no sense; but for
+/// what this program itself calls so.
+fn is_backends(error: &io::Error) -> bool {
+    let Some(number) = error.raw_os_error() else { return error.kind() != ErrorKind::Other };
+    matches!(
+        number,
+        libc::ECONNREFUSED
+            | libc::ECONNRESET
+            | libc::ECONNABORTED
+            | libc::EPIPE
+            | libc::ETIMEDOUT
+            // What ICMP errors become.
+            | libc::EPROTO
+            | libc::EMSGSIZE
+            | libc::ENOPROTOOPT
+            | libc::EOPNOTSUPP
+            | libc::EHOSTDOWN
+            | libc::ENONET
+    ) || is_unreachable(error)
+}
+
+fn is_unreachable(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EHOSTUNREACH | libc::ENETUNREACH))
+}
+
+/// Whether this host has a route. No packet is sent.
+fn has_way(address: SocketAddr) -> bool {
+    let any: SocketAddr = match address {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    };
+    // Any port will do.
+    UdpSocket::bind(any).and_then(|socket| socket.connect((address.ip(), 9))).is_ok()
+}
+
+/// What an error says, without the operating system's number.
+pub(crate) fn reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.split_once(" (os error") {
+        Some((text, _)) => text.to_lowercase(),
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(number: i32) -> Fault {
+        Fault::of(&io::Error::from_raw_os_error(number))
+    }
+
+    #[test]
+    fn what_this_host_lacks_is_no_backends_fault() {
+        for number in [
+            libc::EMFILE,
+            libc::ENFILE,
+            libc::ENOMEM,
+            libc::ENOBUFS,
+            libc::EADDRNOTAVAIL,
+            libc::EADDRINUSE,
+            libc::EPERM,
+            libc::EACCES,
+            libc::ENETDOWN,
+            libc::EINVAL,
+            libc::EAFNOSUPPORT,
+        ] {
+            assert!(matches!(of(number), Fault::Here(_)), "{number}: {:?}", of(number));
+        }
+        let ended = io::Error::other("the prober's thread has ended");
+        assert_eq!(Fault::of(&ended), Fault::Here("the prober's thread has ended".to_owned()));
+    }
+
+    #[test]
+    fn what_came_from_the_other_side_is() {
+        for number in [
+            libc::ECONNREFUSED,
+            libc::ECONNRESET,
+            libc::EPIPE,
+            libc::ETIMEDOUT,
+            libc::EHOSTUNREACH,
+            libc::ENETUNREACH,
+        ] {
+            assert!(matches!(of(number), Fault::Backend(_)), "{number}: {:?}", of(number));
+        }
+        let early = io::Error::from(ErrorKind::UnexpectedEof);
+        assert!(matches!(Fault::of(&early), Fault::Backend(_)));
+    }
+
+    #[test]
+    fn an_unreachable_host_is_the_backends_fault_where_there_is_a_route() {
+        let unreachable = io::Error::from_raw_os_error(libc::EHOSTUNREACH);
+        let near = "127.0.0.9:80".parse().unwrap();
+        let want = Fault::Backend("127.0.0.9:80: no route to host".to_owned());
+        assert_eq!(Fault::towards(near, &unreachable), want);
+        // Class E is nobody's: no host has a route.
+        let nowhere = "240.0.0.1:80".parse().unwrap();
+        if !has_way(nowhere) {
+            assert!(matches!(Fault::towards(nowhere, &unreachable), Fault::Here(_)));
+        }
+    }
+}

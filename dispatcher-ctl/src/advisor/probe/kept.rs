@@ -1,0 +1,126 @@
+//! Files that probes need: keys, and certificates of those who may sign.
+//!
+//! A file that is replaced is away for a moment, or half written. That is no backend's fault: what was last read well stays in
+//! force, and the log says so.
+
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    time::{Duration, Instant},
+};
+
+use tokio::time::timeout;
+
+use super::Fault;
+
+/// A file that could not be read is tried again after as long.
+const AGAIN: Duration = Duration::from_secs(1);
+/// How long a file may take: less than the time limits of probes, which would have the backend down for it.
+const SOON: Duration = Duration::from_millis(250);
+
+/// What files of one sort hold, by path; the path none stands for what the system has.
+#[derive(Debug)]
+pub(super) struct Kept<T>(OnceLock<Mutex<HashMap<Option<PathBuf>, Held<T>>>>);
+
+#[derive(Debug)]
+struct Held<T> {
+    good: Option<Arc<T>>,
+    /// What was wrong when it was last read, if anything.
+    wrong: Option<String>,
+    read: Instant,
+}
+
+impl<T> Kept<T> {
+    pub(super) const fn new() -> Self {
+        Self(OnceLock::new())
+    }
+
+    /// What a file holds, as it was read at most so long ago, or as it was last read well. A file that does not answer soon
+    /// counts as one that cannot be read.
+    ///
+    /// # Errors
+    /// It was never read well: what `read` says.
+    pub(super) async fn get(
+        &self,
+        file: Option<&Path>,
+        age: Duration,
+        read: impl Future<Output = Result<T, String>>,
+    ) -> Result<Arc<T>, Fault> {
+        let key = file.map(Path::to_path_buf);
+        if let Some(good) = self.fresh(&key, age) {
+            return Ok(good);
+        }
+        let read = timeout(SOON, read).await.unwrap_or_else(|_| {
+            let what = file.map_or("the system's certificates".into(), Path::to_string_lossy);
+            Err(format!("{what}: it does not answer within {SOON:?}"))
+        });
+        let mut all = self.all();
+        let held = Held::anew(all.remove(&key), read);
+        let (good, wrong) = (held.good.clone(), held.wrong.clone());
+        all.insert(key, held);
+        good.ok_or_else(|| Fault::Here(wrong.unwrap_or_default()))
+    }
+
+    fn fresh(&self, key: &Option<PathBuf>, age: Duration) -> Option<Arc<T>> {
+        let all = self.all();
+        let held = all.get(key)?;
+        let age = if held.wrong.is_some() { age.min(AGAIN) } else { age };
+        held.good.clone().filter(|_| held.read.elapsed() < age)
+    }
+
+    fn all(&self) -> MutexGuard<'_, HashMap<Option<PathBuf>, Held<T>>> {
+        self.0.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T> Held<T> {
+    fn anew(before: Option<Self>, read: Result<T, String>) -> Self {
+        let (good, was_wrong) = before.map_or((None, None), |held| (held.good, held.wrong));
+        let now = Instant::now();
+        match read {
+            Ok(new) => Self { good: Some(Arc::new(new)), wrong: None, read: now },
+            Err(wrong) => {
+                if good.is_some() && was_wrong.as_ref() != Some(&wrong) {
+                    tracing::warn!("{wrong}: what was last read from it stays in force");
+                }
+                Self { good, wrong: Some(wrong), read: now }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_was_last_read_well_stays_in_force() {
+        let kept = Kept::new();
+        let file = Path::new("/key");
+        let get = async |read: Result<u32, &str>| {
+            let read = async { read.map_err(str::to_owned) };
+            kept.get(Some(file), Duration::ZERO, read).await.map(|value| *value)
+        };
+        assert_eq!(get(Err("no such file")).await, Err(Fault::Here("no such file".to_owned())));
+        assert_eq!(get(Ok(1)).await, Ok(1));
+        assert_eq!(get(Err("is empty")).await, Ok(1));
+        assert_eq!(get(Ok(2)).await, Ok(2));
+        let unread = async { Err("is not read".to_owned()) };
+        let fresh = kept.get(Some(file), Duration::from_secs(60), unread).await;
+        assert_eq!(fresh.map(|value| *value), Ok(2));
+        let system = kept.get(None, Duration::ZERO, async { Ok(7) }).await;
+        assert_eq!(system.map(|value| *value), Ok(7));
+    }
+
+    #[tokio::test]
+    async fn a_file_that_hangs_is_not_waited_for() {
+        let kept = Kept::<u32>::new();
+        let file = Path::new("/key");
+        let hang = || kept.get(Some(file), Duration::ZERO, std::future::pending());
+        let said = "/key: it does not answer within 250ms".to_owned();
+        assert_eq!(hang().await, Err(Fault::Here(said)));
+        kept.get(Some(file), Duration::ZERO, async { Ok(1) }).await.unwrap();
+        assert_eq!(hang().await.map(|value| *value), Ok(1));
+    }
+}
