@@ -20,8 +20,10 @@ pub struct SlotCounts {
     pub half_open: u32,
     /// TCP: the handshake was completed.
     pub established: u32,
-    /// TCP: a FIN or RST was seen.
+    /// TCP: a FIN or RST was seen after that.
     pub closing: u32,
+    /// TCP: a FIN or RST was seen before that.
+    pub aborted: u32,
     /// UDP flows.
     pub udp: u32,
 }
@@ -36,13 +38,14 @@ impl SlotCounts {
     /// Everything that points to the slot.
     #[must_use]
     pub const fn total(&self) -> u32 {
-        self.active() + self.closing
+        self.active() + self.closing + self.aborted
     }
 
     pub(super) fn count(&mut self, way: Way) {
         let place = match (way.is_tcp(), way.state()) {
             (false, _) => &mut self.udp,
-            (true, State::HalfOpen | State::Free) => &mut self.half_open,
+            (true, State::Aborted) => &mut self.aborted,
+            (true, State::HalfOpen) => &mut self.half_open,
             (true, State::Established) => &mut self.established,
             (true, State::Closing) => &mut self.closing,
         };
@@ -71,7 +74,8 @@ impl Expired {
         let place = match (way.is_tcp(), way.state()) {
             _ if ages.of(way.slot(), way.expiry_class()) == 0 => &mut self.gone,
             (false, _) => &mut self.udp,
-            (true, State::HalfOpen | State::Free) => &mut self.syn,
+            (true, State::HalfOpen) => &mut self.syn,
+            (true, State::Aborted) => &mut self.fin,
             (true, State::Closing) if limit(State::Closing) < limit(State::Established) => {
                 &mut self.fin
             }
