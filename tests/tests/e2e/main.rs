@@ -15,6 +15,7 @@ mod exits;
 mod flood;
 mod fragments;
 mod ftp;
+mod layout;
 mod manager;
 mod measure;
 mod modes;
