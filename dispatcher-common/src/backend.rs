@@ -116,8 +116,12 @@ impl Share {
     #[must_use]
     pub const fn is_full(self, count: ActiveCount) -> bool {
         let bound = (self.0 & Self::MOST_CONNECTIONS) as u64;
-        let beyond = count.half_open().saturating_sub(bound.div_ceil(2));
-        bound != 0 && count.active().saturating_sub(beyond) >= bound
+        if bound == 0 {
+            return false;
+        }
+        // With as many half-open ones as may count it is full if the others are half of the bound, rounded down.
+        let active = count.active();
+        active >= bound && active.wrapping_sub(count.half_open()) >= bound / 2
     }
 }
 

@@ -129,13 +129,6 @@ impl Way {
         (self.0 ^ hash) & fingerprint(hash) == 0
     }
 
-    /// Whether it is nobody's.
-    #[inline(always)]
-    #[must_use]
-    pub const fn is_free(self) -> bool {
-        self.0 == 0
-    }
-
     /// Whether it has the mark, as each way of UDP has.
     #[inline(always)]
     #[must_use]

@@ -77,12 +77,10 @@ impl Lab {
             // The datapath goes on, and changes them, too.
             let scrambled = place.fetch_update(Ordering::AcqRel, Ordering::Acquire, |word| {
                 let way = Way(word);
-                let state = match way.state() {
-                    // That layout knows no aborted ones; neither counts as active.
-                    State::Aborted => State::Closing as u64,
-                    state => state as u64,
-                };
-                way.is_tcp().then(|| way.staged(state | rand::random::<u64>() & 4).0)
+                // That layout knows no aborted ones; neither these nor closing ones count as active.
+                let is_aborted = way.state() == State::Aborted;
+                let state = if is_aborted { State::Closing } else { way.state() };
+                way.is_tcp().then(|| way.staged(state as u64 | rand::random::<u64>() & 4).0)
             });
             number += usize::from(scrambled.is_ok());
         }

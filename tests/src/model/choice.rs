@@ -184,7 +184,7 @@ impl Model {
         let of_slot = self.connections.iter().filter(|(_, c)| c.slot == slot);
         let half_open =
             of_slot.filter(|(flow, c)| flow.0 == TCP && c.phase == Phase::HalfOpen).count() as u64;
-        self.active(slot) - half_open + half_open.min((most + 1) / 2)
+        self.active(slot) - half_open + half_open.min(most.div_ceil(2))
     }
 
     /// Active connections of a backend: those that have not ended.
