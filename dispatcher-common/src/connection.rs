@@ -10,7 +10,8 @@
 //! | state | mark | a TCP connection that is |
 //! |---|---|---|
 //! | 00, all else 0 | 0 | none: the way is free |
-//! | 00 | any | aborted: the client ended it with a FIN or an RST before it was established |
+//! | 00 | 0 | aborted by a FIN: the client ended it before it was established |
+//! | 00 | 1 | aborted by an RST |
 //! | 01 | any | half-open |
 //! | 10 | 0 | established, unproven: no payload of the client was seen |
 //! | 10 | 1 | established, proven |

@@ -62,9 +62,12 @@ const fn after(state: State, is_marked: bool, kind: Kind) -> (State, bool) {
     use State::{Aborted, Closing, Established, HalfOpen};
     match (state, kind) {
         (Aborted | HalfOpen, Kind::Open) => (HalfOpen, false),
-        // It never was established.
-        (Aborted | HalfOpen, Kind::Fin | Kind::Reset) | (Aborted, Kind::Answer) => (Aborted, false),
-        (HalfOpen, Kind::Answer) | (Aborted | HalfOpen, Kind::Plain) => (Established, false),
+        // It never was established, as far as was seen: after a FIN its client still acknowledges the server's.
+        (Aborted | HalfOpen, Kind::Fin) => (Aborted, false),
+        (HalfOpen, Kind::Reset) => (Aborted, true),
+        (HalfOpen, Kind::Answer | Kind::Plain) => (Established, false),
+        (Aborted, Kind::Plain) if is_marked => (Established, false),
+        (Aborted, Kind::Answer | Kind::Plain | Kind::Reset) => (Aborted, is_marked),
         (_, Kind::Payload) => (Established, true),
         (Established, Kind::Open | Kind::Answer | Kind::Plain) => (Established, is_marked),
         // An RST beside a FIN says nothing new. A FIN after an RST does: the client had not gone.
@@ -174,10 +177,12 @@ mod tests {
         let [aborted, half_open, unproven, by_fin] =
             [State::Aborted, State::HalfOpen, State::Established, State::Closing].map(way);
         let (proven, by_rst) = (unproven.marked(), by_fin.marked());
+        let by_rst_before = aborted.marked();
         // After a SYN, a SYN-ACK, a plain segment, payload, a FIN, an RST.
         for (before, after) in [
-            (aborted, [half_open, aborted, unproven, proven, aborted, aborted]),
-            (half_open, [half_open, unproven, unproven, proven, aborted, aborted]),
+            (aborted, [half_open, aborted, aborted, proven, aborted, aborted]),
+            (by_rst_before, [half_open, by_rst_before, unproven, proven, aborted, by_rst_before]),
+            (half_open, [half_open, unproven, unproven, proven, aborted, by_rst_before]),
             (unproven, [unproven, unproven, unproven, proven, by_fin, by_rst]),
             (proven, [proven, proven, proven, proven, by_fin, by_rst]),
             (by_fin, [by_rst, by_fin, by_fin, proven, by_fin, by_fin]),
@@ -192,7 +197,7 @@ mod tests {
                 Event::RESET,
             ];
             assert_eq!(events.map(|event| next(before, event)), after, "{before:?}");
-            if [State::Aborted, State::HalfOpen].contains(&before.state()) {
+            if before.state() == State::HalfOpen {
                 assert_eq!(events.map(|event| next(before.marked(), event)), after, "{before:?}");
             }
         }

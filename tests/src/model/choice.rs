@@ -189,7 +189,8 @@ impl Model {
 
     /// Active connections of a backend: those that have not ended.
     fn active(&self, slot: u16) -> u64 {
-        let has_ended = |phase| matches!(phase, Phase::Finished | Phase::Reset | Phase::Aborted);
+        let has_ended =
+            |phase| matches!(phase, Phase::Finished | Phase::Reset | Phase::Left | Phase::Aborted);
         let of_slot = self.connections.values().filter(|c| c.slot == slot);
         of_slot.filter(|c| !has_ended(c.phase)).count() as u64
     }

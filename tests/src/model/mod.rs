@@ -82,7 +82,9 @@ pub enum Phase {
     Finished,
     /// The client has ended it by an RST, or uses its port again.
     Reset,
-    /// The client has ended it before it was established.
+    /// The client has ended it by a FIN before it was established.
+    Left,
+    /// The client has ended it by an RST before it was established.
     Aborted,
 }
 
@@ -141,12 +143,19 @@ impl Phase {
     /// Where a connection is after a packet that is its own.
     const fn after(self, wish: Wish) -> Self {
         match self {
-            Self::HalfOpen | Self::Aborted => match wish {
+            Self::HalfOpen => match wish {
                 Wish::Open => Self::HalfOpen,
-                Wish::Answer if matches!(self, Self::Aborted) => Self::Aborted,
                 Wish::Answer | Wish::Acknowledge => Self::Unproven,
                 Wish::Send => Self::Proven,
-                Wish::Finish | Wish::Reset => Self::Aborted,
+                Wish::Finish => Self::Left,
+                Wish::Reset => Self::Aborted,
+            },
+            Self::Left | Self::Aborted => match wish {
+                Wish::Open => Self::HalfOpen,
+                Wish::Acknowledge if matches!(self, Self::Aborted) => Self::Unproven,
+                Wish::Send => Self::Proven,
+                Wish::Finish => Self::Left,
+                Wish::Answer | Wish::Acknowledge | Wish::Reset => self,
             },
             Self::Unproven | Self::Proven => match wish {
                 Wish::Send => Self::Proven,
@@ -170,7 +179,7 @@ impl Phase {
     /// Index into expiry times: of UDP, and 4 less than of TCP.
     const fn class(self) -> usize {
         match self {
-            Self::Aborted => 0,
+            Self::Left | Self::Aborted => 0,
             Self::HalfOpen => 1,
             Self::Unproven | Self::Proven => 2,
             Self::Finished | Self::Reset => 3,
@@ -405,7 +414,9 @@ impl Model {
             let counts = self.counts.entry(known.slot).or_default();
             match known.phase {
                 Phase::HalfOpen => counts.retransmissions += 1,
-                Phase::Finished | Phase::Reset | Phase::Aborted => counts.connections += 1,
+                Phase::Finished | Phase::Reset | Phase::Left | Phase::Aborted => {
+                    counts.connections += 1
+                }
                 Phase::Unproven | Phase::Proven => {}
             }
         }
@@ -425,7 +436,7 @@ impl Model {
         wish == Wish::Open
             && known.idle >= IDLE
             && match known.phase {
-                Phase::Finished | Phase::Reset | Phase::Aborted => true,
+                Phase::Finished | Phase::Reset | Phase::Left | Phase::Aborted => true,
                 Phase::Unproven | Phase::Proven => !self.takes(known.slot, NEW),
                 Phase::HalfOpen => false,
             }

@@ -172,7 +172,8 @@ fn check_end(
     expected: Totals,
 ) -> Result<()> {
     let phase = |way: Way| match (way.state(), way.is_marked()) {
-        (State::Aborted, _) => Phase::Aborted,
+        (State::Aborted, false) => Phase::Left,
+        (State::Aborted, true) => Phase::Aborted,
         (State::HalfOpen, _) => Phase::HalfOpen,
         (State::Established, false) => Phase::Unproven,
         (State::Established, true) => Phase::Proven,

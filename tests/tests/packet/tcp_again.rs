@@ -42,32 +42,21 @@ const PACKETS: [(&str, u8, &[u8]); 6] = [
     ("rst", RST, b""),
 ];
 
-/// A state, and whether it has the mark, which makes no difference to a half-open or aborted connection.
+/// A state, and whether it has the mark, which makes no difference to a half-open connection.
 type Stage = (State, bool);
 const PROVEN: Stage = (Established, true);
 const UNPROVEN: Stage = (Established, false);
+const LEFT: Stage = (Aborted, false);
+const ABORTED: Stage = (Aborted, true);
 const BY_FIN: Stage = (Closing, false);
 const BY_RST: Stage = (Closing, true);
 
 /// Every state, by the numbers of the packets that lead there, and what each packet makes of it.
-const TABLE: [(&str, &[usize], [Stage; 6]); 6] = [
-    (
-        "half-open",
-        &[0],
-        [(HalfOpen, false), UNPROVEN, UNPROVEN, PROVEN, (Aborted, false), (Aborted, false)],
-    ),
-    (
-        "aborted",
-        &[0, 5],
-        [
-            (HalfOpen, false),
-            (Aborted, false),
-            UNPROVEN,
-            PROVEN,
-            (Aborted, false),
-            (Aborted, false),
-        ],
-    ),
+const TABLE: [(&str, &[usize], [Stage; 6]); 7] = [
+    ("half-open", &[0], [(HalfOpen, false), UNPROVEN, UNPROVEN, PROVEN, LEFT, ABORTED]),
+    // An ACK after a FIN is that of the server's FIN.
+    ("aborted by fin", &[0, 4], [(HalfOpen, false), LEFT, LEFT, PROVEN, LEFT, LEFT]),
+    ("aborted by rst", &[0, 5], [(HalfOpen, false), ABORTED, UNPROVEN, PROVEN, LEFT, ABORTED]),
     ("unproven", &[0, 2], [UNPROVEN, UNPROVEN, UNPROVEN, PROVEN, BY_FIN, BY_RST]),
     ("proven", &[0, 3], [PROVEN, PROVEN, PROVEN, PROVEN, BY_FIN, BY_RST]),
     ("closing by fin", &[0, 2, 4], [BY_RST, BY_FIN, BY_FIN, PROVEN, BY_FIN, BY_FIN]),
@@ -106,7 +95,7 @@ fn transitions(f: Family) -> Vec<Case> {
 fn holds(datapath: &Datapath, slot: u16, (state, is_marked): Stage) -> Result<()> {
     let ways = datapath.ways()?;
     let [(place, way)] = ways[..] else { anyhow::bail!("{} ways", ways.len()) };
-    let mark_matters = matches!(state, Established | Closing);
+    let mark_matters = state != HalfOpen;
     ensure!(
         (way.state(), way.slot()) == (state, slot.into())
             && (!mark_matters || way.is_marked() == is_marked),
