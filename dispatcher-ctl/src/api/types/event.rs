@@ -85,7 +85,8 @@ pub enum EventKind {
         backend: String,
         /// Connections that are left, silent ones aside.
         connections: u64,
-        /// Connections besides of which there is nothing but a handshake, or less.
+        /// Connections besides of which there is nothing but a handshake, or less. A daemon of an earlier release has none.
+        #[serde(default)]
         silent: u64,
     },
     /// The time of a quiesced backend is up: what it has left is broken.
