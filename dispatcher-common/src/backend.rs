@@ -1,6 +1,6 @@
 //! Backends as the datapath sees them: where to forward, and whether.
 
-use crate::{limits::MAX_INTERFACES, net::MacBytes};
+use crate::{counts::ActiveCount, limits::MAX_INTERFACES, net::MacBytes};
 
 /// The backend may be given packets of connections it has.
 pub const USABLE: u8 = 1 << 0;
@@ -108,12 +108,20 @@ impl Share {
         self.0 >> 24
     }
 
-    /// Whether a backend with so many active connections takes no more.
+    /// Whether a backend with so many connections takes no more.
+    ///
+    /// Half-open ones count for half of the bound at most, rounded up: anybody opens them, under any address. The other half
+    /// is for clients that complete a handshake.
     #[inline(always)]
     #[must_use]
-    pub const fn is_full(self, active: u64) -> bool {
-        let bound = self.0 & Self::MOST_CONNECTIONS;
-        bound != 0 && active >= bound as u64
+    pub const fn is_full(self, count: ActiveCount) -> bool {
+        let bound = (self.0 & Self::MOST_CONNECTIONS) as u64;
+        if bound == 0 {
+            return false;
+        }
+        // With as many half-open ones as may count it is full if the others are half of the bound, rounded down.
+        let active = count.active();
+        active >= bound && active.wrapping_sub(count.half_open()) >= bound / 2
     }
 }
 
@@ -126,5 +134,40 @@ shared! {
         pub ifindex: u32,
         /// The NIC's MTU in bytes of L3; 0: not known. It shares a word with `ifindex`, and both are written by one store.
         pub mtu: u32,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_open_connections_fill_half_of_the_bound() {
+        let full = |bound, established: u64, half_open: u64| {
+            let count = established * ActiveCount::ACTIVE + half_open * ActiveCount::HALF_OPEN;
+            Share::new(1, bound).is_full(ActiveCount(count))
+        };
+        for (bound, established, half_open, want) in [
+            (0, 1 << 24, 1 << 24, false),
+            (1, 0, 0, false),
+            (1, 0, 1, true),
+            (1, 1, 0, true),
+            (2, 0, 9, false),
+            (2, 1, 1, true),
+            (5, 2, 2, false),
+            (5, 2, 3, true),
+            (5, 1, 1000, false),
+            (5, 2, 1000, true),
+            (100, 49, 1 << 20, false),
+            (100, 50, 50, true),
+            (100, 100, 0, true),
+            (100, 99, 0, false),
+        ] {
+            assert_eq!(
+                full(bound, established, half_open),
+                want,
+                "{bound} {established} {half_open}"
+            );
+        }
     }
 }

@@ -1,9 +1,27 @@
 //! The connection table's word: one way, one u64, one compare-and-swap.
 //!
 //! ```text
-//! 63                         28 27        16 15 14 13           0
-//! | fingerprint (top bit: TCP) |   stamp    | state | backend slot |
+//! 63   62                      28 27        16 15 14 13           0
+//! | TCP | mark | fingerprint     |   stamp    | state | backend slot |
 //! ```
+//!
+//! The mark is the third bit of a TCP connection's state. Of UDP it is 1, and a part of the fingerprint ([`fingerprint`]).
+//!
+//! | state | mark | a TCP connection that is |
+//! |---|---|---|
+//! | 00, all else 0 | 0 | none: the way is free |
+//! | 00 | 0 | aborted by a FIN: the client ended it before it was established |
+//! | 00 | 1 | aborted by an RST |
+//! | 01 | any | half-open |
+//! | 10 | 0 | established, unproven: no payload of the client was seen |
+//! | 10 | 1 | established, proven |
+//! | 11 | 0 | closing by a FIN |
+//! | 11 | 1 | closing by an RST |
+//!
+//! A table of layout version 5 is used as it is ([`crate::maps::LAYOUT_VERSION`]). There the mark was a bit of the fingerprint,
+//! so it may be either in any word. So counts and timeouts depend on the two bits of the state alone, and what the mark decides
+//! is right, or soon set right, whichever it was: who gives way first in a full bucket, and which packets show that an ended
+//! connection goes on. No word of version 5 is aborted.
 //!
 //! The table is an array of 64-byte buckets of eight ways, shared by all CPUs and mapped by the controller. A flow lives
 //! in one of two buckets ([`crate::flow::first_bucket`], [`crate::flow::second_bucket`]). Claim, touch, change of state
@@ -22,17 +40,24 @@ pub const TICK_SHIFT: u32 = 32;
 /// Nanoseconds of a tick.
 pub const TICK_NS: u64 = 1 << TICK_SHIFT;
 
-/// State of a way: two bits.
+/// The mark of a TCP connection's word.
+pub const MARK: u64 = 1 << 62;
+/// Bits of the stamp in a word.
+const STAMP: u64 = ((1 << STAMP_BITS) - 1) << 16;
+/// Bits of the state in a word.
+const STATE: u64 = 3 << 14;
+
+/// State of a way that is not free: two bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u64)]
 pub enum State {
-    /// Nobody's.
-    Free = 0,
+    /// TCP: the client ended the connection while it was half-open.
+    Aborted = 0,
     /// A SYN, a stray ACK or a first UDP packet was seen.
     HalfOpen = 1,
     /// The flow's next packet was seen, too.
     Established = 2,
-    /// The client sent a FIN or an RST.
+    /// The client sent a FIN or an RST after that.
     Closing = 3,
 }
 
@@ -42,7 +67,7 @@ impl State {
     #[must_use]
     pub const fn of(bits: u64) -> Self {
         match bits & 3 {
-            0 => Self::Free,
+            0 => Self::Aborted,
             1 => Self::HalfOpen,
             2 => Self::Established,
             _ => Self::Closing,
@@ -53,28 +78,77 @@ impl State {
 /// Index of expiry tables: state + 4 for TCP.
 pub const EXPIRY_CLASSES: usize = 8;
 
+/// The bits of a word that tell flows with this hash from others: all above the stamp, of TCP without the mark.
+#[inline(always)]
+#[must_use]
+pub const fn fingerprint(hash: u64) -> u64 {
+    (u64::MAX << FINGERPRINT_SHIFT) ^ (hash >> 63) << 62
+}
+
 /// One way of the table, as read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Way(pub u64);
 
 impl Way {
-    /// The word of a flow with this hash. `stamp` is a tick, cut to its lower bits.
+    /// The word of a flow with this hash, of TCP without the mark. `stamp` is a tick, cut to its lower bits.
     #[inline(always)]
     #[must_use]
     pub const fn new(hash: u64, stamp: u64, state: State, slot: u32) -> Self {
         Self(
-            hash >> FINGERPRINT_SHIFT << FINGERPRINT_SHIFT
+            hash & fingerprint(hash)
                 | (stamp & ((1 << STAMP_BITS) - 1)) << 16
                 | (state as u64) << 14
                 | slot as u64 & 0x3fff,
         )
     }
 
-    /// Whether the way may be the flow's with this hash ([`crate::flow::table_hash`]): one that is empty is nobody's.
+    /// The same word of a TCP connection, with the mark.
+    #[inline(always)]
+    #[must_use]
+    pub const fn marked(self) -> Self {
+        Self(self.0 | MARK)
+    }
+
+    /// The same word, stamped with a tick.
+    #[inline(always)]
+    #[must_use]
+    pub const fn touched(self, now: u64) -> Self {
+        Self(self.0 & !STAMP | now << 16 & STAMP)
+    }
+
+    /// The same word with another [`Way::stage`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn staged(self, stage: u64) -> Self {
+        Self(self.0 & !(MARK | STATE) | (stage & 3) << 14 | (stage >> 2 & 1) << 62)
+    }
+
+    /// Whether the way may be the flow's with this hash ([`crate::flow::table_hash`]): one that is free is no flow's.
     #[inline(always)]
     #[must_use]
     pub const fn matches(self, hash: u64) -> bool {
-        (self.0 ^ hash) >> FINGERPRINT_SHIFT == 0
+        (self.0 ^ hash) & fingerprint(hash) == 0
+    }
+
+    /// Whether it has the mark, as each way of UDP has.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_marked(self) -> bool {
+        self.0 & MARK != 0
+    }
+
+    /// Whether an established connection is TCP's and unproven.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_unproven(self) -> bool {
+        self.0 >> 62 == 0b10
+    }
+
+    /// State, and the mark as bit 2.
+    #[inline(always)]
+    #[must_use]
+    pub const fn stage(self) -> u64 {
+        self.0 >> 14 & 3 | (self.0 >> 62 & 1) << 2
     }
 
     /// Its state.
@@ -149,6 +223,26 @@ mod tests {
         assert_eq!((way.state(), way.slot()), (State::Established, 16_383));
         assert_eq!((way.age(0x1_2345), way.age(0x1_2350), way.age(0x1_2344)), (0, 11, 4095));
         assert_eq!(way.expiry_class(), 6);
+        let touched = way.touched(0x1_2350);
+        assert_eq!((touched.age(0x1_2350), touched.touched(0x1_2345)), (0, way));
+    }
+
+    #[test]
+    fn the_mark_is_no_part_of_a_tcp_fingerprint() {
+        let (tcp, udp) = (0xABCD_EF01_2345_6789_u64, 0x4BCD_EF01_2345_6789_u64);
+        for hash in [tcp, tcp ^ MARK] {
+            let way = Way::new(hash, 7, State::Closing, 9);
+            assert!(!way.is_marked() && way.matches(tcp) && way.matches(tcp ^ MARK));
+            assert!(way.marked().is_marked() && way.marked().matches(hash));
+            assert_eq!((way.stage(), way.marked().stage()), (3, 7));
+            assert!(!way.matches(hash ^ 1 << 28) && !way.matches(hash ^ 1 << 63));
+        }
+        let way = Way::new(udp, 7, State::HalfOpen, 9);
+        assert!(way.is_marked() && way.matches(udp) && !way.matches(udp ^ MARK));
+        for stage in 0..8 {
+            assert_eq!(way.staged(stage).stage(), stage);
+            assert_eq!(way.staged(stage).staged(way.stage()), way);
+        }
     }
 
     #[test]

@@ -50,11 +50,11 @@ impl ActiveCount {
     /// One half-open connection.
     pub const HALF_OPEN: u64 = 1 << 32 | 1;
 
-    /// What a way counts for: UDP flows are never half-open, closing connections are no longer active.
+    /// What a way counts for: UDP flows are never half-open, closing and aborted connections are not active.
     #[inline(always)]
     #[must_use]
     pub const fn of(way: crate::connection::Way) -> u64 {
-        // By class: free, half-open, established, closing; UDP, then TCP. Two bits each: active, half-open.
+        // By class: free or aborted, half-open, established, closing; UDP, then TCP. Two bits each: active, half-open.
         const UNITS: u64 = 0b01_01_01_00 | 0b00_01_11_00 << 8;
         let bits = UNITS >> (way.expiry_class() * 2);
         (bits & 1) << 32 | (bits >> 1 & 1)
@@ -94,16 +94,17 @@ mod tests {
     fn a_way_counts_for_what_it_is() {
         let (tcp, udp) = (1 << 63, 1 << 62);
         for (hash, state, want) in [
-            (tcp, State::Free, 0),
+            (tcp, State::Aborted, 0),
             (tcp, State::HalfOpen, ActiveCount::HALF_OPEN),
             (tcp, State::Established, ActiveCount::ACTIVE),
             (tcp, State::Closing, 0),
-            (udp, State::Free, 0),
             (udp, State::HalfOpen, ActiveCount::ACTIVE),
             (udp, State::Established, ActiveCount::ACTIVE),
             (udp, State::Closing, ActiveCount::ACTIVE),
         ] {
-            assert_eq!(ActiveCount::of(Way::new(hash, 5, state, 3)), want, "{hash:x} {state:?}");
+            let way = Way::new(hash, 5, state, 3);
+            assert_eq!(ActiveCount::of(way), want, "{hash:x} {state:?}");
+            assert_eq!(ActiveCount::of(way.marked()), want, "{hash:x} {state:?}, marked");
         }
     }
 }

@@ -1,7 +1,11 @@
 //! Names of the maps, and the version of everything in them.
 
 /// Version of the layout of all pinned maps. Raised with every change that an older controller or datapath would misread.
-pub const LAYOUT_VERSION: u64 = 5;
+pub const LAYOUT_VERSION: u64 = 6;
+
+/// The version before, whose maps a controller takes over as they are: every word of them means the same, but that a TCP
+/// connection's mark says nothing ([`crate::connection`]).
+pub const LAYOUT_BEFORE: u64 = 5;
 
 /// Array, mapped: one [`crate::settings::Settings`].
 pub const SETTINGS: &str = "SETTINGS";

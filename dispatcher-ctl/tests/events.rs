@@ -184,7 +184,7 @@ fn the_description_has_the_events() {
     let mut all: Value = serde_json::json!({
         "id": 1, "time": 1.5, "service": "web", "backend": "web-1", "address": "10.0.0.1",
         "reason": "no mac", "from": 1, "to": 2, "by": "slow_start", "numbers": numbers, "now": true,
-        "connections": 3, "half_open_connections": 4, "syn_guard": 5, "seconds": 6.5,
+        "connections": 3, "silent": 2, "half_open_connections": 4, "syn_guard": 5, "seconds": 6.5,
         "mac": "02:00:00:00:00:01", "former_mac": "02:00:00:00:00:02", "interface": "eth0",
         "mode": "native", "changes": 7, "events": 8,
     });

@@ -4,24 +4,26 @@
 //! walks a bucket once instead of 2⁸ times.
 
 use dispatcher_common::connection::{
-    BIAS, EXPIRY_CLASSES, FINGERPRINT_SHIFT, STAMP_BITS, State, WAYS, Way,
+    BIAS, EXPIRY_CLASSES, FINGERPRINT_SHIFT, STAMP_BITS, State, WAYS, Way, fingerprint,
 };
 
-use crate::barrier::hide;
+use crate::{
+    barrier::hide,
+    tracking::{AHEAD, IDLE_TICKS},
+};
 
 /// Classes ([`Way::expiry_class`]) that any new flow may evict before they expire, oldest first: UDP half-open and
-/// established, TCP half-open.
-const EVICTABLE: u64 = 1 << 1 | 1 << 2 | 1 << 5;
+/// established, TCP half-open and aborted.
+const EVICTABLE: u64 = 1 << 1 | 1 << 2 | 1 << 4 | 1 << 5;
+/// What a new flow may evict as a last resort, when it is idle: a connection of TCP that is established and has no mark, which
+/// a client opens with two packets. By the upper two bits of the way, and its state above them.
+const UNPROVEN: u64 = 1 << (0b10 | (State::Established as u64) << 2);
 
 /// Bits of a rank below age and expiry: the number of the way, counted down.
 const NUMBER_BITS: u32 = 4;
 
-/// Ticks by which a stamp may lie ahead of a packet's: the packet may have read the clock before the tick in which another
-/// CPU touched the way. Such a way is as young as can be, not 4,095 ticks old.
-const AHEAD: u64 = 16;
-
-/// How well a way that is in use suits a new flow: 0 above [`NUMBER_BITS`] if not at all, higher the longer idle, highest
-/// if it has expired.
+/// How well a way that is in use suits a new flow: 0 above [`NUMBER_BITS`] if not at all; then the age, with two bits above
+/// it. Neither is set of a last resort, the lower of what may be evicted at any time, both of what has expired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rank(u64);
 
@@ -35,8 +37,11 @@ impl Rank {
     pub fn of(way: Way, number: usize, now: u64, expiry: u64) -> Self {
         let age = way.age(now.wrapping_add(AHEAD));
         let is_expired = hide((expiry + AHEAD).wrapping_sub(age) >> 63);
-        let may_go = hide(EVICTABLE >> way.expiry_class() & 1) | is_expired;
-        let idle = (is_expired << STAMP_BITS | age) & may_go.wrapping_neg();
+        let is_evictable = hide(EVICTABLE >> way.expiry_class() & 1) | is_expired;
+        let is_idle = hide((IDLE_TICKS - 1 + AHEAD).wrapping_sub(age) >> 63);
+        let is_unproven = hide(UNPROVEN >> (way.0 >> 62 | (way.0 >> 14 & 3) << 2)) & is_idle;
+        let tier = is_expired << 1 | is_evictable;
+        let idle = (tier << STAMP_BITS | age) & (is_evictable | is_unproven).wrapping_neg();
         Self(idle << NUMBER_BITS | (15 - number as u64))
     }
 
@@ -53,6 +58,13 @@ impl Rank {
     #[must_use]
     pub const fn is_takeable(self) -> bool {
         self.0 >> NUMBER_BITS != 0
+    }
+
+    /// Whether a new flow may take the way only if there is no other.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_last_resort(self) -> bool {
+        self.0 >> (NUMBER_BITS + STAMP_BITS) == 0
     }
 
     /// The number of the way.
@@ -79,8 +91,8 @@ pub fn best(load: impl Fn(usize) -> Way, now: u64, expiry: impl Fn(usize) -> u64
     best
 }
 
-/// As [`best`], for a bucket of TCP connections that are half-open or established and not expired, as most are in a flood;
-/// of any other, and if none may go, [`Rank::NONE`]. `established` are the idle ticks after which the latter expire.
+/// As [`best`], for a bucket of TCP connections that are half-open, aborted, or established and not expired, as most are in a
+/// flood; of any other, and if none may go but as a last resort, [`Rank::NONE`]. `established` are the idle ticks after which the latter expire.
 ///
 /// With branches, which nearly always go the same way: a third of [`best`]'s instructions.
 #[inline(always)]
@@ -93,8 +105,9 @@ pub fn oldest_half_open(load: impl Fn(usize) -> Way, now: u64, established: u64)
         let way = load(number);
         let age = way.age(now);
         match way.0 & KIND {
-            HALF_OPEN => {
-                let rank = Rank(age << NUMBER_BITS | (15 - number as u64));
+            HALF_OPEN | ABORTED => {
+                let evictable = 1 << STAMP_BITS | age;
+                let rank = Rank(evictable << NUMBER_BITS | (15 - number as u64));
                 if rank > best {
                     best = rank;
                 }
@@ -109,7 +122,9 @@ pub fn oldest_half_open(load: impl Fn(usize) -> Way, now: u64, established: u64)
 
 /// Protocol and state of a way.
 const KIND: u64 = 1 << 63 | 3 << 14;
-/// A half-open connection of TCP.
+/// A connection of TCP that was aborted.
+const ABORTED: u64 = 1 << 63 | (State::Aborted as u64) << 14;
+/// A half-open one.
 const HALF_OPEN: u64 = 1 << 63 | (State::HalfOpen as u64) << 14;
 /// An established one.
 const ESTABLISHED: u64 = 1 << 63 | (State::Established as u64) << 14;
@@ -177,7 +192,7 @@ pub fn entries(load: impl Fn(usize) -> Way, hash: u64) -> u64 {
     let mut count = 0;
     let mut number = 0;
     while number < WAYS {
-        let differs = hide((load(number).0 ^ hash) >> FINGERPRINT_SHIFT);
+        let differs = hide((load(number).0 ^ hash) & fingerprint(hash)) >> FINGERPRINT_SHIFT;
         count += differs.wrapping_sub(1) >> 63;
         number += 1;
     }
@@ -203,7 +218,7 @@ mod tests {
     use super::*;
 
     const TCP: u64 = 1 << 63;
-    const EXPIRY: [u64; EXPIRY_CLASSES] = [0, 7, 7, 7, 0, 7, 70, 7];
+    const EXPIRY: [u64; EXPIRY_CLASSES] = [0, 7, 7, 7, 7, 7, 70, 7];
 
     fn way(protocol: u64, age: u64, state: State) -> Way {
         Way::new(protocol | 0x1234_5678_0000_0000, 1000 - age, state, 9)
@@ -219,6 +234,10 @@ mod tests {
         let mut ways = [way(TCP, 1, State::Established); WAYS];
         assert_eq!(best_of(ways), None);
         ways[3] = way(TCP, 2, State::HalfOpen);
+        assert_eq!(best_of(ways), Some(3));
+        ways[6] = way(TCP, 5, State::Aborted);
+        assert_eq!(best_of(ways), Some(6));
+        ways[6] = way(TCP, 1, State::Aborted);
         ways[5] = way(0, 4, State::Established);
         ways[7] = way(0, 3, State::HalfOpen);
         assert_eq!(best_of(ways), Some(5));
@@ -230,7 +249,7 @@ mod tests {
 
     #[test]
     fn an_expired_flow_goes_before_an_older_one_that_has_not_expired() {
-        let mut ways = [way(TCP, 70, State::Established); WAYS];
+        let mut ways = [way(TCP, 70, State::Established).marked(); WAYS];
         assert_eq!(best_of(ways), None);
         ways[4] = way(TCP, 7, State::HalfOpen);
         assert_eq!(best_of(ways), Some(4));
@@ -245,6 +264,7 @@ mod tests {
         let kinds = [
             (TCP, State::HalfOpen),
             (TCP, State::Established),
+            (TCP, State::Aborted),
             (TCP, State::Closing),
             (0, State::HalfOpen),
         ];
@@ -253,8 +273,9 @@ mod tests {
             let random = |i: usize| (seed * 8 + i as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
             let ways: [Way; WAYS] = core::array::from_fn(|i| {
                 // One in eight buckets has all kinds.
-                let kind = random(i) as usize % if seed % 8 == 0 { 4 } else { 2 };
-                way(kinds[kind].0, (random(i) >> 8) % 80, kinds[kind].1)
+                let kind = random(i) as usize % if seed % 8 == 0 { 5 } else { 3 };
+                let way = way(kinds[kind].0, (random(i) >> 8) % 80, kinds[kind].1);
+                if random(i) >> 16 & 1 == 0 { way } else { way.marked() }
             });
             let best = best(|i| ways[i], 1000, |class| EXPIRY[class]);
             let oldest = oldest_half_open(|i| ways[i], 1000, EXPIRY[6]);
@@ -268,6 +289,29 @@ mod tests {
             }
         }
         assert!(simple > 10_000, "{simple}");
+    }
+
+    #[test]
+    fn an_idle_unproven_connection_is_the_last_resort() {
+        let proven = way(TCP, 70, State::Established).marked();
+        let mut ways = [proven; WAYS];
+        for (age, want) in [(0, None), (1, None), (2, Some(6)), (70, Some(6))] {
+            ways[6] = way(TCP, age, State::Established);
+            assert_eq!(best_of(ways), want, "{age}");
+        }
+        let rank = |ways: [Way; WAYS]| best(|i| ways[i], 1000, |class| EXPIRY[class]);
+        assert!(rank(ways).is_takeable() && rank(ways).is_last_resort());
+        ways[2] = way(TCP, 71, State::Established);
+        assert_eq!((best_of(ways), rank(ways).is_last_resort()), (Some(2), false));
+        for state in [State::HalfOpen, State::Aborted] {
+            ways[2] = way(TCP, 0, state);
+            assert_eq!((best_of(ways), rank(ways).is_last_resort()), (Some(2), false));
+        }
+        ways[6] = way(TCP, 69, State::Closing);
+        ways[2] = proven;
+        assert_eq!(best_of([proven; WAYS]), None);
+        ways[6] = Way::new(TCP, 1000 + AHEAD, State::Established, 9);
+        assert_eq!(best_of(ways), None, "touched meanwhile");
     }
 
     #[test]

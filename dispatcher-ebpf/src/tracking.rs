@@ -1,6 +1,10 @@
 //! What a packet means to its connection.
 
-use dispatcher_common::{connection::State, net, reason::Reason};
+use dispatcher_common::{
+    connection::{State, Way},
+    net,
+    reason::Reason,
+};
 
 /// TCP flag FIN (RFC 9293 §3.1).
 pub const FIN: u8 = 0x01;
@@ -11,29 +15,88 @@ pub const RST: u8 = 0x04;
 /// TCP flag ACK.
 pub const ACK: u8 = 0x10;
 
-/// What a packet means to its connection.
+/// What a packet means to its connection: a nibble for each [`Way::stage`], which says the next one.
+///
+/// A table in one number: LLVM would put an array into a section of its own, and the verifier would walk a `match` once for
+/// each of its arms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event {
+pub struct Event(u32);
+
+impl Event {
     /// A SYN without ACK, RST or FIN: the client opens a connection.
-    Open,
-    /// An RST or a FIN: the client ends it.
-    Close,
-    /// Anything else, and every UDP packet.
-    Data,
+    pub const OPEN: Self = Self::new(Kind::Open);
+    /// A SYN with ACK: the client accepts a connection that its server asked for.
+    pub const ANSWER: Self = Self::new(Kind::Answer);
+    /// A segment without SYN, FIN, RST or payload.
+    pub const PLAIN: Self = Self::new(Kind::Plain);
+    /// A segment with payload and without SYN, FIN or RST, and every UDP packet.
+    pub const PAYLOAD: Self = Self::new(Kind::Payload);
+    /// A FIN.
+    pub const FIN: Self = Self::new(Kind::Fin);
+    /// An RST.
+    pub const RESET: Self = Self::new(Kind::Reset);
+
+    const fn new(kind: Kind) -> Self {
+        let (mut row, mut stage) = (0, 0);
+        while stage < 8 {
+            let (state, is_marked) = after(State::of(stage), stage & 4 != 0, kind);
+            row |= (state as u32 | (is_marked as u32) << 2) << (stage * 4);
+            stage += 1;
+        }
+        Self(row)
+    }
 }
 
-/// The event of a packet; `flags` are TCP's, without meaning for UDP.
+#[derive(Clone, Copy)]
+enum Kind {
+    Open,
+    Answer,
+    Plain,
+    Payload,
+    Fin,
+    Reset,
+}
+
+/// State and mark after a packet. A SYN that is a new choice is not asked for here.
+const fn after(state: State, is_marked: bool, kind: Kind) -> (State, bool) {
+    use State::{Aborted, Closing, Established, HalfOpen};
+    match (state, kind) {
+        (Aborted | HalfOpen, Kind::Open) => (HalfOpen, false),
+        // It never was established, as far as was seen: after a FIN its client still acknowledges the server's.
+        (Aborted | HalfOpen, Kind::Fin) => (Aborted, false),
+        (HalfOpen, Kind::Reset) => (Aborted, true),
+        (HalfOpen, Kind::Answer | Kind::Plain) => (Established, false),
+        (Aborted, Kind::Plain) if is_marked => (Established, false),
+        (Aborted, Kind::Answer | Kind::Plain | Kind::Reset) => (Aborted, is_marked),
+        (_, Kind::Payload) => (Established, true),
+        (Established, Kind::Open | Kind::Answer | Kind::Plain) => (Established, is_marked),
+        // An RST beside a FIN says nothing new. A FIN after an RST does: the client had not gone.
+        (Established | Closing, Kind::Fin) => (Closing, false),
+        (Established, Kind::Reset) => (Closing, true),
+        // The port is used again. The server has the last word, and the handshake's ACK tells of it as of an RST forged.
+        (Closing, Kind::Open) => (Closing, true),
+        // After an RST whoever goes on has not sent it; after a FIN one still acknowledges.
+        (Closing, Kind::Plain) if is_marked => (Established, true),
+        (Closing, Kind::Plain | Kind::Answer | Kind::Reset) => (Closing, is_marked),
+    }
+}
+
+/// The event of a packet; TCP's flags and the bytes of its payload are without meaning for UDP.
 #[inline(always)]
 #[must_use]
-pub const fn event(protocol: u8, flags: u8) -> Event {
+pub const fn event(protocol: u8, flags: u8, payload: u32) -> Event {
     if protocol != net::TCP {
-        Event::Data
-    } else if flags & (RST | FIN) != 0 {
-        Event::Close
-    } else if flags & (SYN | ACK) == SYN {
-        Event::Open
+        Event::PAYLOAD
+    } else if flags & RST != 0 {
+        Event::RESET
+    } else if flags & FIN != 0 {
+        Event::FIN
+    } else if flags & SYN != 0 {
+        if flags & ACK == 0 { Event::OPEN } else { Event::ANSWER }
+    } else if payload != 0 {
+        Event::PAYLOAD
     } else {
-        Event::Data
+        Event::PLAIN
     }
 }
 
@@ -44,15 +107,24 @@ pub const fn is_answer(flags: u8) -> bool {
     flags & (SYN | ACK | RST | FIN) == SYN | ACK
 }
 
-/// The state after an event. A SYN that ends a closing connection is not asked for here: it makes a new choice.
+/// The way of a connection after an event, with the stamp it had.
 #[inline(always)]
 #[must_use]
-pub const fn next(state: State, event: Event) -> State {
-    match (state, event) {
-        (_, Event::Close) | (State::Closing, _) => State::Closing,
-        (State::HalfOpen, Event::Data) | (State::Established, _) => State::Established,
-        (State::Free, _) | (State::HalfOpen, Event::Open) => State::HalfOpen,
-    }
+pub const fn next(way: Way, event: Event) -> Way {
+    way.staged(event.0 as u64 >> (way.stage() * 4))
+}
+
+/// Ticks by which a stamp may lie ahead of a packet's: the packet may have read the clock before the tick in which another
+/// CPU touched the way. Such a way is as young as can be, not 4,095 ticks old.
+pub const AHEAD: u64 = 16;
+/// Ticks after which a way counts as idle. Of two, one has passed whole: one alone may have ended between two packets.
+pub const IDLE_TICKS: u64 = 2;
+
+/// Whether the connection's last packet came [`IDLE_TICKS`] ago or earlier.
+#[inline(always)]
+#[must_use]
+pub const fn is_idle(way: Way, now: u64) -> bool {
+    way.age(now.wrapping_add(AHEAD)) >= IDLE_TICKS + AHEAD
 }
 
 /// Why a TCP packet that has no connection and opens none is dropped.
@@ -75,39 +147,77 @@ mod tests {
     use super::*;
 
     #[test]
-    fn flags_tell_the_event() {
-        for (flags, want) in [
-            (SYN, Event::Open),
-            (SYN | 0xc8, Event::Open),
-            (SYN | ACK, Event::Data),
-            (ACK, Event::Data),
-            (0, Event::Data),
-            (FIN | ACK, Event::Close),
-            (RST, Event::Close),
-            (SYN | RST, Event::Close),
-            (SYN | FIN, Event::Close),
+    fn flags_and_payload_tell_the_event() {
+        for (flags, payload, want) in [
+            (SYN, 0, Event::OPEN),
+            (SYN | 0xc8, 9, Event::OPEN),
+            (SYN | ACK, 0, Event::ANSWER),
+            (ACK, 0, Event::PLAIN),
+            (ACK, 1, Event::PAYLOAD),
+            (0, 0, Event::PLAIN),
+            (FIN | ACK, 9, Event::FIN),
+            (RST, 9, Event::RESET),
+            (RST | FIN, 0, Event::RESET),
+            (SYN | RST, 0, Event::RESET),
+            (SYN | FIN, 0, Event::FIN),
         ] {
-            assert_eq!(event(net::TCP, flags), want, "{flags:#x}");
-            assert_eq!(event(net::UDP, flags), Event::Data);
+            assert_eq!(event(net::TCP, flags, payload), want, "{flags:#x} {payload}");
+            assert_eq!(event(net::UDP, flags, payload), Event::PAYLOAD);
             assert_eq!(is_answer(flags), flags == SYN | ACK, "{flags:#x}");
+        }
+        let all =
+            [Event::OPEN, Event::ANSWER, Event::PLAIN, Event::PAYLOAD, Event::FIN, Event::RESET];
+        assert!(all.iter().enumerate().all(|(i, event)| !all[..i].contains(event)));
+    }
+
+    #[test]
+    fn a_connection_opens_lives_ends_and_goes_on() {
+        const TCP: u64 = 0x8000_1234_5000_0000;
+        let way = |state| Way::new(TCP, 77, state, 5);
+        let [aborted, half_open, unproven, by_fin] =
+            [State::Aborted, State::HalfOpen, State::Established, State::Closing].map(way);
+        let (proven, by_rst) = (unproven.marked(), by_fin.marked());
+        let by_rst_before = aborted.marked();
+        // After a SYN, a SYN-ACK, a plain segment, payload, a FIN, an RST.
+        for (before, after) in [
+            (aborted, [half_open, aborted, aborted, proven, aborted, aborted]),
+            (by_rst_before, [half_open, by_rst_before, unproven, proven, aborted, by_rst_before]),
+            (half_open, [half_open, unproven, unproven, proven, aborted, by_rst_before]),
+            (unproven, [unproven, unproven, unproven, proven, by_fin, by_rst]),
+            (proven, [proven, proven, proven, proven, by_fin, by_rst]),
+            (by_fin, [by_rst, by_fin, by_fin, proven, by_fin, by_fin]),
+            (by_rst, [by_rst, by_rst, proven, proven, by_fin, by_rst]),
+        ] {
+            let events = [
+                Event::OPEN,
+                Event::ANSWER,
+                Event::PLAIN,
+                Event::PAYLOAD,
+                Event::FIN,
+                Event::RESET,
+            ];
+            assert_eq!(events.map(|event| next(before, event)), after, "{before:?}");
+            if before.state() == State::HalfOpen {
+                assert_eq!(events.map(|event| next(before.marked(), event)), after, "{before:?}");
+            }
         }
     }
 
     #[test]
-    fn a_connection_opens_lives_and_ends() {
-        use State::{Closing, Established, HalfOpen};
-        for (state, event, want) in [
-            (HalfOpen, Event::Open, HalfOpen),
-            (HalfOpen, Event::Data, Established),
-            (HalfOpen, Event::Close, Closing),
-            (Established, Event::Open, Established),
-            (Established, Event::Data, Established),
-            (Established, Event::Close, Closing),
-            (Closing, Event::Data, Closing),
-            (Closing, Event::Close, Closing),
-        ] {
-            assert_eq!(next(state, event), want, "{state:?} {event:?}");
+    fn a_udp_flow_keeps_its_fingerprint() {
+        let half_open = Way::new(1 << 62 | 7 << 28, 77, State::HalfOpen, 5);
+        let established = Way::new(1 << 62 | 7 << 28, 77, State::Established, 5);
+        let after = |way| next(way, event(net::UDP, 0xff, 0));
+        assert_eq!([half_open, established].map(after), [established; 2]);
+    }
+
+    #[test]
+    fn a_connection_is_idle_after_a_whole_tick() {
+        let way = Way::new(1 << 63, 4095, State::Established, 1);
+        for (later, want) in [(0, false), (1, false), (2, true), (3, true), (4000, true)] {
+            assert_eq!(is_idle(way, 4095 + later), want, "{later}");
         }
+        assert!(!is_idle(way, 4095 - AHEAD), "touched meanwhile");
     }
 
     #[test]

@@ -133,8 +133,7 @@ pub fn events(rng: &mut SmallRng, world: &World, mix: Mix, length: usize) -> Vec
 fn change(rng: &mut SmallRng, world: &World) -> Event {
     match rng.random_range(0..16) {
         0..3 => return choices(rng, world),
-        // A multiple of four, as no timeout is: a tick that ends meanwhile makes no difference.
-        3 => return Event::Pass(*[4, 4, 4, 24, 120].choose(rng).unwrap_or(&4)),
+        3 => return Event::Pass(*[1, 1, 2, 2, 3, 4, 24, 120].choose(rng).unwrap_or(&4)),
         4 => return Event::Guard(*[0, 3, 20, 1000, 1000, 1000].choose(rng).unwrap_or(&1000)),
         _ => {}
     }
@@ -234,7 +233,8 @@ fn packet(rng: &mut SmallRng) -> PacketBuilder {
         return frame.ethertype(rng.random()).payload(&rng.random::<[u8; 32]>());
     }
     let ip = if rng.random() { ipv4(rng, frame) } else { ipv6(rng, frame) };
-    let payload: Vec<u8> = (0..rng.random_range(0..40)).map(|_| rng.random()).collect();
+    let length = if rng.random() { 0 } else { rng.random_range(1..40) };
+    let payload: Vec<u8> = (0..length).map(|_| rng.random()).collect();
     let packet = transport(rng, ip);
     if packet.has_payload() { packet } else { packet.payload(&payload) }
 }

@@ -25,8 +25,8 @@ pub(super) fn quiesce(ask: &Ask, args: &Quiesce) -> Outcome {
 
 /// What has become of the backend.
 enum End {
-    /// It has no connections left.
-    Empty,
+    /// It has no connections left but so many silent ones.
+    Empty(u64),
     /// It had so many when its time was up.
     Deadline(u64),
     /// Somebody has done something else with it.
@@ -48,14 +48,18 @@ async fn wait(
     let object = format!("backend {service}/{}", backend.name);
     let mut shown = Shown::new(output::clean(&object), backend.active_connections);
     let end = if backend.active_connections == 0 {
-        End::Empty
+        End::Empty(0)
     } else {
         follow(&mut events, &backend.name, &mut shown).await?
     };
     shown.clear();
     let failed = |what: String| Err(CliError::failed(format!("{object}: {what}")));
     Ok(match end {
-        End::Empty => Ok(output::line(format!("{object}: quiesced, no connections left"))),
+        End::Empty(0) => Ok(output::line(format!("{object}: quiesced, no connections left"))),
+        End::Empty(silent) => {
+            let silent = output::units::whole(silent);
+            Ok(output::line(format!("{object}: quiesced, no connections left but {silent} silent")))
+        }
         End::Deadline(left) => {
             failed(format!("the deadline has passed, with connections left: {left}, now broken"))
         }
@@ -76,13 +80,13 @@ async fn follow(
         if kind.backend() != Some(backend) {
             continue;
         }
-        if let EventKind::QuiesceProgress { connections, .. } = kind {
+        if let EventKind::QuiesceProgress { connections, silent, .. } = kind {
             if connections == 0 {
-                return Ok(End::Empty);
+                return Ok(End::Empty(silent));
             }
-            shown.left(connections);
+            shown.left(connections, silent);
         } else if let EventKind::QuiesceDeadline { connections, .. } = kind {
-            return Ok(if connections == 0 { End::Empty } else { End::Deadline(connections) });
+            return Ok(if connections == 0 { End::Empty(0) } else { End::Deadline(connections) });
         } else if matches!(kind, EventKind::Unquiesced { .. }) {
             return Ok(End::Changed("was unquiesced meanwhile"));
         } else if matches!(kind, EventKind::BackendRemoved { .. }) {
@@ -95,32 +99,35 @@ async fn follow(
 /// Connections left, on standard error: a bar on a terminal, else a line for each change.
 struct Shown {
     object: String,
-    last: u64,
+    last: (u64, u64),
     bar: Option<ProgressBar>,
 }
 
 impl Shown {
     fn new(object: String, left: u64) -> Self {
         let bar = io::stderr().is_terminal().then(|| bar(&object, left));
-        let mut shown = Self { object, last: 0, bar };
-        shown.left(left);
+        let mut shown = Self { object, last: (0, 0), bar };
+        shown.left(left, 0);
         shown
     }
 
-    fn left(&mut self, left: u64) {
+    fn left(&mut self, left: u64, silent: u64) {
+        let mut said = output::units::whole(left);
+        if silent != 0 {
+            said = format!("{said}, and {} silent", output::units::whole(silent));
+        }
         if let Some(bar) = &self.bar {
             // Clients that affinity keeps may bring more.
             let most = bar.length().unwrap_or(0).max(left);
             bar.set_length(most);
             bar.set_position(most - left);
-            bar.set_message(format!("{} left", output::units::whole(left)));
-        } else if left != self.last {
-            let said = output::units::whole(left);
+            bar.set_message(format!("left: {said}"));
+        } else if (left, silent) != self.last {
             let line = output::line(format!("{}: quiesced, connections left: {said}", self.object));
             // Nobody need read it.
             let _ = io::stderr().write_all(line.as_bytes());
         }
-        self.last = left;
+        self.last = (left, silent);
     }
 
     fn clear(&self) {

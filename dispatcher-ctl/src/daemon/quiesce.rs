@@ -9,12 +9,33 @@ use std::collections::HashMap;
 use super::{clock, core::Core, events::Cause};
 use crate::{
     api::types::{ApiError, EventKind},
+    dataplane::connections::SlotCounts,
     model::{Backend, Service},
 };
 
-/// Connections that quiesced backends had left when it was last told, by slot.
+/// What quiesced backends had left when it was last told, by slot.
 #[derive(Debug, Default)]
-pub(super) struct Draining(HashMap<u32, u64>);
+pub(super) struct Draining(HashMap<u32, Left>);
+
+/// Connections that a quiesced backend has left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Left {
+    /// Those with traffic.
+    connections: u64,
+    /// Those without ([`SlotCounts::silent`]): nobody needs to be waited for on their account.
+    silent: u64,
+}
+
+impl Left {
+    /// By the count of this moment, and by what the last sweep found. The latter knows which are silent; a connection that came
+    /// or went since counts on neither side as silent.
+    fn new(active: u64, swept: SlotCounts) -> Self {
+        let silent = u64::from(swept.silent).min(active);
+        let with_traffic = u64::from(swept.active() - swept.silent);
+        let connections = (active - silent).max(with_traffic.min(active));
+        Self { connections, silent: active - connections }
+    }
+}
 
 impl Core {
     /// Tells how many connections quiesced backends have left, where that has changed.
@@ -22,16 +43,17 @@ impl Core {
         let former = std::mem::take(&mut self.draining.0);
         for service in &self.record.state.services {
             for backend in service.backends.iter().filter(|backend| backend.quiesced) {
-                let connections = self.left(backend);
-                if former.get(&backend.slot) != Some(&connections) {
+                let left = Left::new(self.left(backend), self.sweeper.latest().slot(backend.slot));
+                if former.get(&backend.slot) != Some(&left) {
                     // Not logged: a line a second would drown the others.
                     self.events.tell_readers(EventKind::QuiesceProgress {
                         service: service.config.name.clone(),
                         backend: backend.config.name.clone(),
-                        connections,
+                        connections: left.connections,
+                        silent: left.silent,
                     });
                 }
-                self.draining.0.insert(backend.slot, connections);
+                self.draining.0.insert(backend.slot, left);
             }
         }
     }
@@ -74,5 +96,41 @@ impl Core {
     /// Connections that a backend has.
     fn left(&self, backend: &Backend) -> u64 {
         self.table.active().slot(backend.slot).active()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_is_never_less_than_what_has_traffic() {
+        let swept = |half_open, established, silent| SlotCounts {
+            half_open,
+            established,
+            silent,
+            closing: 7,
+            ..SlotCounts::default()
+        };
+        for (active, swept, connections, silent) in [
+            (0, swept(0, 0, 0), 0, 0),
+            (5, swept(2, 3, 0), 5, 0),
+            (5, swept(2, 3, 4), 1, 4),
+            (5, swept(2, 3, 5), 0, 5),
+            // Not swept yet, or since the sweep more have come.
+            (5, SlotCounts::default(), 5, 0),
+            (9, swept(2, 3, 5), 4, 5),
+            // Some have gone since: the others are those with traffic.
+            (3, swept(2, 3, 4), 1, 2),
+            (1, swept(2, 3, 4), 1, 0),
+            (0, swept(2, 3, 4), 0, 0),
+        ] {
+            let left = Left::new(active, swept);
+            assert_eq!(
+                (left.connections, left.silent),
+                (connections, silent),
+                "{active} {swept:?}"
+            );
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 use dispatcher_common::{
     backend::Share,
     connection::{State, TICK_NS},
-    counts::BackendCounts,
+    counts::{ActiveCount, BackendCounts},
     measure::RESPONSE_BOUNDS,
     reason::{Reason, Verdict},
 };
@@ -192,7 +192,7 @@ impl Core {
             local: config.local,
             max_connections: config.max_connections,
             sticky: config.sticky,
-            state: idle.unwrap_or_else(|| usable_state(config.max_connections, active.active())),
+            state: idle.unwrap_or_else(|| usable_state(config.max_connections, active)),
             since: backend.since_ms as f64 / 1000.0,
             packets: counts.packets,
             bytes: counts.bytes,
@@ -306,9 +306,9 @@ impl Search {
             service: service.clone(),
             backend: backend.clone(),
             state: Cow::Borrowed(match found.state {
-                State::Free | State::HalfOpen => "half_open",
+                State::HalfOpen => "half_open",
                 State::Established => "established",
-                State::Closing => "closing",
+                State::Closing | State::Aborted => "closing",
             }),
             age_seconds: seconds(found.age_ticks),
             idle_seconds: seconds(found.idle_ticks),
@@ -362,9 +362,9 @@ fn interface_view(name: &str, nic: &Nic, counters: &Counters) -> Interface {
 }
 
 /// The state of a backend for which nothing stands in the way of new connections but those it has.
-fn usable_state(max_connections: u32, active: u64) -> String {
-    if Share::new(0, max_connections).is_full(active) {
-        return format!("full: {active} of {max_connections} connections");
+fn usable_state(max_connections: u32, count: ActiveCount) -> String {
+    if Share::new(0, max_connections).is_full(count) {
+        return format!("full: {} of {max_connections} connections", count.active());
     }
     "up".to_owned()
 }

@@ -106,6 +106,8 @@ impl Datapath {
         let maps = Arc::new(MapSet::open(&pins.path)?);
         if fresh {
             initialise(&maps, capacity)?;
+        } else {
+            raise_version(&maps);
         }
         let found = setting(&maps, std::mem::offset_of!(Settings, capacity));
         let publisher = Publisher::new(KernelStore::new(Arc::clone(&maps)), fresh)?;
@@ -434,6 +436,24 @@ fn initialise(maps: &MapSet, capacity: u64) -> Result<(), DataplaneError> {
         }
     }
     Ok(())
+}
+
+/// Makes maps of the layout before those of this one.
+///
+/// The order of such a takeover, of which each step leaves a datapath that forwards and that the next controller takes over,
+/// should this one die:
+///
+/// 1. The version is written, before anything else: from here on a controller of the layout before refuses the maps, which
+///    may soon hold what it would misread.
+/// 2. The controller sweeps the table, and publishes what is configured, as ever. The programs of the layout before run on.
+///    What they write is right in this layout, and nothing but them has changed a word yet.
+/// 3. The program of each NIC is replaced, one after the other. A way that a new program has marked otherwise than the hash is
+///    not found by an old one: a connection that changes its NIC in the moment between two replacements is an orphan there.
+fn raise_version(maps: &MapSet) {
+    if let Some(words) = maps.settings.entry(0) {
+        words[std::mem::offset_of!(Settings, layout_version) / 8]
+            .store(LAYOUT_VERSION, Ordering::Release);
+    }
 }
 
 fn setting(maps: &MapSet, offset: usize) -> u64 {

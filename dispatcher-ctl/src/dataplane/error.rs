@@ -40,6 +40,18 @@ pub enum DataplaneError {
         /// Version found.
         found: u64,
     },
+    /// The pins are of a later version of the layout: a later release has taken the datapath over.
+    #[error(
+        "pinned maps in {}: layout version {found} of a newer release, this one has {LAYOUT_VERSION} and takes over none newer\n\
+         hint: start the newer release; to go back to this one: dispatcher detach --all, which ends all connections",
+        .dir.display()
+    )]
+    Newer {
+        /// Directory.
+        dir: PathBuf,
+        /// Version found.
+        found: u64,
+    },
     /// The pins are not a whole set, but a program is attached with them.
     #[error(
         "pinned maps in {}: {what}, while a program is attached\nhint: dispatcher detach --all",

@@ -5,7 +5,7 @@ use std::{io, path::Path};
 use dispatcher_common::{
     backend::{BackendValue, InterfaceValue},
     limits,
-    maps::{self, LAYOUT_VERSION},
+    maps::{self, LAYOUT_BEFORE, LAYOUT_VERSION},
     measure::MeasureWindow,
     rule::{Condition, Rule},
     service::{Policy, SCHEDULE_PACK, ServiceState},
@@ -50,7 +50,7 @@ pub(super) struct MapSet {
 pub(super) enum Found {
     /// Nothing, or the beginnings of a set that nothing is attached to: to be made anew.
     Nothing,
-    /// A whole set of this layout.
+    /// A whole set of this layout, or of the one before.
     Whole,
 }
 
@@ -102,9 +102,9 @@ pub(super) fn inspect(pins: &PinDir) -> Result<Found, DataplaneError> {
     let version = if has(maps::SETTINGS) { layout_version(&pins.path)? } else { Some(0) };
     let attached = names.iter().any(|name| name.starts_with("LINK"));
     match version {
-        Some(LAYOUT_VERSION) if missing.is_empty() => Ok(Found::Whole),
-        Some(0 | LAYOUT_VERSION) if !attached => Ok(Found::Nothing),
-        Some(0 | LAYOUT_VERSION) => Err(DataplaneError::Broken {
+        Some(LAYOUT_BEFORE | LAYOUT_VERSION) if missing.is_empty() => Ok(Found::Whole),
+        Some(0 | LAYOUT_BEFORE | LAYOUT_VERSION) if !attached => Ok(Found::Nothing),
+        Some(0 | LAYOUT_BEFORE | LAYOUT_VERSION) => Err(DataplaneError::Broken {
             dir: pins.path.clone(),
             what: if missing.is_empty() {
                 "their set-up was cut short".to_owned()
@@ -112,6 +112,9 @@ pub(super) fn inspect(pins: &PinDir) -> Result<Found, DataplaneError> {
                 format!("{} missing", missing.join(", "))
             },
         }),
+        Some(found) if found > LAYOUT_VERSION => {
+            Err(DataplaneError::Newer { dir: pins.path.clone(), found })
+        }
         Some(found) => Err(DataplaneError::Layout { dir: pins.path.clone(), found }),
         None => Err(DataplaneError::Broken {
             dir: pins.path.clone(),

@@ -162,6 +162,9 @@ pub fn service_ticks(config: &ServiceConfig) -> [u64; EXPIRY_CLASSES] {
     classes[first + WayState::Established as usize] = stale;
     // Up to `fin_count` of them stay as long as established ones do.
     classes[first + WayState::Closing as usize] = stale;
+    if config.protocol == Protocol::Tcp {
+        classes[first + WayState::Aborted as usize] = half_open;
+    }
     classes
 }
 
@@ -473,7 +476,7 @@ mod tests {
         dns.config.stale_timeout = Duration::from_nanos(2 * TICK_NS + 1);
         state.services.extend([slow, dns].map(Into::into));
         let tables = tables(&state, &by(Orphan::Drop), &nics(), &answers);
-        assert_eq!(tables.expiry_ticks, [0, 4, 4, 4, 0, 8, 211, 211]);
+        assert_eq!(tables.expiry_ticks, [0, 4, 4, 4, 8, 8, 211, 211]);
         // The longest a configuration allows is well within a stamp's range.
         assert!(ticks(Duration::from_secs(4 * 3600)) + 1 < 1 << 12);
     }

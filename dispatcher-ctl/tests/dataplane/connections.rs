@@ -100,7 +100,7 @@ fn a_sweep_counts_what_is_there_and_removes_what_is_idle() {
         assert_eq!((after, table.active().half_open()), ([(2, 1), (1, 0), (0, 0), (1, 0)], 1));
         assert_eq!(
             swept.slot(1),
-            SlotCounts { half_open: 1, established: 1, ..SlotCounts::default() }
+            SlotCounts { half_open: 1, established: 1, silent: 1, ..SlotCounts::default() }
         );
         assert_eq!(swept.slot(2), SlotCounts { closing: 2, udp: 1, ..SlotCounts::default() });
         assert_eq!((swept.slot(3).total(), swept.slot(9).total(), swept.connections()), (0, 1, 6));
@@ -113,6 +113,58 @@ fn a_sweep_counts_what_is_there_and_removes_what_is_idle() {
         assert_eq!((swept.slot(2).active(), swept.connections()), (1, 4));
         let pass = swept.pass;
         super::eventually("a pass unasked", || sweeper.latest().pass > pass);
+    });
+}
+
+#[test]
+fn connections_that_were_established_for_long_are_spared_and_those_that_never_were_go_first() {
+    in_namespace("spared", |dir| {
+        let (datapath, _) = Datapath::open(dir, 12).unwrap();
+        let keys = settings(dir).get(&0, 0).unwrap().hash_keys;
+        let flow = |n: u64, born: u64| {
+            flow(&format!("198.51.100.{n}:1024"), "192.0.2.80:80", 6, now() - born)
+        };
+        // Idle for 20 ticks: the first was established for 80 ticks before, the second for 5; the third's record is another's.
+        let flows = [flow(1, 100), flow(2, 25), flow(3, 100), flow(4, 100), flow(5, 100)];
+        let hash = |i: usize| flows[i].hash(&keys);
+        let ways = [
+            (hash(0), State::Closing, 1, 20),
+            (hash(1), State::Closing, 1, 20),
+            (hash(2), State::Closing, 1, 20),
+            (hash(3), State::Aborted, 1, 20),
+            // Beyond `stale_timeout`.
+            (hash(4), State::Closing, 1, 72),
+        ];
+        let write = |ways: &[_]| {
+            fill(dir, ways);
+            let mut records = FlowBucket::ZERO;
+            records.flows[..5].copy_from_slice(&flows);
+            records.flows[2] = flows[3];
+            array::<FlowBucket>(dir, maps::FLOWS).set(0, records, 0).unwrap();
+        };
+        write(&ways);
+        let table = datapath.table().unwrap();
+        // Aborted connections are none of the `fin_count`.
+        let sweeper = Sweeper::start(Arc::clone(&table), timeouts(3)).unwrap();
+        let swept = sweeper.count_now();
+        assert_eq!((swept.slot(1).closing, swept.slot(1).aborted), (3, 0));
+        assert_eq!((swept.expired.fin, swept.expired.stale), (1, 1));
+        drop(sweeper);
+        // More closing than are allowed: the one that was established for long stays.
+        let sweeper = Sweeper::start(Arc::clone(&table), timeouts(2)).unwrap();
+        let _first = sweeper.count_now();
+        let swept = sweeper.count_now();
+        assert_eq!((swept.slot(1).closing, swept.expired.fin, swept.expired.stale), (1, 2, 0));
+        drop(sweeper);
+        // The table holds as many as it was made for: it goes, too.
+        let mut full = ways[..3].to_vec();
+        full.extend((0..13).map(|i| (TCP | i << 40, State::Established, 2, 0)));
+        write(&full);
+        let sweeper = Sweeper::start(table, timeouts(2)).unwrap();
+        let _first = sweeper.count_now();
+        let swept = sweeper.count_now();
+        assert_eq!((swept.slot(1).closing, swept.expired.fin), (0, 3));
+        assert_eq!(swept.slot(2).established, 13);
     });
 }
 

@@ -6,7 +6,7 @@ use std::{
     thread,
 };
 
-use dispatcher_common::maps;
+use dispatcher_common::{connection::Bucket, maps};
 use dispatcher_ctl::{
     dataplane::{Datapath, Origin, RecordDraft, StoredRecord, remove_all, remove_dead_namespaces},
     model::XdpMode,
@@ -17,8 +17,8 @@ use nix::{
 };
 
 use super::{
-    Pins, eventually, in_namespace, ip, map_ids, namespace_dir, only, open, refused, settings,
-    tables, veth,
+    Pins, array, eventually, in_namespace, ip, map_ids, namespace_dir, only, open, refused,
+    settings, tables, veth,
 };
 
 #[test]
@@ -143,18 +143,57 @@ fn another_layout_is_refused_and_can_be_removed() {
         let (mut datapath, _) = open(dir);
         datapath.attach(0, "dt0", ifindex, XdpMode::Native).unwrap();
         drop(datapath);
-        let mut map = settings(dir);
-        let mut value = map.get(&0, 0).unwrap();
-        value.layout_version = 77;
-        map.set(0, value, 0).unwrap();
-        drop(map);
         let ours = maps::LAYOUT_VERSION;
+        set_version(dir, ours - 2);
         let wanted = format!(
-            ": layout version 77, this controller has {ours}\nhint: dispatcher detach --all"
+            ": layout version {}, this controller has {ours}\nhint: dispatcher detach --all",
+            ours - 2
+        );
+        assert!(refused(dir).ends_with(&wanted), "{}", refused(dir));
+        set_version(dir, ours + 1);
+        let wanted = format!(
+            ": layout version {} of a newer release, this one has {ours} and takes over none newer\n\
+             hint: start the newer release; to go back to this one: dispatcher detach --all, which ends all connections",
+            ours + 1
         );
         assert!(refused(dir).ends_with(&wanted), "{}", refused(dir));
         remove_all(dir, |record| assert_eq!(record, None)).unwrap();
         assert_eq!(open(dir).1, Origin::Fresh);
+    });
+}
+
+fn set_version(dir: &Path, version: u64) {
+    let mut map = settings(dir);
+    let mut value = map.get(&0, 0).unwrap();
+    value.layout_version = version;
+    map.set(0, value, 0).unwrap();
+}
+
+#[test]
+fn the_layout_before_is_taken_over_with_all_it_holds() {
+    in_namespace("before", |dir| {
+        let ifindex = veth();
+        let (mut datapath, _) = open(dir);
+        datapath.attach(0, "dt0", ifindex, XdpMode::Native).unwrap();
+        let program = datapath.attached().unwrap()[0].program_id;
+        drop(datapath);
+        let mut bucket = Bucket::ZERO;
+        bucket.ways[3] = 0xC000_0000_0000_8005;
+        array::<Bucket>(dir, maps::CONNECTIONS).set(1, bucket, 0).unwrap();
+        let keys = settings(dir).get(&0, 0).unwrap().hash_keys;
+        set_version(dir, maps::LAYOUT_BEFORE);
+        let (mut datapath, origin) = open(dir);
+        assert!(matches!(origin, Origin::TakenOver { .. }), "{origin:?}");
+        // Before the program is replaced: an older controller refuses from here on.
+        let settings = settings(dir).get(&0, 0).unwrap();
+        assert_eq!((settings.layout_version, settings.hash_keys), (maps::LAYOUT_VERSION, keys));
+        assert_eq!(datapath.attached().unwrap()[0].program_id, program);
+        datapath.attach(0, "dt0", ifindex, XdpMode::Native).unwrap();
+        assert_ne!(datapath.attached().unwrap()[0].program_id, program);
+        let held = array::<Bucket>(dir, maps::CONNECTIONS).get(&1, 0).unwrap();
+        assert_eq!(held.ways, bucket.ways);
+        drop(datapath);
+        assert!(matches!(open(dir).1, Origin::TakenOver { .. }));
     });
 }
 

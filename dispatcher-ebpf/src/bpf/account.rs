@@ -53,10 +53,10 @@ pub(super) fn lower(way: Way) {
     add_half_open((ActiveCount::of(way) & 1).wrapping_neg());
 }
 
-/// Active connections of a slot, half-open ones among them.
+/// Connections of a slot.
 #[inline(always)]
-pub(super) fn active(slot: u32) -> u64 {
-    maps::active_count(slot).map_or(0, |count| ActiveCount(count.load()).active())
+pub(super) fn count(slot: u32) -> ActiveCount {
+    ActiveCount(maps::active_count(slot).map_or(0, |count| count.load()))
 }
 
 /// Whether more connections are half-open than `syn_guard` allows.

@@ -80,13 +80,15 @@ fn occupied([first, second]: [u32; 2], in_first: Ways, tick: u64) -> Position {
     if oldest.is_takeable() {
         return Position::new(first, oldest.number());
     }
-    for bucket in [first, second] {
-        let best = Position(dispatcher_best(u64::from(bucket), tick));
-        if best != Position::NOWHERE {
-            return best;
-        }
+    let best = Position(dispatcher_best(u64::from(first), tick));
+    if best != Position::NOWHERE && !best.is_last_resort() {
+        return best;
     }
-    Position::NOWHERE
+    let other = Position(dispatcher_best(u64::from(second), tick));
+    if other != Position::NOWHERE && !other.is_last_resort() || best == Position::NOWHERE {
+        return other;
+    }
+    best
 }
 
 /// Class of established connections of TCP.
@@ -101,7 +103,11 @@ extern "C" fn dispatcher_best(bucket: u64, tick: u64) -> u64 {
         return Position::NOWHERE.0;
     };
     let rank = best(|number| ways.way(number), tick, |class| expiry.ticks(class));
-    if rank.is_takeable() { Position::new(bucket, rank.number()).0 } else { Position::NOWHERE.0 }
+    if !rank.is_takeable() {
+        return Position::NOWHERE.0;
+    }
+    let position = Position::new(bucket, rank.number());
+    if rank.is_last_resort() { position.last_resort().0 } else { position.0 }
 }
 
 /// Whether a new flow may still take a way. It may have been touched, or taken by another new flow, since it was chosen: by
@@ -137,6 +143,5 @@ fn settle(packet: &Packet, word: Word, claimed: Way) -> Claim {
 
 #[inline(always)]
 fn survivor(packet: &Packet, ways: Ways) -> Option<u32> {
-    let (_, way) = ways.find(packet.hash)?;
-    (way.state() != State::Free).then(|| way.slot())
+    ways.find(packet.hash).map(|(_, way)| way.slot())
 }

@@ -1,13 +1,13 @@
 //! Is the flow known? Then its connection moves on, and the packet goes where the connection's others went.
 
 use dispatcher_common::{
-    backend::{UP, USABLE},
+    backend::{NEW, UP, USABLE},
     connection::{State, Way},
     reason::Reason,
 };
 use dispatcher_ebpf::{
     exit::{Exit, Outcome},
-    tracking::{self, Event},
+    tracking::{self, Event, is_idle},
 };
 
 use super::{
@@ -15,6 +15,7 @@ use super::{
     maps::{self, Record},
     pipeline::Packet,
     position::{Position, buckets},
+    schedule::takes,
     word::Word,
 };
 
@@ -34,7 +35,7 @@ pub(super) enum Found {
     Nothing,
     /// Its connection, in this slot.
     Slot(u32),
-    /// A connection that has ended, or whose backend is down: it is given a new slot, in place.
+    /// A connection that is to be given a new slot, in place.
     Ended,
 }
 
@@ -59,11 +60,11 @@ pub(super) fn resume(packet: &Packet) -> Result<Found, Exit> {
     })
 }
 
-/// Gives the packet's connection, which has ended, a new slot in place; none if it is not there any more.
+/// Gives the packet's connection, if it is still to be renewed, a new slot in place; none if it is not there any more.
 #[inline(always)]
 pub(super) fn renew(packet: &Packet, slot: u32) -> Option<u32> {
     let Known { word, way, .. } = find(packet)?;
-    if !has_ended(packet, way) {
+    if !is_to_be_renewed(packet, way) {
         return Some(way.slot());
     }
     let new = Way::new(packet.hash, packet.tick, State::HalfOpen, slot);
@@ -163,71 +164,93 @@ fn in_overflow(hash: u64) -> Option<Known> {
 #[inline(always)]
 fn known(word: Word, position: Position, hash: u64) -> Option<Known> {
     let way = Way(word.load());
-    let is_it = way.matches(hash) && way.state() != State::Free;
-    is_it.then_some(Known { word, way, position })
+    way.matches(hash).then_some(Known { word, way, position })
 }
 
 #[inline(always)]
 fn advance(packet: &Packet, known: &Known) -> Result<u32, Exit> {
     let way = known.way;
-    let slot = way.slot();
-    if packet.event() == Event::Open || !way.is_tcp() {
-        if packet.event() == Event::Open && way.state() == State::Established {
-            same_flow(packet, known)?;
-        }
-        if has_ended(packet, way) {
-            return Ok(TO_BE_RENEWED);
-        }
-        if packet.event() == Event::Open
-            && way.state() == State::HalfOpen
-            && !loops::is_back(packet.source, maps::forward(slot))
-            && let Some(counts) = maps::backend_counts(slot)
-        {
-            counts.retransmissions.add(1);
-        }
+    let opens = packet.event() == Event::OPEN;
+    if opens && way.state() == State::Established {
+        same_flow(packet, known)?;
+    }
+    if is_to_be_renewed(packet, way) {
+        return Ok(TO_BE_RENEWED);
+    }
+    if opens {
+        count_again(packet, way);
     }
     touch(packet, known);
-    Ok(slot)
+    Ok(way.slot())
 }
 
-/// Whether the packet is to go elsewhere than its connection did: a SYN after the end, or a SYN or a UDP packet whose
-/// backend is down.
+/// Whether the packet is to go elsewhere than its connection did: a SYN or a UDP packet whose backend is down, and a SYN on
+/// an idle connection that has ended, or whose backend takes no new ones.
+///
+/// While it is not idle it may be alive, and the FIN, the RST and the SYN forged: its server is to answer the SYN.
 #[inline(always)]
-fn has_ended(packet: &Packet, way: Way) -> bool {
-    if packet.event() != Event::Open && way.is_tcp() {
+fn is_to_be_renewed(packet: &Packet, way: Way) -> bool {
+    let opens = packet.event() == Event::OPEN;
+    if !opens && way.is_tcp() {
         return false;
     }
-    let is_alive = maps::forward(way.slot()).flags() & (USABLE | UP) == USABLE | UP;
-    !is_alive || packet.event() == Event::Open && way.state() == State::Closing
+    let slot = way.slot();
+    if maps::forward(slot).flags() & (USABLE | UP) != USABLE | UP {
+        return true;
+    }
+    match way.state() {
+        State::Established => {
+            opens && is_idle(way, packet.tick) && !takes(maps::service_of(slot), slot, NEW)
+        }
+        State::Closing | State::Aborted => opens && is_idle(way, packet.tick),
+        State::HalfOpen => false,
+    }
+}
+
+/// Counts a SYN that goes where its connection is: one of a half-open connection is seen again, one after the end opens
+/// another connection. One that the backend sent back is not the client's once more.
+#[inline(always)]
+fn count_again(packet: &Packet, way: Way) {
+    let slot = way.slot();
+    let Some(counts) = maps::backend_counts(slot) else { return };
+    match way.state() {
+        State::HalfOpen if loops::is_back(packet.source, maps::forward(slot)) => {}
+        State::HalfOpen => counts.retransmissions.add(1),
+        State::Closing | State::Aborted => counts.connections.add(1),
+        State::Established => {}
+    }
 }
 
 /// Moves state and stamp on. If that fails for good, the packet is forwarded all the same.
 #[inline(always)]
 fn touch(packet: &Packet, known: &Known) {
+    let event = packet.event();
     let mut way = known.way;
     for _ in 0..ATTEMPTS {
-        let state = tracking::next(way.state(), packet.event());
-        let moved = Way::new(packet.hash, packet.tick, state, way.slot());
+        let moved = tracking::next(way, event).touched(packet.tick);
         if moved == way {
             return;
         }
         if account::replace(known.word, way, moved) {
-            if state == State::Established && way.state() == State::HalfOpen {
-                write_record(packet, known);
+            if moved.state() == State::Established && way.state() != State::Established {
+                keep_record(packet, known, way.state());
             }
             return;
         }
         way = Way(known.word.load());
-        if !way.matches(packet.hash) || way.state() == State::Free {
+        if !way.matches(packet.hash) {
             return;
         }
     }
 }
 
-/// Whoever makes a flow established records it; at its first packet that would cost a second cold line.
+/// Whoever makes a flow established sees to its record; at its first packet that would cost a second cold line. One that was
+/// established before has its record, and is as old as that says; unless it is of an older layout's.
 #[inline(always)]
-fn write_record(packet: &Packet, known: &Known) {
-    if let Some(record) = record(known) {
+fn keep_record(packet: &Packet, known: &Known, was: State) {
+    if let Some(record) = record(known)
+        && (was != State::Closing || !packet.flow.is(&record.load()))
+    {
         record.store(packet.flow.record(packet.tick));
     }
 }

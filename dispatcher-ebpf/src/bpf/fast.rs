@@ -173,10 +173,13 @@ fn follow(
     if loops::is_back(loops::source(head.ethernet()), forward) {
         return None;
     }
-    if way.age(now) != 0 {
-        // Fails if somebody else touched it, which is as good.
-        let touched = Way::new(hash, now, way.state(), way.slot());
-        let _ = ways.word(number).replace(way.0, touched.0);
+    let mut moved = way;
+    if way.is_unproven() && head.again().segment().payload() != 0 {
+        moved = way.marked();
+    }
+    if moved != way || way.age(now) != 0 {
+        // Fails if somebody else touched it, which is as good. Neither state nor slot changes, so no count does.
+        let _ = ways.word(number).replace(way.0, moved.touched(now).0);
     }
     if forward.is_measured() && way.is_tcp() {
         let bucket = if number < WAYS { first_bucket(hash) } else { second_bucket(hash) };

@@ -55,9 +55,9 @@ extern "C" fn dispatcher_measure(
     let (slot, flags) = (slot_and_flags as u32, (slot_and_flags >> 32) as u8);
     let (bucket, number) = (Position(position).bucket(), Position(position).number());
     let Some(exchange) = maps::exchange(bucket, number) else { return 0 };
-    if event(TCP, flags) == Event::Open {
+    if event(TCP, flags, 0) == Event::OPEN {
         // A SYN on an established connection is answered by an acknowledgement and changes nothing.
-        if maps::ways(bucket).is_some_and(|ways| ways.way(number).state() == State::HalfOpen) {
+        if maps::ways(bucket).is_some_and(|ways| ways.way(number).state() != State::Established) {
             exchange.progress.store(Progress::new(hash, 0).0);
             exchange.pending.store(Pending::new(Pending::SYN, precisely()).0);
         }

@@ -81,7 +81,7 @@ impl Packet {
     /// What it means to its connection.
     #[inline(always)]
     pub(super) const fn event(&self) -> Event {
-        tracking::event(self.flow.protocol as u8, self.flags as u8)
+        tracking::event(self.flow.protocol as u8, self.flags as u8, self.segment.payload())
     }
 }
 

@@ -29,7 +29,7 @@ use super::{
 /// leaves no trace, and is no more work than must be. Its flow's next packet, which a flood does not send, is entered.
 #[inline(always)]
 pub(super) fn place(packet: &Packet) -> Result<u32, Exit> {
-    if packet.event() == Event::Open && account::is_guarded() {
+    if packet.event() == Event::OPEN && account::is_guarded() {
         return Outcome(dispatcher_hashed(packet)).result();
     }
     let slot = choose(packet)?;
@@ -122,7 +122,7 @@ fn slot_for(packet: &Packet) -> Result<u32, Exit> {
     let service = classify(&packet.flow)?;
     let policy = policy(service)?;
     let Choices { orphan: orphans, scheduler } = choices(policy);
-    let is_orphan = packet.is_tcp() && packet.event() != Event::Open;
+    let is_orphan = packet.is_tcp() && packet.event() != Event::OPEN;
     if is_orphan && was_hashed(packet, service, policy) {
         return by_hash(packet, service, policy);
     }

@@ -11,6 +11,8 @@ pub(super) struct Position(pub(super) u64);
 
 /// Beside a position: its way is nobody's.
 const FREE: u64 = 1 << 62;
+/// Beside a position: its way is a last resort.
+const LAST_RESORT: u64 = 1 << 61;
 
 impl Position {
     /// No way of the table.
@@ -32,6 +34,18 @@ impl Position {
     #[inline(always)]
     pub(super) const fn is_free(self) -> bool {
         self.0 & FREE != 0
+    }
+
+    /// The same, of a way that a flow may take only if it finds no other.
+    #[inline(always)]
+    pub(super) const fn last_resort(self) -> Self {
+        Self(self.0 | LAST_RESORT)
+    }
+
+    /// Whether it is of a way that a flow may take only if it finds no other.
+    #[inline(always)]
+    pub(super) const fn is_last_resort(self) -> bool {
+        self.0 & LAST_RESORT != 0
     }
 
     /// The bucket.

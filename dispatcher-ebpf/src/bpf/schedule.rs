@@ -128,8 +128,8 @@ pub(super) fn load(service: ServiceId, slot: u32, flag: u8) -> Option<(u64, Shar
     if forward.flags() & flag == 0 || owner != service {
         return None;
     }
-    let active = account::active(slot);
-    (!share.is_full(active)).then_some((active, share))
+    let count = account::count(slot);
+    (!share.is_full(count)).then_some((count.active(), share))
 }
 
 /// A member of a schedule that takes connections as a [`Least`] word, [`UNAVAILABLE`] if it takes none.

@@ -100,10 +100,16 @@ impl Drop for Mapped {
 /// Now, in ticks of the clock that the datapath stamps ways with.
 #[must_use]
 pub fn now() -> u64 {
+    now_ns() >> TICK_SHIFT
+}
+
+/// Now, in nanoseconds of that clock.
+#[must_use]
+pub fn now_ns() -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `time` is a valid timespec; CLOCK_MONOTONIC always exists on Linux.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
-    (time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64) >> TICK_SHIFT
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
 /// The same way, stamped so many ticks ago.

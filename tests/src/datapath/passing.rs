@@ -32,7 +32,7 @@ impl Datapath {
         self.age_records(ticks)?;
         self.age_placements(ticks)?;
         self.age_ways(ticks)?;
-        self.set_counts()?;
+        self.counts_set()?;
         Ok(true)
     }
 
@@ -71,7 +71,11 @@ impl Datapath {
     }
 
     /// Makes the counts those of the table.
-    fn set_counts(&mut self) -> Result<()> {
+    ///
+    /// # Errors
+    ///
+    /// As the maps'.
+    pub fn counts_set(&mut self) -> Result<()> {
         let counts = self.recount()?;
         let half_open = counts.iter().map(|count| count.half_open()).sum();
         for (slot, count) in (0..).zip(counts) {

@@ -186,8 +186,8 @@ impl World {
             interface: 0,
             hash_keys,
             schedule_keys: [keys[HASH_KEYS], keys[HASH_KEYS + 1]],
-            // Free, half-open, established, closing; UDP, then TCP.
-            expiry_ticks: [0, 8, 8, 8, 0, 8, 71, 8],
+            // None, half-open, established, none of UDP; aborted, half-open, established, closing of TCP.
+            expiry_ticks: [0, 8, 8, 8, 8, 8, 71, 8],
             syn_guard: u64::MAX,
             reset_interval: 1,
             interfaces: vec![Interface { index: 0, mac: NIC_MAC, ifindex: 0, mtu: 0 }],

@@ -56,10 +56,37 @@ impl Lab {
                 word.store(from, Ordering::Relaxed);
             }
             active.words()[slot as usize].fetch_add(ActiveCount::ACTIVE, Ordering::Relaxed);
-            let way = Way::new(hash, now, State::Established, slot);
+            let way = Way::new(hash, now, State::Established, slot).marked();
             ways.words()[place].store(way.0, Ordering::Release);
         }
         Ok(())
+    }
+
+    /// Makes the maps of this laboratory's daemon, which does not run, look like those of the layout before: by their version, and
+    /// by the mark of TCP connections, which says nothing there. Yields how many connections of TCP there are.
+    ///
+    /// # Errors
+    /// When the maps cannot be mapped.
+    pub fn make_layout_before(&self) -> Result<usize> {
+        let settings = self.pinned(maps::SETTINGS, size_of::<Settings>() / 8)?;
+        let word = |offset: usize| &settings.words()[offset / 8];
+        let buckets = word(std::mem::offset_of!(Settings, buckets)).load(Ordering::Acquire);
+        let ways = self.pinned(maps::CONNECTIONS, buckets as usize * WAYS)?;
+        let mut number = 0;
+        for place in ways.words() {
+            // The datapath goes on, and changes them, too.
+            let scrambled = place.fetch_update(Ordering::AcqRel, Ordering::Acquire, |word| {
+                let way = Way(word);
+                // That layout knows no aborted ones; neither these nor closing ones count as active.
+                let is_aborted = way.state() == State::Aborted;
+                let state = if is_aborted { State::Closing } else { way.state() };
+                way.is_tcp().then(|| way.staged(state as u64 | rand::random::<u64>() & 4).0)
+            });
+            number += usize::from(scrambled.is_ok());
+        }
+        word(std::mem::offset_of!(Settings, layout_version))
+            .store(maps::LAYOUT_BEFORE, Ordering::Release);
+        Ok(number)
     }
 
     /// The bytes that each pinned map takes, as the kernel accounts for them.

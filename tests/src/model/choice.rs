@@ -174,17 +174,26 @@ impl Model {
     }
 
     /// Whether a backend takes a connection: one for which it has this flag, and room.
-    fn takes(&self, slot: u16, flag: u8) -> bool {
+    pub(super) fn takes(&self, slot: u16, flag: u8) -> bool {
         let Some(backend) = self.backends.get(&slot) else { return false };
         let most = backend.max_connections;
-        backend.flags & flag != 0 && (most == 0 || self.active(slot) < most.into())
+        backend.flags & flag != 0 && (most == 0 || self.filling(slot, most.into()) < most.into())
     }
 
-    /// Active connections of a backend: TCP's until they close, and all of UDP.
-    fn active(&self, slot: u16) -> u64 {
-        let is_active = |flow: &Flow, phase| flow.0 != TCP || phase != Phase::Closing;
+    /// What a backend's connections count for its bound: half-open ones for half of it at most, rounded up.
+    fn filling(&self, slot: u16, most: u64) -> u64 {
         let of_slot = self.connections.iter().filter(|(_, c)| c.slot == slot);
-        of_slot.filter(|(flow, c)| is_active(flow, c.phase)).count() as u64
+        let half_open =
+            of_slot.filter(|(flow, c)| flow.0 == TCP && c.phase == Phase::HalfOpen).count() as u64;
+        self.active(slot) - half_open + half_open.min(most.div_ceil(2))
+    }
+
+    /// Active connections of a backend: those that have not ended.
+    fn active(&self, slot: u16) -> u64 {
+        let has_ended =
+            |phase| matches!(phase, Phase::Finished | Phase::Reset | Phase::Left | Phase::Aborted);
+        let of_slot = self.connections.values().filter(|c| c.slot == slot);
+        of_slot.filter(|c| !has_ended(c.phase)).count() as u64
     }
 
     /// Time passes, and what has been idle for too long is removed.
@@ -194,7 +203,7 @@ impl Model {
         let expiry = self.expiry_ticks;
         self.connections.retain(|flow, connection| {
             connection.idle += ticks;
-            let class = connection.phase as usize + 1 + if flow.0 == TCP { 4 } else { 0 };
+            let class = connection.phase.class() + if flow.0 == TCP { 4 } else { 0 };
             connection.idle < expiry[class]
         });
     }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use dispatcher_common::{
-    backend::{LOCAL, NO_MAC, PRESENT, RESET, UP, USABLE},
+    backend::{LOCAL, NEW, NO_MAC, PRESENT, RESET, UP, USABLE},
     connection::EXPIRY_CLASSES,
     reason::{Reason, Verdict},
     service::{Affinity, orphan},
@@ -76,10 +76,18 @@ struct Connection {
 pub enum Phase {
     /// One packet seen.
     HalfOpen,
-    /// More than one.
-    Established,
-    /// The client has ended it.
-    Closing,
+    /// More than one, none of which had payload.
+    Unproven,
+    /// More than one, of TCP with payload.
+    Proven,
+    /// The client has ended it by a FIN.
+    Finished,
+    /// The client has ended it by an RST, or uses its port again.
+    Reset,
+    /// The client has ended it by a FIN before it was established.
+    Left,
+    /// The client has ended it by an RST before it was established.
+    Aborted,
 }
 
 /// What becomes of a packet.
@@ -112,9 +120,77 @@ pub struct Counts {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Wish {
     Open,
-    Continue,
-    Close,
+    Answer,
+    Acknowledge,
+    Send,
+    Finish,
+    Reset,
 }
+
+impl Wish {
+    const fn of(protocol: u8, flags: u8, has_payload: bool) -> Self {
+        match flags {
+            _ if protocol != TCP => Self::Send,
+            flags if flags & RST != 0 => Self::Reset,
+            flags if flags & FIN != 0 => Self::Finish,
+            flags if flags & (SYN | ACK) == SYN => Self::Open,
+            flags if flags & SYN != 0 => Self::Answer,
+            _ if has_payload => Self::Send,
+            _ => Self::Acknowledge,
+        }
+    }
+}
+
+impl Phase {
+    /// Where a connection is after a packet that is its own.
+    const fn after(self, wish: Wish) -> Self {
+        match self {
+            Self::HalfOpen => match wish {
+                Wish::Open => Self::HalfOpen,
+                Wish::Answer | Wish::Acknowledge => Self::Unproven,
+                Wish::Send => Self::Proven,
+                Wish::Finish => Self::Left,
+                Wish::Reset => Self::Aborted,
+            },
+            Self::Left | Self::Aborted => match wish {
+                Wish::Open => Self::HalfOpen,
+                Wish::Acknowledge if matches!(self, Self::Aborted) => Self::Unproven,
+                Wish::Send => Self::Proven,
+                Wish::Finish => Self::Left,
+                Wish::Answer | Wish::Acknowledge | Wish::Reset => self,
+            },
+            Self::Unproven | Self::Proven => match wish {
+                Wish::Send => Self::Proven,
+                Wish::Finish => Self::Finished,
+                Wish::Reset => Self::Reset,
+                Wish::Open | Wish::Answer | Wish::Acknowledge => self,
+            },
+            Self::Finished => match wish {
+                Wish::Send => Self::Proven,
+                Wish::Open => Self::Reset,
+                Wish::Answer | Wish::Acknowledge | Wish::Finish | Wish::Reset => self,
+            },
+            Self::Reset => match wish {
+                Wish::Send | Wish::Acknowledge => Self::Proven,
+                Wish::Finish => Self::Finished,
+                Wish::Open | Wish::Answer | Wish::Reset => self,
+            },
+        }
+    }
+
+    /// Index into expiry times: of UDP, and 4 less than of TCP.
+    const fn class(self) -> usize {
+        match self {
+            Self::Left | Self::Aborted => 0,
+            Self::HalfOpen => 1,
+            Self::Unproven | Self::Proven => 2,
+            Self::Finished | Self::Reset => 3,
+        }
+    }
+}
+
+/// Ticks without a packet after which a connection may be given up for a new one on its port.
+const IDLE: u64 = 2;
 
 impl Model {
     /// A load balancer in this world.
@@ -229,9 +305,9 @@ impl Model {
 
     fn serve(&mut self, datagram: &Datagram) -> Result<Outcome, Outcome> {
         let addresses = (datagram.source, datagram.destination);
-        let (protocol, ports, flags, fragment) = match datagram.contents {
-            Contents::Segment { protocol, ports, flags, fragment } => {
-                (protocol, ports, flags, fragment)
+        let (protocol, ports, (flags, has_payload), fragment) = match datagram.contents {
+            Contents::Segment { protocol, ports, flags, has_payload, fragment } => {
+                (protocol, ports, (flags, has_payload), fragment)
             }
             Contents::Fragment(identity) => return self.follow(addresses, identity),
             Contents::Icmp(quote) => return self.error(datagram.destination, quote),
@@ -241,7 +317,8 @@ impl Model {
         };
         let client = (datagram.source, ports.0);
         let flow = (protocol, client, (datagram.destination, ports.1));
-        let slot = self.connection(flow, flags, datagram.tos);
+        let wish = Wish::of(protocol, flags, has_payload);
+        let slot = self.connection(flow, wish, (flags, datagram.tos));
         if let Some(identity) = fragment {
             let way = match slot {
                 Ok(slot) => Some(Some(slot)),
@@ -253,7 +330,7 @@ impl Model {
         let outcome = slot.map_or_else(|exit| exit, |slot| self.deliver(slot));
         if fragment.is_none() && flags & RST == 0 && self.is_reset(&flow, &outcome) {
             if let Some(connection) = self.connections.get_mut(&flow) {
-                connection.phase = Phase::Closing;
+                connection.phase = connection.phase.after(Wish::Reset);
             }
             return Ok(Outcome { reason: Reason::Reset, ..outcome });
         }
@@ -318,12 +395,12 @@ impl Model {
     }
 
     /// The backend of a packet's connection, which may be a new one.
-    fn connection(&mut self, flow: Flow, flags: u8, tos: u8) -> Result<u16, Outcome> {
-        let wish = match flow.0 {
-            TCP if flags & (FIN | RST) != 0 => Wish::Close,
-            TCP if flags & (SYN | ACK) == SYN => Wish::Open,
-            _ => Wish::Continue,
-        };
+    fn connection(
+        &mut self,
+        flow: Flow,
+        wish: Wish,
+        (flags, tos): (u8, u8),
+    ) -> Result<u16, Outcome> {
         let Some(known) = self.connections.get(&flow).copied() else {
             let service = self.service(&flow)?;
             if wish == Wish::Open && self.is_guarded() {
@@ -337,28 +414,39 @@ impl Model {
             let slot = self.choose(&flow, service, (flags, tos))?;
             return Ok(self.open(flow, slot));
         }
-        // A SYN that the backend sent back is not the client's once more.
-        let is_back = self.backends[&known.slot].mac == self.sender;
-        if wish == Wish::Open && known.phase == Phase::HalfOpen && !is_back {
-            self.counts.entry(known.slot).or_default().retransmissions += 1;
+        if wish == Wish::Open {
+            // A SYN that the backend sent back is not the client's once more.
+            let is_back = self.backends[&known.slot].mac == self.sender;
+            let counts = self.counts.entry(known.slot).or_default();
+            match known.phase {
+                Phase::HalfOpen if is_back => {}
+                Phase::HalfOpen => counts.retransmissions += 1,
+                Phase::Finished | Phase::Reset | Phase::Left | Phase::Aborted => {
+                    counts.connections += 1
+                }
+                Phase::Unproven | Phase::Proven => {}
+            }
         }
-        let phase = match (known.phase, wish) {
-            (Phase::Closing, _) | (_, Wish::Close) => Phase::Closing,
-            (Phase::HalfOpen, Wish::Continue) => Phase::Established,
-            (phase, _) => phase,
-        };
+        let phase = known.phase.after(wish);
         self.connections.insert(flow, Connection { phase, idle: 0, ..known });
         Ok(known.slot)
     }
 
-    /// Whether a known flow gets a new backend: a new SYN after the end, and whatever need not stay where it is down.
+    /// Whether a known flow gets a new backend: whatever need not stay where it is down, and a SYN that comes when the
+    /// connection is over, or its backend takes no other, and has been idle.
     fn is_to_move(&self, flow: &Flow, known: Connection, wish: Wish) -> bool {
         let flags = self.flags(known.slot);
         let is_well = flags & USABLE != 0 && flags & UP != 0;
-        match wish {
-            Wish::Open => known.phase == Phase::Closing || !is_well,
-            Wish::Continue | Wish::Close => flow.0 != TCP && !is_well,
+        if flow.0 != TCP || !is_well {
+            return !is_well && (wish == Wish::Open || flow.0 != TCP);
         }
+        wish == Wish::Open
+            && known.idle >= IDLE
+            && match known.phase {
+                Phase::Finished | Phase::Reset | Phase::Left | Phase::Aborted => true,
+                Phase::Unproven | Phase::Proven => !self.takes(known.slot, NEW),
+                Phase::HalfOpen => false,
+            }
     }
 
     fn service(&self, (protocol, _, (vip, port)): &Flow) -> Result<u32, Outcome> {

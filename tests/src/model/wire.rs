@@ -42,6 +42,8 @@ pub enum Contents {
         ports: (u16, u16),
         /// TCP's flags; 0 for UDP.
         flags: u8,
+        /// Whether bytes follow the header; without meaning for UDP.
+        has_payload: bool,
         /// Set if it is only the first part.
         fragment: Option<Identity>,
     },
@@ -241,7 +243,8 @@ fn transport(protocol: u8, payload: &[u8], fragment: Option<Identity>) -> Option
         return None;
     }
     let ports = (number(payload, 0)?, number(payload, 2)?);
-    Some(Contents::Segment { protocol, ports, flags, fragment })
+    let has_payload = payload.len() > length;
+    Some(Contents::Segment { protocol, ports, flags, has_payload, fragment })
 }
 
 /// The 16-bit number at an offset.

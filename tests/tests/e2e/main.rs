@@ -16,6 +16,7 @@ mod files;
 mod flood;
 mod fragments;
 mod ftp;
+mod layout;
 mod loops;
 mod manager;
 mod measure;

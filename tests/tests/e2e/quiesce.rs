@@ -85,6 +85,26 @@ fn waiting_ends_when_the_last_transfer_does() -> Result<()> {
     Ok(())
 }
 
+/// Takes two ticks of the connections' clock, and a sweep: 4.3 to 8.6 s, and 1.5 s.
+#[test]
+fn silent_connections_are_not_waited_for() -> Result<()> {
+    let Some(web) = Web::start("silent", &[1])? else { return Ok(()) };
+    let connect = || web.lab.client().enter(|| Ok(TcpStream::connect((VIPS[0], 80))?));
+    let (_first, mut second) = (connect()?, connect()?);
+    second.write_all(b"GET ")?;
+    let mut waits = begin(&web.lab, "silent", "quiesce web4 web-1 --wait")?;
+    eventually(Duration::from_secs(20), "a silent connection", || {
+        Ok(waits.log().contains("quiesced, connections left: 1, and 1 silent\n"))
+    })?;
+    ensure!(waits.log().contains("quiesced, connections left: 2\n"), "{}", waits.log());
+    ensure!(waits.runs()?, "it waits no longer: {}", waits.log());
+    // The other has sent something: it is waited for until its client ends it.
+    drop(second);
+    assert_eq!(waits.wait(Duration::from_secs(8))?, Some(0), "{}", waits.log());
+    ensure!(waits.log().ends_with("no connections left but 1 silent\n"), "{}", waits.log());
+    Ok(())
+}
+
 #[test]
 fn a_deadline_breaks_what_is_left_also_under_another_controller() -> Result<()> {
     let Some(web) = resetting("deadline", 1)? else { return Ok(()) };

@@ -18,7 +18,7 @@ use nix::{
 use crate::common::{VIPS, Web, backend, backend_of, noise, publish, service, tally, web_services};
 
 /// Requests to both VIPs, again and again, until `work` is done; what failed is in the tally.
-fn under_traffic(lab: &Lab, work: impl FnOnce() -> Result<()>) -> Result<Tally> {
+pub(crate) fn under_traffic(lab: &Lab, work: impl FnOnce() -> Result<()>) -> Result<Tally> {
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let done = &done;
@@ -49,12 +49,12 @@ fn under_traffic(lab: &Lab, work: impl FnOnce() -> Result<()>) -> Result<Tally> 
     })
 }
 
-fn errors(tally: &Tally) -> u32 {
+pub(crate) fn errors(tally: &Tally) -> u32 {
     tally.iter().filter(|(who, _)| who.starts_with("error")).map(|(_, number)| number).sum()
 }
 
 /// What became of packets, for whoever has to find out why a request failed.
-fn seen(daemon: &Daemon) -> Result<String> {
+pub(crate) fn seen(daemon: &Daemon) -> Result<String> {
     let metrics = daemon.metrics()?;
     let lines = metrics.lines().filter(|line| line.starts_with("dispatcher_packets_total"));
     Ok(lines.collect::<Vec<_>>().join("\n"))
@@ -144,7 +144,7 @@ fn controllers_killed_at_any_moment_of_a_reload_lose_nothing() -> Result<()> {
 }
 
 /// System calls that change what others see: maps, pins, links, files, VIPs and announcements.
-const STEPS: &str = "bpf,unlink,unlinkat,rename,renameat,renameat2,mkdir,sendto";
+pub(crate) const STEPS: &str = "bpf,unlink,unlinkat,rename,renameat,renameat2,mkdir,sendto";
 
 /// The step to be tried next: every one at first, then ever fewer, for the later ones repeat themselves. All of them with
 /// `DISPATCHER_EVERY_STEP` in the environment.
@@ -214,7 +214,7 @@ fn controllers_killed_at_each_system_call_of_a_reload_lose_nothing() -> Result<(
 }
 
 /// 3:2:1, over both VIPs.
-fn exact_shares(lab: &Lab) -> Result<()> {
+pub(crate) fn exact_shares(lab: &Lab) -> Result<()> {
     for vip in VIPS {
         let got = lab.client().quick_requests(vip, 60)?;
         assert_eq!(got, tally([("web-1", 30), ("web-2", 20), ("web-3", 10)]), "{vip}");

@@ -8,7 +8,10 @@ use dispatcher_tests::{
     packet_builder::{ACK, FIN, RST, SYN},
 };
 
-use crate::flows::{Family, without};
+use crate::{
+    flows::{Family, without},
+    tcp_established::age_all,
+};
 
 pub(crate) fn cases() -> Vec<Case> {
     Family::both(|f| {
@@ -35,6 +38,7 @@ pub(crate) fn cases() -> Vec<Case> {
                 .opens(f.tcp(1001, SYN), one)
                 .follows(f.tcp(1001, ACK), one)
                 .follows(f.tcp(1001, FIN | ACK), one)
+                .then(|d| age_all(d, 2))
                 .opens(f.tcp(1001, SYN), f.web_slot(2))
                 .then(move |d| says(d, one, 0, 0))
                 .then(move |d| says(d, f.web_slot(2), 1, 1)),

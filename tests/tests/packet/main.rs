@@ -51,6 +51,7 @@ behaviours!(
     services,
     syn_guard,
     table,
+    tcp_again,
     tcp_close,
     tcp_established,
     tcp_life,

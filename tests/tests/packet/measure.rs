@@ -20,7 +20,7 @@ use dispatcher_tests::{
 };
 use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
 
-use crate::flows::Family;
+use crate::{flows::Family, tcp_established::age_all};
 
 /// The server's initial sequence number in most cases: its bytes pass 2³².
 const ISN: u32 = u32::MAX - 700;
@@ -57,6 +57,7 @@ pub(crate) fn cases() -> Vec<Case> {
                 .opens(syn(), slot)
                 .follows(ack(0), slot)
                 .follows(acknowledging(f.tcp(1001, FIN | ACK), 500), slot)
+                .then(|d| age_all(d, 2))
                 .opens(syn(), f.web_slot(2))
                 .follows(f.tcp(1001, ACK).tcp_numbers(1, 77, 9), f.web_slot(2))
                 .follows(f.tcp(1001, ACK).tcp_numbers(1, 177, 9), f.web_slot(2))
@@ -64,6 +65,18 @@ pub(crate) fn cases() -> Vec<Case> {
                     ensure!(exchange(d)?.base == 76, "{:?}", exchange(d)?);
                     ensure!(d.responses(f.web_slot(2))?.delivered == 100);
                     ensure!(d.responses(slot)?.delivered == 500);
+                    Ok(())
+                }),
+            case("a port that is used again at once begins anew")
+                .opens(syn(), slot)
+                .follows(ack(0), slot)
+                .follows(acknowledging(f.tcp(1001, FIN | ACK), 500), slot)
+                .opens(syn(), slot)
+                .follows(f.tcp(1001, ACK).tcp_numbers(1, 77, 9), slot)
+                .follows(f.tcp(1001, ACK).tcp_numbers(1, 177, 9), slot)
+                .then(move |d| {
+                    ensure!(exchange(d)?.base == 76, "{:?}", exchange(d)?);
+                    ensure!(d.responses(slot)?.delivered == 600);
                     Ok(())
                 }),
             case("a connection whose handshake was not measured: bytes count from now on")

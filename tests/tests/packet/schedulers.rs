@@ -62,10 +62,15 @@ pub(crate) fn cases() -> Vec<Case> {
             .opens(f.tcp(1002, SYN), slot(2))
             .opens(f.tcp(1003, SYN), slot(3))
             .opens(f.tcp(1004, SYN), slot(1))
+            // Half-open connections count for one of the two.
             .opens(f.tcp(1005, SYN), slot(2))
             .opens(f.tcp(1006, SYN), slot(3))
             .opens(f.tcp(1007, SYN), slot(1))
-            .opens(f.tcp(1008, SYN), slot(3)),
+            .opens(f.tcp(1008, SYN), slot(2))
+            .follows(f.tcp(1002, ACK), slot(2))
+            .opens(f.tcp(1009, SYN), slot(3))
+            .opens(f.tcp(1010, SYN), slot(1))
+            .opens(f.tcp(1011, SYN), slot(3)),
             all_full(f),
             hashed(f, scheduler::FLOW_HASH, "maglev: a flow tells its backend"),
             hashed(f, scheduler::CLIENT_HASH, "sh: a client tells its backend").then(move |d| {

@@ -5,7 +5,7 @@ use std::{thread, time::Duration};
 use anyhow::{Context as _, Result, ensure};
 use dispatcher_common::{
     connection::{
-        State::{self, Closing, Established, HalfOpen},
+        State::{self, Aborted, Closing, Established, HalfOpen},
         Way,
     },
     flow::{Flow, first_bucket, second_bucket},
@@ -16,10 +16,10 @@ use dispatcher_common::{
 use dispatcher_tests::{
     case::Case,
     datapath::{CLIENT, Datapath, Place, VIP, World, action, mapped},
-    packet_builder::{ACK, FIN, SYN},
+    packet_builder::{ACK, FIN, PSH, SYN},
 };
 
-use crate::flows::Family;
+use crate::{flows::Family, tcp_again::idle};
 
 const F: Family = Family::V4;
 /// Short enough to lie in the past of a machine that was just started.
@@ -33,16 +33,32 @@ pub(crate) fn cases() -> Vec<Case> {
             .then(|d| evicts_the_oldest(d, HalfOpen)),
         full_of_udp("a new flow evicts the oldest udp flow, established or not")
             .then(|d| evicts_the_oldest(d, Established)),
-        full_of("established connections are never evicted", SYN, Some(ACK))
+        full_of("established connections are not evicted while packets come", SYN, Some(ACK))
             .then(|d| flood_of_syns_leaves(d, Established)),
-        full_of("closing connections are not evicted before their time", SYN, Some(FIN | ACK))
+        full_of("proven connections are never evicted before their time", SYN, Some(PSH | ACK))
+            .then(|d| idle(d, 70))
+            .then(|d| flood_of_syns_leaves(d, Established)),
+        full_of("closing connections are not evicted before their time", SYN, Some(ACK))
+            .then(close_all)
             .then(|d| flood_of_syns_leaves(d, Closing)),
-        full_of("an expired connection makes room", SYN, Some(ACK))
+        full_of("an aborted connection makes room", SYN, Some(ACK)).then(|d| {
+            for (place, way) in d.ways()? {
+                d.set_way(place, way.staged(Aborted as u64))?;
+            }
+            d.counts_set()?;
+            flood(d, 20_000..20_001)?;
+            holds(d, Aborted, usize::from(WAYS) - 1)?;
+            holds(d, HalfOpen, 1)?;
+            overflow_holds(d, 0)
+        }),
+        full_of("an idle connection without payload makes room when nothing else does", SYN, Some(ACK))
+            .then(the_unproven_go_last),
+        full_of("an expired connection makes room", SYN, Some(PSH | ACK))
             .then(|d| crate::tcp_established::age_all(d, 72))
             .then(|d| flood(d, 20_000..20_001))
             .then(|d| holds(d, HalfOpen, 1))
             .then(|d| overflow_holds(d, 0)),
-        full_of("a connection that has not expired yet makes none", SYN, Some(ACK))
+        full_of("a connection that has not expired yet makes none", SYN, Some(PSH | ACK))
             .then(|d| crate::tcp_established::age_all(d, 69))
             .then(|d| flood(d, 20_000..20_001))
             .then(|d| holds(d, Established, usize::from(WAYS))),
@@ -55,8 +71,8 @@ pub(crate) fn cases() -> Vec<Case> {
             .follows(F.tcp(20_002, ACK), 13)
             .follows(F.tcp(20_001, ACK), 12)
             .follows(F.tcp(20_001, FIN | ACK), 12)
-            .opens(F.tcp(20_001, SYN), 11)
-            .follows(F.tcp(20_001, ACK), 11)
+            .opens(F.tcp(20_001, SYN), 12)
+            .follows(F.tcp(20_001, ACK), 12)
             .then(|d| overflow_holds(d, 2)),
         by_hash("without room flows are placed by hash, always alike")
             .then(|d| placed_by_hash(d).map(|_| ())),
@@ -97,7 +113,8 @@ fn fill(case: Case, first: u8, second: Option<u8>) -> Case {
                 continue;
             }
             if let Some(second) = second {
-                let _run = d.run(&F.tcp(port, second).build().bytes)?;
+                let payload: &[u8] = if second & PSH == 0 { b"" } else { b"x" };
+                let _run = d.run(&F.tcp(port, second).payload(payload).build().bytes)?;
             }
         }
         let state = ServiceState { cursor: 1, ..d.service_state(1)? };
@@ -188,6 +205,49 @@ fn flood_of_syns_leaves(datapath: &mut Datapath, state: State) -> Result<()> {
     ensure!(datapath.ways()? == before, "the flood changed the table");
     ensure!(before.iter().all(|(_, way)| way.state() == state), "not all were {state:?}");
     overflow_holds(datapath, 1_000)
+}
+
+/// Ends every connection of the table by a FIN.
+fn close_all(datapath: &mut Datapath) -> Result<()> {
+    for (place, _) in datapath.ways()? {
+        let port = u16::from_be_bytes(datapath.flow(place)?.client_port);
+        let _run = datapath.run(&F.tcp(port, FIN | ACK).build().bytes)?;
+    }
+    Ok(())
+}
+
+/// In a table full of idle connections without payload, one of each bucket is half-open: it goes first, however young. Then
+/// the oldest of them go.
+fn the_unproven_go_last(datapath: &mut Datapath) -> Result<()> {
+    idle(datapath, 1)?;
+    flood_of_syns_leaves(datapath, Established)?;
+    datapath.clear_overflow()?;
+    idle(datapath, 3)?;
+    let ways = datapath.ways()?;
+    for bucket in 0..2 {
+        let (place, way) = ways.iter().find(|(p, _)| p.bucket == bucket).context("an empty bucket")?;
+        datapath.set_way(*place, mapped::aged(way.staged(HalfOpen as u64), 0))?;
+        let (place, way) =
+            ways.iter().rfind(|(p, _)| p.bucket == bucket).context("an empty bucket")?;
+        datapath.set_way(*place, mapped::aged(*way, 9))?;
+    }
+    datapath.counts_set()?;
+    let established = usize::from(WAYS) - 2;
+    // A half-open one takes the place of one, until both are of the flood; that one then goes again.
+    flood(datapath, 20_000..20_008)?;
+    holds(datapath, Established, established)?;
+    // They are completed: now none but the unproven is left, and the two that have been idle for nine ticks are the first.
+    for port in 20_000..20_008 {
+        let _run = datapath.run(&F.tcp(port, ACK).build().bytes)?;
+    }
+    holds(datapath, Established, usize::from(WAYS))?;
+    flood(datapath, 21_000..21_001)?;
+    holds(datapath, HalfOpen, 1)?;
+    overflow_holds(datapath, 0)?;
+    let now = mapped::now();
+    let old = datapath.ways()?.iter().filter(|(_, way)| way.age(now) >= 9).count();
+    ensure!(old == 1, "{old} of the two oldest are left, expected 1");
+    datapath.counts_are_true()
 }
 
 fn holds(datapath: &Datapath, state: State, expected: usize) -> Result<()> {

@@ -1,12 +1,12 @@
 //! FIN and RST: the connection is closing, its packets still go where they went.
 
-use dispatcher_common::connection::State::{Closing, HalfOpen};
+use dispatcher_common::connection::State::{Aborted, Closing, HalfOpen};
 use dispatcher_tests::{
     case::Case,
     packet_builder::{ACK, FIN, RST, SYN},
 };
 
-use crate::flows::Family;
+use crate::{flows::Family, tcp_established::age_all};
 
 pub(crate) fn cases() -> Vec<Case> {
     Family::both(|f| {
@@ -16,7 +16,6 @@ pub(crate) fn cases() -> Vec<Case> {
                 .follows(f.tcp(1001, ACK), f.web_slot(1))
                 .follows(f.tcp(1001, flags), f.web_slot(1))
                 .table(&[(Closing, f.web_slot(1))])
-                .follows(f.tcp(1001, ACK), f.web_slot(1))
                 .follows(f.tcp(1001, flags), f.web_slot(1))
                 .table(&[(Closing, f.web_slot(1))])
         };
@@ -28,11 +27,12 @@ pub(crate) fn cases() -> Vec<Case> {
             f.case("a half-open connection closes")
                 .opens(f.tcp(1001, SYN), f.web_slot(1))
                 .follows(f.tcp(1001, RST), f.web_slot(1))
-                .table(&[(Closing, f.web_slot(1))]),
-            f.case("a syn on a closing connection is a new choice")
+                .table(&[(Aborted, f.web_slot(1))]),
+            f.case("a syn on a closing connection that is idle is a new choice")
                 .opens(f.tcp(1001, SYN), f.web_slot(1))
                 .follows(f.tcp(1001, ACK), f.web_slot(1))
                 .follows(f.tcp(1001, FIN | ACK), f.web_slot(1))
+                .then(|d| age_all(d, 2))
                 .opens(f.tcp(1001, SYN), f.web_slot(2))
                 .table(&[(HalfOpen, f.web_slot(2))])
                 .repeats(f.tcp(1001, SYN), f.web_slot(2))

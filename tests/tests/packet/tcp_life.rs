@@ -2,7 +2,7 @@
 
 use dispatcher_common::{
     backend::{NEW, PRESENT, UP, USABLE},
-    connection::State::{Closing, Established, HalfOpen},
+    connection::State::{Aborted, Closing, Established, HalfOpen},
     reason::Reason,
 };
 use dispatcher_tests::{
@@ -61,7 +61,8 @@ fn opening(f: Family) -> Vec<Case> {
         f.case("a handshake that the client breaks off ends, and its port is free")
             .opens(at(f, 1000, SYN), one)
             .follows(at(f, 1001, RST), one)
-            .table(&[(Closing, one)])
+            .table(&[(Aborted, one)])
+            .then(|d| age_all(d, 2))
             .opens(at(f, 5000, SYN), f.web_slot(2)),
     ]
 }
@@ -79,6 +80,10 @@ fn live_entries(f: Family) -> Vec<Case> {
             .then(move |d| says(d, one, 1, 0))
             .follows(at(f, 1001, ACK | PSH).payload(b"still here"), one)
             .follows(at(f, 1001, RST), one)
+            // At once: its server, which the RST has told, accepts it.
+            .opens(at(f, 900_000, SYN), one)
+            .follows(at(f, 1001, RST), one)
+            .then(|d| age_all(d, 2))
             .opens(at(f, 900_000, SYN), two),
         // Its server is down, so nobody is there to challenge it.
         established(f, "a syn on an established connection whose backend is down goes elsewhere")
@@ -116,17 +121,19 @@ fn ports_reused(f: Family) -> Vec<Case> {
     vec![
         // The old connection's last packets may still come after the new SYN: they are the new one's as far as can be
         // seen, and its server drops what is out of its window.
-        established(f, "a port is used again right after its connection's end")
+        established(f, "a port is used again soon after its connection's end")
             .follows(at(f, 1001, FIN | ACK), one)
             .follows(at(f, 1002, ACK), one)
             .then(move |d| says(d, one, 0, 0))
+            .then(|d| age_all(d, 2))
             .opens(at(f, 900_000, SYN), two)
             .follows(at(f, 1002, ACK), two)
             .table(&[(Established, two)])
             .then(move |d| says(d, one, 0, 0))
             .then(move |d| says(d, two, 1, 0)),
-        established(f, "a port is used again right after its connection was reset")
+        established(f, "a port is used again soon after its connection was reset")
             .follows(at(f, 1001, RST | ACK), one)
+            .then(|d| age_all(d, 2))
             .opens(at(f, 900_000, SYN), two)
             .follows(at(f, 900_001, ACK), two)
             .table(&[(Established, two)]),
@@ -140,11 +147,14 @@ fn ports_reused(f: Family) -> Vec<Case> {
         // Three times over: the counts do not drift.
         established(f, "a port is used again and again")
             .follows(at(f, 1001, FIN | ACK), one)
+            .then(|d| age_all(d, 2))
             .opens(at(f, 2000, SYN), two)
             .follows(at(f, 2001, ACK), two)
             .follows(at(f, 2001, FIN | ACK), two)
+            .then(|d| age_all(d, 2))
             .opens(at(f, 3000, SYN), f.web_slot(3))
             .follows(at(f, 3001, RST), f.web_slot(3))
+            .then(|d| age_all(d, 2))
             .opens(at(f, 4000, SYN), one)
             .then(move |d| says(d, one, 1, 1))
             .then(move |d| says(d, two, 0, 0))
@@ -160,8 +170,8 @@ fn resets(f: Family) -> Vec<Case> {
             .follows(at(f, 1001, RST), one)
             .table(&[(Closing, one)])
             .then(move |d| says(d, one, 0, 0)),
-        // The server ignores it, or challenges it (RFC 5961 §3.2), and the client goes on: the entry leads there as before,
-        // as often as it likes. It is merely not counted as active, and may be removed earlier once there are many of its kind.
+        // The server ignores it, or challenges it (RFC 5961 §3.2), and the client goes on: so the connection is established, and
+        // counted, as before.
         established(f, "an rst out of window, which somebody forged, harms nobody")
             .follows(at(f, 3_000_000_000, RST), one)
             .table(&[(Closing, one)])
@@ -170,8 +180,8 @@ fn resets(f: Family) -> Vec<Case> {
             .then(|d| age_all(d, 5))
             .follows(at(f, 1012, ACK), one)
             .then(|d| ages(d, 0..=1))
-            .table(&[(Closing, one)])
-            .then(move |d| says(d, one, 0, 0)),
+            .table(&[(Established, one)])
+            .then(move |d| says(d, one, 1, 0)),
         f.case("an rst of a connection that is not there is an orphan, and is not answered")
             .leaves(at(f, 1001, RST), Reason::OrphanRst)
             .of_service(f.web())

@@ -83,8 +83,11 @@ pub enum EventKind {
         service: String,
         /// Which backend.
         backend: String,
-        /// Connections that are left.
+        /// Connections that are left, silent ones aside.
         connections: u64,
+        /// Connections besides of which there is nothing but a handshake, or less. A daemon of an earlier release has none.
+        #[serde(default)]
+        silent: u64,
     },
     /// The time of a quiesced backend is up: what it has left is broken.
     QuiesceDeadline {
@@ -391,8 +394,11 @@ impl fmt::Display for EventKind {
             Self::QuiesceDeadline { connections, .. } => {
                 write!(f, "quiesce deadline passed, breaking {}", some(*connections))
             }
-            Self::QuiesceProgress { connections, .. } => {
+            Self::QuiesceProgress { connections, silent: 0, .. } => {
                 write!(f, "quiesced, {} left", some(*connections))
+            }
+            Self::QuiesceProgress { connections, silent, .. } => {
+                write!(f, "quiesced, {} left, and {silent} silent", some(*connections))
             }
             Self::ManagerAlert { .. } => f.write_str("no backend is up"),
             Self::ManagerClear { .. } => f.write_str("a backend is up again"),

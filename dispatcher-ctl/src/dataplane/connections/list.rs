@@ -6,7 +6,7 @@ use std::{
 };
 
 use dispatcher_common::{
-    connection::{FlowBucket, State, Way},
+    connection::{FlowBucket, State, WAYS, Way},
     flow::Flow,
     limits::MAX_SLOTS,
     maps,
@@ -135,6 +135,16 @@ impl ConnectionTable {
         Ok(listing)
     }
 
+    /// The record at a way's number, by a call to the kernel: the sweep needs few, and the mapping of all of them costs more the
+    /// larger the table is.
+    pub(super) fn flow_of(&self, number: usize) -> Option<Flow> {
+        let mut bucket = [0; size_of::<FlowBucket>()];
+        let index = u32::try_from(number / WAYS).ok()?;
+        let is_there = self.flows.lookup(&index.to_ne_bytes(), &mut bucket).ok()?;
+        let at = number % WAYS * size_of::<Flow>();
+        is_there.then(|| bucket[at..].first_chunk().map(decode)).flatten()
+    }
+
     /// The way whose flow record this is, if it is its own, before and after the record was read.
     fn named(&self, flow: &Flow, place: &AtomicU64, way: Way) -> Option<Way> {
         let hash = flow.hash(&self.hash_keys);
@@ -177,7 +187,7 @@ fn decode(bytes: &[u8; size_of::<Flow>()]) -> Flow {
 }
 
 /// Ticks since one that is recorded modulo 2²⁴; one that lies ahead has just been.
-fn age(now: u64, born: u32) -> u64 {
+pub(super) fn ticks_since(now: u64, born: u32) -> u64 {
     let age = now.wrapping_sub(born.into()) & 0xff_ffff;
     if age < 1 << 23 { age } else { 0 }
 }
@@ -192,7 +202,7 @@ fn connection(way: Way, flow: &Flow, now: u64) -> Connection {
         state: way.state(),
         // Touched since the clock was read: not idle at all.
         idle_ticks: if idle < HORIZON { idle } else { 0 },
-        age_ticks: age(now, flow.born()),
+        age_ticks: ticks_since(now, flow.born()),
         delivered: None,
         response_micros: None,
     }

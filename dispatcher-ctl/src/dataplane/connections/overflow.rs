@@ -47,7 +47,7 @@ impl ConnectionTable {
                 }
                 way = taken;
             }
-            sweep.count(way);
+            sweep.count(way, now);
             kept += 1;
         }
         // If the datapath entered something meanwhile, the next sweep sets the count right.

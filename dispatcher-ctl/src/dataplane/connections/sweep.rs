@@ -9,9 +9,13 @@ use dispatcher_common::{
 
 use super::{
     ConnectionTable,
+    list::ticks_since,
     recount::Marks,
     timeouts::{Ages, HORIZON},
 };
+
+/// Ticks without a packet after which a connection is silent, of which one at least has passed whole.
+const SILENT_TICKS: u64 = 2;
 
 /// Connections of one slot, as counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -20,10 +24,15 @@ pub struct SlotCounts {
     pub half_open: u32,
     /// TCP: the handshake was completed.
     pub established: u32,
-    /// TCP: a FIN or RST was seen.
+    /// TCP: a FIN or RST was seen after that.
     pub closing: u32,
+    /// TCP: a FIN or RST was seen before that.
+    pub aborted: u32,
     /// UDP flows.
     pub udp: u32,
+    /// Active connections of TCP without traffic: no payload of the client was seen, and nothing else for two ticks. A client
+    /// that only receives acknowledges what it is sent, and is none of them.
+    pub silent: u32,
 }
 
 impl SlotCounts {
@@ -36,13 +45,15 @@ impl SlotCounts {
     /// Everything that points to the slot.
     #[must_use]
     pub const fn total(&self) -> u32 {
-        self.active() + self.closing
+        self.active() + self.closing + self.aborted
     }
 
-    pub(super) fn count(&mut self, way: Way) {
+    pub(super) fn count(&mut self, way: Way, now: u64) {
+        self.silent += u32::from(is_silent(way, now));
         let place = match (way.is_tcp(), way.state()) {
             (false, _) => &mut self.udp,
-            (true, State::HalfOpen | State::Free) => &mut self.half_open,
+            (true, State::Aborted) => &mut self.aborted,
+            (true, State::HalfOpen) => &mut self.half_open,
             (true, State::Established) => &mut self.established,
             (true, State::Closing) => &mut self.closing,
         };
@@ -57,7 +68,7 @@ pub struct Expired {
     pub syn: u64,
     /// TCP, idle for longer than `stale_timeout`.
     pub stale: u64,
-    /// Closing, removed early because there were more than `fin_count`.
+    /// Closing, removed early because there were more than `fin_count`, or aborted.
     pub fin: u64,
     /// UDP flows, idle for longer than `stale_timeout`.
     pub udp: u64,
@@ -71,7 +82,8 @@ impl Expired {
         let place = match (way.is_tcp(), way.state()) {
             _ if ages.of(way.slot(), way.expiry_class()) == 0 => &mut self.gone,
             (false, _) => &mut self.udp,
-            (true, State::HalfOpen | State::Free) => &mut self.syn,
+            (true, State::HalfOpen) => &mut self.syn,
+            (true, State::Aborted) => &mut self.fin,
             (true, State::Closing) if limit(State::Closing) < limit(State::Established) => {
                 &mut self.fin
             }
@@ -95,8 +107,8 @@ pub struct Sweep {
 impl Sweep {
     /// Counts a connection that stays.
     #[inline]
-    pub(super) fn count(&mut self, way: Way) {
-        self.slots[way.slot() as usize].count(way);
+    pub(super) fn count(&mut self, way: Way, now: u64) {
+        self.slots[way.slot() as usize].count(way, now);
         self.marks.add(way);
     }
 }
@@ -129,23 +141,47 @@ impl ConnectionTable {
     pub(super) fn sweep(&self, buckets: Range<usize>, now: u64, ages: &Ages, sweep: &mut Sweep) {
         let words = self.ways.words();
         let end = (buckets.end * WAYS).min(words.len());
-        for place in words.get(buckets.start * WAYS..end).unwrap_or_default() {
+        let first = buckets.start * WAYS;
+        for (number, place) in (first..).zip(words.get(first..end).unwrap_or_default()) {
             let way = Way(place.load(Ordering::Relaxed));
             if way.0 == 0 {
                 continue;
             }
-            if is_expired(way, now, ages) && remove(place, way) {
+            if is_expired(way, now, ages)
+                && !self.is_spared(number, way, now, ages)
+                && remove(place, way)
+            {
                 self.active.lower(way);
                 self.expire(way, ages, sweep);
             } else {
-                sweep.count(way);
+                sweep.count(way, now);
             }
         }
+    }
+
+    /// Whether a closing connection that is due is kept because it was established for long: it may be alive, and its end forged
+    /// by somebody who filled `fin_count`. One without a record never was established.
+    fn is_spared(&self, number: usize, way: Way, now: u64, ages: &Ages) -> bool {
+        let age = way.age(now);
+        let Some(least) = ages.spared_after(way, age) else { return false };
+        let flow = self.flow_of(number).filter(|flow| way.matches(flow.hash(&self.hash_keys)));
+        flow.is_some_and(|flow| ticks_since(now.wrapping_sub(age), flow.born()) >= least)
     }
 }
 
 fn remove(place: &std::sync::atomic::AtomicU64, way: Way) -> bool {
     place.compare_exchange(way.0, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+}
+
+/// Whether a connection is active and without traffic.
+#[inline]
+fn is_silent(way: Way, now: u64) -> bool {
+    let is_open = match way.state() {
+        State::HalfOpen => true,
+        State::Established => !way.is_marked(),
+        State::Aborted | State::Closing => false,
+    };
+    is_open && way.is_tcp() && (SILENT_TICKS..HORIZON).contains(&way.age(now))
 }
 
 /// Whether a way is due. A way touched since `now` was read seems old by almost all that a stamp can tell: it is not.
@@ -178,7 +214,7 @@ mod tests {
     #[test]
     fn a_way_is_due_when_its_timeout_has_passed_and_not_when_it_is_from_the_future() {
         let (timeouts, tcp, udp) = (timeouts(), 1 << 63, 1 << 62);
-        let ages = Ages::new(Arc::new(timeouts), |_| 0);
+        let ages = Ages::new(Arc::new(timeouts), true, |_| 0);
         let due = |hash, state, slot, stamp: u64, now| {
             is_expired(Way::new(hash, stamp, state, slot), now, &ages)
         };
@@ -203,21 +239,43 @@ mod tests {
     }
 
     #[test]
+    fn a_connection_without_payload_that_is_idle_is_silent() {
+        let (tcp, udp) = (1 << 63, 1 << 62);
+        for (hash, state, age, unmarked, marked) in [
+            (tcp, State::HalfOpen, 1, false, false),
+            (tcp, State::HalfOpen, 2, true, true),
+            (tcp, State::Established, 1, false, false),
+            (tcp, State::Established, 2, true, false),
+            (tcp, State::Established, 69, true, false),
+            (tcp, State::Closing, 69, false, false),
+            (tcp, State::Aborted, 69, false, false),
+            (udp, State::Established, 69, false, false),
+        ] {
+            let way = Way::new(hash, 1000, state, 3);
+            let silent = [way, way.marked()].map(|way| is_silent(way, 1000 + age));
+            assert_eq!(silent, [unmarked, marked], "{hash:x} {state:?} {age}");
+            assert!(!is_silent(way, 999), "touched since");
+        }
+    }
+
+    #[test]
     fn causes_are_told_apart() {
         let timeouts = Arc::new(timeouts());
         let mut expired = Expired::default();
         for closing in [0, 1] {
-            let ages = Ages::new(Arc::clone(&timeouts), |slot| u32::from(slot == 3) * closing);
+            let closing = |slot| u32::from(slot == 3) * closing;
+            let ages = Ages::new(Arc::clone(&timeouts), true, closing);
             for (hash, state, slot) in [
                 (1 << 63, State::HalfOpen, 3),
                 (1 << 63, State::Established, 3),
                 (1 << 63, State::Closing, 3),
+                (1 << 63, State::Aborted, 3),
                 (1 << 62, State::Established, 3),
                 (1 << 62, State::Established, 4),
             ] {
                 expired.count(Way::new(hash, 0, state, slot), &ages);
             }
         }
-        assert_eq!(expired, Expired { syn: 2, stale: 3, fin: 1, udp: 2, gone: 2 });
+        assert_eq!(expired, Expired { syn: 2, stale: 3, fin: 3, udp: 2, gone: 2 });
     }
 }

@@ -194,11 +194,12 @@ impl Shared {
         let before = Recount::begin(counts);
         let last = self.result.load_full();
         let closing = |slot| last.slot(slot).closing;
-        let mut ages = Ages::new(Arc::clone(&self.timeouts()), closing);
+        let has_room = last.connections() < self.table.capacity();
+        let mut ages = Ages::new(Arc::clone(&self.timeouts()), has_room, closing);
         let mut sweep = Sweep { expired: *expired, ..Sweep::default() };
         let slices = self.table.buckets().div_ceil(SLICE).max(1);
         for slice in 0..slices {
-            let timeouts = self.hold(&mut ages, closing);
+            let timeouts = self.hold(&mut ages, has_room, closing);
             let (first, began) = (slice * SLICE, Instant::now());
             self.table.sweep(first..first + SLICE, clock::now(), &ages, &mut sweep);
             drop(timeouts);
@@ -207,7 +208,7 @@ impl Shared {
                 return false;
             }
         }
-        let timeouts = self.hold(&mut ages, closing);
+        let timeouts = self.hold(&mut ages, has_room, closing);
         let overflow = self.table.sweep_overflow(clock::now(), &ages, &mut sweep);
         drop(timeouts);
         let overflow = overflow.unwrap_or_else(|error| {
@@ -229,10 +230,15 @@ impl Shared {
     }
 
     /// Keeps the timeouts as they are while a slice is swept, and the ages in step with them.
-    fn hold(&self, ages: &mut Ages, closing: impl Fn(u32) -> u32) -> MutexGuard<'_, Arc<Timeouts>> {
+    fn hold(
+        &self,
+        ages: &mut Ages,
+        has_room: bool,
+        closing: impl Fn(u32) -> u32,
+    ) -> MutexGuard<'_, Arc<Timeouts>> {
         let timeouts = self.timeouts();
         if !ages.are_of(&timeouts) {
-            *ages = Ages::new(Arc::clone(&timeouts), closing);
+            *ages = Ages::new(Arc::clone(&timeouts), has_room, closing);
         }
         timeouts
     }

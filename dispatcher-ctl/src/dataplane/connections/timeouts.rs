@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use dispatcher_common::{
-    connection::{EXPIRY_CLASSES, STAMP_BITS, State, TICK_NS},
+    connection::{EXPIRY_CLASSES, STAMP_BITS, State, TICK_NS, Way},
     limits::MAX_SLOTS,
 };
 
@@ -25,7 +25,7 @@ pub struct ServiceTimeouts {
     pub stale: Duration,
     /// Half-open connections.
     pub syn: Duration,
-    /// Closing connections, once there are more than `fin_count`.
+    /// Closing connections, once there are more than `fin_count`, and aborted ones.
     pub fin: Duration,
     /// Closing connections that are kept until `stale`.
     pub fin_count: u64,
@@ -43,6 +43,8 @@ pub struct Timeouts {
 #[derive(Debug)]
 pub(super) struct Ages {
     timeouts: Arc<Timeouts>,
+    /// Whether the table has room for closing connections that were established for long.
+    has_room: bool,
     /// By service, as in [`Timeouts`].
     ages: Vec<[u16; EXPIRY_CLASSES]>,
 }
@@ -76,8 +78,12 @@ impl Timeouts {
 }
 
 impl Ages {
-    /// The ages by these timeouts, while so many connections of each slot are closing.
-    pub(super) fn new(timeouts: Arc<Timeouts>, closing: impl Fn(u32) -> u32) -> Self {
+    /// The ages by these timeouts, while so many connections of each slot are closing, and the table has room or not.
+    pub(super) fn new(
+        timeouts: Arc<Timeouts>,
+        has_room: bool,
+        closing: impl Fn(u32) -> u32,
+    ) -> Self {
         let mut of_services = vec![0_u64; timeouts.services.len()];
         for (slot, service) in (0..).zip(&timeouts.slots) {
             of_services[*service as usize] += u64::from(closing(slot));
@@ -86,7 +92,7 @@ impl Ages {
         for (service, closing) in timeouts.services.iter().zip(of_services).skip(ages.len()) {
             ages.push(service.map_or([NEVER; EXPIRY_CLASSES], |service| service.ages(closing)));
         }
-        Self { timeouts, ages }
+        Self { timeouts, has_room, ages }
     }
 
     /// Whether they are those of these timeouts.
@@ -100,6 +106,19 @@ impl Ages {
         // Slots are 14 bits and classes 3: both tables have them all.
         self.ages[self.timeouts.slots[slot as usize] as usize][class]
     }
+
+    /// Ticks for which a connection must have been established to be kept although there are more than `fin_count`; none if the
+    /// way, idle for so many ticks, is not kept in any case.
+    pub(super) fn spared_after(&self, way: Way, age: u64) -> Option<u64> {
+        let of = |state: State| u64::from(self.of(way.slot(), tcp(state)));
+        let may_be = way.is_tcp() && way.state() == State::Closing && self.has_room;
+        (may_be && age < of(State::Established)).then(|| of(State::Aborted))
+    }
+}
+
+/// The class of a state of TCP.
+const fn tcp(state: State) -> usize {
+    state as usize + EXPIRY_CLASSES / 2
 }
 
 impl ServiceTimeouts {
@@ -107,11 +126,13 @@ impl ServiceTimeouts {
         // "Idle longer than": the tick count must have passed the timeout.
         let age = |timeout| (ticks(timeout) + 1).min(HORIZON - 1) as u16;
         let (stale, syn) = (age(self.stale), age(self.syn));
-        let fin = if closing > self.fin_count { age(self.fin).min(stale) } else { stale };
+        let fin = age(self.fin).min(stale);
         let mut ages = [stale; EXPIRY_CLASSES];
-        let tcp = |state: State| state as usize + EXPIRY_CLASSES / 2;
+        ages[tcp(State::Aborted)] = fin;
         ages[tcp(State::HalfOpen)] = syn;
-        ages[tcp(State::Closing)] = fin;
+        if closing > self.fin_count {
+            ages[tcp(State::Closing)] = fin;
+        }
         ages
     }
 }
@@ -148,7 +169,8 @@ mod tests {
         let timeouts = Arc::new(timeouts);
         for (closing, want) in [(10, [8, 71, 71]), (11, [8, 71, 12])] {
             let of_slot = |slot| if slot == 6 { closing } else { 0 };
-            let ages = Ages::new(Arc::clone(&timeouts), of_slot);
+            let ages = Ages::new(Arc::clone(&timeouts), true, of_slot);
+            assert_eq!(ages.of(6, 4), 12, "aborted");
             assert_eq!([5, 6, 7].map(|class| ages.of(6, class)), want);
             assert_eq!([1, 2, 3].map(|class| ages.of(5, class)), [71; 3]);
             assert_eq!((ages.of(9, 6), ages.of(7, 6)), (0, NEVER));
@@ -156,10 +178,31 @@ mod tests {
     }
 
     #[test]
+    fn closing_connections_are_spared_until_stale_timeout_while_there_is_room() {
+        let mut timeouts = Timeouts::default();
+        timeouts.service(SERVICE, [5]);
+        let timeouts = Arc::new(timeouts);
+        let (tcp, udp) = (1 << 63, 1 << 62);
+        for (has_room, hash, state, age, want) in [
+            (true, tcp, State::Closing, 12, Some(12)),
+            (true, tcp, State::Closing, 70, Some(12)),
+            (true, tcp, State::Closing, 71, None),
+            (false, tcp, State::Closing, 12, None),
+            (true, tcp, State::Aborted, 12, None),
+            (true, tcp, State::Established, 12, None),
+            (true, udp, State::Closing, 12, None),
+        ] {
+            let ages = Ages::new(Arc::clone(&timeouts), has_room, |_| 11);
+            let way = Way::new(hash, 0, state, 5);
+            assert_eq!(ages.spared_after(way, age), want, "{has_room} {state:?} {age}");
+        }
+    }
+
+    #[test]
     fn a_timeout_beyond_the_stamp_is_cut() {
         let mut timeouts = Timeouts::default();
         timeouts.service(ServiceTimeouts { stale: Duration::MAX, ..SERVICE }, [1]);
-        let ages = Ages::new(Arc::new(timeouts), |_| 0);
+        let ages = Ages::new(Arc::new(timeouts), true, |_| 0);
         assert_eq!(u64::from(ages.of(1, 6)), HORIZON - 1);
     }
 }

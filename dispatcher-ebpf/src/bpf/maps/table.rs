@@ -4,7 +4,7 @@ use core::ptr;
 
 use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
 use dispatcher_common::{
-    connection::{Bucket, EXPIRY_CLASSES, FINGERPRINT_SHIFT, WAYS, Way},
+    connection::{Bucket, EXPIRY_CLASSES, WAYS, Way, fingerprint},
     flow::Flow,
     fragment::{Followed, FragmentKey},
 };
@@ -34,11 +34,12 @@ impl Ways {
     /// The way that may be the flow's: its number, and what it says.
     #[inline(always)]
     pub(in crate::bpf) fn find(self, hash: u64) -> Option<(usize, Way)> {
+        let mask = hide(fingerprint(hash));
         // Both are hidden from LLVM, which would compute an address in every turn, and keep the word besides.
         let mut number = 0;
         while number < WAYS {
             let difference = self.way(number).0 ^ hash;
-            if difference >> FINGERPRINT_SHIFT == 0 {
+            if difference & mask == 0 {
                 return Some((hide(number as u64) as usize, Way(hide(difference) ^ hash)));
             }
             number += 1;
