@@ -53,12 +53,7 @@ fn shares_stay_exact_when_both_cpus_make_connections_at_once() -> Result<()> {
     }
     let total = 2 * each * u32::try_from(cpus)?;
     let want = [("web-1", total / 2), ("web-2", total / 3), ("web-3", total / 6)];
-    // Clients that race for ports use one again at once now and then, and that goes where it went. Without this the shares are
-    // exact: the packet test `two_cpus_at_once_share_exactly` shows it.
-    let is_near =
-        |who: &str, n: u32| got.get(who).is_some_and(|got| got.abs_diff(n) * 100 <= total);
-    let is_whole = got.values().sum::<u32>() == total;
-    assert!(is_whole && want.iter().all(|(who, n)| is_near(who, *n)), "{got:?}, expected {want:?}");
+    assert_eq!(got, tally(want));
     Ok(())
 }
 
