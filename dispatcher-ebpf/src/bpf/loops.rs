@@ -8,6 +8,7 @@ use dispatcher_common::{
     reason::Reason,
 };
 use dispatcher_ebpf::{
+    barrier::hide,
     exit::{Exit, Outcome},
     frame::Window,
 };
@@ -22,8 +23,9 @@ pub(super) fn source(head: Window<14>) -> u64 {
 
 /// Whether a frame from this source came from the backend with this word.
 #[inline(always)]
-pub(super) const fn is_back(source: u64, forward: Forward) -> bool {
-    (source ^ forward.0) << 16 == 0
+pub(super) fn is_back(source: u64, forward: Forward) -> bool {
+    // Hidden from LLVM, which would load a mask instead.
+    hide((source ^ forward.0) << 16) == 0
 }
 
 /// The slot for a new connection of which this one was chosen: another one if the packet came from there.

@@ -4,7 +4,7 @@ use core::ptr;
 
 use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
 use dispatcher_common::{
-    connection::{Bucket, EXPIRY_CLASSES, WAYS, Way, fingerprint},
+    connection::{Bucket, EXPIRY_CLASSES, FINGERPRINT, WAYS, Way},
     flow::Flow,
     fragment::{Followed, FragmentKey},
 };
@@ -34,7 +34,7 @@ impl Ways {
     /// The way that may be the flow's: its number, and what it says.
     #[inline(always)]
     pub(in crate::bpf) fn find(self, hash: u64) -> Option<(usize, Way)> {
-        let mask = hide(fingerprint(hash));
+        let mask = hide(FINGERPRINT);
         // Both are hidden from LLVM, which would compute an address in every turn, and keep the word besides.
         let mut number = 0;
         while number < WAYS {
