@@ -13,19 +13,29 @@ use crate::{
     worlds::{self, BACKENDS, FIRST_VIP, Keys, PORT},
 };
 
+/// A client's SYN and the request that follows it: flags and payload. What a client that asks for nothing has opened gives way
+/// when the table is full, so it would not be there when it is measured.
+const OPENING: [(u8, &[u8]); 2] = [(SYN, &[]), (ACK, &[7; 12])];
+
 /// A client's SYN, and what follows it.
 pub(super) fn tcp4() -> [Vec<u8>; 2] {
-    [SYN, ACK].map(|flags| eth().ipv4(CLIENT, VIP).tcp(0x8000, PORT, flags).build().bytes)
+    OPENING.map(|(flags, payload)| {
+        eth().ipv4(CLIENT, VIP).tcp(0x8000, PORT, flags).payload(payload).build().bytes
+    })
 }
 
 /// The same in IPv6.
 pub(super) fn tcp6() -> [Vec<u8>; 2] {
-    [SYN, ACK].map(|flags| eth().ipv6(CLIENT6, VIP6).tcp(0x8000, PORT, flags).build().bytes)
+    OPENING.map(|(flags, payload)| {
+        eth().ipv6(CLIENT6, VIP6).tcp(0x8000, PORT, flags).payload(payload).build().bytes
+    })
 }
 
 /// The same behind a tag.
 pub(super) fn vlan() -> [Vec<u8>; 2] {
-    [SYN, ACK].map(|flags| eth().vlan(7).ipv4(CLIENT, VIP).tcp(0x8000, PORT, flags).build().bytes)
+    OPENING.map(|(flags, payload)| {
+        eth().vlan(7).ipv4(CLIENT, VIP).tcp(0x8000, PORT, flags).payload(payload).build().bytes
+    })
 }
 
 /// Two packets in UDP: the second shows that the client goes on.
@@ -42,7 +52,9 @@ pub(super) fn udp6() -> [Vec<u8>; 2] {
 
 /// To the first of many services.
 pub(super) fn many4() -> [Vec<u8>; 2] {
-    [SYN, ACK].map(|flags| eth().ipv4(CLIENT, FIRST_VIP).tcp(0x8000, PORT, flags).build().bytes)
+    OPENING.map(|(flags, payload)| {
+        eth().ipv4(CLIENT, FIRST_VIP).tcp(0x8000, PORT, flags).payload(payload).build().bytes
+    })
 }
 
 /// A kind of hit: its name, its packets, and how many of the sizes there are.
