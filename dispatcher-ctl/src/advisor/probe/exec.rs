@@ -103,9 +103,9 @@ pub(crate) async fn printed_by(
 }
 
 /// Whether an exit status is the command's own word. A shell ends with 126 or 127 where it cannot start what it is told to (as
-/// `env` does for a script whose interpreter is gone); whoever was killed was not by us, and has said nothing.
+/// `env` does for a script whose interpreter is gone). A command that a signal kills has run, and failed.
 fn has_run(status: ExitStatus) -> bool {
-    status.code().is_some_and(|code| ![126, 127].contains(&code))
+    !matches!(status.code(), Some(126 | 127))
 }
 
 /// Waits until a process has ended, and leaves it to be reaped: until then its number, and its group's, are nobody else's.
@@ -218,7 +218,7 @@ mod tests {
         assert_eq!(found, backends("exit status: 3: \"no such thing\""));
         assert_eq!(printed("exit 1").await, backends("exit status: 1"));
         assert_eq!(printed("exit 127").await, ours("exit status: 127"));
-        assert_eq!(printed("kill -9 $$").await, ours("signal: 9 (SIGKILL)"));
+        assert_eq!(printed("kill -9 $$").await, backends("signal: 9 (SIGKILL)"));
         let none = printed_by(&["/no/such".to_owned()], &[], Duration::from_secs(1)).await;
         assert_eq!(none, ours("/no/such: no such file or directory"));
     }
@@ -273,7 +273,7 @@ mod tests {
         assert_eq!((much.len(), number(&much)), (LONGEST, Ok(7.0)));
         let endless = printed("yes").await.unwrap_err();
         assert_eq!(endless, late);
-        let killed = Fault::Here("signal: 9 (SIGKILL)".to_owned());
+        let killed = Fault::Backend("signal: 9 (SIGKILL)".to_owned());
         assert_eq!(printed_at_last("kill -9 $$").await.unwrap_err(), killed);
     }
 

@@ -9,7 +9,7 @@
 //! | an ICMP error from it or on the way to it; no answer to ARP (`EHOSTUNREACH`) | no way to it by this host's routes (`ENETUNREACH`, `EHOSTUNREACH`, a route that prohibits or drops) |
 //! | no answer within the time that this process ran | it stood still meanwhile ([`crate::standstill`]) |
 //! | an answer that is not what is expected | no free port or no such address (`EADDRINUSE`, `EADDRNOTAVAIL`), not permitted (`EPERM`, `EACCES`), and every other error number |
-//! | a command's exit status, what it prints, or that it does not end | a command that cannot be started, exit status 126 or 127 (a shell's for the same), a signal that is not ours |
+//! | a command's exit status, the signal that killed it, what it prints, or that it does not end | a command that cannot be started, exit status 126 or 127 (a shell's for the same) |
 //! | another key, or no answer of an agent that has said hello | a key or CA file that was never read; an agent that hangs up before it has said anything: it is full |
 //!
 //! Probes of VIPs have a way of their own ([`crate::prober`]): what fails while that is not whole says nothing, either.
