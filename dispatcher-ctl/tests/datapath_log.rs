@@ -37,7 +37,7 @@ fn start(lab: &Lab, directory: &Path, log: &Path) -> Daemon {
         "interfaces = [\"eth0\"]\nxdp_mode = \"generic\"\nmetrics_listen = \"127.0.0.1:9464\"\n\
          api_socket = {:?}\npin_dir = {pins:?}\n\n[connections]\ncapacity = 1000\n\n\
          [[service]]\nname = \"dns\"\nvip = \"10.7.0.80\"\nport = 53\nprotocol = \"udp\"\n\n\
-         [[service.backend]]\nname = \"b\"\naddress = \"10.7.0.11\"\nweight = 1\n",
+         [[service.backend]]\nname = \"b\"\naddress = \"10.7.0.11\"\nmac = \"02:00:00:00:00:77\"\nweight = 1\n",
         directory.join("api.sock")
     );
     fs::write(&config, text).unwrap();
@@ -72,7 +72,7 @@ fn new_connections_and_early_exits_are_in_the_daemons_log() {
     let log = directory.path().join("log");
     let _daemon = start(&lab, directory.path(), &log);
     line(&log, "eth0: attached");
-    // From its own address, as a client: it is the only other host there is.
+    // By the only other host there is, as a client. The backend has another MAC: its own packets would have come back.
     let send = |port: u16| {
         let b = lab.ns("b");
         let script = format!("for i in 1 2 3; do echo $i >&3; done 3<>/dev/udp/10.7.0.80/{port}");
@@ -80,7 +80,6 @@ fn new_connections_and_early_exits_are_in_the_daemons_log() {
         let status = Command::new("nsenter").args([&enter, "bash", "-c", &script]).status();
         assert!(status.unwrap().success());
     };
-    // The backend's MAC may not be known at the first packet.
     line(&log, "ready");
     send(53);
     let new = line(&log, "eth0: new: service 0, slot 1, client ::ffff:10.7.0.11 port ");

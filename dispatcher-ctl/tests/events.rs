@@ -186,7 +186,8 @@ fn the_description_has_the_events() {
         "reason": "no mac", "from": 1, "to": 2, "by": "slow_start", "numbers": numbers, "now": true,
         "connections": 3, "silent": 2, "half_open_connections": 4, "syn_guard": 5, "seconds": 6.5,
         "mac": "02:00:00:00:00:01", "former_mac": "02:00:00:00:00:02", "interface": "eth0",
-        "mode": "native", "changes": 7, "events": 8,
+        "mode": "native", "changes": 7, "events": 8, "vip": "10.0.0.80", "losses": 9,
+        "taken_by": "networkd (pid 10)",
     });
     for word in described["event"]["enum"].as_array().unwrap() {
         all["event"] = word.clone();

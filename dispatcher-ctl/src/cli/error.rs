@@ -1,7 +1,10 @@
 //! How a verb fails: what stderr says and the exit status.
 
 use crate::{
-    api::{client::ClientError, types::ErrorKind},
+    api::{
+        client::ClientError,
+        types::{ApiError, ErrorKind},
+    },
     config::ConfigErrors,
     daemon::StartError,
 };
@@ -64,11 +67,18 @@ impl From<ConfigErrors> for CliError {
 }
 
 impl From<StartError> for CliError {
-    fn from(error: StartError) -> Self {
-        match error {
-            StartError::Config(errors) => errors.into(),
-            StartError::Failed { error, hint } => Self { hint, ..Self::failed(error) },
-        }
+    fn from(StartError(error): StartError) -> Self {
+        error.into()
+    }
+}
+
+impl From<ApiError> for CliError {
+    fn from(error: ApiError) -> Self {
+        let status = match error.kind {
+            ErrorKind::Invalid => exit::USAGE,
+            ErrorKind::Failed | ErrorKind::NotFound | ErrorKind::Conflict => exit::FAILED,
+        };
+        Self { status, details: error.errors, message: error.error, hint: error.hint }
     }
 }
 
@@ -84,13 +94,7 @@ impl From<ClientError> for CliError {
                 Self::failed(message).hint("run it as root, or as a member of the socket's group")
             }
             ClientError::Broken { .. } => Self::failed(message),
-            ClientError::Refused(refused) => {
-                let status = match refused.kind {
-                    ErrorKind::Invalid => exit::USAGE,
-                    ErrorKind::Failed | ErrorKind::NotFound | ErrorKind::Conflict => exit::FAILED,
-                };
-                Self { status, details: refused.errors, message: refused.error, hint: refused.hint }
-            }
+            ClientError::Refused(refused) => refused.into(),
         }
     }
 }

@@ -28,23 +28,13 @@ use crate::{
 /// How long a start waits for the MACs of all backends: as long as the kernel takes to give one up.
 const RESOLVE_WAIT: Duration = Duration::from_secs(4);
 
-/// Why the daemon did not start, or stopped.
+/// Why the daemon did not start, or stopped; of a configuration that is not valid: all errors.
 #[derive(Debug)]
-pub enum StartError {
-    /// The configuration is not valid: all errors.
-    Config(ConfigErrors),
-    /// Something failed: one line, and a hint where there is one.
-    Failed {
-        /// The line.
-        error: String,
-        /// How to mend it.
-        hint: Option<String>,
-    },
-}
+pub struct StartError(pub ApiError);
 
 impl StartError {
     pub(super) fn failed(error: impl Into<String>) -> Self {
-        Self::Failed { error: error.into(), hint: None }
+        Self(ApiError::failed(error))
     }
 
     pub(super) fn signals(error: io::Error) -> Self {
@@ -68,13 +58,13 @@ pub(super) fn failed(error: &dyn std::fmt::Display) -> ApiError {
 
 impl From<ApiError> for StartError {
     fn from(error: ApiError) -> Self {
-        Self::Failed { error: error.error, hint: error.hint }
+        Self(error)
     }
 }
 
 impl From<ConfigErrors> for StartError {
     fn from(errors: ConfigErrors) -> Self {
-        Self::Config(errors)
+        Self(errors.into())
     }
 }
 
@@ -130,7 +120,7 @@ fn require_capabilities(config: &Config) -> Result<(), StartError> {
         needs.push((Capability::NetRaw, "ping backends"));
     }
     if let Some(Missing { error, hint }) = missing(&needs) {
-        return Err(StartError::Failed { error, hint: Some(hint) });
+        return Err(ApiError::failed(error).hint(hint).into());
     }
     if config.services.iter().any(|service| probes_vip_of(service)) {
         let needs = [(Capability::SysAdmin, "probe VIPs: nothing is found out by their probes")];
@@ -222,9 +212,9 @@ fn listen(config: &Config) -> Result<tokio::net::TcpListener, StartError> {
 fn found_record(datapath: &Datapath) -> Result<Option<Record>, StartError> {
     let stored = datapath.record().map_err(|e| failed(&e))?;
     let Some(stored) = stored else { return Ok(None) };
-    let record = read_record(&stored).map_err(|e| StartError::Failed {
-        error: format!("the record of the former controller cannot be read: {e}"),
-        hint: Some("dispatcher detach --all".to_owned()),
+    let record = read_record(&stored).map_err(|e| {
+        ApiError::failed(format!("the record of the former controller cannot be read: {e}"))
+            .hint("dispatcher detach --all")
     })?;
     Ok(Some(record))
 }

@@ -170,8 +170,9 @@ impl Resolver {
             Event::Neighbour(key, entry) => self.observe(key, entry),
             Event::Routes => self.look_up_all(Instant::now() + GATHER),
             Event::Addresses(addresses) => {
-                // At once: until it is known, services on any address take what is sent there.
-                if self.own.add(addresses) {
+                // At once: until it is known, services on any address take what is sent there. One that is back before the
+                // addresses were read anew was never missed here, but elsewhere it may be.
+                if self.own.add(addresses) || self.reread_at.is_some() {
                     self.tell(NetworkEvent::AddressesChanged);
                 }
                 self.look_up_all(Instant::now() + GATHER);
