@@ -76,18 +76,18 @@ fn a_new_nic_of_the_old_name_is_another_one_until_the_file_is_read() -> Result<(
 #[test]
 fn an_alternative_name_is_understood_and_the_kernels_is_shown() -> Result<()> {
     let Some(mut web) = Web::start("altname", &[1, 1])? else { return Ok(()) };
-    web.lab.lb.ip("link property add dev eth0 altname uplink-of-the-dispatcher")?;
-    web.daemon.edit("[\"eth0\"]", "[\"uplink-of-the-dispatcher\"]")?;
+    web.lab.lb.ip("link property add dev eth0 altname uplink-of-lb")?;
+    web.daemon.edit("[\"eth0\"]", "[\"uplink-of-lb\"]")?;
     web.daemon.ok("reload")?;
     attached(&web, "eth0")?;
     serves(&web)?;
-    web.daemon.ok("detach uplink-of-the-dispatcher")?;
-    let said = web.daemon.ok("attach uplink-of-the-dispatcher")?;
+    web.daemon.ok("detach uplink-of-lb")?;
+    let said = web.daemon.ok("attach uplink-of-lb")?;
     ensure!(said.contains("interface eth0: attached"), "{said}");
     // What is saved beside it leaves the name as it was written.
     web.daemon.ok("weight web4 web-1 1 --save")?;
     let file = std::fs::read_to_string(web.daemon.config())?;
-    ensure!(file.contains("[\"uplink-of-the-dispatcher\"]"), "{file}");
+    ensure!(file.contains("[\"uplink-of-lb\"]"), "{file}");
     assert_eq!(web.daemon.stop()?, Some(0));
     web.daemon.start()?;
     attached(&web, "eth0")?;

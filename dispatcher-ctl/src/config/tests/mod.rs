@@ -149,7 +149,7 @@ on_down = "forget"
 "#;
     let want = [
         "lab.toml:1:23: interfaces[1]: interface eth0 is listed twice, expected once",
-        "lab.toml:1:31: interfaces[2]: interface \"a/b\" is no NIC's name, expected 1 to 127 bytes \
+        "lab.toml:1:31: interfaces[2]: interface \"a/b\" is no NIC's name, expected 1 to 15 bytes \
          without blanks, '/' and ':'",
         "lab.toml:2:12: xdp_mode: xdp_mode \"fast\" is unknown, expected native or generic",
         "lab.toml:5:12: connections.capacity: connections: capacity 3 is out of range, expected \

@@ -368,8 +368,7 @@ fn names_are_short_and_plain() {
             "lab.toml:1:26: interfaces[2]: interface eth0 is listed twice, expected once",
         ],
     );
-    parse(&format!("interfaces = [{:?}]", "a".repeat(127)), "lab.toml").unwrap();
-    for name in ["", "a".repeat(128).as_str(), "a b", ".", "a:b"] {
+    for name in ["", "a-name-of-16-byt", "a b", ".", "a:b"] {
         let errors = errors(&format!("interfaces = [{name:?}]"));
         assert!(errors[0].contains("is no NIC's name"), "{errors:?}");
     }
