@@ -11,6 +11,7 @@ mod pace;
 pub mod probe;
 mod question;
 mod schedule;
+pub mod upheaval;
 
 pub use health::Health;
 pub use lateness::Lateness;

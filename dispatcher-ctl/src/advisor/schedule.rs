@@ -14,6 +14,7 @@ use super::{
     pace::Pace,
     probe::{Fault, Finding, Target, probe},
     question::{Asked, Askers, Question, questions},
+    upheaval,
 };
 use crate::{
     model::{Advisor, AdvisorKind},
@@ -157,7 +158,7 @@ async fn find(advisor: &Advisor, target: &Target) -> Result<Finding, String> {
         Some(through) => Some(through.ready(target.address.ip()).await?),
         None => None,
     };
-    let began = Mark::now();
+    let (began, since) = (Mark::now(), Instant::now());
     let finding = probe(advisor, target).await;
     match &finding.result {
         Ok(_) => return Ok(finding),
@@ -166,6 +167,9 @@ async fn find(advisor: &Advisor, target: &Target) -> Result<Finding, String> {
     }
     if began.stood_still() >= TOO_STILL {
         return Err("this process did not run for a while".to_owned());
+    }
+    if upheaval::has_passed(since.into()) {
+        return Err("this host's addresses or NICs changed meanwhile".to_owned());
     }
     if let (Some(through), Some(path)) = (&target.through, path) {
         through.is_still(&path).await?;

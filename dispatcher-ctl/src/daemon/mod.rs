@@ -52,7 +52,12 @@ pub use self::{
 
 use self::{control::Handle, core::Core};
 use crate::{
-    advisor::Outcome, api, api::Controller as _, metrics, network::NetworkEvent, standstill,
+    advisor::{Outcome, upheaval},
+    api,
+    api::Controller as _,
+    metrics,
+    network::NetworkEvent,
+    standstill,
 };
 
 /// How often slots are released and rates sampled.
@@ -241,6 +246,7 @@ impl Core {
             )
         };
         if events.iter().any(|event| is_link(event) || is_address(event)) {
+            upheaval::note();
             self.vips.look_soon();
         }
         let result = if events.iter().any(is_link) {

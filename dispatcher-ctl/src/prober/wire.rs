@@ -63,6 +63,8 @@ pub(super) struct Wire {
     pub(super) prober: u32,
     /// Where answers are to go.
     pub(super) end: ProbeEnd,
+    /// MTU of both ends in bytes of L3.
+    mtu: u32,
 }
 
 fn failed(what: &str, error: rtnetlink::Error) -> NetworkError {
@@ -103,7 +105,7 @@ pub(super) async fn join(
     host.link().set(up).execute().await.map_err(|e| failed(&what, e))?;
     route(prober, &theirs).await?;
     let end = ProbeEnd { ifindex: ours.ifindex, mac: theirs.mac.0, _reserved: [0; 2] };
-    Ok(Wire { name, host: ours.ifindex, prober: theirs.ifindex, end })
+    Ok(Wire { name, host: ours.ifindex, prober: theirs.ifindex, end, mtu })
 }
 
 /// Removes the veth with this index at this host, if it is there.
@@ -119,16 +121,21 @@ pub(super) async fn remove(host: &Handle, ifindex: u32) -> Result<(), NetworkErr
     }
 }
 
-/// Whether a veth is there, and up at both ends.
+/// Whether a veth is there, up at both ends, and takes packets as large as it did.
 ///
 /// # Errors
 /// What is wrong with it.
 pub(super) async fn is_whole(host: &Handle, wire: &Wire) -> Result<(), String> {
-    let Wire { name, host: ifindex, .. } = wire;
+    let Wire { name, host: ifindex, mtu: least, .. } = wire;
     let mut found = host.link().get().match_index(*ifindex).execute();
     match found.try_next().await.map_err(|e| failed("look for the veth of probes", e)) {
-        Ok(message) if message.as_ref().and_then(Link::parse).is_some_and(|link| link.up) => Ok(()),
-        Ok(_) => Err(format!("veth {name} for probes of VIPs is down")),
+        Ok(message) => match message.as_ref().and_then(Link::parse) {
+            Some(Link { up: true, mtu, .. }) if mtu < *least => {
+                Err(format!("veth {name} for probes of VIPs has an MTU of {mtu}"))
+            }
+            Some(Link { up: true, .. }) => Ok(()),
+            Some(_) | None => Err(format!("veth {name} for probes of VIPs is down")),
+        },
         Err(error) if error.errno() == Some(libc::ENODEV) => {
             Err(format!("veth {name} for probes of VIPs is gone"))
         }

@@ -15,7 +15,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use dispatcher_tests::lab::{Daemon, Lab, Node, Plan, VIP4, binary, eventually};
+use dispatcher_tests::lab::{Daemon, Lab, Node, Plan, VIP4, VIP6, binary, eventually};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
@@ -139,6 +139,40 @@ fn a_controller_that_stands_still_takes_no_backend_down() -> Result<()> {
 }
 
 /// A file that only its owner may use.
+/// As a restart of the network does it: addresses go, and come back while probes are under way.
+#[test]
+fn an_own_address_that_is_away_for_a_moment_takes_no_backend_down() -> Result<()> {
+    let Some(lab) = lab(&Plan::new("away").backends(2))? else { return Ok(()) };
+    let _servers = lab.serve_web()?;
+    let times = "interval = \"100ms\", connect_timeout = \"1s\", receive_timeout = \"1s\"";
+    let mut text = String::new();
+    for (name, vip) in [("web", IpAddr::V4(VIP4)), ("web6", VIP6.into())] {
+        for (kind, port) in [("http", 80), ("ping", 81)] {
+            let advisor =
+                format!("protocol = \"tcp\"\nadvisor = {{ kind = \"{kind}\", {times} }}\n");
+            let head = service(&format!("{name}-{kind}"), vip, port, "tcp");
+            text += &head.replace("protocol = \"tcp\"\n", &advisor);
+            for node in &lab.backends {
+                let address = if vip.is_ipv4() { node.v4().into() } else { node.v6().into() };
+                text += &backend(node.name(), address, 1);
+            }
+        }
+    }
+    let mut daemon = lab.daemon(&text)?;
+    daemon.start()?;
+    all_good(&daemon)?;
+    let (v4, v6) = (format!("{}/24", lab.lb.v4()), format!("{}/64", lab.lb.v6()));
+    for away in [300, 1200] {
+        lab.lb.ip(&format!("addr del {v6} dev eth0"))?;
+        lab.lb.ip(&format!("addr del {v4} dev eth0"))?;
+        sleep(Duration::from_millis(away));
+        lab.lb.ip(&format!("addr add {v4} dev eth0"))?;
+        lab.lb.ip(&format!("addr add {v6} dev eth0 nodad"))?;
+        sleep(Duration::from_secs(2));
+    }
+    none_failed(&daemon)
+}
+
 fn put(path: &Path, text: &str, mode: u32) -> Result<()> {
     fs::write(path, text)?;
     Ok(fs::set_permissions(path, fs::Permissions::from_mode(mode))?)
@@ -263,7 +297,7 @@ fn the_way_of_probes_is_made_anew_and_is_nobody_elses() -> Result<()> {
         let good = all.iter().filter_map(|(_, b)| b["advisor"]["probes"]["success"].as_u64());
         good.min().context("backends")
     };
-    for what in ["link del dsp-probe0", "link set dsp-probe0 down"] {
+    for what in ["link del dsp-probe0", "link set dsp-probe0 down", "link set dsp-probe0 mtu 68"] {
         let before = probe_links(&lab)?;
         lab.lb.ip(what)?;
         eventually(Duration::from_secs(5), &format!("another veth after {what}"), || {

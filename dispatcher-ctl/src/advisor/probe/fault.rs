@@ -12,6 +12,7 @@
 //! | a command's exit status, the signal that killed it, what it prints, or that it does not end | a command that cannot be started, exit status 126 or 127 (a shell's for the same) |
 //! | another key, or no answer of an agent that has said hello | a key or CA file that was never read; an agent that hangs up before it has said anything: it is full |
 //!
+//! What fails across a change of this host's own addresses or NICs says nothing ([`super::super::upheaval`]).
 //! Probes of VIPs have a way of their own ([`crate::prober`]): what fails while that is not whole says nothing, either.
 
 use std::{
