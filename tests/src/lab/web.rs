@@ -134,7 +134,7 @@ impl Node {
                 let next = if i == 0 { "" } else { "next\n" };
                 let family = if address.is_ipv4() { 10_000 } else { 20_000 };
                 let port = family + cpu * 1000 + i as usize;
-                write!(list, "{next}{EACH}local-port = {port}\n")?;
+                writeln!(list, "{next}{EACH}local-port = {port}")?;
             }
             writeln!(list, "url = \"{}\"", url(address, "/"))?;
         }
