@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Ask, Outcome, args::Detach, error::CliError, output};
 use crate::{
-    api::server::remove_dead,
+    api::{routes, server::remove_dead},
     capabilities::{Capability, Missing, missing},
     config::defaults,
     daemon,
@@ -19,7 +19,9 @@ pub(super) fn detach(ask: &Ask, args: Detach) -> Outcome {
         let pin_dir = args.pin_dir.unwrap_or_else(|| defaults::config(Vec::new()).pin_dir);
         return all(&pin_dir, ask.socket.clone());
     };
-    ask.daemon(async |client| client.detach(&interface, args.changing.save).await)?;
+    ask.daemon(async |client| {
+        client.change(&routes::DETACH, [&interface], &(), args.changing.save).await
+    })?;
     Ok(output::line(format!("interface {interface}: detached")))
 }
 

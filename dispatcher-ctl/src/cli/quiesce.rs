@@ -7,6 +7,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::{Ask, Outcome, args::Quiesce, error::CliError, output, target};
 use crate::api::{
     client::{Client, ClientError, EventStream},
+    routes,
     types::{Event, EventKind, PatchBackend},
 };
 
@@ -44,7 +45,7 @@ async fn wait(
     let (service, name) = (&args.target.service, &args.target.backend);
     // Before the change, so that nothing that follows from it is missed.
     let mut events = client.events(Some(service)).await?;
-    let backend = client.patch_backend(service, name, request, false).await?;
+    let backend = client.change(&routes::PATCH_BACKEND, [service, name], request, false).await?;
     let object = format!("backend {service}/{}", backend.name);
     let mut shown = Shown::new(output::clean(&object), backend.active_connections);
     let end = if backend.active_connections == 0 {

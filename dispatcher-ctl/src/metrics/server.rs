@@ -18,7 +18,7 @@ use crate::{
     serve::http::{self, Limits},
 };
 
-/// At most 32 scrapes at a time, of which none can hold a connection open.
+/// At most 32 scrapes at a time, each on a connection of its own.
 const LIMITS: Limits = Limits {
     connections: 32,
     silent: Duration::from_secs(5),
@@ -37,7 +37,7 @@ pub struct BindError {
 /// Listens for scrapes.
 ///
 /// # Errors
-/// Where the address is not free or not this host's.
+/// Where the address is in use, or is not an address of this host.
 pub async fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
     TcpListener::bind(address).await.map_err(|source| BindError { address, source })
 }
@@ -45,14 +45,14 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
 /// Serves metrics until `shutdown`.
 ///
 /// # Errors
-/// None that ends it: a connection that fails is its client's affair.
-pub async fn serve<C: Controller>(
+/// None: an error ends one connection only.
+pub async fn serve(
     listener: TcpListener,
-    controller: Arc<C>,
+    controller: Arc<dyn Controller>,
     shutdown: CancellationToken,
 ) -> io::Result<()> {
     let router = Router::new()
-        .route("/metrics", get(metrics::<C>))
+        .route("/metrics", get(metrics))
         .fallback(async || answer(StatusCode::NOT_FOUND, "metrics are at /metrics\n".to_owned()))
         .method_not_allowed_fallback(async || {
             answer(StatusCode::METHOD_NOT_ALLOWED, "expected GET\n".to_owned())
@@ -62,7 +62,7 @@ pub async fn serve<C: Controller>(
     Ok(())
 }
 
-async fn metrics<C: Controller>(State(controller): State<Arc<C>>) -> impl IntoResponse {
+async fn metrics(State(controller): State<Arc<dyn Controller>>) -> impl IntoResponse {
     let rendered = match controller.status().await {
         Ok(status) => render(&status).map_err(|e| e.to_string()),
         Err(e) => Err(e.error),

@@ -42,16 +42,20 @@ impl Default for Manager {
 }
 
 /// How much each of the four inputs counts: percent, together 100.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Proportions {
     /// Active connections.
+    #[schema(maximum = 100)]
     pub active: u32,
     /// New connections.
+    #[schema(maximum = 100)]
     pub new: u32,
-    /// What advisors say.
+    /// What advisors report.
+    #[schema(maximum = 100)]
     pub advisor: u32,
-    /// What metric agents say.
+    /// What metric agents report.
+    #[schema(maximum = 100)]
     pub system: u32,
 }
 

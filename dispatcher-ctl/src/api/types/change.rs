@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::Seconds;
 use crate::model::{
@@ -11,17 +12,8 @@ use crate::model::{
     ServiceConfig, XdpMode,
 };
 
-/// Query of every change: `?save=true` writes it to the configuration file, too.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Save {
-    /// Whether the file shall say it.
-    #[serde(default)]
-    pub save: bool,
-}
-
 /// `POST /v1/interfaces/{name}`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AttachInterface {
     /// Where the program shall run; as configured where it is not said.
@@ -30,7 +22,7 @@ pub struct AttachInterface {
 }
 
 /// `PATCH /v1/services/{service}`: settings that can change while a service runs.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PatchService {
     /// Scheduler for new connections.
@@ -72,7 +64,7 @@ pub struct PatchService {
 }
 
 /// How a service's clients stay with their backends, as far as it is said.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PatchAffinity {
     /// Time since a client's last new connection after which it is placed anew; 0: clients do not stay.
@@ -90,7 +82,7 @@ pub struct PatchAffinity {
 }
 
 /// `PUT /v1/services/{service}` (create or replace) and `POST` (create). What is not said takes its default.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PutService {
     /// Address clients use.
@@ -138,7 +130,7 @@ pub struct PutService {
 }
 
 /// `PATCH /v1/services/{service}/backends/{backend}`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PatchBackend {
     /// Its weight, by hand: the manager leaves it alone from then on.
@@ -180,7 +172,7 @@ pub struct PatchBackend {
 }
 
 /// `PUT /v1/services/{service}/backends/{backend}` (create or replace) and `POST` (create).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PutBackend {
     /// Its own address.
@@ -209,7 +201,7 @@ pub struct PutBackend {
 }
 
 /// `PATCH /v1/manager`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PatchManager {
     /// Whether it rewrites weights.
@@ -237,38 +229,6 @@ pub struct PatchManager {
 
 const fn yes() -> bool {
     true
-}
-
-/// Query of `GET /v1/connections`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ConnectionQuery {
-    /// Only this service's.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub service: Option<String>,
-    /// Only this client's.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub client: Option<IpAddr>,
-    /// Only this backend's.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub backend: Option<String>,
-    /// At most so many; [`ConnectionQuery::DEFAULT_LIMIT`] where it is not said.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub limit: Option<usize>,
-    /// Where the daemon goes on with a long answer.
-    #[serde(skip)]
-    pub from: usize,
-}
-
-impl ConnectionQuery {
-    /// Connections listed where no limit is said.
-    pub const DEFAULT_LIMIT: usize = 1000;
-
-    /// The limit in force.
-    #[must_use]
-    pub fn limit(&self) -> usize {
-        self.limit.unwrap_or(Self::DEFAULT_LIMIT)
-    }
 }
 
 /// Takes in what is said.

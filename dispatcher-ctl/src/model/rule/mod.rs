@@ -9,7 +9,7 @@ mod range;
 pub use range::{ClientRange, Day, PortRange, TimeRange, Tos};
 
 /// A rule of a service, by the keys of a configuration.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct RuleConfig {
     /// Name, unique in its service.
     pub name: String,
