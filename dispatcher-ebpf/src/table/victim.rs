@@ -9,7 +9,7 @@ use dispatcher_common::connection::{
 
 use crate::{
     barrier::hide,
-    tracking::{AHEAD, IDLE_TICKS},
+    table::tracking::{AHEAD, IDLE_TICKS},
 };
 
 /// Classes ([`Way::expiry_class`]) that any new flow may evict before they expire, oldest first: UDP half-open and

@@ -1,21 +1,23 @@
 //! How a new flow gets a way of the table: take a free one, or the best of both buckets, and make sure it is the only one.
 
 use dispatcher_common::connection::{State, Way};
-use dispatcher_ebpf::occupancy::{Choice, Rank, best, choose, entries, free, oldest_half_open};
+use dispatcher_ebpf::table::victim::{Choice, Rank, best, choose, entries, free, oldest_half_open};
 
 use super::{
-    account,
-    maps::{self, Ways},
-    pipeline::Packet,
+    count,
     position::{Position, buckets},
-    word::Word,
+};
+use crate::bpf::{
+    full_path::Packet,
+    maps::{self, Ways},
+    shared_word::Word,
 };
 
 /// Attempts to take a way: others may take the best one first, or claim one for the same flow.
 const ATTEMPTS: u32 = 3;
 
 /// What became of a claim.
-pub(super) enum Claim {
+pub(crate) enum Claim {
     /// The flow has a way.
     Entered,
     /// Another CPU claimed one for the same flow; its slot, if it is still there.
@@ -26,7 +28,7 @@ pub(super) enum Claim {
 
 /// Claims a way for a new flow on a slot's backend.
 #[inline(always)]
-pub(super) fn claim(packet: &Packet, slot: u32) -> Claim {
+pub(crate) fn claim(packet: &Packet, slot: u32) -> Claim {
     let claimed = Way::new(packet.hash, packet.tick, State::HalfOpen, slot);
     let mut missed = Claim::Full;
     for _ in 0..ATTEMPTS {
@@ -37,7 +39,7 @@ pub(super) fn claim(packet: &Packet, slot: u32) -> Claim {
         let Some(ways) = maps::ways(position.bucket()) else { return Claim::Full };
         let word = ways.word(position.number());
         let old = Way(word.load());
-        if may_be_taken(position, old, packet) && account::replace(word, old, claimed) {
+        if may_be_taken(position, old, packet) && count::replace(word, old, claimed) {
             match settle(packet, word, claimed) {
                 // The other one withdrew, too. The flow's packets must not part: one of both has to enter it.
                 Claim::Withdrawn(None) => missed = Claim::Withdrawn(None),
@@ -137,7 +139,7 @@ fn settle(packet: &Packet, word: Word, claimed: Way) -> Claim {
         return Claim::Entered;
     }
     // If it has changed meanwhile it is a connection like any other, and counted as one.
-    let _ = account::replace(word, claimed, Way(0));
+    let _ = count::replace(word, claimed, Way(0));
     Claim::Withdrawn(survivor(packet, in_first).or_else(|| survivor(packet, in_second)))
 }
 

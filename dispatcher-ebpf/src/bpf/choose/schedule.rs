@@ -6,13 +6,14 @@ use dispatcher_common::{
     limits::{MAX_BACKENDS_PER_SERVICE, MAX_COUNTED_BACKENDS},
     service::{Schedule, ServiceId, scheduler},
 };
-use dispatcher_ebpf::{barrier::hide, parse::FlowWords, schedule::Least};
+use dispatcher_ebpf::{barrier::hide, choose::schedule::Least, parse::FlowWords};
 
-use super::{
-    account, config,
+use super::sampled;
+use crate::bpf::{
+    config,
     maps::{self, Backend},
-    measured,
-    word::Word,
+    shared_word::Word,
+    table::count,
 };
 
 /// Positions of a ring that are tried before all members are. The controller keeps unusable backends out of rings: this
@@ -20,20 +21,20 @@ use super::{
 const TRIES: u32 = 8;
 
 /// No slot.
-pub(super) const NOBODY: u32 = u32::MAX;
+pub(crate) const NOBODY: u32 = u32::MAX;
 
 /// From what connections are placed: the schedule of a service, or that of one of its rules.
 #[derive(Clone, Copy)]
-pub(super) struct Source {
+pub(crate) struct Source {
     /// Ring and members.
-    pub(super) schedule: Word,
+    pub(crate) schedule: Word,
     /// Next position of the ring.
-    pub(super) cursor: Word,
+    pub(crate) cursor: Word,
 }
 
 /// The slot of a new connection, by the service's scheduler.
 #[inline(always)]
-pub(super) fn next(
+pub(crate) fn next(
     service: ServiceId,
     scheduler: u8,
     source: Source,
@@ -42,7 +43,7 @@ pub(super) fn next(
     let ring = ring(source)?;
     match scheduler {
         scheduler::LEAST | scheduler::WEIGHTED_LEAST => least(service, scheduler, ring),
-        scheduler::RESPONSE | scheduler::BYTES => measured::best(service, ring, scheduler),
+        scheduler::RESPONSE | scheduler::BYTES => sampled::best(service, ring, scheduler),
         _ if is_hashed(scheduler) => hashed(service, scheduler, ring, flow),
         _ => in_turn(service, ring, source.cursor),
     }
@@ -50,7 +51,7 @@ pub(super) fn next(
 
 /// Whether a service places all its connections by hash, so that a packet tells its backend without an entry.
 #[inline(always)]
-pub(super) const fn is_hashed(scheduler: u8) -> bool {
+pub(crate) const fn is_hashed(scheduler: u8) -> bool {
     scheduler == scheduler::FLOW_HASH || scheduler == scheduler::CLIENT_HASH
 }
 
@@ -72,7 +73,7 @@ const fn position(turn: u64, length: u32) -> u32 {
 /// The slot that a hash of the flow says, or of its client's address: the same for all packets of the flow while the ring
 /// stays.
 #[inline(always)]
-pub(super) fn by_hash(
+pub(crate) fn by_hash(
     service: ServiceId,
     scheduler: u8,
     source: Source,
@@ -117,18 +118,18 @@ fn pick(service: ServiceId, ring: Schedule, mut position: u32) -> Option<u32> {
 
 /// Whether a slot is the service's, has a flag that says whom it takes, and is not full.
 #[inline(always)]
-pub(super) fn takes(service: ServiceId, slot: u32, flag: u8) -> bool {
+pub(crate) fn takes(service: ServiceId, slot: u32, flag: u8) -> bool {
     load(service, slot, flag).is_some()
 }
 
 /// Active connections of a slot that takes some by [`takes`], and its share.
 #[inline(always)]
-pub(super) fn load(service: ServiceId, slot: u32, flag: u8) -> Option<(u64, Share)> {
+pub(crate) fn load(service: ServiceId, slot: u32, flag: u8) -> Option<(u64, Share)> {
     let Backend { forward, service: owner, share } = maps::backend(slot);
     if forward.flags() & flag == 0 || owner != service {
         return None;
     }
-    let count = account::count(slot);
+    let count = count::count(slot);
     (!share.is_full(count)).then_some((count.active(), share))
 }
 
@@ -159,7 +160,7 @@ const UNAVAILABLE: u64 = u64::MAX;
 /// has no branch but those that leave it: the verifier would follow each from every round on.
 #[inline(never)]
 #[unsafe(no_mangle)]
-pub(super) extern "C" fn dispatcher_any(service: u64, ring: u64, from: u64) -> u64 {
+pub(crate) extern "C" fn dispatcher_any(service: u64, ring: u64, from: u64) -> u64 {
     let members = u64::from(maps::members(Schedule(ring)));
     let mut number = u64::from(position(from, members as u32));
     for tried in 0..MAX_BACKENDS_PER_SERVICE as u64 {
@@ -193,7 +194,7 @@ fn least(service: ServiceId, scheduler: u8, ring: Schedule) -> Option<u32> {
 }
 
 /// Members tried in one go: the verifier walks every number of them.
-pub(super) const RUN: u64 = 32;
+pub(crate) const RUN: u64 = 32;
 
 #[inline(never)]
 #[unsafe(no_mangle)]
@@ -236,6 +237,6 @@ extern "C" fn dispatcher_least_run(
 
 /// A slot as a global function yields it.
 #[inline(always)]
-pub(super) fn some(slot: u64) -> Option<u32> {
+pub(crate) fn some(slot: u64) -> Option<u32> {
     (slot as u32 != NOBODY).then_some(slot as u32)
 }

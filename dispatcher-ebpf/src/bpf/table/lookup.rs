@@ -6,17 +6,20 @@ use dispatcher_common::{
     reason::Reason,
 };
 use dispatcher_ebpf::{
-    exit::{Exit, Outcome},
-    tracking::{self, Event, is_idle},
+    outcome::{Exit, Outcome},
+    table::tracking::{self, Event, is_idle},
 };
 
 use super::{
-    account, loops,
-    maps::{self, Record},
-    pipeline::Packet,
+    count,
     position::{Position, buckets},
-    schedule::takes,
-    word::Word,
+};
+use crate::bpf::{
+    choose::schedule::takes,
+    full_path::Packet,
+    loops,
+    maps::{self, Record},
+    shared_word::Word,
 };
 
 /// Attempts to write a word that others write, too. A flow's packets come by one CPU, and the controller changes only
@@ -30,7 +33,7 @@ const TO_BE_RENEWED: u32 = u32::MAX - 1;
 
 /// What a packet finds.
 #[derive(Clone, Copy)]
-pub(super) enum Found {
+pub(crate) enum Found {
     /// Nothing.
     Nothing,
     /// Its connection, in this slot.
@@ -49,7 +52,7 @@ struct Known {
 
 /// Finds the packet's connection, and moves it on.
 #[inline(always)]
-pub(super) fn resume(packet: &Packet) -> Result<Found, Exit> {
+pub(crate) fn resume(packet: &Packet) -> Result<Found, Exit> {
     if packet.is_to_be_found == 0 && !maps::overflows() {
         return Ok(Found::Nothing);
     }
@@ -62,13 +65,13 @@ pub(super) fn resume(packet: &Packet) -> Result<Found, Exit> {
 
 /// Gives the packet's connection, if it is still to be renewed, a new slot in place; none if it is not there any more.
 #[inline(always)]
-pub(super) fn renew(packet: &Packet, slot: u32) -> Option<u32> {
+pub(crate) fn renew(packet: &Packet, slot: u32) -> Option<u32> {
     let Known { word, way, .. } = find(packet)?;
     if !is_to_be_renewed(packet, way) {
         return Some(way.slot());
     }
     let new = Way::new(packet.hash, packet.tick, State::HalfOpen, slot);
-    if account::replace(word, way, new) {
+    if count::replace(word, way, new) {
         return Some(slot);
     }
     // Somebody else was faster: if with a new choice, it is this flow's, too.
@@ -78,13 +81,13 @@ pub(super) fn renew(packet: &Packet, slot: u32) -> Option<u32> {
 
 /// The slot of the packet's connection, if there is one; the connection stays as it is.
 #[inline(always)]
-pub(super) fn peek(packet: &Packet) -> Option<u32> {
+pub(crate) fn peek(packet: &Packet) -> Option<u32> {
     find(packet).map(|known| known.way.slot())
 }
 
 /// Ends the packet's connection, if there is one, as if the packet were an RST.
 #[inline(always)]
-pub(super) fn close(packet: &mut Packet) {
+pub(crate) fn close(packet: &mut Packet) {
     packet.flags = u32::from(tracking::RST);
     packet.is_to_be_found = 1;
     dispatcher_close(packet);
@@ -130,7 +133,7 @@ fn find(packet: &Packet) -> Option<Known> {
 
 /// Where in the table a flow with this hash is.
 #[inline(always)]
-pub(super) fn position_of(hash: u64) -> Position {
+pub(crate) fn position_of(hash: u64) -> Position {
     Position(dispatcher_find(hash))
 }
 
@@ -231,7 +234,7 @@ fn touch(packet: &Packet, known: &Known) {
         if moved == way {
             return;
         }
-        if account::replace(known.word, way, moved) {
+        if count::replace(known.word, way, moved) {
             if moved.state() == State::Established && way.state() != State::Established {
                 keep_record(packet, known, way.state());
             }
