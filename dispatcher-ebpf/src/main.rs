@@ -5,6 +5,7 @@
 mod bpf {
     mod choose;
     mod classify;
+    mod clock;
     mod config;
     mod fast_path;
     mod filter;
@@ -17,6 +18,7 @@ mod bpf {
     mod loops;
     mod maps;
     mod measure;
+    mod packet;
     mod probe;
     mod refused;
     mod reset;

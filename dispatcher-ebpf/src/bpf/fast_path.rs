@@ -25,12 +25,13 @@ use dispatcher_ebpf::{
 };
 
 use super::{
+    clock::tick,
     config, filter,
     forward::{self, Size},
-    full_path::{self, Packet, tick},
-    loops,
+    full_path, loops,
     maps::{self, Ways},
     measure,
+    packet::{self, Packet},
     table::position::{Position, first_bucket, second_bucket},
     too_big, verdict,
 };
@@ -38,7 +39,7 @@ use super::{
 /// The action for a packet with plain headers, none for one that must take the whole way.
 #[inline(always)]
 pub(crate) fn forward(ctx: &XdpContext) -> Option<u32> {
-    let frame = full_path::frame(ctx);
+    let frame = packet::frame(ctx);
     let head = frame.head::<54>()?;
     match head.u16::<12>() {
         IPV4 => plain(ctx, PlainV4(head), dispatcher_fill_v4),
@@ -58,7 +59,7 @@ fn plain(ctx: &XdpContext, head: impl Plain, fill: Fill) -> Option<u32> {
     if !filter::may_be_vip(head.filter_bit()) {
         return Some(verdict::leave(Exit::new(Reason::NotOurs), head.bytes()));
     }
-    if !head.agrees(full_path::frame(ctx).length()) {
+    if !head.agrees(packet::frame(ctx).length()) {
         return None;
     }
     let hash = compute(head.again().hash(config::hash_key));
@@ -110,7 +111,7 @@ extern "C" fn dispatcher_fill_v4(
     tick: u64,
     is_to_be_found: u64,
 ) -> u64 {
-    let head = full_path::frame(&XdpContext::new(ctx)).head().map(PlainV4);
+    let head = packet::frame(&XdpContext::new(ctx)).head().map(PlainV4);
     fill(head, packet, hash, tick, is_to_be_found)
 }
 
@@ -124,7 +125,7 @@ extern "C" fn dispatcher_fill_v6(
     tick: u64,
     is_to_be_found: u64,
 ) -> u64 {
-    let head = full_path::frame(&XdpContext::new(ctx)).head().map(PlainV6);
+    let head = packet::frame(&XdpContext::new(ctx)).head().map(PlainV6);
     fill(head, packet, hash, tick, is_to_be_found)
 }
 

@@ -10,11 +10,7 @@ use dispatcher_ebpf::{
     parse::{Contents, FlowWords},
 };
 
-use super::{
-    classify,
-    full_path::{self, Packet, now},
-    maps,
-};
+use super::{classify, clock::now, full_path, maps, packet::Packet};
 
 /// The slot of datagrams that are left to the kernel.
 const KERNEL: u32 = 0;

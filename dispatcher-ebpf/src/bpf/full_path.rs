@@ -2,111 +2,25 @@
 
 use aya_ebpf::{
     bindings::{xdp_action::XDP_DROP, xdp_md},
-    helpers::generated::{bpf_jiffies64, bpf_ktime_get_coarse_ns},
     programs::XdpContext,
 };
-use dispatcher_common::{
-    connection::TICK_SHIFT,
-    flow::{WORDS_V4, WORDS_V6, flow_hash, table_hash},
-    reason::Reason,
-};
+use dispatcher_common::reason::Reason;
 use dispatcher_ebpf::{
     frame::Frame,
-    measure::Segment,
     outcome::{Exit, Outcome},
-    parse::{self, Contents, FlowWords, Tcp},
-    table::tracking::{self, Event},
+    parse::{self, Contents},
 };
 
 use super::{
     choose::new_connection,
-    classify, config, filter,
+    classify, filter,
     forward::{self, Size},
-    fragment, icmp, loops, maps, measure, reset,
+    fragment, icmp, loops, maps, measure,
+    packet::{Packet, frame},
+    reset,
     table::lookup::{self, Found},
     too_big, verdict,
 };
-
-/// A TCP or UDP packet to an address that may be a VIP. Without padding, since it is passed to global functions.
-#[repr(C)]
-pub(crate) struct Packet {
-    /// Its flow.
-    pub(crate) flow: FlowWords,
-    /// The flow's hash in the connection table.
-    pub(crate) hash: u64,
-    /// When it came.
-    pub(crate) tick: u64,
-    /// Its frame's source address, as [`super::loops::source`] reads it.
-    pub(crate) source: u64,
-    /// 0 if the table has been searched in vain.
-    pub(crate) is_to_be_found: u64,
-    /// TCP flags in bits 0–7, TOS or traffic class in 8–15.
-    pub(crate) flags: u32,
-    /// L3 bytes.
-    pub(crate) bytes: u32,
-    /// Acknowledgement number and payload of TCP.
-    pub(crate) segment: Segment,
-}
-
-impl Packet {
-    /// Adds what follows from the flow, and what else there is to know.
-    #[inline(always)]
-    pub(crate) fn complete(&mut self, is_v4: bool, tcp: Tcp, tos: u8) {
-        let FlowWords { client, vip, ports, protocol } = self.flow;
-        let hash = if is_v4 {
-            let words = [client[3], vip[3], ports, protocol];
-            flow_hash::<WORDS_V4>(|i| words[i], config::hash_key)
-        } else {
-            let words = self.flow.words();
-            flow_hash::<WORDS_V6>(|i| words[i], config::hash_key)
-        };
-        self.hash = table_hash(hash, protocol as u8);
-        self.tick = tick();
-        self.is_to_be_found = 1;
-        self.flags = u32::from(tcp.flags) | u32::from(tos) << 8;
-        self.segment = tcp.segment;
-    }
-
-    /// TOS or traffic class.
-    #[inline(always)]
-    pub(crate) const fn tos(&self) -> u8 {
-        (self.flags >> 8) as u8
-    }
-
-    /// Whether it is TCP.
-    #[inline(always)]
-    pub(crate) const fn is_tcp(&self) -> bool {
-        self.hash >> 63 != 0
-    }
-
-    /// What it means to its connection.
-    #[inline(always)]
-    pub(crate) const fn event(&self) -> Event {
-        tracking::event(self.flow.protocol as u8, self.flags as u8, self.segment.payload())
-    }
-}
-
-/// The monotonic clock in nanoseconds, from its last update: reading it costs 2 ns.
-#[inline(always)]
-pub(crate) fn now() -> u64 {
-    // SAFETY: the helper takes nothing and changes nothing.
-    unsafe { bpf_ktime_get_coarse_ns() }
-}
-
-/// The same clock in ticks of 2³² ns, from the jiffies that the kernel counts by it: two instructions instead of a call. It may be
-/// a jiffy or two from [`now`], and that from the controller's, so stamps may lie a tick ahead of who looks at them.
-#[inline(always)]
-pub(crate) fn tick() -> u64 {
-    // SAFETY: the helper takes nothing and changes nothing.
-    config::monotonic_ns(unsafe { bpf_jiffies64() }) >> TICK_SHIFT
-}
-
-/// The frame of a context.
-#[inline(always)]
-pub(crate) fn frame(ctx: &XdpContext) -> Frame {
-    // SAFETY: the kernel keeps the frame from `data` to `data_end`. Only the answer to a client cuts it, and ends with that.
-    unsafe { Frame::new(ctx.data(), ctx.data_end()) }
-}
 
 /// Takes a packet through all stages and yields its XDP action.
 #[inline(always)]

@@ -10,8 +10,8 @@ use dispatcher_ebpf::{
 };
 
 use super::{
-    classify,
-    full_path::{self, Packet, frame},
+    classify, full_path,
+    packet::{Packet, frame},
     table::lookup,
 };
 

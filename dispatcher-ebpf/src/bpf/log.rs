@@ -10,7 +10,7 @@ use dispatcher_common::{
 };
 use dispatcher_ebpf::outcome::{Exit, NO_SERVICE};
 
-use super::{full_path::Packet, maps};
+use super::{maps, packet::Packet};
 
 /// Says that a flow was given a slot.
 #[inline(always)]

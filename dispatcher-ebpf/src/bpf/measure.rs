@@ -5,7 +5,6 @@
 //! cache line. An exchange is changed by the CPU that sees its flow's packets; should two see them at once, each byte and
 //! each response is still counted once, by whoever wins the compare-and-swap on `progress` or `pending`.
 
-use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use dispatcher_common::{
     connection::State,
     measure::{ByteWindow, Pending, Progress, ResponseWindow, bucket, window},
@@ -17,8 +16,9 @@ use dispatcher_ebpf::{
 };
 
 use super::{
-    full_path::{Packet, now},
+    clock::{now, precisely},
     maps::{self, ExchangeWords},
+    packet::Packet,
     table::{lookup, position::Position},
 };
 
@@ -64,13 +64,6 @@ extern "C" fn dispatcher_measure(
         acknowledge(exchange, hash, slot, Segment(segment));
     }
     0
-}
-
-/// The clock as it stands, not as it was updated last.
-#[inline(always)]
-fn precisely() -> u64 {
-    // SAFETY: the helper takes nothing and changes nothing.
-    unsafe { bpf_ktime_get_ns() }
 }
 
 #[inline(always)]

@@ -10,8 +10,9 @@ use dispatcher_ebpf::{
 };
 
 use super::{
-    full_path::{Packet, frame, now},
+    clock::now,
     maps,
+    packet::{Packet, frame},
     table::lookup,
     verdict,
 };

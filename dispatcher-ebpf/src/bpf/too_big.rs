@@ -16,7 +16,7 @@ use dispatcher_ebpf::{
     rewrite::too_big::{self, Notice},
 };
 
-use super::{full_path::frame, maps, reset, verdict};
+use super::{maps, packet::frame, reset, verdict};
 
 /// Answers a packet that is too large for the NIC of a slot's backend, or, where that may not be, drops it. A global function:
 /// see [`super::full_path`].

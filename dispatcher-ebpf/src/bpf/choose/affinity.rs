@@ -8,8 +8,8 @@ use dispatcher_ebpf::{choose::affinity::client, parse::FlowWords};
 
 use super::schedule::{NOBODY, some, takes};
 use crate::bpf::{
-    full_path::Packet,
     maps::{self, PolicyWords},
+    packet::Packet,
     table::count,
 };
 

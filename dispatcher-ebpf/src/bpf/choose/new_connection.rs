@@ -17,9 +17,9 @@ use super::{
 };
 use crate::bpf::{
     classify::classify,
-    full_path::Packet,
     loops,
     maps::{self, PolicyWords, RuleWords},
+    packet::Packet,
     table::{
         count,
         insert::{Claim, claim},

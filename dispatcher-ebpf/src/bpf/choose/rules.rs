@@ -13,8 +13,8 @@ use dispatcher_ebpf::choose::rules::holds;
 
 use super::schedule::{NOBODY, dispatcher_any};
 use crate::bpf::{
-    full_path::Packet,
     maps::{self, PolicyWords, RuleWords},
+    packet::Packet,
 };
 
 /// The rule by which a packet's connection is to be placed.

@@ -10,7 +10,7 @@ use dispatcher_common::{
 use dispatcher_ebpf::choose::sampled::Pick;
 
 use super::schedule::{RUN, load};
-use crate::bpf::{full_path::now, maps};
+use crate::bpf::{clock::now, maps};
 
 /// The member with the best sample; see [`Pick`].
 #[inline(always)]

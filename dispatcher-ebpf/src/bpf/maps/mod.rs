@@ -31,7 +31,7 @@ use dispatcher_common::{
 
 use dispatcher_ebpf::barrier::hide;
 
-use super::{full_path::Packet, shared_word::Word};
+use super::{packet::Packet, shared_word::Word};
 
 /// A field of a map value as a [`Word`].
 macro_rules! word {

@@ -8,8 +8,8 @@ use super::{
     position::{Position, buckets},
 };
 use crate::bpf::{
-    full_path::Packet,
     maps::{self, Ways},
+    packet::Packet,
     shared_word::Word,
 };
 

@@ -16,9 +16,9 @@ use super::{
 };
 use crate::bpf::{
     choose::schedule::takes,
-    full_path::Packet,
     loops,
     maps::{self, Record},
+    packet::Packet,
     shared_word::Word,
 };
 

@@ -3,7 +3,7 @@
 use dispatcher_common::connection::{State, Way};
 
 use super::count;
-use crate::bpf::{full_path::Packet, maps};
+use crate::bpf::{maps, packet::Packet};
 
 /// `-EEXIST`: another CPU entered the same flow.
 const EXISTS: i32 = -17;
