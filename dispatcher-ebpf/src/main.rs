@@ -3,6 +3,7 @@
 
 #[cfg(target_arch = "bpf")]
 mod bpf {
+    mod backend;
     mod choose;
     mod classify;
     mod clock;

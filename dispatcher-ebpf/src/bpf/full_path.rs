@@ -18,7 +18,7 @@ use super::{
     fragment, icmp, loops, maps, measure,
     packet::{Packet, frame},
     reset,
-    table::lookup::{self, Found},
+    table::tracking::{self, Found},
     too_big, verdict,
 };
 
@@ -29,7 +29,7 @@ pub(crate) fn walk(ctx: &XdpContext) -> u32 {
 }
 
 /// As [`walk`]. A global function: the verifier checks it once, for any frame, and apart from the short way. So are the
-/// functions below and those of [`lookup`], [`new_connection`], [`fragment`], [`icmp`] and [`reset`], each of which the stack
+/// functions below and those of [`tracking`], [`new_connection`], [`fragment`], [`icmp`] and [`reset`], each of which the stack
 /// would else hold with all others.
 #[inline(never)]
 #[unsafe(no_mangle)]
@@ -67,7 +67,7 @@ fn stages(ctx: &XdpContext, packet: &Packet) -> Result<u32, Exit> {
 /// The slot of the packet's connection, which may be a new one.
 #[inline(always)]
 pub(crate) fn slot(packet: &Packet) -> Result<u32, Exit> {
-    match lookup::resume(packet)? {
+    match tracking::resume(packet)? {
         Found::Slot(slot) => Ok(slot),
         Found::Nothing => new_connection::place(packet),
         Found::Ended => new_connection::renew(packet),

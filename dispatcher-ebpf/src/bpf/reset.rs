@@ -13,7 +13,7 @@ use super::{
     clock::now,
     maps,
     packet::{Packet, frame},
-    table::lookup,
+    table::tracking,
     verdict,
 };
 
@@ -31,7 +31,7 @@ pub(crate) extern "C" fn dispatcher_reset(ctx: *mut xdp_md, packet: *mut Packet,
     // An RST is never answered, or two could go on for ever.
     let is_due = packet.is_tcp() && packet.flags & u32::from(RST) == 0 && may_send();
     if is_due && dispatcher_answer(ctx, packet) != 0 {
-        lookup::close(packet);
+        tracking::close(packet);
         return verdict::leave(Exit::of(exit.service, Reason::Reset), packet.bytes);
     }
     verdict::leave(exit, packet.bytes)

@@ -1,4 +1,5 @@
-//! The connection table: what a packet does to its connection, and which entry gives way to a new one.
+//! The connection table: what a packet does to its connection, and which entry a new connection takes.
 
+pub mod insert;
 pub mod tracking;
 pub mod victim;

@@ -6,8 +6,9 @@ use dispatcher_common::{
 };
 use dispatcher_ebpf::{choose::affinity::client, parse::FlowWords};
 
-use super::schedule::{NOBODY, some, takes};
+use super::members::{NOBODY, some};
 use crate::bpf::{
+    backend::takes,
     maps::{self, PolicyWords},
     packet::Packet,
     table::count,

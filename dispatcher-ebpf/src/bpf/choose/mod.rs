@@ -1,7 +1,9 @@
 //! The choice of a backend for a new connection.
 
-pub(crate) mod affinity;
+mod affinity;
+mod least;
+mod members;
 pub(crate) mod new_connection;
 mod rules;
 mod sampled;
-pub(crate) mod schedule;
+mod schedule;

@@ -23,7 +23,8 @@ use crate::bpf::{
     table::{
         count,
         insert::{Claim, claim},
-        lookup, overflow,
+        overflow,
+        tracking::renew_in_place,
     },
 };
 
@@ -78,7 +79,7 @@ extern "C" fn dispatcher_renew(packet: *const Packet, slot: u64) -> u64 {
     // SAFETY: `renew` passes a packet; the verifier insists on the check for null.
     let Some(packet) = (unsafe { packet.as_ref() }) else { return REMOVED };
     let slot = slot as u32;
-    let Some(renewed) = lookup::renew(packet, slot) else { return REMOVED };
+    let Some(renewed) = renew_in_place(packet, slot) else { return REMOVED };
     if renewed == slot {
         count(slot);
     }
@@ -91,7 +92,7 @@ fn choose(packet: &Packet) -> Result<u32, Exit> {
     Outcome(dispatcher_choose(packet)).result()
 }
 
-/// As [`choose`], its result packed; global for the same reason as [`super::super::table::lookup`]'s function.
+/// As [`choose`], its result packed; global for the same reason as [`super::super::table::tracking`]'s function.
 #[inline(never)]
 #[unsafe(no_mangle)]
 extern "C" fn dispatcher_choose(packet: *const Packet) -> u64 {

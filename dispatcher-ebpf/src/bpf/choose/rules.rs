@@ -11,7 +11,7 @@ use dispatcher_common::{
 };
 use dispatcher_ebpf::choose::rules::holds;
 
-use super::schedule::{NOBODY, dispatcher_any};
+use super::members::{NOBODY, dispatcher_any};
 use crate::bpf::{
     maps::{self, PolicyWords, RuleWords},
     packet::Packet,

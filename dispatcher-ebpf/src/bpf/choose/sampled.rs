@@ -9,8 +9,8 @@ use dispatcher_common::{
 };
 use dispatcher_ebpf::choose::sampled::Pick;
 
-use super::schedule::{RUN, load};
-use crate::bpf::{clock::now, maps};
+use super::members::RUN;
+use crate::bpf::{backend::load, clock::now, maps};
 
 /// The member with the best sample; see [`Pick`].
 #[inline(always)]

@@ -53,12 +53,6 @@ pub(crate) fn lower(way: Way) {
     add_half_open((ActiveCount::of(way) & 1).wrapping_neg());
 }
 
-/// Connections of a slot.
-#[inline(always)]
-pub(crate) fn count(slot: u32) -> ActiveCount {
-    ActiveCount(maps::active_count(slot).map_or(0, |count| count.load()))
-}
-
 /// Whether more connections are half-open than `syn_guard` allows.
 #[inline(always)]
 pub(crate) fn is_guarded() -> bool {

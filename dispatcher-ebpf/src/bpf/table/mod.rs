@@ -5,3 +5,5 @@ pub(crate) mod insert;
 pub(crate) mod lookup;
 pub(crate) mod overflow;
 pub(crate) mod position;
+pub(crate) mod tracking;
+mod victim;
