@@ -1,4 +1,4 @@
-//! The server, over a real Unix socket: statuses, bodies, errors, and that the description says the same.
+//! The server over a real Unix socket: statuses, bodies, errors, and that they agree with the description.
 
 use std::{
     io::{Read as _, Write as _},

@@ -181,7 +181,7 @@ impl<T: Serialize + DeserializeOwned + ToSchema + Send + 'static> Body for Json<
     }
 
     fn schema(schemas: &mut Schemas) -> Value {
-        schemas.of::<T>()
+        schemas.request::<T>()
     }
 }
 
@@ -205,7 +205,7 @@ where
     }
 
     fn schema(schemas: &mut Schemas) -> Value {
-        schemas.of::<T>()
+        schemas.answer::<T>()
     }
 }
 
@@ -226,7 +226,7 @@ impl<T: Serialize + DeserializeOwned + ToSchema + Send + 'static> Answer for Lis
     }
 
     fn schema(schemas: &mut Schemas) -> Value {
-        serde_json::json!({ "type": "array", "items": schemas.of::<T>() })
+        serde_json::json!({ "type": "array", "items": schemas.answer::<T>() })
     }
 }
 
@@ -247,7 +247,7 @@ impl<T: DeserializeOwned + ToSchema + 'static> Answer for Pages<T> {
     }
 
     fn schema(schemas: &mut Schemas) -> Value {
-        schemas.of::<T>()
+        schemas.answer::<T>()
     }
 }
 
@@ -269,7 +269,7 @@ impl Answer for Stream {
     }
 
     fn schema(schemas: &mut Schemas) -> Value {
-        schemas.of::<Event>()
+        schemas.answer::<Event>()
     }
 }
 

@@ -1,8 +1,8 @@
-//! Serving connections: one accept loop for all listeners, and who gives way when there are too many.
+//! Serves connections: one accept loop for all listeners, and the choice of the connection that gives way when there are too many.
 //!
-//! A server has room for a number of connections. When all are taken, one more is let in and one goes: who has said nothing, who
-//! has been idle for the longest, who does not read its answer ([`visit`]). Requests under way are never cut off for others.
-//! [`http`] serves HTTP this way, the metric agent its own protocol.
+//! A server has room for a number of connections. When all are taken, one more is accepted and one is closed: of a client that has
+//! sent nothing, has been idle for the longest, or does not read its answer ([`visit`]). A request under way is never cut off for
+//! others. [`http`] serves HTTP this way, the metric agent its own protocol.
 
 use std::{io, net::IpAddr, sync::Arc, time::Duration};
 
@@ -19,19 +19,19 @@ mod visit;
 pub use visit::Visit;
 use visit::Visits;
 
-/// Pause after a failed accept, which may be for want of file descriptors.
+/// Pause after a failed accept: there may be no free file descriptor.
 const PAUSE: Duration = Duration::from_millis(100);
-/// How often it is looked whether one of those that were all busy can go.
+/// How often the server checks whether a connection can give way, after all were busy.
 const LOOK: Duration = Duration::from_millis(100);
 /// How long requests under way may take once the server stops.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// What accepts connections.
+/// A listener that accepts connections.
 pub trait Listener: Send + Sync + 'static {
     /// A connection.
     type Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static;
 
-    /// The next connection, and who it is from, where that tells clients apart.
+    /// The next connection, and its client's address where clients have one.
     fn accept(&self) -> impl Future<Output = io::Result<(Self::Stream, Option<IpAddr>)>> + Send;
 }
 
@@ -51,8 +51,8 @@ impl Listener for UnixListener {
     }
 }
 
-/// Serves connections until `shutdown`; then those under way have a moment to end. At most `most` are served at a time. `name` is
-/// what the log calls the listener.
+/// Serves connections until `shutdown`; then those under way get [`GRACE`] to end. At most `most` are served at a time. `name` is
+/// the listener's name in the log.
 pub async fn serve<L: Listener, F: Future<Output = ()> + Send + 'static>(
     name: &str,
     listener: L,
@@ -85,7 +85,7 @@ pub async fn serve<L: Listener, F: Future<Output = ()> + Send + 'static>(
     }
     drop(listener);
     let ended = async { while clients.join_next().await.is_some() {} };
-    // Those that take too long are cut off with the set.
+    // Dropping the set ends those that take longer.
     let _cut_off = tokio::time::timeout(GRACE, ended).await;
 }
 

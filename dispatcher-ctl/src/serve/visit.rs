@@ -1,4 +1,4 @@
-//! Connections of a server, and which of them gives way.
+//! The connections of a server, and which of them gives way.
 
 use std::{
     cmp::Reverse,
@@ -10,19 +10,19 @@ use std::{
 
 use tokio_util::sync::CancellationToken;
 
-/// A client that has said nothing for as long goes first; one that does not read for as long can go.
+/// A client that has sent nothing for this time gives way first; one that reads nothing for this time can give way.
 const TARRIED: Duration = Duration::from_secs(1);
-/// A client that has been idle for less stays: what it asks may be on its way.
+/// A client that has been idle for less does not give way: its next request may be on its way.
 const GRACE: Duration = Duration::from_millis(200);
-/// A client with more than the fourth part of all connections has no such grace: it would hold up others.
+/// A client with more than one in this number of all connections has no [`GRACE`]: it would delay others.
 const CROWD: usize = 4;
 
 /// What a connection is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// It has asked for nothing yet.
+    /// It has sent nothing yet.
     Silent,
-    /// The next request, or the rest of one, is yet to come.
+    /// The next request, or the rest of one, has not arrived.
     Waiting,
     /// Its request is under way.
     Working,
@@ -31,9 +31,9 @@ enum Phase {
 #[derive(Debug)]
 struct Doing {
     phase: Phase,
-    /// Since when; while an answer is being read, when something of it was last read.
+    /// When the phase began; while an answer is being read, when a part of it was last read.
     since: Instant,
-    /// Since when it reads nothing of what it is sent.
+    /// Since when it reads nothing of its answer.
     stalled: Option<Instant>,
 }
 
@@ -60,7 +60,7 @@ impl Visit {
         (doing.phase, doing.since) = (phase, Instant::now());
     }
 
-    /// The next of its requests is awaited, or the rest of one.
+    /// The server waits for its next request, or for the rest of one.
     pub(crate) fn wait(&self) {
         self.enter(Phase::Waiting);
     }
@@ -70,7 +70,7 @@ impl Visit {
         self.enter(Phase::Working);
     }
 
-    /// Something of an answer was taken, or nothing could be.
+    /// The client took a part of an answer, or nothing.
     fn wrote(&self, is_taken: bool) {
         let mut doing = self.doing();
         let now = Instant::now();
@@ -81,12 +81,12 @@ impl Visit {
         }
     }
 
-    /// Whether it has asked for something.
+    /// Whether it has sent something.
     pub(crate) fn has_spoken(&self) -> bool {
         self.doing().phase != Phase::Silent
     }
 
-    /// Waits until this connection has to end: it gives way to another, or has said nothing for so long.
+    /// Waits until this connection has to end: it gives way to another, or has sent nothing for the time `silent`.
     pub(crate) async fn must_end(&self, silent: Duration) {
         tokio::select! {
             () = self.end.cancelled() => {}
@@ -99,7 +99,7 @@ impl Visit {
         }
     }
 
-    /// Its place among those that can go, the first to go first; none: it cannot go.
+    /// Its rank among the connections that can give way, the lowest first; none: it does not give way.
     fn rank(&self, now: Instant, is_crowd: bool) -> Option<(u8, Instant)> {
         let doing = self.doing();
         let idle = now.saturating_duration_since(doing.since);
@@ -113,7 +113,7 @@ impl Visit {
     }
 }
 
-/// All connections of a server. Those that are over leave by themselves.
+/// All connections of a server. A connection that has ended is removed by itself.
 #[derive(Debug, Default)]
 pub(super) struct Visits(Mutex<Vec<Weak<Visit>>>);
 
@@ -125,12 +125,12 @@ impl Visits {
         present.filter(|visit| !visit.end.is_cancelled()).collect()
     }
 
-    /// How many there are, without those that were told to go.
+    /// The number of connections, without those that were told to end.
     pub(super) fn count(&self) -> usize {
         self.present().len()
     }
 
-    /// One more.
+    /// Adds a connection.
     pub(super) fn enter(&self, peer: Option<IpAddr>) -> Arc<Visit> {
         let visit = Arc::new(Visit::new(peer));
         let mut visits = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -138,20 +138,20 @@ impl Visits {
         visit
     }
 
-    /// Whether one of them can go.
+    /// Whether a connection can give way.
     pub(super) fn can_give_way(&self) -> bool {
         self.first_to_go().is_some()
     }
 
-    /// Has one of them go.
+    /// Ends the connection that gives way first.
     pub(super) fn give_way(&self) {
         if let Some(visit) = self.first_to_go() {
             visit.end.cancel();
         }
     }
 
-    /// Of those alike it is one of the client with the most connections, so that a client does not lose its only one to another's
-    /// many.
+    /// Of equal ranks, a connection of the client with the most connections: a client with one connection does not lose it to a
+    /// client with many.
     fn first_to_go(&self) -> Option<Arc<Visit>> {
         let present = self.present();
         let mut counts: HashMap<IpAddr, usize> = HashMap::new();
@@ -169,7 +169,7 @@ impl Visits {
     }
 }
 
-/// What a client is sent, watched for whether it takes it.
+/// A stream that notes whether the client takes what is sent.
 #[derive(Debug)]
 pub(super) struct Watched<S> {
     pub(super) stream: S,
