@@ -33,7 +33,9 @@ impl Schemas {
     /// A reference to the schema of an answer; adds it with all that it refers to.
     pub(super) fn answer<T: ToSchema>(&mut self) -> Value {
         for (name, mut schema) in schemas::<T>() {
-            if !PARTIAL.contains(&name.as_str()) {
+            if PARTIAL.contains(&name.as_str()) {
+                forbid_null(&mut schema);
+            } else {
                 complete(&mut schema);
             }
             self.0.insert(name, schema);
@@ -71,7 +73,11 @@ impl Draft {
     ) {
         let query: Vec<Value> = Q::into_params(|| Some(ParameterIn::Query))
             .into_iter()
-            .map(|parameter| json!(parameter))
+            .map(|parameter| {
+                let mut parameter = json!(parameter);
+                forbid_null(&mut parameter);
+                parameter
+            })
             .collect();
         let mut errors: BTreeSet<u16> = route.errors.iter().copied().collect();
         errors.insert(500);
@@ -171,6 +177,26 @@ fn complete(schema: &mut Value) {
             fields.values_mut().for_each(complete);
         }
         Value::Array(items) => items.iter_mut().for_each(complete),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// Takes the value null away, where a field is left out instead.
+fn forbid_null(schema: &mut Value) {
+    match schema {
+        Value::Object(fields) => {
+            if fields.get("default") == Some(&Value::Null) {
+                fields.remove("default");
+            }
+            if let Some(Value::Array(types)) = fields.get_mut("type") {
+                types.retain(|kind| kind != "null");
+            }
+            if let Some(Value::Array(choices)) = fields.get_mut("oneOf") {
+                choices.retain(|choice| choice["type"] != "null");
+            }
+            fields.values_mut().for_each(forbid_null);
+        }
+        Value::Array(items) => items.iter_mut().for_each(forbid_null),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }

@@ -8,7 +8,10 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{
+    Deserialize, Serialize,
+    de::{self, DeserializeOwned, Unexpected},
+};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
@@ -172,10 +175,13 @@ impl<T: Serialize + DeserializeOwned + ToSchema + Send + 'static> Body for Json<
         serde_json::to_vec(value)
     }
 
-    /// An empty body is an object without fields.
+    /// An empty body is an object without fields. serde would also take an array, with the fields in their order.
     fn read(text: String) -> serde_json::Result<T> {
         match text.trim() {
             "" => serde_json::from_str("{}"),
+            json if json.starts_with('[') => {
+                Err(de::Error::invalid_type(Unexpected::Seq, &"an object"))
+            }
             json => serde_json::from_str(json),
         }
     }
