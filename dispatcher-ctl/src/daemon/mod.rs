@@ -10,6 +10,7 @@ mod clock;
 mod control;
 mod core;
 mod counts;
+mod error;
 mod events;
 mod exits;
 mod file;

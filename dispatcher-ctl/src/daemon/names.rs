@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use super::{core::Core, start::failed};
+use super::core::Core;
 use crate::{
     api::types::ApiError,
     model::{Config, NicName, State},
@@ -25,7 +25,7 @@ impl Core {
         if config.interfaces.iter().all(|name| self.nics.contains_key(name)) {
             return Ok((Cow::Borrowed(config), Vec::new()));
         }
-        let links = self.network.links().await.map_err(|e| failed(&e))?;
+        let links = self.network.links().await?;
         let names = names(&config.interfaces, &links, &self.record.nic_names);
         Ok((with_names(config, &names), names))
     }
@@ -79,7 +79,7 @@ impl Core {
         if self.state().interfaces.contains(&name) {
             return Ok(name);
         }
-        let links = self.network.links().await.map_err(|e| failed(&e))?;
+        let links = self.network.links().await?;
         let found = links.into_iter().find(|link| link.is_called(&name));
         Ok(found.map_or(name, |link| link.name))
     }
@@ -103,7 +103,7 @@ impl Core {
     /// # Errors
     /// As the kernel.
     pub(super) async fn follow_former_renames(&mut self) -> Result<(), ApiError> {
-        let attached = self.datapath.attached().map_err(|e| failed(&e))?;
+        let attached = self.datapath.attached()?;
         let held = &self.datapath.contents().interfaces;
         let mut renames = Vec::new();
         for (name, held) in self.record.interface_names.iter().zip(held) {

@@ -84,11 +84,11 @@ impl Core {
     /// # Errors
     /// As the kernel.
     pub(super) fn detach_unwanted(&mut self) -> Result<(), ApiError> {
-        for attached in self.datapath.attached().map_err(|e| super::start::failed(&e))? {
+        for attached in self.datapath.attached()? {
             if self.nics.contains_key(&attached.name) || self.has_nic(attached.ifindex) {
                 continue;
             }
-            self.datapath.detach(&attached.name).map_err(|e| super::start::failed(&e))?;
+            self.datapath.detach(&attached.name)?;
             self.events.tell(EventKind::Detached { interface: attached.name });
         }
         Ok(())
@@ -111,7 +111,7 @@ impl Core {
     /// # Errors
     /// There is no such NIC.
     pub(super) async fn require_link(&self, name: &str) -> Result<String, ApiError> {
-        let links = self.network.links().await.map_err(|e| super::start::failed(&e))?;
+        let links = self.network.links().await?;
         let found = links.iter().find(|link| link.name == name);
         if let Some(link) = found.or_else(|| links.iter().find(|link| link.is_called(name))) {
             return Ok(link.name.clone());
@@ -193,7 +193,7 @@ impl Core {
                 nic.attached = None;
                 nic.note = Some(error.to_string());
                 tracing::error!("{name}: not attached: {error}");
-                Err(super::start::failed(&error))
+                Err(error.into())
             }
         }
     }
@@ -219,7 +219,7 @@ impl Core {
             return self.publish();
         }
         let before = self.table_nics();
-        let links = self.network.links().await.map_err(|e| super::start::failed(&e))?;
+        let links = self.network.links().await?;
         let down = self.down_nics();
         self.take_links(links);
         let changed = before != self.table_nics();

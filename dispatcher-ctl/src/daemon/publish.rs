@@ -7,7 +7,7 @@ use std::{collections::HashSet, net::IpAddr, time::Duration};
 
 use dispatcher_common::net::address;
 
-use super::{clock, core::Core, start::failed};
+use super::{clock, core::Core};
 use crate::{
     api::types::ApiError,
     dataplane::{
@@ -98,7 +98,7 @@ impl Core {
             table.affinity = held.map_or(0, |policy| policy.affinity);
         }
         self.set_active_rules(&mut tables);
-        let written = self.datapath.publish_some(&tables).map_err(|e| failed(&e));
+        let written = self.datapath.publish_some(&tables);
         self.in_force &= written.is_ok();
         Ok(written?.then_some(Written { places, nics }))
     }
@@ -116,7 +116,8 @@ impl Core {
         }
         self.set_active_rules(&mut tables);
         self.sweeper.set_timeouts(timeouts(&self.record));
-        self.datapath.publish(&tables).map(drop).map_err(|e| failed(&e))
+        self.datapath.publish(&tables)?;
+        Ok(())
     }
 
     fn set_active_rules(&self, tables: &mut Tables) {
