@@ -28,24 +28,18 @@ use dispatcher_common::limits::MAX_INTERFACES;
 use tokio::sync::Notify;
 
 use super::{
-    advice::Advised,
     affinity::Cleaner,
-    answers::Answers,
     clock,
     counts::Counts,
-    events::{Cause, Events, Health, changes},
-    manage::Managing,
-    neighbours::Neighbours,
-    nics::Nic,
-    passive::Windows,
-    probes::Probes,
-    problems::Problems,
-    quiesce::Draining,
+    health::{advice::Advised, passive::Windows, standstill::Resumed, states::Health},
+    links::{
+        answers::Answers, neighbours::Neighbours, nics::Nic, probe_path::Probes,
+        refused::RefusedPackets, vips::Vips,
+    },
     record::{Amendment, RecordText},
-    refused::RefusedPackets,
-    resume::Resumed,
+    reports::{Cause, Events, changes, problems::Problems, quiesce::Draining},
     rules::Rates,
-    vips::Vips,
+    weights::manage::Managing,
 };
 use crate::{
     advisor::Advisors,

@@ -8,11 +8,8 @@ use std::{io, net::TcpListener as StdTcpListener, time::Duration};
 use tokio::sync::mpsc;
 
 use super::{
-    RunOptions, clock,
-    core::Core,
-    events::{Cause, Health},
-    file::ConfigFile,
-    record::read_record,
+    RunOptions, clock, core::Core, file::ConfigFile, health::states::Health, record::read_record,
+    reports::Cause,
 };
 use crate::{
     advisor::{Advisors, Outcome},

@@ -10,7 +10,7 @@ use dispatcher_common::{
     reason::{Reason, Verdict},
 };
 
-use super::{advice::Shown, clock, core::Core, counts::sum, nics::Nic};
+use super::{clock, core::Core, counts::sum, health::advice::Shown, links::nics::Nic};
 use crate::{
     api::types::{
         self, ApiError, Connection, ConnectionQuery, ConnectionTable, Connections, Interface,
