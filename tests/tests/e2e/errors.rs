@@ -1,7 +1,7 @@
 //! What is said when something is wrong: exit statuses and words.
 
 use anyhow::Result;
-use dispatcher_tests::lab::{Plan, Said};
+use dispatcher_lab::{Plan, Said};
 
 use crate::common::{Web, lab, web_services};
 

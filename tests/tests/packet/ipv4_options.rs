@@ -1,9 +1,6 @@
 //! IPv4 options: stepped over, whatever they are, and left as they are.
 
-use dispatcher_tests::{
-    case::Case,
-    packet_builder::{ACK, SYN},
-};
+use dispatcher_tests::{case::Case, packet_builder::{ACK, SYN}};
 
 use crate::flows::Family;
 
