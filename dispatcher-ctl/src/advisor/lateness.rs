@@ -1,4 +1,4 @@
-//! How late probes begin.
+//! Measures how late probes begin.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -7,19 +7,19 @@ use std::{
 
 use super::lanes::Whose;
 
-/// The greatest lateness of as long is told, and of as long before.
+/// The reported maximum covers this period and the one before.
 const PERIOD: Duration = Duration::from_secs(10);
 
-/// The greatest lateness of probes that began lately: of backends that are up, and of others.
+/// Greatest recent lateness of probes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Lateness {
-    /// Of those that are up.
+    /// Probes of backends that are up.
     pub up: Duration,
-    /// Of others.
+    /// All other probes.
     pub other: Duration,
 }
 
-/// Where it is kept.
+/// Collects lateness.
 #[derive(Debug)]
 pub(super) struct Late(Mutex<Periods>);
 
@@ -36,7 +36,7 @@ impl Late {
         Self(Mutex::new(Periods { began: Instant::now(), now, before }))
     }
 
-    /// Takes in how late a probe began.
+    /// Adds how late a probe began.
     pub(super) fn take(&self, whose: Whose, late: Duration) {
         let mut periods = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         periods.turn(Instant::now());

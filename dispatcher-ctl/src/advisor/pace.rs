@@ -1,13 +1,13 @@
-//! When is a backend asked next, and in which lane? By what its last probes found.
+//! Chooses when a backend is probed next, and in which lane, from what its last probes found.
 
 use std::time::Duration;
 
 use super::{lanes::Whose, probe::Finding};
 use crate::model::Advisor;
 
-/// Of the time for which a backend has been down, its return may take as much longer to be found.
+/// Detecting the return of a backend may take this fraction of the time for which it was down.
 const TENTH: u32 = 10;
-/// One that could not be probed is tried again after as long at most.
+/// A backend that could not be probed is tried again after this time at most.
 const AGAIN: Duration = Duration::from_secs(2);
 
 /// What the last probes of one question found.
@@ -16,29 +16,29 @@ pub(super) struct Pace {
     interval: Duration,
     longest: Duration,
     found: Found,
-    /// Whether the last could not be made.
+    /// Whether the last probe could not be made.
     is_hindered: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Found {
-    /// Nothing yet, since then.
+    /// No result yet, since this time.
     Nothing(Duration),
-    /// A good one, and since then so many bad ones.
+    /// A good one, and this many bad ones since; time of the last change.
     Up(u32, Duration),
-    /// Bad ones only, since then.
+    /// Only bad ones since this time.
     Down(Duration),
 }
 
 impl Pace {
-    /// Of one that nothing is known of; `now` as [`crate::standstill::running`] has it.
+    /// Starts without any result; `now` by [`crate::standstill::running`].
     pub(super) fn new(advisor: &Advisor, now: Duration) -> Self {
         let longest = advisor.down_interval.max(advisor.interval);
         let found = Found::Nothing(now);
         Self { interval: advisor.interval, longest, found, is_hindered: false }
     }
 
-    /// Takes in what a probe found; `fall` bad ones in a row mean that the backend is down.
+    /// Adds what a probe found; `fall` bad results in a row mean that the backend is down.
     pub(super) fn take(&mut self, finding: &Result<Finding, String>, fall: u32, now: Duration) {
         self.is_hindered = finding.is_err();
         let Ok(finding) = finding else { return };
@@ -53,7 +53,7 @@ impl Pace {
         };
     }
 
-    /// In which lane the next probe is.
+    /// The lane of the next probe.
     pub(super) const fn whose(self) -> Whose {
         match self.found {
             Found::Up(..) => Whose::Up,
@@ -61,7 +61,7 @@ impl Pace {
         }
     }
 
-    /// From the beginning of the last probe to that of the next.
+    /// Time from the beginning of the last probe to the beginning of the next.
     pub(super) fn pause(self, now: Duration) -> Duration {
         if self.is_hindered {
             return self.interval.min(AGAIN);
@@ -106,7 +106,7 @@ mod tests {
         assert_eq!(pauses, [at(2), at(2), at(2), at(5), Duration::from_millis(9900), at(10)]);
         pace.take(&found(true), 1, at(1000));
         assert_eq!((pace.pause(at(2000)), pace.whose()), (at(2), Whose::Up));
-        // A longer interval is no shorter for one that is down.
+        // An interval longer than the limit stays as it is for a backend that is down.
         let advisor = Advisor { interval: at(30), ..Advisor::new(AdvisorKind::Connect) };
         let mut slow = Pace::new(&advisor, at(0));
         slow.take(&found(false), 1, at(0));

@@ -1,8 +1,8 @@
-//! Whether a backend that does not answer by the VIP is asked by its own address, for a better message.
+//! Limits how often a backend that does not answer by the VIP is asked by its own address, for a better message.
 //!
-//! Such a question goes by this host's routes and neighbours. A backend that is gone costs an entry of the kernel's neighbour
-//! table, which all namespaces share, and which is small (`gc_thresh3`, 1024 by default). Thousands of dead backends must not
-//! fill it: so few are asked at a time, and each more and more seldom. Meanwhile the last answer holds.
+//! Such a request uses this host's routes and neighbours. A dead backend costs an entry of the kernel's neighbour
+//! table, which all namespaces share and which is small (`gc_thresh3`, 1024 by default). Thousands of dead backends
+//! must not fill it: so few are asked at a time, and each less and less often. The last answer holds meanwhile.
 
 use std::{
     collections::HashMap,
@@ -11,33 +11,34 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Questions in a second, over all backends: an entry that fails is kept for some 20 s.
+/// Requests per second, over all backends: a failed neighbour entry is kept for about 20 s.
 const PER_SECOND: f64 = 5.0;
-/// Questions that may be asked at once after a time without any.
+/// Burst of requests after a time without any.
 const AT_ONCE: f64 = 40.0;
-/// That one answers holds for as long.
+/// How long a positive answer holds.
 const ANSWERED: Duration = Duration::from_secs(10);
-/// That one does not, for as long at first; then twice as long each time it is asked in vain.
+/// How long a first negative answer holds; doubled each time the backend stays silent.
 const SOON: Duration = Duration::from_secs(2);
-/// While it is asked, others may ask it, too: of another service, or by other means. There is an entry for it already.
+/// While a backend is asked, others may ask it, too (another service, or another kind): its neighbour entry exists
+/// already.
 const TOGETHER: Duration = Duration::from_secs(1);
-/// And for as long at most.
+/// Upper bound of the time for which a negative answer holds.
 const SELDOM: Duration = Duration::from_secs(60);
 /// Answers that are kept.
 const KEPT: usize = 16_384;
 
-/// Who is asked: an address, and whether by datagrams.
+/// Which backend is asked: its address, and whether by datagrams.
 pub(super) type Own = (SocketAddr, bool);
 
 static ASKED: Mutex<Option<Asked>> = Mutex::new(None);
 
-/// What was asked, and what may be.
+/// Known answers, and the budget of requests.
 #[derive(Debug)]
 struct Asked {
     answers: HashMap<Own, Answer>,
-    /// Questions that may be asked now.
+    /// Requests that may be made now.
     left: f64,
-    /// When that was so.
+    /// When `left` was computed.
     at: Instant,
 }
 
@@ -48,7 +49,7 @@ struct Answer {
     holds: Duration,
 }
 
-/// Whether a backend answers by its own address: as `ask` finds out, or as it was last found out.
+/// Whether a backend answers by its own address: asks, or returns the last answer while it holds.
 pub(super) async fn answers(own: Own, ask: impl Future<Output = bool>) -> bool {
     let known = with(|asked, now| asked.begin(own, now));
     if let Some(known) = known {
@@ -72,7 +73,7 @@ impl Asked {
         Self { answers: HashMap::new(), left: AT_ONCE, at: now }
     }
 
-    /// What is known, which is to be said; none: ask.
+    /// Returns the known answer to use, or `None`: ask now.
     fn begin(&mut self, own: Own, now: Instant) -> Option<bool> {
         let passed = now.saturating_duration_since(self.at).as_secs_f64();
         (self.left, self.at) = ((self.left + passed * PER_SECOND).min(AT_ONCE), now);
@@ -86,7 +87,7 @@ impl Asked {
             return Some(known.is_some_and(|known| is_fresh && known.answers));
         }
         self.left -= 1.0;
-        // Whoever asks may be cut off: then it has not answered.
+        // The asking task may be cancelled: until it ends, the backend counts as silent.
         self.end(own, false, now);
         None
     }
@@ -140,7 +141,7 @@ mod tests {
         asked.end(own(1), true, now + Duration::from_millis(3));
         assert_eq!(asked.begin(own(1), now + Duration::from_secs(9)), Some(true));
         assert_eq!(asked.begin(own(1), now + Duration::from_secs(11)), None);
-        // Who asks at the same time asks, too; later its silence holds.
+        // Another request at the same time is allowed; later the negative answer holds.
         assert_eq!(asked.begin(own(1), now + Duration::from_millis(11_500)), None);
         assert_eq!(asked.begin(own(1), now + Duration::from_millis(12_500)), Some(false));
     }

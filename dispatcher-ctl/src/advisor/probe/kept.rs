@@ -1,7 +1,7 @@
-//! Files that probes need: keys, and certificates of those who may sign.
+//! Caches files that probes need: keys and CA certificates.
 //!
-//! A file that is replaced is away for a moment, or half written. That is no backend's fault: what was last read well stays in
-//! force, and the log says so.
+//! While a file is replaced it may be missing or half written. That is no fault of a backend: the last good contents
+//! stay in use, and the log says so.
 
 use std::{
     collections::HashMap,
@@ -14,19 +14,19 @@ use tokio::time::timeout;
 
 use super::Fault;
 
-/// A file that could not be read is tried again after as long.
+/// A file that could not be read is tried again after this time.
 const AGAIN: Duration = Duration::from_secs(1);
-/// How long a file may take: less than the time limits of probes, which would have the backend down for it.
+/// Time limit for reading a file: shorter than the time limits of probes, which would count it against the backend.
 const SOON: Duration = Duration::from_millis(250);
 
-/// What files of one sort hold, by path; the path none stands for what the system has.
+/// Contents of the files of one kind, by path; `None` is the system's own set.
 #[derive(Debug)]
 pub(super) struct Kept<T>(OnceLock<Mutex<HashMap<Option<PathBuf>, Held<T>>>>);
 
 #[derive(Debug)]
 struct Held<T> {
     good: Option<Arc<T>>,
-    /// What was wrong when it was last read, if anything.
+    /// Why the last reading failed, if it did.
     wrong: Option<String>,
     read: Instant,
 }
@@ -36,11 +36,11 @@ impl<T> Kept<T> {
         Self(OnceLock::new())
     }
 
-    /// What a file holds, as it was read at most so long ago, or as it was last read well. A file that does not answer soon
-    /// counts as one that cannot be read.
+    /// A file's contents: read at most `age` ago, or else the last good contents. A file that cannot be read in time
+    /// counts as unreadable.
     ///
     /// # Errors
-    /// It was never read well: what `read` says.
+    /// It was never read successfully; with the error of `read`.
     pub(super) async fn get(
         &self,
         file: Option<&Path>,

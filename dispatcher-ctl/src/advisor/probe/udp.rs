@@ -1,4 +1,4 @@
-//! `udp`: a datagram of any bytes, and an answer that begins with certain ones.
+//! `udp`: a datagram of any bytes, and an answer that must begin with given bytes.
 
 use super::{Fault, Target, datagram, dial};
 use crate::model::{Advisor, Hex};

@@ -1,7 +1,7 @@
-//! `http`, `https`: one request; status and body of its answer may matter (RFC 9110, RFC 9112).
+//! `http`, `https`: one request; the answer's status and body decide (RFC 9110, RFC 9112).
 //!
-//! The answer is read leniently, as clients do, and only until it is decided. HTTP libraries refuse what does not matter here:
-//! an answer that comes before the request, headers that break rules, a head that ends with the connection.
+//! The answer is read leniently, as clients do, and only until the result is certain. HTTP libraries refuse things that
+//! do not matter here: an answer that precedes the request, malformed headers, headers that end with the connection.
 
 use tokio::io::{AsyncWriteExt as _, BufStream};
 
@@ -24,7 +24,8 @@ pub(super) async fn exchange(
     let sent = send(&request(advisor, target), &mut stream).await;
     let answer = Answer::read(&advisor.expect_status, &mut stream, seen).await?;
     let Some(answer) = answer else {
-        // A server may answer and close before it reads the request, so that only now a request that failed matters.
+        // A server may answer and close before it reads the request. So an error of sending counts only without an
+        // answer.
         return Err(sent
             .err()
             .unwrap_or_else(|| "the connection ends before an answer".to_owned()));
