@@ -37,10 +37,7 @@ impl NetworkError {
         }
     }
 
-    #[expect(
-        clippy::wildcard_enum_match_arm,
-        reason = "all others mean a malformed answer"
-    )]
+    #[expect(clippy::wildcard_enum_match_arm, reason = "all others mean a malformed answer")]
     pub(crate) fn from_netlink(what: impl FnOnce() -> String, error: rtnetlink::Error) -> Self {
         match error {
             rtnetlink::Error::NetlinkError(message) => {
