@@ -2,10 +2,8 @@
 
 use std::net::IpAddr;
 
-use dispatcher_tests::{
-    lab::{self, Lab, Plan},
-    packet_builder::eth,
-};
+use dispatcher_lab::{self as lab, Lab, Plan};
+use dispatcher_tests::packet_builder::eth;
 
 #[test]
 fn a_laboratory_serves_and_leaves_nothing_behind() -> anyhow::Result<()> {

@@ -12,7 +12,7 @@ use std::{
 };
 
 use anyhow::{Result, ensure};
-use dispatcher_tests::lab::{
+use dispatcher_lab::{
     Daemon, EXPIRED, Lab, Mute, Node, Plan, Process, TLS_NAME, UdpEcho, VIP4, binary, eventually,
     missing_servers,
 };

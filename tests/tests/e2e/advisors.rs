@@ -3,7 +3,7 @@
 use std::{net::IpAddr, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
-use dispatcher_tests::lab::{Daemon, Lab, Plan, Process, Tally, eventually};
+use dispatcher_lab::{Daemon, Lab, Plan, Process, Tally, eventually};
 
 use crate::common::{
     VIPS, all_up, backend_of, lab, publish, service_of, state_contains, tally, web, web_services,

@@ -1,7 +1,7 @@
 //! Clients that stay with their backends: across connections, services and quiescing.
 
 use anyhow::{Result, ensure};
-use dispatcher_tests::lab::{Daemon, Lab, Plan, Process, VIP4};
+use dispatcher_lab::{Daemon, Lab, Plan, Process, VIP4};
 
 use crate::common::{address_of, all_up, backend, lab, service, tally};
 

@@ -99,7 +99,7 @@ fn save_makes_the_file_say_what_runs() -> Result<()> {
     web.daemon.edit("weight = 1\n", "weight = 1 # by the operator\n")?;
     web.daemon.ok("reload")?;
     web.daemon.ok("weight web4 web-1 4 --save")?;
-    let other = dispatcher_tests::lab::OTHER_VIP4;
+    let other = dispatcher_lab::OTHER_VIP4;
     web.daemon.ok(&format!("service add shop --vip {other} --port 80 --protocol tcp --save"))?;
     web.daemon.ok(&format!("backend add shop b --address {} --save", web.lab.backends[0].v4()))?;
     let text = std::fs::read_to_string(web.daemon.config())?;

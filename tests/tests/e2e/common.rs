@@ -3,7 +3,7 @@
 use std::{fmt::Write as _, net::IpAddr, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
-use dispatcher_tests::lab::{self, Daemon, Lab, Plan, Process, Tally, VIP4, VIP6, eventually};
+use dispatcher_lab::{self as lab, Daemon, Lab, Plan, Process, Tally, VIP4, VIP6, eventually};
 use serde_json::Value;
 
 /// A laboratory, or the reason why there is none on standard error.

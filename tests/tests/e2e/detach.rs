@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use dispatcher_tests::lab::{Lab, VIP4, VIP6, eventually};
+use dispatcher_lab::{Lab, VIP4, VIP6, eventually};
 
 use crate::common::{VIPS, Web, tally};
 

@@ -1,7 +1,7 @@
 //! Error messages and exit statuses.
 
 use anyhow::Result;
-use dispatcher_tests::lab::{Plan, Said};
+use dispatcher_lab::{Plan, Said};
 
 use crate::common::{Web, lab, web_services};
 

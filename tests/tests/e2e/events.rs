@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use dispatcher_tests::lab::{Daemon, Lab, Plan, Process, until};
+use dispatcher_lab::{Daemon, Lab, Plan, Process, until};
 use serde_json::Value;
 
 use crate::common::{VIPS, Web, address_of, all_up, lab, state_contains, web_services};

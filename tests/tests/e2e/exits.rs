@@ -3,7 +3,7 @@
 use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
-use dispatcher_tests::lab::{Daemon, Lab, Plan, eventually, undisturbed};
+use dispatcher_lab::{Daemon, Lab, Plan, eventually, undisturbed};
 use serde_json::Value;
 
 use crate::common::{all_up, lab, web_services};

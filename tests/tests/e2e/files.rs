@@ -12,7 +12,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use dispatcher_tests::lab::{Daemon, Plan, VIP4, eventually};
+use dispatcher_lab::{Daemon, Plan, VIP4, eventually};
 use nix::{
     mount::{MntFlags, MsFlags, mount, umount2},
     sys::{signal::Signal, stat::Mode},

@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use dispatcher_tests::lab::{
+use dispatcher_lab::{
     Daemon, EchoServer, Established, Honest, Lab, OTHER_VIP4, Plan, SPOOFED_NET, VIP4, eventually,
     xdp_pass,
 };

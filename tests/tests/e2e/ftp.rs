@@ -4,7 +4,7 @@
 use std::{fs, net::IpAddr, process::Command};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use dispatcher_tests::lab::{Daemon, Lab, Node, Plan};
+use dispatcher_lab::{Daemon, Lab, Node, Plan};
 
 use crate::common::{VIPS, address_of, all_up, backend, lab, noise, reason, service, service_of};
 

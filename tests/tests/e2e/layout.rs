@@ -10,7 +10,8 @@
 use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
-use dispatcher_tests::lab::{Lab, SlowDownload};
+use dispatcher_lab::{Lab, SlowDownload};
+use dispatcher_tests::fill::make_layout_before;
 
 use crate::{
     common::{VIPS, Web, all_up, noise, publish, web_services},
@@ -46,12 +47,12 @@ fn the_layout_before_is_taken_over_wherever_the_new_controller_dies() -> Result<
         daemon.kill();
         // From before the version is written to when the programs are replaced and the saved state is stored.
         for step in [1, 10, 30, 60, 90] {
-            taken_over = lab.make_layout_before()?;
+            taken_over = make_layout_before(&lab)?;
             daemon.launch_traced(&format!("{STEPS}:signal=SIGKILL:when={step}"))?;
             daemon.wait_ended_or_ready()?;
             daemon.kill();
         }
-        lab.make_layout_before()?;
+        make_layout_before(&lab)?;
         daemon.start()
     })?;
     ensure!(taken_over >= 8, "{taken_over} connections of the layout before");

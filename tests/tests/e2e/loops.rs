@@ -1,7 +1,7 @@
 //! Packets that come back: from a dispatcher that is a backend, and from a backend that forwards.
 
 use anyhow::{Context as _, Result, ensure};
-use dispatcher_tests::lab::{Lab, Node, Plan, VIP4, VIP6, url, xdp_pass};
+use dispatcher_lab::{Lab, Node, Plan, VIP4, VIP6, url, xdp_pass};
 
 use crate::common::{
     VIPS, address_of, all_up, backend, lab, reason, service, state_contains, tally, web,

@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use dispatcher_tests::lab::{
+use dispatcher_lab::{
     Answered, Daemon, Lab, Node, Plan, Queueing, VIP4, binary, eventually, percentile, undisturbed,
 };
 use serde_json::Value;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use dispatcher_tests::lab::{
+use dispatcher_lab::{
     Captured, Daemon, Lab, Node, Paced, Plan, ask_paced, eventually, undisturbed,
 };
 use etherparse::{SlicedPacket, TransportSlice};

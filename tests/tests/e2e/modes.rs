@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::Result;
-use dispatcher_tests::lab::{OTHER_VIP4, OTHER_VIP6, Plan, eventually};
+use dispatcher_lab::{OTHER_VIP4, OTHER_VIP6, Plan, eventually};
 
 use crate::common::{
     VIPS, Web, address_of, all_up, backend, backend_metric, backend_of, lab, reason, service,

@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use anyhow::{Result, ensure};
-use dispatcher_tests::lab::{Lab, Node, SlowDownload, url};
+use dispatcher_lab::{Lab, Node, SlowDownload, url};
 
 use crate::common::{VIPS, Web, noise, publish, web};
 

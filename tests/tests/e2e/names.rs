@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use dispatcher_tests::lab::eventually;
+use dispatcher_lab::eventually;
 
 use crate::common::{VIPS, Web, all_up, tally};
 

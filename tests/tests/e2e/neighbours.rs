@@ -3,7 +3,7 @@
 use std::{net::IpAddr, time::Duration};
 
 use anyhow::Result;
-use dispatcher_tests::lab::eventually;
+use dispatcher_lab::eventually;
 
 use crate::common::{VIPS, Web, backend_metric, backend_of, state_contains, tally, web};
 

@@ -1,10 +1,8 @@
 //! TCP packets that belong to no connection.
 
 use anyhow::Result;
-use dispatcher_tests::{
-    lab::{Lab, VIP4, VIP6},
-    packet_builder::{ACK, FIN, RST, SYN, eth},
-};
+use dispatcher_lab::{Lab, VIP4, VIP6};
+use dispatcher_tests::packet_builder::{ACK, FIN, RST, SYN, eth};
 
 use crate::common::{Web, reason};
 
@@ -38,7 +36,7 @@ fn orphans_are_dropped_and_counted_by_kind() -> Result<()> {
     ] {
         let before = reason(&web.daemon, "drop", name);
         web.lab.client().send_frames("eth0", &frames(&web.lab, flags))?;
-        dispatcher_tests::lab::eventually(std::time::Duration::from_secs(3), name, || {
+        dispatcher_lab::eventually(std::time::Duration::from_secs(3), name, || {
             Ok(reason(&web.daemon, "drop", name) == before + 2.0)
         })?;
     }

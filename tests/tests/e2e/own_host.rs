@@ -15,7 +15,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use dispatcher_tests::lab::{Daemon, Lab, Node, Plan, VIP4, VIP6, binary, eventually};
+use dispatcher_lab::{Daemon, Lab, Node, Plan, VIP4, VIP6, binary, eventually};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 

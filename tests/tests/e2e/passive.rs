@@ -6,10 +6,8 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use dispatcher_tests::{
-    lab::{Honest, Plan, SPOOFED_NET, VIP4, VIP6, eventually},
-    packet_builder::{SYN, eth},
-};
+use dispatcher_lab::{Honest, Plan, SPOOFED_NET, VIP4, VIP6, eventually};
+use dispatcher_tests::packet_builder::{SYN, eth};
 
 use crate::common::{VIPS, all_up, backend_of, lab, state_contains, tally, web, web_services};
 

@@ -3,7 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
-use dispatcher_tests::lab::{Daemon, Plan, eventually};
+use dispatcher_lab::{Daemon, Plan, eventually};
 
 use crate::{
     common::{VIPS, all_up, backend_of, lab, tally, web_services},
@@ -129,7 +129,7 @@ fn each_missing_capability_is_named() -> Result<()> {
     // Root of a user namespace has all of them, but none is effective.
     let confined = lab.lb.output(&format!(
         "unshare --user --map-root-user {} run -c {}",
-        dispatcher_tests::lab::binary()?.display(),
+        dispatcher_lab::binary()?.display(),
         daemon.config().display()
     ))?;
     let said = String::from_utf8_lossy(&confined.stderr).into_owned();

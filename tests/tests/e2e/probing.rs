@@ -11,7 +11,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use dispatcher_tests::lab::{Daemon, Plan, VIP4, eventually};
+use dispatcher_lab::{Daemon, Plan, VIP4, eventually};
 
 use crate::common::{lab, service};
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use dispatcher_tests::lab::{Daemon, Lab, Process, binary, eventually};
+use dispatcher_lab::{Daemon, Lab, Process, binary, eventually};
 
 use crate::common::{VIPS, Web, backend_of, noise, publish, resetting, web};
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use dispatcher_tests::lab::eventually;
+use dispatcher_lab::eventually;
 
 use crate::common::{VIPS, Web, backend, backend_of, service_of, tally};
 

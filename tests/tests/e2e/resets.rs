@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use dispatcher_tests::lab::{Node, eventually};
+use dispatcher_lab::{Node, eventually};
 
 use crate::common::{VIPS, Web, backend_metric, reason, resetting, web};
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use dispatcher_tests::lab::{Daemon, Lab, Plan, Process, VIP4, eventually};
+use dispatcher_lab::{Daemon, Lab, Plan, Process, VIP4, eventually};
 use serde_json::Value;
 
 use crate::common::{address_of, all_up, backend, lab, publish, service, service_of, tally};
@@ -33,7 +33,7 @@ impl Ruled {
     }
 
     /// Which backends answer this many connections of a client.
-    fn answers(&self, client: usize, number: u32) -> Result<dispatcher_tests::lab::Tally> {
+    fn answers(&self, client: usize, number: u32) -> Result<dispatcher_lab::Tally> {
         self.lab.clients[client].quick_requests(VIP4.into(), number)
     }
 

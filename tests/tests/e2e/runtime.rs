@@ -4,7 +4,7 @@
 use std::{net::IpAddr, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
-use dispatcher_tests::lab::SlowDownload;
+use dispatcher_lab::SlowDownload;
 
 use crate::common::{VIPS, Web, backend_of, noise, publish, tally, web};
 
@@ -41,7 +41,7 @@ fn weights_are_in_force_for_the_next_connection_and_spare_transfers() -> Result<
         assert_eq!(lab.requests(vip, 100)?, tally([("web-2", 80), ("web-3", 20)]), "{vip}");
         ensure!(transfer.finish()? == file, "the transferred file differs");
         // Under 50 ms in a release build; a debug build may take longer.
-        let shipped = dispatcher_tests::lab::binary()?.ends_with("release/dispatcher");
+        let shipped = dispatcher_lab::binary()?.ends_with("release/dispatcher");
         let quickest = took.iter().min().context("a command")?;
         assert!(*quickest < Duration::from_millis(if shipped { 50 } else { 500 }), "{took:?}");
         let now = backend_of(&lab.daemon, service, "web-2")?;
@@ -100,7 +100,7 @@ fn a_backend_taken_down_by_hand_gets_nothing_at_all() -> Result<()> {
 fn services_and_backends_come_and_go_at_runtime() -> Result<()> {
     let Some(lab) = Web::start("runtime", &[1, 1])? else { return Ok(()) };
     let daemon = &lab.daemon;
-    let other = dispatcher_tests::lab::OTHER_VIP4;
+    let other = dispatcher_lab::OTHER_VIP4;
     daemon.ok(&format!("service add shop --vip {other} --port 80 --protocol tcp"))?;
     for backend in &lab.lab.backends {
         let (name, address) = (backend.name(), backend.v4());

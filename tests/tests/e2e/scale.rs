@@ -12,7 +12,8 @@ use dispatcher_common::{
     connection::{WAYS, buckets},
     maps,
 };
-use dispatcher_tests::lab::{Daemon, Lab, Plan, VIP4, eventually};
+use dispatcher_lab::{Daemon, Lab, Plan, VIP4, eventually};
+use dispatcher_tests::fill::{fill_table, map_memory};
 use serde_json::Value;
 
 use crate::common::{all_up, backend, lab, service};
@@ -49,7 +50,7 @@ fn with_connections(name: &str, connections: u32) -> Result<()> {
     all_up(&daemon)?;
     let table = memory(&lab, connections)?;
     busy("empty", &daemon)?;
-    lab.fill_table(VIP4, 80, &[1, 2], connections)?;
+    fill_table(&lab, VIP4, 80, &[1, 2], connections)?;
     let mut number = 0;
     eventually(Duration::from_secs(40), "a sweep over all of them", || {
         number = daemon.json("status")?["connections"]["connections"].as_u64().unwrap_or(0);
@@ -107,7 +108,7 @@ fn lists(daemon: &Daemon, number: u64) -> Result<()> {
 
 /// Prints the memory of the maps as the kernel accounts for it, and per connection; returns the table's MB.
 fn memory(lab: &Lab, connections: u32) -> Result<u64> {
-    let maps = lab.map_memory()?;
+    let maps = map_memory(lab)?;
     let of = |name: &str| {
         maps.iter().filter(|(map, _)| map == name).map(|(_, bytes)| bytes).sum::<u64>()
     };

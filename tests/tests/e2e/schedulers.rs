@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use dispatcher_tests::lab::{Tally, eventually};
+use dispatcher_lab::{Tally, eventually};
 
 use crate::common::{VIPS, Web, backend_metric, noise, publish, reason, state_contains, tally};
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use dispatcher_tests::lab::{Daemon, Lab, OTHER_VIP4, Tally};
+use dispatcher_lab::{Daemon, Lab, OTHER_VIP4, Tally};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,

@@ -3,13 +3,13 @@
 use std::{fs, net::IpAddr, path::Path, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
-use dispatcher_tests::lab::{Daemon, Lab, Node, Plan, eventually, url};
+use dispatcher_lab::{Daemon, Lab, Node, Plan, eventually, url};
 
 use crate::common::{VIPS, all_up, lab, noise, reason, web_services};
 
 /// A client and the dispatcher on a segment of jumbo frames, and a backend behind another NIC, which also assumes jumbo
 /// frames.
-fn start(name: &str) -> Result<Option<(Daemon, Vec<dispatcher_tests::lab::Process>, Lab)>> {
+fn start(name: &str) -> Result<Option<(Daemon, Vec<dispatcher_lab::Process>, Lab)>> {
     let Some(lab) = lab(&Plan::new(name).backends(0).far_backends(1))? else { return Ok(None) };
     let servers = lab.serve_web()?;
     for node in [&lab.lb, lab.client(), &lab.backends[0]] {

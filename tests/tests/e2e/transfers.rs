@@ -1,7 +1,7 @@
 //! Large transfers through the VIP, and the packets on the wire meanwhile.
 
 use anyhow::{Result, ensure};
-use dispatcher_tests::lab::url;
+use dispatcher_lab::url;
 
 use crate::common::{VIPS, Web, hex, noise, publish};
 

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use anyhow::Result;
-use dispatcher_tests::lab::{Plan, udp_flows};
+use dispatcher_lab::{Plan, udp_flows};
 
 use crate::common::{VIPS, address_of, all_up, backend, backend_metric, lab, service, tally};
 

@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use dispatcher_tests::lab::{
+use dispatcher_lab::{
     Daemon, Lab, Node, OTHER_VIP4, OTHER_VIP6, Plan, TLS_NAME, VIP4, VIP6, missing_servers,
 };
 
@@ -111,7 +111,7 @@ fn vips_are_probed_by_every_way_and_missed() -> Result<()> {
     // Servers that have just started do not listen yet.
     for port in [53, 80, 443] {
         let to = SocketAddr::new(node.v4().into(), port);
-        dispatcher_tests::lab::eventually(Duration::from_secs(10), "servers that listen", || {
+        dispatcher_lab::eventually(Duration::from_secs(10), "servers that listen", || {
             node.enter(|| Ok(std::net::TcpStream::connect(to).is_ok()))
         })?;
     }

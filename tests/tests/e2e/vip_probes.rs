@@ -4,9 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use aya::programs::{SchedClassifier, TcAttachType};
-use dispatcher_tests::lab::{
-    Daemon, Lab, Plan, Process, Tally, VIP4, VIP6, eventually, undisturbed,
-};
+use dispatcher_lab::{Daemon, Lab, Plan, Process, Tally, VIP4, VIP6, eventually, undisturbed};
 
 use crate::{
     common::{

@@ -3,7 +3,7 @@
 use std::{net::IpAddr, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
-use dispatcher_tests::lab::{Daemon, Lab, Plan, VIP4, eventually, undisturbed};
+use dispatcher_lab::{Daemon, Lab, Plan, VIP4, eventually, undisturbed};
 
 use crate::common::{VIPS, Web, all_up, lab, tally, web_services};
 

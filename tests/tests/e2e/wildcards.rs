@@ -4,7 +4,7 @@
 use std::{net::IpAddr, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
-use dispatcher_tests::lab::{Daemon, Lab, Plan, Process, VIP4, VIP6, eventually, url};
+use dispatcher_lab::{Daemon, Lab, Plan, Process, VIP4, VIP6, eventually, url};
 
 use crate::common::{VIPS, address_of, all_up, backend, lab, reason, service, tally};
 

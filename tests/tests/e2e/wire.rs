@@ -1,10 +1,8 @@
 //! Frames that no socket makes: VLAN tags, IPv4 options, IPv6 extension headers. They arrive as they were sent.
 
 use anyhow::{Context as _, Result};
-use dispatcher_tests::{
-    lab::{Node, VIP4, VIP6},
-    packet_builder::{ACK, PacketBuilder, SYN, eth, protocol},
-};
+use dispatcher_lab::{Node, VIP4, VIP6};
+use dispatcher_tests::packet_builder::{ACK, PacketBuilder, SYN, eth, protocol};
 
 use crate::common::{Web, hex};
 

@@ -8,11 +8,7 @@ use dispatcher_common::{
     reason::Reason,
     service::Affinity,
 };
-use dispatcher_tests::{
-    case::Case,
-    datapath::{Datapath, VIP, World, mapped},
-    packet_builder::{ACK, PacketBuilder, RST, SYN, eth},
-};
+use dispatcher_tests::{case::Case, datapath::{Datapath, VIP, World, mapped}, packet_builder::{ACK, PacketBuilder, RST, SYN, eth}};
 
 use crate::flows::{Family, without};
 

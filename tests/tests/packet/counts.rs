@@ -2,11 +2,7 @@
 
 use anyhow::{Result, ensure};
 use dispatcher_common::backend::{NEW, UP, USABLE};
-use dispatcher_tests::{
-    case::Case,
-    datapath::{Datapath, World},
-    packet_builder::{ACK, FIN, RST, SYN},
-};
+use dispatcher_tests::{case::Case, datapath::{Datapath, World}, packet_builder::{ACK, FIN, RST, SYN}};
 
 use crate::{
     flows::{Family, without},

@@ -7,8 +7,8 @@ use std::{
 
 use anyhow::{Result, ensure};
 use dispatcher_common::{connection::State, reason::Reason};
+use dispatcher_lab::cpus;
 use dispatcher_tests::{
-    cpus,
     datapath::{self, Datapath, VIP, action},
     packet_builder::{ACK, eth},
 };

@@ -6,11 +6,7 @@ use dispatcher_common::{
     connection::State::{Closing, Established, HalfOpen},
     reason::Reason,
 };
-use dispatcher_tests::{
-    case::Case,
-    datapath::{Datapath, Interface, World, usable},
-    packet_builder::{ACK, Mac, PacketBuilder, RST, SYN, eth},
-};
+use dispatcher_tests::{case::Case, datapath::{Datapath, Interface, World, usable}, packet_builder::{ACK, Mac, PacketBuilder, RST, SYN, eth}};
 
 use crate::flows::Family;
 

@@ -14,11 +14,7 @@ use dispatcher_common::{
     measure::{ByteWindow, Exchange, MeasureWindow, ResponseWindow, bucket},
     service::scheduler,
 };
-use dispatcher_tests::{
-    case::Case,
-    datapath::{Backend, Datapath, VIP, World, action, this_window, usable},
-    packet_builder::{ACK, FIN, PacketBuilder, RST, SYN, eth},
-};
+use dispatcher_tests::{case::Case, datapath::{Backend, Datapath, VIP, World, action, this_window, usable}, packet_builder::{ACK, FIN, PacketBuilder, RST, SYN, eth}};
 use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
 
 use crate::{flows::Family, tcp_established::age_all};

@@ -11,9 +11,9 @@ use dispatcher_common::{
     service::orphan,
     settings::RESET_INTERVAL_NS,
 };
+use dispatcher_lab::cpus;
 use dispatcher_tests::{
     case::Case,
-    cpus,
     datapath::{self, Datapath, World, usable},
     packet_builder::{
         ACK, At, FIN, PSH, PacketBuilder, RST, SYN, eth,

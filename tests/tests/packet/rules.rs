@@ -8,11 +8,7 @@ use dispatcher_common::{
     reason::Reason,
     service::{Affinity, scheduler},
 };
-use dispatcher_tests::{
-    case::Case,
-    datapath::{CLIENT, CLIENT6, Datapath, Rule, VIP, VIP6, World, action},
-    packet_builder::{ACK, PacketBuilder, RST, SYN, eth, protocol::DESTINATION_OPTIONS},
-};
+use dispatcher_tests::{case::Case, datapath::{CLIENT, CLIENT6, Datapath, Rule, VIP, VIP6, World, action}, packet_builder::{ACK, PacketBuilder, RST, SYN, eth, protocol::DESTINATION_OPTIONS}};
 
 use crate::flows::{Family, without};
 

@@ -7,12 +7,8 @@ use std::{
 
 use anyhow::{Result, ensure};
 use dispatcher_common::{reason::Reason, service::Policy};
-use dispatcher_tests::{
-    case::Case,
-    cpus,
-    datapath::{self, Datapath, VIP, World, action, mapped::Mapped, usable},
-    packet_builder::{SYN, eth},
-};
+use dispatcher_lab::{cpus};
+use dispatcher_tests::{case::Case, datapath::{self, Datapath, VIP, World, action, mapped::Mapped, usable}, packet_builder::{SYN, eth}};
 
 use crate::flows::Family;
 

@@ -2,12 +2,8 @@
 
 use anyhow::{Result, ensure};
 use dispatcher_common::{backend::NEW, reason::Reason, service::scheduler};
-use dispatcher_tests::{
-    case::Case,
-    cpus,
-    datapath::{self, Datapath, VIP, World, action, usable},
-    packet_builder::{ACK, FIN, SYN, eth},
-};
+use dispatcher_lab::{cpus};
+use dispatcher_tests::{case::Case, datapath::{self, Datapath, VIP, World, action, usable}, packet_builder::{ACK, FIN, SYN, eth}};
 
 use crate::{
     flows::Family,

@@ -3,11 +3,7 @@
 
 use anyhow::{Result, ensure};
 use dispatcher_common::connection::State::{self, Established, HalfOpen};
-use dispatcher_tests::{
-    case::Case,
-    datapath::{Datapath, World, action},
-    packet_builder::{ACK, FIN, SYN},
-};
+use dispatcher_tests::{case::Case, datapath::{Datapath, World, action}, packet_builder::{ACK, FIN, SYN}};
 
 use crate::flows::Family;
 

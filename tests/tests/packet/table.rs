@@ -13,11 +13,7 @@ use dispatcher_common::{
     reason::Reason,
     service::ServiceState,
 };
-use dispatcher_tests::{
-    case::Case,
-    datapath::{CLIENT, Datapath, Place, VIP, World, action, mapped},
-    packet_builder::{ACK, FIN, PSH, SYN},
-};
+use dispatcher_tests::{case::Case, datapath::{CLIENT, Datapath, Place, VIP, World, action, mapped}, packet_builder::{ACK, FIN, PSH, SYN}};
 
 use crate::{flows::Family, tcp_again::idle};
 

@@ -12,11 +12,7 @@ use dispatcher_common::{
     flow::Flow,
     reason::Reason,
 };
-use dispatcher_tests::{
-    case::Case,
-    datapath::{Datapath, World, mapped},
-    packet_builder::{ACK, FIN, PSH, PacketBuilder, RST, SYN},
-};
+use dispatcher_tests::{case::Case, datapath::{Datapath, World, mapped}, packet_builder::{ACK, FIN, PSH, PacketBuilder, RST, SYN}};
 
 use crate::{
     counts::says,

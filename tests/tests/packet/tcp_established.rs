@@ -5,11 +5,7 @@ use dispatcher_common::{
     connection::State::{Established, HalfOpen},
     net,
 };
-use dispatcher_tests::{
-    case::Case,
-    datapath::{CLIENT, Datapath, VIP, mapped},
-    packet_builder::{ACK, PSH, SYN},
-};
+use dispatcher_tests::{case::Case, datapath::{CLIENT, Datapath, VIP, mapped}, packet_builder::{ACK, PSH, SYN}};
 
 use crate::flows::Family;
 

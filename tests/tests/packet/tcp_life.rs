@@ -6,11 +6,7 @@ use dispatcher_common::{
     connection::State::{Aborted, Closing, Established, HalfOpen},
     reason::Reason,
 };
-use dispatcher_tests::{
-    case::Case,
-    datapath::World,
-    packet_builder::{ACK, At, FIN, PSH, PacketBuilder, RST, SYN},
-};
+use dispatcher_tests::{case::Case, datapath::World, packet_builder::{ACK, At, FIN, PSH, PacketBuilder, RST, SYN}};
 
 use crate::{
     counts::says,

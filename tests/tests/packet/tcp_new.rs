@@ -3,11 +3,7 @@
 use std::net::Ipv4Addr;
 
 use dispatcher_common::{connection::State::HalfOpen, reason::Reason};
-use dispatcher_tests::{
-    case::Case,
-    datapath::{VIP, World},
-    packet_builder::{ACK, SYN, eth},
-};
+use dispatcher_tests::{case::Case, datapath::{VIP, World}, packet_builder::{ACK, SYN, eth}};
 
 use crate::flows::Family;
 

@@ -2,12 +2,8 @@
 
 use anyhow::Result;
 use dispatcher_common::{connection::State::HalfOpen, reason::Reason};
-use dispatcher_tests::{
-    case::Case,
-    cpus,
-    datapath::{Datapath, Interface, World},
-    packet_builder::{ACK, At, Mac, PacketBuilder, SYN, eth, protocol::DESTINATION_OPTIONS},
-};
+use dispatcher_lab::{cpus};
+use dispatcher_tests::{case::Case, datapath::{Datapath, Interface, World}, packet_builder::{ACK, At, Mac, PacketBuilder, SYN, eth, protocol::DESTINATION_OPTIONS}};
 
 use crate::flows::Family;
 

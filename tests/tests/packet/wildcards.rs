@@ -9,11 +9,7 @@ use dispatcher_common::{
     net::{TCP, UDP},
     reason::Reason,
 };
-use dispatcher_tests::{
-    case::Case,
-    datapath::{CLIENT, CLIENT6, World, usable},
-    packet_builder::{ACK, At, FIN, PacketBuilder, SYN, eth},
-};
+use dispatcher_tests::{case::Case, datapath::{CLIENT, CLIENT6, World, usable}, packet_builder::{ACK, At, FIN, PacketBuilder, SYN, eth}};
 
 use crate::flows::Family;
 

@@ -24,10 +24,9 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 
 mod cleaner;
+pub mod cpus;
 mod daemon;
 mod echo;
-#[cfg(feature = "datapath")]
-mod fill;
 mod flood;
 mod frames;
 mod ftp;

@@ -1,21 +1,27 @@
 //! How a new flow gets a way of the table: take a free one, or the best of both buckets, and make sure it is the only one.
 
 use dispatcher_common::connection::{State, Way};
-use dispatcher_ebpf::occupancy::{Choice, Rank, best, choose, entries, free, oldest_half_open};
+use dispatcher_ebpf::table::{
+    insert::{Choice, choose, entries, free},
+    victim::Rank,
+};
 
 use super::{
-    account,
-    maps::{self, Ways},
-    pipeline::Packet,
+    count,
     position::{Position, buckets},
-    word::Word,
+    victim,
+};
+use crate::bpf::{
+    maps::{self, Ways},
+    packet::Packet,
+    shared_word::Word,
 };
 
 /// Attempts to take a way: others may take the best one first, or claim one for the same flow.
 const ATTEMPTS: u32 = 3;
 
 /// What became of a claim.
-pub(super) enum Claim {
+pub(crate) enum Claim {
     /// The flow has a way.
     Entered,
     /// Another CPU claimed one for the same flow; its slot, if it is still there.
@@ -26,7 +32,7 @@ pub(super) enum Claim {
 
 /// Claims a way for a new flow on a slot's backend.
 #[inline(always)]
-pub(super) fn claim(packet: &Packet, slot: u32) -> Claim {
+pub(crate) fn claim(packet: &Packet, slot: u32) -> Claim {
     let claimed = Way::new(packet.hash, packet.tick, State::HalfOpen, slot);
     let mut missed = Claim::Full;
     for _ in 0..ATTEMPTS {
@@ -37,7 +43,7 @@ pub(super) fn claim(packet: &Packet, slot: u32) -> Claim {
         let Some(ways) = maps::ways(position.bucket()) else { return Claim::Full };
         let word = ways.word(position.number());
         let old = Way(word.load());
-        if may_be_taken(position, old, packet) && account::replace(word, old, claimed) {
+        if may_be_taken(position, old, packet) && count::replace(word, old, claimed) {
             match settle(packet, word, claimed) {
                 // The other one withdrew, too. The flow's packets must not part: one of both has to enter it.
                 Claim::Withdrawn(None) => missed = Claim::Withdrawn(None),
@@ -67,47 +73,8 @@ fn candidate(hash: u64, tick: u64) -> Position {
     match choose(free_in(in_first), || free_in(in_second)) {
         Some((Choice::First, number)) => Position::new(first, number).free(),
         Some((Choice::Second, number)) => Position::new(second, number).free(),
-        None => occupied([first, second], in_first, tick),
+        None => victim::find([first, second], in_first, tick),
     }
-}
-
-/// The position of a way that has expired, or else may be evicted, of two full buckets. A look at the first usually suffices.
-#[inline(always)]
-fn occupied([first, second]: [u32; 2], in_first: Ways, tick: u64) -> Position {
-    let Some(expiry) = maps::expiry() else { return Position::NOWHERE };
-    let established = expiry.ticks(ESTABLISHED);
-    let oldest = oldest_half_open(|number| in_first.way(number), tick, established);
-    if oldest.is_takeable() {
-        return Position::new(first, oldest.number());
-    }
-    let best = Position(dispatcher_best(u64::from(first), tick));
-    if best != Position::NOWHERE && !best.is_last_resort() {
-        return best;
-    }
-    let other = Position(dispatcher_best(u64::from(second), tick));
-    if other != Position::NOWHERE && !other.is_last_resort() || best == Position::NOWHERE {
-        return other;
-    }
-    best
-}
-
-/// Class of established connections of TCP.
-const ESTABLISHED: usize = Way::new(1 << 63, 0, State::Established, 0).expiry_class();
-
-/// The [`Position`] of the way of a full bucket that suits a new flow best. Global for the same reason as the others.
-#[inline(never)]
-#[unsafe(no_mangle)]
-extern "C" fn dispatcher_best(bucket: u64, tick: u64) -> u64 {
-    let bucket = bucket as u32;
-    let (Some(ways), Some(expiry)) = (maps::ways(bucket), maps::expiry()) else {
-        return Position::NOWHERE.0;
-    };
-    let rank = best(|number| ways.way(number), tick, |class| expiry.ticks(class));
-    if !rank.is_takeable() {
-        return Position::NOWHERE.0;
-    }
-    let position = Position::new(bucket, rank.number());
-    if rank.is_last_resort() { position.last_resort().0 } else { position.0 }
 }
 
 /// Whether a new flow may still take a way. It may have been touched, or taken by another new flow, since it was chosen: by
@@ -137,7 +104,7 @@ fn settle(packet: &Packet, word: Word, claimed: Way) -> Claim {
         return Claim::Entered;
     }
     // If it has changed meanwhile it is a connection like any other, and counted as one.
-    let _ = account::replace(word, claimed, Way(0));
+    let _ = count::replace(word, claimed, Way(0));
     Claim::Withdrawn(survivor(packet, in_first).or_else(|| survivor(packet, in_second)))
 }
 

@@ -5,12 +5,12 @@
 
 use dispatcher_common::{connection::Way, counts::ActiveCount};
 
-use super::{maps, word::Word};
+use crate::bpf::{maps, shared_word::Word};
 
 /// Replaces a way by another, of the same connection or of a new one, and counts what changes. False if the way was another
 /// by now; then nothing has changed.
 #[inline(always)]
-pub(super) fn replace(word: Word, old: Way, new: Way) -> bool {
+pub(crate) fn replace(word: Word, old: Way, new: Way) -> bool {
     dispatcher_replace(word.at(), old.0, new.0) != 0
 }
 
@@ -41,27 +41,21 @@ extern "C" fn dispatcher_replace(word: *mut u64, old: u64, new: u64) -> u64 {
 
 /// Counts a connection that is about to be.
 #[inline(always)]
-pub(super) fn raise(way: Way) {
+pub(crate) fn raise(way: Way) {
     add(way.slot(), ActiveCount::of(way));
     add_half_open(ActiveCount::of(way) & 1);
 }
 
 /// Counts a connection no longer.
 #[inline(always)]
-pub(super) fn lower(way: Way) {
+pub(crate) fn lower(way: Way) {
     add(way.slot(), ActiveCount::of(way).wrapping_neg());
     add_half_open((ActiveCount::of(way) & 1).wrapping_neg());
 }
 
-/// Connections of a slot.
-#[inline(always)]
-pub(super) fn count(slot: u32) -> ActiveCount {
-    ActiveCount(maps::active_count(slot).map_or(0, |count| count.load()))
-}
-
 /// Whether more connections are half-open than `syn_guard` allows.
 #[inline(always)]
-pub(super) fn is_guarded() -> bool {
+pub(crate) fn is_guarded() -> bool {
     maps::half_open().map_or(0, Word::load) > maps::syn_guard()
 }
 

@@ -2,16 +2,17 @@
 
 use dispatcher_common::connection::{State, Way};
 
-use super::{account, maps, pipeline::Packet};
+use super::count;
+use crate::bpf::{maps, packet::Packet};
 
 /// `-EEXIST`: another CPU entered the same flow.
 const EXISTS: i32 = -17;
 
 /// Enters a new flow on a slot's backend; false if the overflow map is full, too.
 #[inline(always)]
-pub(super) fn enter(packet: &Packet, slot: u32) -> bool {
+pub(crate) fn enter(packet: &Packet, slot: u32) -> bool {
     let way = Way::new(packet.hash, packet.tick, State::HalfOpen, slot);
-    account::raise(way);
+    count::raise(way);
     match maps::insert_overflow(packet.hash, way) {
         Ok(()) => {
             if let Some(entries) = maps::overflow_entries() {
@@ -20,7 +21,7 @@ pub(super) fn enter(packet: &Packet, slot: u32) -> bool {
             true
         }
         Err(error) => {
-            account::lower(way);
+            count::lower(way);
             error == EXISTS
         }
     }

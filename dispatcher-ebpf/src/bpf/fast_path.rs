@@ -1,7 +1,7 @@
 //! The short way: packets whose headers are plain.
 //!
 //! Those of established connections to backends that are up, and what is not ours, are done with here. The others'
-//! connections are found or made by the stages of [`super::pipeline`]. Whatever is out of the ordinary takes the whole
+//! connections are found or made by the stages of [`super::full_path`]. Whatever is out of the ordinary takes the whole
 //! way there: tags, options, extension headers, fragments, what is cut short.
 //!
 //! How many packets' cold lines the processor waits for at once depends on how few instructions are between two of them. So what
@@ -18,27 +18,28 @@ use dispatcher_common::{
 };
 use dispatcher_ebpf::{
     barrier::compute,
-    exchange::Segment,
-    exit::Exit,
+    measure::Segment,
+    outcome::Exit,
     parse::{IPV4, IPV6, Plain, PlainV4, PlainV6},
-    tracking::{FIN, RST, SYN},
+    table::tracking::{FIN, RST, SYN},
 };
 
 use super::{
+    clock::tick,
     config, filter,
     forward::{self, Size},
-    loops,
+    full_path, loops,
     maps::{self, Ways},
     measure,
-    pipeline::{self, Packet, tick},
-    position::{Position, first_bucket, second_bucket},
+    packet::{self, Packet},
+    table::position::{Position, first_bucket, second_bucket},
     too_big, verdict,
 };
 
 /// The action for a packet with plain headers, none for one that must take the whole way.
 #[inline(always)]
-pub(super) fn forward(ctx: &XdpContext) -> Option<u32> {
-    let frame = pipeline::frame(ctx);
+pub(crate) fn forward(ctx: &XdpContext) -> Option<u32> {
+    let frame = packet::frame(ctx);
     let head = frame.head::<54>()?;
     match head.u16::<12>() {
         IPV4 => plain(ctx, PlainV4(head), dispatcher_fill_v4),
@@ -58,7 +59,7 @@ fn plain(ctx: &XdpContext, head: impl Plain, fill: Fill) -> Option<u32> {
     if !filter::may_be_vip(head.filter_bit()) {
         return Some(verdict::leave(Exit::new(Reason::NotOurs), head.bytes()));
     }
-    if !head.agrees(pipeline::frame(ctx).length()) {
+    if !head.agrees(packet::frame(ctx).length()) {
         return None;
     }
     let hash = compute(head.again().hash(config::hash_key));
@@ -89,7 +90,7 @@ fn go_on(ctx: &XdpContext, hash: u64, now: u64, is_to_be_found: u64, fill: Fill)
     if fill(ctx.ctx, packet, hash, now, is_to_be_found) == 0 {
         return verdict::leave(Exit::new(Reason::NotOurs), bytes(packet));
     }
-    pipeline::dispatcher_dispatch(ctx.ctx, packet)
+    full_path::dispatcher_dispatch(ctx.ctx, packet)
 }
 
 /// L3 bytes of a packet that was filled in.
@@ -110,7 +111,7 @@ extern "C" fn dispatcher_fill_v4(
     tick: u64,
     is_to_be_found: u64,
 ) -> u64 {
-    let head = pipeline::frame(&XdpContext::new(ctx)).head().map(PlainV4);
+    let head = packet::frame(&XdpContext::new(ctx)).head().map(PlainV4);
     fill(head, packet, hash, tick, is_to_be_found)
 }
 
@@ -124,7 +125,7 @@ extern "C" fn dispatcher_fill_v6(
     tick: u64,
     is_to_be_found: u64,
 ) -> u64 {
-    let head = pipeline::frame(&XdpContext::new(ctx)).head().map(PlainV6);
+    let head = packet::frame(&XdpContext::new(ctx)).head().map(PlainV6);
     fill(head, packet, hash, tick, is_to_be_found)
 }
 

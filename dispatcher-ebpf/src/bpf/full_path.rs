@@ -2,119 +2,34 @@
 
 use aya_ebpf::{
     bindings::{xdp_action::XDP_DROP, xdp_md},
-    helpers::generated::{bpf_jiffies64, bpf_ktime_get_coarse_ns},
     programs::XdpContext,
 };
-use dispatcher_common::{
-    connection::TICK_SHIFT,
-    flow::{WORDS_V4, WORDS_V6, flow_hash, table_hash},
-    reason::Reason,
-};
+use dispatcher_common::reason::Reason;
 use dispatcher_ebpf::{
-    exchange::Segment,
-    exit::{Exit, Outcome},
     frame::Frame,
-    parse::{self, Contents, FlowWords, Tcp},
-    tracking::{self, Event},
+    outcome::{Exit, Outcome},
+    parse::{self, Contents},
 };
 
 use super::{
-    classify, config,
-    connection::{self, Found},
-    filter,
+    choose::new_connection,
+    classify, filter,
     forward::{self, Size},
-    fragment, icmp, loops, maps, measure, place, reset, too_big, verdict,
+    fragment, icmp, loops, maps, measure,
+    packet::{Packet, frame},
+    reset,
+    table::tracking::{self, Found},
+    too_big, verdict,
 };
-
-/// A TCP or UDP packet to an address that may be a VIP. Without padding, since it is passed to global functions.
-#[repr(C)]
-pub(super) struct Packet {
-    /// Its flow.
-    pub(super) flow: FlowWords,
-    /// The flow's hash in the connection table.
-    pub(super) hash: u64,
-    /// When it came.
-    pub(super) tick: u64,
-    /// Its frame's source address, as [`super::loops::source`] reads it.
-    pub(super) source: u64,
-    /// 0 if the table has been searched in vain.
-    pub(super) is_to_be_found: u64,
-    /// TCP flags in bits 0–7, TOS or traffic class in 8–15.
-    pub(super) flags: u32,
-    /// L3 bytes.
-    pub(super) bytes: u32,
-    /// Acknowledgement number and payload of TCP.
-    pub(super) segment: Segment,
-}
-
-impl Packet {
-    /// Adds what follows from the flow, and what else there is to know.
-    #[inline(always)]
-    pub(super) fn complete(&mut self, is_v4: bool, tcp: Tcp, tos: u8) {
-        let FlowWords { client, vip, ports, protocol } = self.flow;
-        let hash = if is_v4 {
-            let words = [client[3], vip[3], ports, protocol];
-            flow_hash::<WORDS_V4>(|i| words[i], config::hash_key)
-        } else {
-            let words = self.flow.words();
-            flow_hash::<WORDS_V6>(|i| words[i], config::hash_key)
-        };
-        self.hash = table_hash(hash, protocol as u8);
-        self.tick = tick();
-        self.is_to_be_found = 1;
-        self.flags = u32::from(tcp.flags) | u32::from(tos) << 8;
-        self.segment = tcp.segment;
-    }
-
-    /// TOS or traffic class.
-    #[inline(always)]
-    pub(super) const fn tos(&self) -> u8 {
-        (self.flags >> 8) as u8
-    }
-
-    /// Whether it is TCP.
-    #[inline(always)]
-    pub(super) const fn is_tcp(&self) -> bool {
-        self.hash >> 63 != 0
-    }
-
-    /// What it means to its connection.
-    #[inline(always)]
-    pub(super) const fn event(&self) -> Event {
-        tracking::event(self.flow.protocol as u8, self.flags as u8, self.segment.payload())
-    }
-}
-
-/// The monotonic clock in nanoseconds, from its last update: reading it costs 2 ns.
-#[inline(always)]
-pub(super) fn now() -> u64 {
-    // SAFETY: the helper takes nothing and changes nothing.
-    unsafe { bpf_ktime_get_coarse_ns() }
-}
-
-/// The same clock in ticks of 2³² ns, from the jiffies that the kernel counts by it: two instructions instead of a call. It may be
-/// a jiffy or two from [`now`], and that from the controller's, so stamps may lie a tick ahead of who looks at them.
-#[inline(always)]
-pub(super) fn tick() -> u64 {
-    // SAFETY: the helper takes nothing and changes nothing.
-    config::monotonic_ns(unsafe { bpf_jiffies64() }) >> TICK_SHIFT
-}
-
-/// The frame of a context.
-#[inline(always)]
-pub(super) fn frame(ctx: &XdpContext) -> Frame {
-    // SAFETY: the kernel keeps the frame from `data` to `data_end`. Only the answer to a client cuts it, and ends with that.
-    unsafe { Frame::new(ctx.data(), ctx.data_end()) }
-}
 
 /// Takes a packet through all stages and yields its XDP action.
 #[inline(always)]
-pub(super) fn walk(ctx: &XdpContext) -> u32 {
+pub(crate) fn walk(ctx: &XdpContext) -> u32 {
     dispatcher_walk(ctx.ctx)
 }
 
 /// As [`walk`]. A global function: the verifier checks it once, for any frame, and apart from the short way. So are the
-/// functions below and those of [`connection`], [`place`], [`fragment`], [`icmp`] and [`reset`], each of which the stack
+/// functions below and those of [`tracking`], [`new_connection`], [`fragment`], [`icmp`] and [`reset`], each of which the stack
 /// would else hold with all others.
 #[inline(never)]
 #[unsafe(no_mangle)]
@@ -132,7 +47,7 @@ extern "C" fn dispatcher_walk(ctx: *mut xdp_md) -> u32 {
 /// As [`dispatch`]. A global function for the same reason as [`dispatcher_walk`].
 #[inline(never)]
 #[unsafe(no_mangle)]
-pub(super) extern "C" fn dispatcher_dispatch(ctx: *mut xdp_md, packet: *mut Packet) -> u32 {
+pub(crate) extern "C" fn dispatcher_dispatch(ctx: *mut xdp_md, packet: *mut Packet) -> u32 {
     // SAFETY: the callers pass their own packet; the verifier insists on the check for null.
     let Some(packet) = (unsafe { packet.as_mut() }) else { return 0 };
     match stages(&XdpContext::new(ctx), packet) {
@@ -151,17 +66,17 @@ fn stages(ctx: &XdpContext, packet: &Packet) -> Result<u32, Exit> {
 
 /// The slot of the packet's connection, which may be a new one.
 #[inline(always)]
-pub(super) fn slot(packet: &Packet) -> Result<u32, Exit> {
-    match connection::resume(packet)? {
+pub(crate) fn slot(packet: &Packet) -> Result<u32, Exit> {
+    match tracking::resume(packet)? {
         Found::Slot(slot) => Ok(slot),
-        Found::Nothing => place::place(packet),
-        Found::Ended => place::renew(packet),
+        Found::Nothing => new_connection::place(packet),
+        Found::Ended => new_connection::renew(packet),
     }
 }
 
 /// Sends the packet to the backend of the slot that was found for it, or lets it leave; yields its XDP action.
 #[inline(always)]
-pub(super) fn end(ctx: &XdpContext, packet: &Packet, slot: Result<u32, Exit>) -> u32 {
+pub(crate) fn end(ctx: &XdpContext, packet: &Packet, slot: Result<u32, Exit>) -> u32 {
     match slot.and_then(|slot| deliver(ctx, packet, slot)) {
         Ok(action) => action,
         Err(exit) => verdict::leave(exit, packet.bytes),

@@ -7,20 +7,25 @@ use dispatcher_common::{
     service::{ServiceId, orphan},
 };
 use dispatcher_ebpf::{
-    exit::{Exit, Outcome},
-    tracking::{self, Event},
+    outcome::{Exit, Outcome},
+    table::tracking::{self, Event},
 };
 
 use super::{
-    account, affinity,
-    claim::{Claim, claim},
-    classify::classify,
-    connection, loops,
-    maps::{self, PolicyWords, RuleWords},
-    overflow,
-    pipeline::Packet,
-    rules,
+    affinity, rules,
     schedule::{self, Source},
+};
+use crate::bpf::{
+    classify::classify,
+    loops,
+    maps::{self, PolicyWords, RuleWords},
+    packet::Packet,
+    table::{
+        count,
+        insert::{Claim, claim},
+        overflow,
+        tracking::renew_in_place,
+    },
 };
 
 /// Gives a flow without a connection a slot, and enters it.
@@ -28,8 +33,8 @@ use super::{
 /// While more connections are half-open than `syn_guard` allows, a SYN is placed by hash at once: it takes nobody's turn,
 /// leaves no trace, and is no more work than must be. Its flow's next packet, which a flood does not send, is entered.
 #[inline(always)]
-pub(super) fn place(packet: &Packet) -> Result<u32, Exit> {
-    if packet.event() == Event::OPEN && account::is_guarded() {
+pub(crate) fn place(packet: &Packet) -> Result<u32, Exit> {
+    if packet.event() == Event::OPEN && count::is_guarded() {
         return Outcome(dispatcher_hashed(packet)).result();
     }
     let slot = choose(packet)?;
@@ -43,7 +48,7 @@ fn settle(packet: &Packet, slot: u32) -> Result<u32, Exit> {
         NOT_ENTERED => Outcome(dispatcher_hashed(packet)).result(),
         entered => {
             #[cfg(feature = "log")]
-            super::log::placed(packet, entered as u32);
+            crate::bpf::log::placed(packet, entered as u32);
             Ok(entered as u32)
         }
     }
@@ -51,14 +56,14 @@ fn settle(packet: &Packet, slot: u32) -> Result<u32, Exit> {
 
 /// Gives a connection that has ended a new slot.
 #[inline(always)]
-pub(super) fn renew(packet: &Packet) -> Result<u32, Exit> {
+pub(crate) fn renew(packet: &Packet) -> Result<u32, Exit> {
     let slot = choose(packet)?;
     match dispatcher_renew(packet, u64::from(slot)) {
         // It was removed meanwhile: the flow is as one that was never here.
         REMOVED => settle(packet, slot),
         renewed => {
             #[cfg(feature = "log")]
-            super::log::placed(packet, renewed as u32);
+            crate::bpf::log::placed(packet, renewed as u32);
             Ok(renewed as u32)
         }
     }
@@ -74,7 +79,7 @@ extern "C" fn dispatcher_renew(packet: *const Packet, slot: u64) -> u64 {
     // SAFETY: `renew` passes a packet; the verifier insists on the check for null.
     let Some(packet) = (unsafe { packet.as_ref() }) else { return REMOVED };
     let slot = slot as u32;
-    let Some(renewed) = connection::renew(packet, slot) else { return REMOVED };
+    let Some(renewed) = renew_in_place(packet, slot) else { return REMOVED };
     if renewed == slot {
         count(slot);
     }
@@ -87,7 +92,7 @@ fn choose(packet: &Packet) -> Result<u32, Exit> {
     Outcome(dispatcher_choose(packet)).result()
 }
 
-/// As [`choose`], its result packed; global for the same reason as [`super::connection`]'s function.
+/// As [`choose`], its result packed; global for the same reason as [`super::super::table::tracking`]'s function.
 #[inline(never)]
 #[unsafe(no_mangle)]
 extern "C" fn dispatcher_choose(packet: *const Packet) -> u64 {

@@ -39,7 +39,7 @@ impl Pick {
     };
 
     /// Sees the next member, with its active connections and its sample. Without branches, as
-    /// [`crate::schedule::Least::or`].
+    /// [`crate::choose::least::Least::or`].
     #[inline(always)]
     pub fn see(&mut self, number: u64, active: u64, sample: Option<u64>) {
         let (is_sampled, sample) = match sample {

@@ -9,17 +9,17 @@ use dispatcher_common::{
     rule::{RuleId, RuleSet},
     service::{Schedule, ServiceId},
 };
-use dispatcher_ebpf::rules::holds;
+use dispatcher_ebpf::choose::rules::holds;
 
-use super::{
+use super::members::{NOBODY, dispatcher_any};
+use crate::bpf::{
     maps::{self, PolicyWords, RuleWords},
-    pipeline::Packet,
-    schedule::{NOBODY, dispatcher_any},
+    packet::Packet,
 };
 
 /// The rule by which a packet's connection is to be placed.
 #[inline(always)]
-pub(super) fn find(packet: &Packet, service: ServiceId, policy: PolicyWords) -> Option<RuleWords> {
+pub(crate) fn find(packet: &Packet, service: ServiceId, policy: PolicyWords) -> Option<RuleWords> {
     let rules = policy.rules.load();
     if rules == 0 {
         return None;
@@ -33,7 +33,7 @@ pub(super) fn find(packet: &Packet, service: ServiceId, policy: PolicyWords) -> 
 /// No rule.
 const NONE: u64 = u64::MAX;
 
-/// As [`find`]; yields the rule's id, or [`NONE`]. A global function for the same reason as [`super::connection`]'s.
+/// As [`find`]; yields the rule's id, or [`NONE`]. A global function for the same reason as [`super::super::table::lookup`]'s.
 #[inline(never)]
 #[unsafe(no_mangle)]
 extern "C" fn dispatcher_rule(packet: *const Packet, service: u64, rules: u64) -> u64 {

@@ -4,18 +4,19 @@ use dispatcher_common::{
     backend::STICKY,
     service::{Affinity, AffinityKey, AffinityRecord, PeerKey, ServiceId},
 };
-use dispatcher_ebpf::{affinity::client, parse::FlowWords};
+use dispatcher_ebpf::{choose::affinity::client, parse::FlowWords};
 
-use super::{
-    account,
+use super::members::{NOBODY, some};
+use crate::bpf::{
+    backend::takes,
     maps::{self, PolicyWords},
-    pipeline::Packet,
-    schedule::{NOBODY, some, takes},
+    packet::Packet,
+    table::count,
 };
 
 /// The slot of the client's record, if the service keeps any and its backend still takes this client.
 #[inline(always)]
-pub(super) fn find(packet: &Packet, service: ServiceId, policy: PolicyWords) -> Option<u32> {
+pub(crate) fn find(packet: &Packet, service: ServiceId, policy: PolicyWords) -> Option<u32> {
     let affinity = of(policy)?;
     some(dispatcher_find_client(packet, u64::from(service), affinity.0))
 }
@@ -23,10 +24,10 @@ pub(super) fn find(packet: &Packet, service: ServiceId, policy: PolicyWords) -> 
 /// Records that the client's last new connection went to a slot. Failing for want of room, the client is as one that was
 /// never here.
 #[inline(always)]
-pub(super) fn remember(packet: &Packet, policy: PolicyWords, slot: u32) {
+pub(crate) fn remember(packet: &Packet, policy: PolicyWords, slot: u32) {
     // A flood's clients are not worth remembering.
     if let Some(affinity) = of(policy)
-        && !account::is_guarded()
+        && !count::is_guarded()
     {
         let _ = dispatcher_keep_client(packet, affinity.0, u64::from(slot));
     }
@@ -38,7 +39,7 @@ fn of(policy: PolicyWords) -> Option<Affinity> {
     (affinity.ticks() != 0).then_some(affinity)
 }
 
-/// As [`find`]; a global function for the same reason as [`super::connection`]'s.
+/// As [`find`]; a global function for the same reason as [`super::super::table::lookup`]'s.
 #[inline(never)]
 #[unsafe(no_mangle)]
 extern "C" fn dispatcher_find_client(packet: *const Packet, service: u64, affinity: u64) -> u64 {

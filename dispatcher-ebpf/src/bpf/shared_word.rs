@@ -4,7 +4,7 @@ use core::{arch::asm, ptr};
 
 /// A word in a map value.
 #[derive(Clone, Copy)]
-pub(super) struct Word(*mut u64);
+pub(crate) struct Word(*mut u64);
 
 impl Word {
     /// The word at an address.
@@ -12,34 +12,34 @@ impl Word {
     /// # Safety
     /// The address must be that of eight aligned bytes of a map value. Map values stay valid while the program runs.
     #[inline(always)]
-    pub(super) const unsafe fn new(at: *mut u64) -> Self {
+    pub(crate) const unsafe fn new(at: *mut u64) -> Self {
         Self(at)
     }
 
     /// Its address.
     #[inline(always)]
-    pub(super) const fn at(self) -> *mut u64 {
+    pub(crate) const fn at(self) -> *mut u64 {
         self.0
     }
 
     /// Its value. A volatile load, since LLVM cannot select atomic ones for BPF before v4; the kernel compiles it to one
     /// load.
     #[inline(always)]
-    pub(super) fn load(self) -> u64 {
+    pub(crate) fn load(self) -> u64 {
         // SAFETY: see `new`.
         unsafe { ptr::read_volatile(self.0) }
     }
 
     /// Overwrites it.
     #[inline(always)]
-    pub(super) fn store(self, value: u64) {
+    pub(crate) fn store(self, value: u64) {
         // SAFETY: see `new`.
         unsafe { ptr::write_volatile(self.0, value) }
     }
 
     /// Replaces `old` by `new`; false if it was another value. The BPF target has no `AtomicU64::compare_exchange`.
     #[inline(always)]
-    pub(super) fn replace(self, old: u64, new: u64) -> bool {
+    pub(crate) fn replace(self, old: u64, new: u64) -> bool {
         let mut found = old;
         // SAFETY: see `new`. The instruction has r0 as its implicit operand and result.
         unsafe {
@@ -56,7 +56,7 @@ impl Word {
 
     /// Adds atomically and yields the value before.
     #[inline(always)]
-    pub(super) fn fetch_add(self, amount: u64) -> u64 {
+    pub(crate) fn fetch_add(self, amount: u64) -> u64 {
         let mut value = amount;
         // SAFETY: see `new`.
         unsafe {
@@ -72,7 +72,7 @@ impl Word {
 
     /// Adds to a word that only this CPU writes.
     #[inline(always)]
-    pub(super) fn add(self, amount: u64) {
+    pub(crate) fn add(self, amount: u64) {
         self.store(self.load().wrapping_add(amount));
     }
 }

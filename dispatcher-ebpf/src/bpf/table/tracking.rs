@@ -1,4 +1,4 @@
-//! Is the flow known? Then its connection moves on, and the packet goes where the connection's others went.
+//! What a packet does to its connection: state and stamp move on, and the packet goes where the connection's others went.
 
 use dispatcher_common::{
     backend::{NEW, UP, USABLE},
@@ -6,17 +6,20 @@ use dispatcher_common::{
     reason::Reason,
 };
 use dispatcher_ebpf::{
-    exit::{Exit, Outcome},
-    tracking::{self, Event, is_idle},
+    outcome::{Exit, Outcome},
+    table::tracking::{self, Event, is_idle},
 };
 
 use super::{
-    account, loops,
+    count,
+    lookup::{Known, find},
+    position::Position,
+};
+use crate::bpf::{
+    backend::takes,
+    loops,
     maps::{self, Record},
-    pipeline::Packet,
-    position::{Position, buckets},
-    schedule::takes,
-    word::Word,
+    packet::Packet,
 };
 
 /// Attempts to write a word that others write, too. A flow's packets come by one CPU, and the controller changes only
@@ -30,7 +33,7 @@ const TO_BE_RENEWED: u32 = u32::MAX - 1;
 
 /// What a packet finds.
 #[derive(Clone, Copy)]
-pub(super) enum Found {
+pub(crate) enum Found {
     /// Nothing.
     Nothing,
     /// Its connection, in this slot.
@@ -39,17 +42,9 @@ pub(super) enum Found {
     Ended,
 }
 
-/// A known connection: its word, and what it said.
-struct Known {
-    word: Word,
-    way: Way,
-    /// That of the way; [`Position::NOWHERE`] of an entry of the overflow map.
-    position: Position,
-}
-
 /// Finds the packet's connection, and moves it on.
 #[inline(always)]
-pub(super) fn resume(packet: &Packet) -> Result<Found, Exit> {
+pub(crate) fn resume(packet: &Packet) -> Result<Found, Exit> {
     if packet.is_to_be_found == 0 && !maps::overflows() {
         return Ok(Found::Nothing);
     }
@@ -62,13 +57,13 @@ pub(super) fn resume(packet: &Packet) -> Result<Found, Exit> {
 
 /// Gives the packet's connection, if it is still to be renewed, a new slot in place; none if it is not there any more.
 #[inline(always)]
-pub(super) fn renew(packet: &Packet, slot: u32) -> Option<u32> {
+pub(crate) fn renew_in_place(packet: &Packet, slot: u32) -> Option<u32> {
     let Known { word, way, .. } = find(packet)?;
     if !is_to_be_renewed(packet, way) {
         return Some(way.slot());
     }
     let new = Way::new(packet.hash, packet.tick, State::HalfOpen, slot);
-    if account::replace(word, way, new) {
+    if count::replace(word, way, new) {
         return Some(slot);
     }
     // Somebody else was faster: if with a new choice, it is this flow's, too.
@@ -76,15 +71,9 @@ pub(super) fn renew(packet: &Packet, slot: u32) -> Option<u32> {
     (now.matches(packet.hash) && now.state() == State::HalfOpen).then(|| now.slot())
 }
 
-/// The slot of the packet's connection, if there is one; the connection stays as it is.
-#[inline(always)]
-pub(super) fn peek(packet: &Packet) -> Option<u32> {
-    find(packet).map(|known| known.way.slot())
-}
-
 /// Ends the packet's connection, if there is one, as if the packet were an RST.
 #[inline(always)]
-pub(super) fn close(packet: &mut Packet) {
+pub(crate) fn close(packet: &mut Packet) {
     packet.flags = u32::from(tracking::RST);
     packet.is_to_be_found = 1;
     dispatcher_close(packet);
@@ -114,57 +103,6 @@ extern "C" fn dispatcher_resume(packet: *const Packet) -> u64 {
         None => Ok(NO_CONNECTION),
     };
     Outcome::new(slot).0
-}
-
-#[inline(always)]
-fn find(packet: &Packet) -> Option<Known> {
-    let mut position = Position::NOWHERE;
-    if packet.is_to_be_found != 0 {
-        position = position_of(packet.hash);
-    }
-    if position == Position::NOWHERE {
-        return in_overflow(packet.hash);
-    }
-    known(maps::ways(position.bucket())?.word(position.number()), position, packet.hash)
-}
-
-/// Where in the table a flow with this hash is.
-#[inline(always)]
-pub(super) fn position_of(hash: u64) -> Position {
-    Position(dispatcher_find(hash))
-}
-
-/// As [`position_of`]. A global function: the verifier goes on once from here, not once for each of the sixteen ways.
-#[inline(never)]
-#[unsafe(no_mangle)]
-extern "C" fn dispatcher_find(hash: u64) -> u64 {
-    let [first, second] = buckets(hash);
-    let (Some(in_first), Some(in_second)) = (maps::ways(first), maps::ways(second)) else {
-        return Position::NOWHERE.0;
-    };
-    // Both lines are on their way before either is looked at.
-    in_second.touch();
-    for (bucket, ways) in [(first, in_first), (second, in_second)] {
-        if let Some((number, _)) = ways.find(hash) {
-            return Position::new(bucket, number).0;
-        }
-    }
-    Position::NOWHERE.0
-}
-
-#[inline(always)]
-fn in_overflow(hash: u64) -> Option<Known> {
-    if !maps::overflows() {
-        return None;
-    }
-    known(maps::overflow(hash)?, Position::NOWHERE, hash)
-}
-
-/// Reads the word once more: what it says now is what counts.
-#[inline(always)]
-fn known(word: Word, position: Position, hash: u64) -> Option<Known> {
-    let way = Way(word.load());
-    way.matches(hash).then_some(Known { word, way, position })
 }
 
 #[inline(always)]
@@ -231,7 +169,7 @@ fn touch(packet: &Packet, known: &Known) {
         if moved == way {
             return;
         }
-        if account::replace(known.word, way, moved) {
+        if count::replace(known.word, way, moved) {
             if moved.state() == State::Established && way.state() != State::Established {
                 keep_record(packet, known, way.state());
             }

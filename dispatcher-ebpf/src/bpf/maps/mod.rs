@@ -31,7 +31,7 @@ use dispatcher_common::{
 
 use dispatcher_ebpf::barrier::hide;
 
-use super::{pipeline::Packet, word::Word};
+use super::{packet::Packet, shared_word::Word};
 
 /// A field of a map value as a [`Word`].
 macro_rules! word {
@@ -47,10 +47,10 @@ mod section;
 mod service;
 mod table;
 
-pub(super) use measured::*;
+pub(crate) use measured::*;
 use section::Section;
-pub(super) use service::*;
-pub(super) use table::*;
+pub(crate) use service::*;
+pub(crate) use table::*;
 
 const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
 const OF_ANY_SIZE: usize = BPF_F_INNER_MAP as usize;
@@ -168,7 +168,7 @@ static REFUSED: HashMap<RefusedKey, u64, { limits::REFUSED_KEYS as usize }, NO_P
 
 /// Counts packets that a device refused.
 #[inline(always)]
-pub(super) fn refuse(key: &RefusedKey, packets: u64) {
+pub(crate) fn refuse(key: &RefusedKey, packets: u64) {
     match REFUSED.get_ptr_mut(key) {
         Some(count) => {
             // SAFETY: the value is one aligned u64.
@@ -183,36 +183,36 @@ pub(super) fn refuse(key: &RefusedKey, packets: u64) {
 
 /// This CPU's place for the packet it is at work on.
 #[inline(always)]
-pub(super) fn packet() -> Option<*mut Packet> {
+pub(crate) fn packet() -> Option<*mut Packet> {
     PACKET.get_ptr_mut(0)
 }
 
 /// Where and whether to forward to a slot's backend; nothing set for a slot that does not exist.
 #[inline(always)]
-pub(super) fn forward(slot: u32) -> Forward {
+pub(crate) fn forward(slot: u32) -> Forward {
     Forward(word!(BACKENDS.element(slot), .forward).load())
 }
 
 /// The service of a slot.
 #[inline(always)]
-pub(super) fn service_of(slot: u32) -> ServiceId {
+pub(crate) fn service_of(slot: u32) -> ServiceId {
     // SAFETY: an element of the section; the controller writes the field by one store.
     unsafe { ptr::read_volatile(&raw const (*BACKENDS.element(slot)).service) }
 }
 
 /// What there is of a slot's backend.
-pub(super) struct Backend {
+pub(crate) struct Backend {
     /// Where and whether to forward.
-    pub(super) forward: Forward,
+    pub(crate) forward: Forward,
     /// Whose it is.
-    pub(super) service: ServiceId,
+    pub(crate) service: ServiceId,
     /// Its weight and bound.
-    pub(super) share: Share,
+    pub(crate) share: Share,
 }
 
 /// A slot's backend, found once. Fields are read in this order; each is written by one store.
 #[inline(always)]
-pub(super) fn backend(slot: u32) -> Backend {
+pub(crate) fn backend(slot: u32) -> Backend {
     let value = BACKENDS.element(slot);
     let forward = Forward(word!(value, .forward).load());
     // SAFETY: an element of the section; the controller writes each field by one store.
@@ -225,46 +225,46 @@ pub(super) fn backend(slot: u32) -> Backend {
 
 /// How many connections a slot's backend has.
 #[inline(always)]
-pub(super) fn active_count(slot: u32) -> Option<Word> {
+pub(crate) fn active_count(slot: u32) -> Option<Word> {
     // SAFETY: the value is one aligned u64.
     ACTIVE_COUNTS.get_ptr_mut(slot).map(|count| unsafe { Word::new(count) })
 }
 
 /// How many half-open connections there are.
 #[inline(always)]
-pub(super) fn half_open() -> Option<Word> {
+pub(crate) fn half_open() -> Option<Word> {
     TABLE_COUNTS.get_ptr_mut(0).map(|counts| word!(counts, .half_open))
 }
 
 /// Half-open connections above which SYNs are placed by hash.
 #[inline(always)]
-pub(super) fn syn_guard() -> u64 {
+pub(crate) fn syn_guard() -> u64 {
     SETTINGS.get_ptr_mut(0).map_or(u64::MAX, |settings| word!(settings, .syn_guard).load())
 }
 
 /// A NIC's own address as a [`Forward`] word, whose flags say whether the record is in use.
 #[inline(always)]
-pub(super) fn own_address(interface: u32) -> Forward {
+pub(crate) fn own_address(interface: u32) -> Forward {
     Forward(word!(INTERFACES.element(interface), .mac).load())
 }
 
 /// The kernel's index of a NIC.
 #[inline(always)]
-pub(super) fn ifindex(interface: u32) -> u32 {
+pub(crate) fn ifindex(interface: u32) -> u32 {
     // SAFETY: an element of the section; the controller writes the field by one store.
     unsafe { ptr::read_volatile(&raw const (*INTERFACES.element(interface)).ifindex) }
 }
 
 /// The MTU of a NIC in bytes of L3; 0: not known.
 #[inline(always)]
-pub(super) fn mtu(interface: u32) -> u32 {
+pub(crate) fn mtu(interface: u32) -> u32 {
     // SAFETY: an element of the section; the controller writes the field by one store.
     unsafe { ptr::read_volatile(&raw const (*INTERFACES.element(interface)).mtu) }
 }
 
 /// Where what answers a probe from this address is to go.
 #[inline(always)]
-pub(super) fn probe_end(address: &Address) -> Option<ProbeEnd> {
+pub(crate) fn probe_end(address: &Address) -> Option<ProbeEnd> {
     let key = *address;
     // SAFETY: the pointer comes from a lookup. An element is written once, before a probe leaves from its address, and goes
     // when no probe is answered any more.
@@ -273,19 +273,19 @@ pub(super) fn probe_end(address: &Address) -> Option<ProbeEnd> {
 
 /// Redirects the packet to another NIC; false if there is none with this index.
 #[inline(always)]
-pub(super) fn redirect(interface: u32) -> bool {
+pub(crate) fn redirect(interface: u32) -> bool {
     DEVICES.redirect(interface, u64::from(XDP_DROP)).is_ok()
 }
 
 /// A word of the destination-address filter.
 #[inline(always)]
-pub(super) fn filter_word(number: u32) -> u64 {
+pub(crate) fn filter_word(number: u32) -> u64 {
     word!(ADDRESS_FILTER.element(number),).load()
 }
 
 /// How many services an address has as a VIP; [`dispatcher_common::service::OWN`] of one that is the host's.
 #[inline(always)]
-pub(super) fn vip(address: &Address) -> Option<u32> {
+pub(crate) fn vip(address: &Address) -> Option<u32> {
     // A copy on the function's own stack: kernel 6.1 takes no key from the memory that a global function was given.
     let key = *address;
     // SAFETY: the pointer comes from a lookup. Of an element that is removed and reused meanwhile, the number is another
@@ -295,33 +295,33 @@ pub(super) fn vip(address: &Address) -> Option<u32> {
 
 /// Families with services on any address ([`Settings::wildcards`]).
 #[inline(always)]
-pub(super) fn wildcards() -> u64 {
+pub(crate) fn wildcards() -> u64 {
     SETTINGS.get_ptr_mut(0).map_or(0, |settings| word!(settings, .wildcards).load())
 }
 
 /// This CPU's packets and bytes of a NIC and reason.
 #[inline(always)]
-pub(super) fn packet_counts(interface: u32, reason: Reason) -> Option<(Word, Word)> {
+pub(crate) fn packet_counts(interface: u32, reason: Reason) -> Option<(Word, Word)> {
     let counts = PACKET_COUNTS.get_ptr_mut(interface * REASONS as u32 + reason as u32)?;
     Some((word!(counts, .packets), word!(counts, .bytes)))
 }
 
 /// This CPU's counters of a backend.
 #[derive(Clone, Copy)]
-pub(super) struct BackendWords {
+pub(crate) struct BackendWords {
     /// Packets forwarded.
-    pub(super) packets: Word,
+    pub(crate) packets: Word,
     /// Bytes forwarded.
-    pub(super) bytes: Word,
+    pub(crate) bytes: Word,
     /// Connections placed.
-    pub(super) connections: Word,
+    pub(crate) connections: Word,
     /// SYNs seen again.
-    pub(super) retransmissions: Word,
+    pub(crate) retransmissions: Word,
 }
 
 /// This CPU's counters of a backend.
 #[inline(always)]
-pub(super) fn backend_counts(slot: u32) -> Option<BackendWords> {
+pub(crate) fn backend_counts(slot: u32) -> Option<BackendWords> {
     let counts = BACKEND_COUNTS.get_ptr_mut(slot)?;
     Some(BackendWords {
         packets: word!(counts, .packets),
@@ -333,13 +333,13 @@ pub(super) fn backend_counts(slot: u32) -> Option<BackendWords> {
 
 /// This CPU's packets of a service that were placed by hash.
 #[inline(always)]
-pub(super) fn hashed_count(service: ServiceId) -> Option<Word> {
+pub(crate) fn hashed_count(service: ServiceId) -> Option<Word> {
     SERVICE_COUNTS.get_ptr_mut(service).map(|counts| word!(counts, .hashed))
 }
 
 /// This CPU's packets that left a service early for a reason.
 #[inline(always)]
-pub(super) fn service_count(service: ServiceId, reason: Reason) -> Option<Word> {
+pub(crate) fn service_count(service: ServiceId, reason: Reason) -> Option<Word> {
     let counts = SERVICE_COUNTS.get_ptr_mut(service)?;
     // Hidden, since LLVM knows that no reason needs the bound, and the verifier does not.
     let number = hide(reason as u64) as usize & (REASONS - 1);

@@ -7,17 +7,14 @@ use dispatcher_common::{
     measure::{ByteWindow, ResponseWindow, window},
     service::{Schedule, ServiceId, scheduler},
 };
-use dispatcher_ebpf::pick::Pick;
+use dispatcher_ebpf::choose::sampled::Pick;
 
-use super::{
-    maps,
-    pipeline::now,
-    schedule::{RUN, load},
-};
+use super::members::RUN;
+use crate::bpf::{backend::load, clock::now, maps};
 
 /// The member with the best sample; see [`Pick`].
 #[inline(always)]
-pub(super) fn best(service: ServiceId, ring: Schedule, scheduler: u8) -> Option<u32> {
+pub(crate) fn best(service: ServiceId, ring: Schedule, scheduler: u8) -> Option<u32> {
     let (members, window) = (u64::from(maps::members(ring)), window(now()));
     let mut pick = Pick::EMPTY;
     let is_by_bytes = u64::from(scheduler == scheduler::BYTES);
