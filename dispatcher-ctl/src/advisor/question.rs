@@ -9,7 +9,7 @@ use std::{
 
 use tokio::sync::Notify;
 
-use super::{probe::Target, schedule::Subject};
+use super::{loops::Subject, probe::Target};
 use crate::model::{Advisor, AdvisorKind, Passive, Protocol, Transport};
 
 /// A question. Two questions differ on the wire or in when they are asked.

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 
-use super::{Fault, Load, kept::Kept};
+use super::{Fault, Load, file_cache::FileCache};
 use crate::{
     agent::{Key, Report, ask},
     model::Advisor,
 };
 
-static KEYS: Kept<Key> = Kept::new();
+static KEYS: FileCache<Key> = FileCache::new();
 
 pub(super) async fn exchange(advisor: &Advisor, stream: TcpStream) -> Result<Load, Fault> {
     let none = || Fault::Here("no key_file is set".to_owned());

@@ -26,7 +26,7 @@ use rustls::{
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use x509_cert::{Certificate, der::Decode as _, time::Validity};
 
-use super::{Fault, Stream, Target, kept::Kept, reason};
+use super::{Fault, Stream, Target, file_cache::FileCache, reason};
 use crate::{
     files,
     model::{Advisor, AdvisorKind},
@@ -51,7 +51,7 @@ struct Roots {
     certificates: Vec<CertificateDer<'static>>,
 }
 
-static ROOTS: Kept<Roots> = Kept::new();
+static ROOTS: FileCache<Roots> = FileCache::new();
 
 /// Performs the TLS handshake and checks the certificate.
 ///
