@@ -14,11 +14,11 @@ use std::{
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 /// One of this many places goes to the backend that went down last.
-const NEWEST: u32 = 4;
+const NEWEST_EVERY: u32 = 4;
 
 /// The lane of a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Whose {
+pub(super) enum Lane {
     /// Backends that their last probes found up.
     Up,
     /// All others, with the time since when, by [`crate::standstill::running`].
@@ -34,7 +34,7 @@ pub(super) struct Lanes {
 
 /// Permission to probe; dropping it frees the place.
 #[derive(Debug)]
-pub(super) enum Turn {
+pub(super) enum Permit {
     Up(#[expect(dead_code, reason = "it is held")] OwnedSemaphorePermit),
     Other(#[expect(dead_code, reason = "it is held")] Place),
 }
@@ -47,23 +47,23 @@ impl Lanes {
     }
 
     /// Waits for a place.
-    pub(super) async fn enter(&self, whose: Whose) -> Turn {
-        match whose {
-            Whose::Up => {
+    pub(super) async fn enter(&self, lane: Lane) -> Permit {
+        match lane {
+            Lane::Up => {
                 if let Ok(permit) = Arc::clone(&self.up).try_acquire_owned() {
-                    return Turn::Up(permit);
+                    return Permit::Up(permit);
                 }
                 // A place of the other lane that nobody needs.
                 if let Some(place) = self.other.try_enter() {
-                    return Turn::Other(place);
+                    return Permit::Other(place);
                 }
                 match Arc::clone(&self.up).acquire_owned().await {
-                    Ok(permit) => Turn::Up(permit),
+                    Ok(permit) => Permit::Up(permit),
                     // The semaphore is never closed.
                     Err(_) => std::future::pending().await,
                 }
             }
-            Whose::Other(since) => Turn::Other(self.other.enter(since).await),
+            Lane::Other(since) => Permit::Other(self.other.enter(since).await),
         }
     }
 }
@@ -141,7 +141,7 @@ impl Queue {
     /// The next that waits; `None` frees the place.
     fn next(&mut self) -> Option<oneshot::Sender<Place>> {
         self.turns = self.turns.wrapping_add(1);
-        let number = if self.turns.is_multiple_of(NEWEST) {
+        let number = if self.turns.is_multiple_of(NEWEST_EVERY) {
             self.newest.last().map(|(_, number)| *number)
         } else {
             self.waiting.first_key_value().map(|(number, _)| *number)
@@ -166,8 +166,8 @@ mod tests {
 
     const SOON: Duration = Duration::from_secs(5);
 
-    fn down(seconds: u64) -> Whose {
-        Whose::Other(Duration::from_secs(seconds))
+    fn down(seconds: u64) -> Lane {
+        Lane::Other(Duration::from_secs(seconds))
     }
 
     /// Starts tasks that wait for a place in this order, report it, and free it at once.
@@ -193,12 +193,12 @@ mod tests {
             gone.push(lanes.enter(down(0)).await);
         }
         timeout(Duration::from_millis(50), lanes.enter(down(9))).await.unwrap_err();
-        let up = timeout(SOON, lanes.enter(Whose::Up)).await.unwrap();
-        assert!(matches!(up, Turn::Up(_)));
+        let up = timeout(SOON, lanes.enter(Lane::Up)).await.unwrap();
+        assert!(matches!(up, Permit::Up(_)));
         // A backend that is up also uses a free place of the other lane.
         gone.pop();
-        let (_second, third) = (lanes.enter(Whose::Up).await, lanes.enter(Whose::Up).await);
-        assert!(matches!(third, Turn::Other(_)));
+        let (_second, third) = (lanes.enter(Lane::Up).await, lanes.enter(Lane::Up).await);
+        assert!(matches!(third, Permit::Other(_)));
     }
 
     #[tokio::test]

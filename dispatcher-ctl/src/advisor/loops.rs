@@ -10,10 +10,10 @@ use tokio::{
 
 use super::{
     lanes::Lanes,
-    lateness::{Late, Lateness},
+    lateness::{Lateness, LatenessMeter},
     pace::Pace,
     probe::{Fault, Finding, Target, probe},
-    question::{Asked, Askers, Question, questions},
+    question::{Askers, Question, SharedAskers, questions},
     upheaval,
 };
 use crate::{
@@ -59,7 +59,7 @@ pub struct Outcome {
 /// All loops, one per question.
 #[derive(Debug)]
 pub struct Advisors {
-    loops: HashMap<Question, (AbortHandle, Asked)>,
+    loops: HashMap<Question, (AbortHandle, SharedAskers)>,
     tasks: JoinSet<()>,
     shared: Arc<Shared>,
 }
@@ -69,7 +69,7 @@ pub struct Advisors {
 struct Shared {
     sockets: Lanes,
     commands: Lanes,
-    late: Late,
+    late: LatenessMeter,
     outcomes: mpsc::Sender<Outcome>,
 }
 
@@ -79,7 +79,7 @@ impl Advisors {
     pub fn new() -> (Self, mpsc::Receiver<Outcome>) {
         let (outcomes, receiver) = mpsc::channel(SOCKETS.0 + SOCKETS.1);
         let [sockets, commands] = [SOCKETS, COMMANDS].map(|(up, other)| Lanes::new(up, other));
-        let shared = Arc::new(Shared { sockets, commands, late: Late::new(), outcomes });
+        let shared = Arc::new(Shared { sockets, commands, late: LatenessMeter::new(), outcomes });
         (Self { loops: HashMap::new(), tasks: JoinSet::new(), shared }, receiver)
     }
 
@@ -89,11 +89,11 @@ impl Advisors {
         let mut former = std::mem::take(&mut self.loops);
         for (question, askers) in questions(subjects) {
             let running = match former.remove(&question) {
-                Some((running, asked)) => {
-                    asked.set(askers);
-                    (running, asked)
+                Some((running, shared)) => {
+                    shared.set(askers);
+                    (running, shared)
                 }
-                None => self.start(question.advisor().clone(), Asked::new(askers)),
+                None => self.start(question.advisor().clone(), SharedAskers::new(askers)),
             };
             self.loops.insert(question, running);
         }
@@ -107,14 +107,14 @@ impl Advisors {
         self.shared.late.get()
     }
 
-    fn start(&mut self, advisor: Advisor, asked: Asked) -> (AbortHandle, Asked) {
+    fn start(&mut self, advisor: Advisor, askers: SharedAskers) -> (AbortHandle, SharedAskers) {
         let shared = Arc::clone(&self.shared);
-        let task = self.tasks.spawn(ask_for_ever(advisor, asked.clone(), shared));
-        (task, asked)
+        let task = self.tasks.spawn(run_loop(advisor, askers.clone(), shared));
+        (task, askers)
     }
 }
 
-async fn ask_for_ever(advisor: Advisor, asked: Asked, shared: Arc<Shared>) {
+async fn run_loop(advisor: Advisor, askers: SharedAskers, shared: Arc<Shared>) {
     let is_command = advisor.kind == AdvisorKind::Exec;
     let lanes = if is_command { &shared.commands } else { &shared.sockets };
     let spread = advisor.interval.min(SPREAD);
@@ -124,23 +124,23 @@ async fn ask_for_ever(advisor: Advisor, asked: Asked, shared: Arc<Shared>) {
         let slept = Mark::now();
         let is_due = tokio::select! {
             () = sleep_until(due) => true,
-            () = asked.joined() => false,
+            () = askers.wait_for_newcomer() => false,
         };
         // A new asker needs a result soon. After a standstill all loops are due at once, so spread them, too.
         if !is_due || slept.stood_still() >= TOO_STILL {
             due = Instant::now() + spread.mul_f64(random());
             sleep_until(due).await;
         }
-        let whose = pace.whose();
+        let lane = pace.lane();
         let waited = Mark::now();
-        let turn = lanes.enter(whose).await;
-        shared.late.take(whose, due.elapsed().saturating_sub(waited.stood_still()));
-        let Askers { target, all } = asked.get();
-        let finding = find(&advisor, &target).await;
+        let turn = lanes.enter(lane).await;
+        shared.late.record(lane, due.elapsed().saturating_sub(waited.stood_still()));
+        let Askers { target, all } = askers.get();
+        let finding = probe_once(&advisor, &target).await;
         drop(turn);
         let at = running();
         // Askers that joined or left during the probe do not change who gets this outcome.
-        pace.take(&finding, asked.get().fall(), at);
+        pace.record(&finding, askers.get().fall(), at);
         for (slot, advisor) in all {
             let outcome = Outcome { slot, advisor, at, finding: finding.clone() };
             if shared.outcomes.send(outcome).await.is_err() {
@@ -153,7 +153,7 @@ async fn ask_for_ever(advisor: Advisor, asked: Asked, shared: Arc<Shared>) {
 }
 
 /// Makes a probe if it can be made. A failure counts only if nothing was wrong on this host meanwhile.
-async fn find(advisor: &Advisor, target: &Target) -> Result<Finding, String> {
+async fn probe_once(advisor: &Advisor, target: &Target) -> Result<Finding, String> {
     let path = match &target.through {
         Some(through) => Some(through.ready(target.address.ip()).await?),
         None => None,

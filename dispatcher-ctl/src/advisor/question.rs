@@ -21,7 +21,7 @@ pub(super) struct Question {
 
 /// Those for whom a question is asked, shared with its loop.
 #[derive(Clone, Debug)]
-pub(super) struct Asked(Arc<(Mutex<Askers>, Notify)>);
+pub(super) struct SharedAskers(Arc<(Mutex<Askers>, Notify)>);
 
 /// Those who ask the same question.
 #[derive(Clone, Debug)]
@@ -68,7 +68,7 @@ impl Askers {
     }
 }
 
-impl Asked {
+impl SharedAskers {
     pub(super) fn new(askers: Askers) -> Self {
         Self(Arc::new((Mutex::new(askers), Notify::new())))
     }
@@ -87,7 +87,7 @@ impl Asked {
     }
 
     /// Waits until an asker has joined that has no result yet.
-    pub(super) async fn joined(&self) {
+    pub(super) async fn wait_for_newcomer(&self) {
         self.0.1.notified().await;
     }
 }
@@ -147,10 +147,10 @@ mod tests {
             let subject = |slot: &u32| subject(*slot, &connect, "", "10.0.0.1:80");
             questions(slots.iter().map(subject)).into_values().next().unwrap()
         };
-        let asked = Asked::new(of(&[1, 2]));
+        let asked = SharedAskers::new(of(&[1, 2]));
         let joined = async || {
             let patience = std::time::Duration::from_millis(20);
-            tokio::time::timeout(patience, asked.joined()).await.is_ok()
+            tokio::time::timeout(patience, asked.wait_for_newcomer()).await.is_ok()
         };
         asked.set(of(&[2]));
         assert!(!joined().await, "one has gone");

@@ -3,7 +3,7 @@
 use std::{fs, time::Duration};
 
 use super::{Metric, Report, Source};
-use crate::advisor::probe::{number, printed_by};
+use crate::advisor::probe::{number, run_command};
 
 /// Time of all processors since boot, in the kernel's ticks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +39,7 @@ impl Meter {
             let measured = match metric.kind {
                 Source::Cpu => cpu.clone(),
                 Source::Memory => memory(),
-                Source::Command => match said_by(&metric.command, self.patience).await {
+                Source::Command => match run_metric(&metric.command, self.patience).await {
                     Ok(Some(load)) => Ok(load),
                     Ok(None) => return Report::Down,
                     Err(why) => Err(format!("{}: {why}", metric.command.join(" "))),
@@ -55,8 +55,8 @@ impl Meter {
 }
 
 /// The number that a command prints; `None` for -1.
-async fn said_by(command: &[String], patience: Duration) -> Result<Option<f64>, String> {
-    let printed = printed_by(command, &[], patience).await.map_err(|fault| fault.to_string())?;
+async fn run_metric(command: &[String], patience: Duration) -> Result<Option<f64>, String> {
+    let printed = run_command(command, &[], patience).await.map_err(|fault| fault.to_string())?;
     let load = number(&printed)?;
     match load {
         load if load < 0.0 => Ok(None),

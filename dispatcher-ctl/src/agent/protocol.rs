@@ -57,33 +57,33 @@ pub async fn ask(
     let own = hello().map_err(Fault::Here)?;
     let full =
         |what: String| Fault::Here(format!("the agent hangs up at once, is it full? {what}"));
-    stream.write_all(&own).await.map_err(|error| full(said(&error)))?;
+    stream.write_all(&own).await.map_err(|error| full(describe(&error)))?;
     let mut first = [0];
-    stream.read_exact(&mut first).await.map_err(|error| full(said(&error)))?;
+    stream.read_exact(&mut first).await.map_err(|error| full(describe(&error)))?;
     let mut rest = first.as_slice().chain(&mut stream);
     let other = read_hello(&mut rest).await.map_err(|fault| match fault {
         Fault::Here(what) => Fault::Here(format!("the agent {what}")),
         Fault::Backend(what) => Fault::Backend(format!("the agent {what}")),
     })?;
     let proof = key.sign(&[ASK, &own, &other].concat());
-    stream.write_all(proof.as_ref()).await.map_err(|error| said(&error))?;
+    stream.write_all(proof.as_ref()).await.map_err(|error| describe(&error))?;
     let mut answer = vec![0; 4];
     let refused = |error: io::Error| {
         if [io::ErrorKind::UnexpectedEof, io::ErrorKind::ConnectionReset].contains(&error.kind()) {
             return "the agent does not answer: it has another key".to_owned();
         }
-        said(&error)
+        describe(&error)
     };
     stream.read_exact(&mut answer).await.map_err(refused)?;
     let text_length = usize::from(answer[3]);
     let mut rest = vec![0; text_length + TAG];
-    stream.read_exact(&mut rest).await.map_err(|error| said(&error))?;
+    stream.read_exact(&mut rest).await.map_err(|error| describe(&error))?;
     let (text, tag) = rest.split_at(text_length);
     answer.extend_from_slice(text);
     if !key.is_signed(&[ANSWER, &own, &other, &answer].concat(), tag) {
         return Err(Fault::Backend("the agent's answer is signed by another key".to_owned()));
     }
-    Ok(understood(&answer)?)
+    Ok(parse_answer(&answer)?)
 }
 
 /// Answers a peer that knows the key. `greeted` is called when the peer's hello has arrived.
@@ -100,18 +100,18 @@ pub(super) async fn answer(
     let other = read_hello(&mut stream).await.map_err(|fault| fault.to_string());
     greeted();
     // Sent in any case, so that the peer learns this version.
-    stream.write_all(&own).await.map_err(|error| said(&error))?;
+    stream.write_all(&own).await.map_err(|error| describe(&error))?;
     let other = other?;
     let mut proof = [0; TAG];
-    stream.read_exact(&mut proof).await.map_err(|error| said(&error))?;
+    stream.read_exact(&mut proof).await.map_err(|error| describe(&error))?;
     if !key.is_signed(&[ASK, &other, &own].concat(), &proof) {
         return Err("has another key".to_owned());
     }
-    let mut answer = written(report);
+    let mut answer = encode(report);
     let tag = key.sign(&[ANSWER, &other, &own, &answer].concat());
     answer.extend_from_slice(tag.as_ref());
-    stream.write_all(&answer).await.map_err(|error| said(&error))?;
-    stream.shutdown().await.map_err(|error| said(&error))
+    stream.write_all(&answer).await.map_err(|error| describe(&error))?;
+    stream.shutdown().await.map_err(|error| describe(&error))
 }
 
 fn hello() -> Result<[u8; HELLO], String> {
@@ -126,7 +126,7 @@ fn hello() -> Result<[u8; HELLO], String> {
 async fn read_hello(stream: &mut (impl AsyncRead + Unpin)) -> Result<[u8; HELLO], Fault> {
     let mut hello = [0; HELLO];
     let read = stream.read_exact(&mut hello).await;
-    read.map_err(|error| format!("says no hello: {}", said(&error)))?;
+    read.map_err(|error| format!("says no hello: {}", describe(&error)))?;
     if !hello.starts_with(MAGIC) {
         return Err(Fault::Backend("does not speak the agent's protocol".to_owned()));
     }
@@ -139,7 +139,7 @@ async fn read_hello(stream: &mut (impl AsyncRead + Unpin)) -> Result<[u8; HELLO]
     Ok(hello)
 }
 
-fn written(report: &Report) -> Vec<u8> {
+fn encode(report: &Report) -> Vec<u8> {
     let (status, load, text) = match report {
         // Loads are from 0 to 100: nothing is cut off.
         Report::Load(load) => (0, (load * 100.0).round().clamp(0.0, 10_000.0) as u16, ""),
@@ -156,7 +156,7 @@ fn written(report: &Report) -> Vec<u8> {
     answer
 }
 
-fn understood(answer: &[u8]) -> Result<Report, String> {
+fn parse_answer(answer: &[u8]) -> Result<Report, String> {
     let (head, text) = answer.split_at_checked(4).ok_or("the answer is too short")?;
     let load = u16::from_be_bytes([head[1], head[2]]);
     match head[0] {
@@ -168,7 +168,7 @@ fn understood(answer: &[u8]) -> Result<Report, String> {
     }
 }
 
-fn said(error: &io::Error) -> String {
+fn describe(error: &io::Error) -> String {
     if error.kind() == io::ErrorKind::UnexpectedEof {
         return "the connection ends".to_owned();
     }

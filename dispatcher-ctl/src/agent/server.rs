@@ -37,7 +37,7 @@ pub async fn serve(config: AgentConfig, ready: impl FnOnce()) -> Result<(), Stri
             sleep(config.interval).await;
             let report = meter.measure().await;
             reports.send_if_modified(|before| {
-                tell(before, &report);
+                log_change(before, &report);
                 *before = report;
                 true
             });
@@ -50,7 +50,7 @@ pub async fn serve(config: AgentConfig, ready: impl FnOnce()) -> Result<(), Stri
 }
 
 /// Logs changes that an operator may want to know.
-fn tell(before: &Report, now: &Report) {
+fn log_change(before: &Report, now: &Report) {
     match (before, now) {
         (before, Report::Unknown(why)) if before != now => {
             tracing::warn!("the load is unknown: {why}");

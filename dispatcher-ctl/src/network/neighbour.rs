@@ -197,7 +197,7 @@ impl Neighbour {
     }
 
     /// Why there is no MAC, as text that follows the neighbour's address.
-    pub(super) fn complaint(&self, nic: &str) -> String {
+    pub(super) fn why_no_mac(&self, nic: &str) -> String {
         match &self.entry {
             Entry::Failed => format!("does not answer on {nic}"),
             Entry::BadMac(mac) => format!("has mac {mac} on {nic}, which is not unicast"),
@@ -298,7 +298,7 @@ mod tests {
         n.observe(Entry::Failed, after(t, 3000));
         assert_eq!(n.act(after(t, 3000), EVERY), None);
         assert_eq!(n.act(after(t, 4000), EVERY), Some(Ask::Resolve));
-        assert!(n.complaint("eth0").contains("does not answer on eth0"));
+        assert!(n.why_no_mac("eth0").contains("does not answer on eth0"));
     }
 
     #[test]

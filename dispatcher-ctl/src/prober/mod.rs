@@ -39,7 +39,7 @@ pub struct Prober(Arc<Shared>);
 struct Shared {
     path: RwLock<Result<Arc<Path>, String>>,
     /// Number of probes of each slot.
-    turns: Mutex<HashMap<u32, u16>>,
+    next_ports: Mutex<HashMap<u32, u16>>,
 }
 
 /// The backend whose VIP is probed, as part of a probe's target.
@@ -73,7 +73,7 @@ impl Hash for Through {
 impl Default for Prober {
     fn default() -> Self {
         let path = RwLock::new(Err("probes of VIPs are not set up yet".to_owned()));
-        Self(Arc::new(Shared { path, turns: Mutex::default() }))
+        Self(Arc::new(Shared { path, next_ports: Mutex::default() }))
     }
 }
 
@@ -91,8 +91,8 @@ impl Prober {
     /// The next source port of a slot. The first is random, so that a new controller does not begin with the last port
     /// of the old one.
     fn port(&self, slot: u32) -> io::Result<u16> {
-        let mut turns = self.0.turns.lock().unwrap_or_else(PoisonError::into_inner);
-        let turn = turns.entry(slot).or_insert_with(|| {
+        let mut next_ports = self.0.next_ports.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = next_ports.entry(slot).or_insert_with(|| {
             // The lower half; any value will do.
             getrandom::u32().unwrap_or_default() as u16
         });

@@ -32,7 +32,7 @@ impl Surroundings {
             _ if backend.is_ipv4() != vip.is_ipv4() => None,
             Ok(address) => Some(address),
             // An error of this host, other than a missing route.
-            Err(error) if lacks(&error) => return Err(reason(&error)),
+            Err(error) if lacks_resources(&error) => return Err(reason(&error)),
             Err(_) => None,
         };
         let found = kernels.filter(|address| self.is_usable(*address));
@@ -75,7 +75,7 @@ fn towards(backend: IpAddr) -> io::Result<IpAddr> {
 }
 
 /// Whether this host is out of descriptors or memory.
-fn lacks(error: &io::Error) -> bool {
+fn lacks_resources(error: &io::Error) -> bool {
     let number = error.raw_os_error();
     matches!(number, Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS))
 }

@@ -191,7 +191,7 @@ pub(super) async fn add_address(
     attributes.push(AddressAttribute::Flags(AddressFlags::Nodad | AddressFlags::Noprefixroute));
     let added = request.execute().await;
     let what = format!("give {address} to {PROBER_END}");
-    there(added.map_err(|e| failed(&what, e)))?;
+    or_exists(added.map_err(|e| failed(&what, e)))?;
     let IpAddr::V6(v6) = address else { return Ok(()) };
     // The kernel does this itself, but later; until then it would not accept packets to the address.
     let local = RouteMessageBuilder::<Ipv6Addr>::new()
@@ -200,11 +200,11 @@ pub(super) async fn add_address(
         .kind(RouteType::Local)
         .table_id(LOCAL)
         .build();
-    there(prober.route().add(local).execute().await.map_err(|e| failed(&what, e)))
+    or_exists(prober.route().add(local).execute().await.map_err(|e| failed(&what, e)))
 }
 
 /// Treats an existing object as added.
-fn there(added: Result<(), NetworkError>) -> Result<(), NetworkError> {
+fn or_exists(added: Result<(), NetworkError>) -> Result<(), NetworkError> {
     match added {
         Err(error) if error.errno() == Some(libc::EEXIST) => Ok(()),
         other => other,

@@ -22,7 +22,7 @@ use visit::Visits;
 /// Pause after a failed accept, which may be caused by a lack of file descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
 /// How often a full server checks whether a connection can be closed.
-const LOOK: Duration = Duration::from_millis(100);
+const RECHECK: Duration = Duration::from_millis(100);
 /// Time limit of requests in progress once the server stops.
 const GRACE: Duration = Duration::from_secs(1);
 
@@ -67,7 +67,7 @@ pub async fn serve<L: Listener, F: Future<Output = ()> + Send + 'static>(
         tokio::select! {
             () = shutdown.cancelled() => break,
             Some(_) = clients.join_next(), if !clients.is_empty() => {}
-            () = tokio::time::sleep(LOOK), if is_full => {}
+            () = tokio::time::sleep(RECHECK), if is_full => {}
             accepted = listener.accept(), if !is_full || visits.can_give_way() => match accepted {
                 Ok((stream, peer)) => {
                     if is_full {

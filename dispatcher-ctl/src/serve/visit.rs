@@ -11,7 +11,7 @@ use std::{
 use tokio_util::sync::CancellationToken;
 
 /// A client that is silent for this long is closed first; one that does not read for this long can be closed.
-const TARRIED: Duration = Duration::from_secs(1);
+const STALLED_AFTER: Duration = Duration::from_secs(1);
 /// A client that was idle for less is kept: its request may be on its way.
 const GRACE: Duration = Duration::from_millis(200);
 /// A client with more than this fraction of all connections has no such grace period: it would block others.
@@ -103,9 +103,9 @@ impl Visit {
     fn rank(&self, now: Instant, is_crowd: bool) -> Option<(u8, Instant)> {
         let doing = self.doing();
         let idle = now.saturating_duration_since(doing.since);
-        let is_stalled = |since: &Instant| now.saturating_duration_since(*since) >= TARRIED;
+        let is_stalled = |since: &Instant| now.saturating_duration_since(*since) >= STALLED_AFTER;
         match doing.phase {
-            Phase::Silent if idle >= TARRIED => Some((0, doing.since)),
+            Phase::Silent if idle >= STALLED_AFTER => Some((0, doing.since)),
             Phase::Silent | Phase::Waiting if is_crowd || idle >= GRACE => Some((1, doing.since)),
             Phase::Silent | Phase::Waiting => None,
             Phase::Working => doing.stalled.filter(is_stalled).map(|since| (2, since)),

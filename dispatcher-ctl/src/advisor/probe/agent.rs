@@ -12,7 +12,7 @@ use crate::{
 
 static KEYS: FileCache<Key> = FileCache::new();
 
-pub(super) async fn exchange(advisor: &Advisor, stream: TcpStream) -> Result<Load, Fault> {
+pub(super) async fn ask_load(advisor: &Advisor, stream: TcpStream) -> Result<Load, Fault> {
     let none = || Fault::Here("no key_file is set".to_owned());
     let file = advisor.key_file.as_deref().ok_or_else(none)?;
     // Read for each probe, so that a replaced key is used at once.

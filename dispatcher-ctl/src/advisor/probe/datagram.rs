@@ -9,7 +9,7 @@ use crate::standstill::within;
 
 /// How often a request is sent, spread evenly over the time limit: a single lost datagram does not mean that the server
 /// is down.
-const SENDINGS: u32 = 3;
+const ATTEMPTS: u32 = 3;
 /// Bytes of an answer that are read.
 const LONGEST: usize = 4096;
 
@@ -33,8 +33,8 @@ pub(super) async fn ask(
         }
     };
     let asked = async {
-        let mut next = interval(patience / SENDINGS);
-        for _ in 0..SENDINGS {
+        let mut next = interval(patience / ATTEMPTS);
+        for _ in 0..ATTEMPTS {
             next.tick().await;
             // An error of sending is caused by an earlier sending. Whichever sees it first, sending or receiving, ends
             // the probe.

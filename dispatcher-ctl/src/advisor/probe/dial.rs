@@ -23,7 +23,7 @@ pub(super) async fn tcp(target: &Target, patience: Duration) -> Result<TcpStream
     }
     match within(patience, TcpStream::connect(address)).await {
         Ok(Ok(stream)) => Ok(stream),
-        Ok(Err(error)) => Err(Fault::towards(address, &error)),
+        Ok(Err(error)) => Err(Fault::reaching(address, &error)),
         Err(_) if !has_neighbour_room(address.ip()).await => {
             Err(Fault::of(&io::Error::from_raw_os_error(libc::ENOBUFS)))
         }
@@ -84,7 +84,7 @@ fn unspecified(address: SocketAddr) -> SocketAddr {
 
 /// An error before anything was sent: always this host's fault.
 fn unsent(address: SocketAddr, error: &io::Error) -> Fault {
-    Fault::Here(Fault::of(error).to(address).to_string())
+    Fault::Here(Fault::of(error).with_address(address).to_string())
 }
 
 #[cfg(test)]

@@ -24,19 +24,19 @@ struct Step {
     /// Empty: only the greeting is awaited.
     command: &'static str,
     /// Fallback for a server that answers with one of [`UNKNOWN`].
-    former: Option<&'static str>,
+    fallback: Option<&'static str>,
     /// The last line of the answer must begin with one of these, in any case.
     good: &'static [&'static str],
 }
 
 const fn step(command: &'static str, good: &'static [&'static str]) -> Step {
-    Step { command, former: None, good }
+    Step { command, fallback: None, good }
 }
 
 /// RFC 5321. Servers do not check the name in EHLO.
 const SMTP: &[Step] = &[
     step("", &["220"]),
-    Step { former: Some("HELO dispatcher"), ..step("EHLO dispatcher", &["250"]) },
+    Step { fallback: Some("HELO dispatcher"), ..step("EHLO dispatcher", &["250"]) },
     step("QUIT", &["221"]),
 ];
 /// RFC 9051.
@@ -50,26 +50,26 @@ const FTP: &[Step] = &[step("", &["220"]), step("QUIT", &["221"])];
 const NNTP: &[Step] = &[step("", &["200", "201"]), step("QUIT", &["205"])];
 
 pub(super) async fn smtp(stream: impl Stream, seen: &mut Seen) -> Result<(), String> {
-    exchange(SMTP, Lines::Coded, stream, seen).await
+    converse(SMTP, Lines::Coded, stream, seen).await
 }
 
 pub(super) async fn imap(stream: impl Stream, seen: &mut Seen) -> Result<(), String> {
-    exchange(IMAP, Lines::Tagged, stream, seen).await
+    converse(IMAP, Lines::Tagged, stream, seen).await
 }
 
 pub(super) async fn pop3(stream: impl Stream, seen: &mut Seen) -> Result<(), String> {
-    exchange(POP3, Lines::One, stream, seen).await
+    converse(POP3, Lines::One, stream, seen).await
 }
 
 pub(super) async fn ftp(stream: impl Stream, seen: &mut Seen) -> Result<(), String> {
-    exchange(FTP, Lines::Coded, stream, seen).await
+    converse(FTP, Lines::Coded, stream, seen).await
 }
 
 pub(super) async fn nntp(stream: impl Stream, seen: &mut Seen) -> Result<(), String> {
-    exchange(NNTP, Lines::One, stream, seen).await
+    converse(NNTP, Lines::One, stream, seen).await
 }
 
-async fn exchange(
+async fn converse(
     steps: &[Step],
     lines: Lines,
     stream: impl Stream,
@@ -80,23 +80,24 @@ async fn exchange(
     for (number, step) in steps.iter().enumerate() {
         let mut command = step.command;
         let mut answer = ask(command, step, before, lines, &mut stream, seen).await?;
-        if let (Some(former), Answer::Line(line)) = (step.former, &answer)
+        if let (Some(fallback), Answer::Line(line)) = (step.fallback, &answer)
             && begins_with(line, UNKNOWN)
         {
-            command = former;
+            command = fallback;
             answer = ask(command, step, before, lines, &mut stream, seen).await?;
         }
         match answer {
             Answer::Line(line) if begins_with(&line, step.good) => {}
             Answer::Line(line) => {
-                let (whose, good) = (whose(command), step.good.join(" or "));
-                return Err(format!("{whose} is {}, expected {good}", shown(&line)));
+                let (subject, good) = (subject(command), step.good.join(" or "));
+                return Err(format!("{subject} is {}, expected {good}", quoted(&line)));
             }
             // Some servers answer QUIT only by closing the connection.
             Answer::Closed { .. } if number + 1 == steps.len() => {}
             Answer::Closed { after } => {
-                let after = after.map_or(String::new(), |line| format!(", after {}", shown(&line)));
-                return Err(format!("the connection ends before {}{after}", whose(command)));
+                let after =
+                    after.map_or(String::new(), |line| format!(", after {}", quoted(&line)));
+                return Err(format!("the connection ends before {}{after}", subject(command)));
             }
         }
         before = step.good;
@@ -122,7 +123,7 @@ async fn ask(
     stream: &mut BufStream<impl Stream>,
     seen: &mut Seen,
 ) -> Result<Answer, String> {
-    seen.awaits(format!("{} is missing", whose(command)));
+    seen.set_missing(format!("{} is missing", subject(command)));
     if !command.is_empty() {
         stream.write_all(format!("{command}\r\n").as_bytes()).await.map_err(|e| reason(&e))?;
         stream.flush().await.map_err(|error| reason(&error))?;
@@ -142,7 +143,7 @@ async fn ask(
     }
 }
 
-fn whose(command: &str) -> String {
+fn subject(command: &str) -> String {
     match command {
         "" => "the greeting".to_owned(),
         command => format!("the answer to {command}"),
@@ -198,7 +199,7 @@ fn after_code(line: &str) -> Option<u8> {
 }
 
 /// Quotes a line for a message: short, and without control characters.
-fn shown(line: &str) -> String {
+fn quoted(line: &str) -> String {
     const LONGEST: usize = 80;
     format!("{:?}", line.chars().take(LONGEST).collect::<String>())
 }
@@ -222,7 +223,7 @@ mod tests {
 
     /// Probes a server that sends the whole script at once and then closes the connection or not. Returns the result
     /// and what the server received.
-    async fn told(
+    async fn run_script(
         (steps, lines): (&[Step], Lines),
         script: &str,
         closes: bool,
@@ -235,8 +236,8 @@ mod tests {
         if closes {
             write.shutdown().await.unwrap();
         }
-        let half = tokio::time::timeout(patience, exchange(steps, lines, near, &mut seen)).await;
-        let result = half.unwrap_or_else(|_| Err(seen.overdue(patience).to_string()));
+        let half = tokio::time::timeout(patience, converse(steps, lines, near, &mut seen)).await;
+        let result = half.unwrap_or_else(|_| Err(seen.timeout_fault(patience).to_string()));
         let mut said = String::new();
         read.read_to_string(&mut said).await.unwrap();
         (result, said)
@@ -264,7 +265,11 @@ mod tests {
             (NNTP_LINES, "201 no posting\r\n205 bye\r\n"),
         ] {
             for closes in [false, true] {
-                assert_eq!(told(dialogue, script, closes, LONG).await.0, Ok(()), "{script:.300}");
+                assert_eq!(
+                    run_script(dialogue, script, closes, LONG).await.0,
+                    Ok(()),
+                    "{script:.300}"
+                );
             }
         }
     }
@@ -279,14 +284,14 @@ mod tests {
             (FTP_LINES, "220 go\r\n"),
             (NNTP_LINES, "200 go\r\n"),
         ] {
-            assert_eq!(told(dialogue, script, true, LONG).await.0, Ok(()), "{script}");
+            assert_eq!(run_script(dialogue, script, true, LONG).await.0, Ok(()), "{script}");
         }
     }
 
     #[tokio::test]
     async fn a_server_that_is_older_than_ehlo_is_greeted_as_before() {
         let script = "220 old\r\n502 unknown\r\n250 hi\r\n221 bye\r\n";
-        let (result, said) = told(SMTP_LINES, script, false, LONG).await;
+        let (result, said) = run_script(SMTP_LINES, script, false, LONG).await;
         assert_eq!(result, Ok(()));
         assert_eq!(said, "EHLO dispatcher\r\nHELO dispatcher\r\nQUIT\r\n");
     }
@@ -351,7 +356,7 @@ mod tests {
         ] {
             let is_late = want.starts_with("no answer within");
             let patience = if is_late { Duration::from_millis(200) } else { LONG };
-            let (result, _) = told(dialogue, script, closes, patience).await;
+            let (result, _) = run_script(dialogue, script, closes, patience).await;
             assert_eq!(result.unwrap_err(), want, "{script}");
         }
     }

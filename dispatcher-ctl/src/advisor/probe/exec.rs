@@ -38,7 +38,7 @@ pub(super) async fn run(advisor: &Advisor, target: &Target) -> Result<Load, Faul
         ("DISPATCHER_ADDRESS", address.ip().to_string()),
         ("DISPATCHER_PORT", address.port().to_string()),
     ];
-    let printed = printed_by(&advisor.command, &environment, advisor.receive_timeout).await?;
+    let printed = run_command(&advisor.command, &environment, advisor.receive_timeout).await?;
     let milliseconds = number(&printed)?;
     if milliseconds < 0.0 {
         return Err(Fault::Backend("the command says that it is down".to_owned()));
@@ -54,7 +54,7 @@ pub(super) async fn run(advisor: &Advisor, target: &Target) -> Result<Load, Faul
 /// # Errors
 /// It cannot be started, takes too long, or fails; then with its standard error. A command that cannot be started is
 /// this host's fault; every other failure is the command's verdict.
-pub(crate) async fn printed_by(
+pub(crate) async fn run_command(
     command: &[String],
     environment: &[(&str, String)],
     patience: Duration,
@@ -76,12 +76,13 @@ pub(crate) async fn printed_by(
     let mut child = child.map_err(|error| Fault::Here(format!("{program}: {error}")))?;
     let id = child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);
     let group = Group(id);
-    let (mut output, mut errors) = (Said::new(child.stdout.take()), Said::new(child.stderr.take()));
+    let (mut output, mut errors) =
+        (Output::new(child.stdout.take()), Output::new(child.stderr.take()));
     let ended = async {
-        let mut exit = pin!(exit(id));
+        let mut exit = pin!(wait_for_exit(id));
         tokio::select! {
             result = &mut exit => result,
-            () = async { tokio::join!(output.listen(), errors.listen()).0 } => exit.await,
+            () = async { tokio::join!(output.read_all(), errors.read_all()).0 } => exit.await,
         }
     };
     let Ok(ended) = within(patience, ended).await else {
@@ -90,7 +91,7 @@ pub(crate) async fn printed_by(
     let here = |error: io::Error| Fault::Here(reason(&error));
     ended.map_err(here)?;
     drop(group);
-    let (output, errors) = (output.text(), errors.text());
+    let (output, errors) = (output.into_text(), errors.into_text());
     let status = child.wait().await.map_err(here)?;
     if status.success() {
         return Ok(output);
@@ -110,7 +111,7 @@ fn has_run(status: ExitStatus) -> bool {
 
 /// Waits until a process has ended, without reaping it: until it is reaped, no other process gets its number or its
 /// group's.
-async fn exit(process: Option<Pid>) -> io::Result<()> {
+async fn wait_for_exit(process: Option<Pid>) -> io::Result<()> {
     let Some(process) = process else { return Ok(()) };
     let mut ends = signal(SignalKind::child())?;
     let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
@@ -140,18 +141,18 @@ fn first_line(text: &str) -> Option<&str> {
 }
 
 /// What a command has printed so far.
-struct Said<P> {
+struct Output<P> {
     pipe: Option<P>,
     kept: Vec<u8>,
 }
 
-impl<P: AsyncRead + AsFd + Unpin> Said<P> {
+impl<P: AsyncRead + AsFd + Unpin> Output<P> {
     fn new(pipe: Option<P>) -> Self {
         Self { pipe, kept: Vec::new() }
     }
 
     /// Reads until all writers have closed the pipe.
-    async fn listen(&mut self) {
+    async fn read_all(&mut self) {
         let mut piece = [0; 4096];
         // After an error, what was read so far counts.
         while let Some(pipe) = &mut self.pipe
@@ -167,7 +168,7 @@ impl<P: AsyncRead + AsFd + Unpin> Said<P> {
     }
 
     /// Returns all output: also reads what is in the pipe now, without waiting.
-    fn text(mut self) -> String {
+    fn into_text(mut self) -> String {
         let mut piece = [0; LONGEST];
         while let Some(pipe) = &self.pipe
             && self.kept.len() < LONGEST
@@ -198,7 +199,7 @@ mod tests {
     async fn printed_in(patience: Duration, script: &str) -> Result<String, Fault> {
         let command = ["/bin/sh", "-c", script].map(str::to_owned);
         let environment = [("WORD", "well".to_owned())];
-        printed_by(&command, &environment, patience).await
+        run_command(&command, &environment, patience).await
     }
 
     async fn printed(script: &str) -> Result<String, Fault> {
@@ -220,7 +221,7 @@ mod tests {
         assert_eq!(printed("exit 1").await, backends("exit status: 1"));
         assert_eq!(printed("exit 127").await, ours("exit status: 127"));
         assert_eq!(printed("kill -9 $$").await, backends("signal: 9 (SIGKILL)"));
-        let none = printed_by(&["/no/such".to_owned()], &[], Duration::from_secs(1)).await;
+        let none = run_command(&["/no/such".to_owned()], &[], Duration::from_secs(1)).await;
         assert_eq!(none, ours("/no/such: no such file or directory"));
     }
 

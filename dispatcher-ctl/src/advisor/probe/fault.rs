@@ -55,10 +55,10 @@ impl Fault {
     }
 
     /// Classifies an error of reaching an address; missing routes of this host are this host's fault.
-    pub(super) fn towards(address: SocketAddr, error: &io::Error) -> Self {
-        let fault = Self::of(error).to(address);
+    pub(super) fn reaching(address: SocketAddr, error: &io::Error) -> Self {
+        let fault = Self::of(error).with_address(address);
         match fault {
-            Self::Backend(text) if is_unreachable(error) && !has_way(address) => Self::Here(text),
+            Self::Backend(text) if is_unreachable(error) && !has_route(address) => Self::Here(text),
             fault @ (Self::Backend(_) | Self::Here(_)) => fault,
         }
     }
@@ -72,7 +72,7 @@ impl Fault {
     }
 
     /// Puts the address before a fault of the backend. This host's faults concern all addresses.
-    pub(super) fn to(self, address: SocketAddr) -> Self {
+    pub(super) fn with_address(self, address: SocketAddr) -> Self {
         match self {
             Self::Backend(text) => Self::Backend(format!("{address}: {text}")),
             Self::Here(text) => Self::Here(text),
@@ -106,7 +106,7 @@ fn is_unreachable(error: &io::Error) -> bool {
 }
 
 /// Whether this host has a route. No packet is sent.
-fn has_way(address: SocketAddr) -> bool {
+fn has_route(address: SocketAddr) -> bool {
     let any: SocketAddr = match address {
         SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
         SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
@@ -174,11 +174,11 @@ mod tests {
         let unreachable = io::Error::from_raw_os_error(libc::EHOSTUNREACH);
         let near = "127.0.0.9:80".parse().unwrap();
         let want = Fault::Backend("127.0.0.9:80: no route to host".to_owned());
-        assert_eq!(Fault::towards(near, &unreachable), want);
+        assert_eq!(Fault::reaching(near, &unreachable), want);
         // Class E: no host has a route to it.
         let nowhere = "240.0.0.1:80".parse().unwrap();
-        if !has_way(nowhere) {
-            assert!(matches!(Fault::towards(nowhere, &unreachable), Fault::Here(_)));
+        if !has_route(nowhere) {
+            assert!(matches!(Fault::reaching(nowhere, &unreachable), Fault::Here(_)));
         }
     }
 }

@@ -15,7 +15,7 @@ const BIND_RESPONSE: u8 = 0x61;
 const INTEGER: u8 = 0x02;
 const ENUMERATED: u8 = 0x0a;
 
-pub(super) async fn exchange(mut stream: impl Stream) -> Result<(), String> {
+pub(super) async fn check(mut stream: impl Stream) -> Result<(), String> {
     stream.write_all(BIND).await.map_err(|error| reason(&error))?;
     let mut answer = Vec::new();
     let code = loop {

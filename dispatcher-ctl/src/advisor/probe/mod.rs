@@ -34,7 +34,7 @@ mod tls;
 mod udp;
 mod vip;
 
-pub(crate) use exec::{number, printed_by};
+pub(crate) use exec::{number, run_command};
 pub use fault::Fault;
 
 pub(crate) use fault::reason;
@@ -97,16 +97,16 @@ pub struct Finding {
 /// Makes a probe.
 pub async fn probe(advisor: &Advisor, target: &Target) -> Finding {
     let mut seen = Seen::default();
-    let mut result = exchange(advisor, target, &mut seen).await;
+    let mut result = attempt(advisor, target, &mut seen).await;
     if let (Err(Fault::Backend(said)), Some(through)) = (&mut result, &target.through)
         && is_over_datagrams(advisor.kind, target.protocol)
     {
         // For connections, `dial` has already asked the backend's own address.
         let own = Target { address: through.own, through: None, ..target.clone() };
-        let asked = async { exchange(advisor, &own, &mut Seen::default()).await.is_ok() };
+        let asked = async { attempt(advisor, &own, &mut Seen::default()).await.is_ok() };
         let port = if advisor.kind == AdvisorKind::Ping { 0 } else { through.own.port() };
         let address = SocketAddr::new(through.own.ip(), port);
-        *said = vip::doubt(address, std::mem::take(said), asked).await;
+        *said = vip::hint_at_loopback(address, std::mem::take(said), asked).await;
     }
     // Text from servers and scripts is escaped and shortened here, once for logs, tables, the API and user exits.
     let result = result.map_err(Fault::shortened);
@@ -124,12 +124,12 @@ struct Seen {
 
 impl Seen {
     /// Sets what is reported as missing if time runs out from now on.
-    fn awaits(&mut self, missing: impl Into<Cow<'static, str>>) {
+    fn set_missing(&mut self, missing: impl Into<Cow<'static, str>>) {
         self.missing = Some(missing.into());
     }
 
     /// The fault to report when time has run out.
-    fn overdue(&self, patience: Duration) -> Fault {
+    fn timeout_fault(&self, patience: Duration) -> Fault {
         Fault::Backend(match &self.missing {
             Some(missing) => format!("no answer within {patience:?}: {missing}"),
             None => format!("no answer within {patience:?}"),
@@ -147,33 +147,33 @@ fn is_over_datagrams(kind: AdvisorKind, protocol: Protocol) -> bool {
     }
 }
 
-async fn exchange(advisor: &Advisor, target: &Target, seen: &mut Seen) -> Result<Load, Fault> {
+async fn attempt(advisor: &Advisor, target: &Target, seen: &mut Seen) -> Result<Load, Fault> {
     let began = Instant::now();
     let over_udp = target.protocol == Protocol::Udp;
     match (advisor.kind, advisor.kind.transport()) {
         (AdvisorKind::Exec, _) => return exec::run(advisor, target).await,
-        (AdvisorKind::Agent, _) => return asked_agent(advisor, target).await,
-        (AdvisorKind::Ping, _) => ping::exchange(advisor, target).await?,
-        (AdvisorKind::Udp, _) => udp::exchange(advisor, target).await?,
+        (AdvisorKind::Agent, _) => return ask_agent(advisor, target).await,
+        (AdvisorKind::Ping, _) => ping::check(advisor, target).await?,
+        (AdvisorKind::Udp, _) => udp::check(advisor, target).await?,
         (AdvisorKind::Dns, _) if over_udp => dns::over_udp(advisor, target).await?,
         (AdvisorKind::Sip, _) if over_udp => sip::over_udp(advisor, target).await?,
         (_, Transport::Tcp | Transport::Udp | Transport::Service | Transport::None) => {
             let stream = dial::tcp(target, advisor.connect_timeout).await?;
-            let exchange = over_tcp(advisor, target, stream, seen);
-            match within(advisor.receive_timeout, exchange).await {
+            let checked = over_tcp(advisor, target, stream, seen);
+            match within(advisor.receive_timeout, checked).await {
                 Ok(result) => result?,
-                Err(_) => return Err(seen.overdue(advisor.receive_timeout)),
+                Err(_) => return Err(seen.timeout_fault(advisor.receive_timeout)),
             }
         }
     }
     Ok(Load::Time(began.elapsed()))
 }
 
-async fn asked_agent(advisor: &Advisor, target: &Target) -> Result<Load, Fault> {
+async fn ask_agent(advisor: &Advisor, target: &Target) -> Result<Load, Fault> {
     let stream = dial::tcp(target, advisor.connect_timeout).await?;
     let patience = advisor.receive_timeout;
-    let asked = within(patience, agent::exchange(advisor, stream)).await;
-    asked.unwrap_or_else(|_| Err(Seen::default().overdue(patience)))
+    let asked = within(patience, agent::ask_load(advisor, stream)).await;
+    asked.unwrap_or_else(|_| Err(Seen::default().timeout_fault(patience)))
 }
 
 async fn over_tcp(
@@ -183,13 +183,13 @@ async fn over_tcp(
     seen: &mut Seen,
 ) -> Result<(), Fault> {
     if advisor.kind == AdvisorKind::Connect {
-        return Ok(connect::exchange(&stream)?);
+        return Ok(connect::check(&stream)?);
     }
     if advisor.kind == AdvisorKind::Sip {
         return Ok(sip::over_tcp(advisor, target, stream).await?);
     }
     if advisor.tls {
-        seen.awaits("the TLS handshake has no end");
+        seen.set_missing("the TLS handshake has no end");
         let stream = tls::handshake(advisor, target, stream, &mut seen.certificate_expiry).await?;
         seen.missing = None;
         Ok(over_stream(advisor, target, stream, seen).await?)
@@ -205,15 +205,13 @@ async fn over_stream(
     seen: &mut Seen,
 ) -> Result<(), String> {
     match advisor.kind {
-        AdvisorKind::Http | AdvisorKind::Https => {
-            http::exchange(advisor, target, stream, seen).await
-        }
+        AdvisorKind::Http | AdvisorKind::Https => http::check(advisor, target, stream, seen).await,
         AdvisorKind::Dns => dns::over_tcp(advisor, stream).await,
         AdvisorKind::Smtp => dialogue::smtp(stream, seen).await,
         AdvisorKind::Imap => dialogue::imap(stream, seen).await,
         AdvisorKind::Pop3 => dialogue::pop3(stream, seen).await,
         AdvisorKind::Ftp => dialogue::ftp(stream, seen).await,
-        AdvisorKind::Ldap => ldap::exchange(stream).await,
+        AdvisorKind::Ldap => ldap::check(stream).await,
         AdvisorKind::Nntp => dialogue::nntp(stream, seen).await,
         // The handshake was all.
         AdvisorKind::Tls => Ok(()),

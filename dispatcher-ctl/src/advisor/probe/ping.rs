@@ -11,7 +11,7 @@ const V6: (u8, u8) = (128, 129);
 /// Type, code, checksum.
 const HEADER: usize = 4;
 
-pub(super) async fn exchange(advisor: &Advisor, target: &Target) -> Result<(), Fault> {
+pub(super) async fn check(advisor: &Advisor, target: &Target) -> Result<(), Fault> {
     let (socket, identifier) = dial::icmp(target).await?;
     let is_v4 = matches!(target.address, SocketAddr::V4(_));
     // Identifier, sequence number and data come back as they were sent.

@@ -3,7 +3,7 @@
 use super::{Fault, Target, datagram, dial};
 use crate::model::{Advisor, Hex};
 
-pub(super) async fn exchange(advisor: &Advisor, target: &Target) -> Result<(), Fault> {
+pub(super) async fn check(advisor: &Advisor, target: &Target) -> Result<(), Fault> {
     let socket = dial::udp(target).await?;
     let expected = &advisor.response;
     datagram::ask(&socket, &advisor.request.0, advisor.receive_timeout, |answer| {

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// How long a backend's own address is tried after a failed answer by the VIP.
-const ASKED: Duration = Duration::from_millis(250);
+const OWN_ADDRESS_PATIENCE: Duration = Duration::from_millis(250);
 
 /// Opens a connection to the VIP.
 ///
@@ -43,10 +43,10 @@ pub(super) async fn tcp(
     let said = match result {
         Ok(Ok(stream)) => return Ok(stream),
         Ok(Err(Failure::Forwarded)) => return Err(Fault::Backend(forwarded(vip, through.own))),
-        Ok(Err(Failure::Refused(error))) => match Fault::of(&error).to(vip) {
+        Ok(Err(Failure::Refused(error))) => match Fault::of(&error).with_address(vip) {
             Fault::Backend(said) => {
                 let now = diagnosis::answers((through.own, false), connects(through.own));
-                answers = timeout(ASKED.min(patience), now).await.ok();
+                answers = timeout(OWN_ADDRESS_PATIENCE.min(patience), now).await.ok();
                 said
             }
             here @ Fault::Here(_) => return Err(here),
@@ -54,7 +54,7 @@ pub(super) async fn tcp(
         Err(_) => format!("{vip}: no connection within {patience:?}"),
     };
     Err(Fault::Backend(match answers {
-        Some(true) => suspect(&said, through.own),
+        Some(true) => with_hint(&said, through.own),
         Some(false) | None => said,
     }))
 }
@@ -64,18 +64,18 @@ async fn connects(own: SocketAddr) -> bool {
 }
 
 /// Adds to a fault of a VIP that the backend answers by its own address, if it does. Port 0: an echo.
-pub(super) async fn doubt(
+pub(super) async fn hint_at_loopback(
     own: SocketAddr,
     said: String,
     asked: impl Future<Output = bool>,
 ) -> String {
-    match timeout(ASKED, diagnosis::answers((own, true), asked)).await {
-        Ok(true) => suspect(&said, own),
+    match timeout(OWN_ADDRESS_PATIENCE, diagnosis::answers((own, true), asked)).await {
+        Ok(true) => with_hint(&said, own),
         Ok(false) | Err(_) => said,
     }
 }
 
-fn suspect(said: &str, own: SocketAddr) -> String {
+fn with_hint(said: &str, own: SocketAddr) -> String {
     let own = if own.port() == 0 { own.ip().to_string() } else { own.to_string() };
     format!("{said}, though {own} answers: is the VIP on its loopback?")
 }

@@ -103,8 +103,8 @@ impl Resolver {
                     None => return,
                 },
                 report = self.reports.next() => match report {
-                    Some(report) => self.take_in(report),
-                    None => self.subscribe_again().await,
+                    Some(report) => self.handle(report),
+                    None => self.resubscribe().await,
                 },
                 () = tokio::time::sleep_until(next.into()) => self.work().await,
             }
@@ -163,7 +163,7 @@ impl Resolver {
         }
     }
 
-    fn take_in(&mut self, report: Event) {
+    fn handle(&mut self, report: Event) {
         match report {
             Event::Link(link) => self.link(link),
             Event::LinkGone(ifindex) => self.link_gone(ifindex),
@@ -174,13 +174,13 @@ impl Resolver {
                 // returns before the addresses were read again, this set never changed, but other parts may have seen
                 // it gone.
                 if self.own.add(addresses) || self.reread_at.is_some() {
-                    self.tell(NetworkEvent::AddressesChanged);
+                    self.send(NetworkEvent::AddressesChanged);
                 }
                 self.look_up_all(Instant::now() + GATHER);
             }
             Event::AddressGone(held, by) => {
                 if let Some(Held { ifindex, address, .. }) = held {
-                    self.tell(NetworkEvent::AddressGone { ifindex, address, by });
+                    self.send(NetworkEvent::AddressGone { ifindex, address, by });
                 }
                 // Another NIC may have it, too.
                 self.reread_at = Some(Instant::now() + GATHER);
@@ -201,11 +201,11 @@ impl Resolver {
         if let Some(before) = before
             && before.name != link.name
         {
-            self.tell(NetworkEvent::LinkGone { name: before.name, ifindex: before.ifindex });
+            self.send(NetworkEvent::LinkGone { name: before.name, ifindex: before.ifindex });
         }
         let ifindex = link.ifindex;
         self.gone.remove(&ifindex);
-        self.tell(NetworkEvent::LinkChanged(link));
+        self.send(NetworkEvent::LinkChanged(link));
         self.publish_nic(ifindex);
     }
 
@@ -215,7 +215,7 @@ impl Resolver {
             let used: BTreeSet<u32> = self.backends.iter().filter_map(|(_, b)| b.nic()).collect();
             self.gone.insert(ifindex, link.name.clone());
             self.gone.retain(|nic, _| used.contains(nic));
-            self.tell(NetworkEvent::LinkGone { name: link.name, ifindex });
+            self.send(NetworkEvent::LinkGone { name: link.name, ifindex });
         }
         self.publish_nic(ifindex);
         self.look_up_all(Instant::now() + GATHER);
@@ -372,7 +372,7 @@ impl Resolver {
         }
         self.read_addresses().await;
         self.look_up_all(Instant::now());
-        self.tell(NetworkEvent::ReadAnew);
+        self.send(NetworkEvent::ReadAnew);
     }
 
     /// Reads this host's addresses.
@@ -381,7 +381,7 @@ impl Resolver {
         match self.kernel.addresses().await {
             Ok(addresses) => {
                 if self.own.replace(addresses) {
-                    self.tell(NetworkEvent::AddressesChanged);
+                    self.send(NetworkEvent::AddressesChanged);
                 }
             }
             Err(error) => tracing::warn!(%error, "addresses not read"),
@@ -402,7 +402,7 @@ impl Resolver {
         Ok(())
     }
 
-    async fn subscribe_again(&mut self) {
+    async fn resubscribe(&mut self) {
         tracing::warn!("netlink subscription ended, subscribing again");
         tokio::time::sleep(PACE).await;
         match Kernel::subscribe() {
@@ -429,7 +429,7 @@ impl Resolver {
         }
         match backend.neighbour.mac(Instant::now()) {
             Some(mac) => Resolution::Resolved { ifindex, mac },
-            None => unresolved(&backend.neighbour.complaint(name)),
+            None => unresolved(&backend.neighbour.why_no_mac(name)),
         }
     }
 
@@ -446,7 +446,7 @@ impl Resolver {
         };
         let from = from
             .unwrap_or_else(|| Resolution::Unresolved(format!("{address} is not looked up yet")));
-        self.tell(NetworkEvent::ResolutionChanged { address, from, to });
+        self.send(NetworkEvent::ResolutionChanged { address, from, to });
     }
 
     fn report_progress(&self) {
@@ -454,7 +454,7 @@ impl Resolver {
         self.progress.send_if_modified(|now| std::mem::replace(now, progress) != progress);
     }
 
-    fn tell(&self, event: NetworkEvent) {
+    fn send(&self, event: NetworkEvent) {
         // Nobody listens while the daemon is stopping.
         let _ = self.events.send(event);
     }

@@ -13,7 +13,7 @@ fn ip(arguments: &str) {
     assert!(status.success(), "ip {arguments}");
 }
 
-fn why(resolver: &Resolver) -> String {
+fn unresolved_reason(resolver: &Resolver) -> String {
     let all = resolver.resolutions.read().unwrap();
     match all.get(&BACKEND.parse::<IpAddr>().unwrap()) {
         Some(Resolution::Unresolved(why)) => why.clone(),
@@ -58,7 +58,7 @@ fn route_first(command: &'static str) -> Option<String> {
             ip(command);
             resolver.look_up_all(Instant::now());
             resolver.look_up_routes().await;
-            why(&resolver)
+            unresolved_reason(&resolver)
         })
     });
     Some(thread.join().unwrap())

@@ -41,7 +41,7 @@ impl Answer {
             let Some(status) = status(stream, &mut allowance, seen).await? else {
                 return Ok(None);
             };
-            seen.awaits("the headers have no end");
+            seen.set_missing("the headers have no end");
             // Interim answers come before the answer; after 101 there is none.
             let is_interim = matches!(status, 100 | 102..=199);
             if !is_interim && !expected.contains(status) {
@@ -52,7 +52,7 @@ impl Answer {
             if !is_interim {
                 return Ok(Some(answer));
             }
-            seen.awaits("there is only an interim one");
+            seen.set_missing("there is only an interim one");
         }
     }
 
@@ -127,7 +127,7 @@ async fn status(
         if !is_blank && !begun[..known].eq_ignore_ascii_case(&PREFIX[..known]) {
             return Err(no_http(begun));
         }
-        seen.awaits("the status line has no end");
+        seen.set_missing("the status line has no end");
         let line = allowance.line(stream).await?.unwrap_or_default();
         if !line.is_empty() {
             return status_of(&line).map(Some).ok_or_else(|| no_http(&line));
