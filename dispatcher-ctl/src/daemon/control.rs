@@ -8,8 +8,8 @@ use tokio::sync::{Mutex, MutexGuard};
 use super::{
     clock,
     core::Core,
-    events::Cause,
     file::{ConfigFile, Reading as FileReading},
+    reports::Cause,
     view::Reading,
 };
 use crate::{

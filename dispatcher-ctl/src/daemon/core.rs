@@ -27,25 +27,18 @@ use dispatcher_common::limits::MAX_INTERFACES;
 use tokio::sync::Notify;
 
 use super::{
-    advice::Advised,
     affinity::Cleaner,
-    answers::Answers,
     clock,
     counts::Counts,
-    events::{Cause, Events, Health, changes},
-    manage::Managing,
-    neighbours::Neighbours,
-    nics::Nic,
-    passive::Windows,
-    probes::Probes,
-    problems::Problems,
-    quiesce::Draining,
+    health::{advice::Advised, passive::Windows, standstill::Resumed, states::Health},
+    links::{
+        answers::Answers, neighbours::Neighbours, nics::Nic, probe_path::Probes,
+        refused::RefusedPackets, vips::Vips,
+    },
     record::{Amendment, RecordText, differs_in_services},
-    refused::RefusedPackets,
-    resume::Resumed,
+    reports::{Cause, Events, changes, problems::Problems, quiesce::Draining},
     rules::Rates,
-    start::failed,
-    vips::Vips,
+    weights::manage::Managing,
 };
 use crate::{
     advisor::Advisors,
@@ -149,9 +142,9 @@ impl Core {
         advisors: Advisors,
         problems: Problems,
     ) -> Result<Self, ApiError> {
-        let table = datapath.table().map_err(|e| failed(&e))?;
+        let table = datapath.table()?;
         let timeouts = super::publish::timeouts(&record);
-        let sweeper = Sweeper::start(Arc::clone(&table), timeouts).map_err(|e| failed(&e))?;
+        let sweeper = Sweeper::start(Arc::clone(&table), timeouts)?;
         let counters = datapath.counters();
         let cleaner = Cleaner::new(datapath.affinity_records());
         // Slots that an earlier controller retired: only a sweep from now on can say that they are free.
@@ -321,7 +314,7 @@ impl Core {
         self.adopt_nics();
         // NICs that are attached are followed by the kernel's reports: only others need a look.
         if self.nics.values().any(|nic| !nic.is_attached()) {
-            let links = self.network.links().await.map_err(|e| failed(&e))?;
+            let links = self.network.links().await?;
             self.take_links(links);
         }
         if self.watch_backends() {
@@ -367,14 +360,14 @@ impl Core {
 
     /// Keeps the record with the maps whole, in one step.
     fn store(&mut self) -> Result<(), ApiError> {
-        let bytes = self.text.bytes(&self.record, || ()).map_err(|e| failed(&e))?;
-        self.datapath.store_record(&bytes).map_err(|e| failed(&e))
+        let bytes = self.text.bytes(&self.record, || ())?;
+        Ok(self.datapath.store_record(&bytes)?)
     }
 
     /// Keeps with the maps what the record says, in one step: by an amendment, where it can be told by one, or whole.
     pub(super) fn keep(&mut self, amendment: Option<Amendment>) -> Result<(), ApiError> {
         if let Some(amendment) = amendment {
-            let bytes = serde_json::to_vec(&amendment).map_err(|e| failed(&e))?;
+            let bytes = serde_json::to_vec(&amendment)?;
             let is_amended = self.datapath.amend_record(&bytes);
             if self.datapath.is_much_amended() {
                 self.rewrite_due.notify_one();
@@ -394,13 +387,13 @@ impl Core {
         };
         let retired = &self.record.retired_slots;
         let waiting = retired.iter().filter(|r| unused(r)).map(|r| r.slot).collect();
-        self.cleaner.turn(&self.record.state, waiting).map_err(|e| failed(&e))?;
+        self.cleaner.turn(&self.record.state, waiting)?;
         let (released, kept): (Vec<_>, Vec<_>) =
             retired.iter().copied().partition(|r| self.cleaner.is_cleared(r.slot));
         if released.is_empty() {
             return Ok(());
         }
-        let counters = self.counters.read(&self.record.retired_slots).map_err(|e| failed(&e))?;
+        let counters = self.counters.read(&self.record.retired_slots)?;
         let retired = replace(&mut self.record.retired_slots, kept.clone());
         let amendment = Amendment { retired_slots: Some(kept), ..Amendment::default() };
         if let Err(error) = self.keep(Some(amendment)) {
@@ -432,7 +425,7 @@ impl Core {
         {
             return Ok((*at, Arc::clone(counters)));
         }
-        let counters = self.counters.read(&self.record.retired_slots).map_err(|e| failed(&e))?;
+        let counters = self.counters.read(&self.record.retired_slots)?;
         let counters = Arc::new(counters);
         self.recent = Some((now, Arc::clone(&counters)));
         Ok((now, counters))

@@ -4,7 +4,7 @@ use std::{collections::HashSet, net::IpAddr, time::Duration};
 
 use dispatcher_common::net::address;
 
-use super::{clock, core::Core, start::failed};
+use super::{clock, core::Core};
 use crate::{
     api::types::ApiError,
     dataplane::{
@@ -34,7 +34,7 @@ impl Core {
         if *dirty == Dirty::All {
             self.sweeper.set_timeouts(timeouts(&self.record));
         }
-        let written = self.datapath.publish(&tables).map_err(|e| failed(&e));
+        let written = self.datapath.publish(&tables);
         self.in_force &= written.is_ok();
         written?;
         self.report_backends(&nics, dirty.places());

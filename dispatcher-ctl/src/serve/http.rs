@@ -13,16 +13,16 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Listener, Visit, visit::Watched};
 
-/// The limits of a server's clients.
+/// Limits for clients of a server.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Connections at a time.
     pub connections: usize,
-    /// From connecting to the end of the first request's head.
+    /// From connecting to the end of the first request's headers.
     pub silent: Duration,
-    /// From the last answer to the end of the next request's head: also how long a connection may be idle.
+    /// From the last answer to the end of the next request's headers: also how long a connection may be idle.
     pub head: Duration,
-    /// From connecting to the end of the only request; none: a connection may be used for many requests.
+    /// From connecting to the end of the only request; `None` allows any number of requests per connection.
     pub only: Option<Duration>,
 }
 
@@ -49,7 +49,7 @@ pub async fn serve(
     .await;
 }
 
-/// Serves one connection until the client ends it or is too slow, or the server stops.
+/// Serves one connection until the client ends it, is too slow, or the server stops.
 async fn served(
     name: &'static str,
     io: impl hyper::rt::Read + hyper::rt::Write + Unpin,
@@ -64,7 +64,7 @@ async fn served(
         let answer = service.call(request);
         async move {
             let answer = answer.await?;
-            // The request is under way until all of its answer is sent.
+            // The request is in progress until its whole answer is sent.
             Ok::<_, std::convert::Infallible>(answer.map(|body| {
                 body.map_frame(move |frame| {
                     let _under_way = &work;
@@ -94,7 +94,7 @@ async fn served(
     }
 }
 
-/// A request under way.
+/// A request in progress.
 struct Work(Arc<Visit>);
 
 impl Work {

@@ -1,4 +1,4 @@
-//! The connections of a server, and which of them gives way.
+//! A server's connections, and the choice of which one to close for another.
 
 use std::{
     cmp::Reverse,
@@ -10,30 +10,30 @@ use std::{
 
 use tokio_util::sync::CancellationToken;
 
-/// A client that has sent nothing for this time gives way first; one that reads nothing for this time can give way.
-const TARRIED: Duration = Duration::from_secs(1);
-/// A client that has been idle for less does not give way: its next request may be on its way.
+/// A client that is silent for this long is closed first; one that does not read for this long can be closed.
+const STALLED_AFTER: Duration = Duration::from_secs(1);
+/// A client that was idle for less is kept: its request may be on its way.
 const GRACE: Duration = Duration::from_millis(200);
-/// A client with more than one in this number of all connections has no [`GRACE`]: it would delay others.
+/// A client with more than this fraction of all connections has no such grace period: it would block others.
 const CROWD: usize = 4;
 
 /// What a connection is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// It has sent nothing yet.
+    /// It has not sent a request yet.
     Silent,
-    /// The next request, or the rest of one, has not arrived.
+    /// The next request, or the rest of one, is awaited.
     Waiting,
-    /// Its request is under way.
+    /// Its request is in progress.
     Working,
 }
 
 #[derive(Debug)]
 struct Doing {
     phase: Phase,
-    /// When the phase began; while an answer is being read, when a part of it was last read.
+    /// Since when; while an answer is read, the last time something of it was read.
     since: Instant,
-    /// Since when it reads nothing of its answer.
+    /// Since when the client has not read its answer.
     stalled: Option<Instant>,
 }
 
@@ -60,17 +60,17 @@ impl Visit {
         (doing.phase, doing.since) = (phase, Instant::now());
     }
 
-    /// The server waits for its next request, or for the rest of one.
+    /// Marks that the next request, or the rest of one, is awaited.
     pub(crate) fn wait(&self) {
         self.enter(Phase::Waiting);
     }
 
-    /// A request is under way, and is not cut off for others.
+    /// Marks that a request is in progress; it is not closed for others.
     pub(crate) fn work(&self) {
         self.enter(Phase::Working);
     }
 
-    /// The client took a part of an answer, or nothing.
+    /// Records that a part of an answer was accepted, or that none could be.
     fn wrote(&self, is_taken: bool) {
         let mut doing = self.doing();
         let now = Instant::now();
@@ -81,12 +81,12 @@ impl Visit {
         }
     }
 
-    /// Whether it has sent something.
+    /// Whether it has sent a request.
     pub(crate) fn has_spoken(&self) -> bool {
         self.doing().phase != Phase::Silent
     }
 
-    /// Waits until this connection has to end: it gives way to another, or has sent nothing for the time `silent`.
+    /// Waits until this connection must be closed: another needs its place, or it was silent for too long.
     pub(crate) async fn must_end(&self, silent: Duration) {
         tokio::select! {
             () = self.end.cancelled() => {}
@@ -99,13 +99,13 @@ impl Visit {
         }
     }
 
-    /// Its rank among the connections that can give way, the lowest first; none: it does not give way.
+    /// Its rank among those that can be closed, lowest first; `None`: it cannot be closed.
     fn rank(&self, now: Instant, is_crowd: bool) -> Option<(u8, Instant)> {
         let doing = self.doing();
         let idle = now.saturating_duration_since(doing.since);
-        let is_stalled = |since: &Instant| now.saturating_duration_since(*since) >= TARRIED;
+        let is_stalled = |since: &Instant| now.saturating_duration_since(*since) >= STALLED_AFTER;
         match doing.phase {
-            Phase::Silent if idle >= TARRIED => Some((0, doing.since)),
+            Phase::Silent if idle >= STALLED_AFTER => Some((0, doing.since)),
             Phase::Silent | Phase::Waiting if is_crowd || idle >= GRACE => Some((1, doing.since)),
             Phase::Silent | Phase::Waiting => None,
             Phase::Working => doing.stalled.filter(is_stalled).map(|since| (2, since)),
@@ -113,7 +113,7 @@ impl Visit {
     }
 }
 
-/// All connections of a server. A connection that has ended is removed by itself.
+/// All connections of a server. Ended ones remove themselves.
 #[derive(Debug, Default)]
 pub(super) struct Visits(Mutex<Vec<Weak<Visit>>>);
 
@@ -125,12 +125,12 @@ impl Visits {
         present.filter(|visit| !visit.end.is_cancelled()).collect()
     }
 
-    /// The number of connections, without those that were told to end.
+    /// Number of connections, without those that are being closed.
     pub(super) fn count(&self) -> usize {
         self.present().len()
     }
 
-    /// Adds a connection.
+    /// Adds one.
     pub(super) fn enter(&self, peer: Option<IpAddr>) -> Arc<Visit> {
         let visit = Arc::new(Visit::new(peer));
         let mut visits = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -138,20 +138,20 @@ impl Visits {
         visit
     }
 
-    /// Whether a connection can give way.
+    /// Whether one of them can be closed.
     pub(super) fn can_give_way(&self) -> bool {
         self.first_to_go().is_some()
     }
 
-    /// Ends the connection that gives way first.
+    /// Closes one of them.
     pub(super) fn give_way(&self) {
         if let Some(visit) = self.first_to_go() {
             visit.end.cancel();
         }
     }
 
-    /// Of equal ranks, a connection of the client with the most connections: a client with one connection does not lose it to a
-    /// client with many.
+    /// The connection to close. Among equals, it belongs to the client with the most connections, so that no client
+    /// loses its only one to another's many.
     fn first_to_go(&self) -> Option<Arc<Visit>> {
         let present = self.present();
         let mut counts: HashMap<IpAddr, usize> = HashMap::new();
@@ -169,7 +169,7 @@ impl Visits {
     }
 }
 
-/// A stream that notes whether the client takes what is sent.
+/// A stream that records whether the client accepts what is sent.
 #[derive(Debug)]
 pub(super) struct Watched<S> {
     pub(super) stream: S,
