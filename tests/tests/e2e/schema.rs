@@ -16,7 +16,7 @@ use anyhow::{Context as _, Result, ensure};
 use crate::common::Web;
 
 /// Requests for each operation and phase; `DISPATCHER_EXAMPLES` in the environment has it otherwise.
-const EXAMPLES: &str = "10";
+const EXAMPLES: &str = "5";
 /// A stream without end; tests/events.rs of dispatcher-ctl reads it.
 const ENDLESS: &str = "/v1/events";
 
