@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Seconds;
-use crate::model::{Manager, Proportions};
+use super::ManagerSettings;
+use crate::model::Proportions;
 
 /// `GET /v1/manager`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -13,39 +13,6 @@ pub struct ManagerReport {
     pub settings: ManagerSettings,
     /// The services, in the configuration's order.
     pub services: Vec<ManagedService>,
-}
-
-/// What the manager is set to.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ManagerSettings {
-    /// Whether it rewrites weights.
-    pub enabled: bool,
-    /// Time from one look at the weights to the next.
-    pub interval: Seconds,
-    /// Every how many intervals connections are counted anew.
-    pub refresh: u32,
-    /// Percent of a service's total weight that must change for its weights to be published.
-    pub sensitivity: f64,
-    /// How slowly weights follow their targets; 1: at once.
-    pub smoothing: f64,
-    /// Age from which what advisors and agents said no longer counts; none: it always does.
-    pub report_timeout: Option<Seconds>,
-    /// How much each input counts.
-    pub proportions: Proportions,
-}
-
-impl From<&Manager> for ManagerSettings {
-    fn from(of: &Manager) -> Self {
-        Self {
-            enabled: of.enabled,
-            interval: Seconds(of.interval),
-            refresh: of.refresh,
-            sensitivity: of.sensitivity,
-            smoothing: of.smoothing,
-            report_timeout: of.report_timeout.map(Seconds),
-            proportions: of.proportions,
-        }
-    }
 }
 
 /// A service whose backends are weighed.

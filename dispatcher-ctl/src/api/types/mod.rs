@@ -4,13 +4,16 @@
 //! in time seconds since the epoch, sizes bytes (of layer 3), rates per second. Answers may gain fields; requests refuse
 //! fields they do not know.
 
-use std::{borrow::Cow, collections::BTreeMap, net::IpAddr};
+use std::{
+    borrow::Cow,
+    collections::BTreeMap,
+    net::IpAddr,
+    ops::{Deref, DerefMut},
+};
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{
-    self, ForwardMode, Mac, OnDown, Proportions, Protocol, RuleConfig, Scheduler, XdpMode,
-};
+use crate::model::{Mac, Protocol, RuleConfig, XdpMode};
 
 mod advisor;
 mod change;
@@ -19,6 +22,7 @@ mod event;
 mod manager;
 mod seconds;
 
+pub use crate::settings::{AffinityView as Affinity, ManagerSettings, ServiceView};
 pub use advisor::{AdvisorReport, BackendAdvisor, ProbeLateness, Probes};
 pub use change::{
     AttachInterface, ConnectionQuery, PatchAffinity, PatchBackend, PatchManager, PatchService,
@@ -26,7 +30,7 @@ pub use change::{
 };
 pub use error::{ApiError, ErrorKind};
 pub use event::{ChangedBy, Event, EventKind, WeightNumbers};
-pub use manager::{Components, ManagedBackend, ManagedService, ManagerReport, ManagerSettings};
+pub use manager::{Components, ManagedBackend, ManagedService, ManagerReport};
 pub use seconds::Seconds;
 
 /// A label such as a reason: static in the daemon, owned in a client.
@@ -139,43 +143,12 @@ pub struct ReasonCount {
     pub bytes: u64,
 }
 
-/// A service in force.
+/// A service in force. Its settings can be read as its own fields.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Service {
-    /// Its name.
-    pub name: String,
-    /// Address clients use.
-    pub vip: IpAddr,
-    /// Port; 0: every port.
-    pub port: u16,
-    /// Protocol.
-    pub protocol: Protocol,
-    /// Scheduler for new connections.
-    pub scheduler: Scheduler,
-    /// Forwarding mode.
-    pub forward: ForwardMode,
-    /// Idle time after which a connection is removed.
-    pub stale_timeout: Seconds,
-    /// Idle time after which a half-open connection is removed.
-    pub syn_timeout: Seconds,
-    /// Idle time after which a closing connection is removed, once there are more than `fin_count`.
-    pub fin_timeout: Seconds,
-    /// Closing connections that are kept until `stale_timeout`.
-    pub fin_count: u64,
-    /// What becomes of established connections of a backend that goes down.
-    pub on_down: OnDown,
-    /// Whether response times and delivered bytes are measured.
-    pub measure: bool,
-    /// Largest weight a backend may have.
-    pub weight_bound: u32,
-    /// How much each input of the manager counts; none: as for all services.
-    #[serde(default)]
-    pub proportions: Option<Proportions>,
-    /// How long a backend that comes back takes to get its whole weight.
-    #[serde(default)]
-    pub slow_start: Seconds,
-    /// How clients stay with their backends.
-    pub affinity: Affinity,
+    /// Its settings.
+    #[serde(flatten)]
+    pub settings: ServiceView,
     /// Packets forwarded.
     pub packets: u64,
     /// L3 bytes forwarded.
@@ -211,30 +184,17 @@ pub struct Rule {
     pub connections: u64,
 }
 
-/// How a service's clients stay with their backends.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Affinity {
-    /// Time since a client's last new connection after which it is placed anew; 0: clients do not stay.
-    pub timeout: Seconds,
-    /// Leading bits that tell IPv4 clients apart.
-    pub mask_v4: u8,
-    /// Leading bits that tell IPv6 clients apart.
-    pub mask_v6: u8,
-    /// Ports of other services of the VIP, whose clients find the same backend.
-    pub cross_port: Vec<u16>,
-}
+impl Deref for Service {
+    type Target = ServiceView;
 
-impl From<&model::Affinity> for Affinity {
-    fn from(of: &model::Affinity) -> Self {
-        let model::Affinity { timeout, mask_v4, mask_v6, ref cross_port } = *of;
-        Self { timeout: Seconds(timeout), mask_v4, mask_v6, cross_port: cross_port.clone() }
+    fn deref(&self) -> &ServiceView {
+        &self.settings
     }
 }
 
-impl From<&Affinity> for model::Affinity {
-    fn from(of: &Affinity) -> Self {
-        let Affinity { timeout, mask_v4, mask_v6, ref cross_port } = *of;
-        Self { timeout: timeout.0, mask_v4, mask_v6, cross_port: cross_port.clone() }
+impl DerefMut for Service {
+    fn deref_mut(&mut self) -> &mut ServiceView {
+        &mut self.settings
     }
 }
 
