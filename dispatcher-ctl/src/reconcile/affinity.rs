@@ -72,7 +72,7 @@ mod tests {
         dataplane::tables::Tables,
         network::Resolution,
         reconcile::{
-            tables,
+            Dirty, tables,
             testing::{backend, nic, service},
         },
     };
@@ -107,7 +107,8 @@ mod tests {
             }
         };
         let connections = crate::model::Config::new(Vec::new()).settings.connections;
-        tables(state, &connections, &[nic(0, "eth0", 10)], &resolve, &mut Default::default())
+        let (nics, mut schedules) = ([nic(0, "eth0", 10)], Default::default());
+        tables(state, &Dirty::All, &connections, &nics, &resolve, &mut schedules)
     }
 
     #[test]

@@ -11,7 +11,6 @@ mod affinity;
 mod backend;
 mod connections;
 pub(crate) mod declare;
-pub mod docs;
 pub(crate) mod document;
 mod exits;
 mod global;
@@ -20,6 +19,8 @@ mod manager;
 mod passive;
 mod proportions;
 pub(crate) mod row;
+#[cfg(test)]
+mod reference;
 mod rule;
 mod service;
 mod stated;

@@ -17,6 +17,7 @@ pub(crate) trait Table: Sized + 'static {
 }
 
 /// One setting of an object.
+#[cfg_attr(not(test), expect(dead_code, reason = "the reference page is made by a test"))]
 pub(crate) struct Row<T> {
     /// Its key, in the file and on the API.
     pub(crate) key: &'static str,
@@ -39,6 +40,7 @@ pub(crate) struct Row<T> {
 }
 
 /// What a table says of a setting besides name, type and default. Made of [`Spec::NEW`] by the functions below.
+#[cfg_attr(not(test), expect(dead_code, reason = "the reference page is made by a test"))]
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Spec {
     /// What a message expects of a value.

@@ -4,10 +4,10 @@ use std::{collections::BTreeSet, fmt};
 
 use serde::{Deserialize, Serialize};
 
-use super::difference::differing;
+use super::change::Change as StateChange;
 use crate::{
     api::types::{Action, Change},
-    model::{Backend, BackendConfig, Config, Rule, RuleConfig, Service, State},
+    model::{Backend, BackendConfig, Config, Rule, RuleConfig, Service},
     settings::row::{Row, changes},
 };
 
@@ -32,10 +32,11 @@ pub struct PlanLine {
     pub note: Option<String>,
 }
 
-/// The difference between two states: NICs, then services with their backends in the order of `wanted`, then the services
+/// The difference between two states: NICs, then services with their backends in the order of the new state, then the services
 /// that go. A service that has kept its id and a backend that has kept its slot are the same, whatever their names.
 #[must_use]
-pub fn plan(running: &State, wanted: &State) -> Vec<PlanLine> {
+pub fn plan(change: &StateChange) -> Vec<PlanLine> {
+    let (running, wanted) = (change.former(), change.state());
     let mut lines = Vec::new();
     for (action, these, others) in [
         (Action::Add, &wanted.interfaces, &running.interfaces),
@@ -47,7 +48,7 @@ pub fn plan(running: &State, wanted: &State) -> Vec<PlanLine> {
     }
     let manager = changes(&running.manager, &wanted.manager);
     lines.extend(manager.map(|change| PlanLine::setting("manager", change)));
-    for pair in differing(running, wanted) {
+    for pair in change.pairs() {
         match pair {
             (Some(before), Some(service)) => changed_service(before, service, &mut lines),
             (None, Some(service)) => whole_service(Action::Add, service, &mut lines),
