@@ -14,7 +14,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 use dispatcher_ctl::{
-    api::{client::Client, types::PatchManager},
+    api::{client::Client, routes, types::PatchManager},
     metrics,
 };
 
@@ -62,7 +62,7 @@ async fn measure(place: &Place) -> Result<()> {
         {
             place.write(SERVICES, first)?;
             let started = Instant::now();
-            let plan = client.reload().await?;
+            let plan = client.read(&routes::RELOAD, []).await?;
             figures.push(started.elapsed());
             ensure!(
                 plan.changes.len() == lines,
@@ -84,7 +84,7 @@ async fn measure(place: &Place) -> Result<()> {
     line("a reload, 999 services less", less);
     line("a reload, 999 services more", more);
 
-    let status = client.status().await?;
+    let status = client.read(&routes::STATUS, []).await?;
     let times = |work: &dyn Fn() -> usize| -> Vec<Duration> {
         let timed = |_| {
             let started = Instant::now();
@@ -139,11 +139,13 @@ async fn manager(daemon: &Daemon) -> Result<()> {
         interval: Some(interval.into()),
         ..PatchManager::default()
     };
-    let updates = async || Ok::<_, anyhow::Error>(daemon.client.status().await?.weight_updates);
+    let updates = async || {
+        Ok::<_, anyhow::Error>(daemon.client.read(&routes::STATUS, []).await?.weight_updates)
+    };
     let (mut idle, mut managed, mut published) = (Vec::new(), Vec::new(), 0);
     for _ in 0..3 {
         for (enabled, figures) in [(false, &mut idle), (true, &mut managed)] {
-            daemon.client.patch_manager(&patch(enabled), false).await?;
+            daemon.client.change(&routes::PATCH_MANAGER, [], &patch(enabled), false).await?;
             // Weights have gone to the middle of their bounds, where those without connections belong.
             tokio::time::sleep(20 * interval).await;
             let (before, cpu) = (updates().await?, daemon.cpu()?);
@@ -163,7 +165,7 @@ async fn reload(client: &Client) -> Result<Duration> {
     let begun = Instant::now();
     loop {
         let started = Instant::now();
-        match client.reload().await {
+        match client.read(&routes::RELOAD, []).await {
             Ok(_) => return Ok(started.elapsed()),
             Err(error) if begun.elapsed() > Duration::from_secs(30) => return Err(error.into()),
             Err(_) => tokio::time::sleep(Duration::from_millis(500)).await,
@@ -285,7 +287,7 @@ impl Place {
             .spawn()?;
         let mut daemon = Daemon { child, client: Client::new(self.socket()) };
         let started = Instant::now();
-        while daemon.client.status().await.is_err() {
+        while daemon.client.read(&routes::STATUS, []).await.is_err() {
             let ended = daemon.child.try_wait()?.is_some();
             if ended || started.elapsed() > Duration::from_secs(60) {
                 bail!("the daemon:\n{}", fs::read_to_string(self.directory.join("log"))?);

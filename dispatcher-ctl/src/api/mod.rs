@@ -1,145 +1,122 @@
-//! The HTTP API: types shared by server and command line, the server, the client.
+//! The HTTP API: types that server, command line and metrics share, the table of routes, the server, the client.
 //!
 //! The server knows nothing of the datapath: it asks a [`Controller`], which the daemon is.
 
-use std::future::Future;
-
+use async_trait::async_trait;
 use tokio::sync::broadcast;
 
 pub mod client;
+mod description;
+pub mod route;
+pub mod routes;
+mod schema;
 pub mod server;
 pub mod types;
 
+pub use description::{Schemas, description};
 use types::{
-    ApiError, AttachInterface, ConnectionQuery, Connections, Event, Interface, ManagerReport,
-    PatchBackend, PatchManager, PatchService, Plan, PutBackend, PutService, Status,
+    ApiError, AttachInterface, Backend, ConnectionQuery, Connections, Event, Interface,
+    ManagerReport, PatchBackend, PatchManager, PatchService, Plan, PutBackend, PutService, Service,
+    Status,
 };
 
-/// What may be asked of the daemon. SERVICE and BACKEND are names, or addresses where they are unambiguous; the
-/// implementation resolves them. A change that returns `Ok` is in force for the next packet; one that returns an error
-/// changed nothing. With `save` the configuration file says it, too.
-///
-/// Implementations write `async fn`.
+/// What an operation yields.
+pub type Done<T> = Result<T, ApiError>;
+
+/// The operations of the daemon. `service` and `backend` are names, or addresses where they are unambiguous; the implementation
+/// resolves them. A change that returns `Ok` is in force for the next packet; one that returns an error changed nothing. With
+/// `save` it is also written to the configuration file.
+#[async_trait]
 pub trait Controller: Send + Sync + 'static {
-    /// Everything: what `status`, `services`, `backends` and metrics show.
-    fn status(&self) -> impl Future<Output = Result<Status, ApiError>> + Send;
+    /// Everything that status, services, backends and metrics show.
+    async fn status(&self) -> Done<Status>;
 
-    /// A NIC in.
-    fn attach(
-        &self,
-        interface: String,
-        request: AttachInterface,
-        save: bool,
-    ) -> impl Future<Output = Result<Interface, ApiError>> + Send;
+    /// An interface by its name.
+    async fn interface(&self, name: String) -> Done<Interface> {
+        let interfaces = self.status().await?.interfaces;
+        let found = interfaces.into_iter().find(|interface| interface.name == name);
+        found.ok_or_else(|| {
+            ApiError::not_found(format!("interface {name}: is not attached, nor is it to be"))
+        })
+    }
 
-    /// A NIC out.
-    fn detach(
-        &self,
-        interface: String,
-        save: bool,
-    ) -> impl Future<Output = Result<(), ApiError>> + Send;
+    /// Attaches an interface.
+    async fn attach(&self, name: String, request: AttachInterface, save: bool) -> Done<Interface>;
 
-    /// The one service that is meant, with its backends.
-    fn service(
-        &self,
-        service: String,
-    ) -> impl Future<Output = Result<types::Service, ApiError>> + Send;
+    /// Detaches an interface.
+    async fn detach(&self, name: String, save: bool) -> Done<()>;
 
-    /// A service in; with `replace` the settings of one that is there are replaced (its backends stay), without it that
-    /// is a conflict.
-    fn put_service(
+    /// A service with its backends.
+    async fn service(&self, service: String) -> Done<Service>;
+
+    /// Creates a service. One that exists is a conflict; with `replace` its settings are replaced, and its backends stay.
+    async fn put_service(
         &self,
         name: String,
         request: PutService,
         replace: bool,
         save: bool,
-    ) -> impl Future<Output = Result<types::Service, ApiError>> + Send;
+    ) -> Done<Service>;
 
-    /// Some settings of a service.
-    fn patch_service(
+    /// Changes some settings of a service.
+    async fn patch_service(
         &self,
         service: String,
         request: PatchService,
         save: bool,
-    ) -> impl Future<Output = Result<types::Service, ApiError>> + Send;
+    ) -> Done<Service>;
 
-    /// A service out, with its backends.
-    fn delete_service(
-        &self,
-        service: String,
-        save: bool,
-    ) -> impl Future<Output = Result<(), ApiError>> + Send;
+    /// Removes a service with its backends.
+    async fn delete_service(&self, service: String, save: bool) -> Done<()>;
 
-    /// The one backend that is meant.
-    fn backend(
-        &self,
-        service: String,
-        backend: String,
-    ) -> impl Future<Output = Result<types::Backend, ApiError>> + Send;
+    /// A backend.
+    async fn backend(&self, service: String, backend: String) -> Done<Backend>;
 
-    /// A backend in; `replace` as for [`Controller::put_service`].
-    fn put_backend(
+    /// Creates a backend; `replace` as for [`Controller::put_service`].
+    async fn put_backend(
         &self,
         service: String,
         name: String,
         request: PutBackend,
         replace: bool,
         save: bool,
-    ) -> impl Future<Output = Result<types::Backend, ApiError>> + Send;
+    ) -> Done<Backend>;
 
-    /// Weight, quiesce, up and down, and settings of a backend.
-    fn patch_backend(
+    /// Changes a backend: weight, quiesce, up and down, and other settings.
+    async fn patch_backend(
         &self,
         service: String,
         backend: String,
         request: PatchBackend,
         save: bool,
-    ) -> impl Future<Output = Result<types::Backend, ApiError>> + Send;
+    ) -> Done<Backend>;
 
-    /// A backend out.
-    fn delete_backend(
-        &self,
-        service: String,
-        backend: String,
-        save: bool,
-    ) -> impl Future<Output = Result<(), ApiError>> + Send;
+    /// Removes a backend.
+    async fn delete_backend(&self, service: String, backend: String, save: bool) -> Done<()>;
 
-    /// What the manager made of what it knows.
-    fn manager(&self) -> impl Future<Output = Result<ManagerReport, ApiError>> + Send;
+    /// The settings of the manager, and what it makes of what it knows.
+    async fn manager(&self) -> Done<ManagerReport>;
 
-    /// Settings of the manager.
-    fn patch_manager(
-        &self,
-        request: PatchManager,
-        save: bool,
-    ) -> impl Future<Output = Result<ManagerReport, ApiError>> + Send;
+    /// Changes some settings of the manager.
+    async fn patch_manager(&self, request: PatchManager, save: bool) -> Done<ManagerReport>;
 
     /// Connections that match.
-    fn connections(
-        &self,
-        query: ConnectionQuery,
-    ) -> impl Future<Output = Result<Connections, ApiError>> + Send;
+    async fn connections(&self, query: ConnectionQuery) -> Done<Connections>;
 
-    /// What a reload would change: of the daemon's own file, or of another one.
-    fn plan(
-        &self,
-        other: Option<PlanSource>,
-    ) -> impl Future<Output = Result<Plan, ApiError>> + Send;
+    /// What a reload of the daemon's own file would change, or one of another configuration.
+    async fn plan(&self, other: Option<PlanSource>) -> Done<Plan>;
 
-    /// What happens from now on: to one service, or all there is to tell. A reader that is too slow misses the oldest.
-    fn events(
-        &self,
-        service: Option<String>,
-    ) -> impl Future<Output = Result<Events, ApiError>> + Send;
+    /// Events from now on, of one service or of all. A reader that is too slow misses the oldest.
+    async fn events(&self, service: Option<String>) -> Done<Events>;
 
-    /// Rereads the file and makes the difference.
-    fn reload(&self) -> impl Future<Output = Result<Plan, ApiError>> + Send;
+    /// Reads the configuration file again and applies what differs.
+    async fn reload(&self) -> Done<Plan>;
 }
 
 /// Events to come.
 #[derive(Debug)]
 pub struct Events {
-    /// All of them.
+    /// Receives the events of all services.
     pub receiver: broadcast::Receiver<Event>,
     /// Name of the service whose events are meant; none: all.
     pub service: Option<String>,

@@ -1,12 +1,15 @@
 //! `dispatcher attach`: attaches a NIC.
 
 use super::{Ask, Outcome, args::Attach, output};
-use crate::{api::types::AttachInterface, model::Choice as _};
+use crate::{
+    api::{routes, types::AttachInterface},
+    model::Choice as _,
+};
 
 pub(super) fn attach(ask: &Ask, args: &Attach) -> Outcome {
     let request = AttachInterface { mode: args.mode };
     let interface = ask.daemon(async |client| {
-        client.attach(&args.interface, &request, args.changing.save).await
+        client.change(&routes::ATTACH, [&args.interface], &request, args.changing.save).await
     })?;
     let note = interface.note.map(|note| format!(" ({note})")).unwrap_or_default();
     let state = if interface.attached { "attached" } else { "not attached" };

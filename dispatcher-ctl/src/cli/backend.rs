@@ -6,7 +6,7 @@ use super::{
     error::CliError,
     output, target,
 };
-use crate::api::types::PatchBackend;
+use crate::api::{routes, types::PatchBackend};
 
 pub(super) fn backend(ask: &Ask, args: Backend) -> Outcome {
     match args {
@@ -19,7 +19,7 @@ pub(super) fn backend(ask: &Ask, args: Backend) -> Outcome {
 fn add(ask: &Ask, args: &BackendAdd) -> Outcome {
     let save = args.changing.save;
     let backend = ask.daemon(async |client| {
-        client.add_backend(&args.service, &args.name, &args.settings, save).await
+        client.change(&routes::ADD_BACKEND, [&args.service, &args.name], &args.settings, save).await
     })?;
     Ok(output::backends::line(&args.service, &backend))
 }
@@ -37,7 +37,8 @@ fn set(ask: &Ask, args: &BackendSet) -> Outcome {
 fn remove(ask: &Ask, args: &BackendRemove) -> Outcome {
     let name = &args.target;
     ask.daemon(async |client| {
-        client.delete_backend(&name.service, &name.backend, args.changing.save).await
+        let names = [&*name.service, &*name.backend];
+        client.change(&routes::REMOVE_BACKEND, names, &(), args.changing.save).await
     })?;
     Ok(output::line(format!("backend {}/{}: removed", name.service, name.backend)))
 }

@@ -1,11 +1,12 @@
 //! `dispatcher backends`: lists all backends, or those of a service.
 
 use super::{Ask, Outcome, args::Backends, output, show};
+use crate::api::routes;
 
 pub(super) fn backends(ask: &Ask, args: &Backends) -> Outcome {
     let services = ask.daemon(async |client| match &args.service {
-        Some(service) => Ok(vec![client.service(service).await?]),
-        None => client.services().await,
+        Some(service) => Ok(vec![client.read(&routes::SERVICE, [service]).await?]),
+        None => client.read(&routes::SERVICES, []).await,
     })?;
     let rows = output::backends::rows(&services);
     show(args.reading.output, &rows, |rows, style| output::backends::table(rows, style))

@@ -1,7 +1,7 @@
 //! `dispatcher connections`: lists connections with their client, service and backend.
 
 use super::{Ask, Outcome, args::Connections, output, show};
-use crate::api::types::ConnectionQuery;
+use crate::api::{routes, types::ConnectionQuery};
 
 pub(super) fn connections(ask: &Ask, args: Connections) -> Outcome {
     let query = ConnectionQuery {
@@ -11,6 +11,7 @@ pub(super) fn connections(ask: &Ask, args: Connections) -> Outcome {
         limit: args.limit,
         ..ConnectionQuery::default()
     };
-    let connections = ask.daemon(async |client| client.connections(&query).await)?;
+    let connections =
+        ask.daemon(async |client| client.call(&routes::CONNECTIONS, [], &query, &()).await)?;
     show(args.reading.output, &connections, output::connections::table)
 }

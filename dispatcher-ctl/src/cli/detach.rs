@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Ask, Outcome, args::Detach, error::CliError, output};
 use crate::{
-    api::server::remove_dead,
+    api::{routes, server::remove_dead},
     capabilities::{Capability, Missing, missing},
     daemon,
     dataplane::{self, DataplaneError, StoredRecord},
@@ -18,7 +18,9 @@ pub(super) fn detach(ask: &Ask, args: Detach) -> Outcome {
         let pin_dir = args.pin_dir.unwrap_or_else(|| Config::new(Vec::new()).settings.pin_dir);
         return all(&pin_dir, ask.socket.clone());
     };
-    ask.daemon(async |client| client.detach(&interface, args.changing.save).await)?;
+    ask.daemon(async |client| {
+        client.change(&routes::DETACH, [&interface], &(), args.changing.save).await
+    })?;
     Ok(output::line(format!("interface {interface}: detached")))
 }
 

@@ -9,7 +9,7 @@ use super::{
     output, show,
 };
 use crate::{
-    api::types::PatchManager,
+    api::{routes, types::PatchManager},
     model::Proportions,
     settings::{
         self,
@@ -20,13 +20,15 @@ use crate::{
 pub(super) fn manager(ask: &Ask, args: &Manager) -> Outcome {
     match args {
         Manager::Report(reading) => {
-            let report = ask.daemon(async |client| client.manager().await)?;
+            let report = ask.daemon(async |client| client.read(&routes::MANAGER, []).await)?;
             show(reading.output, &report, output::manager::table)
         }
         Manager::Set(args) => {
             let request = request(args)?;
             let save = args.changing.save;
-            let report = ask.daemon(async |client| client.patch_manager(&request, save).await)?;
+            let report = ask.daemon(async |client| {
+                client.change(&routes::PATCH_MANAGER, [], &request, save).await
+            })?;
             Ok(output::manager::line(&report.settings))
         }
     }

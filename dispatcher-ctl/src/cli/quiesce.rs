@@ -8,6 +8,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::{Ask, Outcome, args::Quiesce, error::CliError, output, target};
 use crate::api::{
     client::{Client, ClientError, EventStream},
+    routes,
     types::{Event, EventKind, PatchBackend},
 };
 
@@ -45,7 +46,7 @@ async fn wait(
     let (service, name) = (&args.target.service, &args.target.backend);
     // Subscribe before the change, so that no event is missed.
     let mut events = client.events(Some(service)).await?;
-    let backend = client.patch_backend(service, name, request, false).await?;
+    let backend = client.change(&routes::PATCH_BACKEND, [service, name], request, false).await?;
     let object = format!("backend {service}/{}", backend.name);
     let mut shown = Shown::new(output::clean(&object), backend.active_connections);
     let end = if backend.active_connections == 0 {

@@ -1,8 +1,9 @@
 //! `dispatcher reload`: applies the difference between the file as last applied and as it is now.
 
 use super::{Ask, Outcome, args::Format, output, show};
+use crate::api::routes;
 
 pub(super) fn reload(ask: &Ask, format: Format) -> Outcome {
-    let done = ask.daemon(async |client| client.reload().await)?;
+    let done = ask.daemon(async |client| client.read(&routes::RELOAD, []).await)?;
     show(format, &done, output::plan::table)
 }

@@ -6,7 +6,7 @@ use super::{
     error::CliError,
     output,
 };
-use crate::api::types::PatchService;
+use crate::api::{routes, types::PatchService};
 
 pub(super) fn service(ask: &Ask, args: Service) -> Outcome {
     match args {
@@ -18,8 +18,9 @@ pub(super) fn service(ask: &Ask, args: Service) -> Outcome {
 
 fn add(ask: &Ask, args: ServiceAdd) -> Outcome {
     let save = args.changing.save;
-    let service =
-        ask.daemon(async |client| client.add_service(&args.name, &args.settings, save).await)?;
+    let service = ask.daemon(async |client| {
+        client.change(&routes::ADD_SERVICE, [&args.name], &args.settings, save).await
+    })?;
     Ok(output::line(format!(
         "service {}: added, {}",
         service.name,
@@ -36,12 +37,15 @@ fn set(ask: &Ask, args: ServiceSet) -> Outcome {
         )));
     }
     let save = args.changing.save;
-    let service =
-        ask.daemon(async |client| client.patch_service(&args.service, &request, save).await)?;
+    let service = ask.daemon(async |client| {
+        client.change(&routes::PATCH_SERVICE, [&args.service], &request, save).await
+    })?;
     Ok(output::line(format!("service {}: {}", service.name, output::services::settings(&service))))
 }
 
 fn remove(ask: &Ask, args: &ServiceRemove) -> Outcome {
-    ask.daemon(async |client| client.delete_service(&args.service, args.changing.save).await)?;
+    ask.daemon(async |client| {
+        client.change(&routes::REMOVE_SERVICE, [&args.service], &(), args.changing.save).await
+    })?;
     Ok(output::line(format!("service {}: removed", args.service)))
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use tokio::sync::{Mutex, MutexGuard};
 
 use super::{
@@ -107,6 +108,7 @@ impl Handle {
     }
 }
 
+#[async_trait]
 impl Controller for Handle {
     async fn status(&self) -> Result<Status, ApiError> {
         self.core().await.status()

@@ -44,7 +44,7 @@ use self::{control::Handle, core::Core};
 use crate::{
     advisor::{Outcome, upheaval},
     api,
-    api::Controller as _,
+    api::Controller,
     metrics,
     network::NetworkEvent,
     standstill,
@@ -84,7 +84,7 @@ pub async fn run(options: RunOptions) -> Result<(), StartError> {
     let exits = handle.core().await.events.exits().clone().run(shutdown.clone());
     let exits = tokio::spawn(exits);
     let mut tasks = JoinSet::new();
-    let controller = Arc::new(handle.clone());
+    let controller: Arc<dyn Controller> = Arc::new(handle.clone());
     let patience = api::server::Patience::default();
     tasks.spawn(api::server::serve(socket, Arc::clone(&controller), patience, shutdown.clone()));
     tasks.spawn(metrics::server::serve(metrics_listener, controller, shutdown.clone()));

@@ -46,13 +46,13 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
 ///
 /// # Errors
 /// None: the error of a connection concerns only its client.
-pub async fn serve<C: Controller>(
+pub async fn serve(
     listener: TcpListener,
-    controller: Arc<C>,
+    controller: Arc<dyn Controller>,
     shutdown: CancellationToken,
 ) -> io::Result<()> {
     let router = Router::new()
-        .route("/metrics", get(metrics::<C>))
+        .route("/metrics", get(metrics))
         .fallback(async || answer(StatusCode::NOT_FOUND, "metrics are at /metrics\n".to_owned()))
         .method_not_allowed_fallback(async || {
             answer(StatusCode::METHOD_NOT_ALLOWED, "expected GET\n".to_owned())
@@ -62,7 +62,7 @@ pub async fn serve<C: Controller>(
     Ok(())
 }
 
-async fn metrics<C: Controller>(State(controller): State<Arc<C>>) -> impl IntoResponse {
+async fn metrics(State(controller): State<Arc<dyn Controller>>) -> impl IntoResponse {
     let rendered = match controller.status().await {
         Ok(status) => render(&status).map_err(|e| e.to_string()),
         Err(e) => Err(e.error),

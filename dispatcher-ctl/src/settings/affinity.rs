@@ -2,7 +2,15 @@
 
 use std::{fmt, time::Duration};
 
-use super::{Stated, row::Spec, settings, value::tables};
+use utoipa::openapi::{RefOr, Schema};
+
+use super::{
+    Stated,
+    row::Spec,
+    schema::{Named, named},
+    settings,
+    value::tables,
+};
 use crate::model::duration;
 
 settings! {
@@ -65,6 +73,10 @@ impl Stated for Affinity {
 
     fn shown(&self) -> AffinityView {
         self.into()
+    }
+
+    fn schema(schemas: &mut Named) -> RefOr<Schema> {
+        named::<AffinityView>(schemas)
     }
 }
 

@@ -132,7 +132,7 @@ macro_rules! settings {
 
     // What a request says to create it.
     (@put {} $($rest:tt)*) => {};
-    (@put {$(#[$meta:meta])+ $put:ident} {$(#[$patch_meta:meta])+ $patch:ident}
+    (@put {$(#[doc = $about:literal])+ $put:ident} {$(#[doc = $patch_about:literal])+ $patch:ident}
         [$({$(
             $(#[doc = $must_doc:literal])+ $(#[serde($($must_serde:tt)+)])?
             $must:ident: $must_ty:ty => $must_spec:expr;
@@ -146,7 +146,7 @@ macro_rules! settings {
             $table:ident: $table_ty:ty = $table_default:expr $(=> $table_spec:expr)?;
         )*}
     ) => {
-        $(#[$meta])+
+        $(#[doc = $about])+
         #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize, clap::Args)]
         #[serde(deny_unknown_fields)]
         pub struct $put {
@@ -173,6 +173,12 @@ macro_rules! settings {
             )*
         }
 
+        $crate::settings::settings! { @schema $put closed [$($about),+]
+            $($(required $must [$($must_doc),+] <$must_ty as $crate::settings::Stated>::schema;)*)*
+            $(optional $key [$($doc),+] <$ty as $crate::settings::Stated>::schema;)*
+            $(optional $table [$($table_doc),+] $crate::settings::schema::named::<$crate::settings::SaidOf<$table_ty>>;)*
+        }
+
         impl $put {
             /// What it says of settings that have a default.
             #[must_use]
@@ -188,7 +194,7 @@ macro_rules! settings {
 
     // What a request says to change it.
     (@patch {} $($rest:tt)*) => {};
-    (@patch {$(#[$meta:meta])+ $patch:ident} $name:ident
+    (@patch {$(#[doc = $about:literal])+ $patch:ident} $name:ident
         [$({$(
             $(#[doc = $doc:literal])+ $(#[serde($($serde:tt)+)])?
             $key:ident $(as $option:literal)? $(alone $alone:literal)?: $ty:ty $(= $default:expr)? $(=> $spec:expr)?;
@@ -199,7 +205,7 @@ macro_rules! settings {
         )*}
         {$( $(#[doc = $runtime_doc:literal])+ $runtime:ident: $runtime_ty:ty; )*}
     ) => {
-        $(#[$meta])+
+        $(#[doc = $about])+
         #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize, clap::Args)]
         #[serde(deny_unknown_fields, default)]
         pub struct $patch {
@@ -225,6 +231,12 @@ macro_rules! settings {
             )*
         }
 
+        $crate::settings::settings! { @schema $patch closed [$($about),+]
+            $($(optional $key [$($doc),+] <$ty as $crate::settings::Stated>::schema;)*)*
+            $(optional $table [$($table_doc),+] $crate::settings::schema::named::<$crate::settings::SaidOf<$table_ty>>;)*
+            $(optional $runtime [$($runtime_doc),+] $crate::settings::schema::plain::<$runtime_ty>;)*
+        }
+
         impl $patch {
             /// Changes settings; what is not said stays.
             pub fn apply(&self, to: &mut $name) {
@@ -237,21 +249,45 @@ macro_rules! settings {
 
     // What an answer shows of it.
     (@view {} $($rest:tt)*) => {};
-    (@view {$(#[$meta:meta])+ $view:ident} $name:ident $({$(
+    (@view {$(#[doc = $about:literal])+ $view:ident} $name:ident $({$(
         $(#[doc = $doc:literal])+ $(#[serde($($serde:tt)+)])?
         $key:ident $(as $option:literal)? $(alone $alone:literal)?: $ty:ty $(= $default:expr)? $(=> $spec:expr)?;
     )*})*) => {
-        $(#[$meta])+
+        $(#[doc = $about])+
         #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
         pub struct $view {$($(
             $(#[doc = $doc])+
             pub $key: $crate::settings::ShownOf<$ty>,
         )*)*}
 
+        $crate::settings::settings! { @schema $view open [$($about),+]
+            $($(required $key [$($doc),+] <$ty as $crate::settings::Stated>::schema;)*)*
+        }
+
         impl From<&$name> for $view {
             fn from(of: &$name) -> Self {
                 use $crate::settings::Stated;
                 Self { $($($key: Stated::shown(&of.$key),)*)* }
+            }
+        }
+    };
+
+    // The schema of one of these.
+    (@schema $name:ident $end:ident [$($about:literal),+]
+        $($presence:ident $key:ident [$($doc:literal),+] $schema:expr;)*
+    ) => {
+        impl utoipa::PartialSchema for $name {
+            fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+                let mut named = Vec::new();
+                $crate::settings::schema::Fields::default()
+                    $(.$presence(stringify!($key), &[$($doc),+], ($schema)(&mut named)))*
+                    .$end(&[$($about),+])
+            }
+        }
+
+        impl utoipa::ToSchema for $name {
+            fn schemas(named: &mut $crate::settings::schema::Named) {
+                $(drop(($schema)(named));)*
             }
         }
     };

@@ -18,10 +18,11 @@ pub(crate) mod keys;
 mod manager;
 mod passive;
 mod proportions;
-pub(crate) mod row;
 #[cfg(test)]
 mod reference;
+pub(crate) mod row;
 mod rule;
+pub mod schema;
 mod service;
 mod stated;
 pub(crate) mod value;

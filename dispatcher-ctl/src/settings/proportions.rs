@@ -8,6 +8,7 @@ use toml_edit::Value as Toml;
 use super::{
     document::Section,
     row::{Spec, Table as _, inline, read_over_default},
+    schema::named,
     settings,
     stated::{Nullable, Said, as_is, typed},
     value::{OrNone, Value},
@@ -97,7 +98,7 @@ impl Value for Proportions {
     }
 }
 
-as_is!(Proportions);
+as_is! { named::<Proportions>: Proportions; }
 
 impl Said for Proportions {
     const NAMES: &'static [&'static str] = &["A,N,A,S"];

@@ -27,7 +27,8 @@ fn reference_page_of_settings() {
         ("backend", rows(&BackendConfig::new(String::new(), vip, 0))),
         ("rule", rows(&RuleConfig::default())),
     ] {
-        let begin = format!("<!-- settings of {name}, made from the code by `cargo xtask docs` -->\n");
+        let begin =
+            format!("<!-- settings of {name}, made from the code by `cargo xtask docs` -->\n");
         check_between("docs/configuration.md", [&begin, "<!-- end -->\n"], &table);
     }
 }

@@ -15,7 +15,7 @@ const AMOUNT: Spec = Spec::NEW.whole(0, i64::MAX, "0 or more");
 
 settings! {
     /// The settings of a rule, by the keys of a configuration. Those that are not set are left out of answers.
-    #[derive(Default, Eq)]
+    #[derive(Default, Eq, utoipa::ToSchema)]
     RuleConfig at "in [[service.rule]]", also [], later [];
     given {
         /// Its name, unique in its service.

@@ -10,9 +10,14 @@ use std::{
 
 use clap::builder::ValueParser;
 use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
+use utoipa::{
+    ToSchema,
+    openapi::{RefOr, Schema},
+};
 
+use super::schema::{Named, named, or_null, plain};
 use crate::{
-    api::types::Seconds,
+    api::{schema::IpAddress, types::Seconds},
     model::{Choice, Mac, report_timeout::UNLIMITED},
 };
 
@@ -28,6 +33,9 @@ pub trait Stated {
 
     /// As an answer shows it.
     fn shown(&self) -> Self::Shown;
+
+    /// The schema of what is said or shown; named ones are added.
+    fn schema(named: &mut Named) -> RefOr<Schema>;
 }
 
 /// What a request says of a `T`.
@@ -88,9 +96,9 @@ pub(crate) fn typed<T: Said + FromStr<Err: fmt::Display>>() -> ValueParser {
     ValueParser::new(|text: &str| text.parse::<T>().map_err(|error| error.to_string()))
 }
 
-/// Types that requests state and answers show as they are.
+/// Types that requests state and answers show as they are, by the function that yields their schema.
 macro_rules! as_is {
-    ($($type:ty),+) => {$(
+    ($($schema:path: $($type:ty),+;)+) => {$($(
         impl $crate::settings::Stated for $type {
             type Said = Self;
             type Shown = Self;
@@ -102,13 +110,30 @@ macro_rules! as_is {
             fn shown(&self) -> Self {
                 self.clone()
             }
+
+            fn schema(
+                named: &mut $crate::settings::schema::Named,
+            ) -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+                $schema(named)
+            }
         }
-    )+};
+    )+)+};
 }
 
 pub(crate) use as_is;
 
-as_is!(bool, u8, u16, u32, u64, f64, String, IpAddr, Mac, Vec<u16>);
+as_is! {
+    plain::<bool>: bool;
+    plain::<u8>: u8;
+    plain::<u16>: u16;
+    plain::<u32>: u32;
+    plain::<u64>: u64;
+    plain::<f64>: f64;
+    plain::<String>: String;
+    plain::<Vec<u16>>: Vec<u16>;
+    named::<IpAddress>: IpAddr;
+    named::<Mac>: Mac;
+}
 
 /// Types that clap has a parser for.
 macro_rules! known_to_clap {
@@ -129,7 +154,7 @@ known_to_clap! {
     &["ADDRESS"] => IpAddr;
 }
 
-impl<T: Choice> Stated for T {
+impl<T: Choice + ToSchema> Stated for T {
     type Said = Self;
     type Shown = Self;
 
@@ -139,6 +164,10 @@ impl<T: Choice> Stated for T {
 
     fn shown(&self) -> Self {
         *self
+    }
+
+    fn schema(schemas: &mut Named) -> RefOr<Schema> {
+        named::<T>(schemas)
     }
 }
 
@@ -164,6 +193,10 @@ where
 
     fn shown(&self) -> Self::Shown {
         self.as_ref().map(Stated::shown)
+    }
+
+    fn schema(named: &mut Named) -> RefOr<Schema> {
+        or_null(T::schema(named))
     }
 }
 
@@ -192,6 +225,10 @@ impl Stated for Duration {
 
     fn shown(&self) -> Seconds {
         Seconds(*self)
+    }
+
+    fn schema(schemas: &mut Named) -> RefOr<Schema> {
+        named::<Seconds>(schemas)
     }
 }
 

@@ -10,9 +10,10 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use async_trait::async_trait;
 use dispatcher_ctl::{
     api::{
-        Controller, Events, PlanSource,
+        Controller, Events, PlanSource, description,
         server::{Patience, Socket, serve},
         types::{
             ApiError, AttachInterface, Backend, Connection, ConnectionQuery, Connections, Event,
@@ -84,6 +85,7 @@ fn backend<'a>(service: &'a mut Service, name: &str) -> Result<&'a mut Backend, 
     service.backends.iter_mut().find(meant).ok_or_else(error)
 }
 
+#[async_trait]
 impl Controller for Memory {
     async fn status(&self) -> Result<Status, ApiError> {
         Ok(self.status.lock().unwrap().clone())
@@ -359,6 +361,14 @@ pub(crate) fn cli(socket: &Path, arguments: &[&str]) -> Output {
         .env_remove("RUST_LOG")
         .output()
         .unwrap()
+}
+
+/// Whether a value fits a schema of the API's description.
+pub(crate) fn fits(name: &str, value: &serde_json::Value) -> Result<(), String> {
+    let mut schema = description().0.clone();
+    schema["$ref"] = format!("#/components/schemas/{name}").into();
+    let validator = jsonschema::draft202012::new(&schema).unwrap();
+    validator.validate(value).map_err(|error| format!("{}: {error}", error.instance_path()))
 }
 
 /// Compares with a golden file; `DISPATCHER_BLESS=1` writes it instead.

@@ -3,18 +3,18 @@
 use hyper::body::Incoming;
 use tokio::task::JoinHandle;
 
-use super::{Client, ClientError, part};
+use super::{Client, ClientError, not_understood, part};
 use crate::api::types::Event;
 
-/// Events as they come. Dropped, the connection ends.
+/// Events as they arrive. The connection ends when this is dropped.
 #[derive(Debug)]
 pub struct EventStream {
     client: Client,
     connection: JoinHandle<hyper::Result<()>>,
     body: Incoming,
-    /// What has come and is not yet a whole line.
+    /// Received bytes that are not yet a whole line.
     rest: Vec<u8>,
-    /// Lines of data of the event that is coming.
+    /// Lines of data of the event that is being received.
     data: String,
 }
 
@@ -30,28 +30,25 @@ impl EventStream {
     /// The next event; none: the daemon has ended the stream.
     ///
     /// # Errors
-    /// As [`ClientError`] says: also where the daemon is silent for too long.
+    /// As [`ClientError`] says, also where the daemon is silent for too long.
     pub async fn next(&mut self) -> Result<Option<Event>, ClientError> {
         loop {
             while let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = self.rest.drain(..=end).collect();
                 let line = String::from_utf8_lossy(&line);
                 if let Some(data) = self.line(line.trim_end_matches(['\r', '\n'])) {
-                    let event = serde_json::from_str(&data).map_err(|e| {
-                        self.client.broken(format!(
-                            "the daemon's event is not understood: {e}; is it of another version?"
-                        ))
-                    })?;
+                    let event = serde_json::from_str(&data)
+                        .map_err(|e| self.client.broken(not_understood("event", &e)))?;
                     return Ok(Some(event));
                 }
             }
-            let part = part(&mut self.body).await.map_err(|e| self.client.broken(e.to_string()))?;
+            let part = part(&mut self.body).await.map_err(|e| self.client.broken(e))?;
             let Some(part) = part else { return Ok(None) };
             self.rest.extend_from_slice(&part);
         }
     }
 
-    /// Takes in a line; yields an event's data at its end. Comments and what is not data are passed over.
+    /// Reads a line; yields an event's data at its end. Skips comments and fields other than data.
     fn line(&mut self, line: &str) -> Option<String> {
         if let Some(data) = line.strip_prefix("data:") {
             self.data.push_str(data.strip_prefix(' ').unwrap_or(data));

@@ -1,38 +1,32 @@
-//! The HTTP server: which method on which path asks the [`Controller`] what. Serves one Unix socket.
+//! The HTTP server, on one Unix socket: serves the table of [routes](super::routes).
 
 use std::{io, sync::Arc, time::Duration};
 
 use axum::{
-    Extension, Json, Router,
-    extract::{DefaultBodyLimit, State},
-    http::{Method, StatusCode, Uri, header},
-    response::{IntoResponse, Response},
-    routing::{get, post},
+    Router,
+    extract::{DefaultBodyLimit, Request, State},
+    http::{Method, StatusCode, Uri},
+    routing::{MethodFilter, on},
 };
-use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Controller, PlanSource,
-    types::{
-        AdvisorReport, ApiError, AttachInterface, Backend, ConnectionQuery, Interface,
-        ManagerReport, PatchBackend, PatchManager, PatchService, Plan, PutBackend, PutService,
-        Save, Service, Status,
-    },
+    Controller,
+    description::Draft,
+    route::{Answer, Body, Query, Route},
+    routes,
+    types::ApiError,
 };
 use crate::serve::http::{self, Limits};
 use events::Streams;
-use extract::{Asked, Body, BodyPatience, Names, Refusal, Text};
+use extract::Refusal;
 
-mod events;
+pub(super) mod events;
 mod extract;
-mod pages;
+pub(super) mod pages;
 mod socket;
 
 pub use socket::{Socket, SocketError, remove_dead};
-
-/// The description of the API.
-pub const OPENAPI: &str = include_str!("openapi.json");
 
 /// Connections at a time.
 const CLIENTS: usize = 128;
@@ -57,255 +51,72 @@ impl Default for Patience {
     }
 }
 
-/// Serves the API until `shutdown`; the socket's file is gone afterwards.
+/// What the operations of all routes use.
+#[derive(Clone)]
+pub(super) struct Server {
+    pub(super) controller: Arc<dyn Controller>,
+    pub(super) streams: Streams,
+    /// How long a body may take to arrive.
+    pub(super) body: Duration,
+}
+
+/// Serves the API until `shutdown`; then the file of the socket is removed.
 ///
 /// # Errors
-/// None that ends it: a connection that fails is its client's affair.
-pub async fn serve<C: Controller>(
+/// None: an error ends one connection only.
+pub async fn serve(
     socket: Socket,
-    controller: Arc<C>,
+    controller: Arc<dyn Controller>,
     patience: Patience,
     shutdown: CancellationToken,
 ) -> io::Result<()> {
     let Socket { listener, file: _file } = socket;
-    let router = router(controller)
-        .layer(Extension(BodyPatience(patience.body)))
-        .layer(Extension(Streams::new(shutdown.clone())));
-    let Patience { silent, head, .. } = patience;
+    let Patience { silent, head, body } = patience;
+    let server = Server { controller, streams: Streams::new(shutdown.clone()), body };
+    let router = routes::all()
+        .router
+        .fallback(no_route)
+        .method_not_allowed_fallback(no_method)
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .with_state(server);
     let limits = Limits { connections: CLIENTS, silent, head, only: None };
     http::serve("api_socket", listener, router, limits, shutdown).await;
     Ok(())
 }
 
-/// All routes.
-pub fn router<C: Controller>(controller: Arc<C>) -> Router {
-    Router::new()
-        .route("/v1/status", get(status::<C>))
-        .route("/v1/interfaces", get(interfaces::<C>))
-        .route(
-            "/v1/interfaces/{interface}",
-            get(interface::<C>).post(attach::<C>).delete(detach::<C>),
-        )
-        .route("/v1/services", get(services::<C>))
-        .route(
-            "/v1/services/{service}",
-            get(service::<C>)
-                .post(create_service::<C>)
-                .put(replace_service::<C>)
-                .patch(patch_service::<C>)
-                .delete(delete_service::<C>),
-        )
-        .route("/v1/services/{service}/backends", get(backends::<C>))
-        .route(
-            "/v1/services/{service}/backends/{backend}",
-            get(backend::<C>)
-                .post(create_backend::<C>)
-                .put(replace_backend::<C>)
-                .patch(patch_backend::<C>)
-                .delete(delete_backend::<C>),
-        )
-        .route("/v1/advisors", get(advisors::<C>))
-        .route("/v1/manager", get(manager::<C>).patch(patch_manager::<C>))
-        .route("/v1/connections", get(connections::<C>))
-        .route("/v1/plan", get(plan::<C>).post(plan_other::<C>))
-        .route("/v1/events", get(events::events::<C>))
-        .route("/v1/reload", post(reload::<C>))
-        .route("/v1/openapi.json", get(openapi))
-        .fallback(no_route)
-        .method_not_allowed_fallback(no_method)
-        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
-        .with_state(controller)
+/// Routes with their operations, and their description.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    router: Router<Server>,
+    pub(super) description: Draft,
 }
 
-type Asks<C> = State<Arc<C>>;
-type Answer<T> = Result<Json<T>, Refusal>;
-type Created<T> = Result<(StatusCode, Json<T>), Refusal>;
-type Done = Result<StatusCode, Refusal>;
-
-async fn status<C: Controller>(State(c): Asks<C>) -> Answer<Status> {
-    Ok(Json(c.status().await?))
+impl Table {
+    /// Adds a route and its operation, which gets the names in the path, the query and the body.
+    pub(super) fn row<const NAMES: usize, Q, B, A, F>(
+        mut self,
+        route: &Route<NAMES, Q, B, A>,
+        operation: impl Fn(Server, [String; NAMES], Q, B::Value) -> F + Clone + Send + Sync + 'static,
+    ) -> Self
+    where
+        Q: Query,
+        B: Body,
+        A: Answer,
+        F: Future<Output = Result<A::Given, Refusal>> + Send,
+    {
+        self.description.add(route);
+        let handler = async move |State(server): State<Server>, request: Request| {
+            let (names, query, body) = extract::asked::<NAMES, Q, B>(request, server.body).await?;
+            operation(server, names, query, body).await.map(A::write)
+        };
+        self.router = self.router.route(route.path, on(filter(&route.method), handler));
+        self
+    }
 }
 
-async fn interfaces<C: Controller>(State(c): Asks<C>) -> Answer<Vec<Interface>> {
-    Ok(Json(c.status().await?.interfaces))
-}
-
-async fn interface<C: Controller>(
-    State(c): Asks<C>,
-    Names(name): Names<String>,
-) -> Answer<Interface> {
-    let interfaces = c.status().await?.interfaces;
-    let found = interfaces.into_iter().find(|interface| interface.name == name);
-    Ok(Json(found.ok_or_else(|| {
-        ApiError::not_found(format!("interface {name}: is not attached, nor is it to be"))
-    })?))
-}
-
-async fn attach<C: Controller>(
-    State(c): Asks<C>,
-    Names(name): Names<String>,
-    Asked(Save { save }): Asked<Save>,
-    Body(request): Body<AttachInterface>,
-) -> Created<Interface> {
-    Ok((StatusCode::CREATED, Json(c.attach(name, request, save).await?)))
-}
-
-async fn detach<C: Controller>(
-    State(c): Asks<C>,
-    Names(name): Names<String>,
-    Asked(Save { save }): Asked<Save>,
-) -> Done {
-    c.detach(name, save).await?;
-    Ok(StatusCode::NO_CONTENT)
-}
-
-async fn services<C: Controller>(State(c): Asks<C>) -> Answer<Vec<Service>> {
-    Ok(Json(c.status().await?.services))
-}
-
-async fn service<C: Controller>(State(c): Asks<C>, Names(name): Names<String>) -> Answer<Service> {
-    Ok(Json(c.service(name).await?))
-}
-
-async fn create_service<C: Controller>(
-    State(c): Asks<C>,
-    Names(name): Names<String>,
-    Asked(Save { save }): Asked<Save>,
-    Body(request): Body<PutService>,
-) -> Created<Service> {
-    Ok((StatusCode::CREATED, Json(c.put_service(name, request, false, save).await?)))
-}
-
-async fn replace_service<C: Controller>(
-    State(c): Asks<C>,
-    Names(name): Names<String>,
-    Asked(Save { save }): Asked<Save>,
-    Body(request): Body<PutService>,
-) -> Answer<Service> {
-    Ok(Json(c.put_service(name, request, true, save).await?))
-}
-
-async fn patch_service<C: Controller>(
-    State(c): Asks<C>,
-    Names(name): Names<String>,
-    Asked(Save { save }): Asked<Save>,
-    Body(request): Body<PatchService>,
-) -> Answer<Service> {
-    Ok(Json(c.patch_service(name, request, save).await?))
-}
-
-async fn delete_service<C: Controller>(
-    State(c): Asks<C>,
-    Names(name): Names<String>,
-    Asked(Save { save }): Asked<Save>,
-) -> Done {
-    c.delete_service(name, save).await?;
-    Ok(StatusCode::NO_CONTENT)
-}
-
-async fn backends<C: Controller>(
-    State(c): Asks<C>,
-    Names(service): Names<String>,
-) -> Answer<Vec<Backend>> {
-    Ok(Json(c.service(service).await?.backends))
-}
-
-async fn backend<C: Controller>(
-    State(c): Asks<C>,
-    Names((service, name)): Names<(String, String)>,
-) -> Answer<Backend> {
-    Ok(Json(c.backend(service, name).await?))
-}
-
-async fn create_backend<C: Controller>(
-    State(c): Asks<C>,
-    Names((service, name)): Names<(String, String)>,
-    Asked(Save { save }): Asked<Save>,
-    Body(request): Body<PutBackend>,
-) -> Created<Backend> {
-    Ok((StatusCode::CREATED, Json(c.put_backend(service, name, request, false, save).await?)))
-}
-
-async fn replace_backend<C: Controller>(
-    State(c): Asks<C>,
-    Names((service, name)): Names<(String, String)>,
-    Asked(Save { save }): Asked<Save>,
-    Body(request): Body<PutBackend>,
-) -> Answer<Backend> {
-    Ok(Json(c.put_backend(service, name, request, true, save).await?))
-}
-
-async fn patch_backend<C: Controller>(
-    State(c): Asks<C>,
-    Names((service, name)): Names<(String, String)>,
-    Asked(Save { save }): Asked<Save>,
-    Body(request): Body<PatchBackend>,
-) -> Answer<Backend> {
-    Ok(Json(c.patch_backend(service, name, request, save).await?))
-}
-
-async fn delete_backend<C: Controller>(
-    State(c): Asks<C>,
-    Names((service, name)): Names<(String, String)>,
-    Asked(Save { save }): Asked<Save>,
-) -> Done {
-    c.delete_backend(service, name, save).await?;
-    Ok(StatusCode::NO_CONTENT)
-}
-
-async fn advisors<C: Controller>(State(c): Asks<C>) -> Answer<Vec<AdvisorReport>> {
-    Ok(Json(AdvisorReport::all(&c.status().await?.services)))
-}
-
-async fn manager<C: Controller>(State(c): Asks<C>) -> Answer<ManagerReport> {
-    Ok(Json(c.manager().await?))
-}
-
-async fn patch_manager<C: Controller>(
-    State(c): Asks<C>,
-    Asked(Save { save }): Asked<Save>,
-    Body(request): Body<PatchManager>,
-) -> Answer<ManagerReport> {
-    Ok(Json(c.patch_manager(request, save).await?))
-}
-
-async fn connections<C: Controller>(
-    State(c): Asks<C>,
-    Asked(query): Asked<ConnectionQuery>,
-) -> Result<Response, Refusal> {
-    Ok(pages::answer(c, query).await?)
-}
-
-async fn plan<C: Controller>(State(c): Asks<C>) -> Answer<Plan> {
-    Ok(Json(c.plan(None).await?))
-}
-
-/// Query of `POST /v1/plan`.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct FileName {
-    #[serde(default = "unnamed")]
-    file: String,
-}
-
-fn unnamed() -> String {
-    "configuration".to_owned()
-}
-
-async fn plan_other<C: Controller>(
-    State(c): Asks<C>,
-    Asked(FileName { file }): Asked<FileName>,
-    Text(text): Text,
-) -> Answer<Plan> {
-    Ok(Json(c.plan(Some(PlanSource { file, text })).await?))
-}
-
-async fn reload<C: Controller>(State(c): Asks<C>) -> Answer<Plan> {
-    Ok(Json(c.reload().await?))
-}
-
-async fn openapi() -> Response {
-    ([(header::CONTENT_TYPE, "application/json")], OPENAPI).into_response()
+/// The filter for a method; every method of the table has one.
+fn filter(method: &Method) -> MethodFilter {
+    method.clone().try_into().unwrap_or(MethodFilter::GET)
 }
 
 async fn no_route(uri: Uri) -> Refusal {

@@ -1,4 +1,4 @@
-//! How does a list of a million connections leave the daemon? Page by page, so that no more than one is in memory.
+//! Sends a long list of connections page by page, so that memory holds one page.
 
 use std::sync::Arc;
 
@@ -15,12 +15,12 @@ use crate::api::{
     types::{ApiError, ConnectionQuery, Connections},
 };
 
-/// Connections of a page: some megabytes.
+/// Connections of a page, which are some megabytes.
 const PAGE: usize = 10_000;
 
-/// Answers a query for connections. What fails after the first page breaks the answer off.
-pub(super) async fn answer<C: Controller>(
-    controller: Arc<C>,
+/// Answers a query for connections. An error after the first page breaks the answer off.
+pub(in crate::api) async fn answer(
+    controller: Arc<dyn Controller>,
     query: ConnectionQuery,
 ) -> Result<Response, ApiError> {
     let mut pages =
@@ -41,17 +41,17 @@ pub(super) async fn answer<C: Controller>(
     Ok(([(CONTENT_TYPE, "application/json")], Body::from_stream(texts)).into_response())
 }
 
-/// A list that is being told.
-struct Pages<C> {
-    controller: Arc<C>,
+/// A list that is being sent.
+struct Pages {
+    controller: Arc<dyn Controller>,
     query: ConnectionQuery,
-    /// Connections that may still be told.
+    /// Connections that may still be sent.
     left: usize,
     is_first: bool,
     is_over: bool,
 }
 
-impl<C: Controller> Pages<C> {
+impl Pages {
     /// The next page.
     async fn read(&mut self) -> Result<Connections, ApiError> {
         let limit = Some(self.left.min(PAGE));
@@ -65,7 +65,7 @@ impl<C: Controller> Pages<C> {
         Ok(page)
     }
 
-    /// A page as its part of the whole: [`Connections`] as JSON.
+    /// The page's part of the whole, which is [`Connections`] as JSON.
     fn text(&mut self, page: &Connections) -> serde_json::Result<Vec<u8>> {
         let mut text = Vec::with_capacity(page.connections.len() * 300);
         for connection in &page.connections {

@@ -1,46 +1,49 @@
-//! What advisors say.
+//! What advisors report.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{Service, Timestamp};
 use crate::model::{AdvisorKind, Target};
 
-/// What an advisor says of a backend.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// What an advisor reports of a backend.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct BackendAdvisor {
-    /// What a probe exchanges.
+    /// What a probe asks.
     pub kind: AdvisorKind,
-    /// With whom.
+    /// Whom it asks.
     pub target: Target,
-    /// Time of the last exchange; none while the last probe failed, or none has ended.
+    /// Time that the last probe took, in seconds; null if it failed, or if none has ended.
     pub load_seconds: Option<f64>,
-    /// What its metric agent last told, from 0 to 100; none where none is asked, or `load_seconds` would be.
+    /// The load that the metric agent last reported; null where none is asked, or it reported none.
+    #[schema(minimum = 0, maximum = 100)]
     pub system_load: Option<f64>,
-    /// Probes, by how they ended.
+    /// Probes by outcome.
     pub probes: Probes,
-    /// What was wrong when a probe last failed, or could not be made.
+    /// Why the last probe that failed, or could not be made, did.
     pub last_error: Option<String>,
-    /// Why it could not be probed last, if it could not: the trouble is this host's, and the backend is what it was.
+    /// Why the last probe could not be made; null if it was made. The cause is on the dispatcher's own host, and the state of the
+    /// backend does not change.
     #[serde(default)]
     pub not_probed: Option<String>,
-    /// When the certificate ends that it last presented, seconds since the epoch; none where no TLS is spoken.
+    /// When the certificate that it last presented expires, in seconds since the epoch; null without TLS.
     pub certificate_expiry: Option<i64>,
 }
 
-/// A line of `GET /v1/advisors`: a backend that is probed.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// A backend that is probed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct AdvisorReport {
     /// Name of the service.
     pub service: String,
     /// Name of the backend.
     pub backend: String,
-    /// Whether packets may go to it, by whatever stands in the way or not.
+    /// Whether packets may go to it.
     pub up: bool,
-    /// One phrase, as the backend's.
+    /// Its state in one phrase, as the backend shows it.
     pub state: String,
-    /// Since when `state` holds.
+    /// When `state` began, in seconds since the epoch.
     pub since: Timestamp,
-    /// What its advisor says of it.
+    /// What its advisor reports.
     pub advisor: BackendAdvisor,
 }
 
@@ -66,23 +69,23 @@ impl AdvisorReport {
     }
 }
 
-/// Probes, by how they ended.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// Probes by outcome.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Probes {
-    /// Good ones.
+    /// Probes that succeeded.
     pub success: u64,
-    /// Bad ones.
+    /// Probes that failed.
     pub failure: u64,
-    /// Those that could not be made, for trouble of this host.
+    /// Probes that could not be made, because of the dispatcher's own host.
     #[serde(default)]
     pub not_probed: u64,
 }
 
 /// The greatest lateness of the probes that began in the last 10 to 20 s, in seconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ProbeLateness {
     /// Of backends that are up.
     pub up: f64,
-    /// Of others: they wait for each other.
+    /// Of other backends, whose probes wait for each other.
     pub other: f64,
 }

@@ -3,21 +3,22 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::config::ConfigErrors;
 
-/// Why a request was not done. Nothing was changed.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// Why a request was refused. Nothing was changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ApiError {
     /// Its kind: the HTTP status.
     #[serde(skip)]
     pub kind: ErrorKind,
-    /// One line, lower case: object, value, what was expected.
+    /// One line: object, value, what was expected.
     pub error: String,
-    /// How to mend it, when that is known.
+    /// What to do about it, where that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
-    /// Every error, where a configuration was refused; `error` then sums them up.
+    /// Every error of a configuration that was refused; `error` says how many they are.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<String>,
 }
@@ -32,7 +33,7 @@ pub enum ErrorKind {
     NotFound,
     /// A value is not valid: 422.
     Invalid,
-    /// The object exists already, or a name stands for several: 409.
+    /// The object exists already, a name stands for several objects, or a reload or a save is under way: 409.
     Conflict,
 }
 
@@ -48,7 +49,7 @@ impl ErrorKind {
         }
     }
 
-    /// The kind that a status stands for.
+    /// The kind of a status.
     #[must_use]
     pub const fn of_status(status: u16) -> Self {
         match status {
@@ -91,7 +92,7 @@ impl ApiError {
         Self::new(ErrorKind::Conflict, error)
     }
 
-    /// With a hint how to mend it.
+    /// With a hint what to do about it.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
@@ -107,7 +108,7 @@ impl ApiError {
 }
 
 impl From<ConfigErrors> for ApiError {
-    /// One error is said; several are counted and listed.
+    /// One error is the message; several are counted and listed.
     fn from(errors: ConfigErrors) -> Self {
         match &errors.listed[..] {
             [only] => Self { hint: only.hint.clone(), ..Self::invalid(only.to_string()) },

@@ -3,12 +3,13 @@
 use std::{fmt, net::IpAddr};
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::Timestamp;
 use crate::model::{Mac, XdpMode};
 
 /// Something that happened.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Event {
     /// Larger than that of any event before, also of an earlier daemon's.
     pub id: u64,
@@ -20,7 +21,7 @@ pub struct Event {
 }
 
 /// What happened.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum EventKind {
     /// A backend's weight is another.
@@ -222,7 +223,7 @@ pub enum EventKind {
 }
 
 /// Who changed a weight.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ChangedBy {
     /// Somebody, by command or API.
@@ -236,7 +237,7 @@ pub enum ChangedBy {
 }
 
 /// What the manager made a weight of.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct WeightNumbers {
     /// Active connections, on average since counters were last reread; none: unknown.
     pub active: Option<f64>,

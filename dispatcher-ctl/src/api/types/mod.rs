@@ -1,8 +1,9 @@
-//! What goes over the API, version 1: one set of types for server, command line and metrics.
+//! The types of the API, version 1: one set for server, client, command line and metrics. Their comments are the description that
+//! users read at `/v1/openapi.json`.
 //!
-//! Field names are the metric names without prefix and `_total`, and the configuration's keys. Times are seconds, points
-//! in time seconds since the epoch, sizes bytes (of layer 3), rates per second. Answers may gain fields; requests refuse
-//! fields they do not know.
+//! Field names are the metric names without prefix and `_total`, and the configuration's keys. Times are in seconds, points in
+//! time in seconds since the epoch, sizes in bytes of layer 3, rates per second. Answers may gain fields; requests refuse
+//! fields that they do not know. Fields that a daemon of an earlier release does not send have a default.
 
 use std::{
     borrow::Cow,
@@ -12,7 +13,9 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
+use super::schema;
 use crate::model::{Mac, Protocol, RuleConfig, XdpMode};
 
 mod advisor;
@@ -20,37 +23,39 @@ mod change;
 mod error;
 mod event;
 mod manager;
+mod query;
 mod seconds;
 
 pub use crate::settings::{AffinityView as Affinity, ManagerSettings, ServiceView};
 pub use advisor::{AdvisorReport, BackendAdvisor, ProbeLateness, Probes};
 pub use change::{
-    AttachInterface, ConnectionQuery, PatchAffinity, PatchBackend, PatchManager, PatchService,
-    PutBackend, PutService, Save,
+    AttachInterface, PatchAffinity, PatchBackend, PatchManager, PatchService, PutBackend,
+    PutService,
 };
 pub use error::{ApiError, ErrorKind};
 pub use event::{ChangedBy, Event, EventKind, WeightNumbers};
 pub use manager::{Components, ManagedBackend, ManagedService, ManagerReport};
+pub use query::{ConnectionQuery, EventQuery, PlanQuery, Save};
 pub use seconds::Seconds;
 
-/// A label such as a reason: static in the daemon, owned in a client.
+/// A word such as a reason: static in the daemon, owned in a client.
 pub type Label = Cow<'static, str>;
 
 /// Seconds since the epoch.
 pub type Timestamp = f64;
 
-/// `GET /v1/status`: everything on one screen, and everything that metrics tell.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+/// Everything: what `dispatcher status` and the metrics show.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Status {
     /// Version of the running daemon.
     pub version: String,
     /// Its process id.
     pub pid: u32,
-    /// When it started.
+    /// When it started, in seconds since the epoch.
     pub started: Timestamp,
-    /// How long ago that is.
+    /// Time since it started, in seconds.
     pub uptime_seconds: f64,
-    /// The NICs, attached or wanted.
+    /// The interfaces that are attached or should be.
     pub interfaces: Vec<Interface>,
     /// The services, in the configuration's order.
     pub services: Vec<Service>,
@@ -60,82 +65,84 @@ pub struct Status {
     pub config: ConfigStatus,
     /// Weights changed at runtime since the daemon started.
     pub weight_updates: u64,
-    /// How late probes began lately.
+    /// How late probes have begun recently.
     #[serde(default)]
     pub probe_lateness: ProbeLateness,
-    /// How commands that were run at events have ended.
+    /// How the commands that were run at events have ended.
     #[serde(default)]
     pub exits: Vec<ExitCount>,
-    /// What an operator should look after, as it is now: a line each, with a hint where the mend is known.
+    /// What needs an operator's attention now: one line each, with a hint where there is a known remedy.
     #[serde(default)]
     pub warnings: Vec<String>,
-    /// What went wrong lately, oldest first.
+    /// Recent warnings and errors, oldest first.
     pub last_errors: Vec<LoggedError>,
 }
 
 /// How the commands for an event have ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ExitCount {
     /// The event's word.
     pub event: Label,
     /// With status 0.
     pub success: u64,
-    /// In another way, or they could not be started.
+    /// With another status or by a signal, or they could not be started.
     pub failure: u64,
-    /// Killed, because they took too long.
+    /// Killed because they took too long.
     pub timeout: u64,
-    /// Not run, because too many events waited.
+    /// Not run because too many events were waiting.
     pub dropped: u64,
 }
 
-/// A NIC.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// An interface.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Interface {
     /// Its name.
     pub name: String,
     /// Its number in the datapath, while it has one.
     pub index: Option<u8>,
-    /// The kernel's number, while the NIC exists.
+    /// The kernel's number of it, while it exists.
     pub ifindex: Option<u32>,
-    /// Its own MAC, while the NIC exists.
+    /// Its own MAC, while it exists.
     pub mac: Option<Mac>,
-    /// Where the program runs.
+    /// Where in the kernel the program runs.
     pub mode: XdpMode,
     /// Whether the program is attached.
     pub attached: bool,
-    /// Since when it is attached or not.
+    /// When it was attached or detached, in seconds since the epoch.
     pub since: Timestamp,
     /// Packets seen.
     pub packets: u64,
     /// L3 bytes seen.
     pub bytes: u64,
-    /// The same by verdict and reason; those that are 0 may be left out.
+    /// Packets and bytes by verdict and reason; counters that are 0 may be left out.
     pub reasons: Vec<ReasonCount>,
-    /// Packets that were redirected to it, and that it refused, since the daemon started; those are among `reasons` of the NIC
-    /// by which they came, as forwarded.
+    /// Packets that were redirected to it and that it refused, since the daemon started. `reasons` of the interface by which they
+    /// came count them as forwarded.
     #[serde(default)]
     pub refused: Vec<RefusedCount>,
-    /// What an operator should know, such as why it is not attached.
+    /// What an operator should know, for example why it is not attached.
     pub note: Option<String>,
 }
 
-/// Packets that a NIC refused, although they were redirected to it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Packets that were redirected to an interface and that it refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RefusedCount {
-    /// The NIC by which they came.
+    /// The interface by which they came.
     pub from: String,
-    /// `full`, `unsupported`, `no_receiver`, `down`, `too_big` or `other`.
+    /// Why it refused them.
+    #[schema(schema_with = schema::cause)]
     pub cause: Label,
     /// Packets.
     pub packets: u64,
 }
 
-/// Packets that left the path at a NIC for one reason.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Packets that left the packet path at an interface for one reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ReasonCount {
-    /// `tx`, `redirect`, `pass` or `drop`.
+    /// What became of them.
+    #[schema(schema_with = schema::verdict)]
     pub verdict: Label,
-    /// The reason's label.
+    /// The reason (`docs/reasons.md`).
     pub reason: Label,
     /// Packets.
     pub packets: u64,
@@ -144,7 +151,7 @@ pub struct ReasonCount {
 }
 
 /// A service in force. Its settings can be read as its own fields.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Service {
     /// Its settings.
     #[serde(flatten)]
@@ -155,15 +162,15 @@ pub struct Service {
     pub bytes: u64,
     /// Connections placed.
     pub connections: u64,
-    /// Connections in the table, closing ones excepted.
+    /// Connections in the table, without closing ones.
     pub active_connections: u64,
     /// Of these, half-open ones.
     pub half_open_connections: u64,
     /// Packets placed by hash, without an entry in the table.
     pub hashed_packets: u64,
-    /// Packets of the service that were dropped, by reason; those that are 0 may be left out.
+    /// Packets of the service that were dropped, by reason; counters that are 0 may be left out.
     pub drops: BTreeMap<Label, u64>,
-    /// What it does per second.
+    /// Its traffic per second.
     pub rates: Rates,
     /// Its backends, in the configuration's order.
     pub backends: Vec<Backend>,
@@ -173,14 +180,14 @@ pub struct Service {
 }
 
 /// A rule of a service.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Rule {
-    /// Its settings, by the configuration's keys; those that say nothing are left out.
+    /// Its settings, by the configuration's keys; settings at their default are left out.
     #[serde(flatten)]
     pub config: RuleConfig,
-    /// Whether it holds now, as far as that does not depend on the packet.
+    /// Whether its conditions hold now, as far as they do not depend on the packet.
     pub active: bool,
-    /// Connections whose backend it chose.
+    /// Connections for which it chose the backend.
     pub connections: u64,
 }
 
@@ -199,42 +206,44 @@ impl DerefMut for Service {
 }
 
 /// A backend of a service.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Backend {
     /// Its name.
     pub name: String,
     /// Its own address.
     pub address: IpAddr,
-    /// The MAC its packets go to, once known.
+    /// The MAC to which its packets go, once it is known.
     pub mac: Option<Mac>,
-    /// The NIC behind which it lives, once known.
+    /// The interface by which it is reached, once it is known.
     pub interface: Option<String>,
-    /// Its weight in force.
+    /// Its weight in force, its share of new connections; 0: none.
+    #[schema(maximum = 100)]
     pub weight: u32,
     /// Whether the manager leaves its weight alone.
     #[serde(default)]
     pub fixed_weight: bool,
-    /// Whether it takes connections only where no other backend does.
+    /// Whether it gets connections only while no other backend does.
     #[serde(default)]
     pub sorry: bool,
-    /// Whether packets may go to it: not down, its MAC known, its NIC there.
+    /// Whether packets may go to it: it is not down, its MAC is known, its interface exists.
     pub up: bool,
-    /// No new connections by hand; existing ones go on.
+    /// Whether it was quiesced by hand: it gets no new connections, existing ones go on.
     pub quiesced: bool,
-    /// When it is taken down, if it is still quiesced and has connections left.
+    /// When it is taken down if it is still quiesced and has connections left, in seconds since the epoch.
     #[serde(default)]
     pub quiesce_deadline: Option<Timestamp>,
-    /// Taken down by hand.
+    /// Whether it was taken down by hand.
     pub down_by_hand: bool,
     /// Whether it is on the dispatcher's host.
     pub local: bool,
-    /// Active connections it takes at most; 0: any number.
+    /// The most active connections that it gets; 0: any number.
+    #[schema(maximum = 16777215)]
     pub max_connections: u32,
-    /// Whether clients stay with it, where the service keeps them.
+    /// Whether clients stay with it, where the service has affinity.
     pub sticky: bool,
-    /// One phrase: `up`, `down by hand`, `no mac: no answer to neighbour discovery`, ….
+    /// Its state in one phrase: `up`, `down by hand`, `no mac: no answer to neighbour discovery`, ….
     pub state: String,
-    /// Since when `state` holds.
+    /// When `state` began, in seconds since the epoch.
     pub since: Timestamp,
     /// Packets forwarded.
     pub packets: u64,
@@ -242,42 +251,42 @@ pub struct Backend {
     pub bytes: u64,
     /// Connections placed.
     pub connections: u64,
-    /// Connections in the table, closing ones excepted.
+    /// Connections in the table, without closing ones.
     pub active_connections: u64,
     /// Of these, half-open ones.
     pub half_open_connections: u64,
-    /// SYNs of half-open connections seen again.
+    /// SYNs of half-open connections that were repeated.
     pub retransmissions: u64,
-    /// Bytes its clients acknowledged; none where its service is not measured.
+    /// Bytes that its clients acknowledged; null where its service is not measured.
     pub delivered_bytes: Option<u64>,
-    /// Its response times; none where its service is not measured.
+    /// Its response times; null where its service is not measured.
     pub response_seconds: Option<ResponseSeconds>,
-    /// What its advisor says of it; none where its service has no advisor.
+    /// What its advisor reports; null where its service has no advisor.
     pub advisor: Option<BackendAdvisor>,
-    /// What its metric agent says; none where its service asks for none beside the advisor.
+    /// What its metric agent reports; null where its service has no agent in addition to the advisor.
     #[serde(default)]
     pub agent: Option<BackendAdvisor>,
-    /// What it does per second.
+    /// Its traffic per second.
     pub rates: Rates,
 }
 
 /// Response times as a histogram.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ResponseSeconds {
     /// Responses.
     pub count: u64,
-    /// Sum of their times.
+    /// Sum of their times, in seconds.
     pub sum: f64,
-    /// Responses that took at most so long; the last bucket, which has all, is left out.
+    /// Responses by their time, cumulative; the last bucket, which counts all, is left out.
     pub buckets: Vec<ResponseBucket>,
 }
 
 /// A bucket of a histogram.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ResponseBucket {
-    /// Its upper bound in seconds.
+    /// Its upper bound, in seconds.
     pub le: f64,
-    /// Responses that took at most so long.
+    /// Responses that took at most this time.
     pub count: u64,
 }
 
@@ -289,8 +298,8 @@ impl ResponseSeconds {
     }
 }
 
-/// What happened per second, over the last seconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+/// Traffic per second, over the last seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Rates {
     /// Connections placed.
     pub connections: f64,
@@ -301,19 +310,19 @@ pub struct Rates {
 }
 
 /// The connection table as a whole.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ConnectionTable {
-    /// Connections it holds, closing ones included.
+    /// Connections in it, with closing ones.
     pub connections: u64,
-    /// Connections it was made for.
+    /// Connections for which it was sized.
     pub connections_capacity: u64,
-    /// Half-open connections it holds.
+    /// Half-open connections in it.
     pub half_open_connections: u64,
     /// Half-open connections above which SYNs are placed by hash.
     pub syn_guard: u64,
-    /// Since when there have been more, if there are now.
+    /// Since when there have been more, in seconds since the epoch; null: there are not.
     pub syn_guard_since: Option<Timestamp>,
-    /// Connections kept outside their buckets, because these were full.
+    /// Connections that are kept outside their buckets, which were full.
     pub overflow_connections: u64,
     /// `connections` as a share of `connections_capacity`.
     pub fill: f64,
@@ -322,41 +331,41 @@ pub struct ConnectionTable {
 }
 
 /// The configuration in force.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ConfigStatus {
     /// The file.
     pub file: String,
     /// Whether the last (re)load was applied.
     pub reload_success: bool,
-    /// When it was tried.
+    /// When that was tried, in seconds since the epoch.
     pub last_reload: Timestamp,
-    /// What an operator should know, such as a setting that waits for the next fresh start.
+    /// What an operator should know, for example a setting that waits for the next fresh start.
     pub note: Option<String>,
 }
 
-/// Something that went wrong.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// A warning or an error.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct LoggedError {
-    /// When.
+    /// When, in seconds since the epoch.
     pub time: Timestamp,
     /// One line.
     pub message: String,
 }
 
-/// `GET /v1/connections`: connections that match the query. Half-open ones are counted, not listed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+/// Connections that match the query.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Connections {
-    /// Those found, at most as many as asked for.
+    /// The connections, at most as many as `limit` allows.
     pub connections: Vec<Connection>,
     /// Whether there are more.
     pub truncated: bool,
-    /// Where the daemon goes on with a long answer, which it gives page by page.
+    /// Where the daemon continues a long answer, which it sends page by page.
     #[serde(skip)]
     pub next: Option<usize>,
 }
 
 /// A connection of the table.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Connection {
     /// Protocol.
     pub protocol: Protocol,
@@ -364,48 +373,56 @@ pub struct Connection {
     pub client: IpAddr,
     /// Client port.
     pub client_port: u16,
-    /// Address the client sent to.
+    /// Address to which the client sends.
     pub vip: IpAddr,
-    /// Port the client sent to.
+    /// Port to which the client sends.
     pub vip_port: u16,
     /// Name of the service.
     pub service: String,
     /// Name of the backend.
     pub backend: String,
-    /// `half_open`, `established` or `closing`.
+    /// Its state.
+    #[schema(schema_with = schema::connection_state)]
     pub state: Label,
-    /// Time since the flow was recorded.
+    /// Time since the connection began, in seconds.
     pub age_seconds: f64,
-    /// Time since the last packet.
+    /// Time since the last packet, in seconds.
     pub idle_seconds: f64,
-    /// Bytes the client acknowledged, where the connection was measured from its beginning.
+    /// Bytes that the client acknowledged; null where the connection was not measured from its beginning.
     pub delivered_bytes: Option<u64>,
-    /// The last response time, where one was measured.
+    /// The last response time, in seconds; null where none was measured.
     pub response_seconds: Option<f64>,
 }
 
-/// `GET /v1/plan`, and what a reload answers: the difference, line by line. Empty: nothing to do.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// What a reload changes, line by line; without a line, nothing differs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Plan {
     /// The changes, in the order in which they are made.
     pub changes: Vec<Change>,
-    /// What a reload cannot do, such as a `capacity` that waits for the next fresh start.
+    /// What a reload cannot do, for example a `capacity` that waits for the next fresh start.
     pub notes: Vec<String>,
 }
 
 /// One line of a plan.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Change {
     /// What is done.
     pub action: Action,
-    /// To what: `service web`, `backend web/web-1`, `interface eth0`.
+    /// To what it is done.
+    #[schema(examples("backend web/web-1", "service web", "interface eth0"))]
     pub object: String,
-    /// How: `weight 3 -> 4`; empty where the object says it all.
+    /// How; empty where the object says enough.
+    #[schema(examples("weight 3 -> 4"))]
     pub detail: String,
 }
 
+/// The OpenAPI description of the API.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(value_type = Object)]
+pub struct Description(pub serde_json::Value);
+
 /// What a line of a plan does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Action {
     /// The object is added.

@@ -1,4 +1,4 @@
-//! Durations on the API: a number of seconds; requests may also write them as the configuration does (`"300s"`).
+//! Durations on the API: a number of seconds. Requests may also have them as the configuration file does (`"300s"`).
 
 use std::{fmt, time::Duration};
 
