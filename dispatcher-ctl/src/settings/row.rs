@@ -71,6 +71,26 @@ pub(crate) struct Spec {
     pub(crate) more: &'static str,
 }
 
+/// Functions that set a field of [`Spec`] to a value.
+macro_rules! setters {
+    ($($field:ident: $ty:ty;)+) => {$(
+        #[doc = concat!("Sets `", stringify!($field), "`.")]
+        pub(crate) const fn $field(self, $field: $ty) -> Self {
+            Self { $field, ..self }
+        }
+    )+};
+}
+
+/// Functions that set a field of [`Spec`] to true.
+macro_rules! flags {
+    ($($name:ident $field:ident;)+) => {$(
+        #[doc = concat!("Sets `", stringify!($field), "`.")]
+        pub(crate) const fn $name(self) -> Self {
+            Self { $field: true, ..self }
+        }
+    )+};
+}
+
 impl Spec {
     /// Any value of the type.
     pub(crate) const NEW: Self = Self {
@@ -89,19 +109,9 @@ impl Spec {
         more: "",
     };
 
-    /// With what messages expect.
-    pub(crate) const fn expected(self, expected: &'static str) -> Self {
-        Self { expected, ..self }
-    }
-
     /// Whole numbers of this range, as messages say it. It may be wider than what is valid: that is checked later.
     pub(crate) const fn whole(self, least: i64, greatest: i64, expected: &'static str) -> Self {
         Self { range: (least, greatest), expected, bounds: expected, ..self }
-    }
-
-    /// What the command line expects of it.
-    pub(crate) const fn typed(self, typed: &'static str) -> Self {
-        Self { typed, ..self }
     }
 
     /// It must be there; `expected` is what a message says otherwise.
@@ -109,34 +119,9 @@ impl Spec {
         Self { required: Some(expected), ..self }
     }
 
-    /// Words that a later version will know.
-    pub(crate) const fn later(self, later: &'static [&'static str]) -> Self {
-        Self { later, ..self }
-    }
-
     /// A change does not take effect at once.
     pub(crate) const fn note(self, note: &'static str) -> Self {
         Self { note: Some(note), ..self }
-    }
-
-    /// Only advisors of these kinds have it.
-    pub(crate) const fn kinds(self, kinds: &'static [AdvisorKind]) -> Self {
-        Self { kinds, ..self }
-    }
-
-    /// The table asks metric agents.
-    pub(crate) const fn agent(self) -> Self {
-        Self { is_agent: true, ..self }
-    }
-
-    /// Written though it is the default.
-    pub(crate) const fn always(self) -> Self {
-        Self { is_always_written: true, ..self }
-    }
-
-    /// Removed where it becomes the default.
-    pub(crate) const fn left_out(self) -> Self {
-        Self { is_left_out: true, ..self }
     }
 
     /// Its default, as documentation says it.
@@ -144,15 +129,16 @@ impl Spec {
         Self { default: Some(default), ..self }
     }
 
-    /// What it may be, as documentation says it.
-    pub(crate) const fn bounds(self, bounds: &'static str) -> Self {
-        Self { bounds, ..self }
+    setters! {
+        expected: &'static str;
+        typed: &'static str;
+        later: &'static [&'static str];
+        kinds: &'static [AdvisorKind];
+        bounds: &'static str;
+        more: &'static str;
     }
 
-    /// What documentation says besides.
-    pub(crate) const fn more(self, more: &'static str) -> Self {
-        Self { more, ..self }
-    }
+    flags! { agent is_agent; always is_always_written; left_out is_left_out; }
 }
 
 /// Reads a setting of `T` that has no default.

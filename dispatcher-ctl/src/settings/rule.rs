@@ -1,15 +1,14 @@
 //! The settings of a rule.
 
-use toml_edit::{Array, Value as Toml};
-
 use super::{
     document::Section,
     row::{Spec, read_required, read_rest},
     settings,
-    value::{OrNone, Value},
 };
-use crate::model::{Choice as _, ClientRange, Day, Evaluate, PortRange, Share, TimeRange, Tos};
+use crate::model::{ClientRange, Day, Evaluate, PortRange, Share, TimeRange, Tos};
 
+/// What a message expects of `clients`.
+const CLIENTS: &str = "an address, a network such as \"198.51.100.0/24\" without bits beyond its length, or a range such as \"198.51.100.10-198.51.100.20\"";
 /// Rates, counts and bandwidths.
 const AMOUNT: Spec = Spec::NEW.whole(0, i64::MAX, "0 or more");
 
@@ -34,7 +33,7 @@ settings! {
         ///
         /// Addresses, networks (`"198.51.100.0/24"`) and ranges (`"198.51.100.10-198.51.100.20"`) of the VIP's family.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        clients: Vec<ClientRange> = Vec::new() => Spec::NEW.left_out();
+        clients: Vec<ClientRange> = Vec::new() => Spec::NEW.expected(CLIENTS).left_out();
         /// Holds for client ports from the first to the last: `"1024-2047"`, `"53"`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         client_ports: Option<PortRange> = None
@@ -101,45 +100,3 @@ impl RuleConfig {
         rule
     }
 }
-
-impl OrNone for PortRange {}
-impl OrNone for TimeRange {}
-impl OrNone for Tos {}
-
-impl Value for Vec<ClientRange> {
-    fn kind() -> String {
-        "array of texts".to_owned()
-    }
-
-    fn read(s: &mut Section<'_, '_>, key: &'static str, _spec: &Spec) -> Option<Self> {
-        s.each(key, CLIENTS, |text| text.parse().ok())
-    }
-
-    fn written(&self, _spec: &Spec) -> Option<Toml> {
-        Some(self.iter().map(ToString::to_string).collect::<Array>().into())
-    }
-
-    fn text(&self) -> String {
-        self.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
-    }
-}
-
-impl Value for Vec<Day> {
-    fn kind() -> String {
-        format!("array of {}", Day::kind())
-    }
-
-    fn read(s: &mut Section<'_, '_>, key: &'static str, _spec: &Spec) -> Option<Self> {
-        s.each(key, &Day::words(), Day::from_word)
-    }
-
-    fn written(&self, _spec: &Spec) -> Option<Toml> {
-        Some(self.iter().map(|day| day.word()).collect::<Array>().into())
-    }
-
-    fn text(&self) -> String {
-        self.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
-    }
-}
-
-const CLIENTS: &str = "an address, a network such as \"198.51.100.0/24\" without bits beyond its length, or a range such as \"198.51.100.10-198.51.100.20\"";

@@ -11,7 +11,8 @@ use toml_edit::{Array, Value as Toml};
 
 use super::{document::Section, row::Spec};
 use crate::model::{
-    Choice, Hex, Mac, PortRange, Statuses, TimeRange, Tos, duration, report_timeout,
+    Choice, ClientRange, Day, Hex, Mac, PortRange, Statuses, TimeRange, Tos, duration,
+    report_timeout,
 };
 
 /// A value in the configuration file.
@@ -60,9 +61,12 @@ pub(crate) trait OrNone: Value {
     }
 }
 
-/// Implements [`Value`] for types that differ in little: how they are read, and how they are written.
+/// Implements [`Value`] for types: how they are read, written and shown.
 macro_rules! values {
-    ($($kind:literal: $($type:ty),+ => |$s:ident, $key:ident, $spec:ident| $read:expr, |$self:ident| $written:expr;)+) => {
+    ($(
+        $kind:literal: $($type:ty),+ =>
+            |$s:ident, $key:ident, $spec:ident| $read:expr, |$value:ident| $written:expr, $text:expr;
+    )+) => {
         $($(impl Value for $type {
             fn kind() -> String {
                 $kind.to_owned()
@@ -73,29 +77,49 @@ macro_rules! values {
             }
 
             fn written(&self, _spec: &Spec) -> Option<Toml> {
-                let $self = self;
+                let $value = self;
                 $written
             }
 
             fn text(&self) -> String {
-                self.to_string()
+                let $value = self;
+                $text
             }
         })+)+
     };
 }
 
 values! {
-    "boolean": bool => |s, key, _spec| s.boolean(key), |v| Some((*v).into());
-    "number": f64 => |s, key, _spec| s.number(key), |v| Some((*v).into());
+    "boolean": bool => |s, key, _spec| s.boolean(key), |v| Some((*v).into()), v.to_string();
+    "number": f64 => |s, key, _spec| s.number(key), |v| Some((*v).into()), v.to_string();
     "whole number": u8, u16, u32, u64, usize =>
         |s, key, spec| s.integer(key, spec.range.0..=spec.range.1, spec.expected),
-        |v| i64::try_from(*v).ok().map(Toml::from);
+        |v| i64::try_from(*v).ok().map(Toml::from), v.to_string();
     "text": String, Statuses, Hex, PortRange, TimeRange, Tos =>
-        |s, key, spec| s.parsed(key, spec.expected), |v| Some(v.to_string().into());
-    "address": IpAddr => |s, key, spec| s.parsed(key, spec.expected), |v| Some(v.to_string().into());
+        |s, key, spec| s.parsed(key, spec.expected), |v| Some(v.to_string().into()), v.to_string();
+    "address": IpAddr =>
+        |s, key, spec| s.parsed(key, spec.expected), |v| Some(v.to_string().into()), v.to_string();
     "address and port": SocketAddr =>
-        |s, key, spec| s.parsed(key, spec.expected), |v| Some(v.to_string().into());
-    "MAC address": Mac => |s, key, spec| s.parsed(key, spec.expected), |v| Some(v.to_string().into());
+        |s, key, spec| s.parsed(key, spec.expected), |v| Some(v.to_string().into()), v.to_string();
+    "MAC address": Mac =>
+        |s, key, spec| s.parsed(key, spec.expected), |v| Some(v.to_string().into()), v.to_string();
+    "duration": Duration => |s, key, _spec| s.duration(key),
+        |v| Some(duration::text(*v).into()), duration::text(*v);
+    "path": PathBuf => |s, key, _spec| s.text(key, "a path", |text| Some(Self::from(text))),
+        |v| Some(v.display().to_string().into()), v.display().to_string();
+    "array of texts": Vec<String> => |s, key, spec| s.texts(key, spec.expected),
+        |v| Some(v.iter().map(String::as_str).collect::<Array>().into()), v.join(" ");
+    "array of texts": Vec<ClientRange> => |s, key, spec| s.each(key, spec.expected, |text| text.parse().ok()),
+        |v| Some(words(v).collect::<Array>().into()), words(v).collect::<Vec<_>>().join(" ");
+    "array of days": Vec<Day> => |s, key, _spec| s.each(key, &Day::words(), Day::from_word),
+        |v| Some(words(v).collect::<Array>().into()), words(v).collect::<Vec<_>>().join(" ");
+    "array of ports": Vec<u16> => |s, key, spec| s.ports(key, spec.expected),
+        |v| Some(v.iter().map(|port| i64::from(*port)).collect::<Array>().into()), format!("{v:?}");
+}
+
+/// Each value as text.
+fn words<T: ToString>(values: &[T]) -> impl Iterator<Item = String> {
+    values.iter().map(ToString::to_string)
 }
 
 /// Implements [`Value`] for a table of settings that has defaults: parts that are left out, and a table that is the default,
@@ -129,78 +153,6 @@ macro_rules! tables {
 }
 
 pub(crate) use tables;
-
-impl Value for Duration {
-    fn kind() -> String {
-        "duration".to_owned()
-    }
-
-    fn read(s: &mut Section<'_, '_>, key: &'static str, _spec: &Spec) -> Option<Self> {
-        s.duration(key)
-    }
-
-    fn written(&self, _spec: &Spec) -> Option<Toml> {
-        Some(self.text().into())
-    }
-
-    fn text(&self) -> String {
-        duration::text(*self)
-    }
-}
-
-impl Value for PathBuf {
-    fn kind() -> String {
-        "path".to_owned()
-    }
-
-    fn read(s: &mut Section<'_, '_>, key: &'static str, _spec: &Spec) -> Option<Self> {
-        s.text(key, "a path", |text| Some(Self::from(text)))
-    }
-
-    fn written(&self, _spec: &Spec) -> Option<Toml> {
-        Some(self.text().into())
-    }
-
-    fn text(&self) -> String {
-        self.display().to_string()
-    }
-}
-
-impl Value for Vec<String> {
-    fn kind() -> String {
-        "array of texts".to_owned()
-    }
-
-    fn read(s: &mut Section<'_, '_>, key: &'static str, spec: &Spec) -> Option<Self> {
-        s.texts(key, spec.expected)
-    }
-
-    fn written(&self, _spec: &Spec) -> Option<Toml> {
-        Some(self.iter().map(String::as_str).collect::<Array>().into())
-    }
-
-    fn text(&self) -> String {
-        self.join(" ")
-    }
-}
-
-impl Value for Vec<u16> {
-    fn kind() -> String {
-        "array of ports".to_owned()
-    }
-
-    fn read(s: &mut Section<'_, '_>, key: &'static str, spec: &Spec) -> Option<Self> {
-        s.ports(key, spec.expected)
-    }
-
-    fn written(&self, _spec: &Spec) -> Option<Toml> {
-        Some(self.iter().map(|port| i64::from(*port)).collect::<Array>().into())
-    }
-
-    fn text(&self) -> String {
-        format!("{self:?}")
-    }
-}
 
 impl<T: Choice> Value for T {
     fn kind() -> String {
@@ -239,28 +191,22 @@ impl<T: OrNone> Value for Option<T> {
     }
 }
 
-impl Required for IpAddr {
-    fn placeholder() -> Self {
-        Self::from([0, 0, 0, 0])
-    }
+/// Implements [`Required`].
+macro_rules! required {
+    ($($type:ty: $placeholder:expr;)+) => {$(
+        impl Required for $type {
+            fn placeholder() -> Self {
+                $placeholder
+            }
+        }
+    )+};
 }
 
-impl Required for u16 {
-    fn placeholder() -> Self {
-        0
-    }
-}
-
-impl Required for u32 {
-    fn placeholder() -> Self {
-        0
-    }
-}
-
-impl Required for Vec<String> {
-    fn placeholder() -> Self {
-        Self::new()
-    }
+required! {
+    IpAddr: Self::from([0, 0, 0, 0]);
+    u16: 0;
+    u32: 0;
+    Vec<String>: Self::new();
 }
 
 impl<T: Choice> Required for T {
@@ -278,6 +224,9 @@ impl OrNone for u64 {}
 impl OrNone for String {}
 impl OrNone for PathBuf {}
 impl OrNone for Vec<String> {}
+impl OrNone for PortRange {}
+impl OrNone for TimeRange {}
+impl OrNone for Tos {}
 
 impl OrNone for Mac {
     const NONE: &'static str = "auto";
