@@ -22,4 +22,5 @@ pub mod prober;
 pub mod reconcile;
 pub mod schedule;
 pub mod serve;
+pub mod settings;
 pub mod standstill;

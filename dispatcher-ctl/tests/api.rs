@@ -97,8 +97,8 @@ fn changes_arrive_as_they_were_sent() {
     assert_eq!(
         daemon.changes(),
         [
-            "patch backend web/web-1 PatchBackend { weight: Some(4), fixed_weight: None, sorry: None, quiesced: Some(false), now: None, deadline: None, up: Some(true), \
-          address: None, mac: None, local: None, max_connections: None, sticky: None } save=true"
+            "patch backend web/web-1 PatchBackend { address: None, weight: Some(4), fixed_weight: None, sorry: None, mac: None, local: None, \
+          max_connections: None, sticky: None, quiesced: Some(false), now: None, deadline: None, up: Some(true) } save=true"
         ]
     );
     let service = r#"{"vip": "192.0.2.81", "port": 443, "protocol": "tcp", "stale_timeout": "5m"}"#;

@@ -9,9 +9,8 @@ use std::{
 };
 
 use dispatcher_ctl::{
-    config::defaults,
     dataplane::{Datapath, remove_all},
-    model::{OwnedVip, Record, State, XdpMode},
+    model::{Config, OwnedVip, Record, State, XdpMode},
 };
 use nix::{
     net::if_::if_nametoindex,
@@ -91,7 +90,7 @@ fn leftovers_are_removed(pins: &Path) {
 }
 
 fn record(socket: &Path) -> Record {
-    let mut applied = defaults::config(vec!["dt0".to_owned()]);
+    let mut applied = Config::new(vec!["dt0".to_owned()]);
     applied.api_socket = socket.to_owned();
     let vip = |interface: &str, vip: &str| OwnedVip {
         interface: interface.to_owned(),

@@ -9,7 +9,6 @@ mod build;
 mod check;
 mod demo;
 mod docs;
-mod keys;
 mod setup;
 mod shell;
 mod test;

@@ -43,7 +43,7 @@ impl Question {
             target.service.clear();
             target.backend.clear();
         }
-        if advisor.host.is_some() || !advisor.kind.keys().contains(&"host") {
+        if advisor.host.is_some() || !advisor.kind.asks_by_name() {
             target.host.clear();
         }
         if advisor.kind.transport() != Transport::Service {

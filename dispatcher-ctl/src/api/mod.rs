@@ -9,7 +9,7 @@ pub mod client;
 mod description;
 pub mod route;
 pub mod routes;
-mod schema;
+pub(crate) mod schema;
 pub mod server;
 pub mod types;
 

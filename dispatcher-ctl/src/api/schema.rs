@@ -1,4 +1,4 @@
-//! Schemas of what `derive(ToSchema)` does not know: addresses, durations, and settings that are one of a few words.
+//! Schemas of what `derive(ToSchema)` does not know: addresses, durations, and words of counters.
 
 use utoipa::{
     PartialSchema, ToSchema,
@@ -9,14 +9,11 @@ use utoipa::{
 };
 
 use super::types::Seconds;
-use crate::model::{
-    AdvisorKind, Choice, Day, Evaluate, ForwardMode, Mac, OnDown, Protocol, Scheduler, Share,
-    Target, XdpMode,
-};
+use crate::model::Mac;
 
 /// The schema of an [`IpAddr`](std::net::IpAddr): `build.rs` names it for fields of that type.
 #[derive(Debug)]
-pub(super) struct IpAddress;
+pub(crate) struct IpAddress;
 
 impl PartialSchema for IpAddress {
     fn schema() -> RefOr<Schema> {
@@ -48,32 +45,6 @@ impl PartialSchema for Seconds {
 }
 
 impl ToSchema for Seconds {}
-
-/// Implements the schema of choices: an enumeration of their words.
-macro_rules! choices {
-    ($($name:ident),+ $(,)?) => {$(
-        impl PartialSchema for $name {
-            fn schema() -> RefOr<Schema> {
-                words(Self::ALL.iter().map(|choice| choice.word())).into()
-            }
-        }
-
-        impl ToSchema for $name {}
-    )+};
-}
-
-choices!(
-    AdvisorKind,
-    Day,
-    Evaluate,
-    ForwardMode,
-    OnDown,
-    Protocol,
-    Scheduler,
-    Share,
-    Target,
-    XdpMode,
-);
 
 /// The verdicts of [`ReasonCount`](super::types::ReasonCount).
 pub(super) fn verdict() -> Object {

@@ -6,10 +6,7 @@ use super::{
     error::CliError,
     output, target,
 };
-use crate::api::{
-    routes,
-    types::{PatchBackend, PutBackend},
-};
+use crate::api::{routes, types::PatchBackend};
 
 pub(super) fn backend(ask: &Ask, args: Backend) -> Outcome {
     match args {
@@ -20,42 +17,21 @@ pub(super) fn backend(ask: &Ask, args: Backend) -> Outcome {
 }
 
 fn add(ask: &Ask, args: &BackendAdd) -> Outcome {
-    let request = PutBackend {
-        address: args.address,
-        weight: args.weight,
-        mac: args.mac,
-        local: args.local,
-        max_connections: args.max_connections,
-        sticky: args.sticky,
-        fixed_weight: args.fixed_weight,
-        sorry: args.sorry,
-    };
     let save = args.changing.save;
     let backend = ask.daemon(async |client| {
-        client.change(&routes::ADD_BACKEND, [&args.service, &args.name], &request, save).await
+        client.change(&routes::ADD_BACKEND, [&args.service, &args.name], &args.settings, save).await
     })?;
     Ok(output::backends::line(&args.service, &backend))
 }
 
 fn set(ask: &Ask, args: &BackendSet) -> Outcome {
-    let request = PatchBackend {
-        weight: args.weight,
-        address: args.address,
-        mac: args.mac.map(|mac| mac.0),
-        local: args.local,
-        max_connections: args.max_connections,
-        sticky: args.sticky,
-        fixed_weight: args.fixed_weight,
-        sorry: args.sorry,
-        ..PatchBackend::default()
-    };
-    if request == PatchBackend::default() {
+    if args.settings == PatchBackend::default() {
         return Err(CliError::usage(format!(
             "backend {}/{}: nothing to set, expected an option such as --weight",
             args.target.service, args.target.backend
         )));
     }
-    target::patch(ask, &args.target, &request, args.changing.save)
+    target::patch(ask, &args.target, &args.settings, args.changing.save)
 }
 
 fn remove(ask: &Ask, args: &BackendRemove) -> Outcome {

@@ -6,17 +6,16 @@ use super::{Ask, Outcome, args::Detach, error::CliError, output};
 use crate::{
     api::{routes, server::remove_dead},
     capabilities::{Capability, Missing, missing},
-    config::defaults,
     daemon,
     dataplane::{self, DataplaneError, StoredRecord},
-    model::OwnedVip,
+    model::{Config, OwnedVip},
     network::{Network, NetworkError},
     prober,
 };
 
 pub(super) fn detach(ask: &Ask, args: Detach) -> Outcome {
     let Some(interface) = args.interface else {
-        let pin_dir = args.pin_dir.unwrap_or_else(|| defaults::config(Vec::new()).pin_dir);
+        let pin_dir = args.pin_dir.unwrap_or_else(|| Config::new(Vec::new()).settings.pin_dir);
         return all(&pin_dir, ask.socket.clone());
     };
     ask.daemon(async |client| {
@@ -79,7 +78,7 @@ fn vips(pin_dir: &Path, stored: Option<StoredRecord>, socket: Option<PathBuf>) -
         output::line(format!("interface {}: vip {} removed", vip.interface, vip.vip))
     };
     // A stale socket does no harm: the next daemon replaces it.
-    drop(remove_dead(&socket.unwrap_or(record.applied.api_socket)));
+    drop(remove_dead(&socket.unwrap_or(record.applied.settings.api_socket)));
     Ok(removed.into_iter().map(line).collect())
 }
 

@@ -1,17 +1,20 @@
 //! `dispatcher manager report|set`.
 
+use clap::{Args as _, Command, FromArgMatches as _};
+
 use super::{
     Ask, Outcome,
-    args::{Manager, ManagerSet, proportions},
+    args::{Manager, ManagerSet},
     error::CliError,
     output, show,
 };
 use crate::{
-    api::{
-        routes,
-        types::{PatchManager, Seconds},
+    api::{routes, types::PatchManager},
+    model::Proportions,
+    settings::{
+        self,
+        row::{Row, Spec, Table as _},
     },
-    model::report_timeout,
 };
 
 pub(super) fn manager(ask: &Ask, args: &Manager) -> Outcome {
@@ -31,32 +34,18 @@ pub(super) fn manager(ask: &Ask, args: &Manager) -> Outcome {
     }
 }
 
+/// Reads the value as the option of the setting's name would.
 fn request(ManagerSet { key, value, .. }: &ManagerSet) -> Result<PatchManager, CliError> {
-    let wrong =
-        |expected: &str| CliError::usage(format!("manager: {key} {value:?} is not {expected}"));
-    let duration = |text: &str| humantime::parse_duration(text).ok();
-    let mut patch = PatchManager::default();
-    match key.as_str() {
-        "enabled" => patch.enabled = Some(value.parse().map_err(|_| wrong("true or false"))?),
-        "interval" => {
-            let interval = duration(value).ok_or_else(|| wrong("a duration such as 2s"))?;
-            patch.interval = Some(Seconds(interval));
-        }
-        "refresh" => patch.refresh = Some(value.parse().map_err(|_| wrong("a whole number"))?),
-        "sensitivity" => {
-            patch.sensitivity = Some(value.parse().map_err(|_| wrong("a number of percent"))?);
-        }
-        "smoothing" => patch.smoothing = Some(value.parse().map_err(|_| wrong("a number"))?),
-        "report_timeout" => {
-            let timeout = report_timeout::parse(value);
-            let timeout = timeout.ok_or_else(|| wrong(report_timeout::EXPECTED))?;
-            patch.report_timeout = Some(timeout.map(Seconds));
-        }
-        _ => {
-            patch.proportions = Some(proportions(value).map_err(|expected| {
-                CliError::usage(format!("manager: proportions {value:?}: {expected}"))
-            })?)
-        }
-    }
-    Ok(patch)
+    let command = PatchManager::augment_args(Command::new("set").no_binary_name(true));
+    let option = format!("--{}={value}", key.replace('_', "-"));
+    let typed = command.try_get_matches_from([option]);
+    typed.and_then(|typed| PatchManager::from_arg_matches(&typed)).map_err(|_| {
+        let expected = match settings::Manager::ROWS.iter().find(|row| row.key == key) {
+            Some(Row { spec: Spec { typed, .. }, .. }) if !typed.is_empty() => {
+                format!(" is not {typed}")
+            }
+            _ => format!(": {}", Proportions::EXPECTED),
+        };
+        CliError::usage(format!("manager: {key} {value:?}{expected}"))
+    })
 }

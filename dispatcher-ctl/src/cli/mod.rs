@@ -11,7 +11,10 @@ use std::{
 
 use clap::Parser as _;
 
-use crate::api::client::{Client, ClientError};
+use crate::{
+    api::client::{Client, ClientError},
+    settings::API_SOCKET,
+};
 use args::{Cli, Format, Verb};
 use error::{CliError, exit};
 use output::Style;
@@ -39,9 +42,6 @@ mod services;
 mod status;
 mod target;
 mod weight;
-
-/// The daemon's default socket.
-pub const DEFAULT_API_SOCKET: &str = "/run/dispatcher/api.sock";
 
 type Outcome = Result<String, CliError>;
 
@@ -113,7 +113,7 @@ impl Ask {
         &self,
         requests: impl FnOnce(Client) -> F,
     ) -> Result<T, CliError> {
-        let socket = self.socket.clone().unwrap_or_else(|| DEFAULT_API_SOCKET.into());
+        let socket = self.socket.clone().unwrap_or_else(|| API_SOCKET.into());
         Ok(waited(requests(Client::new(socket)))??)
     }
 }

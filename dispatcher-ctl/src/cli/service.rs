@@ -6,10 +6,7 @@ use super::{
     error::CliError,
     output,
 };
-use crate::api::{
-    routes,
-    types::{PatchService, PutService},
-};
+use crate::api::{routes, types::PatchService};
 
 pub(super) fn service(ask: &Ask, args: Service) -> Outcome {
     match args {
@@ -20,27 +17,9 @@ pub(super) fn service(ask: &Ask, args: Service) -> Outcome {
 }
 
 fn add(ask: &Ask, args: ServiceAdd) -> Outcome {
-    let settings = PatchService::from(args.settings);
-    let request = PutService {
-        vip: args.vip,
-        port: args.port,
-        protocol: args.protocol,
-        scheduler: settings.scheduler,
-        forward: settings.forward,
-        stale_timeout: settings.stale_timeout,
-        syn_timeout: settings.syn_timeout,
-        fin_timeout: settings.fin_timeout,
-        fin_count: settings.fin_count,
-        on_down: settings.on_down,
-        measure: settings.measure,
-        weight_bound: settings.weight_bound,
-        proportions: settings.proportions.flatten(),
-        slow_start: settings.slow_start,
-        affinity: settings.affinity,
-    };
     let save = args.changing.save;
     let service = ask.daemon(async |client| {
-        client.change(&routes::ADD_SERVICE, [&args.name], &request, save).await
+        client.change(&routes::ADD_SERVICE, [&args.name], &args.settings, save).await
     })?;
     Ok(output::line(format!(
         "service {}: added, {}",
@@ -50,7 +29,7 @@ fn add(ask: &Ask, args: ServiceAdd) -> Outcome {
 }
 
 fn set(ask: &Ask, args: ServiceSet) -> Outcome {
-    let request = PatchService::from(args.settings);
+    let request = args.settings;
     if request == PatchService::default() {
         return Err(CliError::usage(format!(
             "service {}: nothing to set, expected an option such as --scheduler",

@@ -10,18 +10,10 @@ use crate::{
     model::Config,
 };
 
-mod advisor;
-mod affinity;
 pub mod check;
-pub mod defaults;
-mod document;
 mod error;
-mod exits;
-mod keys;
-mod manager;
 mod read;
 mod reader;
-mod rule;
 mod save;
 
 pub use error::{ConfigError, ConfigErrors, MOST_LISTED, Place};

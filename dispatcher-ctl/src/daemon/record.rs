@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize, de::Error as _};
 use crate::{
     dataplane::StoredRecord,
     model::{
-        ArpIgnored, Config, Connections, Exits, Manager, NicName, OwnedVip, Record, RetiredSlot,
-        Service, ServiceConfig, Shared, State,
+        ArpIgnored, Config, Manager, NicName, OwnedVip, Record, RetiredSlot, Service,
+        ServiceConfig, Shared, State,
     },
 };
 
@@ -66,7 +66,7 @@ fn changed<T: Clone + PartialEq>(before: &[T], after: &[T]) -> Vec<T> {
 
 /// Whether two files say the same but for settings of services, which are the same by name.
 pub(super) fn differs_in_services(was: &Config, is: &Config) -> bool {
-    Head::of(was) == Head::of(is)
+    was.settings == is.settings
         && was.services.len() == is.services.len()
         && was.services.iter().zip(&is.services).all(|(was, is)| was.name == is.name)
 }
@@ -121,7 +121,7 @@ impl RecordText {
         let Record { applied, state, vips, retired_slots, interface_names, nic_names, arp_ignored } =
             record;
         let mut out = b"{\"applied\":".to_vec();
-        open(&mut out, &Head::of(applied))?;
+        open(&mut out, &applied.settings)?;
         self.applied.write(&mut out, &applied.services, |service| &service.name, pause)?;
         let State { interfaces, manager, services } = state;
         out.extend(b",\"state\":");
@@ -172,52 +172,6 @@ fn open(out: &mut Vec<u8>, head: &impl Serialize) -> serde_json::Result<()> {
     serde_json::to_writer(&mut *out, head)?;
     out.pop();
     Ok(())
-}
-
-/// A [`Config`] without its services.
-#[derive(PartialEq, Serialize)]
-struct Head<'a> {
-    interfaces: &'a [String],
-    xdp_mode: crate::model::XdpMode,
-    api_socket: &'a std::path::Path,
-    metrics_listen: std::net::SocketAddr,
-    pin_dir: &'a std::path::Path,
-    manage_vips: bool,
-    manage_arp: bool,
-    connections: &'a Connections,
-    manager: &'a Manager,
-    exits: &'a Exits,
-}
-
-impl<'a> Head<'a> {
-    fn of(config: &'a Config) -> Self {
-        // Named one by one: a setting that is new is missed by the compiler, not by the next controller.
-        let Config {
-            interfaces,
-            xdp_mode,
-            api_socket,
-            metrics_listen,
-            pin_dir,
-            manage_vips,
-            manage_arp,
-            connections,
-            manager,
-            exits,
-            services: _,
-        } = config;
-        Self {
-            interfaces,
-            xdp_mode: *xdp_mode,
-            api_socket,
-            metrics_listen: *metrics_listen,
-            pin_dir,
-            manage_vips: *manage_vips,
-            manage_arp: *manage_arp,
-            connections,
-            manager,
-            exits,
-        }
-    }
 }
 
 /// A [`State`] without its services.

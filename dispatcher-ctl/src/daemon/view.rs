@@ -14,7 +14,7 @@ use super::{clock, core::Core, counts::sum, health::advice::Shown, links::nics::
 use crate::{
     api::types::{
         self, ApiError, Connection, ConnectionQuery, ConnectionTable, Connections, Interface,
-        Rates, ReasonCount, ResponseBucket, ResponseSeconds, Seconds, Status,
+        Rates, ReasonCount, ResponseBucket, ResponseSeconds, Status,
     },
     dataplane::{
         Counters, Responses,
@@ -115,7 +115,6 @@ impl Core {
 
     /// One service.
     pub(super) fn service_view(&self, service: &Service, reading: &Reading) -> types::Service {
-        let config = &service.config;
         let backends: Vec<_> =
             service.backends.iter().map(|b| self.backend_view(b, reading)).collect();
         let retired = self.record.retired_slots.iter().filter(|r| r.service == service.id);
@@ -126,22 +125,7 @@ impl Core {
         let total = |of: fn(&types::Backend) -> u64| backends.iter().map(of).sum::<u64>();
         let rate = |of: fn(&Rates) -> f64| backends.iter().map(|b| of(&b.rates)).sum::<f64>();
         types::Service {
-            name: config.name.clone(),
-            vip: config.vip,
-            port: config.port,
-            protocol: config.protocol,
-            scheduler: config.scheduler,
-            forward: config.forward,
-            stale_timeout: Seconds(config.stale_timeout),
-            syn_timeout: Seconds(config.syn_timeout),
-            fin_timeout: Seconds(config.fin_timeout),
-            fin_count: config.fin_count,
-            on_down: config.on_down,
-            measure: config.measure,
-            weight_bound: config.weight_bound,
-            proportions: config.proportions,
-            slow_start: Seconds(config.slow_start),
-            affinity: types::Affinity::from(&config.affinity),
+            settings: (&service.config).into(),
             packets: total(|b| b.packets) + former.packets,
             bytes: total(|b| b.bytes) + former.bytes,
             connections: total(|b| b.connections) + former.connections,

@@ -1,40 +1,8 @@
-//! How clients stay with their backends, and which services share what is known of a client.
+//! Which services share affinity entries.
 
-use std::{collections::HashMap, fmt, net::IpAddr, time::Duration};
+use std::{collections::HashMap, net::IpAddr};
 
-use serde::{Deserialize, Serialize};
-
-use super::{ServiceSettings, duration};
-
-/// How a service's clients stay with their backends.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Affinity {
-    /// Time since a client's last new connection after which it is placed anew; 0: clients do not stay.
-    #[serde(with = "duration")]
-    pub timeout: Duration,
-    /// Leading bits that tell IPv4 clients apart.
-    pub mask_v4: u8,
-    /// Leading bits that tell IPv6 clients apart.
-    pub mask_v6: u8,
-    /// Ports of other services of the VIP, whose clients find the same backend.
-    pub cross_port: Vec<u16>,
-}
-
-impl Default for Affinity {
-    fn default() -> Self {
-        Self { timeout: Duration::ZERO, mask_v4: 32, mask_v6: 128, cross_port: Vec::new() }
-    }
-}
-
-impl fmt::Display for Affinity {
-    /// As the configuration writes it.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { timeout, mask_v4, mask_v6, cross_port } = self;
-        let timeout = duration::text(*timeout);
-        write!(f, "{{ timeout = \"{timeout}\", mask_v4 = {mask_v4}, mask_v6 = {mask_v6}, ")?;
-        write!(f, "cross_port = {cross_port:?} }}")
-    }
-}
+use super::ServiceSettings;
 
 /// For each service, which is the first of those it shares records with, itself included: services are linked where one
 /// names a port of another of its VIP, whichever way.

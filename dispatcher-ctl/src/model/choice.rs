@@ -1,14 +1,10 @@
-//! The words by which a configuration names its choices (`tcp`, `wrr`, `drop`), in one place for reader and writer.
+//! Settings that are one of a few words (`tcp`, `wrr`, `drop`). [`choice!`] declares such an enum: each variant with its
+//! word, which then is the same in configuration, API, command line, metrics and schema.
 
 use std::fmt;
 
-use super::{
-    AdvisorKind, Day, Evaluate, ForwardMode, Method, OnDown, Orphan, Protocol, QueryType, Rcode,
-    Scheduler, Share, Target, XdpMode,
-};
-
 /// A setting that is one of a few words.
-pub trait Choice: Copy + PartialEq + 'static {
+pub trait Choice: fmt::Display + Copy + PartialEq + 'static {
     /// Every value, in the order in which they are offered.
     const ALL: &'static [Self];
 
@@ -33,9 +29,20 @@ pub trait Choice: Copy + PartialEq + 'static {
     }
 }
 
+/// Declares an enum whose variants are written as words.
 macro_rules! choice {
-    ($name:ident { $($variant:ident = $word:literal),+ $(,)? }) => {
-        impl Choice for $name {
+    (
+        $(#[$meta:meta])*
+        pub enum $name:ident { $($(#[$variant_meta:meta])* $variant:ident = $word:literal,)+ }
+    ) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[derive(serde::Serialize, serde::Deserialize, clap::ValueEnum, utoipa::ToSchema)]
+        pub enum $name {
+            $($(#[$variant_meta])* #[serde(rename = $word)] #[value(name = $word)] $variant,)+
+        }
+
+        impl $crate::model::Choice for $name {
             const ALL: &'static [Self] = &[$(Self::$variant),+];
 
             fn word(self) -> &'static str {
@@ -43,107 +50,29 @@ macro_rules! choice {
             }
         }
 
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.pad(self.word())
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.pad($crate::model::Choice::word(*self))
             }
         }
     };
 }
 
-choice!(XdpMode { Native = "native", Generic = "generic" });
-choice!(Orphan { Drop = "drop", Schedule = "schedule", Reset = "reset", Pass = "pass" });
-choice!(Protocol { Tcp = "tcp", Udp = "udp" });
-choice!(Scheduler {
-    Rr = "rr",
-    Wrr = "wrr",
-    Lc = "lc",
-    Wlc = "wlc",
-    Rtt = "rtt",
-    Xmitbyte = "xmitbyte",
-    Maglev = "maglev",
-    Sh = "sh",
-});
-choice!(ForwardMode { Mac = "mac" });
-choice!(AdvisorKind {
-    Connect = "connect",
-    Http = "http",
-    Https = "https",
-    Tls = "tls",
-    Dns = "dns",
-    Smtp = "smtp",
-    Imap = "imap",
-    Pop3 = "pop3",
-    Ftp = "ftp",
-    Ldap = "ldap",
-    Nntp = "nntp",
-    Sip = "sip",
-    Ping = "ping",
-    Udp = "udp",
-    Exec = "exec",
-    Agent = "agent",
-});
-choice!(Method { Get = "GET", Head = "HEAD", Options = "OPTIONS" });
-choice!(QueryType {
-    A = "a",
-    Aaaa = "aaaa",
-    Cname = "cname",
-    Mx = "mx",
-    Ns = "ns",
-    Ptr = "ptr",
-    Soa = "soa",
-    Srv = "srv",
-    Txt = "txt",
-});
-choice!(Rcode {
-    Noerror = "noerror",
-    Formerr = "formerr",
-    Servfail = "servfail",
-    Nxdomain = "nxdomain",
-    Notimp = "notimp",
-    Refused = "refused",
-});
-choice!(Target { Vip = "vip", Address = "address" });
-choice!(OnDown { Keep = "keep", Drop = "drop", Reset = "reset" });
-choice!(Evaluate { Service = "service", Rule = "rule" });
-choice!(Share { All = "all", Vip = "vip" });
-choice!(Day {
-    Mon = "mon",
-    Tue = "tue",
-    Wed = "wed",
-    Thu = "thu",
-    Fri = "fri",
-    Sat = "sat",
-    Sun = "sun",
-});
+pub(crate) use choice;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn words_agree_with_serde<T: Choice + serde::Serialize>() {
-        for value in T::ALL {
-            assert_eq!(serde_json::to_value(value).unwrap(), value.word());
-            assert!(T::from_word(value.word()) == Some(*value));
-        }
-    }
+    use crate::model::{ForwardMode, Orphan, Scheduler};
 
     #[test]
-    fn words_are_those_of_serialisation() {
-        words_agree_with_serde::<XdpMode>();
-        words_agree_with_serde::<Orphan>();
-        words_agree_with_serde::<Protocol>();
-        words_agree_with_serde::<Scheduler>();
-        words_agree_with_serde::<ForwardMode>();
-        words_agree_with_serde::<OnDown>();
-        words_agree_with_serde::<Evaluate>();
-        words_agree_with_serde::<Share>();
-        words_agree_with_serde::<Day>();
-        words_agree_with_serde::<AdvisorKind>();
-        words_agree_with_serde::<Target>();
-        words_agree_with_serde::<Method>();
-        words_agree_with_serde::<QueryType>();
-        words_agree_with_serde::<Rcode>();
+    fn a_word_is_the_same_in_api_and_command_line() {
+        for value in Scheduler::ALL {
+            assert_eq!(serde_json::to_value(value).unwrap(), value.word());
+            assert_eq!(Scheduler::from_word(value.word()), Some(*value));
+            let typed = <Scheduler as clap::ValueEnum>::from_str(value.word(), false);
+            assert_eq!(typed, Ok(*value));
+        }
     }
 
     #[test]

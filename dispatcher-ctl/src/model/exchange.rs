@@ -4,42 +4,46 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// A request's method (`http`, `https`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "UPPERCASE")]
-pub enum Method {
-    /// The resource.
-    #[default]
-    Get,
-    /// Only what is said of it: its answer has no body.
-    Head,
-    /// What may be done with it.
-    Options,
+use super::choice::choice;
+
+choice! {
+    /// A request's method (`http`, `https`).
+    #[derive(Default)]
+    pub enum Method {
+        /// The resource.
+        #[default]
+        Get = "GET",
+        /// Only what is said of it: its answer has no body.
+        Head = "HEAD",
+        /// What may be done with it.
+        Options = "OPTIONS",
+    }
 }
 
-/// What is asked of a name (`dns`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum QueryType {
-    /// IPv4 addresses.
-    #[default]
-    A,
-    /// IPv6 addresses.
-    Aaaa,
-    /// Another name.
-    Cname,
-    /// Mail servers.
-    Mx,
-    /// Name servers.
-    Ns,
-    /// A name of an address.
-    Ptr,
-    /// The zone's start of authority.
-    Soa,
-    /// Servers of a service.
-    Srv,
-    /// Texts.
-    Txt,
+choice! {
+    /// What is asked of a name (`dns`).
+    #[derive(Default)]
+    pub enum QueryType {
+        /// IPv4 addresses.
+        #[default]
+        A = "a",
+        /// IPv6 addresses.
+        Aaaa = "aaaa",
+        /// Another name.
+        Cname = "cname",
+        /// Mail servers.
+        Mx = "mx",
+        /// Name servers.
+        Ns = "ns",
+        /// A name of an address.
+        Ptr = "ptr",
+        /// The zone's start of authority.
+        Soa = "soa",
+        /// Servers of a service.
+        Srv = "srv",
+        /// Texts.
+        Txt = "txt",
+    }
 }
 
 impl QueryType {
@@ -60,23 +64,24 @@ impl QueryType {
     }
 }
 
-/// How a name server says that it went (`dns`); in the order of their numbers (RFC 1035).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Rcode {
-    /// The name is there.
-    #[default]
-    Noerror,
-    /// The query is not understood.
-    Formerr,
-    /// The server has a problem.
-    Servfail,
-    /// There is no such name.
-    Nxdomain,
-    /// The server does not do that.
-    Notimp,
-    /// The server does not do that for this client.
-    Refused,
+choice! {
+    /// How a name server says that it went (`dns`); in the order of their numbers (RFC 1035).
+    #[derive(Default)]
+    pub enum Rcode {
+        /// The name is there.
+        #[default]
+        Noerror = "noerror",
+        /// The query is not understood.
+        Formerr = "formerr",
+        /// The server has a problem.
+        Servfail = "servfail",
+        /// There is no such name.
+        Nxdomain = "nxdomain",
+        /// The server does not do that.
+        Notimp = "notimp",
+        /// The server does not do that for this client.
+        Refused = "refused",
+    }
 }
 
 /// Bytes, written in hexadecimal digits.

@@ -4,112 +4,99 @@
 //! was set at runtime. Both are serialised into the controller's own record ([`Record`]), which lives beside the pinned
 //! maps and dies with them.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::ops::{Deref, DerefMut};
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::settings::{
+    AGENT_PORT, Advisor, Affinity, BackendConfig, Connections, Exits, GlobalSettings, Manager,
+    Passive, Proportions, ServiceSettings,
+};
+
 mod advisor;
 mod affinity;
-mod choice;
+pub(crate) mod choice;
 pub mod duration;
 mod exchange;
-mod exits;
 mod mac;
-mod manager;
-mod passive;
+pub mod report_timeout;
 mod rule;
 mod service;
 mod shared;
 mod state;
 pub mod text;
 
-pub use advisor::{AGENT_PORT, Advisor, AdvisorKind, Target, Transport};
-pub use affinity::{Affinity, affinity_groups};
+pub use advisor::{AdvisorKind, Target, Transport};
+pub use affinity::affinity_groups;
 pub use choice::Choice;
+use choice::choice;
 pub use exchange::{Hex, Method, QueryType, Rcode, Statuses};
-pub use exits::Exits;
 pub use mac::{Mac, ParseMacError};
-pub use manager::{Manager, Proportions, report_timeout};
-pub use passive::Passive;
 pub use rule::{ClientRange, Day, Evaluate, PortRange, Rule, RuleConfig, Share, TimeRange, Tos};
-pub use service::{
-    BackendConfig, ForwardMode, OnDown, Outline, Protocol, Scheduler, ServiceConfig,
-    ServiceSettings,
-};
+pub use service::{ForwardMode, OnDown, Outline, Protocol, Scheduler, ServiceConfig};
 pub use shared::Shared;
 pub use state::{
     ArpIgnored, Backend, NicName, OwnedVip, Record, RetiredSlot, Service, SlowStart, State,
 };
 
-/// A valid configuration: what a file says, defaults filled in.
+/// A valid configuration: what a file says, defaults filled in. Its settings can be read as its own fields.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Config {
-    /// NICs to attach to.
-    pub interfaces: Vec<String>,
-    /// Where in the kernel the program runs.
-    pub xdp_mode: XdpMode,
-    /// Unix socket of the API.
-    pub api_socket: PathBuf,
-    /// Where metrics are served.
-    pub metrics_listen: SocketAddr,
-    /// Directory on a bpffs for pinned maps and links.
-    pub pin_dir: PathBuf,
-    /// Whether VIPs are put on the NICs.
-    pub manage_vips: bool,
-    /// Whether other NICs are kept from answering ARP requests for VIPs.
-    #[serde(default)]
-    pub manage_arp: bool,
-    /// The connection table.
-    pub connections: Connections,
-    /// How weights are made.
-    #[serde(default)]
-    pub manager: Manager,
-    /// Commands that are run when something happens.
-    #[serde(default)]
-    pub exits: Exits,
+    /// The settings besides services.
+    #[serde(flatten)]
+    pub settings: GlobalSettings,
     /// The services, in the file's order; names and (VIP, port, protocol) are unique.
     pub services: Vec<Shared<ServiceConfig>>,
 }
 
-/// Settings of the connection table.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Connections {
-    /// Connections the table is made for.
-    pub capacity: u64,
-    /// What becomes of TCP packets without a connection.
-    pub orphan: Orphan,
-    /// Half-open connections above which SYNs are placed by hash, without an entry.
-    pub syn_guard: u64,
+choice! {
+    /// Where in the kernel the program runs.
+    pub enum XdpMode {
+        /// In the driver.
+        Native = "native",
+        /// In the network stack, for drivers without XDP.
+        Generic = "generic",
+    }
 }
 
-/// Where in the kernel the program runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum XdpMode {
-    /// In the driver.
-    Native,
-    /// In the network stack, for drivers without XDP.
-    Generic,
-}
-
-/// What becomes of a TCP packet that is no SYN and has no connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Orphan {
-    /// Dropped and counted by kind.
-    Drop,
-    /// Treated as new.
-    Schedule,
-    /// Answered with an RST.
-    Reset,
-    /// Left to the kernel.
-    Pass,
+choice! {
+    /// What becomes of a TCP packet that is no SYN and has no connection.
+    pub enum Orphan {
+        /// Dropped and counted by kind.
+        Drop = "drop",
+        /// Treated as new.
+        Schedule = "schedule",
+        /// Answered with an RST.
+        Reset = "reset",
+        /// Left to the kernel.
+        Pass = "pass",
+    }
 }
 
 impl Config {
+    /// A configuration without services, and every other setting at its default.
+    #[must_use]
+    pub fn new(interfaces: Vec<String>) -> Self {
+        Self { settings: GlobalSettings::new(interfaces), services: Vec::new() }
+    }
+
     /// The service of this name.
     #[must_use]
     pub fn service(&self, name: &str) -> Option<&ServiceConfig> {
         self.services.iter().find(|service| service.name == name).map(|service| &**service)
+    }
+}
+
+impl Deref for Config {
+    type Target = GlobalSettings;
+
+    fn deref(&self) -> &GlobalSettings {
+        &self.settings
+    }
+}
+
+impl DerefMut for Config {
+    fn deref_mut(&mut self) -> &mut GlobalSettings {
+        &mut self.settings
     }
 }

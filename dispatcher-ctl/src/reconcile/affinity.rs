@@ -69,7 +69,6 @@ mod tests {
 
     use super::*;
     use crate::{
-        config::defaults,
         dataplane::tables::Tables,
         network::Resolution,
         reconcile::{
@@ -107,7 +106,7 @@ mod tests {
                 Resolution::Resolved { ifindex: 10, mac }
             }
         };
-        let connections = defaults::config(Vec::new()).connections;
+        let connections = crate::model::Config::new(Vec::new()).settings.connections;
         let (nics, mut schedules) = ([nic(0, "eth0", 10)], Default::default());
         tables(state, &Dirty::All, &connections, &nics, &resolve, &mut schedules)
     }

@@ -165,8 +165,7 @@ fn shared(state: &State, service: &Service, share: Share) -> Vec<u32> {
 mod tests {
     use super::*;
     use crate::{
-        config::defaults,
-        model::{Backend, Mac, Scheduler},
+        model::{Backend, Config, Mac, Scheduler},
         network::Resolution,
         reconcile::testing::{backend, nic, service},
     };
@@ -293,7 +292,7 @@ mod tests {
         let tables = crate::reconcile::tables(
             &state,
             &crate::reconcile::Dirty::All,
-            &defaults::config(Vec::new()).connections,
+            &Config::new(Vec::new()).connections,
             &[nic(0, "eth0", 10)],
             &|_| Resolution::Resolved { ifindex: 10, mac },
             &mut Schedules::default(),

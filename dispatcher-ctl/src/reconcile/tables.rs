@@ -259,8 +259,7 @@ fn forward(
 mod tests {
     use super::*;
     use crate::{
-        config::defaults,
-        model::{Scheduler, SlowStart},
+        model::{Config, Scheduler, SlowStart},
         reconcile::testing::{backend, nic, service},
     };
 
@@ -288,7 +287,7 @@ mod tests {
     }
 
     fn by(orphan: Orphan) -> Connections {
-        Connections { orphan, ..defaults::config(Vec::new()).connections }
+        Connections { orphan, ..Config::new(Vec::new()).connections }
     }
 
     /// A service whose backends have slots 1, 2, … and these last address bytes and weights.

@@ -7,22 +7,23 @@ use proptest::prelude::*;
 use super::{Nic, edit::Edit, merge};
 use crate::{
     api::types::{ApiError, PatchBackend, PatchService},
-    config::{self, defaults},
+    config,
     model::{
-        Backend, Choice as _, Config, Mac, Protocol, Scheduler, Service, ServiceConfig, State,
+        Backend, BackendConfig, Choice as _, Config, Mac, Protocol, Scheduler, Service,
+        ServiceConfig, ServiceSettings, State,
     },
 };
 
 /// A TCP service without backends, with number 0.
 pub(crate) fn service(name: &str, vip: &str, port: u16) -> Service {
     let vip: IpAddr = vip.parse().unwrap();
-    let config = defaults::service(name.to_owned(), vip, port, Protocol::Tcp);
+    let config = ServiceSettings::new(name.to_owned(), vip, port, Protocol::Tcp);
     Service { id: 0, config, backends: Vec::new(), rules: Vec::new() }
 }
 
 /// A backend that is up, in slot 0.
 pub(crate) fn backend(name: &str, address: &str) -> Backend {
-    let config = defaults::backend(name.to_owned(), address.parse().unwrap(), 20);
+    let config = BackendConfig::new(name.to_owned(), address.parse().unwrap(), 20);
     Backend {
         slot: 0,
         config,
@@ -70,7 +71,7 @@ pub(crate) fn any_config() -> impl Strategy<Value = Config> {
     (prop::collection::vec(service, 3), prop::collection::vec(any::<bool>(), 3)).prop_map(
         |(services, nics)| {
             let nics = nics.iter().enumerate().filter(|(_, there)| **there);
-            let mut config = defaults::config(nics.map(|(i, _)| format!("eth{i}")).collect());
+            let mut config = Config::new(nics.map(|(i, _)| format!("eth{i}")).collect());
             let seeds = services.into_iter().enumerate().filter(|(_, seed)| seed.0);
             config.services = seeds.map(|(i, seed)| seeded_service(i, &seed).into()).collect();
             config

@@ -169,8 +169,16 @@ impl Controller for Memory {
             let PutBackend { address, weight, mac, local, max_connections, sticky, .. } = request;
             let weight = weight.unwrap_or(service.weight_bound / 2);
             let first = service.backends[0].clone();
-            let new =
-                Backend { name, address, weight, mac, local, max_connections, sticky, ..first };
+            let new = Backend {
+                name,
+                address,
+                weight,
+                mac: mac.flatten(),
+                local: local.unwrap_or_default(),
+                max_connections: max_connections.unwrap_or_default(),
+                sticky: sticky.unwrap_or(true),
+                ..first
+            };
             service.backends.push(new.clone());
             Ok(new)
         })

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::Seconds;
-use crate::model::{Manager, Proportions};
+use super::ManagerSettings;
+use crate::model::Proportions;
 
 /// The settings of the manager, and what it makes of what it knows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -14,42 +14,6 @@ pub struct ManagerReport {
     pub settings: ManagerSettings,
     /// The services, in the configuration's order.
     pub services: Vec<ManagedService>,
-}
-
-/// The settings of the manager.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct ManagerSettings {
-    /// Whether it rewrites weights.
-    pub enabled: bool,
-    /// Time from one calculation of the weights to the next.
-    pub interval: Seconds,
-    /// Intervals after which connections are counted again.
-    #[schema(minimum = 1, maximum = 1000)]
-    pub refresh: u32,
-    /// Percent of a service's total weight that must change before its weights are published.
-    #[schema(minimum = 0, maximum = 100)]
-    pub sensitivity: f64,
-    /// How slowly weights follow their targets; 1: at once.
-    #[schema(minimum = 1, maximum = 100)]
-    pub smoothing: f64,
-    /// Age from which a report of an advisor or agent no longer counts; null: it always counts.
-    pub report_timeout: Option<Seconds>,
-    /// How much each input counts.
-    pub proportions: Proportions,
-}
-
-impl From<&Manager> for ManagerSettings {
-    fn from(of: &Manager) -> Self {
-        Self {
-            enabled: of.enabled,
-            interval: Seconds(of.interval),
-            refresh: of.refresh,
-            sensitivity: of.sensitivity,
-            smoothing: of.smoothing,
-            report_timeout: of.report_timeout.map(Seconds),
-            proportions: of.proportions,
-        }
-    }
 }
 
 /// A service whose backends the manager weighs.

@@ -5,15 +5,18 @@
 //! time in seconds since the epoch, sizes in bytes of layer 3, rates per second. Answers may gain fields; requests refuse
 //! fields that they do not know. Fields that a daemon of an earlier release does not send have a default.
 
-use std::{borrow::Cow, collections::BTreeMap, net::IpAddr};
+use std::{
+    borrow::Cow,
+    collections::BTreeMap,
+    net::IpAddr,
+    ops::{Deref, DerefMut},
+};
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::schema;
-use crate::model::{
-    self, ForwardMode, Mac, OnDown, Proportions, Protocol, RuleConfig, Scheduler, XdpMode,
-};
+use crate::model::{Mac, Protocol, RuleConfig, XdpMode};
 
 mod advisor;
 mod change;
@@ -23,6 +26,7 @@ mod manager;
 mod query;
 mod seconds;
 
+pub use crate::settings::{AffinityView as Affinity, ManagerSettings, ServiceView};
 pub use advisor::{AdvisorReport, BackendAdvisor, ProbeLateness, Probes};
 pub use change::{
     AttachInterface, PatchAffinity, PatchBackend, PatchManager, PatchService, PutBackend,
@@ -30,7 +34,7 @@ pub use change::{
 };
 pub use error::{ApiError, ErrorKind};
 pub use event::{ChangedBy, Event, EventKind, WeightNumbers};
-pub use manager::{Components, ManagedBackend, ManagedService, ManagerReport, ManagerSettings};
+pub use manager::{Components, ManagedBackend, ManagedService, ManagerReport};
 pub use query::{ConnectionQuery, EventQuery, PlanQuery, Save};
 pub use seconds::Seconds;
 
@@ -146,44 +150,12 @@ pub struct ReasonCount {
     pub bytes: u64,
 }
 
-/// A service in force.
+/// A service in force. Its settings can be read as its own fields.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Service {
-    /// Its name.
-    pub name: String,
-    /// Address clients use.
-    pub vip: IpAddr,
-    /// Port; 0: every port.
-    pub port: u16,
-    /// Protocol.
-    pub protocol: Protocol,
-    /// Scheduler for new connections.
-    pub scheduler: Scheduler,
-    /// Forwarding mode.
-    pub forward: ForwardMode,
-    /// Idle time after which a connection is removed.
-    pub stale_timeout: Seconds,
-    /// Idle time after which a half-open connection is removed.
-    pub syn_timeout: Seconds,
-    /// Idle time after which a closing connection is removed, once there are more than `fin_count`.
-    pub fin_timeout: Seconds,
-    /// Closing connections that are kept until `stale_timeout`.
-    pub fin_count: u64,
-    /// What happens to established connections of a backend that goes down.
-    pub on_down: OnDown,
-    /// Whether response times and delivered bytes are measured.
-    pub measure: bool,
-    /// Largest weight a backend may have.
-    #[schema(minimum = 1, maximum = 100)]
-    pub weight_bound: u32,
-    /// How much each input of the manager counts; null: as for all services.
-    #[serde(default)]
-    pub proportions: Option<Proportions>,
-    /// How long a backend that comes back takes to reach its full weight.
-    #[serde(default)]
-    pub slow_start: Seconds,
-    /// How clients stay with their backends.
-    pub affinity: Affinity,
+    /// Its settings.
+    #[serde(flatten)]
+    pub settings: ServiceView,
     /// Packets forwarded.
     pub packets: u64,
     /// L3 bytes forwarded.
@@ -219,32 +191,17 @@ pub struct Rule {
     pub connections: u64,
 }
 
-/// How a service's clients stay with their backends.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Affinity {
-    /// Time since a client's last new connection after which its backend is chosen again; 0: clients do not stay.
-    pub timeout: Seconds,
-    /// Leading bits by which IPv4 clients are distinguished.
-    #[schema(maximum = 32)]
-    pub mask_v4: u8,
-    /// Leading bits by which IPv6 clients are distinguished.
-    #[schema(maximum = 128)]
-    pub mask_v6: u8,
-    /// Ports of other services of the VIP whose clients get the same backend.
-    pub cross_port: Vec<u16>,
-}
+impl Deref for Service {
+    type Target = ServiceView;
 
-impl From<&model::Affinity> for Affinity {
-    fn from(of: &model::Affinity) -> Self {
-        let model::Affinity { timeout, mask_v4, mask_v6, ref cross_port } = *of;
-        Self { timeout: Seconds(timeout), mask_v4, mask_v6, cross_port: cross_port.clone() }
+    fn deref(&self) -> &ServiceView {
+        &self.settings
     }
 }
 
-impl From<&Affinity> for model::Affinity {
-    fn from(of: &Affinity) -> Self {
-        let Affinity { timeout, mask_v4, mask_v6, ref cross_port } = *of;
-        Self { timeout: timeout.0, mask_v4, mask_v6, cross_port: cross_port.clone() }
+impl DerefMut for Service {
+    fn deref_mut(&mut self) -> &mut ServiceView {
+        &mut self.settings
     }
 }
 

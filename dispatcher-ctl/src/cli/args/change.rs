@@ -1,13 +1,14 @@
 //! What can be typed to change services and backends.
 
-use std::net::IpAddr;
-
-use clap::{Args, Subcommand, builder::NonEmptyStringValueParser as Name};
+use clap::{
+    Args, Subcommand,
+    builder::{NonEmptyStringValueParser as Name, PossibleValuesParser},
+};
 
 use super::{Changing, Reading};
 use crate::{
-    api::types::{PatchAffinity, PatchService, Seconds},
-    model::{ForwardMode, Mac, OnDown, Proportions, Protocol, Scheduler},
+    api::types::{PatchBackend, PatchService, PutBackend, PutService, Seconds},
+    settings::{self, row::Table as _},
 };
 
 /// `service`.
@@ -27,18 +28,9 @@ pub struct ServiceAdd {
     /// Its name
     #[arg(value_parser = Name::new())]
     pub name: String,
-    /// Address clients use
-    #[arg(long, value_name = "ADDRESS")]
-    pub vip: IpAddr,
-    /// Port; 0: every port
-    #[arg(long)]
-    pub port: u16,
-    /// Protocol
-    #[arg(long, value_enum)]
-    pub protocol: Protocol,
-    /// Everything else.
+    /// Its settings.
     #[command(flatten)]
-    pub settings: ServiceSettings,
+    pub settings: PutService,
     /// Whether the file shall say it.
     #[command(flatten)]
     pub changing: Changing,
@@ -52,7 +44,7 @@ pub struct ServiceSet {
     pub service: String,
     /// What changes.
     #[command(flatten)]
-    pub settings: ServiceSettings,
+    pub settings: PatchService,
     /// Whether the file shall say it.
     #[command(flatten)]
     pub changing: Changing,
@@ -67,81 +59,6 @@ pub struct ServiceRemove {
     /// Whether the file shall say it.
     #[command(flatten)]
     pub changing: Changing,
-}
-
-/// Settings of a service that can change.
-#[derive(Debug, Args)]
-pub struct ServiceSettings {
-    /// Scheduler for new connections
-    #[arg(long, value_enum)]
-    pub scheduler: Option<Scheduler>,
-    /// Forwarding mode
-    #[arg(long, value_enum)]
-    pub forward: Option<ForwardMode>,
-    /// Idle time after which a connection is removed
-    #[arg(long, value_name = "TIME", value_parser = seconds)]
-    pub stale_timeout: Option<Seconds>,
-    /// Idle time after which a half-open connection is removed
-    #[arg(long, value_name = "TIME", value_parser = seconds)]
-    pub syn_timeout: Option<Seconds>,
-    /// Idle time after which a closing connection is removed
-    #[arg(long, value_name = "TIME", value_parser = seconds)]
-    pub fin_timeout: Option<Seconds>,
-    /// Closing connections that are kept until the stale timeout
-    #[arg(long, value_name = "N")]
-    pub fin_count: Option<u64>,
-    /// What becomes of established connections of a backend that goes down
-    #[arg(long, value_enum)]
-    pub on_down: Option<OnDown>,
-    /// Measure response times and delivered bytes
-    #[arg(long, value_name = "true|false")]
-    pub measure: Option<bool>,
-    /// Largest weight a backend may have
-    #[arg(long, value_name = "N")]
-    pub weight_bound: Option<u32>,
-    /// How much each input of the manager counts: active, new, advisor, system, together 100; or `manager`: as for all services
-    #[arg(long, value_name = "A,N,A,S", value_parser = own_proportions)]
-    pub proportions: Option<OwnProportions>,
-    /// How long a backend that comes back takes to get its whole weight
-    #[arg(long, value_name = "TIME", value_parser = seconds)]
-    pub slow_start: Option<Seconds>,
-    /// Time since a client's last connection after which it is placed anew; 0s: clients do not stay
-    #[arg(long, value_name = "TIME", value_parser = seconds)]
-    pub affinity_timeout: Option<Seconds>,
-    /// Leading bits that tell IPv4 clients apart
-    #[arg(long, value_name = "BITS")]
-    pub affinity_mask_v4: Option<u8>,
-    /// Leading bits that tell IPv6 clients apart
-    #[arg(long, value_name = "BITS")]
-    pub affinity_mask_v6: Option<u8>,
-    /// Ports of other services of the VIP whose clients find the same backend, with commas between, or `none`
-    #[arg(long, value_name = "PORTS", value_parser = ports)]
-    pub cross_port: Option<Ports>,
-}
-
-impl From<ServiceSettings> for PatchService {
-    fn from(s: ServiceSettings) -> Self {
-        let affinity = PatchAffinity {
-            timeout: s.affinity_timeout,
-            mask_v4: s.affinity_mask_v4,
-            mask_v6: s.affinity_mask_v6,
-            cross_port: s.cross_port.map(|ports| ports.0),
-        };
-        Self {
-            scheduler: s.scheduler,
-            forward: s.forward,
-            stale_timeout: s.stale_timeout,
-            syn_timeout: s.syn_timeout,
-            fin_timeout: s.fin_timeout,
-            fin_count: s.fin_count,
-            on_down: s.on_down,
-            measure: s.measure,
-            weight_bound: s.weight_bound,
-            proportions: s.proportions.map(|own| own.0),
-            slow_start: s.slow_start,
-            affinity: (affinity != PatchAffinity::default()).then_some(affinity),
-        }
-    }
 }
 
 /// `backend`.
@@ -164,30 +81,9 @@ pub struct BackendAdd {
     /// Its name
     #[arg(value_parser = Name::new())]
     pub name: String,
-    /// Its own address, by which its MAC is found
-    #[arg(long)]
-    pub address: IpAddr,
-    /// Share of new connections [default: half of the service's weight bound]
-    #[arg(long, value_name = "N")]
-    pub weight: Option<u32>,
-    /// Its MAC [default: looked up]
-    #[arg(long)]
-    pub mac: Option<Mac>,
-    /// It is on this host
-    #[arg(long)]
-    pub local: bool,
-    /// Active connections it takes at most; 0: any number
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub max_connections: u32,
-    /// Whether clients stay with it, where the service keeps them
-    #[arg(long, value_name = "true|false", default_value_t = true, action = clap::ArgAction::Set)]
-    pub sticky: bool,
-    /// The manager leaves its weight alone
-    #[arg(long)]
-    pub fixed_weight: bool,
-    /// It takes connections only where no other backend does
-    #[arg(long)]
-    pub sorry: bool,
+    /// Its settings.
+    #[command(flatten)]
+    pub settings: PutBackend,
     /// Whether the file shall say it.
     #[command(flatten)]
     pub changing: Changing,
@@ -199,30 +95,9 @@ pub struct BackendSet {
     /// Which.
     #[command(flatten)]
     pub target: TargetName,
-    /// Its own address, by which its MAC is found
-    #[arg(long)]
-    pub address: Option<IpAddr>,
-    /// Share of new connections
-    #[arg(long, value_name = "N")]
-    pub weight: Option<u32>,
-    /// Its MAC, or `auto`: looked up
-    #[arg(long, value_parser = mac_or_auto)]
-    pub mac: Option<MacOrAuto>,
-    /// Whether it is on this host
-    #[arg(long, value_name = "true|false")]
-    pub local: Option<bool>,
-    /// Active connections it takes at most; 0: any number
-    #[arg(long, value_name = "N")]
-    pub max_connections: Option<u32>,
-    /// Whether clients stay with it, where the service keeps them
-    #[arg(long, value_name = "true|false")]
-    pub sticky: Option<bool>,
-    /// Whether the manager leaves its weight alone
-    #[arg(long, value_name = "true|false")]
-    pub fixed_weight: Option<bool>,
-    /// Whether it takes connections only where no other backend does
-    #[arg(long, value_name = "true|false")]
-    pub sorry: Option<bool>,
+    /// What changes.
+    #[command(flatten)]
+    pub settings: PatchBackend,
     /// Whether the file shall say it.
     #[command(flatten)]
     pub changing: Changing,
@@ -300,7 +175,7 @@ pub enum Manager {
 #[derive(Debug, Args)]
 pub struct ManagerSet {
     /// Which setting, as the configuration names it
-    #[arg(value_parser = ["enabled", "interval", "refresh", "sensitivity", "smoothing", "report_timeout", "proportions"])]
+    #[arg(value_parser = PossibleValuesParser::new(settings::Manager::KEYS.known))]
     pub key: String,
     /// Its value, as the configuration writes it; proportions as active,new,advisor,system
     #[arg(value_parser = Name::new())]
@@ -310,62 +185,7 @@ pub struct ManagerSet {
     pub changing: Changing,
 }
 
-/// Proportions of a service's own, or those of the manager.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OwnProportions(pub Option<Proportions>);
-
-fn own_proportions(text: &str) -> Result<OwnProportions, String> {
-    if text == "manager" {
-        return Ok(OwnProportions(None));
-    }
-    proportions(text).map(|all| OwnProportions(Some(all)))
-}
-
-/// Proportions as they are typed: `50,50,0,0`.
-///
-/// # Errors
-/// They are not four numbers.
-pub fn proportions(text: &str) -> Result<Proportions, String> {
-    let numbers: Result<Vec<u32>, _> = text.split(',').map(|part| part.trim().parse()).collect();
-    let all = numbers.ok().and_then(|numbers| <[u32; 4]>::try_from(numbers).ok());
-    all.map(Proportions::of).ok_or_else(|| {
-        "expected active,new,advisor,system, together 100, such as 50,50,0,0".to_owned()
-    })
-}
-
-/// A MAC, or that it is to be looked up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MacOrAuto(pub Option<Mac>);
-
-fn mac_or_auto(text: &str) -> Result<MacOrAuto, String> {
-    match text {
-        "auto" => Ok(MacOrAuto(None)),
-        mac => mac.parse().map(|mac| MacOrAuto(Some(mac))).map_err(|e| format!("{e}")),
-    }
-}
-
-/// A list of ports, which may be empty.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ports(pub Vec<u16>);
-
-fn ports(text: &str) -> Result<Ports, String> {
-    if text == "none" {
-        return Ok(Ports(Vec::new()));
-    }
-    let ports = text.split(',').map(|port| port.trim().parse());
-    ports
-        .collect::<Result<_, _>>()
-        .map(Ports)
-        .map_err(|_: std::num::ParseIntError| "expected ports such as 80,443, or none".to_owned())
-}
-
-fn some_seconds(text: &str) -> Result<Seconds, String> {
-    let seconds = seconds(text)?;
-    if seconds.0.is_zero() { Err("expected more than 0s".to_owned()) } else { Ok(seconds) }
-}
-
-fn seconds(text: &str) -> Result<Seconds, String> {
-    humantime::parse_duration(text)
-        .map(Seconds)
-        .map_err(|_| "expected a duration such as 300s or 5m".to_owned())
+fn some_seconds(text: &str) -> Result<Seconds, &'static str> {
+    let seconds: Seconds = text.parse()?;
+    if seconds.0.is_zero() { Err("expected more than 0s") } else { Ok(seconds) }
 }

@@ -7,16 +7,15 @@ use clap::{
 };
 use clap_complete::Shell;
 
-use crate::model::XdpMode;
+use crate::{model::XdpMode, settings::API_SOCKET};
 
 mod agent;
 mod change;
 
 pub use agent::Agent;
 pub use change::{
-    Backend, BackendAdd, BackendRemove, BackendSet, MacOrAuto, Manager, ManagerSet, OwnProportions,
-    Quiesce, Service, ServiceAdd, ServiceRemove, ServiceSet, ServiceSettings, TargetName, Weight,
-    proportions,
+    Backend, BackendAdd, BackendRemove, BackendSet, Manager, ManagerSet, Quiesce, Service,
+    ServiceAdd, ServiceRemove, ServiceSet, TargetName, Weight,
 };
 
 /// Layer-4 load balancer with an XDP datapath.
@@ -26,7 +25,8 @@ pub use change::{
 #[derive(Debug, Parser)]
 #[command(name = "dispatcher", version, arg_required_else_help = true, max_term_width = 100)]
 pub struct Cli {
-    /// The daemon's API socket [default: /run/dispatcher/api.sock]
+    /// The daemon's API socket.
+    #[arg(help = format!("The daemon's API socket [default: {API_SOCKET}]"))]
     #[arg(long, global = true, env = "DISPATCHER_API_SOCKET", value_name = "PATH")]
     #[arg(value_hint = ValueHint::FilePath, hide_env_values = true)]
     pub api_socket: Option<PathBuf>,

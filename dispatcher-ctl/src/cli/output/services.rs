@@ -70,7 +70,7 @@ pub fn settings(service: &Service) -> String {
         service.on_down.word(),
         service.measure,
         service.weight_bound,
-        crate::model::Affinity::from(&service.affinity),
+        service.affinity,
     )
 }
 

@@ -12,7 +12,8 @@ impl Found {
     /// What may be wrong with them.
     pub(super) fn exits(&mut self, exits: &Exits) {
         (self.prefix, self.object) = ("exits.".to_owned(), "exits: ".to_owned());
-        for (event, words) in &exits.commands {
+        for event in Exits::EVENTS {
+            let Some(words) = exits.command(event) else { continue };
             match words.first() {
                 None => {
                     self.say(event, &format!("{event} is empty, expected a program"));

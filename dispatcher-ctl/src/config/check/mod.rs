@@ -11,6 +11,7 @@ use dispatcher_common::limits::{
 
 use super::{ConfigError, ConfigErrors};
 use crate::model::{BackendConfig, Config, Manager, Outline, Protocol, Service, ServiceSettings};
+use crate::settings::BOUND_RANGE;
 
 mod advisor;
 mod affinity;
@@ -21,7 +22,6 @@ mod together;
 mod value;
 
 pub use together::ring_slots_in_force;
-pub(in crate::config) use value::{BOUND_RANGE, MOST_CONNECTIONS_RANGE};
 use value::{
     LONGEST_INTERFACE, address, is_interface, max_connections, name, timeout, unicast, vip,
 };

@@ -4,8 +4,11 @@ use std::collections::{HashMap, HashSet};
 
 use dispatcher_common::limits::MAX_CONDITIONS;
 
-use super::{super::keys, Found, shown, value::name};
-use crate::model::{Evaluate, Outline, RuleConfig, ServiceSettings, Share};
+use super::{Found, shown, value::name};
+use crate::{
+    model::{Evaluate, Outline, RuleConfig, ServiceSettings, Share},
+    settings::row::Table as _,
+};
 
 /// Keys of a rule that are no conditions.
 const OTHERS: [&str; 5] = ["name", "priority", "backends", "share", "evaluate"];
@@ -63,7 +66,7 @@ impl Found {
             let problem = self.say("name", "it has no condition, expected one, or always = true");
             // What was to be one and could not be read is no lack of it.
             let at = problem.error.path.trim_end_matches("name").to_owned();
-            let conditions = keys::RULE.known.iter().filter(|key| !OTHERS.contains(key));
+            let conditions = RuleConfig::KEYS.known.iter().filter(|key| !OTHERS.contains(key));
             problem.causes = conditions.map(|key| format!("{at}{key}")).collect();
         }
         for (k, range) in rule.clients.iter().enumerate() {

@@ -8,12 +8,11 @@ use std::{
 
 use dispatcher_common::backend::Share;
 
-use crate::model::{Mac, duration};
+use crate::{
+    model::{Mac, duration},
+    settings::MOST_CONNECTIONS_RANGE,
+};
 
-/// `weight_bound`, as messages say it.
-pub(in crate::config) const BOUND_RANGE: &str = "1..=100";
-/// `max_connections`, as messages say it.
-pub(in crate::config) const MOST_CONNECTIONS_RANGE: &str = "0..=16777215 (0: any number)";
 /// Longest name of a NIC: IFNAMSIZ − 1. Alternative names may be longer (ALTIFNAMSIZ), but what is longer is a slip as a rule.
 pub(super) const LONGEST_INTERFACE: usize = 15;
 /// Longest timeout: stamps in the connection table wrap after 4.9 h.

@@ -5,20 +5,18 @@
 
 use std::collections::HashMap;
 
-use toml_edit::{Array, ArrayOfTables, DocumentMut, InlineTable, Item, Table, TableLike, Value};
+use toml_edit::{Array, ArrayOfTables, DocumentMut, Item, Table, TableLike, Value};
 
-use super::{ConfigError, ConfigErrors, defaults, keys, parse};
-use crate::model::{
-    Advisor, Affinity, BackendConfig, Choice as _, Config, Manager, Outline, Passive, Proportions,
-    RuleConfig, ServiceSettings, State, duration, report_timeout,
+use super::{ConfigError, ConfigErrors, parse};
+use crate::{
+    model::{BackendConfig, Config, Manager, Outline, RuleConfig, ServiceSettings, State},
+    settings::row::{Row, Table as SettingsTable},
 };
 
 mod lines;
 
 /// How often the file is edited at most: once, and once more for what followed from the first edits.
 const ROUNDS: usize = 3;
-/// The first settings of a service, which have no default: name, VIP, port, protocol.
-const KEY_OF_SERVICE: usize = 4;
 
 /// A configuration file that says what runs.
 #[derive(Clone, Debug)]
@@ -97,7 +95,7 @@ fn says(config: &Config, state: &State, wanted: &[Outline<'_>]) -> bool {
 }
 
 /// Something with a name and settings, that is written as a table.
-trait Row: Sized {
+trait Object: Sized {
     /// Its name, unique in its array.
     fn name(&self) -> &str;
     /// Its settings as they are written; `None`: the key is left out.
@@ -110,7 +108,7 @@ trait Row: Sized {
     fn below(&self, _table: &mut dyn TableLike, _now: Option<&Self>, _inline: bool) {}
 }
 
-impl<T: Row> Row for &T {
+impl<T: Object> Object for &T {
     fn name(&self) -> &str {
         T::name(self)
     }
@@ -132,22 +130,17 @@ impl<T: Row> Row for &T {
     }
 }
 
-impl Row for Outline<'_> {
+impl Object for Outline<'_> {
     fn name(&self) -> &str {
         &self.settings.name
     }
 
     fn settings(&self) -> Vec<(&'static str, Option<Value>)> {
-        service(self.settings)
+        written(self.settings, &bare_service(self.settings))
     }
 
     fn needed(&self) -> Vec<(&'static str, Option<Value>)> {
-        let ServiceSettings { name, vip, port, protocol, .. } = self.settings;
-        let bare = defaults::service(name.clone(), *vip, *port, *protocol);
-        let (said, unsaid) = (service(self.settings), service(&bare));
-        let text = |value: &Option<Value>| value.as_ref().map(ToString::to_string);
-        let is_needed = |i: usize| i < KEY_OF_SERVICE || text(&said[i].1) != text(&unsaid[i].1);
-        (0..said.len()).filter(|i| is_needed(*i)).map(|i| said[i].clone()).collect()
+        needed(self.settings, &bare_service(self.settings))
     }
 
     fn below(&self, table: &mut dyn TableLike, now: Option<&Self>, inline: bool) {
@@ -168,56 +161,17 @@ impl Row for Outline<'_> {
     }
 }
 
-/// The settings of a service, as they are written.
-fn service(of: &ServiceSettings) -> Vec<(&'static str, Option<Value>)> {
-    let text = |value: String| Some(Value::from(value));
-    let time = |value| Some(Value::from(duration::text(value)));
-    vec![
-        ("name", text(of.name.clone())),
-        ("vip", text(of.vip.to_string())),
-        ("port", Some(Value::from(i64::from(of.port)))),
-        ("protocol", text(of.protocol.to_string())),
-        ("scheduler", text(of.scheduler.to_string())),
-        ("forward", text(of.forward.to_string())),
-        ("stale_timeout", time(of.stale_timeout)),
-        ("syn_timeout", time(of.syn_timeout)),
-        ("fin_timeout", time(of.fin_timeout)),
-        ("fin_count", i64::try_from(of.fin_count).ok().map(Value::from)),
-        ("on_down", text(of.on_down.to_string())),
-        ("measure", Some(Value::from(of.measure))),
-        ("weight_bound", Some(Value::from(i64::from(of.weight_bound)))),
-        ("proportions", of.proportions.map(proportions)),
-        ("slow_start", time(of.slow_start)),
-        ("affinity", affinity(&of.affinity)),
-        ("advisor", of.advisor.as_ref().map(advisor)),
-        ("agent", of.agent.as_ref().map(agent)),
-    ]
-}
-
-impl Row for BackendConfig {
+impl Object for BackendConfig {
     fn name(&self) -> &str {
         &self.name
     }
 
     fn settings(&self) -> Vec<(&'static str, Option<Value>)> {
-        vec![
-            ("name", Some(Value::from(self.name.clone()))),
-            ("address", Some(Value::from(self.address.to_string()))),
-            ("mac", self.mac.map(|mac| Value::from(mac.to_string()))),
-            ("weight", Some(Value::from(i64::from(self.weight)))),
-            ("fixed_weight", if self.fixed_weight { Some(Value::from(true)) } else { None }),
-            ("sorry", if self.sorry { Some(Value::from(true)) } else { None }),
-            ("local", if self.local { Some(Value::from(true)) } else { None }),
-            (
-                "max_connections",
-                (self.max_connections > 0).then(|| Value::from(i64::from(self.max_connections))),
-            ),
-            ("sticky", if self.sticky { None } else { Some(Value::from(false)) }),
-        ]
+        written(self, &bare_backend(self))
     }
 
     fn needed(&self) -> Vec<(&'static str, Option<Value>)> {
-        self.settings()
+        needed(self, &bare_backend(self))
     }
 
     fn is(&self, other: &Self) -> bool {
@@ -225,136 +179,67 @@ impl Row for BackendConfig {
     }
 }
 
-impl Row for RuleConfig {
+/// The service of the same key, with every other setting at its default.
+fn bare_service(of: &ServiceSettings) -> ServiceSettings {
+    ServiceSettings::new(of.name.clone(), of.vip, of.port, of.protocol)
+}
+
+/// The backend of the same address, with every other setting at its default.
+fn bare_backend(of: &BackendConfig) -> BackendConfig {
+    BackendConfig::new(of.name.clone(), of.address, of.weight)
+}
+
+/// The rule of the same priority, with every other setting at its default.
+fn bare_rule(of: &RuleConfig) -> RuleConfig {
+    RuleConfig::new(of.name.clone(), of.priority, of.backends.clone())
+}
+
+/// Each setting as it is written; none: the key is removed.
+fn written<T: SettingsTable>(of: &T, bare: &T) -> Vec<(&'static str, Option<Value>)> {
+    let is_left_out = |row: &Row<T>| row.spec.is_left_out && (row.is_same)(of, bare);
+    let value = |row: &Row<T>| if is_left_out(row) { None } else { (row.written)(of, &row.spec) };
+    T::ROWS.iter().map(|row| (row.key, value(row))).collect()
+}
+
+/// The settings that a new table needs.
+fn needed<T: SettingsTable>(of: &T, bare: &T) -> Vec<(&'static str, Option<Value>)> {
+    let is_needed = |i: usize, row: &Row<T>| {
+        i < T::PRESET || row.spec.is_always_written || !(row.is_same)(of, bare)
+    };
+    let rows = T::ROWS.iter().enumerate().filter(|(i, row)| is_needed(*i, row));
+    rows.map(|(_, row)| (row.key, (row.written)(of, &row.spec))).collect()
+}
+
+impl Object for RuleConfig {
     fn name(&self) -> &str {
         &self.name
     }
 
     fn settings(&self) -> Vec<(&'static str, Option<Value>)> {
-        let said = self.settings();
-        let value = |key: &&'static str| (*key, said.get(*key).and_then(as_toml));
-        keys::RULE.known.iter().map(value).collect()
+        written(self, &bare_rule(self))
     }
 
     fn needed(&self) -> Vec<(&'static str, Option<Value>)> {
-        Row::settings(self)
+        needed(self, &bare_rule(self))
     }
 
     fn is(&self, other: &Self) -> bool {
         self == other
-    }
-}
-
-/// A setting as the file writes it: text, number, boolean, or an array of texts.
-fn as_toml(value: &serde_json::Value) -> Option<Value> {
-    match value {
-        serde_json::Value::String(text) => Some(text.into()),
-        serde_json::Value::Number(number) => number.as_i64().map(Value::from),
-        serde_json::Value::Bool(bool) => Some((*bool).into()),
-        serde_json::Value::Array(values) => {
-            Some(values.iter().filter_map(as_toml).collect::<Array>().into())
-        }
-        serde_json::Value::Null | serde_json::Value::Object(_) => None,
     }
 }
 
 /// The manager's settings, in its own table.
 fn manager(document: &mut DocumentMut, now: &Manager, wanted: &Manager) {
-    let settings = |manager: &Manager| {
-        [
-            ("enabled", Value::from(manager.enabled)),
-            ("interval", duration::text(manager.interval).into()),
-            ("refresh", i64::from(manager.refresh).into()),
-            ("sensitivity", manager.sensitivity.into()),
-            ("smoothing", manager.smoothing.into()),
-            ("report_timeout", report_timeout::text(manager.report_timeout).into()),
-            ("proportions", proportions(manager.proportions)),
-        ]
-    };
-    let changed = settings(now).into_iter().zip(settings(wanted));
-    let changed = changed.filter(|((_, is), (_, shall))| is.to_string() != shall.to_string());
-    for (_, (key, value)) in changed {
+    for row in Manager::ROWS.iter().filter(|row| !(row.is_same)(now, wanted)) {
         let table = document.entry("manager").or_insert(Item::Table(Table::new()));
         if let Some(table) = table.as_table_like_mut() {
-            set(table, key, Some(value));
+            set(table, row.key, (row.written)(wanted, &row.spec));
         }
     }
 }
 
-/// Proportions on one line.
-fn proportions(proportions: Proportions) -> Value {
-    let parts = ["active", "new", "advisor", "system"].into_iter().zip(proportions.all());
-    parts.map(|(key, percent)| (key, i64::from(percent))).collect::<InlineTable>().into()
-}
-
-/// What of it is not the default; nothing, where all of it is.
-fn affinity(affinity: &Affinity) -> Option<Value> {
-    let default = Affinity::default();
-    let mut table = InlineTable::new();
-    if affinity.timeout != default.timeout {
-        table.insert("timeout", duration::text(affinity.timeout).into());
-    }
-    if affinity.mask_v4 != default.mask_v4 {
-        table.insert("mask_v4", i64::from(affinity.mask_v4).into());
-    }
-    if affinity.mask_v6 != default.mask_v6 {
-        table.insert("mask_v6", i64::from(affinity.mask_v6).into());
-    }
-    if affinity.cross_port != default.cross_port {
-        let ports = affinity.cross_port.iter().map(|port| i64::from(*port)).collect::<Array>();
-        table.insert("cross_port", ports.into());
-    }
-    if table.is_empty() { None } else { Some(table.into()) }
-}
-
-/// An advisor on one line, every setting said that its kind has.
-fn advisor(advisor: &Advisor) -> Value {
-    let mut table = InlineTable::new();
-    let mut say = |key: &str, value: Option<Value>| drop(value.map(|v| table.insert(key, v)));
-    let time = |value| Some(Value::from(duration::text(value)));
-    say("kind", Some(advisor.kind.word().into()));
-    say("target", Some(advisor.target.word().into()));
-    for key in advisor.kind.keys() {
-        let value = match *key {
-            "port" => advisor.port.map(|port| i64::from(port).into()),
-            "tls" => Some(advisor.tls.into()),
-            "tls_verify" => Some(advisor.tls_verify.into()),
-            "command" => Some(Value::Array(advisor.command.iter().map(String::as_str).collect())),
-            text => advisor.setting(text).map(Value::from),
-        };
-        say(key, value);
-    }
-    say("interval", time(advisor.interval));
-    say("down_interval", time(advisor.down_interval));
-    say("connect_timeout", time(advisor.connect_timeout));
-    say("receive_timeout", time(advisor.receive_timeout));
-    say("rise", Some(i64::from(advisor.rise).into()));
-    say("fall", Some(i64::from(advisor.fall).into()));
-    say("passive", passive(advisor.passive));
-    table.into()
-}
-
-/// What `[service.agent]` says: an advisor whose kind and target go without saying.
-fn agent(agent: &Advisor) -> Value {
-    let mut value = advisor(agent);
-    if let Some(table) = value.as_inline_table_mut() {
-        table.remove("kind");
-        table.remove("target");
-    }
-    value
-}
-
-/// Thresholds on one line; nothing, where they are the default.
-fn passive(passive: Passive) -> Option<Value> {
-    let mut table = InlineTable::new();
-    table.insert("window", duration::text(passive.window).into());
-    table.insert("retried", i64::from(passive.retried).into());
-    table.insert("unanswered", i64::from(passive.unanswered).into());
-    (passive != Passive::default()).then(|| table.into())
-}
-
 /// Whether rows mean the same as others, but for the order.
-fn same<T: Row>(these: &[T], those: &[T]) -> bool {
+fn same<T: Object>(these: &[T], those: &[T]) -> bool {
     if these.len() != those.len() {
         return false;
     }
@@ -366,7 +251,7 @@ fn same<T: Row>(these: &[T], those: &[T]) -> bool {
     these.iter().all(|this| those.get(this.name()).is_some_and(|that| this.is(that)))
 }
 
-fn by_name<T: Row>(rows: &[T]) -> HashMap<&str, &T> {
+fn by_name<T: Object>(rows: &[T]) -> HashMap<&str, &T> {
     rows.iter().map(|row| (row.name(), row)).collect()
 }
 
@@ -377,7 +262,7 @@ enum Rows<'d> {
 }
 
 /// Makes the array of tables under a key, which says `now`, say `wanted`.
-fn rewrite<T: Row>(table: &mut dyn TableLike, key: &str, now: &[T], wanted: &[T], inline: bool) {
+fn rewrite<T: Object>(table: &mut dyn TableLike, key: &str, now: &[T], wanted: &[T], inline: bool) {
     let Some(mut rows) = Rows::of(table, key, inline) else { return };
     let inline = matches!(rows, Rows::Inline(_));
     let (kept, former) = (by_name(wanted), by_name(now));
@@ -402,7 +287,7 @@ fn rewrite<T: Row>(table: &mut dyn TableLike, key: &str, now: &[T], wanted: &[T]
 }
 
 /// Writes the settings that differ.
-fn settings<T: Row>(table: &mut dyn TableLike, now: &T, wanted: &T) {
+fn settings<T: Object>(table: &mut dyn TableLike, now: &T, wanted: &T) {
     let text = |value: &Option<Value>| value.as_ref().map(ToString::to_string);
     for ((key, is), (_, shall)) in now.settings().into_iter().zip(wanted.settings()) {
         if text(&is) != text(&shall) {

@@ -65,7 +65,7 @@ fn json<T: serde::de::DeserializeOwned>(value: serde_json::Value) -> T {
 
 #[test]
 fn an_advisor_is_saved_with_its_thresholds() {
-    let mut advisor = Advisor::new(crate::model::AdvisorKind::Http);
+    let mut advisor = crate::model::Advisor::new(crate::model::AdvisorKind::Http);
     advisor.passive.unanswered = 7;
     let text = saved(FILE, |edit| {
         let mut state = edit.state.clone();

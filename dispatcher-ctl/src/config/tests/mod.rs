@@ -3,7 +3,13 @@
 use std::{path::Path, time::Duration};
 
 use super::*;
-use crate::model::{OnDown, Orphan, Protocol, Scheduler, XdpMode};
+use crate::{
+    model::{
+        BackendConfig, Connections, GlobalSettings, Manager, OnDown, Orphan, Protocol, RuleConfig,
+        Scheduler, ServiceSettings, XdpMode,
+    },
+    settings::row::Table as _,
+};
 
 mod broken;
 mod rules;
@@ -370,8 +376,14 @@ fn examples_are_right() {
 #[test]
 fn the_full_example_has_every_key() {
     let text = include_str!("../../../../examples/full.toml");
-    let all =
-        [keys::TOP, keys::CONNECTIONS, keys::MANAGER, keys::SERVICE, keys::BACKEND, keys::RULE];
+    let all = [
+        GlobalSettings::KEYS,
+        Connections::KEYS,
+        Manager::KEYS,
+        ServiceSettings::KEYS,
+        BackendConfig::KEYS,
+        RuleConfig::KEYS,
+    ];
     for keys in all {
         for key in keys.known {
             let told = text.lines().any(|line| {

@@ -1,7 +1,10 @@
 //! What is said of single values.
 
 use super::*;
-use crate::model::{AdvisorKind, Manager, Passive, Proportions, Statuses, Target};
+use crate::{
+    model::{AdvisorKind, Passive, Proportions, Statuses, Target},
+    settings::value::Value as _,
+};
 
 #[test]
 fn values_out_of_their_range_are_named() {
@@ -380,8 +383,8 @@ fn exits_are_commands_with_a_path() {
     let config =
         parse(&exits("server_up = [\"/bin/true\", \"a b\"]\ntimeout = \"3s\""), "lab.toml");
     let config = config.unwrap();
-    assert_eq!(config.exits.line("server_up"), "/bin/true a b");
-    assert_eq!(config.exits.line("server_down"), "none");
+    assert_eq!(config.exits.server_up.text(), "/bin/true a b");
+    assert_eq!(config.exits.server_down.text(), "none");
     assert_eq!((config.exits.timeout, config.exits.queue), (Duration::from_secs(3), 100));
     one(
         &exits(

@@ -215,7 +215,9 @@ fn with_names<'c>(config: &'c Config, names: &[NicName]) -> Cow<'c, Config> {
             interfaces.push(name);
         }
     }
-    Cow::Owned(Config { interfaces, ..config.clone() })
+    let mut config = config.clone();
+    config.interfaces = interfaces;
+    Cow::Owned(config)
 }
 
 #[cfg(test)]

@@ -1,89 +1,39 @@
-//! Rules: when are new connections of a service placed on some of its backends only?
+//! Rules: which new connections of a service are placed on some of its backends only.
 
 use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::choice::choice;
+
 mod range;
 
 pub use range::{ClientRange, Day, PortRange, TimeRange, Tos};
 
-/// A rule of a service, by the keys of a configuration.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-pub struct RuleConfig {
-    /// Name, unique in its service.
-    pub name: String,
-    /// Its place: lower ones are looked at first; unique in its service.
-    pub priority: u32,
-    /// Names of the service's backends that it chooses from.
-    pub backends: Vec<String>,
-    /// Clients it is for; empty: all.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub clients: Vec<ClientRange>,
-    /// Client ports it is for.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub client_ports: Option<PortRange>,
-    /// Time of day, on the clock of the dispatcher's host.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub time: Option<TimeRange>,
-    /// Days of the week on which `time` begins; empty: all.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub days: Vec<Day>,
-    /// TOS or traffic class.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tos: Option<Tos>,
-    /// New connections per second, at least.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub min_new_connections: Option<u64>,
-    /// New connections per second, at most.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max_new_connections: Option<u64>,
-    /// Active connections, at least.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub min_active_connections: Option<u64>,
-    /// Active connections, at most.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max_active_connections: Option<u64>,
-    /// Delivered bytes per second, at least.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub min_bandwidth: Option<u64>,
-    /// Delivered bytes per second, at most.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max_bandwidth: Option<u64>,
-    /// Bytes per second that the services which share them deliver, at most.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub shared_bandwidth: Option<u64>,
-    /// Which services share `shared_bandwidth`.
-    #[serde(default, skip_serializing_if = "is_default")]
-    pub share: Share,
-    /// Whether it holds without a condition.
-    #[serde(default, skip_serializing_if = "is_default")]
-    pub always: bool,
-    /// Over whose backends rates and counts are taken.
-    #[serde(default, skip_serializing_if = "is_default")]
-    pub evaluate: Evaluate,
+pub use crate::settings::RuleConfig;
+
+choice! {
+    /// Over whose backends a rule's rates and counts are taken.
+    #[derive(Default)]
+    pub enum Evaluate {
+        /// All of the service.
+        #[default]
+        Service = "service",
+        /// Those of the rule.
+        Rule = "rule",
+    }
 }
 
-/// Over whose backends a rule's rates and counts are taken.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Evaluate {
-    /// All of the service.
-    #[default]
-    Service,
-    /// Those of the rule.
-    Rule,
-}
-
-/// Which services share a bandwidth.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Share {
-    /// All that are measured.
-    #[default]
-    All,
-    /// Those of the same VIP.
-    Vip,
+choice! {
+    /// Which services share a bandwidth.
+    #[derive(Default)]
+    pub enum Share {
+        /// All that are measured.
+        #[default]
+        All = "all",
+        /// Those of the same VIP.
+        Vip = "vip",
+    }
 }
 
 /// A rule in force.
@@ -165,8 +115,4 @@ impl RuleConfig {
     pub fn conditions(&self) -> usize {
         self.clients.len().max(1)
     }
-}
-
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
-    *value == T::default()
 }

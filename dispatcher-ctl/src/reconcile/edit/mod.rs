@@ -13,8 +13,10 @@ use crate::{
     api::types::{
         ApiError, PatchBackend, PatchManager, PatchService, PutBackend, PutService, Seconds,
     },
-    config::{check, defaults},
-    model::{Backend, RetiredSlot, Rule, Service, ServiceConfig, ServiceSettings, State},
+    config::check,
+    model::{
+        Backend, BackendConfig, RetiredSlot, Rule, Service, ServiceConfig, ServiceSettings, State,
+    },
 };
 
 /// What every change needs to know beside the change itself.
@@ -100,7 +102,7 @@ impl Edit<'_> {
     ) -> Result<State, ApiError> {
         let before = self.state.services.iter().position(|s| s.config.name == name);
         let &PutService { vip, port, protocol, .. } = request;
-        let mut settings = defaults::service(name.to_owned(), vip, port, protocol);
+        let mut settings = ServiceSettings::new(name.to_owned(), vip, port, protocol);
         request.settings().apply(&mut settings);
         match before {
             Some(_) if !replace => Err(exists(format!("service {name}"), "service set")),
@@ -144,14 +146,8 @@ impl Edit<'_> {
     ) -> Result<State, ApiError> {
         let service = find_service(self.state, service)?;
         let bound = service.config.weight_bound;
-        let mut backend = defaults::backend(name.to_owned(), request.address, bound);
-        backend.weight = request.weight.unwrap_or(backend.weight);
-        backend.mac = request.mac;
-        backend.local = request.local;
-        backend.max_connections = request.max_connections;
-        backend.sticky = request.sticky;
-        backend.fixed_weight = request.fixed_weight;
-        backend.sorry = request.sorry;
+        let mut backend = BackendConfig::new(name.to_owned(), request.address, bound);
+        request.settings().apply(&mut backend);
         let at = self.position(service);
         match service.backends.iter().position(|b| b.config.name == name) {
             Some(_) if !replace => {

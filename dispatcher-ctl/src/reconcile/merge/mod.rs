@@ -9,10 +9,8 @@ use std::collections::HashMap;
 use super::settle::{Wanted, settle};
 use crate::{
     config::{ConfigErrors, check},
-    model::{
-        Backend, BackendConfig, Config, Manager, RetiredSlot, Service, ServiceConfig,
-        ServiceSettings, Shared, State,
-    },
+    model::{Backend, BackendConfig, Config, RetiredSlot, Service, ServiceConfig, Shared, State},
+    settings::row::merged,
 };
 
 /// What should run once `new` is applied. `applied` is the file as last applied, if any was; `retired` are slots that are
@@ -29,7 +27,7 @@ pub fn merge(
     now_ms: u64,
 ) -> Result<State, ConfigErrors> {
     let interfaces = interfaces(applied, new, running);
-    let manager = manager(applied.map(|a| &a.manager), &new.manager, &running.manager);
+    let manager = merged(applied.map(|a| &a.manager), &new.manager, &running.manager);
     let services = services(applied, new, running);
     let merged = check::interfaces(&interfaces)
         .and_then(|()| settle(services, running, retired, now_ms))
@@ -94,23 +92,6 @@ fn services(applied: Option<&Config>, new: &Config, running: &State) -> Vec<Want
     merged
 }
 
-fn manager(before: Option<&Manager>, wanted: &Manager, runs: &Manager) -> Manager {
-    macro_rules! pick {
-        ($field:ident) => {
-            newer(before.map(|b| &b.$field), &wanted.$field, &runs.$field)
-        };
-    }
-    Manager {
-        enabled: pick!(enabled),
-        interval: pick!(interval),
-        refresh: pick!(refresh),
-        sensitivity: pick!(sensitivity),
-        smoothing: pick!(smoothing),
-        report_timeout: pick!(report_timeout),
-        proportions: pick!(proportions),
-    }
-}
-
 /// Services by name: a file may have thousands.
 fn by_name(services: &[Shared<ServiceConfig>]) -> HashMap<&str, &Shared<ServiceConfig>> {
     services.iter().map(|service| (service.name.as_str(), service)).collect()
@@ -121,31 +102,7 @@ fn service(
     wanted: &ServiceConfig,
     runs: &Service,
 ) -> ServiceConfig {
-    macro_rules! pick {
-        ($field:ident) => {
-            newer(before.map(|b| &b.$field), &wanted.$field, &runs.config.$field)
-        };
-    }
-    let settings = ServiceSettings {
-        name: wanted.name.clone(),
-        vip: pick!(vip),
-        port: pick!(port),
-        protocol: pick!(protocol),
-        scheduler: pick!(scheduler),
-        forward: pick!(forward),
-        stale_timeout: pick!(stale_timeout),
-        syn_timeout: pick!(syn_timeout),
-        fin_timeout: pick!(fin_timeout),
-        fin_count: pick!(fin_count),
-        on_down: pick!(on_down),
-        measure: pick!(measure),
-        weight_bound: pick!(weight_bound),
-        proportions: pick!(proportions),
-        slow_start: pick!(slow_start),
-        affinity: pick!(affinity),
-        advisor: pick!(advisor),
-        agent: pick!(agent),
-    };
+    let settings = merged(before.map(|b| &b.settings), &wanted.settings, &runs.config);
     let rules = match before.is_some_and(|before| before.rules == wanted.rules) {
         true => runs.rules.iter().map(|rule| rule.config.clone()).collect(),
         false => wanted.rules.clone(),
@@ -184,35 +141,12 @@ fn backend(
     wanted: &BackendConfig,
     runs: &BackendConfig,
 ) -> BackendConfig {
-    let address = newer(before.map(|b| &b.address), &wanted.address, &runs.address);
-    if address != runs.address {
+    let is_new = before.is_none_or(|before| before.address != wanted.address);
+    if is_new && wanted.address != runs.address {
         // Another machine: nothing that was set for the old one is meant for it.
         return wanted.clone();
     }
-    BackendConfig {
-        name: wanted.name.clone(),
-        address,
-        mac: newer(before.map(|b| &b.mac), &wanted.mac, &runs.mac),
-        weight: newer(before.map(|b| &b.weight), &wanted.weight, &runs.weight),
-        fixed_weight: newer(
-            before.map(|b| &b.fixed_weight),
-            &wanted.fixed_weight,
-            &runs.fixed_weight,
-        ),
-        sorry: newer(before.map(|b| &b.sorry), &wanted.sorry, &runs.sorry),
-        local: newer(before.map(|b| &b.local), &wanted.local, &runs.local),
-        max_connections: newer(
-            before.map(|b| &b.max_connections),
-            &wanted.max_connections,
-            &runs.max_connections,
-        ),
-        sticky: newer(before.map(|b| &b.sticky), &wanted.sticky, &runs.sticky),
-    }
-}
-
-/// The file's value where the file changed it, else the one that runs.
-fn newer<T: Clone + PartialEq>(before: Option<&T>, wanted: &T, runs: &T) -> T {
-    if before == Some(wanted) { runs.clone() } else { wanted.clone() }
+    merged(before, wanted, runs)
 }
 
 #[cfg(test)]

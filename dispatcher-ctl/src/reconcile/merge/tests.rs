@@ -7,7 +7,6 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     api::types::PatchBackend,
-    config::defaults,
     model::{Outline, Service},
     reconcile::{
         edit::Edit,
@@ -17,7 +16,7 @@ use crate::{
 
 /// `web` (two backends) and `mail` (one) on eth0.
 fn file() -> Config {
-    let mut config = defaults::config(vec!["eth0".to_owned()]);
+    let mut config = Config::new(vec!["eth0".to_owned()]);
     let mut web = ServiceConfig::from(service("web", "192.0.2.80", 80).config);
     web.backends = vec![backend("a", "10.0.0.1").config, backend("b", "10.0.0.2").config];
     let mut mail = ServiceConfig::from(service("mail", "192.0.2.25", 25).config);

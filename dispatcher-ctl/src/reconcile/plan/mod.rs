@@ -7,10 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::change::Change as StateChange;
 use crate::{
     api::types::{Action, Change},
-    model::{
-        Backend, BackendConfig, Config, Exits, Manager, Rule, RuleConfig, Service, ServiceSettings,
-        duration, report_timeout,
-    },
+    model::{Backend, BackendConfig, Config, Rule, RuleConfig, Service},
+    settings::row::{Row, changes},
 };
 
 /// One change. Shown as `~ service web: scheduler wrr → rr`, `+ backend web/web-4 10.0.0.14 weight 10`.
@@ -48,7 +46,8 @@ pub fn plan(change: &StateChange) -> Vec<PlanLine> {
             lines.push(PlanLine::whole(action, format!("interface {name}"), String::new()));
         }
     }
-    changes("manager", manager(&running.manager), manager(&wanted.manager), &mut lines);
+    let manager = changes(&running.manager, &wanted.manager);
+    lines.extend(manager.map(|change| PlanLine::setting("manager", change)));
     for pair in change.pairs() {
         match pair {
             (Some(before), Some(service)) => changed_service(before, service, &mut lines),
@@ -63,57 +62,17 @@ pub fn plan(change: &StateChange) -> Vec<PlanLine> {
 /// The difference between two files beside NICs and services; what waits for a restart says so.
 #[must_use]
 pub fn plan_settings(applied: &Config, new: &Config) -> Vec<PlanLine> {
-    const FRESH: Option<&str> = Some("takes effect at the next fresh start: detach --all, run");
-    const RESTART: Option<&str> = Some("takes effect when the daemon is restarted");
-    const ATTACH: Option<&str> = Some("takes effect when a NIC is next attached");
-    let (was, is) = (&applied.connections, &new.connections);
-    let at = |path: &std::path::Path| path.display().to_string();
     let mut lines = Vec::new();
-    for (object, field, from, to, note) in [
-        ("settings", "xdp_mode", applied.xdp_mode.to_string(), new.xdp_mode.to_string(), ATTACH),
-        ("settings", "api_socket", at(&applied.api_socket), at(&new.api_socket), RESTART),
-        (
-            "settings",
-            "metrics_listen",
-            applied.metrics_listen.to_string(),
-            new.metrics_listen.to_string(),
-            RESTART,
-        ),
-        ("settings", "pin_dir", at(&applied.pin_dir), at(&new.pin_dir), FRESH),
-        (
-            "settings",
-            "manage_vips",
-            applied.manage_vips.to_string(),
-            new.manage_vips.to_string(),
-            None,
-        ),
-        (
-            "settings",
-            "manage_arp",
-            applied.manage_arp.to_string(),
-            new.manage_arp.to_string(),
-            None,
-        ),
-        ("connections", "capacity", was.capacity.to_string(), is.capacity.to_string(), FRESH),
-        ("connections", "syn_guard", was.syn_guard.to_string(), is.syn_guard.to_string(), None),
-        ("connections", "orphan", was.orphan.to_string(), is.orphan.to_string(), None),
-    ] {
-        if from != to {
-            let note = note.map(str::to_owned);
-            lines.push(PlanLine { note, ..PlanLine::change(object.to_owned(), field, from, to) });
-        }
-    }
-    lines.extend(plan_exits(&applied.exits, &new.exits));
+    let no_table = |row: &str| !["interfaces", "connections", "manager", "exits"].contains(&row);
+    let settings =
+        changes(&applied.settings, &new.settings).filter(|change| no_table(change.0.key));
+    lines.extend(settings.map(|change| PlanLine::setting("settings", change)));
+    let connections = changes(&applied.connections, &new.connections);
+    lines.extend(connections.map(|change| PlanLine::setting("connections", change)));
+    lines.extend(
+        changes(&applied.exits, &new.exits).map(|change| PlanLine::setting("exits", change)),
+    );
     lines
-}
-
-fn plan_exits(was: &Exits, is: &Exits) -> Vec<PlanLine> {
-    let command = |event| (event, was.line(event), is.line(event));
-    let mut fields: Vec<_> = Exits::EVENTS.into_iter().map(command).collect();
-    fields.push(("timeout", duration::text(was.timeout), duration::text(is.timeout)));
-    fields.push(("queue", was.queue.to_string(), is.queue.to_string()));
-    let changed = fields.into_iter().filter(|(_, from, to)| from != to);
-    changed.map(|(key, from, to)| PlanLine::change("exits".to_owned(), key, from, to)).collect()
 }
 
 impl PlanLine {
@@ -121,6 +80,11 @@ impl PlanLine {
         let what = if what.is_empty() { None } else { Some(what) };
         let (from, to) = if action == Action::Remove { (what, None) } else { (None, what) };
         Self { action, object, field: None, from, to, note: None }
+    }
+
+    fn setting<T>(object: &str, (row, from, to): (&Row<T>, String, String)) -> Self {
+        let note = row.spec.note.map(str::to_owned);
+        Self { note, ..Self::change(object.to_owned(), row.key, from, to) }
     }
 
     fn change(object: String, field: &str, from: String, to: String) -> Self {
@@ -227,7 +191,9 @@ fn whole_backend(action: Action, service: &str, backend: &Backend, lines: &mut V
 
 fn changed_service(before: &Service, after: &Service, lines: &mut Vec<PlanLine>) {
     let name = &after.config.name;
-    changes(&format!("service {name}"), settings(&before.config), settings(&after.config), lines);
+    let object = format!("service {name}");
+    let settings = changes(&before.config, &after.config);
+    lines.extend(settings.map(|change| PlanLine::setting(&object, change)));
     for backend in &after.backends {
         match before.backends.iter().find(|b| b.slot == backend.slot) {
             Some(before) if before == backend => {}
@@ -253,72 +219,20 @@ fn changed_service(before: &Service, after: &Service, lines: &mut Vec<PlanLine>)
     }
 }
 
-/// A line for each setting that differs.
-fn changes<const N: usize>(
-    object: &str,
-    before: [(&'static str, String); N],
-    after: [(&'static str, String); N],
-    lines: &mut Vec<PlanLine>,
-) {
-    for ((field, from), (_, to)) in before.into_iter().zip(after) {
+fn changed_backend(service: &str, before: &Backend, after: &Backend, lines: &mut Vec<PlanLine>) {
+    let object = format!("backend {service}/{}", after.config.name);
+    let settings = changes(&before.config, &after.config);
+    lines.extend(settings.map(|change| PlanLine::setting(&object, change)));
+    let quiesced =
+        |b: &Backend| if b.quiesced_now { "now".to_owned() } else { b.quiesced.to_string() };
+    for (field, from, to) in [
+        ("quiesced", quiesced(before), quiesced(after)),
+        ("down", before.down.to_string(), after.down.to_string()),
+    ] {
         if from != to {
-            lines.push(PlanLine::change(object.to_owned(), field, from, to));
+            lines.push(PlanLine::change(object.clone(), field, from, to));
         }
     }
-}
-
-/// The manager's settings, as text.
-fn manager(manager: &Manager) -> [(&'static str, String); 7] {
-    [
-        ("enabled", manager.enabled.to_string()),
-        ("interval", duration::text(manager.interval)),
-        ("refresh", manager.refresh.to_string()),
-        ("sensitivity", manager.sensitivity.to_string()),
-        ("smoothing", manager.smoothing.to_string()),
-        ("report_timeout", report_timeout::text(manager.report_timeout)),
-        ("proportions", manager.proportions.to_string()),
-    ]
-}
-
-/// What may change of a service that stays, as text.
-fn settings(config: &ServiceSettings) -> [(&'static str, String); 15] {
-    [
-        ("name", config.name.clone()),
-        ("scheduler", config.scheduler.to_string()),
-        ("forward", config.forward.to_string()),
-        ("stale_timeout", duration::text(config.stale_timeout)),
-        ("syn_timeout", duration::text(config.syn_timeout)),
-        ("fin_timeout", duration::text(config.fin_timeout)),
-        ("fin_count", config.fin_count.to_string()),
-        ("on_down", config.on_down.to_string()),
-        ("measure", config.measure.to_string()),
-        ("weight_bound", config.weight_bound.to_string()),
-        ("proportions", config.proportions.map_or("the manager's".to_owned(), |p| p.to_string())),
-        ("slow_start", duration::text(config.slow_start)),
-        ("affinity", config.affinity.to_string()),
-        ("advisor", config.advisor.as_ref().map_or("none".to_owned(), ToString::to_string)),
-        ("agent", config.agent.as_ref().map_or("none".to_owned(), ToString::to_string)),
-    ]
-}
-
-fn changed_backend(service: &str, before: &Backend, after: &Backend, lines: &mut Vec<PlanLine>) {
-    let parts = |b: &Backend| {
-        let mac = b.config.mac.map_or_else(|| "auto".to_owned(), |mac| mac.to_string());
-        [
-            ("name", b.config.name.clone()),
-            ("weight", b.config.weight.to_string()),
-            ("fixed_weight", b.config.fixed_weight.to_string()),
-            ("sorry", b.config.sorry.to_string()),
-            ("mac", mac),
-            ("local", b.config.local.to_string()),
-            ("max_connections", b.config.max_connections.to_string()),
-            ("sticky", b.config.sticky.to_string()),
-            ("quiesced", if b.quiesced_now { "now".to_owned() } else { b.quiesced.to_string() }),
-            ("down", b.down.to_string()),
-        ]
-    };
-    let object = format!("backend {service}/{}", after.config.name);
-    changes(&object, parts(before), parts(after), lines);
 }
 
 #[cfg(test)]

@@ -56,7 +56,7 @@ impl Exits {
     /// Takes in an event, if there is a command for it.
     pub(in crate::daemon) fn push(&self, event: &Event) {
         let mut inner = self.inner();
-        if !inner.settings.commands.contains_key(event.kind.word()) {
+        if inner.settings.command(event.kind.word()).is_none() {
             return;
         }
         while inner.waiting.len() >= inner.settings.queue.max(1) {
@@ -117,7 +117,7 @@ impl Exits {
         loop {
             let event = inner.waiting.pop_front()?;
             // A reload may have taken it away meanwhile.
-            if let Some(words) = inner.settings.commands.get(event.kind.word()) {
+            if let Some(words) = inner.settings.command(event.kind.word()) {
                 return Some((event, words.clone(), inner.settings.timeout));
             }
         }
@@ -127,7 +127,7 @@ impl Exits {
     pub(in crate::daemon) fn counts(&self) -> Vec<ExitCount> {
         let inner = self.inner();
         let words = Settings::EVENTS.iter().filter(|word| {
-            inner.counts.contains_key(**word) || inner.settings.commands.contains_key(**word)
+            inner.counts.contains_key(**word) || inner.settings.command(word).is_some()
         });
         words
             .map(|word| {
@@ -149,8 +149,8 @@ mod tests {
     use crate::api::types::EventKind;
 
     fn settings(event: &str, queue: usize) -> Settings {
-        let commands = [(event.to_owned(), vec!["/bin/true".to_owned()])].into();
-        Settings { commands, queue, ..Settings::default() }
+        let said = serde_json::json!({ event: ["/bin/true"], "timeout": "10s", "queue": queue });
+        serde_json::from_value(said).unwrap()
     }
 
     fn alert(id: u64) -> Event {
@@ -184,7 +184,7 @@ mod tests {
     async fn commands_are_run_and_counted() {
         let exits = Exits::default();
         let mut settings = settings("manager_alert", 10);
-        settings.commands.insert("server_up".into(), vec!["/bin/false".into()]);
+        settings.server_up = Some(vec!["/bin/false".into()]);
         exits.set(&settings);
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(exits.clone().run(shutdown.clone()));

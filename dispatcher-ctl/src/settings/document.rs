@@ -10,15 +10,17 @@ use std::{
 
 use toml_edit::{Item, TableLike};
 
-use super::{
-    ConfigError, ConfigErrors, MOST_LISTED, Place,
-    check::{self, Problem},
-    keys::Keys,
+use super::keys::Keys;
+use crate::{
+    config::{
+        ConfigError, ConfigErrors, MOST_LISTED, Place,
+        check::{self, Problem},
+    },
+    model::Choice,
 };
-use crate::model::Choice;
 
 /// What the reading of one file has found.
-pub(super) struct Document<'a> {
+pub(crate) struct Document<'a> {
     file: &'a str,
     text: &'a str,
     /// The first errors of the text, the last of them on top.
@@ -58,17 +60,17 @@ impl Ord for Wrong {
 }
 
 /// One table of the document.
-pub(super) struct Section<'d, 'a> {
+pub(crate) struct Section<'d, 'a> {
     document: &'d mut Document<'a>,
     table: &'a dyn TableLike,
     keys: &'static Keys,
     path: String,
     /// What messages call it (`service web`); empty at the top.
-    pub(super) object: String,
+    pub(crate) object: String,
 }
 
 impl<'a> Document<'a> {
-    pub(super) fn new(file: &'a str, text: &'a str) -> Self {
+    pub(crate) fn new(file: &'a str, text: &'a str) -> Self {
         Self {
             file,
             text,
@@ -80,7 +82,7 @@ impl<'a> Document<'a> {
     }
 
     /// Opens a table; `span` is where it is said to stand.
-    pub(super) fn section<'d>(
+    pub(crate) fn section<'d>(
         &'d mut self,
         table: &'a dyn TableLike,
         keys: &'static Keys,
@@ -91,14 +93,14 @@ impl<'a> Document<'a> {
     }
 
     /// Notes where a value stands.
-    pub(super) fn place(&mut self, path: &str, span: Option<Range<usize>>) {
+    pub(crate) fn place(&mut self, path: &str, span: Option<Range<usize>>) {
         if let Some(span) = span {
             self.spans.insert(path.to_owned(), span);
         }
     }
 
     /// Reports what a check of the whole found, unless it follows from what was reported already.
-    pub(super) fn problem(&mut self, problem: Problem) {
+    pub(crate) fn problem(&mut self, problem: Problem) {
         let Problem { error, mut causes } = problem;
         causes.push(error.path.clone());
         if !causes.iter().any(|path| self.wrong.contains(path)) {
@@ -119,7 +121,7 @@ impl<'a> Document<'a> {
     }
 
     /// Reports an error at an offset. It is only put into words if it is one of those that are listed.
-    pub(super) fn report(&mut self, offset: usize, error: impl FnOnce() -> ConfigError) {
+    pub(crate) fn report(&mut self, offset: usize, error: impl FnOnce() -> ConfigError) {
         let at = (offset, self.count);
         self.count += 1;
         if self.errors.len() == MOST_LISTED {
@@ -132,12 +134,12 @@ impl<'a> Document<'a> {
     }
 
     /// The end: nothing, or all errors.
-    pub(super) fn finish(self) -> Result<(), ConfigErrors> {
+    pub(crate) fn finish(self) -> Result<(), ConfigErrors> {
         if self.errors.is_empty() { Ok(()) } else { Err(self.into_errors()) }
     }
 
     /// All errors, in the order of the text.
-    pub(super) fn into_errors(self) -> ConfigErrors {
+    pub(crate) fn into_errors(self) -> ConfigErrors {
         let lines = Lines::new(self.text);
         let placed = |wrong: Wrong| {
             let (line, column) = lines.place(wrong.at.0);
@@ -171,17 +173,17 @@ impl<'a> Document<'a> {
 
 impl<'a> Section<'_, 'a> {
     /// The path of a key.
-    pub(super) fn path(&self, key: &str) -> String {
+    pub(crate) fn path(&self, key: &str) -> String {
         join(&self.path, key)
     }
 
     /// The document, for tables below this one.
-    pub(super) fn document(&mut self) -> &mut Document<'a> {
+    pub(crate) fn document(&mut self) -> &mut Document<'a> {
         self.document
     }
 
     /// The value of a key, if it is there.
-    pub(super) fn item(&mut self, key: &str) -> Option<&'a Item> {
+    pub(crate) fn item(&mut self, key: &str) -> Option<&'a Item> {
         debug_assert!(self.keys.known.contains(&key), "{key} is read, but not listed");
         let (name, item) = self.table.get_key_value(key)?;
         self.document.place(&self.path(key), item.span().or_else(|| name.span()));
@@ -189,14 +191,14 @@ impl<'a> Section<'_, 'a> {
     }
 
     /// Reports a key that must be there and is not.
-    pub(super) fn require(&mut self, key: &str, expected: &str) {
+    pub(crate) fn require(&mut self, key: &str, expected: &str) {
         if !self.table.contains_key(key) {
             self.wrong(key, format!("{key} is missing, expected {expected}"), None);
         }
     }
 
     /// A text, as `parse` understands it; `expected` says what that is.
-    pub(super) fn text<T>(
+    pub(crate) fn text<T>(
         &mut self,
         key: &str,
         expected: &str,
@@ -219,12 +221,12 @@ impl<'a> Section<'_, 'a> {
     }
 
     /// A text that [`FromStr`] understands.
-    pub(super) fn parsed<T: FromStr>(&mut self, key: &str, expected: &str) -> Option<T> {
+    pub(crate) fn parsed<T: FromStr>(&mut self, key: &str, expected: &str) -> Option<T> {
         self.text(key, expected, |text| text.parse().ok())
     }
 
     /// A duration, such as `"300s"`. Whether it makes sense is checked later.
-    pub(super) fn duration(&mut self, key: &str) -> Option<Duration> {
+    pub(crate) fn duration(&mut self, key: &str) -> Option<Duration> {
         let parse = |text: &str| humantime::parse_duration(text).ok();
         let bare = self.table.get(key).and_then(Item::as_integer);
         if let Some(seconds) = bare {
@@ -237,7 +239,7 @@ impl<'a> Section<'_, 'a> {
     }
 
     /// One of a few words; `later` are those of a later version.
-    pub(super) fn choice<T: Choice>(&mut self, key: &str, later: &[&str]) -> Option<T> {
+    pub(crate) fn choice<T: Choice>(&mut self, key: &str, later: &[&str]) -> Option<T> {
         let expected = T::words();
         let word = self.text(key, &format!("a text: {expected}"), |text| Some(text.to_owned()))?;
         let value = T::from_word(&word);
@@ -253,7 +255,7 @@ impl<'a> Section<'_, 'a> {
     }
 
     /// A whole number within a range; `expected` is the range as a message says it.
-    pub(super) fn integer<T: TryFrom<i64>>(
+    pub(crate) fn integer<T: TryFrom<i64>>(
         &mut self,
         key: &str,
         range: RangeInclusive<i64>,
@@ -276,7 +278,7 @@ impl<'a> Section<'_, 'a> {
     }
 
     /// A number, whole or not. Whether it makes sense is checked later.
-    pub(super) fn number(&mut self, key: &str) -> Option<f64> {
+    pub(crate) fn number(&mut self, key: &str) -> Option<f64> {
         let item = self.item(key)?;
         let whole = item.as_integer().and_then(|n| i32::try_from(n).ok()).map(f64::from);
         let value = item.as_float().or(whole).filter(|value| value.is_finite());
@@ -288,7 +290,7 @@ impl<'a> Section<'_, 'a> {
     }
 
     /// `true` or `false`.
-    pub(super) fn boolean(&mut self, key: &str) -> Option<bool> {
+    pub(crate) fn boolean(&mut self, key: &str) -> Option<bool> {
         let item = self.item(key)?;
         let value = item.as_bool();
         if value.is_none() {
@@ -299,7 +301,7 @@ impl<'a> Section<'_, 'a> {
     }
 
     /// An array of texts; each is noted under its own path.
-    pub(super) fn texts(&mut self, key: &str, expected: &str) -> Option<Vec<String>> {
+    pub(crate) fn texts(&mut self, key: &str, expected: &str) -> Option<Vec<String>> {
         let item = self.item(key)?;
         let Some(array) = item.as_array() else {
             let one = item.as_str().map(|text| format!("{key} = [{text:?}]"));
@@ -320,8 +322,59 @@ impl<'a> Section<'_, 'a> {
         Some(texts)
     }
 
+    /// What each text of an array means, if all of them are right; `expected` says what they are.
+    pub(crate) fn each<T>(
+        &mut self,
+        key: &str,
+        expected: &str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Option<Vec<T>> {
+        let texts = self.texts(key, &format!("texts: {expected}"))?;
+        let mut values = Vec::new();
+        for (i, text) in texts.iter().enumerate() {
+            match parse(text) {
+                Some(value) => values.push(value),
+                // A value that is no text was reported, and is empty.
+                None if text.is_empty() => {}
+                None => {
+                    let message = format!("{key} holds {text:?}, expected {expected}");
+                    self.wrong(&format!("{key}[{i}]"), message, None);
+                }
+            }
+        }
+        if values.len() < texts.len() {
+            self.spoil(key);
+            return None;
+        }
+        Some(values)
+    }
+
+    /// An array of ports, if all of them are right; `expected` says whose.
+    pub(crate) fn ports(&mut self, key: &str, expected: &str) -> Option<Vec<u16>> {
+        let Some(array) = self.item(key)?.as_array() else {
+            let message = format!("{key} is no array, expected {expected}");
+            self.wrong(key, message, Some(format!("{key} = [443]")));
+            return None;
+        };
+        let mut ports = Vec::new();
+        for (i, value) in array.iter().enumerate() {
+            let element = format!("{key}[{i}]");
+            self.document.place(&self.path(&element), value.span());
+            match value.as_integer().map(u16::try_from) {
+                Some(Ok(port)) => ports.push(port),
+                Some(Err(_)) | None => {
+                    let written = value.to_string();
+                    let written = written.trim();
+                    let message = format!("{key} holds {written}, expected 0..=65535");
+                    self.wrong(&element, message, None);
+                }
+            }
+        }
+        (ports.len() == array.len()).then_some(ports)
+    }
+
     /// A table, such as `[connections]`.
-    pub(super) fn table(&mut self, key: &str) -> Option<&'a dyn TableLike> {
+    pub(crate) fn table(&mut self, key: &str) -> Option<&'a dyn TableLike> {
         let item = self.item(key)?;
         let table = item.as_table_like();
         if table.is_none() {
@@ -332,7 +385,7 @@ impl<'a> Section<'_, 'a> {
     }
 
     /// An array of tables, such as `[[service]]`; each is noted under its own path.
-    pub(super) fn tables(&mut self, key: &str) -> Vec<&'a dyn TableLike> {
+    pub(crate) fn tables(&mut self, key: &str) -> Vec<&'a dyn TableLike> {
         let Some(item) = self.item(key) else { return Vec::new() };
         let mut tables: Vec<&'a dyn TableLike> = Vec::new();
         if let Some(array) = item.as_array_of_tables() {
@@ -361,7 +414,7 @@ impl<'a> Section<'_, 'a> {
     }
 
     /// Reports every key that nobody asks for.
-    pub(super) fn close(self) {
+    pub(crate) fn close(self) {
         for (key, item) in self.table.iter() {
             if self.keys.known.contains(&key) {
                 continue;
@@ -381,7 +434,7 @@ impl<'a> Section<'_, 'a> {
     }
 
     /// Reports what is wrong with a key's value.
-    pub(super) fn wrong(&mut self, key: &str, message: String, hint: Option<String>) {
+    pub(crate) fn wrong(&mut self, key: &str, message: String, hint: Option<String>) {
         let path = self.path(key);
         let offset = self.document.offset(&path);
         self.document.spoil(&path);
@@ -390,7 +443,7 @@ impl<'a> Section<'_, 'a> {
     }
 
     /// Notes that nothing follows from a key's value, since a part of it is wrong.
-    pub(super) fn spoil(&mut self, key: &str) {
+    fn spoil(&mut self, key: &str) {
         let path = self.path(key);
         self.document.spoil(&path);
     }

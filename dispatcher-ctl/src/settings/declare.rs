@@ -1,0 +1,296 @@
+//! The macro [`settings!`], by which an object's settings are declared.
+
+/// Declares an object: its struct, its table, and how requests and answers have it.
+///
+/// ```text
+/// settings! {
+///     /// What the object is.
+///     Name (parameter: Type) at "where its keys stand", also ["table"], later ["key of a later version"];
+///     put {Put} patch {Patch} view {View}
+///     given    { fields that come from elsewhere: a name, or what decides about defaults }
+///     fixed    { fields that must be there, in the file and at creation, and cannot be changed }
+///     required { fields that must be there, in the file and at creation }
+///     optional { fields that have a default }
+///     tables   { the same for tables of settings }
+///     runtime  { fields of `Patch` that are no settings }
+///     file     { fields that only the file has }
+/// }
+/// ```
+///
+/// A field is a description, serde's attribute for the saved state if it needs one, and
+/// `key as "option" alone "value": Type = default => Spec;`: the name of its option, where that is not its key; what the
+/// option means that stands without a value at creation; its default, which may depend on fields before it and on the
+/// parameter; and what else there is to say of it ([`Spec`](super::row::Spec)). An object without `put`, `patch` and `view` has only `given`, `required` and `file`.
+macro_rules! settings {
+    // An object that only the file has.
+    (
+        $(#[$meta:meta])*
+        $name:ident at $at:literal, also $also:tt, later $later:tt;
+        given $given:tt required $required:tt file $file:tt
+    ) => {
+        $crate::settings::settings! { @struct [$(#[$meta])*] $name $given $required $file }
+        $crate::settings::settings! { @table $name $at $also $later [] $given [$required] [$file] }
+    };
+    // An object that has an API.
+    (
+        $(#[$meta:meta])*
+        $name:ident $(($from:ident: $from_ty:ty))? at $at:literal, also $also:tt, later $later:tt;
+        put $put:tt patch $patch:tt view $view:tt
+        given $given:tt fixed $fixed:tt required $required:tt optional $optional:tt tables $tables:tt
+        runtime $runtime:tt file $file:tt
+    ) => {
+        $crate::settings::settings! {
+            @struct [$(#[$meta])*] $name $given $fixed $required $optional $tables $file
+        }
+        $crate::settings::settings! {
+            @table $name $at $also $later [$($from: $from_ty)?] $given [$fixed $required]
+            [$optional $tables $file]
+        }
+        $crate::settings::settings! { @put $put $patch [$fixed $required] $optional $tables }
+        $crate::settings::settings! { @patch $patch $name [$required $optional] $tables $runtime }
+        $crate::settings::settings! { @view $view $name $given $fixed $required $optional $tables }
+    };
+
+    // The object itself, as it is in memory and in the saved state.
+    (@struct [$($meta:tt)*] $name:ident $({$(
+        $(#[doc = $doc:literal])+ $(#[serde($($serde:tt)+)])?
+        $key:ident $(as $option:literal)? $(alone $alone:literal)?: $ty:ty $(= $default:expr)? $(=> $spec:expr)?;
+    )*})*) => {
+        $($meta)*
+        #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+        pub struct $name {$($(
+            $(#[doc = $doc])+
+            $(#[serde($($serde)+)])?
+            pub $key: $ty,
+        )*)*}
+    };
+
+    // How it is made of what has no default, how it is read, and its table.
+    (@table $name:ident $at:literal [$($also:literal),*] [$($later:literal),*]
+        [$($from:ident: $from_ty:ty)?]
+        {$(
+            $(#[doc = $given_doc:literal])+ $(#[serde($($given_serde:tt)+)])?
+            $given:ident: $given_ty:ty $(=> $given_spec:expr)?;
+        )*}
+        [$({$(
+            $(#[doc = $must_doc:literal])+ $(#[serde($($must_serde:tt)+)])?
+            $must:ident: $must_ty:ty => $must_spec:expr;
+        )*})*]
+        [$({$(
+            $(#[doc = $doc:literal])+ $(#[serde($($serde:tt)+)])?
+            $key:ident $(as $option:literal)? $(alone $alone:literal)?: $ty:ty = $default:expr $(=> $spec:expr)?;
+        )*})*]
+    ) => {
+        impl $name {
+            /// The object with these settings, and every other at its default.
+            #[must_use]
+            pub fn new(
+                $($given: $given_ty,)* $($($must: $must_ty,)*)* $($from: $from_ty)?
+            ) -> Self {
+                $($(let $key: $ty = $default;)*)*
+                Self { $($given,)* $($($must,)*)* $($($key,)*)* }
+            }
+        }
+
+        impl $crate::settings::row::Table for $name {
+            const ROWS: &'static [$crate::settings::row::Row<Self>] = &[
+                $($crate::settings::settings! { @row [$($given_doc)+] $given [$given_ty] $($given_spec)? },)*
+                $($($crate::settings::settings! { @row [$($must_doc)+] $must [$must_ty] $must_spec },)*)*
+                $($($crate::settings::settings! { @row [$($doc)+] $key [$ty] $($spec)? },)*)*
+            ];
+            const PRESET: usize = [$(stringify!($given),)* $($(stringify!($must),)*)* ""].len() - 1;
+            const KEYS: &'static $crate::settings::keys::Keys = &$crate::settings::keys::Keys {
+                at: $at,
+                known: &[
+                    $(stringify!($given),)* $($(stringify!($must),)*)* $($(stringify!($key),)*)* $($also),*
+                ],
+                later: &[$($later),*],
+            };
+        }
+    };
+    (@row [$($doc:literal)+] $key:ident [$ty:ty]) => {
+        $crate::settings::settings! { @row [$($doc)+] $key [$ty] $crate::settings::row::Spec::NEW }
+    };
+    (@row [$($doc:literal)+] $key:ident [$ty:ty] $spec:expr) => {{
+        use $crate::settings::value::Value;
+        $crate::settings::row::Row {
+            key: stringify!($key),
+            doc: &[$($doc),+],
+            kind: <$ty as Value>::kind,
+            spec: $spec,
+            read: |s, spec, to| {
+                if let Some(value) = <$ty as Value>::read(s, stringify!($key), spec) {
+                    to.$key = value;
+                }
+            },
+            written: |of, spec| Value::written(&of.$key, spec),
+            text: |of| Value::text(&of.$key),
+            is_same: |a, b| a.$key == b.$key,
+            copy: |from, to| to.$key.clone_from(&from.$key),
+        }
+    }};
+
+    // What a request says to create it.
+    (@put {} $($rest:tt)*) => {};
+    (@put {$(#[doc = $about:literal])+ $put:ident} {$(#[doc = $patch_about:literal])+ $patch:ident}
+        [$({$(
+            $(#[doc = $must_doc:literal])+ $(#[serde($($must_serde:tt)+)])?
+            $must:ident: $must_ty:ty => $must_spec:expr;
+        )*})*]
+        {$(
+            $(#[doc = $doc:literal])+ $(#[serde($($serde:tt)+)])?
+            $key:ident $(as $option:literal)? $(alone $alone:literal)?: $ty:ty = $default:expr $(=> $spec:expr)?;
+        )*}
+        {$(
+            $(#[doc = $table_doc:literal])+ $(#[serde($($table_serde:tt)+)])?
+            $table:ident: $table_ty:ty = $table_default:expr $(=> $table_spec:expr)?;
+        )*}
+    ) => {
+        $(#[doc = $about])+
+        #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize, clap::Args)]
+        #[serde(deny_unknown_fields)]
+        pub struct $put {
+            $($(
+                $(#[doc = $must_doc])+
+                #[arg(long, value_names = $crate::settings::names::<$must_ty>())]
+                #[arg(value_parser = $crate::settings::parser::<$must_ty>())]
+                pub $must: $crate::settings::SaidOf<$must_ty>,
+            )*)*
+            $(
+                $(#[doc = $doc])+
+                #[serde(default, skip_serializing_if = "Option::is_none")]
+                #[serde(deserialize_with = "crate::settings::from_json")]
+                #[arg(long $(= $option)?, value_names = $crate::settings::names::<$ty>())]
+                #[arg(value_parser = $crate::settings::parser::<$ty>())]
+                $(#[arg(num_args = 0, default_missing_value = $alone)])?
+                pub $key: Option<$crate::settings::SaidOf<$ty>>,
+            )*
+            $(
+                $(#[doc = $table_doc])+
+                #[serde(default, skip_serializing_if = "Option::is_none")]
+                #[command(flatten)]
+                pub $table: Option<$crate::settings::SaidOf<$table_ty>>,
+            )*
+        }
+
+        $crate::settings::settings! { @schema $put closed [$($about),+]
+            $($(required $must [$($must_doc),+] <$must_ty as $crate::settings::Stated>::schema;)*)*
+            $(optional $key [$($doc),+] <$ty as $crate::settings::Stated>::schema;)*
+            $(optional $table [$($table_doc),+] $crate::settings::schema::named::<$crate::settings::SaidOf<$table_ty>>;)*
+        }
+
+        impl $put {
+            /// What it says of settings that have a default.
+            #[must_use]
+            pub fn settings(&self) -> $patch {
+                $patch {
+                    $($key: self.$key.clone(),)*
+                    $($table: self.$table.clone(),)*
+                    ..$patch::default()
+                }
+            }
+        }
+    };
+
+    // What a request says to change it.
+    (@patch {} $($rest:tt)*) => {};
+    (@patch {$(#[doc = $about:literal])+ $patch:ident} $name:ident
+        [$({$(
+            $(#[doc = $doc:literal])+ $(#[serde($($serde:tt)+)])?
+            $key:ident $(as $option:literal)? $(alone $alone:literal)?: $ty:ty $(= $default:expr)? $(=> $spec:expr)?;
+        )*})*]
+        {$(
+            $(#[doc = $table_doc:literal])+ $(#[serde($($table_serde:tt)+)])?
+            $table:ident: $table_ty:ty = $table_default:expr $(=> $table_spec:expr)?;
+        )*}
+        {$( $(#[doc = $runtime_doc:literal])+ $runtime:ident: $runtime_ty:ty; )*}
+    ) => {
+        $(#[doc = $about])+
+        #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize, clap::Args)]
+        #[serde(deny_unknown_fields, default)]
+        pub struct $patch {
+            $($(
+                $(#[doc = $doc])+
+                #[serde(skip_serializing_if = "Option::is_none")]
+                #[serde(deserialize_with = "crate::settings::from_json")]
+                #[arg(long $(= $option)?, value_names = $crate::settings::names::<$ty>())]
+                #[arg(value_parser = $crate::settings::parser::<$ty>())]
+                pub $key: Option<$crate::settings::SaidOf<$ty>>,
+            )*)*
+            $(
+                $(#[doc = $table_doc])+
+                #[serde(skip_serializing_if = "Option::is_none")]
+                #[command(flatten)]
+                pub $table: Option<$crate::settings::SaidOf<$table_ty>>,
+            )*
+            $(
+                $(#[doc = $runtime_doc])+
+                #[serde(skip_serializing_if = "Option::is_none")]
+                #[arg(skip)]
+                pub $runtime: Option<$runtime_ty>,
+            )*
+        }
+
+        $crate::settings::settings! { @schema $patch closed [$($about),+]
+            $($(optional $key [$($doc),+] <$ty as $crate::settings::Stated>::schema;)*)*
+            $(optional $table [$($table_doc),+] $crate::settings::schema::named::<$crate::settings::SaidOf<$table_ty>>;)*
+            $(optional $runtime [$($runtime_doc),+] $crate::settings::schema::plain::<$runtime_ty>;)*
+        }
+
+        impl $patch {
+            /// Changes settings; what is not said stays.
+            pub fn apply(&self, to: &mut $name) {
+                use $crate::settings::Stated;
+                $($(if let Some(said) = &self.$key { Stated::take(&mut to.$key, said) })*)*
+                $(if let Some(said) = &self.$table { Stated::take(&mut to.$table, said) })*
+            }
+        }
+    };
+
+    // What an answer shows of it.
+    (@view {} $($rest:tt)*) => {};
+    (@view {$(#[doc = $about:literal])+ $view:ident} $name:ident $({$(
+        $(#[doc = $doc:literal])+ $(#[serde($($serde:tt)+)])?
+        $key:ident $(as $option:literal)? $(alone $alone:literal)?: $ty:ty $(= $default:expr)? $(=> $spec:expr)?;
+    )*})*) => {
+        $(#[doc = $about])+
+        #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+        pub struct $view {$($(
+            $(#[doc = $doc])+
+            pub $key: $crate::settings::ShownOf<$ty>,
+        )*)*}
+
+        $crate::settings::settings! { @schema $view open [$($about),+]
+            $($(required $key [$($doc),+] <$ty as $crate::settings::Stated>::schema;)*)*
+        }
+
+        impl From<&$name> for $view {
+            fn from(of: &$name) -> Self {
+                use $crate::settings::Stated;
+                Self { $($($key: Stated::shown(&of.$key),)*)* }
+            }
+        }
+    };
+
+    // The schema of one of these.
+    (@schema $name:ident $end:ident [$($about:literal),+]
+        $($presence:ident $key:ident [$($doc:literal),+] $schema:expr;)*
+    ) => {
+        impl utoipa::PartialSchema for $name {
+            fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+                let mut named = Vec::new();
+                $crate::settings::schema::Fields::default()
+                    $(.$presence(stringify!($key), &[$($doc),+], ($schema)(&mut named)))*
+                    .$end(&[$($about),+])
+            }
+        }
+
+        impl utoipa::ToSchema for $name {
+            fn schemas(named: &mut $crate::settings::schema::Named) {
+                $(drop(($schema)(named));)*
+            }
+        }
+    };
+}
+
+pub(crate) use settings;

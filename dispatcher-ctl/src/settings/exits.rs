@@ -1,0 +1,78 @@
+//! The settings of user exits: commands that are run when something happens.
+
+use std::time::Duration;
+
+use super::{row::Spec, settings, value::tables};
+use crate::model::duration;
+
+/// A program, a path from `/`, and its arguments.
+const COMMAND: Spec = Spec::NEW.expected("program and arguments");
+
+settings! {
+    /// Which commands are run, and how.
+    #[derive(Eq)]
+    Exits at "in [exits]", also [], later [];
+    given {}
+    required {}
+    file {
+        /// Packets may go to a backend again: by hand, by its advisor, by its MAC.
+        #[serde(default)]
+        server_up: Option<Vec<String>> = None => COMMAND;
+        /// Packets may not go to a backend any more: by hand, by its advisor, by its MAC.
+        #[serde(default)]
+        server_down: Option<Vec<String>> = None => COMMAND;
+        /// None of a service's backends is up. Also with the manager off.
+        #[serde(default)]
+        manager_alert: Option<Vec<String>> = None => COMMAND;
+        /// One of a service's backends is up again. Also with the manager off.
+        #[serde(default)]
+        manager_clear: Option<Vec<String>> = None => COMMAND;
+        /// More connections are half-open than `syn_guard`.
+        #[serde(default)]
+        half_open_alert: Option<Vec<String>> = None => COMMAND;
+        /// No longer more connections are half-open than `syn_guard`.
+        #[serde(default)]
+        half_open_clear: Option<Vec<String>> = None => COMMAND;
+        /// How long a command may run; then it is killed with its process group.
+        #[serde(with = "duration")]
+        timeout: Duration = Duration::from_secs(10) => Spec::NEW
+            .bounds("more than `\"0s\"`, at most `\"5m\"`");
+        /// Events that wait while a command runs; beyond that the oldest are dropped.
+        queue: usize = 100 => Spec::NEW.whole(1, 10_000, "1..=10000");
+    }
+}
+
+impl Exits {
+    /// Events that commands can be run at.
+    pub const EVENTS: [&str; 6] = [
+        "server_up",
+        "server_down",
+        "manager_alert",
+        "manager_clear",
+        "half_open_alert",
+        "half_open_clear",
+    ];
+
+    /// The program and arguments for an event, if it has a command.
+    #[must_use]
+    pub fn command(&self, event: &str) -> Option<&Vec<String>> {
+        let command = match event {
+            "server_up" => &self.server_up,
+            "server_down" => &self.server_down,
+            "manager_alert" => &self.manager_alert,
+            "manager_clear" => &self.manager_clear,
+            "half_open_alert" => &self.half_open_alert,
+            "half_open_clear" => &self.half_open_clear,
+            _ => &None,
+        };
+        command.as_ref()
+    }
+}
+
+impl Default for Exits {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+tables!(Exits);

@@ -1,0 +1,45 @@
+//! The settings: each is declared once, with its type, default, description and bounds, in the file of its object
+//! ([`service`], [`backend`], [`advisor`] …).
+//!
+//! [`declare`] holds the macro that turns a declaration into a struct, a table of its settings ([`row`]) and the types of the
+//! API. The reader, `--save`, the merge with what runs, plans and documentation walk the table; the command line takes the
+//! API's types as its options. [`value`] and [`stated`] say how each type of value is read, written, shown and typed.
+//! What the settings mean, and whether they go together, is not decided here.
+
+pub(crate) mod advisor;
+mod affinity;
+mod backend;
+mod connections;
+pub(crate) mod declare;
+pub(crate) mod document;
+mod exits;
+mod global;
+pub(crate) mod keys;
+mod manager;
+mod passive;
+mod proportions;
+#[cfg(test)]
+mod reference;
+pub(crate) mod row;
+mod rule;
+pub mod schema;
+mod service;
+mod stated;
+pub(crate) mod value;
+
+pub use advisor::{AGENT_PORT, Advisor};
+pub use affinity::{Affinity, AffinityView, PatchAffinity};
+pub(crate) use backend::MOST_CONNECTIONS_RANGE;
+pub use backend::{BackendConfig, PatchBackend, PutBackend};
+pub use connections::Connections;
+pub(crate) use declare::settings;
+pub use exits::Exits;
+pub use global::{API_SOCKET, GlobalSettings};
+pub use manager::{Manager, ManagerSettings, PatchManager};
+pub use passive::Passive;
+pub use proportions::Proportions;
+pub use rule::RuleConfig;
+pub(crate) use service::BOUND_RANGE;
+pub use service::{PatchService, PutService, ServiceSettings, ServiceView};
+pub use stated::{Nullable, Said, SaidOf, ShownOf, Stated};
+pub(crate) use stated::{from_json, names, parser};

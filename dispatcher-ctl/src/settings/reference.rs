@@ -1,0 +1,63 @@
+//! The tables of `docs/configuration.md`.
+
+use std::net::Ipv4Addr;
+
+use dispatcher_golden::{cell, check_between};
+
+use super::{
+    Advisor, Affinity, BackendConfig, Connections, Exits, GlobalSettings, Manager, Passive,
+    Proportions, RuleConfig, ServiceSettings,
+    row::{Row, Table},
+};
+use crate::model::{AdvisorKind, Choice as _, Protocol};
+
+#[test]
+fn reference_page_of_settings() {
+    let vip = Ipv4Addr::UNSPECIFIED.into();
+    for (name, table) in [
+        ("global", rows(&GlobalSettings::new(Vec::new()))),
+        ("connections", rows(&Connections::default())),
+        ("manager", rows(&Manager::default())),
+        ("proportions", rows(&Proportions::default())),
+        ("exits", rows(&Exits::default())),
+        ("service", rows(&ServiceSettings::new(String::new(), vip, 80, Protocol::Tcp))),
+        ("affinity", rows(&Affinity::default())),
+        ("advisor", rows(&Advisor::new(AdvisorKind::Http))),
+        ("passive", rows(&Passive::default())),
+        ("backend", rows(&BackendConfig::new(String::new(), vip, 0))),
+        ("rule", rows(&RuleConfig::default())),
+    ] {
+        let begin =
+            format!("<!-- settings of {name}, made from the code by `cargo xtask docs` -->\n");
+        check_between("docs/configuration.md", [&begin, "<!-- end -->\n"], &table);
+    }
+}
+
+/// A table of the page.
+fn rows<T: Table>(default: &T) -> String {
+    let mut out = "\n| key | type | default | bounds | |\n|---|---|---|---|---|\n".to_owned();
+    for (i, row) in T::ROWS.iter().enumerate() {
+        let default = match row.spec.default {
+            _ if i < T::PRESET || row.spec.required.is_some() => "required".to_owned(),
+            Some(default) => default.to_owned(),
+            None => (row.written)(default, &row.spec)
+                .map_or_else(|| "none".to_owned(), |value| format!("`{value}`")),
+        };
+        let (key, kind, bounds) = (row.key, (row.kind)(), row.spec.bounds);
+        out += &format!("| `{key}` | {kind} | {default} | {bounds} | {} |\n", description(row));
+    }
+    out + "\n"
+}
+
+/// What a setting does, who has it, and where more is said of it.
+fn description<T>(row: &Row<T>) -> String {
+    let kinds: Vec<_> = row.spec.kinds.iter().map(|kind| format!("`{}`", kind.word())).collect();
+    let mut text = cell(&row.doc.join(" "));
+    if !kinds.is_empty() {
+        text += &format!(" Only for {}.", kinds.join(", "));
+    }
+    if !row.spec.more.is_empty() {
+        text += &format!(" {}.", row.spec.more);
+    }
+    text
+}

@@ -1,0 +1,230 @@
+//! What the table of an object says of each of its settings, and what is done with a whole table: read it, find what
+//! differs, merge it.
+
+use toml_edit::{InlineTable, Value as Toml};
+
+use super::{document::Section, keys::Keys, value::Required};
+use crate::model::AdvisorKind;
+
+/// An object whose settings are declared by [`settings!`](super::settings).
+pub(crate) trait Table: Sized + 'static {
+    /// Its settings, in the order in which they are written.
+    const ROWS: &'static [Row<Self>];
+    /// How many of them, from the first, have no default.
+    const PRESET: usize;
+    /// Its keys in the file.
+    const KEYS: &'static Keys;
+}
+
+/// One setting of an object.
+#[cfg_attr(not(test), expect(dead_code, reason = "the reference page is made by a test"))]
+pub(crate) struct Row<T> {
+    /// Its key, in the file and on the API.
+    pub(crate) key: &'static str,
+    /// Its description: the doc comment of the field, line by line.
+    pub(crate) doc: &'static [&'static str],
+    /// What documentation calls its type.
+    pub(crate) kind: fn() -> String,
+    /// What reader, writer and documentation know of it besides.
+    pub(crate) spec: Spec,
+    /// Reads it, if the file has it.
+    pub(crate) read: fn(&mut Section<'_, '_>, &Spec, &mut T),
+    /// Its value as the file has it; none: the key is left out.
+    pub(crate) written: fn(&T, &Spec) -> Option<Toml>,
+    /// Its value as a plan shows it.
+    pub(crate) text: fn(&T) -> String,
+    /// Whether it is the same in both.
+    pub(crate) is_same: fn(&T, &T) -> bool,
+    /// Copies it from the first to the second.
+    pub(crate) copy: fn(&T, &mut T),
+}
+
+/// What a table says of a setting besides name, type and default. Made of [`Spec::NEW`] by the functions below.
+#[cfg_attr(not(test), expect(dead_code, reason = "the reference page is made by a test"))]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Spec {
+    /// What a message expects of a value.
+    pub(crate) expected: &'static str,
+    /// Least and greatest whole number that is read.
+    pub(crate) range: (i64, i64),
+    /// What the command line expects, where it has no option of its own.
+    pub(crate) typed: &'static str,
+    /// What a message expects where the key is missing; none: it may be.
+    pub(crate) required: Option<&'static str>,
+    /// Words that a later version will know.
+    pub(crate) later: &'static [&'static str],
+    /// What a plan adds: when a change takes effect.
+    pub(crate) note: Option<&'static str>,
+    /// The kinds of advisors that have it; empty: all.
+    pub(crate) kinds: &'static [AdvisorKind],
+    /// Whether it is a table of [`AdvisorKind::Agent`], which says neither kind nor target.
+    pub(crate) is_agent: bool,
+    /// Whether it is written though it is the default.
+    pub(crate) is_always_written: bool,
+    /// Whether its key is removed where it becomes the default.
+    pub(crate) is_left_out: bool,
+    /// Its default, as documentation has it; none: as it is written.
+    pub(crate) default: Option<&'static str>,
+    /// What it may be, for documentation.
+    pub(crate) bounds: &'static str,
+    /// What documentation says besides, such as a link.
+    pub(crate) more: &'static str,
+}
+
+/// Functions that set a field of [`Spec`] to a value.
+macro_rules! setters {
+    ($($field:ident: $ty:ty;)+) => {$(
+        #[doc = concat!("Sets `", stringify!($field), "`.")]
+        pub(crate) const fn $field(self, $field: $ty) -> Self {
+            Self { $field, ..self }
+        }
+    )+};
+}
+
+/// Functions that set a field of [`Spec`] to true.
+macro_rules! flags {
+    ($($name:ident $field:ident;)+) => {$(
+        #[doc = concat!("Sets `", stringify!($field), "`.")]
+        pub(crate) const fn $name(self) -> Self {
+            Self { $field: true, ..self }
+        }
+    )+};
+}
+
+impl Spec {
+    /// Any value of the type.
+    pub(crate) const NEW: Self = Self {
+        expected: "",
+        range: (0, i64::MAX),
+        typed: "",
+        required: None,
+        later: &[],
+        note: None,
+        kinds: &[],
+        is_agent: false,
+        is_always_written: false,
+        is_left_out: false,
+        default: None,
+        bounds: "",
+        more: "",
+    };
+
+    /// Whole numbers of this range, as messages say it. It may be wider than what is valid: that is checked later.
+    pub(crate) const fn whole(self, least: i64, greatest: i64, expected: &'static str) -> Self {
+        Self { range: (least, greatest), expected, bounds: expected, ..self }
+    }
+
+    /// It must be there; `expected` is what a message says otherwise.
+    pub(crate) const fn required(self, expected: &'static str) -> Self {
+        Self { required: Some(expected), ..self }
+    }
+
+    /// A change does not take effect at once.
+    pub(crate) const fn note(self, note: &'static str) -> Self {
+        Self { note: Some(note), ..self }
+    }
+
+    /// Its default, as documentation says it.
+    pub(crate) const fn default_is(self, default: &'static str) -> Self {
+        Self { default: Some(default), ..self }
+    }
+
+    setters! {
+        expected: &'static str;
+        typed: &'static str;
+        later: &'static [&'static str];
+        kinds: &'static [AdvisorKind];
+        bounds: &'static str;
+        more: &'static str;
+    }
+
+    flags! { agent is_agent; always is_always_written; left_out is_left_out; }
+}
+
+/// Reads a setting of `T` that has no default.
+pub(crate) fn read_required<T: Table, V: Required>(
+    s: &mut Section<'_, '_>,
+    key: &'static str,
+) -> V {
+    let spec = T::ROWS.iter().find(|row| row.key == key).map_or(Spec::NEW, |row| row.spec);
+    s.require(key, &V::needed(&spec));
+    V::read(s, key, &spec).unwrap_or_else(V::placeholder)
+}
+
+/// Reads the settings of a table that have defaults, but for some.
+pub(crate) fn read_rest<T: Table>(s: &mut Section<'_, '_>, to: &mut T, except: &[&str]) {
+    let rows = T::ROWS[T::PRESET..].iter().filter(|row| !except.contains(&row.key));
+    rows.for_each(|row| row.read_to(s, to));
+}
+
+/// The settings of an object on one line, those that the file has.
+pub(crate) fn inline<T: Table>(
+    of: &T,
+    rows: impl IntoIterator<Item = &'static Row<T>>,
+) -> InlineTable {
+    let written = rows.into_iter().filter_map(|row| Some((row.key, (row.written)(of, &row.spec)?)));
+    written.collect()
+}
+
+/// As [`inline()`], without the settings that are left out where they are the default.
+pub(crate) fn inline_but<T: Table>(of: &T, default: &T) -> InlineTable {
+    let is_said = |row: &&Row<T>| !(row.spec.is_left_out && (row.is_same)(of, default));
+    inline(of, T::ROWS.iter().filter(is_said))
+}
+
+impl<T> Row<T> {
+    /// Reads it, if the file has it.
+    pub(crate) fn read_to(&self, s: &mut Section<'_, '_>, to: &mut T) {
+        if let Some(expected) = self.spec.required {
+            s.require(self.key, expected);
+        }
+        (self.read)(s, &self.spec, to);
+    }
+}
+
+/// Reads the table below a key, if it is there, over the defaults.
+pub(crate) fn read_over_default<T: Table + Default>(
+    s: &mut Section<'_, '_>,
+    key: &'static str,
+) -> Option<T> {
+    read_table(s, key, T::KEYS, |s| {
+        let mut object = T::default();
+        read_rest(s, &mut object, &[]);
+        object
+    })
+}
+
+/// Reads the table below a key, if it is there. `read` reads its settings.
+pub(crate) fn read_table<'a, T: Table>(
+    s: &mut Section<'_, 'a>,
+    key: &str,
+    keys: &'static Keys,
+    read: impl FnOnce(&mut Section<'_, 'a>) -> T,
+) -> Option<T> {
+    let table = s.table(key)?;
+    let path = s.path(key);
+    let object = if s.object.is_empty() { key.to_owned() } else { s.object.clone() };
+    let mut below = s.document().section(table, keys, path, object);
+    let value = read(&mut below);
+    below.close();
+    Some(value)
+}
+
+/// The settings of an object that differ from another, as a plan shows them: row, value before, value after.
+pub(crate) fn changes<'t, T: Table>(
+    before: &'t T,
+    after: &'t T,
+) -> impl Iterator<Item = (&'static Row<T>, String, String)> + 't {
+    let differs = |row: &&'static Row<T>| !(row.is_same)(before, after);
+    T::ROWS.iter().filter(differs).map(|row| (row, (row.text)(before), (row.text)(after)))
+}
+
+/// What should run: the file's settings where the file changed them since it was last applied, else those that run.
+pub(crate) fn merged<T: Table + Clone>(applied: Option<&T>, file: &T, running: &T) -> T {
+    let mut merged = file.clone();
+    let Some(applied) = applied else { return merged };
+    for row in T::ROWS.iter().filter(|row| (row.is_same)(applied, file)) {
+        (row.copy)(running, &mut merged);
+    }
+    merged
+}
