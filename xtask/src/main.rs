@@ -9,6 +9,7 @@ mod build;
 mod check;
 mod demo;
 mod docs;
+mod english;
 mod setup;
 mod shell;
 mod test;
