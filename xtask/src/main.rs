@@ -10,6 +10,7 @@ mod check;
 mod demo;
 mod docs;
 mod english;
+mod keys;
 mod setup;
 mod shell;
 mod test;

@@ -10,6 +10,8 @@ use prometheus::{
 use crate::api::types::{ResponseBucket, Status};
 
 pub mod families;
+#[cfg(test)]
+mod reference;
 pub mod server;
 
 use families::{Family, Kind, Reading, Value};

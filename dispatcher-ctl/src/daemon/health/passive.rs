@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{clock, core::Core};
+use crate::daemon::{clock, core::Core};
 use crate::{
     api::types::ApiError,
     dataplane::Counters,
@@ -107,7 +107,7 @@ struct Window {
 
 /// The windows of all services that have any.
 #[derive(Debug, Default)]
-pub(super) struct Windows {
+pub(in crate::daemon) struct Windows {
     /// By service id.
     of: HashMap<u32, Window>,
     /// When more connections were last half-open than `syn_guard`.
@@ -116,7 +116,7 @@ pub(super) struct Windows {
 
 impl Windows {
     /// Begins all anew: the controller stood still, and they are longer than they should be.
-    pub(super) fn forget(&mut self) {
+    pub(in crate::daemon) fn forget(&mut self) {
         self.of.clear();
     }
 
@@ -165,7 +165,7 @@ impl Core {
     ///
     /// # Errors
     /// As the kernel.
-    pub(super) async fn watch_handshakes(&mut self) -> Result<(), ApiError> {
+    pub(in crate::daemon) async fn watch_handshakes(&mut self) -> Result<(), ApiError> {
         let now = clock::now();
         let mut windows = std::mem::take(&mut self.windows);
         let bad = match self.is_window_over(&mut windows, now) {

@@ -1,29 +1,32 @@
 //! Who is told what happens? The log, and everybody who listens: [`Events::tell`].
 //!
 //! Telling never waits: a reader that is too slow misses the oldest events, and is told how many. What follows from a change of
-//! what runs is found in one place ([`diff`]), which backends are up in another ([`health`]).
+//! what runs is found in one place ([`mod@changes`]), which backends are up in another ([`super::health::states`]).
 
-mod diff;
-mod health;
+mod changes;
+pub(super) mod exits;
+pub(super) mod problems;
+pub(super) mod quiesce;
+mod report;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::broadcast;
 
-pub(super) use self::{
-    diff::changes,
-    health::{Health, Look},
-};
+pub(in crate::daemon) use self::changes::changes;
 
-use super::{clock, exits::Exits};
-use crate::api::types::{Event, EventKind};
+use self::exits::Exits;
+use crate::{
+    api::types::{Event, EventKind},
+    daemon::clock,
+};
 
 /// Events that a reader may be behind before it misses some.
 const KEPT: usize = 4096;
 
 /// What runs has changed: by whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Cause {
+pub(in crate::daemon) enum Cause {
     /// It runs for the first time: nothing has changed.
     Start,
     /// Somebody, by command or API.
@@ -38,7 +41,7 @@ pub(super) enum Cause {
 
 /// Tells events; cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Events {
+pub(in crate::daemon) struct Events {
     bus: Arc<Mutex<Bus>>,
     exits: Exits,
 }
@@ -59,7 +62,7 @@ impl Default for Bus {
 
 impl Events {
     /// Tells everybody, the log too.
-    pub(super) fn tell(&self, kind: EventKind) {
+    pub(in crate::daemon) fn tell(&self, kind: EventKind) {
         if kind.is_bad() {
             tracing::warn!("{kind}");
         } else {
@@ -69,7 +72,7 @@ impl Events {
     }
 
     /// Tells everybody but the log, which says it in other words, or is not to say it.
-    pub(super) fn tell_readers(&self, kind: EventKind) {
+    pub(in crate::daemon) fn tell_readers(&self, kind: EventKind) {
         let mut bus = self.bus.lock().unwrap_or_else(PoisonError::into_inner);
         let time = clock::epoch_seconds();
         // Ids grow from one daemon to the next, too, as long as the clock does.
@@ -82,12 +85,12 @@ impl Events {
     }
 
     /// Commands that are run at events.
-    pub(super) fn exits(&self) -> &Exits {
+    pub(in crate::daemon) fn exits(&self) -> &Exits {
         &self.exits
     }
 
     /// What happens from now on.
-    pub(super) fn subscribe(&self) -> broadcast::Receiver<Event> {
+    pub(in crate::daemon) fn subscribe(&self) -> broadcast::Receiver<Event> {
         self.bus.lock().unwrap_or_else(PoisonError::into_inner).readers.subscribe()
     }
 }

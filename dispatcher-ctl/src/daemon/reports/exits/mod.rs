@@ -20,7 +20,7 @@ use crate::{
 
 /// The queue; cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Exits(Arc<Shared>);
+pub(in crate::daemon) struct Exits(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
@@ -46,7 +46,7 @@ struct Counts {
 
 impl Exits {
     /// Goes by these settings from now on; what waits, too.
-    pub(super) fn set(&self, settings: &Settings) {
+    pub(in crate::daemon) fn set(&self, settings: &Settings) {
         let mut inner = self.inner();
         if inner.settings != *settings {
             inner.settings = settings.clone();
@@ -54,7 +54,7 @@ impl Exits {
     }
 
     /// Takes in an event, if there is a command for it.
-    pub(super) fn push(&self, event: &Event) {
+    pub(in crate::daemon) fn push(&self, event: &Event) {
         let mut inner = self.inner();
         if !inner.settings.commands.contains_key(event.kind.word()) {
             return;
@@ -74,7 +74,7 @@ impl Exits {
     }
 
     /// Runs commands until `shutdown`; one that then runs is killed.
-    pub(super) async fn run(self, shutdown: CancellationToken) {
+    pub(in crate::daemon) async fn run(self, shutdown: CancellationToken) {
         tokio::select! {
             () = shutdown.cancelled() => {}
             () = self.work() => {}
@@ -124,7 +124,7 @@ impl Exits {
     }
 
     /// How commands have ended: of every event that has a command, or had one that ran.
-    pub(super) fn counts(&self) -> Vec<ExitCount> {
+    pub(in crate::daemon) fn counts(&self) -> Vec<ExitCount> {
         let inner = self.inner();
         let words = Settings::EVENTS.iter().filter(|word| {
             inner.counts.contains_key(**word) || inner.settings.commands.contains_key(**word)

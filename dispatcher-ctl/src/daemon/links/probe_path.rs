@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::core::Core;
+use crate::daemon::core::Core;
 use crate::{
     dataplane::ProbePrograms,
     model::{Service, State, Target},
@@ -22,9 +22,9 @@ const ETHERNET_MTU: u32 = 1500;
 
 /// The way for probes of VIPs.
 #[derive(Debug, Default)]
-pub(super) struct Probes {
+pub(in crate::daemon) struct Probes {
     /// What probes ask for it.
-    pub(super) prober: Prober,
+    pub(in crate::daemon) prober: Prober,
     open: Option<Open>,
     /// Why it could not be opened, and when that was last tried.
     failed: Option<(String, Instant)>,
@@ -50,7 +50,7 @@ fn probes_vip(service: &Service) -> bool {
 
 impl Core {
     /// Opens, closes or adapts the way to what is wanted and which NICs there are.
-    pub(super) async fn follow_probes(&mut self) {
+    pub(in crate::daemon) async fn follow_probes(&mut self) {
         if !self.state().services.iter().any(|service| probes_vip(service)) {
             self.close_probes("no advisor probes a VIP").await;
             return;
@@ -70,7 +70,7 @@ impl Core {
     }
 
     /// Tries again what has failed, and opens anew a way that somebody has broken.
-    pub(super) async fn watch_probes(&mut self) {
+    pub(in crate::daemon) async fn watch_probes(&mut self) {
         if let Some(open) = &self.probes.open
             && let Err(why) = Arc::clone(&open.path).is_whole().await
         {
@@ -89,7 +89,7 @@ impl Core {
     }
 
     /// Closes the way; probes of VIPs are told why.
-    pub(super) async fn close_probes(&mut self, why: &str) {
+    pub(in crate::daemon) async fn close_probes(&mut self, why: &str) {
         self.probes.prober.set(Err(why.to_owned()));
         let Some(Open { programs, path, nics }) = self.probes.open.take() else { return };
         drop(programs);

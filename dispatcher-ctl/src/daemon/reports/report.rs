@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 
-use super::{clock, core::Core, events::Look};
+use crate::daemon::{clock, core::Core, health::states::Look};
 use crate::{api::types::EventKind, model::Backend, reconcile};
 
 impl Core {
     /// Notes when more connections become half-open than `syn_guard`, and when no longer; tells it.
-    pub(super) fn watch_guard(&mut self) {
+    pub(in crate::daemon) fn watch_guard(&mut self) {
         let guard = self.record.applied.connections.syn_guard;
         let half_open = self.table.active().half_open();
         match (half_open > guard, self.guarded_since) {
@@ -31,13 +31,17 @@ impl Core {
     }
 
     /// Whether a backend gets no new connections, for whatever reason.
-    pub(super) fn is_idle(&self, slot: u32) -> bool {
+    pub(in crate::daemon) fn is_idle(&self, slot: u32) -> bool {
         self.reported.contains_key(&slot)
     }
 
     /// Why a backend gets no new connections, if it does not: by what advisors say of it now, which may be another thing than
     /// what had it go down.
-    pub(super) fn idle_reason(&self, backend: &Backend, nics: &[reconcile::Nic]) -> Option<String> {
+    pub(in crate::daemon) fn idle_reason(
+        &self,
+        backend: &Backend,
+        nics: &[reconcile::Nic],
+    ) -> Option<String> {
         let former = backend.advised_down.as_deref();
         let newest = former.and_then(|_| self.advised.why_down(backend.slot));
         let resolve = |address| self.network.resolution(address);
@@ -46,7 +50,11 @@ impl Core {
 
     /// Tells which backends went down or came up, and logs which stopped or started getting traffic, and why; once for each
     /// change. `places`: only of these services of the state; of others nothing has changed.
-    pub(super) fn report_backends(&mut self, nics: &[reconcile::Nic], places: Option<&[usize]>) {
+    pub(in crate::daemon) fn report_backends(
+        &mut self,
+        nics: &[reconcile::Nic],
+        places: Option<&[usize]>,
+    ) {
         let mut reported = HashMap::new();
         let mut look = Look::default();
         let all = &self.record.state.services;

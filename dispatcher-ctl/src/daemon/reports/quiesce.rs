@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use super::{clock, core::Core, events::Cause};
+use crate::daemon::{clock, core::Core, reports::Cause};
 use crate::{
     api::types::{ApiError, EventKind},
     dataplane::connections::SlotCounts,
@@ -15,7 +15,7 @@ use crate::{
 
 /// What quiesced backends had left when it was last told, by slot.
 #[derive(Debug, Default)]
-pub(super) struct Draining(HashMap<u32, Left>);
+pub(in crate::daemon) struct Draining(HashMap<u32, Left>);
 
 /// Connections that a quiesced backend has left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +39,7 @@ impl Left {
 
 impl Core {
     /// Tells how many connections quiesced backends have left, where that has changed.
-    pub(super) fn tell_progress(&mut self) {
+    pub(in crate::daemon) fn tell_progress(&mut self) {
         let former = std::mem::take(&mut self.draining.0);
         for service in &self.record.state.services {
             for backend in service.backends.iter().filter(|backend| backend.quiesced) {
@@ -62,7 +62,7 @@ impl Core {
     ///
     /// # Errors
     /// Where the kernel refuses.
-    pub(super) async fn keep_deadlines(&mut self) -> Result<(), ApiError> {
+    pub(in crate::daemon) async fn keep_deadlines(&mut self) -> Result<(), ApiError> {
         if self.is_settling() {
             return Ok(());
         }

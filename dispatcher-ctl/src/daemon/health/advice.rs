@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{clock, core::Core, events::Cause};
+use crate::daemon::{clock, core::Core, reports::Cause};
 use crate::{
     advisor::{
         Advisors, Health, Outcome, Subject,
@@ -134,7 +134,7 @@ type Changed = HashMap<u32, Option<String>>;
 
 /// All advisors, and what they have said, by slot: the service's advisor, then the metric agent.
 #[derive(Debug)]
-pub(super) struct Advised {
+pub(in crate::daemon) struct Advised {
     advisors: Advisors,
     said: HashMap<u32, Vec<Advice>>,
     /// Why backends could not be probed, and when the log last said so.
@@ -143,26 +143,26 @@ pub(super) struct Advised {
 
 /// What has been said of a backend, as the API tells it.
 #[derive(Debug, Default)]
-pub(super) struct Shown {
+pub(in crate::daemon) struct Shown {
     /// By the service's advisor.
-    pub(super) advisor: Option<BackendAdvisor>,
+    pub(in crate::daemon) advisor: Option<BackendAdvisor>,
     /// By its metric agent, beside that.
-    pub(super) agent: Option<BackendAdvisor>,
+    pub(in crate::daemon) agent: Option<BackendAdvisor>,
 }
 
 impl Advised {
-    pub(super) fn new(advisors: Advisors) -> Self {
+    pub(in crate::daemon) fn new(advisors: Advisors) -> Self {
         Self { advisors, said: HashMap::new(), complaints: HashMap::new() }
     }
 
     /// How late probes began lately.
-    pub(super) fn lateness(&self) -> ProbeLateness {
+    pub(in crate::daemon) fn lateness(&self) -> ProbeLateness {
         let late = self.advisors.lateness();
         ProbeLateness { up: late.up.as_secs_f64(), other: late.other.as_secs_f64() }
     }
 
     /// Probes the backends of a state, and forgets what was said of others.
-    pub(super) fn follow(&mut self, state: &State, prober: &Prober) {
+    pub(in crate::daemon) fn follow(&mut self, state: &State, prober: &Prober) {
         let mut former = std::mem::take(&mut self.said);
         let mut subjects = Vec::new();
         for service in &state.services {
@@ -212,7 +212,7 @@ impl Advised {
     }
 
     /// Takes in why clients do not get through to slots' backends; yields those that are down for it, if they were not.
-    pub(super) fn doubt(&mut self, bad: HashMap<u32, String>) -> Changed {
+    pub(in crate::daemon) fn doubt(&mut self, bad: HashMap<u32, String>) -> Changed {
         let mut changed = HashMap::new();
         for (slot, why) in bad {
             let all = self.said.get_mut(&slot).map_or(&mut [][..], Vec::as_mut_slice);
@@ -226,17 +226,17 @@ impl Advised {
 
     /// What was last measured of a slot's backend by its advisor, by its metric agent, and when, as
     /// [`crate::standstill::running`] has it.
-    pub(super) fn loads(&self, slot: u32) -> impl Iterator<Item = (Load, Duration)> {
+    pub(in crate::daemon) fn loads(&self, slot: u32) -> impl Iterator<Item = (Load, Duration)> {
         self.said.get(&slot).into_iter().flatten().filter_map(|said| said.load)
     }
 
     /// Why a slot's backend is down, as it was said last, if it is.
-    pub(super) fn why_down(&self, slot: u32) -> Option<String> {
+    pub(in crate::daemon) fn why_down(&self, slot: u32) -> Option<String> {
         reasons(self.said.get(&slot)?)
     }
 
     /// What has been said of a slot's backend.
-    pub(super) fn shown(&self, slot: u32) -> Shown {
+    pub(in crate::daemon) fn shown(&self, slot: u32) -> Shown {
         let all = self.said.get(&slot).map_or(&[][..], Vec::as_slice);
         let of = |key: &str| all.iter().find(|said| said.key == key).map(Advice::shown);
         Shown { advisor: of("advisor"), agent: of("agent") }
@@ -296,7 +296,10 @@ impl Core {
     ///
     /// # Errors
     /// Where the kernel refuses.
-    pub(super) async fn take_outcomes(&mut self, outcomes: Vec<Outcome>) -> Result<(), ApiError> {
+    pub(in crate::daemon) async fn take_outcomes(
+        &mut self,
+        outcomes: Vec<Outcome>,
+    ) -> Result<(), ApiError> {
         let mut changed = HashMap::new();
         for outcome in outcomes {
             let slot = outcome.slot;
@@ -311,7 +314,10 @@ impl Core {
     ///
     /// # Errors
     /// Where the kernel refuses.
-    pub(super) async fn take_changed(&mut self, mut changed: Changed) -> Result<(), ApiError> {
+    pub(in crate::daemon) async fn take_changed(
+        &mut self,
+        mut changed: Changed,
+    ) -> Result<(), ApiError> {
         if changed.is_empty() {
             return Ok(());
         }

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{clock, core::Core, events::Cause};
+use crate::daemon::{clock, core::Core, reports::Cause};
 use crate::{
     advisor::probe::Load,
     api::types::{
@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// How often connections are looked at: often, for what there is at a moment jumps.
-pub(super) const SAMPLE: Duration = Duration::from_millis(50);
+pub(in crate::daemon) const SAMPLE: Duration = Duration::from_millis(50);
 /// With thousands of backends less often, so that it costs a percent of a CPU at most.
 const SAMPLE_PER_BACKEND: Duration = Duration::from_micros(15);
 /// How often backends that come back get more: not so often that their weights are all that changes.
@@ -30,7 +30,7 @@ const COME_BACK: Duration = Duration::from_secs(2);
 
 /// What the manager knows.
 #[derive(Debug, Default)]
-pub(super) struct Managing {
+pub(in crate::daemon) struct Managing {
     sampler: Sampler,
     /// What was seen when counters were last reread, by slot.
     seen: BTreeMap<u32, Seen>,
@@ -55,7 +55,7 @@ impl Core {
     ///
     /// # Errors
     /// As the kernel.
-    pub(super) async fn manage(&mut self) -> Result<(), ApiError> {
+    pub(in crate::daemon) async fn manage(&mut self) -> Result<(), ApiError> {
         let now = clock::now();
         if self.state().manager.enabled {
             if self.managing.next_sample.is_none_or(|next| now >= next) {
@@ -214,7 +214,7 @@ impl Core {
     }
 
     /// The weight of a backend as it is shown: of one that an advisor has down, none while the manager is at work.
-    pub(super) fn shown_weight(&self, backend: &Backend) -> u32 {
+    pub(in crate::daemon) fn shown_weight(&self, backend: &Backend) -> u32 {
         if self.state().manager.enabled && backend.advised_down.is_some() {
             return 0;
         }
@@ -222,7 +222,7 @@ impl Core {
     }
 
     /// What the manager made of what it knows.
-    pub(super) fn manager_report(&self) -> ManagerReport {
+    pub(in crate::daemon) fn manager_report(&self) -> ManagerReport {
         let state = self.state();
         let nics = self.table_nics();
         let service = |service: &Service| ManagedService {

@@ -12,8 +12,8 @@ use tracing::{
 };
 use tracing_subscriber::layer::{Context, Layer};
 
-use super::clock;
 use crate::api::types::LoggedError;
+use crate::daemon::clock;
 
 /// Entries kept.
 const KEPT: usize = 20;

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::core::Core;
+use crate::daemon::core::Core;
 use crate::{
     model::ArpIgnored,
     network::{Held, Link, arp},
@@ -13,7 +13,7 @@ use crate::{
 
 /// NICs that answer for VIPs as far as is known, but for what their settings say now.
 #[derive(Debug, Default)]
-pub(super) struct Answers {
+pub(in crate::daemon) struct Answers {
     nics: Vec<arp::Answering>,
     /// Those that the log was told of, by ifindex.
     told: BTreeSet<u32>,
@@ -21,7 +21,7 @@ pub(super) struct Answers {
 
 impl Core {
     /// Takes in which NICs there are, and which of them would answer for VIPs that others have.
-    pub(super) fn look_for_answers(&mut self, links: &[Link], held: &[Held]) {
+    pub(in crate::daemon) fn look_for_answers(&mut self, links: &[Link], held: &[Held]) {
         let there = self.nics.values().filter_map(|nic| nic.link.as_ref());
         let served: BTreeSet<u32> = there.map(|link| link.ifindex).collect();
         let vips = self.state().services.iter().filter_map(|s| match s.config.vip {
@@ -52,12 +52,12 @@ impl Core {
     }
 
     /// What an operator should know of NICs that answer for VIPs.
-    pub(super) fn answer_warnings(&self) -> Vec<String> {
+    pub(in crate::daemon) fn answer_warnings(&self) -> Vec<String> {
         self.answering().map(warning).collect()
     }
 
     /// Gives NICs back the `arp_ignore` they had, but for those that are to be kept.
-    pub(super) fn give_back_arp(&mut self, keep: impl Fn(&Self, &ArpIgnored) -> bool) {
+    pub(in crate::daemon) fn give_back_arp(&mut self, keep: impl Fn(&Self, &ArpIgnored) -> bool) {
         let (kept, back): (Vec<_>, Vec<_>) =
             self.record.arp_ignored.clone().into_iter().partition(|ignored| keep(self, ignored));
         if back.is_empty() {
@@ -98,7 +98,7 @@ impl Core {
     }
 
     /// Keeps the record whole.
-    pub(super) fn keep_all(&mut self) {
+    pub(in crate::daemon) fn keep_all(&mut self) {
         if let Err(error) = self.keep(None) {
             tracing::error!("the controller's record cannot be written: {error}");
         }

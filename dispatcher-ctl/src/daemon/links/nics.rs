@@ -5,34 +5,34 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{clock, core::Core};
+use crate::daemon::{clock, core::Core};
 use crate::{
     api::types::{ApiError, EventKind},
     model::XdpMode,
     network::{Link, NetworkEvent},
-    reconcile,
+    reconcile::{self, Dirty},
 };
 
 /// A NIC that is wanted.
 #[derive(Clone, Debug)]
-pub(super) struct Nic {
+pub(in crate::daemon) struct Nic {
     /// Its number in the datapath.
-    pub(super) index: u8,
+    pub(in crate::daemon) index: u8,
     /// Where the program shall run.
-    pub(super) mode: XdpMode,
+    pub(in crate::daemon) mode: XdpMode,
     /// What the kernel says of it, while it is there.
-    pub(super) link: Option<Link>,
+    pub(in crate::daemon) link: Option<Link>,
     /// ifindex under which the program is attached.
-    pub(super) attached: Option<u32>,
+    pub(in crate::daemon) attached: Option<u32>,
     /// Since when that is so, in seconds since the epoch.
-    pub(super) since: f64,
+    pub(in crate::daemon) since: f64,
     /// Why it is not attached.
-    pub(super) note: Option<String>,
+    pub(in crate::daemon) note: Option<String>,
 }
 
 impl Nic {
     /// Whether the program is attached to the NIC that is there.
-    pub(super) fn is_attached(&self) -> bool {
+    pub(in crate::daemon) fn is_attached(&self) -> bool {
         self.link.as_ref().is_some_and(|link| self.attached == Some(link.ifindex))
     }
 
@@ -51,7 +51,7 @@ impl Nic {
 
 impl Core {
     /// Makes the set of NICs that of the state: new ones get a number, those no longer wanted are detached.
-    pub(super) fn adopt_nics(&mut self) {
+    pub(in crate::daemon) fn adopt_nics(&mut self) {
         let wanted: BTreeSet<String> = self.record.state.interfaces.iter().cloned().collect();
         let unwanted: Vec<_> =
             self.nics.keys().filter(|name| !wanted.contains(*name)).cloned().collect();
@@ -83,12 +83,12 @@ impl Core {
     ///
     /// # Errors
     /// As the kernel.
-    pub(super) fn detach_unwanted(&mut self) -> Result<(), ApiError> {
-        for attached in self.datapath.attached().map_err(|e| super::start::failed(&e))? {
+    pub(in crate::daemon) fn detach_unwanted(&mut self) -> Result<(), ApiError> {
+        for attached in self.datapath.attached()? {
             if self.nics.contains_key(&attached.name) || self.has_nic(attached.ifindex) {
                 continue;
             }
-            self.datapath.detach(&attached.name).map_err(|e| super::start::failed(&e))?;
+            self.datapath.detach(&attached.name)?;
             self.events.tell(EventKind::Detached { interface: attached.name });
         }
         Ok(())
@@ -96,7 +96,7 @@ impl Core {
 
     /// Says in which mode a NIC shall be attached, where that is not the configured one. A NIC in another mode is
     /// attached anew.
-    pub(super) fn choose_mode(&mut self, name: &str, mode: Option<XdpMode>) {
+    pub(in crate::daemon) fn choose_mode(&mut self, name: &str, mode: Option<XdpMode>) {
         let Some(mode) = mode else { return };
         self.modes.insert(name.to_owned(), mode);
         if let Some(nic) = self.nics.get_mut(name).filter(|nic| nic.mode != mode) {
@@ -110,8 +110,8 @@ impl Core {
     ///
     /// # Errors
     /// There is no such NIC.
-    pub(super) async fn require_link(&self, name: &str) -> Result<String, ApiError> {
-        let links = self.network.links().await.map_err(|e| super::start::failed(&e))?;
+    pub(in crate::daemon) async fn require_link(&self, name: &str) -> Result<String, ApiError> {
+        let links = self.network.links().await?;
         let found = links.iter().find(|link| link.name == name);
         if let Some(link) = found.or_else(|| links.iter().find(|link| link.is_called(name))) {
             return Ok(link.name.clone());
@@ -133,7 +133,7 @@ impl Core {
     }
 
     /// Takes in which links there are.
-    pub(super) fn take_links(&mut self, links: Vec<Link>) {
+    pub(in crate::daemon) fn take_links(&mut self, links: Vec<Link>) {
         self.follow_renames(&links);
         let mut by_name: BTreeMap<String, Link> =
             links.into_iter().map(|link| (link.name.clone(), link)).collect();
@@ -143,18 +143,18 @@ impl Core {
     }
 
     /// The NICs that are there, as the tables need them.
-    pub(super) fn table_nics(&self) -> Vec<reconcile::Nic> {
+    pub(in crate::daemon) fn table_nics(&self) -> Vec<reconcile::Nic> {
         self.nics.values().filter_map(Nic::table).collect()
     }
 
     /// NICs behind which backends may live: ifindex and name.
-    pub(super) fn watched_nics(&self) -> Vec<(u32, String)> {
+    pub(in crate::daemon) fn watched_nics(&self) -> Vec<(u32, String)> {
         let links = self.nics.values().filter_map(|nic| nic.link.as_ref());
         links.map(|link| (link.ifindex, link.name.clone())).collect()
     }
 
     /// Attaches every NIC that is there and is not attached. Returns the first failure; the others are tried all the same.
-    pub(super) fn attach_nics(&mut self) -> Result<(), ApiError> {
+    pub(in crate::daemon) fn attach_nics(&mut self) -> Result<(), ApiError> {
         let mut result = Ok(());
         let names: Vec<String> = self.nics.keys().cloned().collect();
         for name in names {
@@ -193,7 +193,7 @@ impl Core {
                 nic.attached = None;
                 nic.note = Some(error.to_string());
                 tracing::error!("{name}: not attached: {error}");
-                Err(super::start::failed(&error))
+                Err(error.into())
             }
         }
     }
@@ -202,7 +202,10 @@ impl Core {
     ///
     /// # Errors
     /// Where the kernel refuses.
-    pub(super) async fn links_changed(&mut self, events: &[NetworkEvent]) -> Result<(), ApiError> {
+    pub(in crate::daemon) async fn links_changed(
+        &mut self,
+        events: &[NetworkEvent],
+    ) -> Result<(), ApiError> {
         let ours = events.iter().any(|event| match event {
             NetworkEvent::LinkChanged(link) => {
                 self.nics.keys().any(|name| link.is_called(name))
@@ -216,10 +219,10 @@ impl Core {
             | NetworkEvent::ResolutionChanged { .. } => false,
         });
         if !ours {
-            return self.publish();
+            return self.publish(&Dirty::All);
         }
         let before = self.table_nics();
-        let links = self.network.links().await.map_err(|e| super::start::failed(&e))?;
+        let links = self.network.links().await?;
         let down = self.down_nics();
         self.take_links(links);
         let changed = before != self.table_nics();
@@ -228,7 +231,7 @@ impl Core {
         if changed {
             self.watch_backends();
         }
-        self.publish()?;
+        self.publish(&Dirty::All)?;
         let attached = self.attach_nics();
         self.follow_probes().await;
         self.place_vips(changed || is_back).await;

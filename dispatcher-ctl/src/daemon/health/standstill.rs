@@ -4,7 +4,7 @@
 
 use std::{mem::replace, time::Duration};
 
-use super::core::Core;
+use crate::daemon::core::Core;
 use crate::{
     model::duration,
     standstill::{Mark, running},
@@ -17,7 +17,7 @@ const SETTLING: Duration = Duration::from_secs(6);
 
 /// When this process last stood still.
 #[derive(Debug)]
-pub(super) struct Resumed {
+pub(in crate::daemon) struct Resumed {
     seen: Mark,
     /// When it went on, as [`running`] has it.
     at: Option<Duration>,
@@ -31,7 +31,7 @@ impl Default for Resumed {
 
 impl Core {
     /// Notes that this process has stood still, if it has since this was last looked at.
-    pub(super) fn watch_standstill(&mut self) {
+    pub(in crate::daemon) fn watch_standstill(&mut self) {
         let still = self.resumed.seen.stood_still();
         if still < NOTED {
             return;
@@ -44,7 +44,7 @@ impl Core {
     }
 
     /// Whether it has gone on only just: the table may hold connections whose time was up long ago.
-    pub(super) fn is_settling(&self) -> bool {
+    pub(in crate::daemon) fn is_settling(&self) -> bool {
         self.resumed.at.is_some_and(|at| running().saturating_sub(at) < SETTLING)
     }
 }

@@ -13,15 +13,15 @@ use std::{
 };
 
 use self::contest::Contest;
-use super::{clock, core::Core, record::Amendment};
+use crate::daemon::{clock, core::Core, record::Amendment};
 use crate::{api::types::EventKind, model::OwnedVip, network::VipAdded};
 
 /// A VIP on a NIC, by the NIC's name.
-pub(super) type Place = (String, IpAddr);
+pub(in crate::daemon) type Place = (String, IpAddr);
 
 /// What is known of VIPs on NICs.
 #[derive(Debug, Default)]
-pub(super) struct Vips {
+pub(in crate::daemon) struct Vips {
     /// Those that this controller has seen to.
     placed: BTreeSet<Place>,
     /// Those that were lost lately.
@@ -34,7 +34,7 @@ pub(super) struct Vips {
 
 impl Vips {
     /// Has it looked with the next tick whether all are there.
-    pub(super) const fn look_soon(&mut self) {
+    pub(in crate::daemon) const fn look_soon(&mut self) {
         self.looked = None;
     }
 }
@@ -42,7 +42,7 @@ impl Vips {
 impl Core {
     /// Puts VIPs where they belong and takes them from where they do not. `again`: those that are there already, too, and
     /// announces them.
-    pub(super) async fn place_vips(&mut self, again: bool) {
+    pub(in crate::daemon) async fn place_vips(&mut self, again: bool) {
         let wanted = self.wanted_vips();
         let owned = self.owned_vips();
         let gone: Vec<_> = owned.difference(&wanted).cloned().map(owned_vip).collect();
@@ -95,7 +95,7 @@ impl Core {
     }
 
     /// Puts VIPs that are missing where somebody else had them.
-    pub(super) async fn add_missed_vips(&mut self) {
+    pub(in crate::daemon) async fn add_missed_vips(&mut self) {
         if !self.vips.missed.is_empty() {
             self.place_vips(false).await;
             self.vips.look_soon();
@@ -103,19 +103,19 @@ impl Core {
     }
 
     /// Takes every VIP that is ours off its NIC.
-    pub(super) async fn remove_vips(&mut self) {
+    pub(in crate::daemon) async fn remove_vips(&mut self) {
         self.remove_each(&self.record.vips.clone()).await;
     }
 
     /// Whether VIPs are where they belong and nowhere else, as far as is known.
-    pub(super) fn has_placed_vips(&self) -> bool {
+    pub(in crate::daemon) fn has_placed_vips(&self) -> bool {
         let wanted = self.wanted_vips();
         let owned = self.record.vips.iter().cloned().map(key);
         wanted.is_subset(&self.vips.placed) && owned.into_iter().all(|vip| wanted.contains(&vip))
     }
 
     /// Takes in that NICs have other names: former and present.
-    pub(super) fn rename_vips(&mut self, renames: &[(String, String)]) {
+    pub(in crate::daemon) fn rename_vips(&mut self, renames: &[(String, String)]) {
         let renamed = |(name, vip): Place| {
             let found = renames.iter().find(|(from, _)| *from == name);
             (found.map_or(name, |(_, to)| to.clone()), vip)

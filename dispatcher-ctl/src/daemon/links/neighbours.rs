@@ -5,7 +5,7 @@ use std::{
     net::IpAddr,
 };
 
-use super::core::Core;
+use crate::daemon::core::Core;
 use crate::{
     api::types::EventKind,
     model::Mac,
@@ -14,7 +14,7 @@ use crate::{
 
 /// MAC and ifindex of every address that answered once; none: it does not any more.
 #[derive(Debug, Default)]
-pub(super) struct Neighbours(HashMap<IpAddr, Option<(Mac, u32)>>);
+pub(in crate::daemon) struct Neighbours(HashMap<IpAddr, Option<(Mac, u32)>>);
 
 /// What has become of an address.
 #[derive(Debug, PartialEq, Eq)]
@@ -25,7 +25,7 @@ struct Change {
 
 impl Neighbours {
     /// Forgets addresses that nobody follows any more.
-    pub(super) fn retain(&mut self, watched: &BTreeSet<IpAddr>) {
+    pub(in crate::daemon) fn retain(&mut self, watched: &BTreeSet<IpAddr>) {
         self.0.retain(|address, _| watched.contains(address));
     }
 
@@ -48,7 +48,7 @@ impl Neighbours {
 
 impl Core {
     /// Tells of addresses that answer elsewhere, no longer, or again.
-    pub(super) fn tell_neighbours(&mut self, events: &[NetworkEvent]) {
+    pub(in crate::daemon) fn tell_neighbours(&mut self, events: &[NetworkEvent]) {
         for event in events {
             let NetworkEvent::ResolutionChanged { address, to, .. } = event else { continue };
             let Some(change) = self.neighbours.take(*address, to) else { continue };

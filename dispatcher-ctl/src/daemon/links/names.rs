@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use super::{core::Core, start::failed};
+use crate::daemon::core::Core;
 use crate::{
     api::types::ApiError,
     model::{Config, NicName, State},
@@ -18,25 +18,25 @@ impl Core {
     ///
     /// # Errors
     /// As the kernel.
-    pub(super) async fn kernel_names<'c>(
+    pub(in crate::daemon) async fn kernel_names<'c>(
         &self,
         config: &'c Config,
     ) -> Result<(Cow<'c, Config>, Vec<NicName>), ApiError> {
         if config.interfaces.iter().all(|name| self.nics.contains_key(name)) {
             return Ok((Cow::Borrowed(config), Vec::new()));
         }
-        let links = self.network.links().await.map_err(|e| failed(&e))?;
+        let links = self.network.links().await?;
         let names = names(&config.interfaces, &links, &self.record.nic_names);
         Ok((with_names(config, &names), names))
     }
 
     /// The file as last applied, with the kernel's names of its NICs.
-    pub(super) fn applied_names(&self) -> Cow<'_, Config> {
+    pub(in crate::daemon) fn applied_names(&self) -> Cow<'_, Config> {
         with_names(&self.record.applied, &self.record.nic_names)
     }
 
     /// Keeps which NICs the file calls otherwise than the kernel.
-    pub(super) fn keep_names(&mut self, names: Vec<NicName>) {
+    pub(in crate::daemon) fn keep_names(&mut self, names: Vec<NicName>) {
         if self.record.nic_names != names {
             self.record.nic_names = names;
             self.keep_all();
@@ -44,7 +44,7 @@ impl Core {
     }
 
     /// A state with its NICs named as the file had better name them: alternative names stay.
-    pub(super) fn as_in_file(&self, state: State) -> State {
+    pub(in crate::daemon) fn as_in_file(&self, state: State) -> State {
         let written = |name: &String| {
             let known = self.record.nic_names.iter().find(|known| known.name == *name);
             let known = known.filter(|known| !self.is_stale(known));
@@ -55,12 +55,12 @@ impl Core {
     }
 
     /// What an operator should know of names in the file that is in force.
-    pub(super) fn name_warnings(&self) -> Vec<String> {
+    pub(in crate::daemon) fn name_warnings(&self) -> Vec<String> {
         self.stale_names(&self.record.nic_names)
     }
 
     /// What is wrong with names in a file.
-    pub(super) fn stale_names(&self, names: &[NicName]) -> Vec<String> {
+    pub(in crate::daemon) fn stale_names(&self, names: &[NicName]) -> Vec<String> {
         let stale = names.iter().filter(|known| self.is_stale(known));
         let file = &self.config_status.file;
         let line = |NicName { written, name }: &NicName| {
@@ -75,11 +75,11 @@ impl Core {
     ///
     /// # Errors
     /// As the kernel.
-    pub(super) async fn running_name(&self, name: String) -> Result<String, ApiError> {
+    pub(in crate::daemon) async fn running_name(&self, name: String) -> Result<String, ApiError> {
         if self.state().interfaces.contains(&name) {
             return Ok(name);
         }
-        let links = self.network.links().await.map_err(|e| failed(&e))?;
+        let links = self.network.links().await?;
         let found = links.into_iter().find(|link| link.is_called(&name));
         Ok(found.map_or(name, |link| link.name))
     }
@@ -91,7 +91,7 @@ impl Core {
     }
 
     /// Follows NICs that have other names than before.
-    pub(super) fn follow_renames(&mut self, links: &[Link]) {
+    pub(in crate::daemon) fn follow_renames(&mut self, links: &[Link]) {
         let renames = self.renames(links);
         if !renames.is_empty() {
             self.rename_nics(&renames);
@@ -102,8 +102,8 @@ impl Core {
     ///
     /// # Errors
     /// As the kernel.
-    pub(super) async fn follow_former_renames(&mut self) -> Result<(), ApiError> {
-        let attached = self.datapath.attached().map_err(|e| failed(&e))?;
+    pub(in crate::daemon) async fn follow_former_renames(&mut self) -> Result<(), ApiError> {
+        let attached = self.datapath.attached()?;
         let held = &self.datapath.contents().interfaces;
         let mut renames = Vec::new();
         for (name, held) in self.record.interface_names.iter().zip(held) {

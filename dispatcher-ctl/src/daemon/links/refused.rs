@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{clock, core::Core};
+use crate::daemon::{clock, core::Core};
 use crate::{
     api::types::RefusedCount,
     dataplane::{Refused, RefusedRedirects},
@@ -16,7 +16,7 @@ const RECENT: Duration = Duration::from_secs(60);
 
 /// What is known of refused redirects.
 #[derive(Debug, Default)]
-pub(super) struct RefusedPackets {
+pub(in crate::daemon) struct RefusedPackets {
     watch: Option<RefusedRedirects>,
     /// Whether it was asked for already: what failed once is not tried again.
     is_tried: bool,
@@ -50,7 +50,7 @@ impl RefusedPackets {
     }
 
     /// What a NIC has refused, by the names of the NICs by which it came.
-    pub(super) fn of(
+    pub(in crate::daemon) fn of(
         &self,
         ifindex: u32,
         name: impl Fn(u32) -> Option<String>,
@@ -69,7 +69,7 @@ impl RefusedPackets {
     }
 
     /// What an operator should know of a NIC that has refused packets lately.
-    pub(super) fn note(&self, ifindex: u32, now: Instant) -> Option<String> {
+    pub(in crate::daemon) fn note(&self, ifindex: u32, now: Instant) -> Option<String> {
         let recent = self
             .seen
             .iter()
@@ -95,7 +95,7 @@ impl Core {
     }
 
     /// Looks whether NICs have refused packets, and says so when that begins.
-    pub(super) fn look_at_refused(&mut self) {
+    pub(in crate::daemon) fn look_at_refused(&mut self) {
         self.follow_refused();
         let Some(watch) = &self.refused.watch else { return };
         let nics: Vec<u32> = self.table_nics().iter().map(|nic| nic.ifindex).collect();
@@ -107,7 +107,7 @@ impl Core {
     }
 
     /// The name of a NIC that is ours.
-    pub(super) fn nic_name(&self, ifindex: u32) -> Option<String> {
+    pub(in crate::daemon) fn nic_name(&self, ifindex: u32) -> Option<String> {
         self.table_nics().into_iter().find(|nic| nic.ifindex == ifindex).map(|nic| nic.name)
     }
 }
