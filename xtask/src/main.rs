@@ -9,11 +9,11 @@ mod build;
 mod check;
 mod demo;
 mod docs;
-mod english;
 mod keys;
 mod setup;
 mod shell;
 mod test;
+mod wording;
 mod workspace;
 
 use std::process::ExitCode;
