@@ -12,6 +12,7 @@ mod docs;
 mod setup;
 mod shell;
 mod test;
+mod wording;
 mod workspace;
 
 use std::process::ExitCode;
