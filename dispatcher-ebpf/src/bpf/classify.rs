@@ -7,7 +7,7 @@ use dispatcher_common::{
 };
 use dispatcher_ebpf::{
     outcome::Exit,
-    parse::{FlowWords, MAPPED},
+    parse::{FlowWords, MAPPED, address},
 };
 
 use super::maps;
@@ -74,6 +74,5 @@ const fn port(flow: &FlowWords) -> [u8; 2] {
 #[inline(always)]
 const fn unspecified(is_v6: bool) -> Address {
     let words = if is_v6 { [0; 4] } else { [MAPPED[0], MAPPED[1], MAPPED[2], 0] };
-    // SAFETY: four words are sixteen bytes, and any bytes are an address.
-    unsafe { core::mem::transmute::<[u32; 4], Address>(words) }
+    address(words)
 }

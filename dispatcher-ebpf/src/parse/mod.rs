@@ -83,6 +83,14 @@ const _: () = assert!(size_of::<FlowWords>() == size_of::<Flow>());
 /// First twelve bytes of an IPv4 address in mapped form (RFC 4291 §2.5.5.2), as words.
 pub const MAPPED: [u32; 3] = [0, 0, 0xffff_u32.to_be()];
 
+/// The address whose bytes are those of four native words.
+#[inline(always)]
+#[must_use]
+pub const fn address(words: [u32; 4]) -> Address {
+    // SAFETY: four words are sixteen bytes, and any bytes are an address.
+    unsafe { core::mem::transmute::<[u32; 4], Address>(words) }
+}
+
 impl FlowWords {
     /// An IPv4 flow.
     #[inline(always)]

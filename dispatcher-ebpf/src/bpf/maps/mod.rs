@@ -181,10 +181,12 @@ pub(crate) fn refuse(key: &RefusedKey, packets: u64) {
     }
 }
 
-/// This CPU's place for the packet it is at work on.
+/// The packet that this CPU handles, once: a second call voids what the first one yielded.
 #[inline(always)]
-pub(crate) fn packet() -> Option<*mut Packet> {
-    PACKET.get_ptr_mut(0)
+pub(crate) fn packet() -> Option<&'static mut Packet> {
+    // SAFETY: the pointer comes from a lookup of this CPU's element, which no other packet uses before this one has left. Of
+    // the two calls on a packet's path, the second is the last stage: nobody uses the packet of the first any more.
+    PACKET.get_ptr_mut(0).map(|packet| unsafe { &mut *packet })
 }
 
 /// Where and whether to forward to a slot's backend; nothing set for a slot that does not exist.
