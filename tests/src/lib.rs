@@ -1,15 +1,9 @@
-//! Shared by the tests and the demo: packets and the loaded datapath, and laboratories of network namespaces with real
-//! servers in them.
+//! The packet harness, shared by the packet tests, the end-to-end tests and the benchmark: packets, the loaded datapath with
+//! maps filled from plain values, and a reference model of it. Laboratories of network namespaces are `dispatcher-lab`'s.
 
-pub mod cpus;
-pub mod lab;
-pub mod packet_builder;
-
-#[cfg(feature = "datapath")]
 pub mod case;
-#[cfg(feature = "datapath")]
 pub mod datapath;
-#[cfg(feature = "datapath")]
+pub mod fill;
 pub mod model;
-#[cfg(feature = "datapath")]
+pub mod packet_builder;
 pub mod traffic;

@@ -1,11 +1,9 @@
-//! The laboratory itself: what every test on real traffic stands on.
+//! The laboratory itself, on which every test with real traffic depends.
 
 use std::net::IpAddr;
 
-use dispatcher_tests::{
-    lab::{self, Lab, Plan},
-    packet_builder::eth,
-};
+use dispatcher_lab::{self as lab, Lab, Plan};
+use dispatcher_tests::packet_builder::eth;
 
 #[test]
 fn a_laboratory_serves_and_leaves_nothing_behind() -> anyhow::Result<()> {

@@ -3,7 +3,8 @@
 use std::net::Ipv4Addr;
 
 use anyhow::{Context as _, Result};
-use dispatcher_tests::{datapath::VIP, lab::Node};
+use dispatcher_lab::Node;
+use dispatcher_tests::datapath::VIP;
 
 use super::trial::Seen;
 use crate::worlds::PORT;

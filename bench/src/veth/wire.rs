@@ -9,10 +9,8 @@ use aya::{
     programs::{ProgramFd, Xdp},
 };
 use dispatcher_bench_ebpf::Plan;
-use dispatcher_tests::{
-    lab::{Node, Pair, xdp_pass},
-    packet_builder::NIC_MAC,
-};
+use dispatcher_lab::{Node, Pair, xdp_pass};
+use dispatcher_tests::packet_builder::NIC_MAC;
 
 use super::busy::Busy;
 use crate::driver::Record;

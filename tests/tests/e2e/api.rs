@@ -1,4 +1,4 @@
-//! What scripts see: the HTTP API over its socket, lists, and what `--save` writes.
+//! What scripts use: the HTTP API over its socket, lists, and what `--save` writes.
 
 use anyhow::{Context as _, Result};
 use serde_json::Value;
@@ -74,7 +74,7 @@ fn connections_are_listed_while_they_live() -> Result<()> {
         let filter = format!("connections {service} --client {client} --backend web-1 --limit 1");
         assert!(web.daemon.json(&filter)?["connections"].as_array().is_some());
     }
-    // The flow records (2^14 buckets of 320 bytes) are the daemon's only while it lists.
+    // The daemon maps the flow records (2^14 buckets of 320 bytes) only while it lists.
     let pid = web.daemon.json("status")?["pid"].to_string();
     let mapped = largest_map(&pid)?;
     assert!((1..5 << 20).contains(&mapped), "{mapped} bytes of a map are mapped");
@@ -99,7 +99,7 @@ fn save_makes_the_file_say_what_runs() -> Result<()> {
     web.daemon.edit("weight = 1\n", "weight = 1 # by the operator\n")?;
     web.daemon.ok("reload")?;
     web.daemon.ok("weight web4 web-1 4 --save")?;
-    let other = dispatcher_tests::lab::OTHER_VIP4;
+    let other = dispatcher_lab::OTHER_VIP4;
     web.daemon.ok(&format!("service add shop --vip {other} --port 80 --protocol tcp --save"))?;
     web.daemon.ok(&format!("backend add shop b --address {} --save", web.lab.backends[0].v4()))?;
     let text = std::fs::read_to_string(web.daemon.config())?;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use dispatcher_tests::lab::{Lab, Plan};
+use dispatcher_lab::{Lab, Plan};
 
 use crate::common::{VIPS, address_of, all_up, backend, backend_metric, lab, noise, service};
 
@@ -17,7 +17,7 @@ const FRAGMENTS: u32 = 3;
 
 /// A socket on every backend, bound to the VIP.
 fn servers(lab: &Lab, vip: IpAddr) -> Result<Vec<UdpSocket>> {
-    let open = |node: &dispatcher_tests::lab::Node| {
+    let open = |node: &dispatcher_lab::Node| {
         node.enter(|| {
             let socket = UdpSocket::bind((vip, PORT)).context("bind")?;
             socket.set_read_timeout(Some(Duration::from_millis(300)))?;
@@ -27,7 +27,7 @@ fn servers(lab: &Lab, vip: IpAddr) -> Result<Vec<UdpSocket>> {
     lab.backends.iter().map(open).collect()
 }
 
-/// Who received what.
+/// What each server received.
 fn received(servers: &[UdpSocket]) -> Vec<Vec<Vec<u8>>> {
     let all_of = |socket: &UdpSocket| {
         let (mut all, mut buffer) = (Vec::new(), vec![0; 9000]);

@@ -1,10 +1,8 @@
 //! TCP packets that belong to no connection.
 
 use anyhow::Result;
-use dispatcher_tests::{
-    lab::{Lab, VIP4, VIP6},
-    packet_builder::{ACK, FIN, RST, SYN, eth},
-};
+use dispatcher_lab::{Lab, VIP4, VIP6};
+use dispatcher_tests::packet_builder::{ACK, FIN, RST, SYN, eth};
 
 use crate::common::{Web, reason};
 
@@ -16,7 +14,7 @@ fn mac_bytes(text: &str) -> [u8; 6] {
     bytes
 }
 
-/// One packet of each family with these flags, from a port that nothing uses.
+/// One packet of each family with these flags, from an unused port.
 fn frames(lab: &Lab, flags: u8) -> Vec<Vec<u8>> {
     let (client, to) = (lab.client(), mac_bytes(&lab.lb.mac()));
     let port = 20_000 + u16::from(flags);
@@ -38,7 +36,7 @@ fn orphans_are_dropped_and_counted_by_kind() -> Result<()> {
     ] {
         let before = reason(&web.daemon, "drop", name);
         web.lab.client().send_frames("eth0", &frames(&web.lab, flags))?;
-        dispatcher_tests::lab::eventually(std::time::Duration::from_secs(3), name, || {
+        dispatcher_lab::eventually(std::time::Duration::from_secs(3), name, || {
             Ok(reason(&web.daemon, "drop", name) == before + 2.0)
         })?;
     }
@@ -57,7 +55,7 @@ fn orphans_are_scheduled_or_passed_where_the_file_says_so() -> Result<()> {
 
     web.daemon.edit("orphan = \"schedule\"", "orphan = \"pass\"")?;
     web.daemon.ok("reload")?;
-    // The dispatcher's own kernel has no such connection, either, and says so.
+    // The dispatcher's own kernel has no such connection, either, and answers accordingly.
     let filter = "tcp src port 80 or (ip6 and ip6[6] = 6)";
     let answers = web.lab.client().capture("eth0", filter)?;
     let mut other = frames(&web.lab, ACK | FIN);

@@ -1,7 +1,7 @@
 //! Backends behind a second NIC, and on the dispatcher's own host.
 
 use anyhow::{Result, ensure};
-use dispatcher_tests::lab::{Plan, url};
+use dispatcher_lab::{Plan, url};
 
 use crate::common::{VIPS, all_up, lab, noise, publish, reason, tally, web, web_services};
 

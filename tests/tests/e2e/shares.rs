@@ -1,7 +1,7 @@
-//! Do the backends get exactly the shares their weights say?
+//! Backends get exactly the shares that their weights say.
 
 use anyhow::Result;
-use dispatcher_tests::lab::eventually;
+use dispatcher_lab::eventually;
 use std::time::Duration;
 
 use crate::common::{VIPS, Web, backend_metric, tally, web};
@@ -36,7 +36,7 @@ fn shares_stay_exact_when_both_cpus_make_connections_at_once() -> Result<()> {
     let Some(lab) = Web::start("cpus", &[3, 2, 1])? else { return Ok(()) };
     let cpus = std::thread::available_parallelism()?.get().min(4);
     let each = 600;
-    let mut got = dispatcher_tests::lab::Tally::new();
+    let mut got = dispatcher_lab::Tally::new();
     for vip in VIPS {
         let parts = std::thread::scope(|scope| {
             let clients: Vec<_> = (0..cpus)

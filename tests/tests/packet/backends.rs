@@ -1,4 +1,4 @@
-//! What a backend's flags and its NIC mean for its packets.
+//! The effect of a backend's flags and of its NIC on its packets.
 
 use anyhow::Result;
 use dispatcher_common::{
@@ -6,11 +6,7 @@ use dispatcher_common::{
     connection::State::{Closing, Established, HalfOpen},
     reason::Reason,
 };
-use dispatcher_tests::{
-    case::Case,
-    datapath::{Datapath, Interface, World, usable},
-    packet_builder::{ACK, FIN, Mac, SYN},
-};
+use dispatcher_tests::{case::Case, datapath::{Datapath, Interface, World, usable}, packet_builder::{ACK, FIN, Mac, SYN}};
 
 use crate::flows::Family;
 

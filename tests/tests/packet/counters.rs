@@ -2,12 +2,8 @@
 
 use anyhow::{Result, ensure};
 use dispatcher_common::reason::Reason;
-use dispatcher_tests::{
-    case::Case,
-    cpus,
-    datapath::{self, Datapath, Interface, World},
-    packet_builder::{ACK, At, NIC_MAC, SYN, eth},
-};
+use dispatcher_lab::{cpus};
+use dispatcher_tests::{case::Case, datapath::{self, Datapath, Interface, World}, packet_builder::{ACK, At, NIC_MAC, SYN, eth}};
 
 use crate::flows::Family;
 

@@ -1,12 +1,8 @@
-//! What the datapath says of its connections is what its table holds.
+//! The datapath's counts of connections agree with its table.
 
 use anyhow::{Result, ensure};
 use dispatcher_common::backend::{NEW, UP, USABLE};
-use dispatcher_tests::{
-    case::Case,
-    datapath::{Datapath, World},
-    packet_builder::{ACK, FIN, RST, SYN},
-};
+use dispatcher_tests::{case::Case, datapath::{Datapath, World}, packet_builder::{ACK, FIN, RST, SYN}};
 
 use crate::{
     flows::{Family, without},

@@ -1,13 +1,9 @@
-//! What is not ours reaches the kernel byte for byte.
+//! Packets that are not ours reach the kernel unchanged.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use dispatcher_common::reason::Reason;
-use dispatcher_tests::{
-    case::Case,
-    datapath::{CLIENT, CLIENT6, VIP, VIP6},
-    packet_builder::{ACK, At, SYN, eth, protocol::ICMPV6},
-};
+use dispatcher_tests::{case::Case, datapath::{CLIENT, CLIENT6, VIP, VIP6}, packet_builder::{ACK, At, SYN, eth, protocol::ICMPV6}};
 
 use crate::flows::Family;
 

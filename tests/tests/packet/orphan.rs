@@ -5,11 +5,7 @@ use dispatcher_common::{
     reason::Reason,
     service::orphan,
 };
-use dispatcher_tests::{
-    case::Case,
-    datapath::World,
-    packet_builder::{ACK, FIN, PSH, RST, SYN},
-};
+use dispatcher_tests::{case::Case, datapath::World, packet_builder::{ACK, FIN, PSH, RST, SYN}};
 
 use crate::flows::Family;
 

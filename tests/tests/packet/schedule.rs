@@ -1,4 +1,4 @@
-//! Shares: every new connection takes the ring's next slot, whichever CPU it comes by.
+//! Shares: every new connection takes the next slot of the ring, on whichever CPU it arrives.
 
 use std::{
     net::Ipv4Addr,
@@ -7,16 +7,12 @@ use std::{
 
 use anyhow::{Result, ensure};
 use dispatcher_common::{reason::Reason, service::Policy};
-use dispatcher_tests::{
-    case::Case,
-    cpus,
-    datapath::{self, Datapath, VIP, World, action, mapped::Mapped, usable},
-    packet_builder::{SYN, eth},
-};
+use dispatcher_lab::{cpus};
+use dispatcher_tests::{case::Case, datapath::{self, Datapath, VIP, World, action, mapped::Mapped, usable}, packet_builder::{SYN, eth}};
 
 use crate::flows::Family;
 
-/// Weights 3:2:1 as the interleaved weighted round robin serves them.
+/// Weights 3:2:1 in the order of interleaved weighted round robin.
 const THREE_TWO_ONE: [u16; 6] = [11, 11, 12, 11, 12, 13];
 
 pub(crate) fn cases() -> Vec<Case> {
@@ -52,7 +48,7 @@ pub(crate) fn cases() -> Vec<Case> {
     cases
 }
 
-/// A ring that is longer than a page of its map, whose every position is reached.
+/// A ring longer than a page of its map; every position is reached.
 fn long_ring() -> Case {
     let mut world = World::standard();
     world.backends.retain(|backend| backend.service != 1);

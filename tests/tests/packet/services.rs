@@ -4,11 +4,7 @@ use dispatcher_common::{
     net::{TCP, UDP},
     reason::Reason,
 };
-use dispatcher_tests::{
-    case::Case,
-    datapath::World,
-    packet_builder::{ACK, SYN},
-};
+use dispatcher_tests::{case::Case, datapath::World, packet_builder::{ACK, SYN}};
 
 use crate::flows::Family;
 

@@ -1,13 +1,9 @@
-//! A SYN without a connection: the next backend of the ring.
+//! A SYN without a connection goes to the next backend of the ring.
 
 use std::net::Ipv4Addr;
 
 use dispatcher_common::{connection::State::HalfOpen, reason::Reason};
-use dispatcher_tests::{
-    case::Case,
-    datapath::{VIP, World},
-    packet_builder::{ACK, SYN, eth},
-};
+use dispatcher_tests::{case::Case, datapath::{VIP, World}, packet_builder::{ACK, SYN, eth}};
 
 use crate::flows::Family;
 

@@ -1,10 +1,7 @@
-//! VLAN tags: up to two are read, none is touched.
+//! VLAN tags: up to two are parsed, none is changed.
 
 use dispatcher_common::reason::Reason;
-use dispatcher_tests::{
-    case::Case,
-    packet_builder::{ACK, SYN, eth},
-};
+use dispatcher_tests::{case::Case, packet_builder::{ACK, SYN, eth}};
 
 use crate::flows::Family;
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use dispatcher_tests::lab::{VIP4, VIP6, eventually};
+use dispatcher_lab::{VIP4, VIP6, eventually};
 
 use super::{show::Show, stage::Stage};
 

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
-use dispatcher_tests::lab::{Answered, Process, VIP4, VIP6, eventually, until};
+use dispatcher_lab::{Answered, Process, VIP4, VIP6, eventually, until};
 
 use super::{
     phases::{self, Counts, Phase},

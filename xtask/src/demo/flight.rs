@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
-use dispatcher_tests::lab::VIP4;
+use dispatcher_lab::VIP4;
 
 use super::{
     show::Show,

@@ -1,6 +1,6 @@
 //! `--keep`: the laboratory stays up, and the demo says what to try in it.
 
-use dispatcher_tests::lab::VIP4;
+use dispatcher_lab::VIP4;
 
 use super::{show::Show, stage::Stage};
 

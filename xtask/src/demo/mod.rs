@@ -17,7 +17,7 @@ mod transfer;
 use std::{path::Path, time::Instant};
 
 use anyhow::{Result, bail, ensure};
-use dispatcher_tests::lab::{Lab, Plan};
+use dispatcher_lab::{Lab, Plan};
 
 use crate::{build, setup};
 use show::Show;

@@ -2,7 +2,7 @@
 
 use std::{ops::Range, time::Duration};
 
-use dispatcher_tests::lab::Answered;
+use dispatcher_lab::Answered;
 
 use super::show::Show;
 

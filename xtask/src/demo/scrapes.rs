@@ -1,7 +1,7 @@
 //! The metrics of one backend, scraped at several moments and shown beside one another.
 
 use anyhow::{Context as _, Result};
-use dispatcher_tests::lab::{Daemon, sample};
+use dispatcher_lab::{Daemon, sample};
 
 use super::show::Show;
 

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
-use dispatcher_tests::lab::{Load, Queueing, VIP4, eventually, until};
+use dispatcher_lab::{Load, Queueing, VIP4, eventually, until};
 
 use super::{
     phases::{self, Phase},

@@ -3,7 +3,7 @@
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use anyhow::{Result, ensure};
-use dispatcher_tests::lab::{Daemon, Lab, Process, Tally, VIP4, VIP6, eventually};
+use dispatcher_lab::{Daemon, Lab, Process, Tally, VIP4, VIP6, eventually};
 
 use super::{show::Show, transfer};
 

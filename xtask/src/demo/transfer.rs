@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use dispatcher_tests::lab::{self, Lab, Process};
+use dispatcher_lab::{self as lab, Lab, Process};
 
 /// What is transferred: at [`RATE`] it takes some seconds.
 const SIZE: u64 = 40 << 20;
