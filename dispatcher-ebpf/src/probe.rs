@@ -212,7 +212,7 @@ mod tests {
 
     /// Prober's address, VIP and slot.
     fn parts(probe: Option<Probe>) -> Option<(IpAddr, IpAddr, u32)> {
-        probe.map(|p| (ip(p.flow.client()), ip(p.flow.vip()), p.slot))
+        probe.map(|p| (ip(&p.flow.client()), ip(&p.flow.vip()), p.slot))
     }
 
     fn is(slot: u32) -> Option<(IpAddr, IpAddr, u32)> {

@@ -1,13 +1,16 @@
-//! The context of the XDP program: the only way to a packet's frame.
+//! The contexts that the kernel calls the programs with: the only way to a packet's frame.
 
 use aya_ebpf::{
-    bindings::xdp_md,
-    helpers::generated::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail},
-    programs::XdpContext,
+    EbpfContext as _,
+    bindings::{__sk_buff, xdp_md},
+    helpers::generated::{
+        bpf_redirect, bpf_skb_pull_data, bpf_xdp_adjust_head, bpf_xdp_adjust_tail,
+    },
+    programs::{TcContext, TracePointContext, XdpContext},
 };
 use dispatcher_ebpf::frame::Frame;
 
-/// The context of the packet that this CPU handles.
+/// The context of the XDP program.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
 pub(crate) struct Context(*mut xdp_md);
@@ -55,4 +58,37 @@ impl Context {
         // SAFETY: as for the head.
         (unsafe { bpf_xdp_adjust_tail(self.0, bytes) } == 0).then(|| self.frame())
     }
+}
+
+/// The frame of a TC program's packet, whose first `head` bytes, if there are as many, are in one piece.
+#[inline(always)]
+pub(crate) fn skb_frame(ctx: &TcContext, head: u32) -> Frame {
+    let wanted = if ctx.len() < head { ctx.len() } else { head };
+    if ctx.data() + wanted as usize > ctx.data_end() {
+        // SAFETY: the context is the one that the program was called with. Pointers into the packet are made after this.
+        let _short = unsafe { bpf_skb_pull_data(ctx.as_ptr().cast::<__sk_buff>(), wanted) };
+    }
+    // SAFETY: the kernel lets programs of this type read and write what lies between the two.
+    unsafe { Frame::new(ctx.data(), ctx.data_end()) }
+}
+
+/// Whether the NIC took a VLAN tag off a TC program's packet.
+#[inline(always)]
+pub(crate) fn had_tag(ctx: &TcContext) -> bool {
+    // SAFETY: the context is the one that the program was called with.
+    unsafe { (*ctx.skb.skb).vlan_present != 0 }
+}
+
+/// Sends a TC program's packet out of a NIC, and yields the program's action.
+#[inline(always)]
+pub(crate) fn redirect(ifindex: u32) -> i32 {
+    // SAFETY: the helper takes numbers only. It yields TC_ACT_REDIRECT, or TC_ACT_SHOT.
+    unsafe { bpf_redirect(ifindex, 0) as i32 }
+}
+
+/// The word at an offset of a tracepoint's record; the controller compares the offsets with the kernel's.
+#[inline(always)]
+pub(crate) fn record_field<const AT: usize>(ctx: &TracePointContext) -> u32 {
+    // SAFETY: the kernel attaches no program that reads beyond the record.
+    unsafe { ctx.as_ptr().cast::<u8>().add(AT).cast::<u32>().read() }
 }

@@ -64,5 +64,5 @@ fn follow(packet: &Packet, id: u32) -> Result<u32, Exit> {
 #[inline(always)]
 fn key(flow: &FlowWords, id: u32) -> FragmentKey {
     let protocol = if flow.has_mapped_vip() { flow.protocol } else { 0 };
-    FragmentKey { client: *flow.client(), vip: *flow.vip(), id, protocol }
+    FragmentKey { client: flow.client(), vip: flow.vip(), id, protocol }
 }

@@ -13,7 +13,7 @@ global! {
     /// Says that a flow was given a slot.
     pub(crate) fn placed(packet: &Packet, slot: u32) -> () as dispatcher_log_placed {
         let service = maps::service_of(slot);
-        let (client, port) = (*packet.flow.client(), u16::from_be(packet.flow.ports as u16));
+        let (client, port) = (packet.flow.client(), u16::from_be(packet.flow.ports as u16));
         debug!((), target: TARGET, "new: service {}, slot {}, client {:i} port {}", service, slot, client, port);
     }
 

@@ -87,8 +87,15 @@ pub const MAPPED: [u32; 3] = [0, 0, 0xffff_u32.to_be()];
 #[inline(always)]
 #[must_use]
 pub const fn address(words: [u32; 4]) -> Address {
-    // SAFETY: four words are sixteen bytes, and any bytes are an address.
-    unsafe { core::mem::transmute::<[u32; 4], Address>(words) }
+    *as_address(&words)
+}
+
+/// Four native words as the address whose bytes they are.
+#[inline(always)]
+#[must_use]
+pub const fn as_address(words: &[u32; 4]) -> &Address {
+    // SAFETY: four words are sixteen bytes, any bytes are an address, and bytes need no alignment.
+    unsafe { &*(&raw const *words).cast::<Address>() }
 }
 
 impl FlowWords {
@@ -112,17 +119,15 @@ impl FlowWords {
     /// The VIP in the form of a map key.
     #[inline(always)]
     #[must_use]
-    pub const fn vip(&self) -> &Address {
-        // SAFETY: four words are sixteen bytes, and bytes need no alignment.
-        unsafe { &*(&raw const self.vip).cast::<Address>() }
+    pub const fn vip(&self) -> Address {
+        address(self.vip)
     }
 
     /// The client in the form of a map key.
     #[inline(always)]
     #[must_use]
-    pub const fn client(&self) -> &Address {
-        // SAFETY: as for `vip`.
-        unsafe { &*(&raw const self.client).cast::<Address>() }
+    pub const fn client(&self) -> Address {
+        address(self.client)
     }
 
     /// Whether the VIP is an IPv4 address in mapped form.
