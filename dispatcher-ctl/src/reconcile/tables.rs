@@ -6,7 +6,7 @@ use dispatcher_common::{
     backend::{Forward, LOCAL, NEW, NO_MAC, PRESENT, RESET, STICKY, Share, UP, USABLE},
     connection::{EXPIRY_CLASSES, State as WayState, TICK_NS},
     net,
-    service::{ServiceKey, orphan},
+    service::{Choices, ServiceKey, orphan},
 };
 
 use super::{
@@ -178,12 +178,7 @@ fn service_table(
     let protocol = config.protocol.number();
     ServiceTable {
         key: ServiceKey::new(net::address(config.vip), config.port, protocol),
-        choices: u64::from(u32::from_le_bytes([
-            orphan_number(orphan),
-            schedule::number(scheduler),
-            protocol,
-            0,
-        ])),
+        choices: Choices::new(orphan_number(orphan), schedule::number(scheduler), protocol).0,
         stale_ticks: ticks(config.stale_timeout),
         affinity: 0,
         local: local_slot(service),

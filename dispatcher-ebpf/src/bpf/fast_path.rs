@@ -15,10 +15,8 @@ use dispatcher_common::{
 };
 use dispatcher_ebpf::{
     barrier::compute,
-    measure::Segment,
     outcome::Exit,
-    parse::{IPV4, IPV6, Plain, PlainV4, PlainV6},
-    table::tracking::{FIN, RST, SYN},
+    parse::{FIN, IPV4, IPV6, Plain, PlainV4, PlainV6, RST, SYN, Segment},
 };
 
 use super::{

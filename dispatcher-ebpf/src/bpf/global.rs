@@ -12,9 +12,8 @@ use dispatcher_common::{
 };
 use dispatcher_ebpf::{
     choose::least::Least,
-    measure::Segment,
     outcome::{Exit, pack, unpack},
-    parse::Contents,
+    parse::{Contents, Segment},
 };
 
 use super::{context::Context, shared_word::Word};

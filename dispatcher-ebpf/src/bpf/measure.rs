@@ -11,8 +11,9 @@ use dispatcher_common::{
     net::TCP,
 };
 use dispatcher_ebpf::{
-    measure::{self, Segment},
-    table::tracking::{ACK, Event, RST, event},
+    measure,
+    parse::{ACK, RST, Segment},
+    table::tracking::{Event, event},
 };
 
 use super::{

@@ -2,8 +2,7 @@
 
 use dispatcher_common::flow::{WORDS_V4, WORDS_V6, flow_hash, table_hash};
 use dispatcher_ebpf::{
-    measure::Segment,
-    parse::{FlowWords, Tcp},
+    parse::{FlowWords, Segment, Tcp},
     table::tracking::{self, Event},
 };
 

@@ -1,7 +1,7 @@
 //! The answer to a TCP packet whose connection is over: an RST, on which a client acts at once instead of waiting.
 
 use dispatcher_common::reason::Reason;
-use dispatcher_ebpf::{barrier::hide, outcome::Exit, rewrite::reset, table::tracking::RST};
+use dispatcher_ebpf::{barrier::hide, outcome::Exit, parse::RST, rewrite::reset};
 
 use super::{
     clock::now, context::Context, global::global, maps, packet::Packet, table::tracking, verdict,

@@ -27,8 +27,8 @@ mod plain;
 
 pub use contents::Contents;
 pub use ethernet::{IPV4, IPV6};
-pub use icmp::quoted;
-pub use l4::Tcp;
+pub use icmp::{is_error, quoted};
+pub use l4::{ACK, FIN, RST, SYN, Segment, Tcp};
 pub use plain::{Plain, PlainV4, PlainV6};
 
 /// Bytes of an Ethernet header without tags.
@@ -37,8 +37,16 @@ pub const ETHERNET: u32 = 14;
 pub const IPV4_HEADER: u32 = 20;
 /// Bytes of an IPv6 header (RFC 8200 §3).
 pub const IPV6_HEADER: u32 = 40;
+/// Bytes of a TCP header without options (RFC 9293 §3.1).
+pub const TCP_HEADER: u32 = 20;
+/// Bytes of a UDP header (RFC 768).
+pub const UDP_HEADER: u32 = 8;
+/// Bytes of an ICMP or ICMPv6 error before the packet that it quotes (RFC 792, RFC 4443).
+pub const ICMP_HEADER: u32 = 8;
 /// More-fragments bit and fragment offset of an IPv4 header, as they stand in the packet.
 pub const IPV4_FRAGMENT: u16 = 0x3fff_u16.to_be();
+/// The fragment offset alone.
+pub const IPV4_FRAGMENT_OFFSET: u16 = 0x1fff_u16.to_be();
 
 /// What an IP header says of what it carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

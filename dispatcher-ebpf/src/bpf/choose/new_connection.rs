@@ -4,7 +4,7 @@
 
 use dispatcher_common::{
     reason::Reason,
-    service::{ServiceId, orphan},
+    service::{Choices, ServiceId, orphan},
 };
 use dispatcher_ebpf::{
     outcome::{Answer, Exit},
@@ -75,7 +75,8 @@ global! {
     fn choose(packet: &Packet) -> Result<u32, Exit> as dispatcher_choose {
         let service = classify(&packet.flow)?;
         let policy = policy(service)?;
-        let Choices { orphan: orphans, scheduler } = choices(policy);
+        let choices = choices(policy);
+        let (orphans, scheduler) = (choices.orphan(), choices.scheduler());
         let is_orphan = packet.is_tcp() && packet.event() != Event::OPEN;
         if is_orphan && was_hashed(packet, service, policy) {
             return by_hash(packet, service, policy);
@@ -139,7 +140,7 @@ fn scheduled(packet: &Packet, service: ServiceId, policy: PolicyWords) -> Result
     if let Some(rule) = rule {
         rule.connections.fetch_add(1);
     }
-    let scheduler = choices(policy).scheduler;
+    let scheduler = choices(policy).scheduler();
     source(rule, service, policy)
         .and_then(|source| schedule::next(service, scheduler, source, &packet.flow))
         .ok_or(Exit::of(service, Reason::NoBackend))
@@ -149,7 +150,7 @@ fn scheduled(packet: &Packet, service: ServiceId, policy: PolicyWords) -> Result
 #[inline(always)]
 fn by_hash(packet: &Packet, service: ServiceId, policy: PolicyWords) -> Result<u32, Exit> {
     let source = source(rules::find(packet, service, policy), service, policy);
-    let scheduler = choices(policy).scheduler;
+    let scheduler = choices(policy).scheduler();
     source
         .and_then(|source| schedule::by_hash(service, scheduler, source, &packet.flow))
         .ok_or(Exit::of(service, Reason::NoBackend))
@@ -170,16 +171,9 @@ fn policy(service: ServiceId) -> Result<PolicyWords, Exit> {
     maps::policy(service).ok_or(Exit::of(service, Reason::NoBackend))
 }
 
-/// What a policy says of packets that open nothing, and of those that do.
-struct Choices {
-    orphan: u8,
-    scheduler: u8,
-}
-
 #[inline(always)]
 fn choices(policy: PolicyWords) -> Choices {
-    let choices = policy.choices.load();
-    Choices { orphan: choices as u8, scheduler: (choices >> 8) as u8 }
+    Choices(policy.choices.load())
 }
 
 /// A TCP packet that opens nothing, by the service's policy: an exit unless it is to be treated as new.

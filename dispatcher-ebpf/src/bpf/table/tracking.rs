@@ -7,6 +7,7 @@ use dispatcher_common::{
 };
 use dispatcher_ebpf::{
     outcome::{Exit, pack, unpack},
+    parse::RST,
     table::tracking::{self, Event, is_idle},
 };
 
@@ -95,7 +96,7 @@ pub(crate) fn renew_in_place(packet: &Packet, slot: u32) -> Option<u32> {
 /// Ends the packet's connection, if there is one, as if the packet were an RST.
 #[inline(always)]
 pub(crate) fn close(packet: &mut Packet) {
-    packet.flags = u32::from(tracking::RST);
+    packet.flags = u32::from(RST);
     packet.is_to_be_found = 1;
     end(packet);
 }
