@@ -8,11 +8,13 @@ mod bpf {
     mod classify;
     mod clock;
     mod config;
+    mod context;
     mod fast_path;
     mod filter;
     mod forward;
     mod fragment;
     mod full_path;
+    mod global;
     mod icmp;
     #[cfg(feature = "log")]
     mod log;
@@ -33,12 +35,15 @@ mod bpf {
         programs::{TcContext, TracePointContext, XdpContext},
     };
 
+    use context::Context;
+
     /// Every packet of a NIC: known flows by the short way, the others by the whole.
     #[xdp]
     fn dispatcher(ctx: XdpContext) -> u32 {
-        match fast_path::forward(&ctx) {
+        let ctx = Context::of(&ctx);
+        match fast_path::forward(ctx) {
             Some(action) => action,
-            None => full_path::walk(&ctx),
+            None => full_path::walk(ctx),
         }
     }
 

@@ -3,10 +3,10 @@
 use std::{net::IpAddr, time::Duration};
 
 use dispatcher_common::{
-    backend::{Forward, LOCAL, NEW, NO_MAC, PRESENT, RESET, STICKY, Share, UP, USABLE},
+    backend::{Forward, Forwarding, LOCAL, NEW, NO_MAC, PRESENT, RESET, STICKY, Share, UP, USABLE},
     connection::{EXPIRY_CLASSES, State as WayState, TICK_NS},
     net,
-    service::{ServiceKey, orphan},
+    service::{Choices, ServiceKey, orphan},
 };
 
 use super::{
@@ -18,7 +18,7 @@ use super::{
 use crate::{
     dataplane::tables::{BackendTable, InterfaceTable, ScheduleTable, ServiceTable, Tables},
     model::{
-        Backend, BackendConfig, Connections, OnDown, Orphan, Protocol, RetiredSlot, Scheduler,
+        Backend, BackendConfig, Connections, ForwardMode, OnDown, Orphan, Protocol, RetiredSlot, Scheduler,
         Service, ServiceSettings, State,
     },
     network::Resolution,
@@ -178,12 +178,7 @@ fn service_table(
     let protocol = config.protocol.number();
     ServiceTable {
         key: ServiceKey::new(net::address(config.vip), config.port, protocol),
-        choices: u64::from(u32::from_le_bytes([
-            orphan_number(orphan),
-            schedule::number(scheduler),
-            protocol,
-            0,
-        ])),
+        choices: Choices::new(orphan_number(orphan), schedule::number(scheduler), protocol).0,
         stale_ticks: ticks(config.stale_timeout),
         affinity: 0,
         local: local_slot(service),
@@ -252,7 +247,10 @@ fn forward(
         // Not while only the MAC is missing: a neighbour that does not answer for a moment is not down.
         flags |= RESET;
     }
-    Forward::new(mac, interface, flags).measured(service.is_measured())
+    let forwarding = match backend.config.forward {
+        ForwardMode::Mac => Forwarding::Mac,
+    };
+    Forward::new(mac, interface, flags).by(forwarding).measured(service.is_measured())
 }
 
 #[cfg(test)]

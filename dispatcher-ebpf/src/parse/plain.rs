@@ -7,10 +7,10 @@ use dispatcher_common::{
 };
 
 use super::{
-    ETHERNET, FlowWords, IPV4_FRAGMENT, IPV4_HEADER, IPV6_HEADER,
+    ETHERNET, FlowWords, IPV4_FRAGMENT, IPV4_HEADER, IPV6_HEADER, Segment,
     l4::{tcp_agrees, udp_agrees},
 };
-use crate::{frame::Window, measure::Segment};
+use crate::frame::Window;
 
 /// The first bytes of a frame, read as plain headers of a family. Unless [`Plain::has_form`] and [`Plain::agrees`], the rest says
 /// nothing.

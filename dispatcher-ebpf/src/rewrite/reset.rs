@@ -6,17 +6,18 @@ use dispatcher_common::net::TCP;
 
 use crate::{
     frame::{Frame, Window},
-    parse::{self, ETHERNET, FlowWords, IPV4_HEADER, IPV6_HEADER, Network},
-    table::tracking::{ACK, FIN, RST, SYN},
+    parse::{
+        self, ACK, ETHERNET, FIN, FlowWords, IPV4_HEADER, IPV6_HEADER, Network, RST, SYN,
+        TCP_HEADER,
+    },
 };
 
 use super::{
-    headers::{checksum, pseudo, sum, write_v4, write_v6},
+    checksum::{checksum, pseudo, sum},
+    headers::{write_v4, write_v6},
     mac,
 };
 
-/// Bytes of a TCP header without options.
-const TCP_HEADER: u32 = 20;
 /// A frame that has this many bytes keeps them: it is what Ethernet carries at least, its checksum left out.
 const LEAST_FRAME: u32 = 60;
 

@@ -6,14 +6,7 @@ use dispatcher_common::{
     reason::Reason,
 };
 
-/// TCP flag FIN (RFC 9293 §3.1).
-pub const FIN: u8 = 0x01;
-/// TCP flag SYN.
-pub const SYN: u8 = 0x02;
-/// TCP flag RST.
-pub const RST: u8 = 0x04;
-/// TCP flag ACK.
-pub const ACK: u8 = 0x10;
+use crate::parse::{ACK, FIN, RST, SYN};
 
 /// What a packet means to its connection: a nibble for each [`Way::stage`], which says the next one.
 ///

@@ -19,7 +19,7 @@ use dispatcher_common::{
     net,
     rule::{self, Condition, RuleSet},
     service::{
-        Affinity, AffinityKey, AffinityRecord, OWN, PeerKey, Policy, SCHEDULE_PACK, Schedule,
+        Affinity, AffinityKey, AffinityRecord, Choices, OWN, PeerKey, Policy, SCHEDULE_PACK, Schedule,
         ServiceKey, ServiceState,
     },
     settings::Settings,
@@ -169,9 +169,7 @@ impl Datapath {
     pub fn add_service(&mut self, service: &Service) -> Result<()> {
         let policy = Policy {
             schedule: self.write_ring(&service.ring)?.0,
-            choices: u64::from(service.orphan)
-                | u64::from(service.scheduler) << 8
-                | u64::from(service.protocol) << 16,
+            choices: Choices::new(service.orphan, service.scheduler, service.protocol).0,
             stale_ticks: service.stale_ticks,
             affinity: service.affinity.0,
             rules: self.write_rules(service)?.0,
@@ -232,7 +230,8 @@ impl Datapath {
     pub fn set_choices(&mut self, service: u32, scheduler: u8, affinity: Affinity) -> Result<()> {
         let mut policies = self.array_mut::<Policy>(maps::POLICIES)?;
         let mut policy = policies.get(&service, 0)?;
-        policy.choices = policy.choices & !0xff00 | u64::from(scheduler) << 8;
+        let choices = Choices(policy.choices);
+        policy.choices = Choices::new(choices.orphan(), scheduler, choices.protocol()).0;
         policy.affinity = affinity.0;
         Ok(policies.set(service, policy, 0)?)
     }

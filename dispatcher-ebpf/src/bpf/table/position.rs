@@ -2,12 +2,12 @@
 
 use dispatcher_common::{connection::WAYS, flow};
 
-use crate::bpf::config;
+use crate::bpf::{config, global::registers};
 
 /// Bucket and number of a way in one word, as global functions take and yield it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(transparent)]
-pub(crate) struct Position(pub(crate) u64);
+pub(crate) struct Position(u64);
 
 /// Beside a position: its way is nobody's.
 const FREE: u64 = 1 << 62;
@@ -59,6 +59,10 @@ impl Position {
     pub(crate) const fn number(self) -> usize {
         self.0 as usize & (WAYS - 1)
     }
+}
+
+registers! {
+    Position: |position| position.0, |word| Position(word);
 }
 
 /// The first bucket of a flow's hash.
