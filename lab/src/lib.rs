@@ -31,6 +31,7 @@ mod flood;
 mod frames;
 mod ftp;
 mod hop;
+mod listen;
 mod load;
 mod mute;
 mod node;
@@ -315,8 +316,11 @@ pub fn mac(net: u8, host: u8) -> String {
     format!("02:00:00:00:{net:02x}:{host:02x}")
 }
 
-/// Runs a command line to its end.
-fn run(line: &str) -> Result<String> {
+/// Runs a command line to its end, and returns its output.
+///
+/// # Errors
+/// When it cannot be run or fails; the message carries what it said.
+pub fn run(line: &str) -> Result<String> {
     let words: Vec<_> = line.split_whitespace().collect();
     let (program, arguments) = words.split_first().context("empty command")?;
     let output = std::process::Command::new(program)
