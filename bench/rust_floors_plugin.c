@@ -4,7 +4,7 @@
 // table; `rust_line` what `set4` does.
 //
 //   gcc -O2 -Wall -shared -fPIC -I HARNESS -o rust_floors_plugin.so rust_floors_plugin.c
-//   FLOORS_OBJECT=target/bpf/bpfel-unknown-none/release/bench-floors ./xbench ./floor_plugin.so ./rust_floors_plugin.so
+//   FLOORS_OBJECT=target/bpf/bpfel-unknown-none/bpf/bench-floors ./xbench ./floor_plugin.so ./rust_floors_plugin.so
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <stdio.h>

@@ -3,6 +3,7 @@
 use std::{
     ffi::OsStr,
     io::IsTerminal as _,
+    os::unix::process::CommandExt as _,
     path::Path,
     process::{Command, Stdio},
 };
@@ -78,6 +79,15 @@ impl Cmd {
             bail!("{}: {status}", self.shown);
         }
         Ok(())
+    }
+
+    /// Prints the command and replaces this process by it.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub(crate) fn become_it(mut self) -> Result<()> {
+        self.announce();
+        Err(self.command.exec()).with_context(|| format!("cannot run {}", self.shown))
     }
 
     /// Prints the command and hands it over, to be run by the caller.

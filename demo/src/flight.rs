@@ -5,14 +5,14 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, ensure};
 use dispatcher_lab::VIP4;
 
-use super::{
+use crate::{
     show::Show,
     stage::Stage,
     transfer::{Transfer, megabytes},
 };
 
 /// Weights change while a transfer is in flight.
-pub(super) fn weights_in_flight(stage: &mut Stage, show: &mut Show) -> Result<()> {
+pub(crate) fn weights_in_flight(stage: &mut Stage, show: &mut Show) -> Result<()> {
     show.step("Weights change while a transfer is in flight");
     let (mut transfer, before) = begin(stage, show, "first")?;
     // The server that sends gets weight 0, the others 4 and 1.
@@ -45,7 +45,7 @@ pub(super) fn weights_in_flight(stage: &mut Stage, show: &mut Show) -> Result<()
 }
 
 /// A backend is quiesced: what it has goes on, nothing new comes.
-pub(super) fn quiesce(stage: &mut Stage, show: &mut Show) -> Result<()> {
+pub(crate) fn quiesce(stage: &mut Stage, show: &mut Show) -> Result<()> {
     show.step("A server is quiesced: its transfer goes on, nothing new comes");
     let (mut transfer, _) = begin(stage, show, "second")?;
     let backend = transfer.backend.clone();
@@ -65,7 +65,7 @@ pub(super) fn quiesce(stage: &mut Stage, show: &mut Show) -> Result<()> {
 }
 
 /// The controller is killed; traffic goes on; the next one takes over.
-pub(super) fn kill_and_take_over(stage: &mut Stage, show: &mut Show) -> Result<()> {
+pub(crate) fn kill_and_take_over(stage: &mut Stage, show: &mut Show) -> Result<()> {
     show.step("The controller is killed, and another takes over");
     stage.dispatcher(show, "weight web web-3 3")?;
     let (mut transfer, _) = begin(stage, show, "third")?;

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use anyhow::{Context as _, Result, ensure};
 use dispatcher_lab::{Load, Queueing, VIP4, eventually, until};
 
-use super::{
+use crate::{
     phases::{self, Phase},
     scrapes::{Scrapes, Series},
     show::Show,
@@ -39,7 +39,7 @@ const RESPONSES: Series = ("dispatcher_backend_response_seconds_count", "");
 const RESPONSE_TIME: Series = ("dispatcher_backend_response_seconds_sum", "");
 
 /// The act.
-pub(super) fn slows_down(stage: &mut Stage, show: &mut Show) -> Result<()> {
+pub(crate) fn slows_down(stage: &mut Stage, show: &mut Show) -> Result<()> {
     show.step("A backend becomes slow under load, and the manager lowers its weight");
     let servers = serve(stage)?;
     show.say(&format!("a new service, app: {WORKERS} workers on each server, {QUICK:?} a request"));
