@@ -1,4 +1,4 @@
-//! Builds the BPF object, so that the binary carries it.
+//! Builds the BPF object, so that the binary carries it. Tells utoipa how the API spells types that are not its own.
 
 use std::{env, fs, path::PathBuf};
 
@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result};
 mod bpf;
 
 fn main() -> Result<()> {
+    name_api_types();
     let manifest_dir = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?);
     let workspace = manifest_dir.parent().context("the crate lies in a workspace")?;
     let builder = bpf::Builder::new(workspace)?;
@@ -20,6 +21,18 @@ fn main() -> Result<()> {
     // Last: both are linked under one name, by which benchmarks find the one that does not log.
     build(&builder, &[], "dispatcher.bpf.o")?;
     Ok(())
+}
+
+/// Names the schemas of types for which `derive(ToSchema)` has none: aliases, types of the standard library, and types that are
+/// text in JSON.
+fn name_api_types() {
+    let mut config = utoipa_config::Config::new()
+        .alias_for("IpAddr", "crate::api::schema::IpAddress")
+        .alias_for("Timestamp", "f64");
+    for text in ["Label", "ClientRange", "PortRange", "TimeRange", "Tos"] {
+        config = config.alias_for(text, "String");
+    }
+    config.write_to_file();
 }
 
 /// Builds the object with these features, under a name in the build script's directory.

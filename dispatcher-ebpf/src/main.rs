@@ -3,35 +3,30 @@
 
 #[cfg(target_arch = "bpf")]
 mod bpf {
-    mod account;
-    mod affinity;
-    mod claim;
+    mod backend;
+    mod choose;
     mod classify;
+    mod clock;
     mod config;
-    mod connection;
-    mod fast;
+    mod fast_path;
     mod filter;
     mod forward;
     mod fragment;
+    mod full_path;
     mod icmp;
     #[cfg(feature = "log")]
     mod log;
     mod loops;
     mod maps;
     mod measure;
-    mod measured;
-    mod overflow;
-    mod pipeline;
-    mod place;
-    mod position;
+    mod packet;
     mod probe;
     mod refused;
     mod reset;
-    mod rules;
-    mod schedule;
+    mod shared_word;
+    mod table;
     mod too_big;
     mod verdict;
-    mod word;
 
     use aya_ebpf::{
         macros::{classifier, tracepoint, xdp},
@@ -41,9 +36,9 @@ mod bpf {
     /// Every packet of a NIC: known flows by the short way, the others by the whole.
     #[xdp]
     fn dispatcher(ctx: XdpContext) -> u32 {
-        match fast::forward(&ctx) {
+        match fast_path::forward(&ctx) {
             Some(action) => action,
-            None => pipeline::walk(&ctx),
+            None => full_path::walk(&ctx),
         }
     }
 

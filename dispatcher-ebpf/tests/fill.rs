@@ -7,7 +7,7 @@ use dispatcher_common::{
     limits::RECOMMENDED_FILL_PERCENT,
     net,
 };
-use dispatcher_ebpf::occupancy::{Choice, choose, free};
+use dispatcher_ebpf::table::insert::{Choice, choose, free};
 
 const BUCKETS: usize = 1 << 13;
 /// Connections there are at any time.

@@ -3,37 +3,26 @@
 //! One [`core::Core`] holds everything behind one lock; requests ([`control`]), the kernel's reports and the clock take
 //! turns on it. [`start`] takes over or makes the datapath, [`nics`] follows NICs and VIPs, [`view`] answers questions.
 
-mod advice;
 mod affinity;
-mod answers;
 mod clock;
 mod control;
 mod core;
 mod counts;
-mod events;
-mod exits;
+mod error;
 mod file;
-mod manage;
+mod health;
+mod links;
 mod memory;
-mod names;
-mod neighbours;
-mod nics;
-mod passive;
-mod probes;
-mod problems;
 mod publish;
-mod quiesce;
 mod record;
-mod refused;
-mod report;
-mod resume;
+mod reports;
 mod rewrite;
 mod rules;
 mod saved;
 mod start;
 mod teardown;
 mod view;
-mod vips;
+mod weights;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -45,9 +34,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use self::answers::give_back as give_back_arp;
+pub(crate) use self::links::answers::give_back as give_back_arp;
 pub use self::{
-    memory::set_up as set_up_memory, problems::Problems, record::read_record, start::StartError,
+    memory::set_up as set_up_memory, record::read_record, reports::problems::Problems,
+    start::StartError,
 };
 
 use self::{control::Handle, core::Core};
@@ -131,7 +121,7 @@ async fn watch(
 ) -> Option<StartError> {
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut sample = tokio::time::interval(manage::SAMPLE);
+    let mut sample = tokio::time::interval(weights::manage::SAMPLE);
     sample.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {

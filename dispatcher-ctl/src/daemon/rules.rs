@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{clock, core::Core, start::failed};
+use super::{clock, core::Core};
 use crate::{
     api::types::ApiError,
     dataplane::Counters,
@@ -79,7 +79,7 @@ impl Core {
         }
         let active = self.active_rules(clock::local());
         self.log_rules(&active);
-        self.datapath.set_active(&active).map_err(|e| failed(&e))?;
+        self.datapath.set_active(&active)?;
         Ok(())
     }
 

@@ -8,17 +8,13 @@ use std::{io, net::TcpListener as StdTcpListener, time::Duration};
 use tokio::sync::mpsc;
 
 use super::{
-    RunOptions, clock,
-    core::Core,
-    events::{Cause, Health},
-    file::ConfigFile,
-    record::read_record,
+    RunOptions, clock, core::Core, file::ConfigFile, health::states::Health, record::read_record,
+    reports::Cause,
 };
 use crate::{
     advisor::{Advisors, Outcome},
     api::{server::Socket, types::ApiError},
     capabilities::{Capability, Missing, missing},
-    config::ConfigErrors,
     dataplane::{Datapath, Origin, remove_all, remove_dead_namespaces},
     model::{AdvisorKind, Config, Record, ServiceConfig, State, Target},
     network::{Network, NetworkEvent},
@@ -47,24 +43,12 @@ impl StartError {
     }
 }
 
-/// An error of several lines, the last of them a hint, as an answer.
-pub(super) fn failed(error: &dyn std::fmt::Display) -> ApiError {
-    let text = error.to_string();
-    match text.split_once("\nhint: ") {
-        Some((line, hint)) => ApiError::failed(line).hint(hint),
-        None => ApiError::failed(text),
-    }
-}
-
-impl From<ApiError> for StartError {
-    fn from(error: ApiError) -> Self {
-        Self(error)
-    }
-}
-
-impl From<ConfigErrors> for StartError {
-    fn from(errors: ConfigErrors) -> Self {
-        Self(errors.into())
+impl<E> From<E> for StartError
+where
+    ApiError: From<E>,
+{
+    fn from(error: E) -> Self {
+        Self(error.into())
     }
 }
 
@@ -83,8 +67,7 @@ pub(super) async fn start(options: RunOptions) -> Result<Started, StartError> {
     let file = ConfigFile::new(options.config.clone());
     let config = file.turn().await?.load().await?;
     require_capabilities(&config)?;
-    let (datapath, origin) =
-        Datapath::open(&config.pin_dir, config.connections.capacity).map_err(|e| failed(&e))?;
+    let (datapath, origin) = Datapath::open(&config.pin_dir, config.connections.capacity)?;
     match remove_dead_namespaces(&config.pin_dir) {
         Ok(removed) => removed.iter().for_each(|dir| {
             tracing::info!("{}: its network namespace is gone, removed", dir.display());
@@ -146,9 +129,9 @@ async fn go_on(
     file: ConfigFile,
 ) -> Result<Started, StartError> {
     let path = options.api_socket.as_deref().unwrap_or(&config.api_socket);
-    let socket = Socket::bind(path).map_err(|e| failed(&e))?;
+    let socket = Socket::bind(path)?;
     let metrics_listener = listen(&config)?;
-    let (network, events) = Network::start().await.map_err(|e| failed(&e))?;
+    let (network, events) = Network::start().await?;
     let found = found_record(&datapath)?;
     let takeover = found.is_some();
     let record = found.unwrap_or_else(|| empty_record(&config));
@@ -172,7 +155,7 @@ async fn go_on(
             "connections.capacity {asked} waits for the next fresh start, the table has {capacity}"
         ));
     }
-    for attached in core.datapath.attached().map_err(|e| failed(&e))? {
+    for attached in core.datapath.attached()? {
         core.modes.insert(attached.name, attached.mode);
     }
     core.resolve_wait = RESOLVE_WAIT;
@@ -210,7 +193,7 @@ fn listen(config: &Config) -> Result<tokio::net::TcpListener, StartError> {
 
 /// The former controller's record.
 fn found_record(datapath: &Datapath) -> Result<Option<Record>, StartError> {
-    let stored = datapath.record().map_err(|e| failed(&e))?;
+    let stored = datapath.record()?;
     let Some(stored) = stored else { return Ok(None) };
     let record = read_record(&stored).map_err(|e| {
         ApiError::failed(format!("the record of the former controller cannot be read: {e}"))

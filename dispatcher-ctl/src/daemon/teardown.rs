@@ -1,6 +1,6 @@
 //! Taking everything away. Without a daemon, `dispatcher detach --all` does the same.
 
-use super::{core::Core, start::failed};
+use super::core::Core;
 use crate::api::types::ApiError;
 
 impl Core {
@@ -8,7 +8,7 @@ impl Core {
     pub(super) async fn dismantle(&mut self) -> Result<(), ApiError> {
         self.remove_vips().await;
         self.give_back_arp(|_, _| false);
-        self.datapath.remove().map_err(|e| failed(&e))?;
+        self.datapath.remove()?;
         tracing::info!("detached");
         Ok(())
     }

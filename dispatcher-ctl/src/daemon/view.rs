@@ -10,7 +10,7 @@ use dispatcher_common::{
     reason::{Reason, Verdict},
 };
 
-use super::{advice::Shown, clock, core::Core, counts::sum, nics::Nic, start::failed};
+use super::{clock, core::Core, counts::sum, health::advice::Shown, links::nics::Nic};
 use crate::{
     api::types::{
         self, ApiError, Connection, ConnectionQuery, ConnectionTable, Connections, Interface,
@@ -55,15 +55,15 @@ impl Core {
     /// As the kernel.
     pub(super) fn read_backend(&self, slot: u32) -> Result<Reading, ApiError> {
         let mut counters = Counters::default();
-        counters.backends.insert(slot, self.counters.backend(slot).map_err(|e| failed(&e))?);
-        if let Some(responses) = self.counters.measured(slot).map_err(|e| failed(&e))? {
+        counters.backends.insert(slot, self.counters.backend(slot)?);
+        if let Some(responses) = self.counters.measured(slot)? {
             counters.responses.insert(slot, responses);
         }
         Ok(self.reading_of(counters, self.sweeper.latest()))
     }
 
     fn reading(&self, sweep: Arc<SweepResult>) -> Result<Reading, ApiError> {
-        let counters = self.counters.read(&self.record.retired_slots).map_err(|e| failed(&e))?;
+        let counters = self.counters.read(&self.record.retired_slots)?;
         Ok(self.reading_of(counters, sweep))
     }
 
@@ -285,7 +285,7 @@ impl Search {
         let slots = Some(self.slots.keys().copied().collect());
         let filter = Filter { slots, client: self.client };
         let found = self.table.list(&filter, self.from, self.limit);
-        let found = found.map_err(|e| failed(&e))?;
+        let found = found?;
         let connections = found.connections.iter().filter_map(|c| self.shown(c)).collect();
         Ok(Connections { connections, truncated: found.next.is_some(), next: found.next })
     }

@@ -11,6 +11,7 @@ use dispatcher_common::{
 
 use super::{
     affinity::{affinity, affinity_ticks},
+    change::Dirty,
     rules::rules,
     way::{Nic, way},
 };
@@ -18,46 +19,35 @@ use crate::{
     dataplane::tables::{BackendTable, InterfaceTable, ScheduleTable, ServiceTable, Tables},
     model::{
         Backend, BackendConfig, Connections, OnDown, Orphan, Protocol, RetiredSlot, Scheduler,
-        Service, ServiceConfig, State,
+        Service, ServiceSettings, State,
     },
     network::Resolution,
     schedule::{self, Schedules, Taker},
 };
 
-/// What the maps should hold. Backends that were removed are not in it; they are gone, or their slot is retired.
+/// What the maps should hold of what is dirty. Backends that were removed are not in it: they are gone, or their slot is
+/// retired.
 #[must_use]
 pub fn tables(
     state: &State,
+    dirty: &Dirty,
     connections: &Connections,
     nics: &[Nic],
     resolve: &dyn Fn(IpAddr) -> Resolution,
     schedules: &mut Schedules,
 ) -> Tables {
-    let (expiry_ticks, syn_guard) = (longest_ticks(state), connections.syn_guard);
-    let mut tables = Tables { expiry_ticks, syn_guard, ..Tables::default() };
-    for nic in nics {
-        let interface = InterfaceTable { mac: nic.mac.0, ifindex: nic.ifindex, mtu: nic.mtu };
-        tables.interfaces.insert(nic.index, interface);
-    }
-    for service in &state.services {
+    let mut tables = Tables { is_partial: *dirty != Dirty::All, ..Tables::default() };
+    for service in dirty.services(state) {
         add(service, connections, nics, resolve, schedules, &mut tables);
     }
-    affinity(state, &mut tables);
-    schedules.turn();
-    tables
-}
-
-/// What the maps should hold of some services. How their clients stay with backends, which takes knowing the others, is left
-/// out.
-pub fn tables_of_some(
-    services: &[&Service],
-    connections: &Connections,
-    nics: &[Nic],
-    resolve: &dyn Fn(IpAddr) -> Resolution,
-) -> Tables {
-    let (mut tables, mut schedules) = (Tables::default(), Schedules::default());
-    for service in services {
-        add(service, connections, nics, resolve, &mut schedules, &mut tables);
+    if !tables.is_partial {
+        (tables.expiry_ticks, tables.syn_guard) = (longest_ticks(state), connections.syn_guard);
+        for nic in nics {
+            let interface = InterfaceTable { mac: nic.mac.0, ifindex: nic.ifindex, mtu: nic.mtu };
+            tables.interfaces.insert(nic.index, interface);
+        }
+        affinity(state, &mut tables);
+        schedules.forget_unused();
     }
     tables
 }
@@ -150,7 +140,7 @@ pub fn ticks(duration: Duration) -> u64 {
 ///
 /// One more than the timeout rounded up: a connection whose stamp is n ticks old has been idle for more than n − 1.
 #[must_use]
-pub fn service_ticks(config: &ServiceConfig) -> [u64; EXPIRY_CLASSES] {
+pub fn service_ticks(config: &ServiceSettings) -> [u64; EXPIRY_CLASSES] {
     let (stale, syn) = (ticks(config.stale_timeout) + 1, ticks(config.syn_timeout) + 1);
     let mut classes = [0; EXPIRY_CLASSES];
     let (first, half_open) = match config.protocol {
@@ -226,7 +216,7 @@ fn share(backend: &Backend) -> Share {
 /// A backend's word: to where, and whether. In dire need one that an advisor has down is taken for up.
 fn forward(
     backend: &Backend,
-    service: &ServiceConfig,
+    service: &ServiceSettings,
     need: Need,
     nics: &[Nic],
     resolve: &dyn Fn(IpAddr) -> Resolution,
@@ -280,7 +270,7 @@ mod tests {
         nics: &[Nic],
         resolve: &dyn Fn(IpAddr) -> Resolution,
     ) -> Tables {
-        super::tables(state, connections, nics, resolve, &mut Schedules::default())
+        super::tables(state, &Dirty::All, connections, nics, resolve, &mut Schedules::default())
     }
 
     fn answers(address: IpAddr) -> Resolution {

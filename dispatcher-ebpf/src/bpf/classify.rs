@@ -6,7 +6,7 @@ use dispatcher_common::{
     service::{ANY, OWN, ServiceId, ServiceKey},
 };
 use dispatcher_ebpf::{
-    exit::Exit,
+    outcome::Exit,
     parse::{FlowWords, MAPPED},
 };
 
@@ -14,7 +14,7 @@ use super::maps;
 
 /// The service of a flow: exact VIP and port, else the VIP's service for every port, else one on any address, likewise.
 #[inline(always)]
-pub(super) fn classify(flow: &FlowWords) -> Result<ServiceId, Exit> {
+pub(crate) fn classify(flow: &FlowWords) -> Result<ServiceId, Exit> {
     let mut key =
         ServiceKey { vip: *flow.vip(), port: port(flow), protocol: flow.protocol as u8, any: 0 };
     if let Some(service) = maps::service(&key) {
@@ -45,14 +45,14 @@ pub(super) fn classify(flow: &FlowWords) -> Result<ServiceId, Exit> {
 /// The exit for a reason that holds for VIPs only: without services, or after a false positive of the filter, the
 /// packet is not ours.
 #[inline(always)]
-pub(super) fn if_vip(reason: Reason, flow: &FlowWords) -> Exit {
+pub(crate) fn if_vip(reason: Reason, flow: &FlowWords) -> Exit {
     let is_vip = maps::vip(flow.vip()).is_some_and(|services| services != OWN);
     Exit::new(if is_vip { reason } else { Reason::NotOurs })
 }
 
 /// Whether a flow's destination is a VIP, or one that services on any address may take.
 #[inline(always)]
-pub(super) fn is_ours(flow: &FlowWords) -> bool {
+pub(crate) fn is_ours(flow: &FlowWords) -> bool {
     match maps::vip(flow.vip()) {
         Some(services) => services != OWN,
         None => has_wildcards(flow) && !flow.is_special(),

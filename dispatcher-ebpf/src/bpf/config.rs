@@ -20,30 +20,30 @@ macro_rules! read {
 
 /// Index of the NIC this program is attached to.
 #[inline(always)]
-pub(super) fn interface() -> u32 {
+pub(crate) fn interface() -> u32 {
     read!(interface)
 }
 
 /// The monotonic clock at a count of jiffies.
 #[inline(always)]
-pub(super) fn monotonic_ns(jiffies: u64) -> u64 {
+pub(crate) fn monotonic_ns(jiffies: u64) -> u64 {
     jiffies.wrapping_mul(read!(jiffy_ns)).wrapping_add(read!(jiffies_epoch))
 }
 
 /// Buckets of the connection table − 1.
 #[inline(always)]
-pub(super) fn bucket_mask() -> u32 {
+pub(crate) fn bucket_mask() -> u32 {
     read!(bucket_mask)
 }
 
 /// A key of the table's hash. `index` is a constant below [`HASH_KEYS`] wherever it is used.
 #[inline(always)]
-pub(super) fn hash_key(index: usize) -> u64 {
+pub(crate) fn hash_key(index: usize) -> u64 {
     read!(hash_keys[index])
 }
 
 /// Keys of the hash that places flows on a schedule.
 #[inline(always)]
-pub(super) fn schedule_keys() -> [u64; 2] {
+pub(crate) fn schedule_keys() -> [u64; 2] {
     [read!(schedule_keys[0]), read!(schedule_keys[1])]
 }

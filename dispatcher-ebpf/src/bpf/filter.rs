@@ -2,32 +2,32 @@
 
 use dispatcher_common::flow::{filter_bit, fold};
 use dispatcher_common::reason::Reason;
-use dispatcher_ebpf::{exit::Exit, frame::Window, parse::FlowWords, rewrite::mac::ADDRESS};
+use dispatcher_ebpf::{frame::Window, outcome::Exit, parse::FlowWords, rewrite::mac::ADDRESS};
 
 use super::{config, maps};
 
 /// Whether the address with this bit of the filter may be a VIP.
 #[inline(always)]
-pub(super) fn may_be_vip(bit: u32) -> bool {
+pub(crate) fn may_be_vip(bit: u32) -> bool {
     maps::filter_word(bit / 64) >> (bit % 64) & 1 != 0
 }
 
 /// Whether an IPv4 address may be a VIP.
 #[inline(always)]
-pub(super) fn may_be_vip_v4(vip: u32) -> bool {
+pub(crate) fn may_be_vip_v4(vip: u32) -> bool {
     may_be_vip(filter_bit(vip))
 }
 
 /// Whether an IPv6 address may be a VIP.
 #[inline(always)]
-pub(super) fn may_be_vip_v6(vip: [u32; 4]) -> bool {
+pub(crate) fn may_be_vip_v6(vip: [u32; 4]) -> bool {
     may_be_vip(filter_bit(fold(vip)))
 }
 
 /// Lets a packet on if its destination may be a VIP and its frame is addressed to this NIC. A frame that was flooded to
 /// us is somebody else's: forwarded again it would go round in circles.
 #[inline(always)]
-pub(super) fn admit(head: Window<14>, is_v4: bool, flow: &FlowWords) -> Result<(), Exit> {
+pub(crate) fn admit(head: Window<14>, is_v4: bool, flow: &FlowWords) -> Result<(), Exit> {
     let may_be_vip = if is_v4 {
         may_be_vip_v4(flow.vip[3])
     } else {
@@ -43,7 +43,7 @@ pub(super) fn admit(head: Window<14>, is_v4: bool, flow: &FlowWords) -> Result<(
 
 /// Whether a frame is addressed to the NIC with this address (in the lower 48 bits).
 #[inline(always)]
-pub(super) fn is_for_us(head: Window<14>, own: u64) -> bool {
+pub(crate) fn is_for_us(head: Window<14>, own: u64) -> bool {
     // Two loads, as wide as a driver or generator may have stored the address.
     u64::from(head.u32::<0>()) | u64::from(head.u16::<4>()) << 32 == own & ADDRESS
 }

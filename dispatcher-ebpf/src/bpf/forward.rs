@@ -6,8 +6,8 @@ use dispatcher_common::{
 };
 use dispatcher_ebpf::{
     barrier::hide,
-    exit::Exit,
     frame::Window,
+    outcome::Exit,
     rewrite::{mac, too_big::OVERHEAD},
 };
 
@@ -15,7 +15,7 @@ use super::{config, loops, maps, verdict};
 
 /// How large a packet is.
 #[derive(Clone, Copy)]
-pub(super) struct Size {
+pub(crate) struct Size {
     /// L3 bytes, which are counted.
     bytes: u32,
     /// The least MTU of a NIC by which it may leave.
@@ -25,13 +25,13 @@ pub(super) struct Size {
 impl Size {
     /// Of a packet with plain headers.
     #[inline(always)]
-    pub(super) const fn plain(bytes: u32) -> Self {
+    pub(crate) const fn plain(bytes: u32) -> Self {
         Self { bytes, needed: bytes }
     }
 
     /// Of a packet in a frame of this length, of which tags take a part.
     #[inline(always)]
-    pub(super) fn of_frame(bytes: u32, length: u32) -> Self {
+    pub(crate) fn of_frame(bytes: u32, length: u32) -> Self {
         Self { bytes, needed: bytes.max(length.saturating_sub(OVERHEAD)) }
     }
 
@@ -44,7 +44,7 @@ impl Size {
 
 /// Sends a packet to a slot's backend, if that can be.
 #[inline(always)]
-pub(super) fn deliver(head: Window<14>, slot: u32, size: Size) -> Result<u32, Exit> {
+pub(crate) fn deliver(head: Window<14>, slot: u32, size: Size) -> Result<u32, Exit> {
     let forward = maps::forward(slot);
     let flags = forward.flags();
     if flags & USABLE == 0 {
@@ -61,7 +61,7 @@ pub(super) fn deliver(head: Window<14>, slot: u32, size: Size) -> Result<u32, Ex
 
 /// Sends a packet out of the NIC on which a backend lives; `own` is the address of the NIC it came by.
 #[inline(always)]
-pub(super) fn send(
+pub(crate) fn send(
     head: Window<14>,
     forward: Forward,
     own: Forward,

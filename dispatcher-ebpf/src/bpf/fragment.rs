@@ -6,22 +6,19 @@ use dispatcher_common::{
     reason::Reason,
 };
 use dispatcher_ebpf::{
-    exit::Exit,
+    outcome::Exit,
     parse::{Contents, FlowWords},
 };
 
-use super::{
-    classify, maps,
-    pipeline::{self, Packet, now},
-};
+use super::{classify, clock::now, full_path, maps, packet::Packet};
 
 /// The slot of datagrams that are left to the kernel.
 const KERNEL: u32 = 0;
 
-/// Sends a fragment on its way; `contents` are [`Contents`]. A global function: see [`super::pipeline`].
+/// Sends a fragment on its way; `contents` are [`Contents`]. A global function: see [`super::full_path`].
 #[inline(never)]
 #[unsafe(no_mangle)]
-pub(super) extern "C" fn dispatcher_fragment(
+pub(crate) extern "C" fn dispatcher_fragment(
     ctx: *mut xdp_md,
     packet: *const Packet,
     contents: u64,
@@ -30,13 +27,13 @@ pub(super) extern "C" fn dispatcher_fragment(
     let Some(packet) = (unsafe { packet.as_ref() }) else { return 0 };
     let contents = Contents(contents);
     let slot = if contents.is_later() { follow(packet, contents) } else { lead(packet, contents) };
-    pipeline::end(&XdpContext::new(ctx), packet, slot)
+    full_path::end(&XdpContext::new(ctx), packet, slot)
 }
 
 /// The first fragment's slot, which the others will follow.
 #[inline(always)]
 fn lead(packet: &Packet, contents: Contents) -> Result<u32, Exit> {
-    let slot = pipeline::slot(packet);
+    let slot = full_path::slot(packet);
     match slot {
         Ok(slot) => dispatcher_remember(packet, contents.id(), slot),
         Err(Exit { reason: Reason::OrphanPassed, .. }) => {

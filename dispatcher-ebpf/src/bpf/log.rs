@@ -8,19 +8,19 @@ use dispatcher_common::{
     reason::{REASONS, Reason},
     service::ServiceId,
 };
-use dispatcher_ebpf::exit::{Exit, NO_SERVICE};
+use dispatcher_ebpf::outcome::{Exit, NO_SERVICE};
 
-use super::{maps, pipeline::Packet};
+use super::{maps, packet::Packet};
 
 /// Says that a flow was given a slot.
 #[inline(always)]
-pub(super) fn placed(packet: &Packet, slot: u32) {
+pub(crate) fn placed(packet: &Packet, slot: u32) {
     dispatcher_log_placed(packet, u64::from(slot));
 }
 
 /// Says why a packet leaves early; `bytes` are its L3 bytes.
 #[inline(always)]
-pub(super) fn left(exit: Exit, bytes: u32) {
+pub(crate) fn left(exit: Exit, bytes: u32) {
     dispatcher_log_left(exit.reason as u64, u64::from(exit.service), u64::from(bytes));
 }
 

@@ -9,28 +9,28 @@ use dispatcher_common::{
 };
 use dispatcher_ebpf::{
     barrier::hide,
-    exit::{Exit, Outcome},
     frame::Window,
+    outcome::{Exit, Outcome},
 };
 
 use super::maps::{self, Backend};
 
 /// A frame's source address in the lower 48 bits; the EtherType is above it.
 #[inline(always)]
-pub(super) fn source(head: Window<14>) -> u64 {
+pub(crate) fn source(head: Window<14>) -> u64 {
     head.u64::<6>()
 }
 
 /// Whether a frame from this source came from the backend with this word.
 #[inline(always)]
-pub(super) fn is_back(source: u64, forward: Forward) -> bool {
+pub(crate) fn is_back(source: u64, forward: Forward) -> bool {
     // Hidden from LLVM, which would load a mask instead.
     hide((source ^ forward.0) << 16) == 0
 }
 
 /// The slot for a new connection of which this one was chosen: another one if the packet came from there.
 #[inline(always)]
-pub(super) fn away(source: u64, slot: u32) -> Result<u32, Exit> {
+pub(crate) fn away(source: u64, slot: u32) -> Result<u32, Exit> {
     let forward = maps::forward(slot);
     let has_returned = forward.flags() & LOCAL == 0 && is_back(source, forward);
     if has_returned { stand_in(slot) } else { Ok(slot) }
@@ -38,11 +38,11 @@ pub(super) fn away(source: u64, slot: u32) -> Result<u32, Exit> {
 
 /// The slot of the local backend that takes what another slot's backend sent back.
 #[inline(always)]
-pub(super) fn stand_in(slot: u32) -> Result<u32, Exit> {
+pub(crate) fn stand_in(slot: u32) -> Result<u32, Exit> {
     Outcome(dispatcher_stand_in(u64::from(slot))).result()
 }
 
-/// As [`stand_in`], its result packed. A global function: see [`super::pipeline`].
+/// As [`stand_in`], its result packed. A global function: see [`super::full_path`].
 #[inline(never)]
 #[unsafe(no_mangle)]
 extern "C" fn dispatcher_stand_in(slot: u64) -> u64 {

@@ -5,22 +5,21 @@
 //! cache line. An exchange is changed by the CPU that sees its flow's packets; should two see them at once, each byte and
 //! each response is still counted once, by whoever wins the compare-and-swap on `progress` or `pending`.
 
-use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use dispatcher_common::{
     connection::State,
     measure::{ByteWindow, Pending, Progress, ResponseWindow, bucket, window},
     net::TCP,
 };
 use dispatcher_ebpf::{
-    exchange::{self, Segment},
-    tracking::{ACK, Event, RST, event},
+    measure::{self, Segment},
+    table::tracking::{ACK, Event, RST, event},
 };
 
 use super::{
-    connection,
+    clock::{now, precisely},
     maps::{self, ExchangeWords},
-    pipeline::{Packet, now},
-    position::Position,
+    packet::Packet,
+    table::{lookup, position::Position},
 };
 
 /// Attempts to add a response to a window that other CPUs add to.
@@ -28,9 +27,9 @@ const ATTEMPTS: u32 = 4;
 
 /// Learns from a packet of a slot's connection, if that is measured.
 #[inline(always)]
-pub(super) fn observe(packet: &Packet, slot: u32) {
+pub(crate) fn observe(packet: &Packet, slot: u32) {
     if packet.is_tcp() && maps::forward(slot).is_measured() {
-        let position = connection::position_of(packet.hash);
+        let position = lookup::position_of(packet.hash);
         if position != Position::NOWHERE {
             learn(position, packet.hash, slot, packet.flags as u8, packet.segment);
         }
@@ -39,7 +38,7 @@ pub(super) fn observe(packet: &Packet, slot: u32) {
 
 /// Learns from a TCP segment of a slot's connection, which is at this position.
 #[inline(always)]
-pub(super) fn learn(position: Position, hash: u64, slot: u32, flags: u8, segment: Segment) {
+pub(crate) fn learn(position: Position, hash: u64, slot: u32, flags: u8, segment: Segment) {
     dispatcher_measure(position.0, hash, u64::from(slot) | u64::from(flags) << 32, segment.0);
 }
 
@@ -65,13 +64,6 @@ extern "C" fn dispatcher_measure(
         acknowledge(exchange, hash, slot, Segment(segment));
     }
     0
-}
-
-/// The clock as it stands, not as it was updated last.
-#[inline(always)]
-fn precisely() -> u64 {
-    // SAFETY: the helper takes nothing and changes nothing.
-    unsafe { bpf_ktime_get_ns() }
 }
 
 #[inline(always)]
@@ -120,13 +112,13 @@ fn advance(
     segment: Segment,
 ) -> bool {
     let acknowledgement = segment.acknowledgement();
-    let step = exchange::step(progress.acknowledged(), acknowledgement);
+    let step = measure::step(progress.acknowledged(), acknowledgement);
     let moved = Progress::new(hash, acknowledgement);
     if step == 0 || !exchange.progress.replace(progress.0, moved.0) {
         return false;
     }
     let base = exchange.base.load();
-    exchange.base.store(exchange::base(base, progress.acknowledged(), step));
+    exchange.base.store(measure::base(base, progress.acknowledged(), step));
     if let Some(counts) = maps::response_counts(slot) {
         counts.delivered.add(u64::from(step));
     }

@@ -27,7 +27,7 @@ const HEAD: u32 = 14 + 40 + 8 + 40 + 8;
 
 /// Sends a probe to its backend, whatever the scheduler thinks of that; drops everything else.
 #[inline(always)]
-pub(super) fn send(ctx: &TcContext) -> i32 {
+pub(crate) fn send(ctx: &TcContext) -> i32 {
     to_backend(ctx).unwrap_or(TC_ACT_SHOT)
 }
 
@@ -53,7 +53,7 @@ fn to_backend(ctx: &TcContext) -> Option<i32> {
 
 /// Hands what answers a probe to the prober; leaves everything else as it is, to whoever is next.
 #[inline(always)]
-pub(super) fn receive(ctx: &TcContext) -> i32 {
+pub(crate) fn receive(ctx: &TcContext) -> i32 {
     to_prober(ctx).unwrap_or(TC_ACT_UNSPEC)
 }
 

@@ -7,7 +7,7 @@ use super::maps;
 
 /// `xdp:xdp_redirect_err`: the target was refused at once, one packet.
 #[inline(always)]
-pub(super) fn at_once(ctx: &TracePointContext) -> u32 {
+pub(crate) fn at_once(ctx: &TracePointContext) -> u32 {
     let key = RefusedKey {
         map_id: field::<28>(ctx),
         from: field::<16>(ctx),
@@ -20,7 +20,7 @@ pub(super) fn at_once(ctx: &TracePointContext) -> u32 {
 
 /// `xdp:xdp_devmap_xmit`: the driver took only some of the packets that were gathered for it.
 #[inline(always)]
-pub(super) fn when_sent(ctx: &TracePointContext) -> u32 {
+pub(crate) fn when_sent(ctx: &TracePointContext) -> u32 {
     let refused = field::<20>(ctx);
     if refused != 0 {
         let (from, to) = (field::<8>(ctx), field::<16>(ctx));

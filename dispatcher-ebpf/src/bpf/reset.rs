@@ -4,14 +4,16 @@ use aya_ebpf::{bindings::xdp_md, helpers::generated::bpf_xdp_adjust_tail, progra
 use dispatcher_common::reason::Reason;
 use dispatcher_ebpf::{
     barrier::hide,
-    exit::{Exit, Outcome},
+    outcome::{Exit, Outcome},
     rewrite::reset,
-    tracking::RST,
+    table::tracking::RST,
 };
 
 use super::{
-    connection, maps,
-    pipeline::{Packet, frame, now},
+    clock::now,
+    maps,
+    packet::{Packet, frame},
+    table::tracking,
     verdict,
 };
 
@@ -19,17 +21,17 @@ use super::{
 const BURST_NS: u64 = 100_000_000;
 
 /// Answers a packet with an RST that ends its connection, or, where that may not be, lets it leave; `exit` is a packed
-/// [`Outcome`]. A global function: see [`super::pipeline`].
+/// [`Outcome`]. A global function: see [`super::full_path`].
 #[inline(never)]
 #[unsafe(no_mangle)]
-pub(super) extern "C" fn dispatcher_reset(ctx: *mut xdp_md, packet: *mut Packet, exit: u64) -> u32 {
+pub(crate) extern "C" fn dispatcher_reset(ctx: *mut xdp_md, packet: *mut Packet, exit: u64) -> u32 {
     // SAFETY: the callers pass their own packet; the verifier insists on the check for null.
     let Some(packet) = (unsafe { packet.as_mut() }) else { return 0 };
     let Err(exit) = Outcome(exit).result() else { return 0 };
     // An RST is never answered, or two could go on for ever.
     let is_due = packet.is_tcp() && packet.flags & u32::from(RST) == 0 && may_send();
     if is_due && dispatcher_answer(ctx, packet) != 0 {
-        connection::close(packet);
+        tracking::close(packet);
         return verdict::leave(Exit::of(exit.service, Reason::Reset), packet.bytes);
     }
     verdict::leave(exit, packet.bytes)
@@ -61,7 +63,7 @@ fn answer(ctx: *mut xdp_md, packet: &mut Packet) -> bool {
 /// Whether this CPU may send one more answer of its own, an RST or an ICMP error: each pushes the time on at which the next is due, and that may be ahead of the clock
 /// by a burst.
 #[inline(always)]
-pub(super) fn may_send() -> bool {
+pub(crate) fn may_send() -> bool {
     let (Some(due), Some(interval)) = (maps::reset_due(), maps::reset_interval()) else {
         return false;
     };

@@ -10,19 +10,19 @@ use aya_ebpf::{
 use dispatcher_common::reason::Reason;
 use dispatcher_ebpf::{
     barrier::hide,
-    exit::Exit,
     frame::Frame,
+    outcome::Exit,
     parse::{self, FlowWords, Network},
     rewrite::too_big::{self, Notice},
 };
 
-use super::{maps, pipeline::frame, reset, verdict};
+use super::{maps, packet::frame, reset, verdict};
 
 /// Answers a packet that is too large for the NIC of a slot's backend, or, where that may not be, drops it. A global function:
-/// see [`super::pipeline`].
+/// see [`super::full_path`].
 #[inline(never)]
 #[unsafe(no_mangle)]
-pub(super) extern "C" fn dispatcher_too_big(ctx: *mut xdp_md, slot: u64) -> u32 {
+pub(crate) extern "C" fn dispatcher_too_big(ctx: *mut xdp_md, slot: u64) -> u32 {
     let Some(packet) = maps::packet() else { return XDP_DROP };
     // SAFETY: the pointer comes from a lookup. Nobody needs what the packet was when this is called.
     let flow = unsafe { &mut (*packet).flow };

@@ -4,13 +4,13 @@
 
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_REDIRECT, XDP_TX};
 use dispatcher_common::reason::{Reason, Verdict};
-use dispatcher_ebpf::exit::{Exit, NO_SERVICE};
+use dispatcher_ebpf::outcome::{Exit, NO_SERVICE};
 
 use super::{config, maps};
 
 /// Counts a packet that leaves early; `bytes` are its L3 bytes.
 #[inline(always)]
-pub(super) fn leave(exit: Exit, bytes: u32) -> u32 {
+pub(crate) fn leave(exit: Exit, bytes: u32) -> u32 {
     #[cfg(feature = "log")]
     super::log::left(exit, bytes);
     if exit.service != NO_SERVICE
@@ -23,7 +23,7 @@ pub(super) fn leave(exit: Exit, bytes: u32) -> u32 {
 
 /// Counts a packet that goes to a slot's backend.
 #[inline(always)]
-pub(super) fn deliver(reason: Reason, slot: u32, bytes: u32) -> u32 {
+pub(crate) fn deliver(reason: Reason, slot: u32, bytes: u32) -> u32 {
     if let Some(counts) = maps::backend_counts(slot) {
         counts.packets.add(1);
         counts.bytes.add(u64::from(bytes));

@@ -3,7 +3,7 @@
 use dispatcher_common::{net::TCP, reason::Reason};
 
 use super::Contents;
-use crate::{exchange::Segment, frame::Frame};
+use crate::{frame::Frame, measure::Segment};
 
 /// Bytes of a TCP header without options.
 const TCP_HEADER: u32 = 20;

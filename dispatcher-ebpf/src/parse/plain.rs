@@ -10,7 +10,7 @@ use super::{
     ETHERNET, FlowWords, IPV4_FRAGMENT, IPV4_HEADER, IPV6_HEADER,
     l4::{tcp_agrees, udp_agrees},
 };
-use crate::{exchange::Segment, frame::Window};
+use crate::{frame::Window, measure::Segment};
 
 /// The first bytes of a frame, read as plain headers of a family. Unless [`Plain::has_form`] and [`Plain::agrees`], the rest says
 /// nothing.

@@ -7,7 +7,7 @@ use dispatcher_common::net::TCP;
 use crate::{
     frame::{Frame, Window},
     parse::{self, ETHERNET, FlowWords, IPV4_HEADER, IPV6_HEADER, Network},
-    tracking::{ACK, FIN, RST, SYN},
+    table::tracking::{ACK, FIN, RST, SYN},
 };
 
 use super::{

@@ -7,24 +7,24 @@ use dispatcher_common::{
 use dispatcher_ebpf::barrier::hide;
 
 use super::{EXCHANGES, RESPONSES, WINDOWS};
-use crate::bpf::word::Word;
+use crate::bpf::shared_word::Word;
 
 /// What is known of a way's connection.
 #[derive(Clone, Copy)]
-pub(in crate::bpf) struct ExchangeWords {
+pub(crate) struct ExchangeWords {
     /// How far its client has acknowledged.
-    pub(in crate::bpf) progress: Word,
+    pub(crate) progress: Word,
     /// What its client waits for.
-    pub(in crate::bpf) pending: Word,
+    pub(crate) pending: Word,
     /// Times of handshake and last response.
-    pub(in crate::bpf) times: Word,
+    pub(crate) times: Word,
     /// From where delivered bytes count.
-    pub(in crate::bpf) base: Word,
+    pub(crate) base: Word,
 }
 
 /// What is known of a way's connection; none while nothing is measured.
 #[inline(always)]
-pub(in crate::bpf) fn exchange(bucket: u32, number: usize) -> Option<ExchangeWords> {
+pub(crate) fn exchange(bucket: u32, number: usize) -> Option<ExchangeWords> {
     let way = bucket * WAYS as u32 + (number & (WAYS - 1)) as u32;
     let value = EXCHANGES.get_value_ptr_mut(0, &way)?;
     Some(ExchangeWords {
@@ -37,18 +37,18 @@ pub(in crate::bpf) fn exchange(bucket: u32, number: usize) -> Option<ExchangeWor
 
 /// This CPU's counts of a backend that is measured.
 #[derive(Clone, Copy)]
-pub(in crate::bpf) struct ResponseWords {
+pub(crate) struct ResponseWords {
     /// Bytes delivered.
-    pub(in crate::bpf) delivered: Word,
+    pub(crate) delivered: Word,
     /// Sum of response times.
-    pub(in crate::bpf) micros: Word,
+    pub(crate) micros: Word,
     value: *mut ResponseCounts,
 }
 
 impl ResponseWords {
     /// Responses in a bucket of the histogram.
     #[inline(always)]
-    pub(in crate::bpf) fn bucket(self, number: usize) -> Word {
+    pub(crate) fn bucket(self, number: usize) -> Word {
         // Hidden, since LLVM knows that no bucket needs the bound, and the verifier does not.
         let number = hide(number as u64) as usize & 15;
         let number = if number < RESPONSE_BUCKETS { number } else { 0 };
@@ -58,7 +58,7 @@ impl ResponseWords {
 
 /// This CPU's counts of a backend; none while nothing is measured.
 #[inline(always)]
-pub(in crate::bpf) fn response_counts(slot: u32) -> Option<ResponseWords> {
+pub(crate) fn response_counts(slot: u32) -> Option<ResponseWords> {
     let value = RESPONSES.get_value_ptr_mut(0, &slot)?;
     Some(ResponseWords {
         delivered: word!(value, .delivered),
@@ -69,12 +69,12 @@ pub(in crate::bpf) fn response_counts(slot: u32) -> Option<ResponseWords> {
 
 /// Response times of a backend in its last window.
 #[inline(always)]
-pub(in crate::bpf) fn response_window(slot: u32) -> Option<Word> {
+pub(crate) fn response_window(slot: u32) -> Option<Word> {
     WINDOWS.get_ptr_mut(slot).map(|window| word!(window, .responses))
 }
 
 /// Bytes that a backend delivered in its last window.
 #[inline(always)]
-pub(in crate::bpf) fn byte_window(slot: u32) -> Option<Word> {
+pub(crate) fn byte_window(slot: u32) -> Option<Word> {
     WINDOWS.get_ptr_mut(slot).map(|window| word!(window, .bytes))
 }

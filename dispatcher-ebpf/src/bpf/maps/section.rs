@@ -4,7 +4,7 @@ use core::cell::UnsafeCell;
 
 /// `N` elements that the controller writes while the program reads; `N` is a power of two.
 #[repr(transparent)]
-pub(super) struct Section<T, const N: usize>(UnsafeCell<[T; N]>);
+pub(crate) struct Section<T, const N: usize>(UnsafeCell<[T; N]>);
 
 // SAFETY: elements are handed out as pointers only, whose users answer for how they read them.
 unsafe impl<T, const N: usize> Sync for Section<T, N> {}
@@ -12,11 +12,11 @@ unsafe impl<T, const N: usize> Sync for Section<T, N> {}
 impl<T, const N: usize> Section<T, N> {
     /// All bytes 0.
     // SAFETY: the types of sections are made of integers, for which 0 is a value.
-    pub(super) const EMPTY: Self = Self(UnsafeCell::new(unsafe { core::mem::zeroed() }));
+    pub(crate) const EMPTY: Self = Self(UnsafeCell::new(unsafe { core::mem::zeroed() }));
 
     /// An element; of an index that is none, another one.
     #[inline(always)]
-    pub(super) fn element(&self, index: u32) -> *mut T {
+    pub(crate) fn element(&self, index: u32) -> *mut T {
         const { assert!(N.is_power_of_two()) };
         let index = index as usize & (N - 1);
         // SAFETY: the index is below `N`.

@@ -10,11 +10,11 @@ use dispatcher_common::{
 };
 
 use super::{AFFINITY, CONDITIONS, PEERS, POLICIES, RULES, SCHEDULES, SERVICE_STATE, SERVICES};
-use crate::bpf::word::Word;
+use crate::bpf::shared_word::Word;
 
 /// The service with exactly this key.
 #[inline(always)]
-pub(in crate::bpf) fn service(key: &ServiceKey) -> Option<ServiceId> {
+pub(crate) fn service(key: &ServiceKey) -> Option<ServiceId> {
     // SAFETY: the pointer comes from a lookup. An element that the controller removes meanwhile is reused at the earliest
     // after the next insertion: the id read is then that of another service, whose ring names no backend of this one.
     SERVICES.get_ptr(key).map(|id| unsafe { ptr::read_volatile(id) })
@@ -22,24 +22,24 @@ pub(in crate::bpf) fn service(key: &ServiceKey) -> Option<ServiceId> {
 
 /// Ring, orphan policy and stale time of a service.
 #[derive(Clone, Copy)]
-pub(in crate::bpf) struct PolicyWords {
+pub(crate) struct PolicyWords {
     /// Its ring.
-    pub(in crate::bpf) schedule: Word,
+    pub(crate) schedule: Word,
     /// Its choices.
-    pub(in crate::bpf) choices: Word,
+    pub(crate) choices: Word,
     /// Its `stale_timeout` in ticks.
-    pub(in crate::bpf) stale_ticks: Word,
+    pub(crate) stale_ticks: Word,
     /// How its clients stay with their backends.
-    pub(in crate::bpf) affinity: Word,
+    pub(crate) affinity: Word,
     /// Its rules.
-    pub(in crate::bpf) rules: Word,
+    pub(crate) rules: Word,
     /// Slot of its local backend.
-    pub(in crate::bpf) local: Word,
+    pub(crate) local: Word,
 }
 
 /// The policy of a service.
 #[inline(always)]
-pub(in crate::bpf) fn policy(service: ServiceId) -> Option<PolicyWords> {
+pub(crate) fn policy(service: ServiceId) -> Option<PolicyWords> {
     let value = POLICIES.get_ptr_mut(service)?;
     Some(PolicyWords {
         schedule: word!(value, .schedule),
@@ -53,20 +53,20 @@ pub(in crate::bpf) fn policy(service: ServiceId) -> Option<PolicyWords> {
 
 /// What there is of a rule.
 #[derive(Clone, Copy)]
-pub(in crate::bpf) struct RuleWords {
+pub(crate) struct RuleWords {
     /// Its ring.
-    pub(in crate::bpf) schedule: Word,
+    pub(crate) schedule: Word,
     /// Whether it holds, as far as a packet does not tell.
-    pub(in crate::bpf) active: Word,
+    pub(crate) active: Word,
     /// Next position of its ring.
-    pub(in crate::bpf) cursor: Word,
+    pub(crate) cursor: Word,
     /// Connections whose backend it chose.
-    pub(in crate::bpf) connections: Word,
+    pub(crate) connections: Word,
 }
 
 /// A rule.
 #[inline(always)]
-pub(in crate::bpf) fn rule(rule: RuleId) -> Option<RuleWords> {
+pub(crate) fn rule(rule: RuleId) -> Option<RuleWords> {
     let value = RULES.get_ptr_mut(rule)?;
     Some(RuleWords {
         schedule: word!(value, .schedule),
@@ -78,7 +78,7 @@ pub(in crate::bpf) fn rule(rule: RuleId) -> Option<RuleWords> {
 
 /// A condition of a rule.
 #[inline(always)]
-pub(in crate::bpf) fn condition(number: u32) -> Option<Condition> {
+pub(crate) fn condition(number: u32) -> Option<Condition> {
     // SAFETY: the pointer comes from a lookup. The controller writes where no set of rules leads to, and takes space again
     // when the packets are through that were at work when it was left.
     CONDITIONS.get_ptr(number).map(|condition| unsafe { ptr::read(condition) })
@@ -86,7 +86,7 @@ pub(in crate::bpf) fn condition(number: u32) -> Option<Condition> {
 
 /// The affinity record of a client.
 #[inline(always)]
-pub(in crate::bpf) fn affinity(key: &AffinityKey) -> Option<u64> {
+pub(crate) fn affinity(key: &AffinityKey) -> Option<u64> {
     // SAFETY: the value is one aligned u64, stored whole. Of an element that is removed and reused meanwhile, its record is
     // another client's: the backend then is not the client's own, but one of the service, or none.
     AFFINITY.get_ptr(key).map(|record| unsafe { ptr::read_volatile(record) })
@@ -94,48 +94,48 @@ pub(in crate::bpf) fn affinity(key: &AffinityKey) -> Option<u64> {
 
 /// Keeps the affinity record of a client; without room for it nothing is kept.
 #[inline(always)]
-pub(in crate::bpf) fn remember(key: &AffinityKey, record: AffinityRecord) {
+pub(crate) fn remember(key: &AffinityKey, record: AffinityRecord) {
     let _ = AFFINITY.insert(key, &record.0, 0);
 }
 
 /// The slot of the same backend in another service of an affinity group.
 #[inline(always)]
-pub(in crate::bpf) fn peer(key: &PeerKey) -> Option<u32> {
+pub(crate) fn peer(key: &PeerKey) -> Option<u32> {
     // SAFETY: the value is one aligned u32, stored whole; the caller checks whose slot it is.
     PEERS.get_ptr(key).map(|slot| unsafe { ptr::read_volatile(slot) })
 }
 
 /// What the datapath keeps of a service.
 #[derive(Clone, Copy)]
-pub(in crate::bpf) struct ServiceWords {
+pub(crate) struct ServiceWords {
     /// Next position of its ring.
-    pub(in crate::bpf) cursor: Word,
+    pub(crate) cursor: Word,
     /// When it last placed a packet by hash.
-    pub(in crate::bpf) hashed_at: Word,
+    pub(crate) hashed_at: Word,
 }
 
 /// What the datapath keeps of a service.
 #[inline(always)]
-pub(in crate::bpf) fn service_state(service: ServiceId) -> Option<ServiceWords> {
+pub(crate) fn service_state(service: ServiceId) -> Option<ServiceWords> {
     let value = SERVICE_STATE.get_ptr_mut(service)?;
     Some(ServiceWords { cursor: word!(value, .cursor), hashed_at: word!(value, .hashed_at) })
 }
 
 /// How many members a schedule has.
 #[inline(always)]
-pub(in crate::bpf) fn members(schedule: Schedule) -> u32 {
+pub(crate) fn members(schedule: Schedule) -> u32 {
     scheduled(schedule, schedule.length()).unwrap_or(0)
 }
 
 /// A member of a schedule.
 #[inline(always)]
-pub(in crate::bpf) fn member(schedule: Schedule, number: u32) -> Option<u32> {
+pub(crate) fn member(schedule: Schedule, number: u32) -> Option<u32> {
     scheduled(schedule, schedule.length().wrapping_add(1).wrapping_add(number))
 }
 
 /// A slot of a ring, or of what lies behind it.
 #[inline(always)]
-pub(in crate::bpf) fn scheduled(schedule: Schedule, position: u32) -> Option<u32> {
+pub(crate) fn scheduled(schedule: Schedule, position: u32) -> Option<u32> {
     let at = schedule.offset().wrapping_add(position);
     let pack = SCHEDULES.get_ptr(at / SCHEDULE_PACK as u32)?;
     // SAFETY: the pointer comes from a lookup, and the index is cut to the element.

@@ -11,29 +11,29 @@ use dispatcher_common::{
 use dispatcher_ebpf::barrier::hide;
 
 use super::{CONNECTIONS, FLOWS, FRAGMENTS, OVERFLOW, RESET_DUE, SETTINGS};
-use crate::bpf::word::Word;
+use crate::bpf::shared_word::Word;
 
 /// Eight ways of the connection table.
 #[derive(Clone, Copy)]
-pub(in crate::bpf) struct Ways(*mut Bucket);
+pub(crate) struct Ways(*mut Bucket);
 
 impl Ways {
     /// The word of a way.
     #[inline(always)]
-    pub(in crate::bpf) fn word(self, number: usize) -> Word {
+    pub(crate) fn word(self, number: usize) -> Word {
         // SAFETY: the bucket comes from a lookup, and the number is cut to its ways.
         unsafe { Word::new(self.0.cast::<u64>().add(number & (WAYS - 1))) }
     }
 
     /// What a way says.
     #[inline(always)]
-    pub(in crate::bpf) fn way(self, number: usize) -> Way {
+    pub(crate) fn way(self, number: usize) -> Way {
         Way(self.word(number).load())
     }
 
     /// The way that may be the flow's: its number, and what it says.
     #[inline(always)]
-    pub(in crate::bpf) fn find(self, hash: u64) -> Option<(usize, Way)> {
+    pub(crate) fn find(self, hash: u64) -> Option<(usize, Way)> {
         let mask = hide(FINGERPRINT);
         // Both are hidden from LLVM, which would compute an address in every turn, and keep the word besides.
         let mut number = 0;
@@ -49,27 +49,27 @@ impl Ways {
 
     /// Has the processor fetch the bucket's line, without waiting for it.
     #[inline(always)]
-    pub(in crate::bpf) fn touch(self) {
+    pub(crate) fn touch(self) {
         let _ = self.word(0).load();
     }
 }
 
 /// A bucket of the connection table.
 #[inline(always)]
-pub(in crate::bpf) fn ways(bucket: u32) -> Option<Ways> {
+pub(crate) fn ways(bucket: u32) -> Option<Ways> {
     CONNECTIONS.get_ptr_mut(bucket).map(Ways)
 }
 
 /// The flow record of a way.
 #[derive(Clone, Copy)]
-pub(in crate::bpf) struct Record(*mut [u64; FLOW_WORDS]);
+pub(crate) struct Record(*mut [u64; FLOW_WORDS]);
 
 const FLOW_WORDS: usize = size_of::<Flow>() / 8;
 
 impl Record {
     /// Writes the record. Not atomic: readers check it against the way.
     #[inline(always)]
-    pub(in crate::bpf) fn store(self, flow: Flow) {
+    pub(crate) fn store(self, flow: Flow) {
         // SAFETY: a `Flow` is integers without padding, and so as many words as `FLOW_WORDS`.
         let words = unsafe { core::mem::transmute::<Flow, [u64; FLOW_WORDS]>(flow) };
         // SAFETY: see `record`: the record lies whole and aligned in the map value.
@@ -78,7 +78,7 @@ impl Record {
 
     /// Reads the record.
     #[inline(always)]
-    pub(in crate::bpf) fn load(self) -> Flow {
+    pub(crate) fn load(self) -> Flow {
         // SAFETY: as for `store`; any bytes are a `Flow`.
         unsafe { core::mem::transmute::<[u64; FLOW_WORDS], Flow>(self.0.read()) }
     }
@@ -86,7 +86,7 @@ impl Record {
 
 /// The flow record of a way.
 #[inline(always)]
-pub(in crate::bpf) fn record(bucket: u32, number: usize) -> Option<Record> {
+pub(crate) fn record(bucket: u32, number: usize) -> Option<Record> {
     let bucket = FLOWS.get_ptr_mut(bucket)?;
     // SAFETY: the value has WAYS records of FLOW_WORDS words, aligned as array elements are to eight bytes, and the number
     // is cut to them.
@@ -95,12 +95,12 @@ pub(in crate::bpf) fn record(bucket: u32, number: usize) -> Option<Record> {
 
 /// Idle ticks after which a way of each class is free.
 #[derive(Clone, Copy)]
-pub(in crate::bpf) struct Expiry(*mut [u64; EXPIRY_CLASSES]);
+pub(crate) struct Expiry(*mut [u64; EXPIRY_CLASSES]);
 
 impl Expiry {
     /// Those of one class.
     #[inline(always)]
-    pub(in crate::bpf) fn ticks(self, class: usize) -> u64 {
+    pub(crate) fn ticks(self, class: usize) -> u64 {
         // Hidden, since LLVM knows that no class needs the bound; kernel 6.1 loses it where bits are put together.
         let class = hide(class as u64) as usize & (EXPIRY_CLASSES - 1);
         word!(self.0, [class]).load()
@@ -109,7 +109,7 @@ impl Expiry {
 
 /// The table's expiry times.
 #[inline(always)]
-pub(in crate::bpf) fn expiry() -> Option<Expiry> {
+pub(crate) fn expiry() -> Option<Expiry> {
     let settings = SETTINGS.get_ptr_mut(0)?;
     // SAFETY: the pointer comes from a lookup.
     Some(Expiry(unsafe { &raw mut (*settings).expiry_ticks }))
@@ -117,32 +117,32 @@ pub(in crate::bpf) fn expiry() -> Option<Expiry> {
 
 /// Nanoseconds between two RSTs of a CPU.
 #[inline(always)]
-pub(in crate::bpf) fn reset_interval() -> Option<Word> {
+pub(crate) fn reset_interval() -> Option<Word> {
     SETTINGS.get_ptr_mut(0).map(|settings| word!(settings, .reset_interval))
 }
 
 /// When this CPU's next RST is due.
 #[inline(always)]
-pub(in crate::bpf) fn reset_due() -> Option<Word> {
+pub(crate) fn reset_due() -> Option<Word> {
     // SAFETY: the value is one aligned u64.
     RESET_DUE.get_ptr_mut(0).map(|word| unsafe { Word::new(word) })
 }
 
 /// How many connections are in the overflow map.
 #[inline(always)]
-pub(in crate::bpf) fn overflow_entries() -> Option<Word> {
+pub(crate) fn overflow_entries() -> Option<Word> {
     SETTINGS.get_ptr_mut(0).map(|settings| word!(settings, .overflow_entries))
 }
 
 /// Whether the overflow map holds something: else it is not consulted.
 #[inline(always)]
-pub(in crate::bpf) fn overflows() -> bool {
+pub(crate) fn overflows() -> bool {
     overflow_entries().is_some_and(|entries| entries.load() != 0)
 }
 
 /// The word of a connection in the overflow map.
 #[inline(always)]
-pub(in crate::bpf) fn overflow(hash: u64) -> Option<Word> {
+pub(crate) fn overflow(hash: u64) -> Option<Word> {
     // SAFETY: the value is one aligned u64.
     OVERFLOW.get_ptr_mut(&hash).map(|word| unsafe { Word::new(word) })
 }
@@ -152,20 +152,20 @@ pub(in crate::bpf) fn overflow(hash: u64) -> Option<Word> {
 /// # Errors
 /// The kernel's: `-EEXIST`, or `-E2BIG` when it is full.
 #[inline(always)]
-pub(in crate::bpf) fn insert_overflow(hash: u64, way: Way) -> Result<(), i32> {
+pub(crate) fn insert_overflow(hash: u64, way: Way) -> Result<(), i32> {
     OVERFLOW.insert(&hash, &way.0, u64::from(BPF_NOEXIST))
 }
 
 /// Notes where a first fragment went.
 #[inline(always)]
-pub(in crate::bpf) fn remember_fragment(key: &FragmentKey, followed: Followed) {
+pub(crate) fn remember_fragment(key: &FragmentKey, followed: Followed) {
     // Fails if no entry can be had, which happens to an LRU map under a race: the datagram is then lost.
     let _ = FRAGMENTS.insert(key, &followed.0, u64::from(BPF_ANY));
 }
 
 /// Where the first fragment of a datagram went.
 #[inline(always)]
-pub(in crate::bpf) fn followed(key: &FragmentKey) -> Option<Followed> {
+pub(crate) fn followed(key: &FragmentKey) -> Option<Followed> {
     // SAFETY: the pointer comes from a lookup. An element that is reused meanwhile holds another datagram's word: this
     // fragment then goes astray, and the datagram is lost.
     FRAGMENTS.get_ptr(key).map(|word| Followed(unsafe { ptr::read_volatile(word) }))

@@ -1,0 +1,3 @@
+//! Weights of backends.
+
+pub(super) mod manage;

@@ -1,0 +1,114 @@
+//! How a new flow gets a way of the table: take a free one, or the best of both buckets, and make sure it is the only one.
+
+use dispatcher_common::connection::{State, Way};
+use dispatcher_ebpf::table::{
+    insert::{Choice, choose, entries, free},
+    victim::Rank,
+};
+
+use super::{
+    count,
+    position::{Position, buckets},
+    victim,
+};
+use crate::bpf::{
+    maps::{self, Ways},
+    packet::Packet,
+    shared_word::Word,
+};
+
+/// Attempts to take a way: others may take the best one first, or claim one for the same flow.
+const ATTEMPTS: u32 = 3;
+
+/// What became of a claim.
+pub(crate) enum Claim {
+    /// The flow has a way.
+    Entered,
+    /// Another CPU claimed one for the same flow; its slot, if it is still there.
+    Withdrawn(Option<u32>),
+    /// Both buckets are full of flows that may not be evicted.
+    Full,
+}
+
+/// Claims a way for a new flow on a slot's backend.
+#[inline(always)]
+pub(crate) fn claim(packet: &Packet, slot: u32) -> Claim {
+    let claimed = Way::new(packet.hash, packet.tick, State::HalfOpen, slot);
+    let mut missed = Claim::Full;
+    for _ in 0..ATTEMPTS {
+        let position = Position(dispatcher_candidate(packet.hash, packet.tick));
+        if position == Position::NOWHERE {
+            return Claim::Full;
+        }
+        let Some(ways) = maps::ways(position.bucket()) else { return Claim::Full };
+        let word = ways.word(position.number());
+        let old = Way(word.load());
+        if may_be_taken(position, old, packet) && count::replace(word, old, claimed) {
+            match settle(packet, word, claimed) {
+                // The other one withdrew, too. The flow's packets must not part: one of both has to enter it.
+                Claim::Withdrawn(None) => missed = Claim::Withdrawn(None),
+                settled => return settled,
+            }
+        }
+    }
+    missed
+}
+
+/// The [`Position`] of the way that a new flow is to take.
+///
+/// A global function: the verifier goes on once from here, not once for each of the sixteen ways.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn dispatcher_candidate(hash: u64, tick: u64) -> u64 {
+    candidate(hash, tick).0
+}
+
+#[inline(always)]
+fn candidate(hash: u64, tick: u64) -> Position {
+    let [first, second] = buckets(hash);
+    let (Some(in_first), Some(in_second)) = (maps::ways(first), maps::ways(second)) else {
+        return Position::NOWHERE;
+    };
+    let free_in = |ways: Ways| free(|number| ways.way(number));
+    match choose(free_in(in_first), || free_in(in_second)) {
+        Some((Choice::First, number)) => Position::new(first, number).free(),
+        Some((Choice::Second, number)) => Position::new(second, number).free(),
+        None => victim::find([first, second], in_first, tick),
+    }
+}
+
+/// Whether a new flow may still take a way. It may have been touched, or taken by another new flow, since it was chosen: by
+/// the same one, if two CPUs see it at once, whose way is not to be evicted by its own twin.
+#[inline(always)]
+fn may_be_taken(position: Position, old: Way, packet: &Packet) -> bool {
+    if position.is_free() {
+        return old.0 == 0;
+    }
+    let ticks = || maps::expiry().map_or(u64::MAX >> 1, |expiry| expiry.ticks(old.expiry_class()));
+    !old.matches(packet.hash)
+        && (old.0 == 0 || Rank::of(old, 0, packet.tick, ticks()).is_takeable())
+}
+
+/// Gives the way back if the flow has another. Two CPUs may both withdraw: they then try again.
+#[inline(always)]
+fn settle(packet: &Packet, word: Word, claimed: Way) -> Claim {
+    let [first, second] = buckets(packet.hash);
+    let (Some(in_first), Some(in_second)) = (maps::ways(first), maps::ways(second)) else {
+        return Claim::Entered;
+    };
+    let mut count = entries(|number| in_first.way(number), packet.hash);
+    if first != second {
+        count += entries(|number| in_second.way(number), packet.hash);
+    }
+    if count <= 1 {
+        return Claim::Entered;
+    }
+    // If it has changed meanwhile it is a connection like any other, and counted as one.
+    let _ = count::replace(word, claimed, Way(0));
+    Claim::Withdrawn(survivor(packet, in_first).or_else(|| survivor(packet, in_second)))
+}
+
+#[inline(always)]
+fn survivor(packet: &Packet, ways: Ways) -> Option<u32> {
+    ways.find(packet.hash).map(|(_, way)| way.slot())
+}

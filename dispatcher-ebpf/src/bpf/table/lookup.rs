@@ -1,0 +1,74 @@
+//! Where the connection of a flow is: in the table, or in the overflow map.
+
+use dispatcher_common::connection::Way;
+
+use super::position::{Position, buckets};
+use crate::bpf::{maps, packet::Packet, shared_word::Word};
+
+/// A known connection: its word, and what it said.
+pub(super) struct Known {
+    /// Where it is.
+    pub(super) word: Word,
+    /// What it said.
+    pub(super) way: Way,
+    /// That of the way; [`Position::NOWHERE`] of an entry of the overflow map.
+    pub(super) position: Position,
+}
+
+/// The slot of the packet's connection, if there is one; the connection stays as it is.
+#[inline(always)]
+pub(crate) fn peek(packet: &Packet) -> Option<u32> {
+    find(packet).map(|known| known.way.slot())
+}
+
+/// Finds the packet's connection.
+#[inline(always)]
+pub(super) fn find(packet: &Packet) -> Option<Known> {
+    let mut position = Position::NOWHERE;
+    if packet.is_to_be_found != 0 {
+        position = position_of(packet.hash);
+    }
+    if position == Position::NOWHERE {
+        return in_overflow(packet.hash);
+    }
+    known(maps::ways(position.bucket())?.word(position.number()), position, packet.hash)
+}
+
+/// Where in the table a flow with this hash is.
+#[inline(always)]
+pub(crate) fn position_of(hash: u64) -> Position {
+    Position(dispatcher_find(hash))
+}
+
+/// As [`position_of`]. A global function: the verifier goes on once from here, not once for each of the sixteen ways.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn dispatcher_find(hash: u64) -> u64 {
+    let [first, second] = buckets(hash);
+    let (Some(in_first), Some(in_second)) = (maps::ways(first), maps::ways(second)) else {
+        return Position::NOWHERE.0;
+    };
+    // Both lines are on their way before either is looked at.
+    in_second.touch();
+    for (bucket, ways) in [(first, in_first), (second, in_second)] {
+        if let Some((number, _)) = ways.find(hash) {
+            return Position::new(bucket, number).0;
+        }
+    }
+    Position::NOWHERE.0
+}
+
+#[inline(always)]
+fn in_overflow(hash: u64) -> Option<Known> {
+    if !maps::overflows() {
+        return None;
+    }
+    known(maps::overflow(hash)?, Position::NOWHERE, hash)
+}
+
+/// Reads the word once more: what it says now is what counts.
+#[inline(always)]
+fn known(word: Word, position: Position, hash: u64) -> Option<Known> {
+    let way = Way(word.load());
+    way.matches(hash).then_some(Known { word, way, position })
+}

@@ -1,0 +1,6 @@
+//! The choice of a backend for a new connection.
+
+pub mod affinity;
+pub mod least;
+pub mod rules;
+pub mod sampled;
