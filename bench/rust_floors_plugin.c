@@ -1,4 +1,4 @@
-// The floor programs in Rust (bench/programs/src/floors.rs) as a plug-in of the xbench harness, beside its own in C.
+// The floor programs in Rust (lab/programs/src/floors.rs) as a plug-in of the xbench harness, beside its own in C.
 //
 // `rust_service` does what its `set4_vip_1stat` does, `new/rust_lru` what its `new/lru` does, with as many places in the
 // table; `rust_line` what `set4` does.

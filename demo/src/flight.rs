@@ -1,4 +1,4 @@
-//! The acts beside which a transfer is in flight: weights, quiesce, takeover.
+//! The acts during a transfer: weights, quiesce, takeover.
 
 use std::time::Instant;
 
@@ -96,7 +96,7 @@ pub(crate) fn kill_and_take_over(stage: &mut Stage, show: &mut Show) -> Result<(
     Ok(())
 }
 
-/// Starts a transfer; yields it and the bytes forwarded for the service before.
+/// Starts a transfer; returns it and the bytes forwarded for the service before.
 fn begin(stage: &mut Stage, show: &Show, name: &str) -> Result<(Transfer, f64)> {
     let before = stage.daemon.metric("dispatcher_service_bytes_total", &["service=\"web\""])?;
     let transfer = Transfer::start(&stage.lab, name)?;
@@ -105,7 +105,7 @@ fn begin(stage: &mut Stage, show: &Show, name: &str) -> Result<(Transfer, f64)> 
     Ok((transfer, before))
 }
 
-/// Waits for a transfer's end; yields who sent it and its size.
+/// Waits for a transfer's end; returns who sent it and its size.
 fn end(stage: &Stage, show: &Show, transfer: Transfer) -> Result<(String, u64)> {
     let backend = transfer.backend.clone();
     let size = transfer.finish(&stage.checksum)?;

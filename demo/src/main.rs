@@ -51,7 +51,7 @@ fn run(words: &[String]) -> Result<()> {
     played
 }
 
-/// All acts; what was made goes with the stage, whatever the outcome.
+/// All acts. The stage removes what was made, also after an error.
 fn play(binary: &Path, keep: bool, show: &mut Show) -> Result<()> {
     show.step("A laboratory: client, dispatcher and three web servers, each a network namespace");
     let lab = Lab::new(&Plan::new("demo"))?;

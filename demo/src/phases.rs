@@ -53,7 +53,7 @@ impl Counts {
     }
 }
 
-/// Shows who answered in each phase, and what part the given server did; yields the counts.
+/// Shows who answered in each phase, and what part the given server did; returns the counts.
 pub(crate) fn show(
     show: &Show,
     answered: &[Answered],

@@ -1,4 +1,4 @@
-//! The metrics of one backend, scraped at several moments and shown beside one another.
+//! The metrics of one backend, scraped at several moments and shown next to one another.
 
 use anyhow::{Context as _, Result};
 use dispatcher_lab::{Daemon, sample};

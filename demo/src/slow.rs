@@ -15,9 +15,9 @@ use crate::{
 const PORT: u16 = 9000;
 /// Workers of each server.
 const WORKERS: usize = 4;
-/// How long a worker takes for a request: 200 requests a second for each server.
+/// How long a worker takes for a request: 200 requests per second for each server.
 const QUICK: Duration = Duration::from_millis(20);
-/// The same for the slow server: 25 requests a second, less than a third of the load.
+/// The same for the slow server: 25 requests per second, less than a third of the load.
 const SLOW: Duration = Duration::from_millis(160);
 /// Requests per second of the load.
 const RATE: f64 = 120.0;

@@ -73,7 +73,7 @@ impl Stage {
         self.dispatcher(show, "reload").map(drop)
     }
 
-    /// Waits until so many more connections of a service were placed.
+    /// Waits until this many more connections of a service were placed.
     ///
     /// # Errors
     /// When they do not come within 15 s.

@@ -1,4 +1,4 @@
-//! A long download through the VIP that other things happen beside.
+//! A long download through the VIP, during which other things happen.
 
 use std::{
     fs,
@@ -63,7 +63,7 @@ impl Transfer {
         Ok(Self { process, file: client.directory().join(name), backend })
     }
 
-    /// Makes sure that it is still under way (what was shown beside it was beside it); yields the bytes so far.
+    /// Makes sure that it is still under way, so that the acts fell into it; returns the bytes so far.
     ///
     /// # Errors
     /// When it has ended.
@@ -72,7 +72,7 @@ impl Transfer {
         Ok(fs::metadata(&self.file)?.len())
     }
 
-    /// Waits for its end, compares what arrived and yields its size.
+    /// Waits for its end, compares what arrived and returns its size.
     ///
     /// # Errors
     /// When it fails, or when a byte differs.

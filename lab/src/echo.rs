@@ -57,7 +57,7 @@ pub struct Established {
 }
 
 impl Established {
-    /// Opens so many from a node, and begins.
+    /// Opens this many from a node, and begins.
     ///
     /// # Errors
     /// When one cannot be opened.
@@ -132,7 +132,7 @@ pub struct Honest {
 }
 
 impl Honest {
-    /// Begins to open so many a second from a node.
+    /// Begins to open this many per second from a node.
     #[must_use]
     pub fn start(node: &Node, to: SocketAddr, rate: u32) -> Self {
         let (stop, next) = (Arc::<AtomicBool>::default(), Arc::<AtomicU32>::default());

@@ -1,4 +1,4 @@
-//! TCP servers that answer with as many bytes as they are asked for, after as long as they are asked to wait.
+//! TCP servers that send as many bytes as a request asks for, after the wait that it asks for.
 //!
 //! A request is two big-endian words: bytes of the answer (at least 1), and milliseconds until it. Every byte of the answer is the server's number.
 
@@ -66,7 +66,7 @@ impl Node {
     }
 }
 
-/// Asks for so many bytes after a wait; the number of the server that sent them.
+/// Asks for this many bytes after a wait, and returns the number of the server that sent them.
 ///
 /// # Errors
 /// When they do not come, or come from two servers.

@@ -16,7 +16,7 @@ use anyhow::{Context as _, Result};
 
 use super::{Lab, listen::Threads};
 
-/// A server: so many workers take requests in turn, and each takes its time.
+/// A server: workers take requests in turn, and each request takes its time.
 #[derive(Debug)]
 pub struct Queueing {
     /// Microseconds that a request takes.
@@ -76,7 +76,7 @@ impl Lab {
 }
 
 impl Queueing {
-    /// From now on a request takes so long.
+    /// Sets how long a request takes from now on.
     pub fn takes(&self, time: Duration) {
         self.time.store(time.as_micros() as u64, Ordering::Relaxed);
     }

@@ -44,7 +44,7 @@ impl Lab {
     }
 }
 
-/// Sends so many datagrams from a node, each from a socket (so a port) of its own, and counts who answered. Each socket
+/// Sends datagrams of this many flows from a node, each flow from a socket (so a port) of its own, and counts who answered. Each socket
 /// sends `packets` of them; answers of different servers to one socket are counted as `error split`.
 ///
 /// # Errors

@@ -6,12 +6,12 @@ use anyhow::{Result, ensure};
 
 use crate::{setup, shell::Cmd, workspace};
 
-/// What is built, and how.
+/// How the product is built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Profile {
-    /// The product as it is shipped.
+    /// As it is shipped.
     Release,
-    /// The product and the demo, built sooner.
+    /// For the demo: built sooner.
     Demo,
 }
 
@@ -20,7 +20,7 @@ impl Profile {
         let build = Cmd::new("cargo").args(["build", "--package", "dispatcher-ctl"]);
         match self {
             Self::Release => build.arg("--release"),
-            Self::Demo => build.args(["--package", "dispatcher-demo", "--profile", "demo"]),
+            Self::Demo => build.args(["--profile", "demo"]),
         }
     }
 }
@@ -35,7 +35,7 @@ pub(crate) fn run() -> Result<()> {
     Ok(())
 }
 
-/// Sets up for a task, and builds.
+/// Sets up for a task, and builds the product.
 ///
 /// If there is no BPF linker yet, it is built while the binary's dependencies are: cargo comes to the datapath last, and then
 /// waits for it. Neither keeps two CPUs busy on its own.

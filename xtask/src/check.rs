@@ -57,7 +57,7 @@ fn datapath() -> Result<()> {
             "--package",
             "dispatcher-ebpf",
             "--package",
-            "dispatcher-bench-ebpf",
+            "dispatcher-lab-ebpf",
             "--bins",
         ])
         .args(["--target", "bpfel-unknown-none", "--target-dir"])

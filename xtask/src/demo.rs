@@ -27,6 +27,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         bail!("the demo needs root: it makes network namespaces\nhint: sudo -E cargo xtask demo");
     }
     build::from_cold(setup::Need::Run, Profile::Demo)?;
+    Cmd::new("cargo").args(["build", "--package", "dispatcher-demo", "--profile", "demo"]).run()?;
     let place = workspace::target()?.join("demo");
     let shown =
         std::env::var_os("DISPATCHER_BIN").unwrap_or_else(|| place.join("dispatcher").into());

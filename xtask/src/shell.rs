@@ -1,4 +1,4 @@
-//! External commands: each is printed before it runs, and names itself when it fails.
+//! External commands: each is printed before it runs, and an error names it.
 
 use std::{
     ffi::OsStr,
@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::workspace;
 
-/// A command that says what it does.
+/// A command that is printed before it runs.
 #[derive(Debug)]
 pub(crate) struct Cmd {
     command: Command,
@@ -20,7 +20,7 @@ pub(crate) struct Cmd {
 }
 
 impl Cmd {
-    /// A command in the workspace's directory, without input and without what cargo told this program.
+    /// A command in the workspace's directory, without input and without the variables that cargo set for this program.
     pub(crate) fn new(program: impl AsRef<OsStr>) -> Self {
         let mut command = Command::new(&program);
         command
@@ -96,10 +96,10 @@ impl Cmd {
         self.command
     }
 
-    /// Runs the command without a word (it only asks) and yields its output.
+    /// Runs the command without printing it (it only asks), and returns its output.
     ///
     /// # Errors
-    /// When it cannot be started or does not end with status 0; the message carries what it said.
+    /// When it cannot be started or does not end with status 0; the message has what it printed.
     pub(crate) fn read(mut self) -> Result<String> {
         let output = self.command.output().with_context(|| format!("cannot run {}", self.shown))?;
         if !output.status.success() {

@@ -125,7 +125,7 @@ fn of<'a>(cases: &'a [Measured], name: &str) -> Option<&'a Measured> {
     cases.iter().find(|measured| measured.case.name == name)
 }
 
-/// The least that a case took without the least that the driver took beside it.
+/// The least that a case took without the least that the driver took in the same rounds.
 fn best(measured: &Measured) -> Option<f64> {
     let least = |of: fn(&Figure) -> f64| Some(bounds(measured.figures.iter().map(of))?.0);
     Some(least(|figure| figure.gross)? - least(|figure| figure.empty)?)

@@ -1,4 +1,4 @@
-//! How many real packets a second go through a veth?
+//! How many real packets per second go through a veth.
 //!
 //! ```text
 //!  near                                    far

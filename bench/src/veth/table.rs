@@ -24,7 +24,7 @@ fn net(all: &[Measured], measured: &Measured) -> (f64, f64) {
     (median - base.0, least - base.1)
 }
 
-/// A trial beside its rival: the rival's share of the time for the whole way, by medians and by the least disturbed rounds,
+/// A trial compared with its rival: the rival's share of the time for the whole way, by medians and by the least disturbed rounds,
 /// and for the net of it by medians.
 struct Ratio {
     rival: String,
