@@ -6,7 +6,7 @@ use clap::{Args, value_parser};
 
 /// Options of a run.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
-#[group(id = "packets")]
+#[group(id = "measurement")]
 pub struct Options {
     /// Measure only these cases and what they are compared with; `*` matches anything [default: all but the largest tables].
     #[arg(long, value_name = "GLOB", value_delimiter = ',')]

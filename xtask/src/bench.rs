@@ -41,16 +41,16 @@ pub(crate) struct Options {
     #[arg(long, exclusive = true)]
     controller: bool,
     /// Measure instructions per frame of the kernel's IPVS and of the datapath, in qemu.
-    #[arg(long, conflicts_with = "packets")]
+    #[arg(long, conflicts_with = "measurement")]
     ipvs: bool,
     /// The kernel whose IPVS is measured.
     #[arg(long, requires = "ipvs", value_name = "VERSION", default_value = "6.12")]
     kernel: String,
     /// Measure what a packet costs in the C harness in this directory.
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["packets", "ipvs"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["measurement", "ipvs"])]
     harness: Option<PathBuf>,
     /// With --harness: options of xbench.
-    #[arg(last = true, value_name = "XBENCH OPTION", requires = "harness")]
+    #[arg(last = true, value_name = "XBENCH_OPTION", requires = "harness")]
     xbench: Vec<String>,
 }
 
