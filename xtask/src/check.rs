@@ -53,11 +53,12 @@ fn datapath() -> Result<()> {
             name,
             "cargo",
             "clippy",
-            "--release",
+            "--profile",
+            "bpf",
             "--package",
             "dispatcher-ebpf",
             "--package",
-            "dispatcher-bench-ebpf",
+            "dispatcher-lab-ebpf",
             "--bins",
         ])
         .args(["--target", "bpfel-unknown-none", "--target-dir"])

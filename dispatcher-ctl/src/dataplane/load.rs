@@ -54,11 +54,13 @@ pub(super) fn load_program(
 ) -> Result<Program, DataplaneError> {
     let mut loader = EbpfLoader::new();
     pinned(&mut loader, dir, contents).override_global(CONFIG, config, true);
+    #[cfg(not(feature = "datapath-log"))]
+    let object = OBJECT;
     #[cfg(feature = "datapath-log")]
     let level = super::log::Level::wanted();
     #[cfg(feature = "datapath-log")]
-    level.set(&mut loader);
-    let mut ebpf = undisturbed(|| loader.load(OBJECT)).map_err(DataplaneError::Load)?;
+    let object = level.as_ref().map_or(OBJECT, |level| level.set(&mut loader));
+    let mut ebpf = undisturbed(|| loader.load(object)).map_err(DataplaneError::Load)?;
     let program: &mut Xdp = ebpf
         .program_mut(PROGRAM)
         .ok_or(ProgramError::UnexpectedProgramType)
@@ -70,7 +72,10 @@ pub(super) fn load_program(
     Ok(Program {
         fd,
         #[cfg(feature = "datapath-log")]
-        log: super::log::Reader::start(&mut ebpf, interface)?,
+        log: match level {
+            Some(_) => super::log::Reader::start(&mut ebpf, interface)?,
+            None => None,
+        },
     })
 }
 

@@ -1,4 +1,5 @@
-//! Filling the maps, at the start and while packets flow.
+//! Fills the maps, at the start and while packets flow. This is a second writer beside the controller's on purpose: tests of the
+//! datapath must not depend on the code that they would then test as well.
 
 use std::net::IpAddr;
 
@@ -247,7 +248,7 @@ impl Datapath {
         Ok(map.set(0, settings, 0)?)
     }
 
-    /// Writes several rings for a service and yields where they lie, without using any.
+    /// Writes several rings for a service and returns where they are, without using any.
     ///
     /// # Errors
     ///
@@ -319,7 +320,7 @@ impl Datapath {
         Ok(map.set(place.bucket, bucket, 0)?)
     }
 
-    /// Makes every affinity record so many ticks older.
+    /// Makes every affinity record this many ticks older.
     ///
     /// # Errors
     ///
@@ -366,7 +367,7 @@ impl Datapath {
         Ok(self.array_mut(maps::SERVICE_STATE)?.set(service, state, 0)?)
     }
 
-    /// Makes all first fragments so many nanoseconds older.
+    /// Makes all first fragments this many nanoseconds older.
     ///
     /// # Errors
     ///

@@ -12,7 +12,7 @@ mod bpf {
         maps::{Array, ProgramArray},
         programs::XdpContext,
     };
-    use dispatcher_bench_ebpf::Plan;
+    use dispatcher_lab_ebpf::Plan;
 
     #[map]
     static PLAN: Array<Plan> = Array::with_max_entries(1, 0);

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use anyhow::{Context as _, Result, ensure};
 use dispatcher_lab::{Load, Queueing, VIP4, eventually, until};
 
-use super::{
+use crate::{
     phases::{self, Phase},
     scrapes::{Scrapes, Series},
     show::Show,
@@ -15,9 +15,9 @@ use super::{
 const PORT: u16 = 9000;
 /// Workers of each server.
 const WORKERS: usize = 4;
-/// How long a worker takes for a request: 200 requests a second for each server.
+/// How long a worker takes for a request: 200 requests per second for each server.
 const QUICK: Duration = Duration::from_millis(20);
-/// The same for the slow server: 25 requests a second, less than a third of the load.
+/// The same for the slow server: 25 requests per second, less than a third of the load.
 const SLOW: Duration = Duration::from_millis(160);
 /// Requests per second of the load.
 const RATE: f64 = 120.0;
@@ -39,7 +39,7 @@ const RESPONSES: Series = ("dispatcher_backend_response_seconds_count", "");
 const RESPONSE_TIME: Series = ("dispatcher_backend_response_seconds_sum", "");
 
 /// The act.
-pub(super) fn slows_down(stage: &mut Stage, show: &mut Show) -> Result<()> {
+pub(crate) fn slows_down(stage: &mut Stage, show: &mut Show) -> Result<()> {
     show.step("A backend becomes slow under load, and the manager lowers its weight");
     let servers = serve(stage)?;
     show.say(&format!("a new service, app: {WORKERS} workers on each server, {QUICK:?} a request"));

@@ -1,4 +1,4 @@
-//! Builds the benchmark's own BPF objects, so that the binary carries them.
+//! Builds the BPF objects of laboratories and benchmarks, so that programs carry them.
 
 use std::{env, fs, path::PathBuf};
 
@@ -11,17 +11,13 @@ fn main() -> Result<()> {
     let manifest_dir = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?);
     let workspace = manifest_dir.parent().context("the crate lies in a workspace")?;
     let builder = bpf::Builder::new(workspace)?;
-    for watched in ["bench/programs", "Cargo.toml", "Cargo.lock"] {
+    for watched in ["lab/programs", "Cargo.toml", "Cargo.lock"] {
         println!("cargo:rerun-if-changed={}", workspace.join(watched).display());
     }
-    let place = builder.build("dispatcher-bench-ebpf", &[], "")?;
-    for (object, name) in [
-        ("bench-driver", "driver.bpf.o"),
-        ("bench-floors", "floors.bpf.o"),
-        ("bench-live", "live.bpf.o"),
-    ] {
-        let object = place.join(object);
-        fs::copy(&object, builder.out_dir.join(name))
+    let place = builder.build("dispatcher-lab-ebpf", &[], "")?;
+    for name in ["lab-traffic", "bench-driver", "bench-floors", "bench-live"] {
+        let object = place.join(name);
+        fs::copy(&object, builder.out_dir.join(format!("{name}.bpf.o")))
             .with_context(|| format!("cannot copy {}", object.display()))?;
     }
     Ok(())

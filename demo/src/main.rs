@@ -1,7 +1,8 @@
-//! `cargo xtask demo`: the product at work on real traffic, in network namespaces, each step checked.
+//! The demo: the dispatcher at work on real traffic, in network namespaces, each step checked.
 //!
-//! A client, the dispatcher and three web servers are made, used and taken away again, also on Ctrl-C. Ends with status 0
-//! only if every step did what it says. `DISPATCHER_BIN` names a binary to show instead of the one that is built.
+//! `cargo xtask demo` builds and runs it. It makes a client, the dispatcher and three web servers, uses them, and removes them
+//! again, also on Ctrl-C; with `--keep` they stay. It ends with status 0 only if every step did what it says. `DISPATCHER_BIN`
+//! names the dispatcher's binary.
 
 mod acts;
 mod death;
@@ -14,35 +15,32 @@ mod slow;
 mod stage;
 mod transfer;
 
-use std::{path::Path, time::Instant};
+use std::{path::Path, process::ExitCode, time::Instant};
 
 use anyhow::{Result, bail, ensure};
 use dispatcher_lab::{Lab, Plan};
 
-use crate::{build, setup};
 use show::Show;
 use stage::Stage;
 
-/// Runs the task.
-///
-/// # Errors
-/// When not root, when set-up or build fails, or at the first step that does not do what it says.
-pub(crate) fn run(words: &[&str]) -> Result<()> {
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    match run(&words) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(words: &[String]) -> Result<()> {
     let keep = match words {
         [] => false,
-        ["--keep"] => true,
-        _ => bail!("demo: {}: expected nothing or --keep", words.join(" ")),
+        [word] if word == "--keep" => true,
+        _ => bail!("{}: expected nothing or --keep", words.join(" ")),
     };
-    if !setup::is_root()? {
-        bail!("the demo needs root: it makes network namespaces\nhint: sudo -E cargo xtask demo");
-    }
-    let binary = match std::env::var_os("DISPATCHER_BIN") {
-        Some(binary) => {
-            setup::ensure(setup::Need::Run)?;
-            binary.into()
-        }
-        None => build::from_cold(setup::Need::Run)?,
-    };
+    let binary = dispatcher_lab::binary()?;
     let started = Instant::now();
     let mut show = Show::new();
     let played = play(&binary, keep, &mut show);
@@ -53,7 +51,7 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
     played
 }
 
-/// All acts; what was made goes with the stage, whatever the outcome.
+/// All acts. The stage removes what was made, also after an error.
 fn play(binary: &Path, keep: bool, show: &mut Show) -> Result<()> {
     show.step("A laboratory: client, dispatcher and three web servers, each a network namespace");
     let lab = Lab::new(&Plan::new("demo"))?;
@@ -93,7 +91,7 @@ impl Traces {
     }
 
     fn ensure_gone(&self) -> Result<()> {
-        let namespaces = crate::shell::Cmd::new("ip").args(["netns", "list"]).read()?;
+        let namespaces = dispatcher_lab::run("ip netns list")?;
         ensure!(!namespaces.contains(&self.prefix), "network namespaces {}* are left", self.prefix);
         for path in &self.paths {
             ensure!(!path.exists(), "{} is left", path.display());

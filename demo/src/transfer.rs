@@ -1,4 +1,4 @@
-//! A long download through the VIP that other things happen beside.
+//! A long download through the VIP, during which other things happen.
 
 use std::{
     fs,
@@ -19,7 +19,7 @@ const RATE: &str = "8M";
 ///
 /// # Errors
 /// When it cannot be written.
-pub(super) fn prepare(lab: &Lab) -> Result<String> {
+pub(crate) fn prepare(lab: &Lab) -> Result<String> {
     let file = lab.directory().join("blob");
     let mut bytes = Vec::new();
     fs::File::open("/dev/urandom")?.take(SIZE).read_to_end(&mut bytes)?;
@@ -32,11 +32,11 @@ pub(super) fn prepare(lab: &Lab) -> Result<String> {
 
 /// A download in flight.
 #[derive(Debug)]
-pub(super) struct Transfer {
+pub(crate) struct Transfer {
     process: Process,
     file: PathBuf,
     /// The server it comes from.
-    pub(super) backend: String,
+    pub(crate) backend: String,
 }
 
 impl Transfer {
@@ -44,7 +44,7 @@ impl Transfer {
     ///
     /// # Errors
     /// When no answer comes.
-    pub(super) fn start(lab: &Lab, name: &str) -> Result<Self> {
+    pub(crate) fn start(lab: &Lab, name: &str) -> Result<Self> {
         let client = lab.client();
         let headers = client.directory().join(format!("{name}.headers"));
         let mut command = client.download(&lab::url(lab::VIP4.into(), "/files/blob"), name);
@@ -63,20 +63,20 @@ impl Transfer {
         Ok(Self { process, file: client.directory().join(name), backend })
     }
 
-    /// Makes sure that it is still under way (what was shown beside it was beside it); yields the bytes so far.
+    /// Makes sure that it is still under way, so that the acts fell into it; returns the bytes so far.
     ///
     /// # Errors
     /// When it has ended.
-    pub(super) fn ensure_in_flight(&mut self) -> Result<u64> {
+    pub(crate) fn ensure_in_flight(&mut self) -> Result<u64> {
         ensure!(self.process.runs()?, "the transfer ended too early: {}", self.process.log());
         Ok(fs::metadata(&self.file)?.len())
     }
 
-    /// Waits for its end, compares what arrived and yields its size.
+    /// Waits for its end, compares what arrived and returns its size.
     ///
     /// # Errors
     /// When it fails, or when a byte differs.
-    pub(super) fn finish(mut self, want: &str) -> Result<u64> {
+    pub(crate) fn finish(mut self, want: &str) -> Result<u64> {
         let status = self.process.wait(Duration::from_secs(30))?;
         ensure!(status == Some(0), "the transfer failed: {}", self.process.log());
         let got = checksum(&self.file)?;
@@ -88,11 +88,11 @@ impl Transfer {
 
 /// What sha256sum says.
 fn checksum(file: &Path) -> Result<String> {
-    let said = crate::shell::Cmd::new("sha256sum").arg(file).read()?;
+    let said = lab::run(&format!("sha256sum {}", file.display()))?;
     said.split(' ').next().map(str::to_owned).context("sha256sum says nothing")
 }
 
 /// Megabytes, for people.
-pub(super) fn megabytes(bytes: u64) -> String {
+pub(crate) fn megabytes(bytes: u64) -> String {
     format!("{:.1} MB", bytes as f64 / 1e6)
 }

@@ -4,22 +4,22 @@ use std::{ops::Range, time::Duration};
 
 use dispatcher_lab::Answered;
 
-use super::show::Show;
+use crate::show::Show;
 
 /// Part of a load: what happened in it, from when to when.
 #[derive(Debug)]
-pub(super) struct Phase {
-    pub(super) name: String,
-    pub(super) time: Range<Duration>,
+pub(crate) struct Phase {
+    pub(crate) name: String,
+    pub(crate) time: Range<Duration>,
 }
 
 impl Phase {
-    pub(super) fn new(name: impl Into<String>, time: Range<Duration>) -> Self {
+    pub(crate) fn new(name: impl Into<String>, time: Range<Duration>) -> Self {
         Self { name: name.into(), time }
     }
 
     /// What became of the requests that were due in it.
-    pub(super) fn count(&self, answered: &[Answered]) -> Counts {
+    pub(crate) fn count(&self, answered: &[Answered]) -> Counts {
         let mut counts = Counts::default();
         for one in answered.iter().filter(|one| self.time.contains(&one.due)) {
             let index = one.by.and_then(|number| usize::from(number).checked_sub(1));
@@ -34,27 +34,27 @@ impl Phase {
 
 /// What became of some requests.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Counts {
+pub(crate) struct Counts {
     /// Answered by each of the three servers.
-    pub(super) answered: [u32; 3],
+    pub(crate) answered: [u32; 3],
     /// Answered by none.
-    pub(super) failed: u32,
+    pub(crate) failed: u32,
 }
 
 impl Counts {
     /// All of them.
-    pub(super) fn total(&self) -> u32 {
+    pub(crate) fn total(&self) -> u32 {
         self.answered.iter().sum::<u32>() + self.failed
     }
 
     /// The part that one server answered, from 0 to 1.
-    pub(super) fn share(&self, server: usize) -> f64 {
+    pub(crate) fn share(&self, server: usize) -> f64 {
         f64::from(self.answered[server]) / f64::from(self.total().max(1))
     }
 }
 
-/// Shows who answered in each phase, and what part the given server did; yields the counts.
-pub(super) fn show(
+/// Shows who answered in each phase, and what part the given server did; returns the counts.
+pub(crate) fn show(
     show: &Show,
     answered: &[Answered],
     phases: &[Phase],

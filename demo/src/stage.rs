@@ -5,27 +5,27 @@ use std::{net::IpAddr, path::PathBuf, time::Duration};
 use anyhow::{Result, ensure};
 use dispatcher_lab::{Daemon, Lab, Process, Tally, VIP4, VIP6, eventually};
 
-use super::{show::Show, transfer};
+use crate::{show::Show, transfer};
 
 /// Weights of the servers in both services, in the servers' order.
-pub(super) const WEIGHTS: [u32; 3] = [3, 2, 1];
+pub(crate) const WEIGHTS: [u32; 3] = [3, 2, 1];
 
 /// The stage.
 #[derive(Debug)]
-pub(super) struct Stage {
+pub(crate) struct Stage {
     /// Checksum of the file that every server has.
-    pub(super) checksum: String,
+    pub(crate) checksum: String,
     /// Connections of service `web` so far, by server, as the client saw them.
-    pub(super) sent: Tally,
+    pub(crate) sent: Tally,
     /// The daemon.
-    pub(super) daemon: Daemon,
+    pub(crate) daemon: Daemon,
     /// The product.
-    pub(super) binary: PathBuf,
+    pub(crate) binary: PathBuf,
     /// The web servers.
-    pub(super) servers: Vec<Process>,
+    pub(crate) servers: Vec<Process>,
     // Last: it takes down what the others live in.
     /// The namespaces.
-    pub(super) lab: Lab,
+    pub(crate) lab: Lab,
 }
 
 impl Stage {
@@ -33,7 +33,7 @@ impl Stage {
     ///
     /// # Errors
     /// When a server does not come up.
-    pub(super) fn set(lab: Lab, binary: PathBuf) -> Result<Self> {
+    pub(crate) fn set(lab: Lab, binary: PathBuf) -> Result<Self> {
         let servers = lab.serve_web()?;
         let checksum = transfer::prepare(&lab)?;
         let daemon = lab.daemon_of(binary.clone(), &services())?;
@@ -41,7 +41,7 @@ impl Stage {
     }
 
     /// Says who is there.
-    pub(super) fn introduce(&self, show: &Show) {
+    pub(crate) fn introduce(&self, show: &Show) {
         let lab = &self.lab;
         show.say(&format!("client      {:10} {}", lab.client().v4(), lab.client().v6()));
         show.say(&format!(
@@ -58,7 +58,7 @@ impl Stage {
     ///
     /// # Errors
     /// When it fails.
-    pub(super) fn dispatcher(&self, show: &Show, line: &str) -> Result<String> {
+    pub(crate) fn dispatcher(&self, show: &Show, line: &str) -> Result<String> {
         show.command(&format!("dispatcher {line}"));
         self.daemon.ok(line)
     }
@@ -67,17 +67,17 @@ impl Stage {
     ///
     /// # Errors
     /// When it is refused.
-    pub(super) fn reload(&self, show: &Show, services: &str) -> Result<()> {
+    pub(crate) fn reload(&self, show: &Show, services: &str) -> Result<()> {
         self.daemon.write(&(self.lab.general(&["eth0"]) + services))?;
         show.say(&self.dispatcher(show, "plan")?);
         self.dispatcher(show, "reload").map(drop)
     }
 
-    /// Waits until so many more connections of a service were placed.
+    /// Waits until this many more connections of a service were placed.
     ///
     /// # Errors
     /// When they do not come within 15 s.
-    pub(super) fn placed(&self, service: &str, connections: f64) -> Result<()> {
+    pub(crate) fn placed(&self, service: &str, connections: f64) -> Result<()> {
         let label = format!("service={service:?}");
         let placed = || self.daemon.metric("dispatcher_service_connections_total", &[&label]);
         let before = placed()?;
@@ -91,7 +91,7 @@ impl Stage {
     ///
     /// # Errors
     /// When one is lost or the shares differ.
-    pub(super) fn expect_shares(
+    pub(crate) fn expect_shares(
         &mut self,
         show: &Show,
         vip: IpAddr,
@@ -107,7 +107,7 @@ impl Stage {
     ///
     /// # Errors
     /// As there.
-    pub(super) fn check_shares(
+    pub(crate) fn check_shares(
         &mut self,
         show: &Show,
         vip: IpAddr,
@@ -135,12 +135,12 @@ impl Stage {
 }
 
 /// One service for each family, with the same weights.
-pub(super) fn services() -> String {
+pub(crate) fn services() -> String {
     service("web", VIP4.into(), 80, "", WEIGHTS) + &service("web6", VIP6.into(), 80, "", WEIGHTS)
 }
 
 /// A service on all servers, as the configuration file has it; `settings` are lines of it.
-pub(super) fn service(
+pub(crate) fn service(
     name: &str,
     vip: IpAddr,
     port: u16,

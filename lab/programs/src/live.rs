@@ -10,7 +10,7 @@ mod bpf {
         macros::{btf_map, xdp},
         programs::XdpContext,
     };
-    use dispatcher_bench_ebpf::Plan;
+    use dispatcher_lab_ebpf::Plan;
 
     #[btf_map]
     static PLAN: Array<Plan, 1> = Array::new();
@@ -24,7 +24,7 @@ mod bpf {
     const FRESH: u32 = u32::from_ne_bytes([64, 6, 0, 0]);
 
     /// Makes a frame one of the next flow and sends it out of the NIC it is said to have come by. Frames come back as
-    /// whoever took them left them, so addresses, TTL and checksum are written anew.
+    /// the last program left them, so addresses, TTL and checksum are written again.
     #[xdp]
     fn generate(ctx: XdpContext) -> u32 {
         let Some(plan) = PLAN.get_ptr_mut(0) else { return XDP_ABORTED };

@@ -1,7 +1,8 @@
-//! What the benchmark's programs and their harness agree on: which flow is the next one, and the records in their maps.
+//! What the programs and their users agree on: the flood's frame, which flow of a benchmark is the next one, and the records in
+//! maps.
 #![cfg_attr(target_arch = "bpf", no_std)]
 
-/// What every BPF object has: nobody panics in it, and the kernel lets GPL programs call all its functions.
+/// What every BPF object has: nothing panics in it, and the kernel lets GPL programs call all its functions.
 #[cfg(target_arch = "bpf")]
 mod object {
     #[panic_handler]
@@ -13,6 +14,11 @@ mod object {
     #[unsafe(no_mangle)]
     static LICENSE: [u8; 4] = *b"GPL\0";
 }
+
+/// Half words of the flood's frame: headers of Ethernet, IPv4 and TCP.
+pub const SYN_WORDS: usize = (14 + 20 + 20) / 2;
+/// First byte of the addresses that the flood comes from: 100.0.0.0/8.
+pub const SPOOFED: u8 = 100;
 
 /// What the driver writes into each frame, and which flow comes next. The one element of the driver's map `PLAN`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use anyhow::{Context as _, Result, ensure};
 use dispatcher_lab::{Answered, Process, VIP4, VIP6, eventually, until};
 
-use super::{
+use crate::{
     phases::{self, Counts, Phase},
     scrapes::{Scrapes, Series},
     show::Show,
@@ -41,7 +41,7 @@ struct Times {
 }
 
 /// The act.
-pub(super) fn dies_and_returns(stage: &mut Stage, show: &mut Show) -> Result<()> {
+pub(crate) fn dies_and_returns(stage: &mut Stage, show: &mut Show) -> Result<()> {
     show.step(
         "A backend dies under load, its advisor takes it out, and it comes back with slow_start",
     );

@@ -2,11 +2,11 @@
 
 use dispatcher_lab::VIP4;
 
-use super::{show::Show, stage::Stage};
+use crate::{show::Show, stage::Stage};
 
 impl Stage {
     /// Leaves everything up and says what to try.
-    pub(super) fn keep(self, show: &mut Show) {
+    pub(crate) fn keep(self, show: &mut Show) {
         show.step("The lab stays up; this is what to try in it");
         let (lb, client) = (self.lab.lb.namespace(), self.lab.client().namespace());
         let (socket, config) = (self.lab.directory().join("api.sock"), self.daemon.config());

@@ -1,23 +1,23 @@
-//! The metrics of one backend, scraped at several moments and shown beside one another.
+//! The metrics of one backend, scraped at several moments and shown next to one another.
 
 use anyhow::{Context as _, Result};
 use dispatcher_lab::{Daemon, sample};
 
-use super::show::Show;
+use crate::show::Show;
 
 /// A metric's name, and labels beyond service and backend.
-pub(super) type Series = (&'static str, &'static str);
+pub(crate) type Series = (&'static str, &'static str);
 
 /// Pages that Prometheus would have got.
 #[derive(Debug)]
-pub(super) struct Scrapes {
+pub(crate) struct Scrapes {
     labels: [String; 2],
     pages: Vec<(&'static str, String)>,
 }
 
 impl Scrapes {
     /// None so far, of a backend of a service.
-    pub(super) fn of(service: &str, backend: &str) -> Self {
+    pub(crate) fn of(service: &str, backend: &str) -> Self {
         let labels = [format!("service=\"{service}\""), format!("backend=\"{backend}\"")];
         Self { labels, pages: Vec::new() }
     }
@@ -26,7 +26,7 @@ impl Scrapes {
     ///
     /// # Errors
     /// When it is not there.
-    pub(super) fn now(&self, daemon: &Daemon, series: Series) -> Result<f64> {
+    pub(crate) fn now(&self, daemon: &Daemon, series: Series) -> Result<f64> {
         self.sample(&daemon.metrics()?, series)?.with_context(|| format!("no {} now", series.0))
     }
 
@@ -34,7 +34,7 @@ impl Scrapes {
     ///
     /// # Errors
     /// When the page cannot be had.
-    pub(super) fn take(&mut self, when: &'static str, daemon: &Daemon) -> Result<()> {
+    pub(crate) fn take(&mut self, when: &'static str, daemon: &Daemon) -> Result<()> {
         self.pages.push((when, daemon.metrics()?));
         Ok(())
     }
@@ -43,7 +43,7 @@ impl Scrapes {
     ///
     /// # Errors
     /// When it was not there at one of them.
-    pub(super) fn values(&self, series: Series) -> Result<Vec<f64>> {
+    pub(crate) fn values(&self, series: Series) -> Result<Vec<f64>> {
         let values = self.pages.iter().map(|(when, page)| {
             self.sample(page, series)?.with_context(|| format!("no {} {when}", series.0))
         });
@@ -54,7 +54,7 @@ impl Scrapes {
     ///
     /// # Errors
     /// When a value is no number.
-    pub(super) fn show(&self, show: &Show, all: &[Series]) -> Result<()> {
+    pub(crate) fn show(&self, show: &Show, all: &[Series]) -> Result<()> {
         show.command(&format!("curl -s 127.0.0.1:9464/metrics | grep '{}'", self.labels.join(",")));
         let cells = |cells: Vec<String>| -> String {
             cells.iter().map(|cell| format!("  {cell:>8}")).collect()

@@ -1,18 +1,18 @@
-//! The acts beside which a transfer is in flight: weights, quiesce, takeover.
+//! The acts during a transfer: weights, quiesce, takeover.
 
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
 use dispatcher_lab::VIP4;
 
-use super::{
+use crate::{
     show::Show,
     stage::Stage,
     transfer::{Transfer, megabytes},
 };
 
 /// Weights change while a transfer is in flight.
-pub(super) fn weights_in_flight(stage: &mut Stage, show: &mut Show) -> Result<()> {
+pub(crate) fn weights_in_flight(stage: &mut Stage, show: &mut Show) -> Result<()> {
     show.step("Weights change while a transfer is in flight");
     let (mut transfer, before) = begin(stage, show, "first")?;
     // The server that sends gets weight 0, the others 4 and 1.
@@ -45,7 +45,7 @@ pub(super) fn weights_in_flight(stage: &mut Stage, show: &mut Show) -> Result<()
 }
 
 /// A backend is quiesced: what it has goes on, nothing new comes.
-pub(super) fn quiesce(stage: &mut Stage, show: &mut Show) -> Result<()> {
+pub(crate) fn quiesce(stage: &mut Stage, show: &mut Show) -> Result<()> {
     show.step("A server is quiesced: its transfer goes on, nothing new comes");
     let (mut transfer, _) = begin(stage, show, "second")?;
     let backend = transfer.backend.clone();
@@ -65,7 +65,7 @@ pub(super) fn quiesce(stage: &mut Stage, show: &mut Show) -> Result<()> {
 }
 
 /// The controller is killed; traffic goes on; the next one takes over.
-pub(super) fn kill_and_take_over(stage: &mut Stage, show: &mut Show) -> Result<()> {
+pub(crate) fn kill_and_take_over(stage: &mut Stage, show: &mut Show) -> Result<()> {
     show.step("The controller is killed, and another takes over");
     stage.dispatcher(show, "weight web web-3 3")?;
     let (mut transfer, _) = begin(stage, show, "third")?;
@@ -96,7 +96,7 @@ pub(super) fn kill_and_take_over(stage: &mut Stage, show: &mut Show) -> Result<(
     Ok(())
 }
 
-/// Starts a transfer; yields it and the bytes forwarded for the service before.
+/// Starts a transfer; returns it and the bytes forwarded for the service before.
 fn begin(stage: &mut Stage, show: &Show, name: &str) -> Result<(Transfer, f64)> {
     let before = stage.daemon.metric("dispatcher_service_bytes_total", &["service=\"web\""])?;
     let transfer = Transfer::start(&stage.lab, name)?;
@@ -105,7 +105,7 @@ fn begin(stage: &mut Stage, show: &Show, name: &str) -> Result<(Transfer, f64)> 
     Ok((transfer, before))
 }
 
-/// Waits for a transfer's end; yields who sent it and its size.
+/// Waits for a transfer's end; returns who sent it and its size.
 fn end(stage: &Stage, show: &Show, transfer: Transfer) -> Result<(String, u64)> {
     let backend = transfer.backend.clone();
     let size = transfer.finish(&stage.checksum)?;

@@ -5,10 +5,10 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use dispatcher_lab::{VIP4, VIP6, eventually};
 
-use super::{show::Show, stage::Stage};
+use crate::{show::Show, stage::Stage};
 
 /// The controller checks its file, loads the datapath and finds the backends.
-pub(super) fn start(stage: &mut Stage, show: &mut Show) -> Result<()> {
+pub(crate) fn start(stage: &mut Stage, show: &mut Show) -> Result<()> {
     show.step("The controller loads the datapath and finds the backends' MAC addresses");
     let config = stage.daemon.config().display().to_string();
     stage.dispatcher(show, &format!("check -c {config}"))?;
@@ -25,14 +25,14 @@ pub(super) fn start(stage: &mut Stage, show: &mut Show) -> Result<()> {
 }
 
 /// Weights 3:2:1, for both families.
-pub(super) fn shares(stage: &mut Stage, show: &mut Show) -> Result<()> {
+pub(crate) fn shares(stage: &mut Stage, show: &mut Show) -> Result<()> {
     show.step("Shares: weights 3:2:1");
     stage.expect_shares(show, VIP4.into(), 600, [3, 2, 1])?;
     stage.expect_shares(show, VIP6.into(), 600, [3, 2, 1])
 }
 
 /// Status and metrics, compared with what the client saw.
-pub(super) fn counters(stage: &mut Stage, show: &mut Show) -> Result<()> {
+pub(crate) fn counters(stage: &mut Stage, show: &mut Show) -> Result<()> {
     show.step("What status and metrics say");
     eventually(Duration::from_secs(15), "end of all connections in the counters", || {
         Ok(stage.daemon.metric("dispatcher_backend_active_connections", &[])? == 0.0)
@@ -59,7 +59,7 @@ pub(super) fn counters(stage: &mut Stage, show: &mut Show) -> Result<()> {
 }
 
 /// SIGTERM detaches.
-pub(super) fn stop(stage: &mut Stage, show: &mut Show) -> Result<()> {
+pub(crate) fn stop(stage: &mut Stage, show: &mut Show) -> Result<()> {
     show.step("The controller is stopped and detaches");
     show.command(&format!("kill -TERM {}", stage.daemon.process()?.pid()));
     let status = stage.daemon.stop()?;

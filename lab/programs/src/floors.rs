@@ -15,7 +15,7 @@ mod bpf {
         macros::{btf_map, xdp},
         programs::XdpContext,
     };
-    use dispatcher_bench_ebpf::{
+    use dispatcher_lab_ebpf::{
         FLOOR_BACKENDS, FLOOR_WAYS, FloorLine, FloorMacs, FloorService, FloorWay,
     };
 
