@@ -21,7 +21,7 @@ use crate::{
         },
     },
     model::{Config, NicName, Service, State},
-    reconcile::{self, PlanLine, edit, edit::Edit},
+    reconcile::{self, Change, PlanLine, edit, edit::Edit},
 };
 
 /// How often a file is written at most until it says what runs: others may change that meanwhile.
@@ -246,7 +246,8 @@ impl Controller for Handle {
             Some(PlanSource { file, text }) => self.posted.parse(text, file).await?,
             None => self.file.turn().await?.load().await?,
         };
-        self.core().await.planned(&config).await.map(Planned::plan)
+        let planned = self.core().await.planned(&config).await?;
+        Ok(shown_plan(planned.changes, planned.settings, planned.notes))
     }
 
     async fn events(&self, service: Option<String>) -> Result<Events, ApiError> {
@@ -284,8 +285,9 @@ impl Core {
 
     /// Puts a state in force that was made by hand; `applied` is what the file says by then, where it is written, too.
     async fn change(&mut self, state: State, applied: Option<Config>) -> Result<(), ApiError> {
-        log_changes(&reconcile::plan(self.state(), &state));
-        self.commit(state, applied, Cause::Hand).await
+        let change = self.change_to(state);
+        log_changes(&reconcile::plan(&change));
+        self.carry_out(change, applied, Cause::Hand).await
     }
 
     /// Takes back a NIC that could not be attached.
@@ -304,22 +306,22 @@ impl Core {
         let retired = &self.record.retired_slots;
         let wanted =
             reconcile::merge(Some(&applied), &named, self.state(), retired, clock::epoch_ms())?;
-        let changes = reconcile::plan(self.state(), &wanted);
+        let change = self.change_to(wanted);
+        let changes = reconcile::plan(&change);
         let settings = reconcile::plan_settings(&self.record.applied, config);
         let notes = self.stale_names(&names);
-        Ok(Planned { changes, settings, notes, names, wanted })
+        Ok(Planned { change, changes, settings, notes, names })
     }
 
     /// Makes the difference between what runs and what the file says now.
     async fn reload(&mut self, config: Config) -> Result<Plan, ApiError> {
-        let mut planned = self.planned(&config).await?;
-        let wanted = std::mem::take(&mut planned.wanted);
-        log_changes(&planned.changes);
-        self.commit(wanted, Some(config), Cause::File).await?;
-        self.keep_names(std::mem::take(&mut planned.names));
+        let Planned { change, changes, settings, notes, names } = self.planned(&config).await?;
+        log_changes(&changes);
+        self.carry_out(change, Some(config), Cause::File).await?;
+        self.keep_names(names);
         self.add_missed_vips().await;
-        planned.notes.iter().for_each(|note| tracing::warn!("{note}"));
-        let plan = planned.plan();
+        notes.iter().for_each(|note| tracing::warn!("{note}"));
+        let plan = shown_plan(changes, settings, notes);
         self.events.tell(EventKind::Reloaded { changes: plan.changes.len() });
         Ok(plan)
     }
@@ -354,7 +356,9 @@ impl Core {
 
 /// What applying a configuration comes to.
 struct Planned {
-    /// What would change of NICs and services.
+    /// The change of what runs.
+    change: Change,
+    /// The same, of NICs and services, line by line.
     changes: Vec<PlanLine>,
     /// What would change beside them.
     settings: Vec<PlanLine>,
@@ -362,19 +366,14 @@ struct Planned {
     notes: Vec<String>,
     /// NICs that the file calls otherwise than the kernel.
     names: Vec<NicName>,
-    /// The state it would lead to.
-    wanted: State,
 }
 
-impl Planned {
-    /// As it is told.
-    fn plan(self) -> Plan {
-        let (notes, settings): (Vec<_>, Vec<_>) =
-            self.settings.into_iter().partition(|line| line.note.is_some());
-        Plan {
-            notes: notes.iter().map(ToString::to_string).chain(self.notes).collect(),
-            changes: self.changes.into_iter().chain(settings).map(Into::into).collect(),
-        }
+fn shown_plan(changes: Vec<PlanLine>, settings: Vec<PlanLine>, names: Vec<String>) -> Plan {
+    let (notes, settings): (Vec<_>, Vec<_>) =
+        settings.into_iter().partition(|line| line.note.is_some());
+    Plan {
+        notes: notes.iter().map(ToString::to_string).chain(names).collect(),
+        changes: changes.into_iter().chain(settings).map(Into::into).collect(),
     }
 }
 

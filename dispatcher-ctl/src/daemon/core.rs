@@ -10,9 +10,8 @@
 //! Killed after step 1, nothing happened; killed later, the next controller finds the new record and does the rest: steps
 //! 3 and 4 compare what is with what should be and write the difference, so they may be done again from anywhere.
 //!
-//! A change of some services' weights, or of what is up or quiesced, takes a shorter way through steps 2 to 4: the record is
-//! amended by these services, and of the maps only what is theirs is looked at ([`Core::write_changed`]). Its cost does not
-//! depend on how many others there are. It is taken only where all else is known to be in force.
+//! What a change must rewrite is its [`Dirty`] part. Where that is only words of some services and all else is known to be in
+//! force, steps 3 and 4 look at nothing else, so that the cost does not depend on how many other services there are.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -36,7 +35,7 @@ use super::{
         answers::Answers, neighbours::Neighbours, nics::Nic, probe_path::Probes,
         refused::RefusedPackets, vips::Vips,
     },
-    record::{Amendment, RecordText},
+    record::{Amendment, RecordText, differs_in_services},
     reports::{Cause, Events, changes, problems::Problems, quiesce::Draining},
     rules::Rates,
     weights::manage::Managing,
@@ -51,7 +50,7 @@ use crate::{
     },
     model::{Config, OnDown, Record, RetiredSlot, Service, State, XdpMode},
     network::{Network, shortages},
-    reconcile::{self, Pair},
+    reconcile::{Change, Dirty},
     schedule::Schedules,
 };
 
@@ -205,68 +204,71 @@ impl Core {
         &self.record.state
     }
 
-    /// Makes a state what runs, and a configuration the one last applied; tells what that changes.
+    /// The change that makes a state follow what runs.
+    pub(super) fn change_to(&self, state: State) -> Change {
+        Change::new(self.state(), state, clock::epoch_ms())
+    }
+
+    /// As [`Core::carry_out`], of the change to this state.
     ///
     /// # Errors
-    /// Where the kernel refuses. The record then says what was wanted; the next try goes on from there.
+    /// As [`Core::carry_out`].
     pub(super) async fn commit(
         &mut self,
-        mut state: State,
+        state: State,
         applied: Option<Config>,
         cause: Cause,
     ) -> Result<(), ApiError> {
-        reconcile::share(self.state(), &mut state);
-        reconcile::settle_weights(self.state(), &mut state, clock::epoch_ms());
-        let interface_names = numbered(&self.record.interface_names, &state)?;
-        let pairs = reconcile::differing(self.state(), &state);
-        let gone = gone(&pairs);
+        self.carry_out(self.change_to(state), applied, cause).await
+    }
+
+    /// Carries out a change of what runs, makes a configuration the one last applied, and tells what that changes.
+    ///
+    /// # Errors
+    /// Where the kernel refuses. The record then says what was wanted; the next try goes on from there.
+    pub(super) async fn carry_out(
+        &mut self,
+        change: Change,
+        applied: Option<Config>,
+        cause: Cause,
+    ) -> Result<(), ApiError> {
+        let interface_names = numbered(&self.record.interface_names, change.state())?;
+        let gone = gone(&change);
+        let dirty = self.dirty(&change, applied.as_ref());
         let retired_slots =
             (!gone.is_empty()).then(|| [&self.record.retired_slots[..], &gone].concat());
-        let amendment = Amendment::of_services(&self.record, &state, applied.as_ref())
+        let amendment = Amendment::of_services(&self.record, change.state(), applied.as_ref())
             .map(|amendment| Amendment { retired_slots: retired_slots.clone(), ..amendment });
-        let is_light = amendment.is_some() && self.is_light(&pairs);
-        let rings = rings(self.rings, &pairs);
-        let former = self.take_in(state, applied, interface_names, retired_slots, amendment)?;
-        self.rings = rings;
-        let written = match is_light {
-            true => self.write_changed(&former),
-            false => Ok(None),
-        };
-        self.tell_changes(&former, cause);
+        let state = change.state().clone();
+        self.take_in(state, applied, interface_names, retired_slots, amendment)?;
+        self.rings = rings(self.rings, &change);
+        self.tell_changes(&change, cause);
         for retired in &gone {
             self.counts.retire(retired.slot, clock::now());
         }
-        match written? {
-            Some(written) => self.report_backends(&written.nics, Some(&written.places)),
-            None => self.enforce().await?,
-        }
-        Ok(())
+        self.enforce(&dirty).await
+    }
+
+    /// What a change must rewrite: everything, unless everything that it does not concern is in force.
+    fn dirty(&self, change: &Change, applied: Option<&Config>) -> Dirty {
+        let is_rest_in_force = self.in_force
+            && self.nics.values().all(Nic::is_attached)
+            && applied.is_none_or(|applied| differs_in_services(&self.record.applied, applied));
+        if is_rest_in_force { change.dirty().clone() } else { Dirty::All }
     }
 
     /// What follows beside the kernel from a change of what ran.
-    fn tell_changes(&mut self, former: &State, cause: Cause) {
+    fn tell_changes(&mut self, change: &Change, cause: Cause) {
         self.events.exits().set(&self.record.applied.exits);
-        let pairs = reconcile::differing(former, &self.record.state);
-        for (_, new) in pairs.iter().filter(|(was, _)| was.is_none()) {
+        for (_, new) in change.pairs().filter(|(was, _)| was.is_none()) {
             // What former backends of its id had counted. (The datapath's own counters begin at 0 when it is published.)
             new.iter().for_each(|new| self.counts.forget(new.id));
         }
         // In the record it has happened, even where the kernel is yet to follow. The log says it line by line, as a plan.
-        for change in changes(&pairs, cause) {
-            self.weight_updates += u64::from(matches!(change, EventKind::WeightChanged { .. }));
-            self.events.tell_readers(change);
+        for event in changes(change, cause) {
+            self.weight_updates += u64::from(matches!(event, EventKind::WeightChanged { .. }));
+            self.events.tell_readers(event);
         }
-    }
-
-    /// Whether a change is one of weights only, and all else in force: the shorter way may be taken.
-    fn is_light(&self, pairs: &[Pair<'_>]) -> bool {
-        let in_weights_only = |pair: &Pair<'_>| match *pair {
-            (Some(was), Some(is)) => reconcile::is_in_weights_only(was, is),
-            (None, _) | (_, None) => false,
-        };
-        self.in_force
-            && self.nics.values().all(Nic::is_attached)
-            && pairs.iter().all(in_weights_only)
     }
 
     /// Replaces the record and keeps it; returns the state that ran before. Where it cannot be kept, nothing has changed.
@@ -299,11 +301,15 @@ impl Core {
         Ok(state)
     }
 
-    /// Makes kernel and network say what the record says.
+    /// Makes kernel and network say what the record says, as far as it is dirty. NICs, VIPs and advisors have nothing to follow
+    /// where only words of services are.
     ///
     /// # Errors
     /// Where the kernel refuses.
-    pub(super) async fn enforce(&mut self) -> Result<(), ApiError> {
+    async fn enforce(&mut self, dirty: &Dirty) -> Result<(), ApiError> {
+        if *dirty != Dirty::All {
+            return self.publish(dirty);
+        }
         self.in_force = false;
         self.adopt_nics();
         // NICs that are attached are followed by the kernel's reports: only others need a look.
@@ -314,7 +320,7 @@ impl Core {
         if self.watch_backends() {
             self.network.settled(self.resolve_wait).await;
         }
-        self.publish()?;
+        self.publish(dirty)?;
         let attached = self.attach_nics();
         self.place_vips(false).await;
         self.vips.look_soon();
@@ -427,16 +433,16 @@ impl Core {
 }
 
 /// Slots of all schedules after a change of services, before which there were so many.
-fn rings(before: usize, pairs: &[Pair<'_>]) -> usize {
+fn rings(before: usize, change: &Change) -> usize {
     let of = |service: Option<&Service>| service.map_or(0, check::ring_slots_in_force);
-    let (was, is) = pairs.iter().fold((0, 0), |(a, b), (was, is)| (a + of(*was), b + of(*is)));
+    let (was, is) = change.pairs().fold((0, 0), |(a, b), (was, is)| (a + of(was), b + of(is)));
     (before + is).saturating_sub(was)
 }
 
-/// Slots of backends that a change of services removes: they are kept from being given out again.
-fn gone(pairs: &[Pair<'_>]) -> Vec<RetiredSlot> {
+/// Slots of backends that a change removes: they are kept from being given out again.
+fn gone(change: &Change) -> Vec<RetiredSlot> {
     let mut gone = Vec::new();
-    for (service, after) in pairs {
+    for (service, after) in change.pairs() {
         let Some(service) = service else { continue };
         let after = after.iter().flat_map(|after| &after.backends);
         let stays: HashSet<u32> = after.map(|backend| backend.slot).collect();

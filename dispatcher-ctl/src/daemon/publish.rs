@@ -1,7 +1,4 @@
-//! How do the maps come to say what the record says? All of them ([`Core::publish`]), or those of some services.
-//!
-//! Some are enough where all else is in force: when weights change, or what is up or quiesced, and when a neighbour has moved.
-//! What that costs does not depend on how many services there are.
+//! Makes the maps say what the record says.
 
 use std::{collections::HashSet, net::IpAddr, time::Duration};
 
@@ -14,30 +11,33 @@ use crate::{
         connections::{ServiceTimeouts, Timeouts},
         tables::Tables,
     },
-    model::{Record, RetiredSlot, Service, State},
+    model::{Record, RetiredSlot, Service},
     network::NetworkEvent,
-    reconcile::{self, Nic},
+    reconcile::{self, Dirty, Nic},
+    schedule::Schedules,
 };
 
-/// Services whose maps were written.
-pub(super) struct Written {
-    /// Their places in the state.
-    pub(super) places: Vec<usize>,
-    /// The NICs there were.
-    pub(super) nics: Vec<Nic>,
-}
-
 impl Core {
-    /// Writes the difference between what the maps hold and what they should hold, and tells of backends what follows.
+    /// Writes the difference between what the maps hold and what they should hold, as far as it is dirty, and tells of backends
+    /// what follows.
     ///
     /// # Errors
     /// Where the kernel refuses, or the schedule pool is full.
-    pub(super) fn publish(&mut self) -> Result<(), ApiError> {
+    pub(super) fn publish(&mut self, dirty: &Dirty) -> Result<(), ApiError> {
         let nics = self.table_nics();
-        let written = self.write_all(&nics);
+        let (mut dirty, mut tables) = (dirty, self.tables(dirty, &nics));
+        if !self.datapath.holds(&tables) {
+            // The maps are not as they were left: all of them are looked at.
+            dirty = &Dirty::All;
+            tables = self.tables(dirty, &nics);
+        }
+        if *dirty == Dirty::All {
+            self.sweeper.set_timeouts(timeouts(&self.record));
+        }
+        let written = self.datapath.publish(&tables);
         self.in_force &= written.is_ok();
         written?;
-        self.report_backends(&nics, None);
+        self.report_backends(&nics, dirty.places());
         Ok(())
     }
 
@@ -55,7 +55,9 @@ impl Core {
             | NetworkEvent::ReadAnew => None,
         };
         let addresses: Option<HashSet<IpAddr>> = events.iter().map(moved).collect();
-        let Some(addresses) = addresses.filter(|_| self.in_force) else { return self.publish() };
+        let Some(addresses) = addresses.filter(|_| self.in_force) else {
+            return self.publish(&Dirty::All);
+        };
         let has_one = |service: &Service| {
             service.backends.iter().any(|backend| addresses.contains(&backend.config.address))
         };
@@ -63,61 +65,28 @@ impl Core {
         let places = (0..).zip(services).filter(|(_, service)| has_one(service));
         let places: Vec<usize> = places.map(|(at, _)| at).collect();
         // For most of them it is quicker to use what is known of all.
-        if places.len() > services.len() / 2 {
-            return self.publish();
-        }
-        match self.write_some(places)? {
-            Some(written) => self.report_backends(&written.nics, Some(&written.places)),
-            None => self.publish()?,
-        }
-        Ok(())
+        let is_most = places.len() > services.len() / 2;
+        self.publish(&if is_most { Dirty::All } else { Dirty::Services(places) })
     }
 
-    /// Writes the maps of services that differ from those of a former state in weights only, all else being in force. None,
-    /// and nothing is written: it is not.
-    ///
-    /// # Errors
-    /// As [`Core::publish`].
-    pub(super) fn write_changed(&mut self, former: &State) -> Result<Option<Written>, ApiError> {
-        let services = self.record.state.services.iter().zip(&former.services);
-        let changed = (0..).zip(services).filter(|(_, (is, was))| is != was);
-        self.write_some(changed.map(|(at, _)| at).collect())
-    }
-
-    fn write_some(&mut self, places: Vec<usize>) -> Result<Option<Written>, ApiError> {
-        let nics = self.table_nics();
+    /// What the maps should hold of what is dirty.
+    fn tables(&mut self, dirty: &Dirty, nics: &[Nic]) -> Tables {
         let network = &self.network;
         let resolve = |address| network.resolution(address);
-        let services = places.iter().filter_map(|at| self.record.state.services.get(*at));
-        let services: Vec<&Service> = services.map(|service| &**service).collect();
-        let connections = &self.record.applied.connections;
-        let mut tables = reconcile::tables_of_some(&services, connections, &nics, &resolve);
-        for (id, table) in &mut tables.services {
-            // It has to do with addresses and settings, which have not changed.
-            let held = self.datapath.contents().policies.get(*id as usize);
-            table.affinity = held.map_or(0, |policy| policy.affinity);
+        let Record { state, applied, retired_slots, .. } = &self.record;
+        // Schedules of single services come and go too often to be kept.
+        let (all, mut some) = (&mut self.schedules, Schedules::default());
+        let schedules = if *dirty == Dirty::All { all } else { &mut some };
+        let connections = &applied.connections;
+        let mut tables = reconcile::tables(state, dirty, connections, nics, &resolve, schedules);
+        if *dirty == Dirty::All {
+            reconcile::lingering(retired_slots, &mut tables);
+            if self.has_wildcards() {
+                tables.own_addresses = network.own_addresses().into_iter().map(address).collect();
+            }
         }
         self.set_active_rules(&mut tables);
-        let written = self.datapath.publish_some(&tables);
-        self.in_force &= written.is_ok();
-        Ok(written?.then_some(Written { places, nics }))
-    }
-
-    fn write_all(&mut self, nics: &[Nic]) -> Result<(), ApiError> {
-        let network = &self.network;
-        let resolve = |address| network.resolution(address);
-        let connections = &self.record.applied.connections;
-        let schedules = &mut self.schedules;
-        let mut tables =
-            reconcile::tables(&self.record.state, connections, nics, &resolve, schedules);
-        reconcile::lingering(&self.record.retired_slots, &mut tables);
-        if self.has_wildcards() {
-            tables.own_addresses = network.own_addresses().into_iter().map(address).collect();
-        }
-        self.set_active_rules(&mut tables);
-        self.sweeper.set_timeouts(timeouts(&self.record));
-        self.datapath.publish(&tables)?;
-        Ok(())
+        tables
     }
 
     fn set_active_rules(&self, tables: &mut Tables) {

@@ -14,7 +14,6 @@ use crate::{
         ArpIgnored, Config, Connections, Exits, Manager, NicName, OwnedVip, Record, RetiredSlot,
         Service, ServiceConfig, Shared, State,
     },
-    reconcile::have_same_places,
 };
 
 /// What of a record is another than it was.
@@ -46,7 +45,8 @@ impl Amendment {
         let before = &record.state;
         let is_of_services = before.interfaces == state.interfaces
             && before.manager == state.manager
-            && have_same_places(before, state)
+            && before.services.len() == state.services.len()
+            && before.services.iter().zip(&state.services).all(|(was, is)| was.id == is.id)
             && applied.is_none_or(|applied| differs_in_services(&record.applied, applied));
         is_of_services.then(|| Self {
             applied: applied
@@ -65,7 +65,7 @@ fn changed<T: Clone + PartialEq>(before: &[T], after: &[T]) -> Vec<T> {
 }
 
 /// Whether two files say the same but for settings of services, which are the same by name.
-fn differs_in_services(was: &Config, is: &Config) -> bool {
+pub(super) fn differs_in_services(was: &Config, is: &Config) -> bool {
     Head::of(was) == Head::of(is)
         && was.services.len() == is.services.len()
         && was.services.iter().zip(&is.services).all(|(was, is)| was.name == is.name)

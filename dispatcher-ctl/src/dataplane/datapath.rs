@@ -279,12 +279,10 @@ impl Datapath {
         self.publisher.publish(wanted)
     }
 
-    /// Makes the maps hold what is wanted of some services that are in force already.
-    ///
-    /// # Errors
-    /// As [`Publisher::publish_some`].
-    pub fn publish_some(&mut self, wanted: &Tables) -> Result<bool, DataplaneError> {
-        self.publisher.publish_some(wanted).map(|changes| changes.is_some())
+    /// Whether these tables may be published, as [`Publisher::holds`] has it.
+    #[must_use]
+    pub fn holds(&self, wanted: &Tables) -> bool {
+        self.publisher.holds(wanted)
     }
 
     /// Makes rules hold or not, as far as packets do not tell.

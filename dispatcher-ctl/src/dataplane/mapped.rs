@@ -101,6 +101,21 @@ impl<T> Drop for Mapped<T> {
     }
 }
 
+/// Values as the words that they consist of.
+pub(super) const fn words<T: Pod>(values: &[T]) -> &[u64] {
+    const { assert!(size_of::<T>().is_multiple_of(8) && align_of::<T>() == 8) };
+    // SAFETY: values of a `Pod` type have no padding, so every word is initialised; size and alignment are checked above.
+    unsafe { std::slice::from_raw_parts(values.as_ptr().cast(), size_of_val(values) / 8) }
+}
+
+/// Values as the words that they consist of, to be changed.
+pub(super) const fn words_mut<T: Pod>(values: &mut [T]) -> &mut [u64] {
+    const { assert!(size_of::<T>().is_multiple_of(8) && align_of::<T>() == 8) };
+    let length = size_of_val(values) / 8;
+    // SAFETY: as in `words`; any word is valid in a `Pod` type, and the borrow of `values` makes this the only access.
+    unsafe { std::slice::from_raw_parts_mut(values.as_mut_ptr().cast(), length) }
+}
+
 fn page_size() -> usize {
     // SAFETY: sysconf has no preconditions.
     let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };

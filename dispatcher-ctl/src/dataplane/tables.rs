@@ -13,6 +13,9 @@ use dispatcher_common::{
 /// The contents of all maps that the controller writes. Address filter and VIPs follow from the services.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tables {
+    /// Whether only services are in it that a change makes dirty, each with all its backends and rules. Everything else stays
+    /// as it is, their affinity included.
+    pub is_partial: bool,
     /// By service id.
     pub services: BTreeMap<u32, ServiceTable>,
     /// By slot.

@@ -73,7 +73,7 @@ mod tests {
         dataplane::tables::Tables,
         network::Resolution,
         reconcile::{
-            tables,
+            Dirty, tables,
             testing::{backend, nic, service},
         },
     };
@@ -108,7 +108,8 @@ mod tests {
             }
         };
         let connections = defaults::config(Vec::new()).connections;
-        tables(state, &connections, &[nic(0, "eth0", 10)], &resolve, &mut Default::default())
+        let (nics, mut schedules) = ([nic(0, "eth0", 10)], Default::default());
+        tables(state, &Dirty::All, &connections, &nics, &resolve, &mut schedules)
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! one change at runtime; [`plan()`] says what either would change; [`tables()`] turns the result into the contents of maps.
 
 mod affinity;
-mod difference;
+mod change;
 pub mod edit;
 mod ids;
 mod merge;
@@ -16,13 +16,13 @@ mod way;
 mod weights;
 
 pub use affinity::affinity_ticks;
-pub use difference::{Pair, differing, have_same_places, is_in_weights_only, share};
+pub use change::{Change, Dirty, Pair};
 pub use merge::merge;
 pub use plan::{PlanLine, plan, plan_settings};
 pub use rules::{LocalTime, Measured, Rate, active};
-pub use tables::{lingering, service_ticks, tables, tables_of_some, ticks};
+pub use tables::{lingering, service_ticks, tables, ticks};
 pub use way::{Nic, down_reason, idle_reason, way};
-pub use weights::{come_back, delay, is_coming_back, settle_weights};
+pub use weights::{come_back, delay, is_coming_back};
 
 #[cfg(test)]
 pub(crate) mod testing;

@@ -292,6 +292,7 @@ mod tests {
         let mac = Mac([2, 0, 0, 0, 0, 1]);
         let tables = crate::reconcile::tables(
             &state,
+            &crate::reconcile::Dirty::All,
             &defaults::config(Vec::new()).connections,
             &[nic(0, "eth0", 10)],
             &|_| Resolution::Resolved { ifindex: 10, mac },

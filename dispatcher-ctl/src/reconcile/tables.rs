@@ -11,6 +11,7 @@ use dispatcher_common::{
 
 use super::{
     affinity::{affinity, affinity_ticks},
+    change::Dirty,
     rules::rules,
     way::{Nic, way},
 };
@@ -24,40 +25,29 @@ use crate::{
     schedule::{self, Schedules, Taker},
 };
 
-/// What the maps should hold. Backends that were removed are not in it; they are gone, or their slot is retired.
+/// What the maps should hold of what is dirty. Backends that were removed are not in it: they are gone, or their slot is
+/// retired.
 #[must_use]
 pub fn tables(
     state: &State,
+    dirty: &Dirty,
     connections: &Connections,
     nics: &[Nic],
     resolve: &dyn Fn(IpAddr) -> Resolution,
     schedules: &mut Schedules,
 ) -> Tables {
-    let (expiry_ticks, syn_guard) = (longest_ticks(state), connections.syn_guard);
-    let mut tables = Tables { expiry_ticks, syn_guard, ..Tables::default() };
-    for nic in nics {
-        let interface = InterfaceTable { mac: nic.mac.0, ifindex: nic.ifindex, mtu: nic.mtu };
-        tables.interfaces.insert(nic.index, interface);
-    }
-    for service in &state.services {
+    let mut tables = Tables { is_partial: *dirty != Dirty::All, ..Tables::default() };
+    for service in dirty.services(state) {
         add(service, connections, nics, resolve, schedules, &mut tables);
     }
-    affinity(state, &mut tables);
-    schedules.turn();
-    tables
-}
-
-/// What the maps should hold of some services. How their clients stay with backends, which takes knowing the others, is left
-/// out.
-pub fn tables_of_some(
-    services: &[&Service],
-    connections: &Connections,
-    nics: &[Nic],
-    resolve: &dyn Fn(IpAddr) -> Resolution,
-) -> Tables {
-    let (mut tables, mut schedules) = (Tables::default(), Schedules::default());
-    for service in services {
-        add(service, connections, nics, resolve, &mut schedules, &mut tables);
+    if !tables.is_partial {
+        (tables.expiry_ticks, tables.syn_guard) = (longest_ticks(state), connections.syn_guard);
+        for nic in nics {
+            let interface = InterfaceTable { mac: nic.mac.0, ifindex: nic.ifindex, mtu: nic.mtu };
+            tables.interfaces.insert(nic.index, interface);
+        }
+        affinity(state, &mut tables);
+        schedules.forget_unused();
     }
     tables
 }
@@ -280,7 +270,7 @@ mod tests {
         nics: &[Nic],
         resolve: &dyn Fn(IpAddr) -> Resolution,
     ) -> Tables {
-        super::tables(state, connections, nics, resolve, &mut Schedules::default())
+        super::tables(state, &Dirty::All, connections, nics, resolve, &mut Schedules::default())
     }
 
     fn answers(address: IpAddr) -> Resolution {

@@ -1,41 +1,33 @@
-//! Which weights are in force once something has changed: those of the manager where it may, less while a backend comes
-//! back.
+//! The weights in force: the manager's where it may set them, less while a backend comes back.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashSet, time::Duration};
 
 use crate::model::{Backend, Service, Shared, SlowStart, State};
 
-/// Settles the weights of a state that is to follow another, which was settled; `now_ms` is when, in milliseconds since
-/// the epoch.
+/// Settles the weights of a service that differs from what it was; `now_ms` is in milliseconds since the epoch.
 ///
 /// The manager's weights go where it is off, or where it is to leave a backend alone. A backend that was down and is not
 /// any more begins with little, where its service has `slow_start`.
-pub fn settle_weights(before: &State, after: &mut State, now_ms: u64) {
-    let is_managed = after.manager.enabled;
-    let is_settled = |at: usize, service: &Shared<Service>| {
-        let same = before.services.get(at).is_some_and(|before| before.is_same(service));
-        same && before.manager.enabled == is_managed
-    };
-    let unsettled: Vec<usize> = (0..)
-        .zip(&after.services)
-        .filter(|(at, s)| !is_settled(*at, s))
-        .map(|(at, _)| at)
-        .collect();
-    let mut former: HashMap<u32, &Backend> = HashMap::new();
-    if unsettled.iter().any(|at| !after.services[*at].config.slow_start.is_zero()) {
-        former = before.backends().map(|b| (b.slot, b)).collect();
+pub(super) fn settle_weights(
+    former: Option<&Service>,
+    service: &mut Service,
+    is_managed: bool,
+    now_ms: u64,
+) {
+    let Service { config, backends, .. } = service;
+    let is_down = |b: &Backend| b.down || b.advised_down.is_some();
+    let mut were_down = HashSet::new();
+    if !config.slow_start.is_zero() {
+        let former = former.iter().flat_map(|former| &former.backends);
+        were_down = former.filter(|b| is_down(b)).map(|b| b.slot).collect();
     }
-    for at in unsettled {
-        let Service { config, backends, .. } = &mut *after.services[at];
-        for backend in backends {
-            let may = is_managed && !backend.is_fixed() && backend.config.weight > 0;
-            backend.managed = backend.managed.filter(|_| may).map(|w| w.min(config.weight_bound));
-            let is_down = |b: &Backend| b.down || b.advised_down.is_some();
-            if config.slow_start.is_zero() || is_down(backend) {
-                backend.slow_start = None;
-            } else if former.get(&backend.slot).is_some_and(|b| is_down(b)) {
-                backend.slow_start = Some(SlowStart { since_ms: now_ms, weight: 1 });
-            }
+    for backend in backends {
+        let may = is_managed && !backend.is_fixed() && backend.config.weight > 0;
+        backend.managed = backend.managed.filter(|_| may).map(|w| w.min(config.weight_bound));
+        if config.slow_start.is_zero() || is_down(backend) {
+            backend.slow_start = None;
+        } else if were_down.contains(&backend.slot) {
+            backend.slow_start = Some(SlowStart { since_ms: now_ms, weight: 1 });
         }
     }
 }
@@ -86,7 +78,15 @@ pub fn is_coming_back(state: &State) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::reconcile::testing::{backend, service};
+    use crate::reconcile::{
+        Change,
+        testing::{backend, service},
+    };
+
+    /// What becomes of a state that is to follow another.
+    fn settled(before: &State, after: &State, now_ms: u64) -> State {
+        Change::new(before, after.clone(), now_ms).state().clone()
+    }
 
     /// A service with a backend that the manager gave 16, and which takes 10 s to come back.
     fn state() -> State {
@@ -123,8 +123,7 @@ mod tests {
         let weight = |change: &dyn Fn(&mut State)| {
             let mut after = before.clone();
             change(&mut after);
-            settle_weights(&before, &mut after, 0);
-            only(&mut after).weight()
+            only(&mut settled(&before, &after, 0)).weight()
         };
         assert_eq!(weight(&|_| {}), 16);
         assert_eq!(weight(&|state| state.manager.enabled = false), 10);
@@ -138,17 +137,17 @@ mod tests {
     fn a_backend_that_was_down_comes_back_by_and_by() {
         let mut down = state();
         only(&mut down).advised_down = Some("no answer".to_owned());
-        settle_weights(&state(), &mut down, 500);
+        down = settled(&state(), &down, 500);
         assert_eq!(only(&mut down).slow_start, None, "not while it is down");
         let mut up = down.clone();
         only(&mut up).advised_down = None;
-        settle_weights(&down, &mut up, 1000);
+        up = settled(&down, &up, 1000);
         assert!(is_coming_back(&up));
         let mut weights = vec![only(&mut up).weight()];
         for second in [1, 2, 5, 9, 10] {
             let before = up.clone();
             let changed = come_back(&mut up, 1000 + second * 1000);
-            settle_weights(&before, &mut up, 0);
+            up = settled(&before, &up, 0);
             weights.push(only(&mut up).weight());
             let [.., was, is] = weights[..] else { unreachable!() };
             assert_eq!(changed, was != is, "after {second} s: {was} to {is}");
@@ -164,7 +163,7 @@ mod tests {
         only(&mut down).down = true;
         let mut up = down.clone();
         only(&mut up).down = false;
-        settle_weights(&down, &mut up, 1000);
+        up = settled(&down, &up, 1000);
         assert_eq!(only(&mut up).weight(), 16);
     }
 }

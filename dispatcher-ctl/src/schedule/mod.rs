@@ -64,7 +64,7 @@ impl Schedules {
     }
 
     /// Forgets what was not wanted since this was last called.
-    pub fn turn(&mut self) {
+    pub fn forget_unused(&mut self) {
         self.made.retain(|_, (is_wanted, _)| std::mem::take(is_wanted));
     }
 }
@@ -113,11 +113,11 @@ mod tests {
                     assert_eq!(schedules.get(*scheduler, &takers, takers.len()), wanted);
                 }
             }
-            schedules.turn();
+            schedules.forget_unused();
             assert_eq!(schedules.made.len(), 3 * Scheduler::ALL.len());
         }
         schedules.get(Scheduler::Rr, &[taker(1, 2)], 1);
-        schedules.turn();
+        schedules.forget_unused();
         assert_eq!(schedules.made.len(), 1, "what nobody wants is forgotten");
     }
 

@@ -192,7 +192,8 @@ proptest! {
         prop_assert!(says(&saved, &state, &wanted));
         // A reload of what was saved changes nothing, and saving again not a byte.
         let merged = merge(Some(&saved), &saved, &state, &[], 9).unwrap();
-        prop_assert!(crate::reconcile::plan(&state, &merged).is_empty());
+        let change = crate::reconcile::Change::new(&state, merged, 9);
+        prop_assert!(crate::reconcile::plan(&change).is_empty());
         prop_assert_eq!(save(&text, "lab.toml", &saved, &state).unwrap().text, text);
     }
 

@@ -10,7 +10,7 @@ use crate::{
     api::types::{ApiError, EventKind},
     model::XdpMode,
     network::{Link, NetworkEvent},
-    reconcile,
+    reconcile::{self, Dirty},
 };
 
 /// A NIC that is wanted.
@@ -219,7 +219,7 @@ impl Core {
             | NetworkEvent::ResolutionChanged { .. } => false,
         });
         if !ours {
-            return self.publish();
+            return self.publish(&Dirty::All);
         }
         let before = self.table_nics();
         let links = self.network.links().await?;
@@ -231,7 +231,7 @@ impl Core {
         if changed {
             self.watch_backends();
         }
-        self.publish()?;
+        self.publish(&Dirty::All)?;
         let attached = self.attach_nics();
         self.follow_probes().await;
         self.place_vips(changed || is_back).await;

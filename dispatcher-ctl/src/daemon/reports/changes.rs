@@ -7,18 +7,18 @@ use super::Cause;
 use crate::{
     api::types::{ChangedBy, EventKind},
     model::{Backend, Service},
-    reconcile::Pair,
+    reconcile::Change,
 };
 
 /// The events. A service that comes or goes tells nothing of its backends.
-pub(in crate::daemon) fn changes(pairs: &[Pair<'_>], cause: Cause) -> Vec<EventKind> {
+pub(in crate::daemon) fn changes(change: &Change, cause: Cause) -> Vec<EventKind> {
     let mut events = Vec::new();
     if cause == Cause::Start {
         return events;
     }
     let name = |service: &Service| service.config.name.clone();
-    for pair in pairs {
-        match *pair {
+    for pair in change.pairs() {
+        match pair {
             (Some(former), Some(service)) => changed(former, service, cause, &mut events),
             (None, Some(new)) => events.push(EventKind::ServiceAdded { service: name(new) }),
             (Some(gone), None) => events.push(EventKind::ServiceRemoved { service: name(gone) }),
@@ -71,19 +71,25 @@ fn changed_by(cause: Cause, former: &Backend, backend: &Backend) -> Option<Chang
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::{
         model::{SlowStart, State},
-        reconcile::{differing, testing},
+        reconcile::testing,
     };
 
     fn lines(former: &State, state: &State, cause: Cause) -> Vec<String> {
-        changes(&differing(former, state), cause).iter().map(ToString::to_string).collect()
+        changes(&Change::new(former, state.clone(), 0), cause)
+            .iter()
+            .map(ToString::to_string)
+            .collect()
     }
 
     #[test]
     fn what_changed_is_told_once() {
         let mut service = testing::service("web", "192.0.2.80", 80);
+        service.config.slow_start = Duration::from_secs(10);
         service.backends =
             vec![testing::backend("a", "10.0.0.1"), testing::backend("b", "10.0.0.2")];
         (service.backends[0].slot, service.backends[1].slot) = (1, 2);

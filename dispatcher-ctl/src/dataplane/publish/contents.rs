@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 
 use dispatcher_common::{
     backend::{BackendValue, InterfaceValue},
-    connection::EXPIRY_CLASSES,
     limits::{
         ADDRESS_FILTER_BITS, CONDITION_POOL, MAX_INTERFACES, MAX_RULES, MAX_SERVICES, MAX_SLOTS,
         SCHEDULE_POOL,
@@ -15,23 +14,20 @@ use dispatcher_common::{
     net::Address,
     rule::{Condition, Rule, RuleSet},
     service::{Policy, Schedule},
+    settings::Settings,
 };
 
-use super::write::{KeyBytes, Write};
+use super::write::{Array, KeyBytes, Write};
 
-use crate::dataplane::{pool::Space, tables::ScheduleTable};
+use crate::dataplane::{mapped::words_mut, pool::Space, tables::ScheduleTable};
 
 /// An image of every map that the controller writes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Contents {
-    /// [`dispatcher_common::settings::Settings::expiry_ticks`].
-    pub expiry_ticks: [u64; EXPIRY_CLASSES],
-    /// [`dispatcher_common::settings::Settings::syn_guard`].
-    pub syn_guard: u64,
+    /// The one record of settings.
+    pub settings: Settings,
     /// Whether there is memory to measure with.
     pub is_measuring: bool,
-    /// [`dispatcher_common::settings::Settings::wildcards`].
-    pub wildcards: u64,
     /// By interface index.
     pub interfaces: Vec<InterfaceValue>,
     /// Ifindex by interface index.
@@ -42,7 +38,7 @@ pub struct Contents {
     pub policies: Vec<Policy>,
     /// Slot in a service by that service and slot of another.
     pub peers: BTreeMap<(u32, u32), u32>,
-    /// By rule id; cursors and counts are not in it.
+    /// By rule id. Cursors and counts are as they were when the maps were opened.
     pub rules: Vec<Rule>,
     /// The pool of conditions.
     pub conditions: Vec<Condition>,
@@ -61,10 +57,8 @@ impl Contents {
     #[must_use]
     pub fn empty() -> Self {
         Self {
-            expiry_ticks: [0; EXPIRY_CLASSES],
-            syn_guard: 0,
+            settings: Settings::ZERO,
             is_measuring: false,
-            wildcards: 0,
             interfaces: vec![InterfaceValue::ZERO; MAX_INTERFACES as usize],
             devices: BTreeMap::new(),
             backends: vec![BackendValue::ZERO; MAX_SLOTS as usize],
@@ -148,83 +142,45 @@ impl Contents {
         self.conditions.get(start..start + set.count() as usize).unwrap_or_default()
     }
 
+    /// The words of an array.
+    pub(in crate::dataplane) fn array(&mut self, array: Array) -> &mut [u64] {
+        match array {
+            Array::Settings => words_mut(std::slice::from_mut(&mut self.settings)),
+            Array::Interfaces => words_mut(&mut self.interfaces),
+            Array::Backends => words_mut(&mut self.backends),
+            Array::Policies => words_mut(&mut self.policies),
+            Array::Rules => words_mut(&mut self.rules),
+            Array::AddressFilter => &mut self.filter,
+        }
+    }
+
     /// Makes a write; what lies outside of a map is not written.
     pub fn apply(&mut self, write: &Write) {
         match write {
-            Write::Expiry { class, ticks } => set(&mut self.expiry_ticks, *class, |v| *v = *ticks),
-            Write::SynGuard { connections } => self.syn_guard = *connections,
+            Write::Word { array, index, word, value } => {
+                let position = array.position(*index, *word);
+                copy(self.array(*array), position, &[*value]);
+            }
             Write::Measuring { on } => self.is_measuring = *on,
-            Write::Wildcards { families } => self.wildcards = *families,
-            Write::InterfaceMac { index, mac } => {
-                set(&mut self.interfaces, *index as usize, |v| v.mac = *mac);
-            }
-            Write::InterfaceDevice { index, ifindex, mtu } => {
-                set(&mut self.interfaces, *index as usize, |v| {
-                    (v.ifindex, v.mtu) = (*ifindex, *mtu);
-                });
-            }
             Write::Device { index, ifindex } => put(&mut self.devices, *index, *ifindex),
-            Write::Owner { slot, service, share } => {
-                set(&mut self.backends, *slot as usize, |v| {
-                    (v.service, v.share) = (*service, *share);
-                });
-            }
-            Write::Forward { slot, word } => {
-                set(&mut self.backends, *slot as usize, |v| v.forward = *word);
-            }
-            Write::Choices { service, choices } => {
-                set(&mut self.policies, *service as usize, |v| v.choices = *choices);
-            }
-            Write::StaleTicks { service, ticks } => {
-                set(&mut self.policies, *service as usize, |v| v.stale_ticks = *ticks);
-            }
-            Write::Affinity { service, affinity } => {
-                set(&mut self.policies, *service as usize, |v| v.affinity = *affinity);
-            }
-            Write::Local { service, slot } => {
-                set(&mut self.policies, *service as usize, |v| v.local = *slot);
-            }
             Write::Peer { service, slot, peer } => put(&mut self.peers, (*service, *slot), *peer),
-            Write::Schedule { service, schedule } => {
-                set(&mut self.policies, *service as usize, |v| v.schedule = schedule.0);
-            }
-            Write::Ring { offset, words } => {
-                for (i, word) in words.iter().enumerate() {
-                    set(&mut self.schedules, *offset as usize + i, |v| *v = *word);
-                }
-            }
-            Write::RuleOwner { rule, service } => {
-                let owner = service.map_or(0, |service| u64::from(service) + 1);
-                set(&mut self.rules, *rule as usize, |v| v.owner = owner);
-            }
-            Write::RuleActive { rule, active } => {
-                set(&mut self.rules, *rule as usize, |v| v.active = u64::from(*active));
-            }
-            Write::RuleSchedule { rule, schedule } => {
-                set(&mut self.rules, *rule as usize, |v| v.schedule = schedule.0);
-            }
+            Write::Ring { offset, words } => copy(&mut self.schedules, *offset as usize, words),
             Write::Conditions { offset, records } => {
-                for (i, record) in records.iter().enumerate() {
-                    set(&mut self.conditions, *offset as usize + i, |v| *v = *record);
-                }
-            }
-            Write::Rules { service, rules } => {
-                set(&mut self.policies, *service as usize, |v| v.rules = rules.0);
+                copy(&mut self.conditions, *offset as usize, records);
             }
             Write::Service { key, service } => put(&mut self.services, *key, *service),
             Write::Vip { vip, services } => {
                 put(&mut self.vips, *vip, (*services > 0).then_some(*services));
             }
-            Write::Filter { word, bits } => set(&mut self.filter, *word, |v| *v = *bits),
             // Counters and cursors belong to the datapath.
-            Write::ResetSlot { .. } | Write::ResetService { .. } | Write::ResetRule { .. } => {}
+            Write::ResetSlot { .. } | Write::ResetService { .. } => {}
         }
     }
 }
 
-fn set<T>(values: &mut [T], index: usize, change: impl FnOnce(&mut T)) {
-    if let Some(value) = values.get_mut(index) {
-        change(value);
+fn copy<T: Copy>(to: &mut [T], start: usize, from: &[T]) {
+    for (to, from) in to.iter_mut().skip(start).zip(from) {
+        *to = *from;
     }
 }
 

@@ -12,8 +12,8 @@ use std::{
 use dispatcher_common::{
     backend::{NEW, PRESENT, RESET},
     limits::{self, MAX_ADDRESSES, MAX_INTERFACES, MAX_SERVICES, MAX_SLOTS},
-    rule::{Condition, RuleSet},
-    service::Schedule,
+    rule::{Condition, Rule, RuleSet},
+    service::{Policy, Schedule},
 };
 
 mod contents;
@@ -24,8 +24,9 @@ mod tests;
 mod write;
 
 pub use contents::Contents;
-use phases::{Holder, PHASES, PHASES_OF_SOME, Step, Wanted};
-pub use write::{KeyBytes, Write, key_bytes};
+use phases::{Holder, PHASES, Scope, Step, Wanted};
+pub(super) use write::word_of;
+pub use write::{Array, KeyBytes, Write, key_bytes};
 
 use super::{
     error::DataplaneError,
@@ -100,41 +101,29 @@ impl<S: TableStore> Publisher<S> {
         &self.contents
     }
 
-    /// Makes the maps hold what is wanted.
+    /// Whether these tables may be published: they are whole, or the services in them are in force with the same backends and
+    /// rules.
+    pub fn holds(&self, tables: &Tables) -> bool {
+        !tables.is_partial || phases::are_in_force(&self.contents, tables)
+    }
+
+    /// Makes the maps hold what is wanted. Of partial tables only what they have is looked at, so that the cost does not depend
+    /// on how much else there is; the writes are those that whole tables would lead to, in the same order.
     ///
     /// # Errors
     /// Where the tables contradict themselves or the pool has no room (nothing or a part of it is written then; either
-    /// way the maps are as after some prefix of the writes), and as the store.
+    /// way the maps are as after some prefix of the writes), they may not be published ([`Publisher::holds`]), and as the store.
     pub fn publish(&mut self, tables: &Tables) -> Result<Changes, DataplaneError> {
-        check(tables)?;
-        self.store.refresh(&mut self.contents)?;
-        self.in_phases(&PHASES, tables)
-    }
-
-    /// Makes the maps hold what is wanted of some services, each with all its backends and rules; all else stays as it is, and
-    /// costs nothing. None: these are not the backends and rules that the services have; nothing is written then, and
-    /// [`Publisher::publish`] is for that.
-    ///
-    /// The writes are those that a publication of everything would make, in the same order: phases that only concern
-    /// services, backends and rules that come or go, addresses and interfaces are left out.
-    ///
-    /// # Errors
-    /// As [`Publisher::publish`].
-    pub fn publish_some(&mut self, tables: &Tables) -> Result<Option<Changes>, DataplaneError> {
-        if !phases::are_in_force(&self.contents, tables) {
-            return Ok(None);
+        if !self.holds(tables) {
+            let text = "these are not the backends and rules that the services have";
+            return Err(DataplaneError::Invalid(text.to_owned()));
         }
         check(tables)?;
-        self.in_phases(&PHASES_OF_SOME, tables).map(Some)
-    }
-
-    fn in_phases(
-        &mut self,
-        phases: &[(&'static str, Step)],
-        tables: &Tables,
-    ) -> Result<Changes, DataplaneError> {
+        if !tables.is_partial {
+            self.store.refresh(&mut self.contents)?;
+        }
         let mut changes = Changes::default();
-        let result = self.phases(phases, &Wanted::new(tables), &mut changes);
+        let result = self.run_phases(&Wanted::new(tables), &mut changes);
         if result.is_err() {
             // Space may have been taken and nothing swapped in.
             self.pool = pool_of(&self.contents);
@@ -152,19 +141,21 @@ impl<S: TableStore> Publisher<S> {
         for (&rule, &active) in active {
             let held = self.contents.rules.get(rule as usize);
             if held.is_some_and(|held| held.owner != 0 && held.active != u64::from(active)) {
-                self.write(&Write::RuleActive { rule, active }, &mut changes)?;
+                self.write(&rules::activation(rule, active), &mut changes)?;
             }
         }
         Ok(changes)
     }
 
-    fn phases(
+    fn run_phases(
         &mut self,
-        phases: &[(&'static str, Step)],
         wanted: &Wanted<'_>,
         changes: &mut Changes,
     ) -> Result<(), DataplaneError> {
-        for (name, step) in phases {
+        for (name, scope, step) in PHASES {
+            if wanted.tables.is_partial && scope == Scope::All {
+                continue;
+            }
             let before = changes.writes;
             match step {
                 Step::Writes(phase) => {
@@ -191,8 +182,8 @@ impl<S: TableStore> Publisher<S> {
     }
 
     fn write(&mut self, write: &Write, changes: &mut Changes) -> Result<(), DataplaneError> {
-        if let Write::InterfaceDevice { index, .. } | Write::InterfaceMac { index, .. } = write
-            && changes.missing_interfaces.contains(index)
+        if let Write::Word { array: Array::Interfaces, index, .. } = write
+            && changes.missing_interfaces.iter().any(|missing| u32::from(*missing) == *index)
         {
             // It stays out of use: nothing is sent to a device that is not the one its record names.
             return Ok(());
@@ -229,8 +220,10 @@ impl<S: TableStore> Publisher<S> {
             changes.schedules += 1;
         }
         let write = match holder {
-            Holder::Rule(rule) => Write::RuleSchedule { rule, schedule },
-            Holder::Service(service) => Write::Schedule { service, schedule },
+            Holder::Rule(rule) => Array::Rules.store(rule, word_of!(Rule, schedule), schedule.0),
+            Holder::Service(service) => {
+                Array::Policies.store(service, word_of!(Policy, schedule), schedule.0)
+            }
         };
         self.write(&write, changes)?;
         self.pool.leave(old, Instant::now());
@@ -250,7 +243,8 @@ impl<S: TableStore> Publisher<S> {
             rules = RuleSet::new(offset, records.len() as u32);
             self.write(&Write::Conditions { offset, records }, changes)?;
         }
-        self.write(&Write::Rules { service, rules }, changes)?;
+        let write = Array::Policies.store(service, word_of!(Policy, rules), rules.0);
+        self.write(&write, changes)?;
         self.conditions.leave(old, Instant::now());
         Ok(())
     }

@@ -21,18 +21,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use dispatcher_common::{
-    backend::{Forward, NEW, PRESENT},
+    backend::{BackendValue, Forward, InterfaceValue, NEW, PRESENT},
     flow::filter_bit_of,
     limits::ADDRESS_FILTER_BITS,
     net::{self, Address},
-    rule::{Condition, RuleSet},
-    service::{ANY, OWN, Schedule},
+    rule::Condition,
+    service::{ANY, OWN, Policy},
+    settings::Settings,
 };
 
 use super::{
     contents::Contents,
     rules,
-    write::{KeyBytes, Write, key_bytes},
+    write::{Array, KeyBytes, Write, key_bytes, word_of},
 };
 use crate::dataplane::tables::{
     BackendTable, InterfaceTable, RuleTable, ScheduleTable, ServiceTable, Tables,
@@ -55,46 +56,50 @@ pub(super) enum Holder {
 }
 
 /// The phases, in order.
-pub(super) const PHASES: [(&str, Step); 27] = [
-    ("settings", Step::Writes(settings)),
-    ("memory of measurement", Step::Writes(measuring)),
-    ("interfaces", Step::Writes(interfaces)),
-    ("keys whose id is given away", Step::Writes(given_away)),
-    ("schedules with slots given away", Step::Schedules(vacated)),
-    ("peers not wanted", Step::Writes(peers_unwanted)),
-    ("backends that gain", Step::Writes(gaining)),
-    ("peers", Step::Writes(peers)),
-    ("policies", Step::Writes(policies)),
-    ("schedules", Step::Schedules(schedules)),
-    ("rules", Step::Writes(rules::gaining)),
-    ("schedules of rules", Step::Schedules(rules::schedules)),
-    ("conditions", Step::Conditions(rules::conditions)),
-    ("own addresses", Step::Writes(own_addresses)),
-    ("keys", Step::Writes(keys)),
-    ("vips", Step::Writes(vips)),
-    ("wildcards", Step::Writes(wildcards_set)),
-    ("filter bits", Step::Writes(filter_set)),
-    ("wildcards not wanted", Step::Writes(wildcards_cleared)),
-    ("keys not wanted", Step::Writes(keys_unwanted)),
-    ("vips not wanted", Step::Writes(vips_unwanted)),
-    ("filter bits not wanted", Step::Writes(filter_cleared)),
-    ("policies not wanted", Step::Writes(policies_unwanted)),
-    ("rules not wanted", Step::Writes(rules::unwanted)),
-    ("backends that lose", Step::Writes(losing)),
-    ("memory of measurement not wanted", Step::Writes(measuring_unwanted)),
-    ("interfaces not wanted", Step::Writes(interfaces_unwanted)),
+///
+/// Those of `Scope::Services` look only at the services in the tables, with their backends and rules. The others do nothing
+/// where only such services are dirty and these are in force ([`are_in_force`]), and are left out then.
+pub(super) const PHASES: [(&str, Scope, Step); 27] = [
+    ("settings", ALL, Step::Writes(settings)),
+    ("memory of measurement", ALL, Step::Writes(measuring)),
+    ("interfaces", ALL, Step::Writes(interfaces)),
+    ("keys whose id is given away", ALL, Step::Writes(given_away)),
+    ("schedules with slots given away", ALL, Step::Schedules(vacated)),
+    ("peers not wanted", ALL, Step::Writes(peers_unwanted)),
+    ("backends that gain", SERVICES, Step::Writes(gaining)),
+    ("peers", ALL, Step::Writes(peers)),
+    ("policies", SERVICES, Step::Writes(policies)),
+    ("schedules", SERVICES, Step::Schedules(schedules)),
+    ("rules", SERVICES, Step::Writes(rules::gaining)),
+    ("schedules of rules", SERVICES, Step::Schedules(rules::schedules)),
+    ("conditions", SERVICES, Step::Conditions(rules::conditions)),
+    ("own addresses", ALL, Step::Writes(own_addresses)),
+    ("keys", ALL, Step::Writes(keys)),
+    ("vips", ALL, Step::Writes(vips)),
+    ("wildcards", ALL, Step::Writes(wildcards_set)),
+    ("filter bits", ALL, Step::Writes(filter_set)),
+    ("wildcards not wanted", ALL, Step::Writes(wildcards_cleared)),
+    ("keys not wanted", ALL, Step::Writes(keys_unwanted)),
+    ("vips not wanted", ALL, Step::Writes(vips_unwanted)),
+    ("filter bits not wanted", ALL, Step::Writes(filter_cleared)),
+    ("policies not wanted", ALL, Step::Writes(policies_unwanted)),
+    ("rules not wanted", ALL, Step::Writes(rules::unwanted)),
+    ("backends that lose", SERVICES, Step::Writes(losing)),
+    ("memory of measurement not wanted", ALL, Step::Writes(measuring_unwanted)),
+    ("interfaces not wanted", ALL, Step::Writes(interfaces_unwanted)),
 ];
 
-/// Those of them that services which are in force as they are ([`are_in_force`]) may have something to do in, in order.
-pub(super) const PHASES_OF_SOME: [(&str, Step); 7] = [
-    ("backends that gain", Step::Writes(gaining)),
-    ("policies", Step::Writes(policies)),
-    ("schedules", Step::Schedules(schedules)),
-    ("rules", Step::Writes(rules::gaining)),
-    ("schedules of rules", Step::Schedules(rules::schedules)),
-    ("conditions", Step::Conditions(rules::conditions)),
-    ("backends that lose", Step::Writes(losing_of_some)),
-];
+const ALL: Scope = Scope::All;
+const SERVICES: Scope = Scope::Services;
+
+/// What a phase looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// Everything that the maps hold.
+    All,
+    /// The services in the tables.
+    Services,
+}
 
 /// Whether the services of these tables are in force under their keys, with these backends and these rules and no others.
 pub(super) fn are_in_force(now: &Contents, tables: &Tables) -> bool {
@@ -188,16 +193,9 @@ fn family(address: &Address) -> u64 {
 }
 
 fn settings(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
-    let pairs = now.expiry_ticks.iter().zip(&wanted.tables.expiry_ticks).enumerate();
-    let mut writes: Vec<_> = pairs
-        .filter(|(_, (held, wanted))| held != wanted)
-        .map(|(class, (_, ticks))| Write::Expiry { class, ticks: *ticks })
-        .collect();
-    let connections = wanted.tables.syn_guard;
-    if now.syn_guard != connections {
-        writes.push(Write::SynGuard { connections });
-    }
-    writes
+    let Tables { expiry_ticks, syn_guard, .. } = *wanted.tables;
+    let settings = Settings { expiry_ticks, syn_guard, ..now.settings };
+    Array::Settings.difference(0, &now.settings, &settings)
 }
 
 fn is_measured(wanted: &Wanted<'_>) -> bool {
@@ -214,34 +212,35 @@ fn measuring_unwanted(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
     if is_idle { vec![Write::Measuring { on: false }] } else { Vec::new() }
 }
 
-/// [`dispatcher_common::backend::InterfaceValue::mac`] of an interface in use.
-fn interface_word(interface: &InterfaceTable) -> u64 {
-    Forward::new(interface.mac, 0, 1).0
+fn interface_value(interface: &InterfaceTable) -> InterfaceValue {
+    let InterfaceTable { mac, ifindex, mtu } = *interface;
+    // The flag 1: in use.
+    InterfaceValue { mac: Forward::new(mac, 0, 1).0, ifindex, mtu }
+}
+
+/// The MAC word of an interface; 0: it is not in use.
+const fn interface_mac(index: u8, mac: u64) -> Write {
+    Array::Interfaces.store(index as u32, word_of!(InterfaceValue, mac), mac)
 }
 
 fn interfaces(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
     let mut writes = Vec::new();
     for (&index, interface) in &wanted.tables.interfaces {
-        let held = &now.interfaces[index as usize];
-        let (mac, ifindex) = (interface_word(interface), interface.ifindex);
-        let written = Write::InterfaceDevice { index, ifindex, mtu: interface.mtu };
-        let device = now.devices.get(&index) == Some(&ifindex);
-        if device && held.ifindex == ifindex {
-            if held.mtu != interface.mtu {
-                writes.push(written);
-            }
-            if held.mac != mac {
-                writes.push(Write::InterfaceMac { index, mac });
-            }
+        let (held, value) = (&now.interfaces[index as usize], interface_value(interface));
+        let has_device = now.devices.get(&index) == Some(&value.ifindex);
+        if has_device && held.ifindex == value.ifindex {
+            writes.extend(Array::Interfaces.difference(index.into(), held, &value));
             continue;
         }
         // Another NIC takes the index, or the kernel dropped the device: out of use until all of it is written.
         if held.mac != 0 {
-            writes.push(Write::InterfaceMac { index, mac: 0 });
+            writes.push(interface_mac(index, 0));
         }
-        writes.push(Write::Device { index, ifindex: Some(ifindex) });
-        writes.push(written);
-        writes.push(Write::InterfaceMac { index, mac });
+        writes.push(Write::Device { index, ifindex: Some(value.ifindex) });
+        let unused = InterfaceValue { mac: 0, ..*held };
+        let device = InterfaceValue { mac: 0, ..value };
+        writes.extend(Array::Interfaces.difference(index.into(), &unused, &device));
+        writes.push(interface_mac(index, value.mac));
     }
     writes
 }
@@ -271,25 +270,28 @@ fn vacated(now: &Contents, wanted: &Wanted<'_>) -> Vec<(Holder, ScheduleTable)> 
     schedules
 }
 
+const fn forward(slot: u32, word: u64) -> Write {
+    Array::Backends.store(slot, word_of!(BackendValue, forward), word)
+}
+
 fn gaining(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
     let mut writes = Vec::new();
     for (&slot, backend) in &wanted.tables.backends {
         let (held, word) = (&now.backends[slot as usize], backend.forward);
-        let owner = Write::Owner { slot, service: backend.service, share: backend.share.0 };
+        let owner = BackendValue { service: backend.service, share: backend.share.0, ..*held };
+        let owned = Array::Backends.difference(slot, held, &owner);
         if held.forward == 0 || held.service != backend.service {
             if held.forward != 0 {
-                writes.push(Write::Forward { slot, word: 0 });
+                writes.push(forward(slot, 0));
             }
-            writes.push(owner);
+            writes.extend(owned);
             writes.push(Write::ResetSlot { slot });
-            writes.push(Write::Forward { slot, word: word.0 });
+            writes.push(forward(slot, word.0));
             continue;
         }
-        if held.share != backend.share.0 {
-            writes.push(owner);
-        }
+        writes.extend(owned);
         if held.forward != word.0 && !loses(Forward(held.forward), word) {
-            writes.push(Write::Forward { slot, word: word.0 });
+            writes.push(forward(slot, word.0));
         }
     }
     writes
@@ -322,18 +324,11 @@ fn policies(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
         if now.services.get(&key_bytes(&service.key)) != Some(&id) {
             writes.push(Write::ResetService { service: id });
         }
-        if held.choices != service.choices {
-            writes.push(Write::Choices { service: id, choices: service.choices });
-        }
-        if held.stale_ticks != service.stale_ticks {
-            writes.push(Write::StaleTicks { service: id, ticks: service.stale_ticks });
-        }
-        if held.affinity != service.affinity {
-            writes.push(Write::Affinity { service: id, affinity: service.affinity });
-        }
-        if held.local != service.local {
-            writes.push(Write::Local { service: id, slot: service.local });
-        }
+        let ServiceTable { choices, stale_ticks, local, .. } = *service;
+        // Affinity is a matter of all services together.
+        let affinity = if wanted.tables.is_partial { held.affinity } else { service.affinity };
+        let policy = Policy { choices, stale_ticks, affinity, local, ..*held };
+        writes.extend(Array::Policies.difference(id, held, &policy));
     }
     writes
 }
@@ -366,7 +361,7 @@ fn own_addresses(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
 }
 
 fn wildcards_set(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
-    wildcards(now, now.wildcards | wanted.wildcards)
+    wildcards(now, now.settings.wildcards | wanted.wildcards)
 }
 
 fn wildcards_cleared(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
@@ -374,7 +369,8 @@ fn wildcards_cleared(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
 }
 
 fn wildcards(now: &Contents, families: u64) -> Vec<Write> {
-    if now.wildcards == families { Vec::new() } else { vec![Write::Wildcards { families }] }
+    let settings = Settings { wildcards: families, ..now.settings };
+    Array::Settings.difference(0, &now.settings, &settings)
 }
 
 fn vips(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
@@ -383,9 +379,13 @@ fn vips(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
     changed.map(|(vip, services)| Write::Vip { vip: *vip, services: *services }).collect()
 }
 
+const fn filter(word: usize, bits: u64) -> Write {
+    Array::AddressFilter.store(0, word, bits)
+}
+
 fn filter_set(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
     let missing = wanted.filter.iter().filter(|(word, bits)| *bits & !now.filter[**word] != 0);
-    missing.map(|(&word, bits)| Write::Filter { word, bits: bits | now.filter[word] }).collect()
+    missing.map(|(&word, bits)| filter(word, bits | now.filter[word])).collect()
 }
 
 fn keys_unwanted(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
@@ -404,62 +404,29 @@ fn filter_cleared(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
     let wanted = |word| wanted.filter.get(&word).copied().unwrap_or_default();
     words
         .filter(|(word, bits)| *bits & !wanted(*word) != 0)
-        .map(|(word, _)| Write::Filter { word, bits: wanted(word) })
+        .map(|(word, _)| filter(word, wanted(word)))
         .collect()
 }
 
 fn policies_unwanted(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
-    let mut writes = Vec::new();
-    for (id, policy) in now.policies.iter().enumerate() {
-        let service = id as u32;
-        if wanted.tables.services.contains_key(&service) {
-            continue;
-        }
-        if policy.schedule != 0 {
-            writes.push(Write::Schedule { service, schedule: Schedule(0) });
-        }
-        if policy.choices != 0 {
-            writes.push(Write::Choices { service, choices: 0 });
-        }
-        if policy.stale_ticks != 0 {
-            writes.push(Write::StaleTicks { service, ticks: 0 });
-        }
-        if policy.affinity != 0 {
-            writes.push(Write::Affinity { service, affinity: 0 });
-        }
-        if policy.local != 0 {
-            writes.push(Write::Local { service, slot: 0 });
-        }
-        if policy.rules != 0 {
-            writes.push(Write::Rules { service, rules: RuleSet(0) });
-        }
-    }
-    writes
+    let policies = (0..).zip(&now.policies);
+    let unwanted = policies.filter(|(id, _)| !wanted.tables.services.contains_key(id));
+    // Word by word in this order: the schedule goes first.
+    unwanted.flat_map(|(id, held)| Array::Policies.difference(id, held, &Policy::ZERO)).collect()
 }
 
+/// The slot keeps its service: ways may point to it for a while.
 fn losing(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
-    let slots = wanted.tables.backends.last_key_value().map_or(0, |(slot, _)| *slot as usize + 1);
-    let mut forwards = vec![0; slots];
-    for (slot, backend) in &wanted.tables.backends {
-        forwards[*slot as usize] = backend.forward.0;
-    }
-    let mut writes = Vec::new();
-    for (slot, held) in now.backends.iter().enumerate() {
-        let word = forwards.get(slot).copied().unwrap_or_default();
-        if held.forward != word {
-            // The slot keeps its service: ways may point to it for a while.
-            writes.push(Write::Forward { slot: slot as u32, word });
-        }
+    let Tables { backends, is_partial, .. } = wanted.tables;
+    let words = backends.iter().map(|(slot, backend)| (*slot, backend.forward.0));
+    let words = words.filter(|(slot, word)| now.backends[*slot as usize].forward != *word);
+    let mut writes: Vec<_> = words.map(|(slot, word)| forward(slot, word)).collect();
+    if !is_partial {
+        let present = (0..).zip(&now.backends).filter(|(_, held)| held.forward != 0);
+        let gone = present.filter(|(slot, _)| !backends.contains_key(slot));
+        writes.extend(gone.map(|(slot, _)| forward(slot, 0)));
     }
     writes
-}
-
-/// As [`losing`], where all other backends stay.
-fn losing_of_some(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
-    let word = |(slot, backend): (&u32, &BackendTable)| (*slot, backend.forward.0);
-    let words = wanted.tables.backends.iter().map(word);
-    let differ = words.filter(|(slot, word)| now.backends[*slot as usize].forward != *word);
-    differ.map(|(slot, word)| Write::Forward { slot, word }).collect()
 }
 
 fn interfaces_unwanted(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
@@ -470,14 +437,14 @@ fn interfaces_unwanted(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
             continue;
         }
         if held.mac != 0 {
-            writes.push(Write::InterfaceMac { index, mac: 0 });
+            writes.push(interface_mac(index, 0));
         }
         if now.devices.contains_key(&index) {
             writes.push(Write::Device { index, ifindex: None });
         }
-        if (held.ifindex, held.mtu) != (0, 0) {
-            writes.push(Write::InterfaceDevice { index, ifindex: 0, mtu: 0 });
-        }
+        let unused = InterfaceValue { mac: 0, ..*held };
+        let none = InterfaceValue::ZERO;
+        writes.extend(Array::Interfaces.difference(index.into(), &unused, &none));
     }
     writes
 }

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use dispatcher_common::{rule::Condition, service::Schedule};
+use dispatcher_common::rule::{Condition, Rule};
 
 use super::{
     contents::Contents,
     phases::{Holder, Wanted},
-    write::Write,
+    write::{Array, Write, word_of},
 };
 use crate::dataplane::{
     error::DataplaneError,
@@ -17,22 +17,34 @@ use crate::dataplane::{
 /// Rules that are new, are another service's, or hold now and did not, or the other way round.
 pub(super) fn gaining(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
     let mut writes = Vec::new();
-    for (&rule, table) in &wanted.tables.rules {
-        let held = &now.rules[rule as usize];
-        let active = Write::RuleActive { rule, active: table.active };
-        if held.owner != u64::from(table.service) + 1 {
-            // A packet that finds it by the conditions of its former service finds no backend.
-            if held.schedule != 0 {
-                writes.push(Write::RuleSchedule { rule, schedule: Schedule(0) });
-            }
-            writes.push(Write::ResetRule { rule });
-            writes.push(active);
-            writes.push(Write::RuleOwner { rule, service: Some(table.service) });
-        } else if held.active != u64::from(table.active) {
-            writes.push(active);
+    for (&id, table) in &wanted.tables.rules {
+        let (held, active) = (&now.rules[id as usize], u64::from(table.active));
+        let owner = owner(table.service);
+        if held.owner == owner {
+            writes.extend(Array::Rules.difference(id, held, &Rule { active, ..*held }));
+            continue;
         }
+        // A packet that finds it by the conditions of its former service finds no backend.
+        let vacant = Rule { schedule: 0, ..*held };
+        writes.extend(Array::Rules.difference(id, held, &vacant));
+        // The datapath has changed both since they were read.
+        writes.push(Array::Rules.store(id, word_of!(Rule, cursor), 0));
+        writes.push(Array::Rules.store(id, word_of!(Rule, connections), 0));
+        // In this order: the owner comes last.
+        let rule = Rule { active, owner, ..vacant };
+        writes.extend(Array::Rules.difference(id, &vacant, &rule));
     }
     writes
+}
+
+/// [`Rule::owner`] of a service's rules.
+pub(super) fn owner(service: u32) -> u64 {
+    u64::from(service) + 1
+}
+
+/// Turns a rule on or off.
+pub(super) fn activation(id: u32, active: bool) -> Write {
+    Array::Rules.store(id, word_of!(Rule, active), active.into())
 }
 
 /// Schedules that differ.
@@ -52,19 +64,13 @@ pub(super) fn conditions(now: &Contents, wanted: &Wanted<'_>) -> Vec<(u32, Vec<C
     changed.map(|(id, service)| (*id, service.conditions.clone())).collect()
 }
 
-/// Rules that are nobody's any more.
+/// Rules that no service has any more.
 pub(super) fn unwanted(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
-    let mut writes = Vec::new();
-    for (rule, held) in (0..).zip(&now.rules) {
-        let is_clear = held.owner | held.schedule | held.active == 0;
-        if is_clear || wanted.tables.rules.contains_key(&rule) {
-            continue;
-        }
-        writes.push(Write::RuleActive { rule, active: false });
-        writes.push(Write::RuleSchedule { rule, schedule: Schedule(0) });
-        writes.push(Write::RuleOwner { rule, service: None });
-    }
-    writes
+    let rules = (0..).zip(&now.rules);
+    let unwanted = rules.filter(|(id, _)| !wanted.tables.rules.contains_key(id));
+    // Word by word in this order: the schedule goes first, the owner last.
+    let clear = |held: &Rule| Rule { schedule: 0, active: 0, owner: 0, ..*held };
+    unwanted.flat_map(|(id, held)| Array::Rules.difference(id, held, &clear(held))).collect()
 }
 
 /// Whether conditions lead to rules of their service, and rules are somebody's.

@@ -1,10 +1,15 @@
 //! The single writes that change what the maps hold.
 
 use dispatcher_common::{
+    backend::{BackendValue, InterfaceValue},
+    maps,
     net::Address,
-    rule::{Condition, RuleSet},
-    service::{Schedule, ServiceKey},
+    rule::{Condition, Rule},
+    service::{Policy, ServiceKey},
+    settings::Settings,
 };
+
+use crate::dataplane::{mapped::words, maps::FilterWords};
 
 /// A [`ServiceKey`] as the bytes that the map compares.
 pub type KeyBytes = [u8; size_of::<ServiceKey>()];
@@ -19,109 +24,121 @@ pub fn key_bytes(key: &ServiceKey) -> KeyBytes {
     bytes
 }
 
-/// One write to one map: what is not a single store or a single call writes only where nobody reads yet.
+/// Position of a field's word within its entry.
+macro_rules! word_of {
+    ($type:ty, $field:ident) => {
+        std::mem::offset_of!($type, $field) / 8
+    };
+}
+pub(in crate::dataplane) use word_of;
+
+/// An array that the controller writes word by word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Array {
+    /// `SETTINGS`, of [`Settings`].
+    Settings,
+    /// `INTERFACES`, of [`InterfaceValue`].
+    Interfaces,
+    /// `BACKENDS`, of [`BackendValue`].
+    Backends,
+    /// `POLICIES`, of [`Policy`].
+    Policies,
+    /// `RULES`, of [`Rule`].
+    Rules,
+    /// `ADDRESS_FILTER`, one entry.
+    AddressFilter,
+}
+
+impl Array {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::Settings,
+        Self::Interfaces,
+        Self::Backends,
+        Self::Policies,
+        Self::Rules,
+        Self::AddressFilter,
+    ];
+
+    /// The map's name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Settings => maps::SETTINGS,
+            Self::Interfaces => maps::INTERFACES,
+            Self::Backends => maps::BACKENDS,
+            Self::Policies => maps::POLICIES,
+            Self::Rules => maps::RULES,
+            Self::AddressFilter => maps::ADDRESS_FILTER,
+        }
+    }
+
+    /// Where a word of an entry is among the words of the array.
+    #[must_use]
+    pub const fn position(self, index: u32, word: usize) -> usize {
+        let entry = match self {
+            Self::Settings => size_of::<Settings>(),
+            Self::Interfaces => size_of::<InterfaceValue>(),
+            Self::Backends => size_of::<BackendValue>(),
+            Self::Policies => size_of::<Policy>(),
+            Self::Rules => size_of::<Rule>(),
+            Self::AddressFilter => size_of::<FilterWords>(),
+        };
+        index as usize * (entry / 8) + word
+    }
+
+    /// The write of one word.
+    pub(super) const fn store(self, index: u32, word: usize, value: u64) -> Write {
+        Write::Word { array: self, index, word, value }
+    }
+
+    /// The writes that turn one entry into another, word by word.
+    pub(super) fn difference<T: aya::Pod>(self, index: u32, held: &T, wanted: &T) -> Vec<Write> {
+        let (held, wanted) =
+            (words(std::slice::from_ref(held)), words(std::slice::from_ref(wanted)));
+        let pairs =
+            held.iter().zip(wanted).enumerate().filter(|(_, (held, wanted))| held != wanted);
+        pairs.map(|(word, (_, value))| self.store(index, word, *value)).collect()
+    }
+}
+
+/// One write to one map. A write that is neither a single store nor a single call goes only where nobody reads yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Write {
-    /// `SETTINGS`: idle ticks of an expiry class.
-    Expiry {
-        /// Class.
-        class: usize,
-        /// Ticks.
-        ticks: u64,
+    /// Stores one word of an array's entry.
+    Word {
+        /// The array.
+        array: Array,
+        /// Index of the entry.
+        index: u32,
+        /// Position of the word within the entry.
+        word: usize,
+        /// The word.
+        value: u64,
     },
-    /// `SETTINGS`: half-open connections above which SYNs are placed by hash.
-    SynGuard {
-        /// Connections.
-        connections: u64,
-    },
-    /// `EXCHANGES`, `RESPONSES`: the memory that measurement takes is made, or given back.
+    /// `EXCHANGES`, `RESPONSES`: allocates the memory that measurement takes, or gives it back.
     Measuring {
-        /// Whether there shall be any.
+        /// Whether connections are measured.
         on: bool,
     },
-    /// `SETTINGS`: families with services on any address.
-    Wildcards {
-        /// [`dispatcher_common::settings::Settings::wildcards`].
-        families: u64,
-    },
-    /// `INTERFACES`: the NIC's MAC with its flag; 0: not in use.
-    InterfaceMac {
-        /// Interface index.
-        index: u8,
-        /// [`dispatcher_common::backend::InterfaceValue::mac`].
-        mac: u64,
-    },
-    /// `INTERFACES`: the kernel's ifindex and the NIC's MTU, which are one word.
-    InterfaceDevice {
-        /// Interface index.
-        index: u8,
-        /// The kernel's index.
-        ifindex: u32,
-        /// Bytes of L3; 0: not known.
-        mtu: u32,
-    },
-    /// `DEVICES`: where packets are redirected to; none removes it.
+    /// `DEVICES`: the device that packets are redirected to; none removes it.
     Device {
         /// Interface index.
         index: u8,
         /// The kernel's index.
         ifindex: Option<u32>,
     },
-    /// `BACKENDS`: the slot's service and its share, which are one word.
-    Owner {
-        /// Slot.
-        slot: u32,
-        /// Service id.
-        service: u32,
-        /// [`dispatcher_common::backend::BackendValue::share`].
-        share: u32,
-    },
     /// `BACKEND_COUNTS`, `WINDOWS`, `RESPONSES`: the slot's counters start at 0 again.
     ResetSlot {
         /// Slot.
         slot: u32,
-    },
-    /// `BACKENDS`: MAC, interface and flags.
-    Forward {
-        /// Slot.
-        slot: u32,
-        /// [`dispatcher_common::backend::BackendValue::forward`].
-        word: u64,
     },
     /// `SERVICE_STATE`, `SERVICE_COUNTS`: cursor and counters start at 0 again.
     ResetService {
         /// Service id.
         service: u32,
     },
-    /// `POLICIES`: the service's choices.
-    Choices {
-        /// Service id.
-        service: u32,
-        /// [`dispatcher_common::service::Policy::choices`].
-        choices: u64,
-    },
-    /// `POLICIES`: the service's stale timeout.
-    StaleTicks {
-        /// Service id.
-        service: u32,
-        /// [`dispatcher_common::service::Policy::stale_ticks`].
-        ticks: u64,
-    },
-    /// `POLICIES`: how the service's clients stay with their backends.
-    Affinity {
-        /// Service id.
-        service: u32,
-        /// [`dispatcher_common::service::Policy::affinity`].
-        affinity: u64,
-    },
-    /// `POLICIES`: the service's local backend.
-    Local {
-        /// Service id.
-        service: u32,
-        /// [`dispatcher_common::service::Policy::local`].
-        slot: u64,
-    },
-    /// `PEERS`: where the backend of another service's slot is in a service; none removes it.
+    /// `PEERS`: the slot that a service has for the backend of another service's slot; none removes it.
     Peer {
         /// Service id.
         service: u32,
@@ -137,52 +154,12 @@ pub enum Write {
         /// As [`crate::dataplane::tables::ScheduleTable::words`] has it.
         words: Vec<u16>,
     },
-    /// `POLICIES`: the service's schedule from now on.
-    Schedule {
-        /// Service id.
-        service: u32,
-        /// Descriptor.
-        schedule: Schedule,
-    },
-    /// `RULES`: the rule's service; none: nobody's.
-    RuleOwner {
-        /// Rule id.
-        rule: u32,
-        /// Service id.
-        service: Option<u32>,
-    },
-    /// `RULES`: the rule's cursor and count start at 0 again.
-    ResetRule {
-        /// Rule id.
-        rule: u32,
-    },
-    /// `RULES`: whether the rule holds, as far as a packet does not tell.
-    RuleActive {
-        /// Rule id.
-        rule: u32,
-        /// Whether it does.
-        active: bool,
-    },
-    /// `RULES`: the rule's schedule from now on.
-    RuleSchedule {
-        /// Rule id.
-        rule: u32,
-        /// Descriptor.
-        schedule: Schedule,
-    },
     /// `CONDITIONS`: a service's conditions, where no descriptor points.
     Conditions {
         /// First record in the pool.
         offset: u32,
         /// The records.
         records: Vec<Condition>,
-    },
-    /// `POLICIES`: the service's rules from now on.
-    Rules {
-        /// Service id.
-        service: u32,
-        /// Descriptor.
-        rules: RuleSet,
     },
     /// `SERVICES`: the service of a key; none removes it.
     Service {
@@ -197,12 +174,5 @@ pub enum Write {
         vip: Address,
         /// Services, or [`dispatcher_common::service::OWN`].
         services: u32,
-    },
-    /// `ADDRESS_FILTER`: one word of it.
-    Filter {
-        /// Index of the word.
-        word: usize,
-        /// Its bits.
-        bits: u64,
     },
 }

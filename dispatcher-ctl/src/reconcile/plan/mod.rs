@@ -4,12 +4,12 @@ use std::{collections::BTreeSet, fmt};
 
 use serde::{Deserialize, Serialize};
 
-use super::difference::differing;
+use super::change::Change as StateChange;
 use crate::{
     api::types::{Action, Change},
     model::{
         Backend, BackendConfig, Config, Exits, Manager, Rule, RuleConfig, Service, ServiceConfig,
-        State, duration, report_timeout,
+        duration, report_timeout,
     },
 };
 
@@ -34,10 +34,11 @@ pub struct PlanLine {
     pub note: Option<String>,
 }
 
-/// The difference between two states: NICs, then services with their backends in the order of `wanted`, then the services
+/// The difference between two states: NICs, then services with their backends in the order of the new state, then the services
 /// that go. A service that has kept its id and a backend that has kept its slot are the same, whatever their names.
 #[must_use]
-pub fn plan(running: &State, wanted: &State) -> Vec<PlanLine> {
+pub fn plan(change: &StateChange) -> Vec<PlanLine> {
+    let (running, wanted) = (change.former(), change.state());
     let mut lines = Vec::new();
     for (action, these, others) in [
         (Action::Add, &wanted.interfaces, &running.interfaces),
@@ -48,7 +49,7 @@ pub fn plan(running: &State, wanted: &State) -> Vec<PlanLine> {
         }
     }
     changes("manager", manager(&running.manager), manager(&wanted.manager), &mut lines);
-    for pair in differing(running, wanted) {
+    for pair in change.pairs() {
         match pair {
             (Some(before), Some(service)) => changed_service(before, service, &mut lines),
             (None, Some(service)) => whole_service(Action::Add, service, &mut lines),

@@ -3,9 +3,12 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::reconcile::{
-    merge,
-    testing::{after, any_acts, any_config, file, started},
+use crate::{
+    model::State,
+    reconcile::{
+        merge,
+        testing::{after, any_acts, any_config, file, started},
+    },
 };
 
 const FILE: &str = r#"
@@ -34,14 +37,18 @@ name = "ns"
 address = "10.0.0.53"
 "#;
 
+fn plan(running: &State, wanted: &State) -> Vec<PlanLine> {
+    super::plan(&StateChange::new(running, wanted.clone(), 0))
+}
+
 /// The plan for going from [`FILE`] to another text.
 fn lines(text: &str) -> Vec<String> {
     let (old, new) = (file(FILE), file(text));
     let running = started(&old);
     let wanted = merge(Some(&old), &new, &running, &[], 2).unwrap();
-    let mut plan = plan_settings(&old, &new);
-    plan.extend(super::plan(&running, &wanted));
-    plan.iter().map(ToString::to_string).collect()
+    let mut lines = plan_settings(&old, &new);
+    lines.extend(plan(&running, &wanted));
+    lines.iter().map(ToString::to_string).collect()
 }
 
 #[test]

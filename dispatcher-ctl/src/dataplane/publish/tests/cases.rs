@@ -1,8 +1,9 @@
 //! Publications of which it is known beforehand what they write.
 
 use dispatcher_common::{
-    backend::{Forward, NEW, PRESENT},
+    backend::{Forward, InterfaceValue, NEW, PRESENT},
     rule::Condition,
+    service::Policy,
 };
 use nix::time::ClockId;
 
@@ -131,12 +132,12 @@ fn an_mtu_and_a_local_backend_are_one_word_each_and_nothing_is_out_of_use_meanwh
     wanted.interfaces.get_mut(&1).unwrap().mtu = 9000;
     wanted.services.get_mut(&0).unwrap().local = 2;
     assert_eq!(publisher.publish(&wanted).unwrap().writes, 2);
-    let writes: Vec<_> = publisher.store.log.iter().map(|event| format!("{event:?}")).collect();
-    assert!(
-        writes[0].contains("InterfaceDevice { index: 1, ifindex: 10, mtu: 9000 }"),
-        "{writes:?}"
-    );
-    assert!(writes[1].contains("Local { service: 0, slot: 2 }"), "{writes:?}");
+    let [Event::Write(first, _), Event::Write(second, _)] = &publisher.store.log[..] else {
+        panic!("{:?}", publisher.store.log);
+    };
+    let device = 10 | 9000 << 32;
+    assert_eq!(*first, Array::Interfaces.store(1, word_of!(InterfaceValue, ifindex), device));
+    assert_eq!(*second, Array::Policies.store(0, word_of!(Policy, local), 2));
     // A service that goes takes its word along.
     publish(&mut publisher, &Tables::default());
     let contents = &publisher.store.contents;

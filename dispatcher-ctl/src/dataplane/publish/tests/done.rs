@@ -13,8 +13,8 @@ use super::{Contents, ScheduleTable, Tables, key_bytes};
 
 /// The maps hold what is wanted, and nothing else.
 pub(super) fn check_done(contents: &Contents, wanted: &Tables) {
-    assert_eq!(contents.expiry_ticks, wanted.expiry_ticks);
-    assert_eq!(contents.syn_guard, wanted.syn_guard);
+    assert_eq!(contents.settings.expiry_ticks, wanted.expiry_ticks);
+    assert_eq!(contents.settings.syn_guard, wanted.syn_guard);
     let services: Vec<_> = contents.services.iter().map(|(key, id)| (*key, *id)).collect();
     let mut want: Vec<_> = wanted.services.iter().map(|(id, s)| (key_bytes(&s.key), *id)).collect();
     want.sort_unstable();
@@ -22,7 +22,7 @@ pub(super) fn check_done(contents: &Contents, wanted: &Tables) {
     let exact = || wanted.services.values().filter(|service| service.key.any != ANY);
     let any = wanted.services.values().filter(|service| service.key.any == ANY);
     let families = any.map(|s| if net::is_v4(&s.key.vip) { 1 } else { 2 }).fold(0, |a, b| a | b);
-    assert_eq!(contents.wildcards, families);
+    assert_eq!(contents.settings.wildcards, families);
     let mut vips: BTreeMap<Address, u32> =
         wanted.own_addresses.iter().map(|address| (*address, OWN)).collect();
     for vip in exact().map(|service| service.key.vip) {

@@ -3,7 +3,7 @@
 
 use proptest::prelude::*;
 
-use super::{Changes, Contents, KeyBytes, Publisher, TableStore, Write, key_bytes};
+use super::{Array, Changes, Contents, KeyBytes, Publisher, TableStore, Write, key_bytes, word_of};
 use crate::dataplane::tables::{
     BackendTable, InterfaceTable, RuleTable, ScheduleTable, ServiceTable, Tables,
 };

@@ -3,13 +3,13 @@
 use std::{collections::BTreeSet, time::Instant};
 
 use dispatcher_common::{
-    backend::{Forward, NEW, PRESENT},
+    backend::{BackendValue, Forward, NEW, PRESENT},
     net::MacBytes,
-    rule::RuleSet,
-    service::{OWN, Schedule},
+    rule::{Rule, RuleSet},
+    service::{OWN, Policy, Schedule},
 };
 
-use super::{Contents, Event, KeyBytes, SERVICES, Tables, Write, key_bytes};
+use super::{Array, Contents, Event, KeyBytes, SERVICES, Tables, Write, key_bytes, word_of};
 use crate::dataplane::pool::{REST, Space};
 
 /// MACs that new connections to a key may be sent to.
@@ -66,11 +66,11 @@ pub(super) fn check_safe(contents: &Contents) {
 
 /// While services on any address are looked for, the host's own addresses are known as such, if they were when this began.
 pub(super) fn check_own(start: &Contents, wanted: &Tables, contents: &Contents) {
-    if contents.wildcards & 1 == 0 {
+    if contents.settings.wildcards & 1 == 0 {
         return;
     }
     for address in &wanted.own_addresses {
-        let was_known = start.wildcards & 1 == 0 || start.vips.get(address) == Some(&OWN);
+        let was_known = start.settings.wildcards & 1 == 0 || start.vips.get(address) == Some(&OWN);
         let was_vip = start.services.keys().any(|key| key[..16] == *address);
         let is_vip = wanted.services.values().any(|service| service.key.vip == *address);
         let held = contents.vips.get(address);
@@ -81,7 +81,7 @@ pub(super) fn check_own(start: &Contents, wanted: &Tables, contents: &Contents) 
 
 /// All words of the filter may change: a few of these states will do.
 pub(super) const fn is_one_of_many(write: &Write) -> bool {
-    matches!(write, Write::Filter { word, .. } if *word % 400 != 7)
+    matches!(write, Write::Word { array: Array::AddressFilter, word, .. } if *word % 400 != 7)
 }
 
 /// Replays the writes on what was there, looking at every step; `look` sees the maps after each.
@@ -115,22 +115,22 @@ pub(super) fn replay(
                 contents.apply(&Write::Ring { offset: *offset, words: half });
                 check_safe(&contents);
             }
-            Write::Schedule { service, .. } => {
-                left.push((contents.space(contents.schedule(*service)), *at));
+            Write::Word { array: Array::Policies, index, word: SCHEDULE, .. } => {
+                left.push((contents.space(contents.schedule(*index)), *at));
             }
-            Write::RuleSchedule { rule, .. } => {
-                left.push((contents.space(contents.rule_schedule(*rule)), *at));
+            Write::Word { array: Array::Rules, index, word: RULE_SCHEDULE, .. } => {
+                left.push((contents.space(contents.rule_schedule(*index)), *at));
             }
             Write::Conditions { offset, records } => {
                 let held = (0..SERVICES).map(|service| conditions(&contents, service));
                 check_apart(*offset, records.len(), held, &conditions_left, *at);
             }
-            Write::Rules { service, .. } => {
-                conditions_left.push((conditions(&contents, *service), *at));
+            Write::Word { array: Array::Policies, index, word: RULES, .. } => {
+                conditions_left.push((conditions(&contents, *index), *at));
             }
-            Write::Owner { slot, service, .. } => {
+            Write::Word { array: Array::Backends, index: slot, word: OWNER, value } => {
                 let held = &contents.backends[*slot as usize];
-                let stays = held.forward == 0 || held.service == *service;
+                let stays = held.forward == 0 || held.service == *value as u32;
                 assert!(stays, "slot {slot} is given away");
             }
             _ => {}
@@ -183,3 +183,8 @@ pub(super) fn check_reach(start: &Contents, wanted: &Tables, contents: &Contents
         assert!(reached.is_subset(&allowed), "{key:?}: {reached:?} of {allowed:?}");
     }
 }
+
+const SCHEDULE: usize = word_of!(Policy, schedule);
+const RULES: usize = word_of!(Policy, rules);
+const RULE_SCHEDULE: usize = word_of!(Rule, schedule);
+const OWNER: usize = word_of!(BackendValue, service);
