@@ -31,3 +31,14 @@ pub mod refused;
 pub mod rule;
 pub mod service;
 pub mod settings;
+
+/// A public constant with its documentation.
+#[derive(Clone, Copy, Debug)]
+pub struct Constant {
+    /// Its name.
+    pub name: &'static str,
+    /// Its value, as the code writes it.
+    pub value: &'static str,
+    /// Its doc comment.
+    pub text: &'static str,
+}

@@ -7,74 +7,76 @@ pub const LAYOUT_VERSION: u64 = 6;
 /// connection's mark says nothing ([`crate::connection`]).
 pub const LAYOUT_BEFORE: u64 = 5;
 
-/// Array, mapped: one [`crate::settings::Settings`].
-pub const SETTINGS: &str = "SETTINGS";
-/// Section, mapped: `ADDRESS_FILTER_BITS` / 64 words, one bit per [`crate::flow::filter_bit`].
-pub const ADDRESS_FILTER: &str = "ADDRESS_FILTER";
-/// Hash: VIP ([`crate::net::Address`]) → number of its services (u32). A VIP without services is not in it. While there are
-/// services on any address, also the host's own addresses → [`crate::service::OWN`].
-pub const VIPS: &str = "VIPS";
-/// Hash: [`crate::service::ServiceKey`] → [`crate::service::ServiceId`] (u32).
-pub const SERVICES: &str = "SERVICES";
-/// Array, mapped: [`crate::service::Policy`] by service.
-pub const POLICIES: &str = "POLICIES";
-/// Array, mapped: [`crate::service::ServiceState`] by service.
-pub const SERVICE_STATE: &str = "SERVICE_STATE";
-/// Array, mapped: backend slots (u16), the rings of all services; [`crate::service::SCHEDULE_PACK`] slots an element.
-pub const SCHEDULES: &str = "SCHEDULES";
-/// Section, mapped: [`crate::backend::BackendValue`] by slot.
-pub const BACKENDS: &str = "BACKENDS";
-/// Section, mapped: [`crate::backend::InterfaceValue`] by interface index.
-pub const INTERFACES: &str = "INTERFACES";
-/// Device map: interface index → ifindex.
-pub const DEVICES: &str = "DEVICES";
-/// Array, mapped: [`crate::connection::Bucket`]s.
-pub const CONNECTIONS: &str = "CONNECTIONS";
-/// Array, mapped: [`crate::connection::FlowBucket`]s.
-pub const FLOWS: &str = "FLOWS";
-/// Hash: [`crate::flow::table_hash`] (u64) → [`crate::connection::Way`] (u64).
-pub const OVERFLOW: &str = "OVERFLOW";
-/// LRU hash: [`crate::fragment::FragmentKey`] → [`crate::fragment::Followed`] (u64).
-pub const FRAGMENTS: &str = "FRAGMENTS";
-/// Per-CPU array: [`crate::counts::PacketCounts`].
-pub const PACKET_COUNTS: &str = "PACKET_COUNTS";
-/// Per-CPU array: [`crate::counts::BackendCounts`].
-pub const BACKEND_COUNTS: &str = "BACKEND_COUNTS";
-/// Per-CPU array: [`crate::counts::ServiceCounts`].
-pub const SERVICE_COUNTS: &str = "SERVICE_COUNTS";
+documented! {
+    /// Array, mapped: one [`crate::settings::Settings`].
+    pub const SETTINGS: &str = "SETTINGS";
+    /// Section, mapped: `ADDRESS_FILTER_BITS` / 64 words, one bit per [`crate::flow::filter_bit`].
+    pub const ADDRESS_FILTER: &str = "ADDRESS_FILTER";
+    /// Hash: VIP ([`crate::net::Address`]) → number of its services (u32). A VIP without services is not in it. While there are
+    /// services on any address, also the host's own addresses → [`crate::service::OWN`].
+    pub const VIPS: &str = "VIPS";
+    /// Hash: [`crate::service::ServiceKey`] → [`crate::service::ServiceId`] (u32).
+    pub const SERVICES: &str = "SERVICES";
+    /// Array, mapped: [`crate::service::Policy`] by service.
+    pub const POLICIES: &str = "POLICIES";
+    /// Array, mapped: [`crate::service::ServiceState`] by service.
+    pub const SERVICE_STATE: &str = "SERVICE_STATE";
+    /// Array, mapped: backend slots (u16), the rings of all services; [`crate::service::SCHEDULE_PACK`] slots an element.
+    pub const SCHEDULES: &str = "SCHEDULES";
+    /// Section, mapped: [`crate::backend::BackendValue`] by slot.
+    pub const BACKENDS: &str = "BACKENDS";
+    /// Section, mapped: [`crate::backend::InterfaceValue`] by interface index.
+    pub const INTERFACES: &str = "INTERFACES";
+    /// Device map: interface index → ifindex.
+    pub const DEVICES: &str = "DEVICES";
+    /// Array, mapped: [`crate::connection::Bucket`]s.
+    pub const CONNECTIONS: &str = "CONNECTIONS";
+    /// Array, mapped: [`crate::connection::FlowBucket`]s.
+    pub const FLOWS: &str = "FLOWS";
+    /// Hash: [`crate::flow::table_hash`] (u64) → [`crate::connection::Way`] (u64).
+    pub const OVERFLOW: &str = "OVERFLOW";
+    /// LRU hash: [`crate::fragment::FragmentKey`] → [`crate::fragment::Followed`] (u64).
+    pub const FRAGMENTS: &str = "FRAGMENTS";
+    /// Per-CPU array: [`crate::counts::PacketCounts`].
+    pub const PACKET_COUNTS: &str = "PACKET_COUNTS";
+    /// Per-CPU array: [`crate::counts::BackendCounts`].
+    pub const BACKEND_COUNTS: &str = "BACKEND_COUNTS";
+    /// Per-CPU array: [`crate::counts::ServiceCounts`].
+    pub const SERVICE_COUNTS: &str = "SERVICE_COUNTS";
 
-/// Array, mapped: [`crate::counts::ActiveCount`] (u64) by slot.
-pub const ACTIVE_COUNTS: &str = "ACTIVE_COUNTS";
-/// Array, mapped: one [`crate::counts::TableCounts`].
-pub const TABLE_COUNTS: &str = "TABLE_COUNTS";
+    /// Array, mapped: [`crate::counts::ActiveCount`] (u64) by slot.
+    pub const ACTIVE_COUNTS: &str = "ACTIVE_COUNTS";
+    /// Array, mapped: one [`crate::counts::TableCounts`].
+    pub const TABLE_COUNTS: &str = "TABLE_COUNTS";
 
-/// Hash: [`crate::service::AffinityKey`] → [`crate::service::AffinityRecord`] (u64).
-pub const AFFINITY: &str = "AFFINITY";
-/// Hash: [`crate::service::PeerKey`] → the slot (u32) of the same backend in that service.
-pub const PEERS: &str = "PEERS";
+    /// Hash: [`crate::service::AffinityKey`] → [`crate::service::AffinityRecord`] (u64).
+    pub const AFFINITY: &str = "AFFINITY";
+    /// Hash: [`crate::service::PeerKey`] → the slot (u32) of the same backend in that service.
+    pub const PEERS: &str = "PEERS";
 
-/// Array of one map, an array [`EXCHANGES_WAYS`]; empty while nothing is measured.
-pub const EXCHANGES: &str = "EXCHANGES";
-/// Array of one map, an array [`RESPONSES_SLOTS`]; empty while nothing is measured.
-pub const RESPONSES: &str = "RESPONSES";
-/// Array, mapped: [`crate::measure::MeasureWindow`] by slot.
-pub const WINDOWS: &str = "WINDOWS";
+    /// Array of one map, an array [`EXCHANGES_WAYS`]; empty while nothing is measured.
+    pub const EXCHANGES: &str = "EXCHANGES";
+    /// Array of one map, an array [`RESPONSES_SLOTS`]; empty while nothing is measured.
+    pub const RESPONSES: &str = "RESPONSES";
+    /// Array, mapped: [`crate::measure::MeasureWindow`] by slot.
+    pub const WINDOWS: &str = "WINDOWS";
 
-/// Array, mapped: [`crate::measure::Exchange`] by way. Made, and pinned under its name, when something is to be measured.
-pub const EXCHANGES_WAYS: &str = "EXCHANGES_WAYS";
-/// Per-CPU array: [`crate::measure::ResponseCounts`] by slot. Made and pinned as [`EXCHANGES_WAYS`] is.
-pub const RESPONSES_SLOTS: &str = "RESPONSES_SLOTS";
+    /// Array, mapped: [`crate::measure::Exchange`] by way. Made, and pinned under its name, when something is to be measured.
+    pub const EXCHANGES_WAYS: &str = "EXCHANGES_WAYS";
+    /// Per-CPU array: [`crate::measure::ResponseCounts`] by slot. Made and pinned as [`EXCHANGES_WAYS`] is.
+    pub const RESPONSES_SLOTS: &str = "RESPONSES_SLOTS";
 
-/// Array, mapped: [`crate::rule::Rule`] by rule.
-pub const RULES: &str = "RULES";
-/// Array, mapped: [`crate::rule::Condition`]s, those of all rules of all services.
-pub const CONDITIONS: &str = "CONDITIONS";
+    /// Array, mapped: [`crate::rule::Rule`] by rule.
+    pub const RULES: &str = "RULES";
+    /// Array, mapped: [`crate::rule::Condition`]s, those of all rules of all services.
+    pub const CONDITIONS: &str = "CONDITIONS";
 
-/// Hash, not pinned: the prober's own addresses ([`crate::net::Address`]) → [`crate::probe::ProbeEnd`]. It is made with the
-/// programs that carry probes of VIPs, and goes with them.
-pub const PROBE_ENDS: &str = "PROBE_ENDS";
-/// Hash: [`crate::refused::RefusedKey`] → packets (u64). Not pinned: it is the controller's that made it, and ends with it.
-pub const REFUSED: &str = "REFUSED";
+    /// Hash, not pinned: the prober's own addresses ([`crate::net::Address`]) → [`crate::probe::ProbeEnd`]. It is made with the
+    /// programs that carry probes of VIPs, and goes with them.
+    pub const PROBE_ENDS: &str = "PROBE_ENDS";
+    /// Hash: [`crate::refused::RefusedKey`] → packets (u64). Not pinned: it is the controller's that made it, and ends with it.
+    pub const REFUSED: &str = "REFUSED";
+}
 
 /// All that the object declares and the datapath keeps: each is pinned under its name.
 pub const ALL: [&str; 26] = [

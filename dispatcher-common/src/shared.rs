@@ -1,4 +1,4 @@
-//! The macro that declares a type shared through a map, and proves its layout.
+//! The macros that declare types shared through a map, and constants with the documentation that reference pages show.
 
 /// Declares a `#[repr(C)]` struct that lives in a map.
 ///
@@ -28,5 +28,19 @@ macro_rules! shared {
         // of a value is initialised.
         #[cfg(feature = "user")]
         unsafe impl aya::Pod for $name {}
+    };
+}
+
+/// Declares public constants, and lists them with their doc comments in `DOCUMENTED`, which the reference pages are made of.
+macro_rules! documented {
+    ($($(#[doc = $doc:literal])+ pub const $name:ident: $type:ty = $value:expr;)+) => {
+        $($(#[doc = $doc])+ pub const $name: $type = $value;)+
+
+        /// The constants above, for the reference pages.
+        pub const DOCUMENTED: &[$crate::Constant] = &[$($crate::Constant {
+            name: stringify!($name),
+            value: stringify!($value),
+            text: concat!($($doc, " "),+),
+        }),+];
     };
 }

@@ -1,10 +1,9 @@
 //! Controller of the dispatcher.
 //!
-//! The control loop: a configuration ([`config`]) is merged with what was set at runtime ([`reconcile`]) into what
-//! should run ([`model::State`]); the daemon turns that, with what it knows of NICs and neighbours ([`network`]), into the
-//! contents of maps ([`dataplane`], [`schedule`]) and writes the difference. [`advisor`] probes backends, through
-//! [`prober`] by the VIP. Everything else asks the daemon: [`api`],
-//! [`cli`], [`metrics`].
+//! The control loop: a configuration ([`config`]) is merged with what was set at runtime ([`reconcile`]) into the
+//! desired state ([`model::State`]). The daemon combines that with what it knows about NICs and neighbours
+//! ([`network`]), computes the contents of maps ([`dataplane`], [`schedule`]) and writes the difference. [`advisor`]
+//! probes backends, by VIP through [`prober`]. [`api`], [`cli`] and [`metrics`] send requests to the daemon.
 
 pub mod advisor;
 pub mod agent;

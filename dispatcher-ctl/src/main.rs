@@ -1,4 +1,4 @@
-//! `dispatcher`: parse, do, report.
+//! The `dispatcher` program.
 
 use std::process::ExitCode;
 

@@ -232,7 +232,7 @@ fn without_a_daemon_it_is_3() {
             "{stderr}"
         );
     }
-    // The option wins over the environment.
+    // The option overrides the environment.
     let daemon = Daemon::start();
     let option = daemon.socket.to_str().unwrap();
     assert_eq!(said(&cli(&dead, &["--api-socket", option, "status"])).0, 0);
@@ -258,7 +258,7 @@ fn plan_and_check_list_every_error() {
     let (status, _, stderr) = said(&daemon.cli("plan -c /nonexistent.toml"));
     assert_eq!((status, stderr.lines().count()), (2, 1), "{stderr}");
 
-    // `check` needs nobody.
+    // `check` needs no daemon.
     let nowhere = Path::new("/nonexistent/api.sock");
     let check = |text: &str| {
         fs::write(&file, text).unwrap();
@@ -316,7 +316,7 @@ fn of_many_errors_some_are_listed_in_linear_time() {
     fs::write(&file, text).unwrap();
     let begun = Instant::now();
     let (status, _, stderr) = said(&daemon.cli(&format!("check -c {}", file.display())));
-    // In quadratic time it was minutes with a debug build.
+    // Quadratic time took minutes with a debug build.
     assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
     let lines: Vec<_> = stderr.lines().collect();
     assert_eq!((status, lines.len()), (2, 102), "{stderr}");

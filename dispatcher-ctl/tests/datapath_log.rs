@@ -1,5 +1,5 @@
-//! What a datapath with its log says of real packets, as the daemon's log has it: `--features datapath-log`. Needs root;
-//! skipped with a word where that lacks, unless `DISPATCHER_REQUIRE_BPF=1`.
+//! The datapath's log messages about real packets, in the daemon's log: `--features datapath-log`. Needs root; without
+//! it the test is skipped with a message, unless `DISPATCHER_REQUIRE_BPF=1`.
 
 use std::{
     fs,
@@ -14,7 +14,7 @@ use network_lab::Lab;
 #[allow(dead_code, reason = "the laboratory is also for the network's tests")]
 mod network_lab;
 
-/// The daemon, killed and its datapath removed however the test ends.
+/// The daemon; killed, and its datapath removed, however the test ends.
 struct Daemon {
     child: Child,
     detach: String,
@@ -29,7 +29,7 @@ impl Drop for Daemon {
     }
 }
 
-/// Starts the daemon in the laboratory, its log going to a file.
+/// Starts the daemon in the laboratory, with its log in a file.
 fn start(lab: &Lab, directory: &Path, log: &Path) -> Daemon {
     let pins = format!("/sys/fs/bpf/{}", lab.ns("log"));
     let config = directory.join("dispatcher.toml");
@@ -52,7 +52,7 @@ fn start(lab: &Lab, directory: &Path, log: &Path) -> Daemon {
     Daemon { child, detach: format!("nsenter {enter} {dispatcher} detach --all --pin-dir {pins}") }
 }
 
-/// Waits until the log says this, and yields the line.
+/// Waits until the log contains this, and returns the line.
 fn line(log: &Path, wanted: &str) -> String {
     let start = Instant::now();
     loop {
@@ -72,7 +72,8 @@ fn new_connections_and_early_exits_are_in_the_daemons_log() {
     let log = directory.path().join("log");
     let _daemon = start(&lab, directory.path(), &log);
     line(&log, "eth0: attached");
-    // By the only other host there is, as a client. The backend has another MAC: its own packets would have come back.
+    // The only other host acts as the client. The backend has another MAC: otherwise its own packets would have come
+    // back.
     let send = |port: u16| {
         let b = lab.ns("b");
         let script = format!("for i in 1 2 3; do echo $i >&3; done 3<>/dev/udp/10.7.0.80/{port}");

@@ -1,5 +1,5 @@
-//! `detach --all` after a controller that died: program, pins, VIPs and socket are gone. Needs root; skipped with a word
-//! where that lacks, unless `DISPATCHER_REQUIRE_BPF=1`.
+//! `detach --all` after a controller that died: program, pins, VIPs and socket are removed. Needs root; without it the
+//! test is skipped with a message, unless `DISPATCHER_REQUIRE_BPF=1`.
 
 use std::{
     fs,
@@ -18,7 +18,7 @@ use nix::{
     sched::{CloneFlags, unshare},
 };
 
-/// A pin directory that is removed with everything in it, however the test ends.
+/// A pin directory that is removed with its contents, however the test ends.
 struct Pins(PathBuf);
 
 impl Drop for Pins {
@@ -36,7 +36,8 @@ fn nothing_is_left_of_a_dead_controller() {
         eprintln!("skipped: needs root");
         return;
     }
-    // The namespace is this thread's: the root namespace is not touched, and the kernel takes it away with the thread.
+    // The namespace belongs to this thread: the initial namespace is not touched, and the kernel removes it with the
+    // thread.
     let test = thread::spawn(|| {
         unshare(CloneFlags::CLONE_NEWNET).unwrap();
         let pins = Pins(format!("/sys/fs/bpf/dt-api-{}", std::process::id()).into());
@@ -83,7 +84,7 @@ fn leftovers_are_removed(pins: &Path) {
     let pinned = fs::read_dir(pins).map_or(0, |entries| entries.count());
     assert_eq!(pinned, 0, "pins are left");
 
-    // Once more there is nothing to do, and that is no failure.
+    // A second run finds nothing to do, which is no failure.
     let (status, stdout, _) = detach_all(pins);
     assert_eq!(status, 0, "{stdout}");
     assert!(stdout.ends_with(": nothing is left there\n"), "{stdout}");
@@ -99,7 +100,7 @@ fn record(socket: &Path) -> Record {
     Record {
         applied,
         state: State::default(),
-        // One NIC is gone meanwhile.
+        // One NIC was removed meanwhile.
         vips: vec![
             vip("dt0", "192.0.2.80"),
             vip("gone0", "192.0.2.80"),

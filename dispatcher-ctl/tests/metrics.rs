@@ -1,4 +1,4 @@
-//! The metrics: what promtool says of them, and that they are the ones promised.
+//! The metrics: promtool accepts them, and names and labels are the promised ones.
 
 use std::{
     collections::BTreeSet,
@@ -95,7 +95,7 @@ fn they_are_served_over_tcp() {
         let shutdown = CancellationToken::new();
         let memory = Arc::new(support::Memory::new(support::sample()));
         let server = tokio::spawn(server::serve(listener, memory, shutdown.clone()));
-        // Silent clients do not keep anybody from being served.
+        // Silent clients do not block others.
         let _silent: Vec<_> = (0..8).map(|_| TcpStream::connect(address).unwrap()).collect();
         let get = |request: &'static str| {
             tokio::task::spawn_blocking(move || {

@@ -22,7 +22,7 @@ fn watch(network: &Network, lab: &Lab, addresses: &[&str]) {
     network.watch(addresses, vec![(lab.ifindex(), "eth0".to_owned())]);
 }
 
-/// The host network, which knows by now of each of these addresses.
+/// The host network, once each of these addresses is resolved or has failed.
 async fn watching(lab: &Lab, addresses: &[&str]) -> (Network, UnboundedReceiver<NetworkEvent>) {
     let (network, events) = Network::start().await.unwrap();
     watch(&network, lab, addresses);
@@ -50,7 +50,7 @@ fn backends_of_both_families_resolve_without_traffic_to_them() {
             })
             .await;
         }
-        // What reached the backend was ARP and neighbour discovery alone.
+        // Only ARP and neighbour discovery reached the backend.
         let b = lab.ns("b");
         let statistics = run(&format!("ip netns exec {b} cat /proc/net/snmp"));
         let ip = statistics.lines().filter(|line| line.starts_with("Ip:")).nth(1).unwrap();
@@ -152,7 +152,7 @@ fn addresses_elsewhere_and_bad_macs_are_unresolved_and_say_why() {
             why(&network, B4),
             "10.7.0.11 is not on-link on an attached nic (it is on eth0)"
         );
-        // A route that comes later is taken up.
+        // A route that appears later is used.
         watch(&network, &lab, &[B4, "10.8.0.11"]);
         assert!(network.settled(Duration::from_secs(2)).await);
         assert!(why(&network, "10.8.0.11").contains("no route"));
@@ -180,7 +180,7 @@ fn vips_come_and_go_as_often_as_asked_and_answer_pings() {
             assert!(!lab.ip("lb", "addr show eth0").contains(vip));
         }
         assert!(!lab.ip("lb", "route show table all").contains("10.7.0.80"));
-        // One that was there before, with another prefix, is not ours.
+        // An address that was there before, with another prefix, is not ours.
         lab.ip("lb", "addr add 10.7.0.81/24 dev eth0");
         let there = network.add_vip(ifindex, "10.7.0.81".parse().unwrap()).await.unwrap();
         assert_eq!(there, VipAdded::AlreadyThere);
@@ -197,7 +197,7 @@ fn announcements_reach_the_neighbours_and_correct_their_tables() {
     let Some(lab) = Lab::possible() else { return };
     lab.ip("b", "neigh add 10.7.0.80 lladdr 02:00:00:00:00:77 nud stale dev eth0");
     lab.ip("b", "neigh add fd07::80 lladdr 02:00:00:00:00:77 nud stale dev eth0");
-    // An entry is not overridden by an ARP within a second of its last change.
+    // An ARP does not override an entry within a second of its last change.
     std::thread::sleep(Duration::from_millis(1200));
     let sniffer = std::process::Command::new("ip")
         .args(["netns", "exec", &lab.ns("b"), "timeout", "4", "tcpdump", "-lnei", "eth0"])
@@ -218,7 +218,7 @@ fn announcements_reach_the_neighbours_and_correct_their_tables() {
             let line = table.lines().find(|l| l.starts_with(vip)).unwrap();
             assert!(line.contains(&LB_MAC.to_string()), "{line}");
         }
-        // Removal ends the repetitions: the last, two seconds on, does not come.
+        // Removal ends the repetitions: the last, after two seconds, is not sent.
         tokio::time::sleep(Duration::from_secs(1)).await;
         network.remove_vip(ifindex, "10.7.0.80".parse().unwrap()).await.unwrap();
         tokio::time::sleep(Duration::from_secs(2)).await;
@@ -301,7 +301,7 @@ fn ten_thousand_backends_are_bounded_work() {
         let used = cpu() - before;
         println!("cpu: {used:?} in {:?}", took + Duration::from_secs(10));
         assert!(used < Duration::from_secs(4), "{used:?}");
-        // Which of these it is depends on whose place in the table was needed for another.
+        // Which of these it is depends on whether its place in the table was needed for another.
         let why = why(&network, "10.9.1.1");
         let said = ["does not answer", "is being resolved", "neighbour table, which is full"];
         assert!(said.iter().any(|said| why.contains(said)), "{why}");
@@ -323,7 +323,7 @@ fn the_host_s_own_addresses_are_followed() {
         event(&mut events, changed).await;
         assert!(own().contains(&"203.0.113.9".to_owned()), "{:?}", own());
         assert!(own().contains(&"203.0.113.255".to_owned()), "its broadcast address: {:?}", own());
-        // On two NICs: it stays until it is gone from both.
+        // On two NICs: it stays until it is removed from both.
         lab.ip("lb", "addr add 203.0.113.9/32 dev eth0");
         lab.ip("lb", "addr del 203.0.113.9/24 dev lo");
         event(&mut events, changed).await;
@@ -343,7 +343,7 @@ fn an_address_that_goes_is_told_with_who_took_it_and_tables_are_read_in_turn() {
         let vip: IpAddr = "10.7.0.80".parse().unwrap();
         assert_eq!(network.put_vip(lab.ifindex(), vip).await.unwrap(), VipAdded::Added);
         assert_eq!(network.put_vip(lab.ifindex(), vip).await.unwrap(), VipAdded::AlreadyThere);
-        // The kernel refuses a second reading on one socket while the first goes on.
+        // The kernel refuses a second reading on one socket while the first is running.
         let readings = tokio::join!(network.held(), network.links(), network.held());
         let (held, links, again) = (readings.0.unwrap(), readings.1.unwrap(), readings.2.unwrap());
         assert_eq!(held, again);

@@ -1,4 +1,4 @@
-//! What people see: every table against a golden file.
+//! Output for people: every table against a golden file.
 
 use dispatcher_ctl::{
     api::types::{

@@ -1,4 +1,4 @@
-//! The laboratory itself: what every test on real traffic stands on.
+//! The laboratory itself, on which every test with real traffic depends.
 
 use std::net::IpAddr;
 

@@ -9,6 +9,7 @@ mod build;
 mod check;
 mod demo;
 mod docs;
+mod keys;
 mod setup;
 mod shell;
 mod test;

@@ -1,15 +1,15 @@
-//! Of single probes to up and down: how many in a row it takes.
+//! Hysteresis: how many outcomes in a row turn a backend up or down (`rise`, `fall`).
 
-/// What probes have said of a backend.
+/// Whether probes find a backend up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Health {
     is_up: bool,
-    /// Outcomes in a row that speak against `is_up`.
+    /// Outcomes in a row that contradict `is_up`.
     against: u32,
 }
 
 impl Health {
-    /// A backend that is up or down until probes say otherwise.
+    /// A backend that counts as up or down until probes show otherwise.
     #[must_use]
     pub const fn new(is_up: bool) -> Self {
         Self { is_up, against: 0 }
@@ -21,7 +21,7 @@ impl Health {
         self.is_up
     }
 
-    /// Takes in an outcome; true if it changed what the backend is.
+    /// Adds an outcome; returns true if the backend changed between up and down.
     pub fn take(&mut self, is_good: bool, rise: u32, fall: u32) -> bool {
         if is_good == self.is_up {
             self.against = 0;

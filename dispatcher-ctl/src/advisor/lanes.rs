@@ -1,8 +1,9 @@
-//! How many probes are under way at once, and whose turn is next.
+//! Bounds how many probes run at once, and chooses which waiting probe is next.
 //!
-//! There are two lanes, each with room of its own, so that backends that are gone, and take their whole time limit, keep nobody
-//! waiting that is up. In the lane of the others most turns go to who has waited longest, and some to who has gone down last:
-//! one that was down only for a moment is asked soon, however many have been down for long.
+//! There are two lanes with places of their own: one for backends that are up, one for all others. Dead backends use up
+//! their whole time limit, but never delay probes of backends that are up. In the second lane most places go to the
+//! probe that has waited longest, and some to the backend that went down last, so that a short outage is noticed as
+//! over soon, however many backends have been down for long.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,15 +13,15 @@ use std::{
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-/// Of so many turns one goes to who has gone down last.
-const NEWEST: u32 = 4;
+/// One of this many places goes to the backend that went down last.
+const NEWEST_EVERY: u32 = 4;
 
-/// Who a probe is of.
+/// The lane of a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Whose {
-    /// A backend that its last probes found up.
+pub(super) enum Lane {
+    /// Backends that their last probes found up.
     Up,
-    /// Any other, and since when, as [`crate::standstill::running`] has it.
+    /// All others, with the time since when, by [`crate::standstill::running`].
     Other(Duration),
 }
 
@@ -31,38 +32,38 @@ pub(super) struct Lanes {
     other: Arc<Other>,
 }
 
-/// A turn; it ends when this is dropped.
+/// Permission to probe; dropping it frees the place.
 #[derive(Debug)]
-pub(super) enum Turn {
+pub(super) enum Permit {
     Up(#[expect(dead_code, reason = "it is held")] OwnedSemaphorePermit),
     Other(#[expect(dead_code, reason = "it is held")] Place),
 }
 
 impl Lanes {
-    /// Lanes with so many places.
+    /// Lanes with this many places.
     pub(super) fn new(up: usize, other: usize) -> Self {
         let queue = Queue { free: other, ..Queue::default() };
         Self { up: Arc::new(Semaphore::new(up)), other: Arc::new(Other(Mutex::new(queue))) }
     }
 
-    /// Waits for a turn.
-    pub(super) async fn enter(&self, whose: Whose) -> Turn {
-        match whose {
-            Whose::Up => {
+    /// Waits for a place.
+    pub(super) async fn enter(&self, lane: Lane) -> Permit {
+        match lane {
+            Lane::Up => {
                 if let Ok(permit) = Arc::clone(&self.up).try_acquire_owned() {
-                    return Turn::Up(permit);
+                    return Permit::Up(permit);
                 }
-                // Room that nobody needs.
+                // A place of the other lane that nobody needs.
                 if let Some(place) = self.other.try_enter() {
-                    return Turn::Other(place);
+                    return Permit::Other(place);
                 }
                 match Arc::clone(&self.up).acquire_owned().await {
-                    Ok(permit) => Turn::Up(permit),
-                    // It is never closed.
+                    Ok(permit) => Permit::Up(permit),
+                    // The semaphore is never closed.
                     Err(_) => std::future::pending().await,
                 }
             }
-            Whose::Other(since) => Turn::Other(self.other.enter(since).await),
+            Lane::Other(since) => Permit::Other(self.other.enter(since).await),
         }
     }
 }
@@ -73,15 +74,15 @@ struct Other(Mutex<Queue>);
 #[derive(Debug, Default)]
 struct Queue {
     free: usize,
-    /// Who waits, by when they came.
+    /// Those that wait, in order of arrival.
     waiting: BTreeMap<u64, (Duration, oneshot::Sender<Place>)>,
-    /// The same, by since when they are down.
+    /// The same, by the time since when they have been down.
     newest: BTreeSet<(Duration, u64)>,
     last: u64,
     turns: u32,
 }
 
-/// A place in the lane of the others; none once it was given on.
+/// A place in the lane of the others; `None` once it was passed on.
 #[derive(Debug)]
 pub(super) struct Place(Option<Arc<Other>>);
 
@@ -137,10 +138,10 @@ impl Queue {
         turn
     }
 
-    /// Whose turn it is; none: the place is free.
+    /// The next that waits; `None` frees the place.
     fn next(&mut self) -> Option<oneshot::Sender<Place>> {
         self.turns = self.turns.wrapping_add(1);
-        let number = if self.turns.is_multiple_of(NEWEST) {
+        let number = if self.turns.is_multiple_of(NEWEST_EVERY) {
             self.newest.last().map(|(_, number)| *number)
         } else {
             self.waiting.first_key_value().map(|(number, _)| *number)
@@ -165,11 +166,11 @@ mod tests {
 
     const SOON: Duration = Duration::from_secs(5);
 
-    fn down(seconds: u64) -> Whose {
-        Whose::Other(Duration::from_secs(seconds))
+    fn down(seconds: u64) -> Lane {
+        Lane::Other(Duration::from_secs(seconds))
     }
 
-    /// Tasks that wait for a turn in this order, tell it, and end it at once.
+    /// Starts tasks that wait for a place in this order, report it, and free it at once.
     async fn waiting(lanes: &Lanes, since: &[u64]) -> (Vec<JoinHandle<()>>, mpsc::Receiver<u64>) {
         let (sender, receiver) = mpsc::channel(since.len());
         let mut tasks = Vec::new();
@@ -192,12 +193,12 @@ mod tests {
             gone.push(lanes.enter(down(0)).await);
         }
         timeout(Duration::from_millis(50), lanes.enter(down(9))).await.unwrap_err();
-        let up = timeout(SOON, lanes.enter(Whose::Up)).await.unwrap();
-        assert!(matches!(up, Turn::Up(_)));
-        // And takes room that nobody needs.
+        let up = timeout(SOON, lanes.enter(Lane::Up)).await.unwrap();
+        assert!(matches!(up, Permit::Up(_)));
+        // A backend that is up also uses a free place of the other lane.
         gone.pop();
-        let (_second, third) = (lanes.enter(Whose::Up).await, lanes.enter(Whose::Up).await);
-        assert!(matches!(third, Turn::Other(_)));
+        let (_second, third) = (lanes.enter(Lane::Up).await, lanes.enter(Lane::Up).await);
+        assert!(matches!(third, Permit::Other(_)));
     }
 
     #[tokio::test]

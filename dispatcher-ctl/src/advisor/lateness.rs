@@ -1,27 +1,27 @@
-//! How late probes begin.
+//! Measures how late probes begin.
 
 use std::{
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
-use super::lanes::Whose;
+use super::lanes::Lane;
 
-/// The greatest lateness of as long is told, and of as long before.
+/// The reported maximum covers this period and the one before.
 const PERIOD: Duration = Duration::from_secs(10);
 
-/// The greatest lateness of probes that began lately: of backends that are up, and of others.
+/// Greatest recent lateness of probes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Lateness {
-    /// Of those that are up.
+    /// Probes of backends that are up.
     pub up: Duration,
-    /// Of others.
+    /// All other probes.
     pub other: Duration,
 }
 
-/// Where it is kept.
+/// Collects lateness.
 #[derive(Debug)]
-pub(super) struct Late(Mutex<Periods>);
+pub(super) struct LatenessMeter(Mutex<Periods>);
 
 #[derive(Debug)]
 struct Periods {
@@ -30,33 +30,33 @@ struct Periods {
     before: Lateness,
 }
 
-impl Late {
+impl LatenessMeter {
     pub(super) fn new() -> Self {
         let (now, before) = (Lateness::default(), Lateness::default());
         Self(Mutex::new(Periods { began: Instant::now(), now, before }))
     }
 
-    /// Takes in how late a probe began.
-    pub(super) fn take(&self, whose: Whose, late: Duration) {
+    /// Adds how late a probe began.
+    pub(super) fn record(&self, lane: Lane, late: Duration) {
         let mut periods = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        periods.turn(Instant::now());
-        let kept = match whose {
-            Whose::Up => &mut periods.now.up,
-            Whose::Other(_) => &mut periods.now.other,
+        periods.roll(Instant::now());
+        let kept = match lane {
+            Lane::Up => &mut periods.now.up,
+            Lane::Other(_) => &mut periods.now.other,
         };
         *kept = late.max(*kept);
     }
 
     pub(super) fn get(&self) -> Lateness {
         let mut periods = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        periods.turn(Instant::now());
+        periods.roll(Instant::now());
         let Periods { now, before, .. } = &*periods;
         Lateness { up: now.up.max(before.up), other: now.other.max(before.other) }
     }
 }
 
 impl Periods {
-    fn turn(&mut self, now: Instant) {
+    fn roll(&mut self, now: Instant) {
         let passed = now.saturating_duration_since(self.began);
         if passed >= PERIOD {
             let last = std::mem::take(&mut self.now);
@@ -72,17 +72,17 @@ mod tests {
 
     #[test]
     fn the_greatest_of_lately_is_told() {
-        let late = Late::new();
+        let late = LatenessMeter::new();
         let second = Duration::from_secs(1);
-        late.take(Whose::Up, second);
-        late.take(Whose::Up, second / 2);
-        late.take(Whose::Other(second), second * 9);
+        late.record(Lane::Up, second);
+        late.record(Lane::Up, second / 2);
+        late.record(Lane::Other(second), second * 9);
         let want = Lateness { up: second, other: second * 9 };
         assert_eq!(late.get(), want);
-        let turn = |by| late.0.lock().unwrap().turn(Instant::now() + by);
-        turn(PERIOD);
+        let roll = |by| late.0.lock().unwrap().roll(Instant::now() + by);
+        roll(PERIOD);
         assert_eq!(late.get(), want);
-        turn(PERIOD * 2 + second);
+        roll(PERIOD * 2 + second);
         assert_eq!(late.get(), Lateness::default());
     }
 }

@@ -1,18 +1,18 @@
-//! Advisors: is each backend well, and how long does it take to answer?
+//! Advisors: tasks that probe whether each backend is well and how long it takes to answer.
 //!
-//! A loop per question ([`schedule`], [`question`]) makes a probe ([`probe`]) and tells its outcome to whoever asks; [`Health`]
-//! makes of outcomes whether the backend is up. What follows from that is the daemon's business. `lanes` and `pace` keep those
-//! that are gone from delaying those that are up.
+//! One loop per question ([`loops`], [`question`]) makes a probe ([`probe`]) and sends its outcome to every service
+//! that asks the same. [`Health`] turns outcomes into up or down. The daemon acts on that. `lanes` and `pace` keep dead
+//! backends from delaying probes of backends that are up.
 
 mod health;
 mod lanes;
 mod lateness;
+mod loops;
 mod pace;
 pub mod probe;
 mod question;
-mod schedule;
 pub mod upheaval;
 
 pub use health::Health;
 pub use lateness::Lateness;
-pub use schedule::{Advisors, Outcome, Subject};
+pub use loops::{Advisors, Outcome, Subject};

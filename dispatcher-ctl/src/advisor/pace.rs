@@ -1,75 +1,75 @@
-//! When is a backend asked next, and in which lane? By what its last probes found.
+//! Chooses when a backend is probed next, and in which lane, from what its last probes found.
 
 use std::time::Duration;
 
-use super::{lanes::Whose, probe::Finding};
+use super::{lanes::Lane, probe::Finding};
 use crate::model::Advisor;
 
-/// Of the time for which a backend has been down, its return may take as much longer to be found.
-const TENTH: u32 = 10;
-/// One that could not be probed is tried again after as long at most.
-const AGAIN: Duration = Duration::from_secs(2);
+/// Detecting the return of a backend may take this part (one tenth) of the time for which it was down.
+const RETURN_FRACTION: u32 = 10;
+/// A backend that could not be probed is tried again after this time at most.
+const HINDERED_RETRY: Duration = Duration::from_secs(2);
 
 /// What the last probes of one question found.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pace {
     interval: Duration,
     longest: Duration,
-    found: Found,
-    /// Whether the last could not be made.
+    standing: Standing,
+    /// Whether the last probe could not be made.
     is_hindered: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Found {
-    /// Nothing yet, since then.
-    Nothing(Duration),
-    /// A good one, and since then so many bad ones.
+enum Standing {
+    /// No result yet, since this time.
+    Unknown(Duration),
+    /// A good one, and this many bad ones since; time of the last change.
     Up(u32, Duration),
-    /// Bad ones only, since then.
+    /// Only bad ones since this time.
     Down(Duration),
 }
 
 impl Pace {
-    /// Of one that nothing is known of; `now` as [`crate::standstill::running`] has it.
+    /// Starts without any result; `now` by [`crate::standstill::running`].
     pub(super) fn new(advisor: &Advisor, now: Duration) -> Self {
         let longest = advisor.down_interval.max(advisor.interval);
-        let found = Found::Nothing(now);
-        Self { interval: advisor.interval, longest, found, is_hindered: false }
+        let standing = Standing::Unknown(now);
+        Self { interval: advisor.interval, longest, standing, is_hindered: false }
     }
 
-    /// Takes in what a probe found; `fall` bad ones in a row mean that the backend is down.
-    pub(super) fn take(&mut self, finding: &Result<Finding, String>, fall: u32, now: Duration) {
+    /// Adds what a probe found; `fall` bad results in a row mean that the backend is down.
+    pub(super) fn record(&mut self, finding: &Result<Finding, String>, fall: u32, now: Duration) {
         self.is_hindered = finding.is_err();
         let Ok(finding) = finding else { return };
-        self.found = match (self.found, finding.result.is_ok()) {
-            (_, true) => Found::Up(0, now),
-            (Found::Up(0, _), false) if fall > 1 => Found::Up(1, now),
-            (Found::Up(bad, since), false) if bad + 1 < fall => Found::Up(bad + 1, since),
-            (Found::Up(0, _), false) => Found::Down(now),
-            (Found::Up(_, since) | Found::Nothing(since) | Found::Down(since), false) => {
-                Found::Down(since)
+        self.standing = match (self.standing, finding.result.is_ok()) {
+            (_, true) => Standing::Up(0, now),
+            (Standing::Up(0, _), false) if fall > 1 => Standing::Up(1, now),
+            (Standing::Up(bad, since), false) if bad + 1 < fall => Standing::Up(bad + 1, since),
+            (Standing::Up(0, _), false) => Standing::Down(now),
+            (Standing::Up(_, since) | Standing::Unknown(since) | Standing::Down(since), false) => {
+                Standing::Down(since)
             }
         };
     }
 
-    /// In which lane the next probe is.
-    pub(super) const fn whose(self) -> Whose {
-        match self.found {
-            Found::Up(..) => Whose::Up,
-            Found::Nothing(since) | Found::Down(since) => Whose::Other(since),
+    /// The lane of the next probe.
+    pub(super) const fn lane(self) -> Lane {
+        match self.standing {
+            Standing::Up(..) => Lane::Up,
+            Standing::Unknown(since) | Standing::Down(since) => Lane::Other(since),
         }
     }
 
-    /// From the beginning of the last probe to that of the next.
+    /// Time from the beginning of the last probe to the beginning of the next.
     pub(super) fn pause(self, now: Duration) -> Duration {
         if self.is_hindered {
-            return self.interval.min(AGAIN);
+            return self.interval.min(HINDERED_RETRY);
         }
-        match self.found {
-            Found::Nothing(_) | Found::Up(..) => self.interval,
-            Found::Down(since) => {
-                (now.saturating_sub(since) / TENTH).clamp(self.interval, self.longest)
+        match self.standing {
+            Standing::Unknown(_) | Standing::Up(..) => self.interval,
+            Standing::Down(since) => {
+                (now.saturating_sub(since) / RETURN_FRACTION).clamp(self.interval, self.longest)
             }
         }
     }
@@ -101,36 +101,36 @@ mod tests {
     #[test]
     fn one_that_is_down_for_long_is_asked_less_often() {
         let mut pace = pace();
-        pace.take(&found(false), 1, at(1));
+        pace.record(&found(false), 1, at(1));
         let pauses: Vec<_> = [1, 10, 20, 50, 99, 1000].map(|s| pace.pause(at(s))).into();
         assert_eq!(pauses, [at(2), at(2), at(2), at(5), Duration::from_millis(9900), at(10)]);
-        pace.take(&found(true), 1, at(1000));
-        assert_eq!((pace.pause(at(2000)), pace.whose()), (at(2), Whose::Up));
-        // A longer interval is no shorter for one that is down.
+        pace.record(&found(true), 1, at(1000));
+        assert_eq!((pace.pause(at(2000)), pace.lane()), (at(2), Lane::Up));
+        // An interval longer than the limit stays as it is for a backend that is down.
         let advisor = Advisor { interval: at(30), ..Advisor::new(AdvisorKind::Connect) };
         let mut slow = Pace::new(&advisor, at(0));
-        slow.take(&found(false), 1, at(0));
+        slow.record(&found(false), 1, at(0));
         assert_eq!(slow.pause(at(10_000)), at(30));
     }
 
     #[test]
     fn one_that_falls_is_up_until_it_is_down() {
         let mut pace = pace();
-        assert_eq!(pace.whose(), Whose::Other(at(0)));
-        pace.take(&found(true), 3, at(1));
+        assert_eq!(pace.lane(), Lane::Other(at(0)));
+        pace.record(&found(true), 3, at(1));
         for second in [2, 3] {
-            pace.take(&found(false), 3, at(second));
-            assert_eq!(pace.whose(), Whose::Up, "{second}");
+            pace.record(&found(false), 3, at(second));
+            assert_eq!(pace.lane(), Lane::Up, "{second}");
         }
-        pace.take(&found(false), 3, at(4));
-        assert_eq!(pace.whose(), Whose::Other(at(2)), "since the first bad one");
+        pace.record(&found(false), 3, at(4));
+        assert_eq!(pace.lane(), Lane::Other(at(2)), "since the first bad one");
     }
 
     #[test]
     fn what_could_not_be_probed_is_tried_again_soon() {
         let mut pace = pace();
-        pace.take(&found(false), 1, at(1));
-        pace.take(&Err("no descriptors".to_owned()), 1, at(900));
-        assert_eq!((pace.pause(at(900)), pace.whose()), (at(2), Whose::Other(at(0))));
+        pace.record(&found(false), 1, at(1));
+        pace.record(&Err("no descriptors".to_owned()), 1, at(900));
+        assert_eq!((pace.pause(at(900)), pace.lane()), (at(2), Lane::Other(at(0))));
     }
 }

@@ -1,6 +1,6 @@
-//! What is asked of a server, once for all services that ask the same of it.
+//! Questions: what is asked of a server, once for all services that ask the same.
 
-#![expect(clippy::mutable_key_type, reason = "of a prober only its identity is compared")]
+#![expect(clippy::mutable_key_type, reason = "a prober is compared by identity only")]
 
 use std::{
     collections::HashMap,
@@ -9,24 +9,24 @@ use std::{
 
 use tokio::sync::Notify;
 
-use super::{probe::Target, schedule::Subject};
+use super::{loops::Subject, probe::Target};
 use crate::model::{Advisor, AdvisorKind, Passive, Protocol, Transport};
 
-/// A question: what differs from one to another differs on the wire, or in when it is asked.
+/// A question. Two questions differ on the wire or in when they are asked.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Question {
     target: Target,
     advisor: Advisor,
 }
 
-/// Whom it is asked for.
+/// Those for whom a question is asked, shared with its loop.
 #[derive(Clone, Debug)]
-pub(super) struct Asked(Arc<(Mutex<Askers>, Notify)>);
+pub(super) struct SharedAskers(Arc<(Mutex<Askers>, Notify)>);
 
-/// Those who ask the same.
+/// Those who ask the same question.
 #[derive(Clone, Debug)]
 pub(super) struct Askers {
-    /// How one of them names the target.
+    /// The target, as one of them names it.
     pub(super) target: Target,
     /// Slot and advisor of each.
     pub(super) all: Vec<(u32, Arc<Advisor>)>,
@@ -35,11 +35,11 @@ pub(super) struct Askers {
 impl Question {
     fn of(subject: &Subject) -> Self {
         let mut advisor = (*subject.advisor).clone();
-        // What an outcome means is everybody's own business.
+        // Each asker judges an outcome by its own thresholds.
         (advisor.rise, advisor.fall, advisor.passive) = (1, 1, Passive::default());
         let mut target = subject.target.clone();
         if advisor.kind != AdvisorKind::Exec {
-            // Only a command is told for whom it looks.
+            // Only a command is told the names of service and backend.
             target.service.clear();
             target.backend.clear();
         }
@@ -50,7 +50,7 @@ impl Question {
             target.protocol = Protocol::Tcp;
         }
         if let Some(through) = &mut target.through {
-            // By whichever slot: it is the same backend.
+            // The slot does not matter: it is the same backend.
             through.slot = 0;
         }
         Self { target, advisor }
@@ -62,13 +62,13 @@ impl Question {
 }
 
 impl Askers {
-    /// Bad probes in a row by which all of them have it down.
+    /// Bad probes in a row after which every asker has the backend down.
     pub(super) fn fall(&self) -> u32 {
         self.all.iter().map(|(_, advisor)| advisor.fall).max().unwrap_or(1)
     }
 }
 
-impl Asked {
+impl SharedAskers {
     pub(super) fn new(askers: Askers) -> Self {
         Self(Arc::new((Mutex::new(askers), Notify::new())))
     }
@@ -86,13 +86,13 @@ impl Asked {
         *held = askers;
     }
 
-    /// Waits until somebody has joined who has not been told anything yet.
-    pub(super) async fn joined(&self) {
+    /// Waits until an asker has joined that has no result yet.
+    pub(super) async fn wait_for_newcomer(&self) {
         self.0.1.notified().await;
     }
 }
 
-/// Who asks what.
+/// Groups subjects by question.
 pub(super) fn questions(subjects: impl IntoIterator<Item = Subject>) -> HashMap<Question, Askers> {
     let mut all: HashMap<Question, Askers> = HashMap::new();
     for subject in subjects {
@@ -120,7 +120,7 @@ mod tests {
         Subject { slot, target, advisor: Arc::new(advisor.clone()) }
     }
 
-    /// How many questions two services ask of one server.
+    /// Number of questions that two services ask of one server.
     fn asked(one: &Advisor, other: &Advisor) -> usize {
         let one = subject(1, one, "192.0.2.80", "10.0.0.1:80");
         let other = subject(2, other, "192.0.2.81", "10.0.0.1:80");
@@ -147,10 +147,10 @@ mod tests {
             let subject = |slot: &u32| subject(*slot, &connect, "", "10.0.0.1:80");
             questions(slots.iter().map(subject)).into_values().next().unwrap()
         };
-        let asked = Asked::new(of(&[1, 2]));
+        let asked = SharedAskers::new(of(&[1, 2]));
         let joined = async || {
             let patience = std::time::Duration::from_millis(20);
-            tokio::time::timeout(patience, asked.joined()).await.is_ok()
+            tokio::time::timeout(patience, asked.wait_for_newcomer()).await.is_ok()
         };
         asked.set(of(&[2]));
         assert!(!joined().await, "one has gone");
@@ -161,7 +161,7 @@ mod tests {
     #[test]
     fn who_asks_something_else_does_not() {
         let of = Advisor::new;
-        // By other hosts' names, over other protocols, in the name of other services.
+        // Different host names, different protocols, different services.
         assert_eq!(asked(&of(AdvisorKind::Http), &of(AdvisorKind::Http)), 2);
         assert_eq!(asked(&of(AdvisorKind::Dns), &of(AdvisorKind::Dns)), 2);
         assert_eq!(asked(&of(AdvisorKind::Exec), &of(AdvisorKind::Exec)), 2);

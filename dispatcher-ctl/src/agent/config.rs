@@ -1,4 +1,4 @@
-//! What an agent measures, where it listens, and whom it answers.
+//! Configuration of the metric agent: what it measures, where it listens, and its key.
 
 use std::{net::SocketAddr, path::Path, path::PathBuf, time::Duration};
 
@@ -11,9 +11,9 @@ use crate::{
 
 /// Largest file, in bytes.
 const LARGEST: u64 = 1 << 20;
-/// Shortest time from one measurement to the next.
+/// Shortest interval of measurements.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
-/// Longest.
+/// Longest interval of measurements.
 const LONGEST_INTERVAL: Duration = Duration::from_secs(60);
 const FULL: u32 = 100;
 
@@ -26,10 +26,10 @@ pub struct AgentConfig {
     pub listen: SocketAddr,
     /// File with the key that it shares with the dispatcher.
     pub key_file: PathBuf,
-    /// Time from one measurement to the next; a command may take as long.
+    /// Interval of measurements; also the time limit of a command.
     #[serde(default = "usual_interval", deserialize_with = "duration")]
     pub interval: Duration,
-    /// What the load is made of; the proportions' sum is 100.
+    /// The parts of the load; their proportions sum to 100.
     #[serde(default = "usual_metrics", rename = "metric")]
     pub metrics: Vec<Metric>,
 }
@@ -40,27 +40,27 @@ pub struct AgentConfig {
 pub struct Metric {
     /// What is measured.
     pub kind: Source,
-    /// Its part in the load, in per cent.
+    /// Its share of the load, in per cent.
     pub proportion: u32,
-    /// Program and its arguments, where that is the kind.
+    /// Program and its arguments, if that is the kind.
     #[serde(default)]
     pub command: Vec<String>,
 }
 
-/// What is measured: each yields 0 to 100.
+/// What is measured; each yields 0 to 100.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Source {
-    /// Time in which the processors were busy.
+    /// Share of time in which the processors were busy.
     Cpu,
-    /// Memory that programs could not have.
+    /// Share of memory that is not available to programs.
     Memory,
-    /// What a command prints; -1 takes the machine down.
+    /// The number that a command prints; -1 takes the machine down.
     Command,
 }
 
 impl Source {
-    /// As it is written.
+    /// Its word in the configuration.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -72,7 +72,7 @@ impl Source {
 }
 
 impl AgentConfig {
-    /// One with this key, and with all else as it is by default.
+    /// An agent with this key and defaults for all else.
     #[must_use]
     pub fn new(key_file: PathBuf) -> Self {
         let (listen, interval, metrics) = (any_address(), usual_interval(), usual_metrics());
@@ -82,7 +82,7 @@ impl AgentConfig {
     /// Reads and checks a file.
     ///
     /// # Errors
-    /// It cannot be read, or what is wrong with it first.
+    /// It cannot be read, or the first mistake in it.
     pub async fn read(path: &Path) -> Result<Self, String> {
         let file = path.display();
         let contents = files::read_in_time(path, LARGEST).await;
@@ -100,10 +100,10 @@ impl AgentConfig {
         Ok(config)
     }
 
-    /// Whether it makes sense.
+    /// Checks the values.
     ///
     /// # Errors
-    /// What is wrong first.
+    /// The first mistake.
     pub fn check(&self) -> Result<(), String> {
         if !(SHORTEST_INTERVAL..=LONGEST_INTERVAL).contains(&self.interval) {
             let interval = humantime::format_duration(self.interval);
@@ -136,7 +136,7 @@ impl AgentConfig {
 impl std::str::FromStr for Metric {
     type Err = String;
 
-    /// As on the command line: `cpu=50`, `memory=30`, `/usr/local/bin/queue=20`.
+    /// Parses an argument of the command line: `cpu=50`, `memory=30`, `/usr/local/bin/queue=20`.
     fn from_str(text: &str) -> Result<Self, String> {
         const EXPECTED: &str = "expected cpu=N, memory=N or PROGRAM=N";
         let (what, proportion) = text.rsplit_once('=').ok_or(EXPECTED)?;

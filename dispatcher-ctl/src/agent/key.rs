@@ -1,4 +1,4 @@
-//! The key that agent and dispatcher share, and who may read it.
+//! The key that agent and dispatcher share, and the check of who may read it.
 
 use std::{fmt, os::unix::fs::MetadataExt as _, path::Path};
 
@@ -8,7 +8,7 @@ use crate::files::{self, Contents};
 
 /// Shortest key, in bytes.
 const SHORTEST: usize = 16;
-/// Longest file of a key, in bytes.
+/// Longest key file, in bytes.
 const LONGEST: u64 = 4096;
 /// Permissions of group and others.
 const OTHERS: u32 = 0o077;
@@ -18,7 +18,7 @@ const OTHERS: u32 = 0o077;
 pub struct Key(hmac::Key);
 
 impl Key {
-    /// One of these bytes.
+    /// A key of these bytes.
     ///
     /// # Errors
     /// They are too few.
@@ -29,10 +29,10 @@ impl Key {
         Ok(Self(hmac::Key::new(hmac::HMAC_SHA256, bytes)))
     }
 
-    /// The one in a file, without white space around it. Nobody but the file's owner may read or write it.
+    /// Reads a key from a file and trims white space. Only the file's owner may have access to it.
     ///
     /// # Errors
-    /// The file cannot be read or does not answer, is open to others, or holds too little.
+    /// The file cannot be read in time, is open to others, or is too short.
     pub async fn read(path: &Path) -> Result<Self, String> {
         let wrong = |what: String| format!("key_file {}: {what}", path.display());
         let contents = files::read_in_time(path, LONGEST).await;
@@ -44,12 +44,12 @@ impl Key {
         Self::new(bytes.trim_ascii()).map_err(wrong)
     }
 
-    /// What proves that the sender of this knows the key.
+    /// The signature that proves knowledge of the key.
     pub(super) fn sign(&self, message: &[u8]) -> hmac::Tag {
         hmac::sign(&self.0, message)
     }
 
-    /// Whether the sender knows the key; takes as long whatever it is.
+    /// Whether the sender knows the key; runs in constant time.
     pub(super) fn is_signed(&self, message: &[u8], signature: &[u8]) -> bool {
         hmac::verify(&self.0, message, signature).is_ok()
     }

@@ -1,9 +1,9 @@
-//! What does this machine do? Processors, memory, and what commands say of it.
+//! Measures this machine's load: processors, memory, and the output of commands.
 
 use std::{fs, time::Duration};
 
 use super::{Metric, Report, Source};
-use crate::advisor::probe::{number, printed_by};
+use crate::advisor::probe::{number, run_command};
 
 /// Time of all processors since boot, in the kernel's ticks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,22 +12,23 @@ struct Ticks {
     all: u64,
 }
 
-/// Measures again and again.
+/// Measures repeatedly.
 #[derive(Debug)]
 pub(super) struct Meter {
     metrics: Vec<Metric>,
-    /// How long a command may take.
+    /// Time limit of a command.
     patience: Duration,
     before: Result<Ticks, String>,
 }
 
 impl Meter {
-    /// The first measurement of the processors covers the time from now on.
+    /// Starts; the first measurement of the processors covers the time from now on.
     pub(super) fn new(metrics: Vec<Metric>, patience: Duration) -> Self {
         Self { metrics, patience, before: ticks() }
     }
 
-    /// Measures everything once. Down is what any command says; what one metric does not tell, the sum does not.
+    /// Measures everything once. Any command that prints -1 takes the machine down. If one metric fails, the load is
+    /// unknown.
     pub(super) async fn measure(&mut self) -> Report {
         let now = ticks();
         let cpu = busy(&self.before, &now);
@@ -38,7 +39,7 @@ impl Meter {
             let measured = match metric.kind {
                 Source::Cpu => cpu.clone(),
                 Source::Memory => memory(),
-                Source::Command => match said_by(&metric.command, self.patience).await {
+                Source::Command => match run_metric(&metric.command, self.patience).await {
                     Ok(Some(load)) => Ok(load),
                     Ok(None) => return Report::Down,
                     Err(why) => Err(format!("{}: {why}", metric.command.join(" "))),
@@ -53,9 +54,9 @@ impl Meter {
     }
 }
 
-/// What a command prints: none for -1.
-async fn said_by(command: &[String], patience: Duration) -> Result<Option<f64>, String> {
-    let printed = printed_by(command, &[], patience).await.map_err(|fault| fault.to_string())?;
+/// The number that a command prints; `None` for -1.
+async fn run_metric(command: &[String], patience: Duration) -> Result<Option<f64>, String> {
+    let printed = run_command(command, &[], patience).await.map_err(|fault| fault.to_string())?;
     let load = number(&printed)?;
     match load {
         load if load < 0.0 => Ok(None),
@@ -78,7 +79,7 @@ fn ticks() -> Result<Ticks, String> {
     ticks_of(&read("/proc/stat")?).ok_or_else(|| "/proc/stat: no line of all processors".to_owned())
 }
 
-/// From `cpu  user nice system idle iowait irq softirq steal guest guest_nice`; guests are in user and nice, too.
+/// Reads `cpu  user nice system idle iowait irq softirq steal guest guest_nice`; guests are also part of user and nice.
 fn ticks_of(stat: &str) -> Option<Ticks> {
     let line = stat.lines().find_map(|line| line.strip_prefix("cpu "))?;
     let fields: Option<Vec<u64>> =

@@ -1,7 +1,7 @@
-//! The metric agent: how loaded is the machine that it runs on?
+//! The metric agent: reports the load of the machine on which it runs.
 //!
-//! On a backend, [`serve`] measures ([`metrics`]) and answers; the advisor of kind `agent` asks ([`ask`]). Both know one key
-//! ([`Key`]), and speak as [`protocol`] says.
+//! On a backend, [`serve`] measures ([`metrics`]) and answers; the advisor of kind `agent` asks ([`ask`]). Both have
+//! the same key ([`Key`]) and use the protocol in [`protocol`].
 
 mod config;
 mod key;

@@ -1,4 +1,4 @@
-//! What dispatcher and agent say to each other over a TCP connection.
+//! The protocol between dispatcher and agent, over a TCP connection.
 //!
 //! ```text
 //! dispatcher → agent   hello:  "DLBA", version (1 byte), nonce (16 bytes)
@@ -8,10 +8,10 @@
 //!                              HMAC("answer", both hellos, the answer before it) (32)
 //! ```
 //!
-//! An agent that has no room for a connection says a hello of version 0 and closes it.
+//! An agent without room for a connection sends a hello of version 0 and closes it.
 //!
-//! HMAC is HMAC-SHA-256 under the shared key. Since each side has chosen a part of what is signed, nothing that was said once
-//! can be said again in another connection. What is told is no secret on the wire, but told only to who knows the key.
+//! HMAC is HMAC-SHA-256 with the shared key. Each side chooses a part of what is signed, so a recorded message is useless
+//! in another connection. The answer is not encrypted, but only a peer that knows the key gets it.
 
 use std::io;
 
@@ -21,10 +21,10 @@ use super::Key;
 use crate::advisor::probe::Fault;
 
 const MAGIC: &[u8; 4] = b"DLBA";
-/// The version that is spoken here.
+/// The version that this program speaks.
 const VERSION: u8 = 1;
 const HELLO: usize = 21;
-/// What an agent says that has no room: a hello of a version that there is not.
+/// What an agent without room sends: a hello of a version that does not exist.
 pub(super) const BUSY: [u8; HELLO] = {
     let mut hello = [0; HELLO];
     [hello[0], hello[1], hello[2], hello[3]] = *MAGIC;
@@ -34,12 +34,12 @@ const TAG: usize = 32;
 const ASK: &[u8] = b"ask";
 const ANSWER: &[u8] = b"answer";
 
-/// How loaded a machine is.
+/// The load of a machine.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Report {
     /// From 0 to 100.
     Load(f64),
-    /// It is not to be given anything.
+    /// The machine must not get connections.
     Down,
     /// It could not be measured, and why.
     Unknown(String),
@@ -48,8 +48,8 @@ pub enum Report {
 /// Asks an agent.
 ///
 /// # Errors
-/// What was wrong: no agent, one of another version, or one with another key. One that hangs up before it has said anything
-/// is full, which says nothing of its machine.
+/// No agent answers, its version or its key is different. An agent that hangs up before its hello is full; that says
+/// nothing about its machine.
 pub async fn ask(
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
     key: &Key,
@@ -57,39 +57,39 @@ pub async fn ask(
     let own = hello().map_err(Fault::Here)?;
     let full =
         |what: String| Fault::Here(format!("the agent hangs up at once, is it full? {what}"));
-    stream.write_all(&own).await.map_err(|error| full(said(&error)))?;
+    stream.write_all(&own).await.map_err(|error| full(describe(&error)))?;
     let mut first = [0];
-    stream.read_exact(&mut first).await.map_err(|error| full(said(&error)))?;
+    stream.read_exact(&mut first).await.map_err(|error| full(describe(&error)))?;
     let mut rest = first.as_slice().chain(&mut stream);
     let other = read_hello(&mut rest).await.map_err(|fault| match fault {
         Fault::Here(what) => Fault::Here(format!("the agent {what}")),
         Fault::Backend(what) => Fault::Backend(format!("the agent {what}")),
     })?;
     let proof = key.sign(&[ASK, &own, &other].concat());
-    stream.write_all(proof.as_ref()).await.map_err(|error| said(&error))?;
+    stream.write_all(proof.as_ref()).await.map_err(|error| describe(&error))?;
     let mut answer = vec![0; 4];
     let refused = |error: io::Error| {
         if [io::ErrorKind::UnexpectedEof, io::ErrorKind::ConnectionReset].contains(&error.kind()) {
             return "the agent does not answer: it has another key".to_owned();
         }
-        said(&error)
+        describe(&error)
     };
     stream.read_exact(&mut answer).await.map_err(refused)?;
     let text_length = usize::from(answer[3]);
     let mut rest = vec![0; text_length + TAG];
-    stream.read_exact(&mut rest).await.map_err(|error| said(&error))?;
+    stream.read_exact(&mut rest).await.map_err(|error| describe(&error))?;
     let (text, tag) = rest.split_at(text_length);
     answer.extend_from_slice(text);
     if !key.is_signed(&[ANSWER, &own, &other, &answer].concat(), tag) {
         return Err(Fault::Backend("the agent's answer is signed by another key".to_owned()));
     }
-    Ok(understood(&answer)?)
+    Ok(parse_answer(&answer)?)
 }
 
-/// Answers whoever knows the key. `greeted` is called when the other has said its hello.
+/// Answers a peer that knows the key. `greeted` is called when the peer's hello has arrived.
 ///
 /// # Errors
-/// What was wrong with who asked.
+/// What was wrong with the peer.
 pub(super) async fn answer(
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
     key: &Key,
@@ -99,19 +99,19 @@ pub(super) async fn answer(
     let own = hello()?;
     let other = read_hello(&mut stream).await.map_err(|fault| fault.to_string());
     greeted();
-    // Said in any case: so the other learns of the version.
-    stream.write_all(&own).await.map_err(|error| said(&error))?;
+    // Sent in any case, so that the peer learns this version.
+    stream.write_all(&own).await.map_err(|error| describe(&error))?;
     let other = other?;
     let mut proof = [0; TAG];
-    stream.read_exact(&mut proof).await.map_err(|error| said(&error))?;
+    stream.read_exact(&mut proof).await.map_err(|error| describe(&error))?;
     if !key.is_signed(&[ASK, &other, &own].concat(), &proof) {
         return Err("has another key".to_owned());
     }
-    let mut answer = written(report);
+    let mut answer = encode(report);
     let tag = key.sign(&[ANSWER, &other, &own, &answer].concat());
     answer.extend_from_slice(tag.as_ref());
-    stream.write_all(&answer).await.map_err(|error| said(&error))?;
-    stream.shutdown().await.map_err(|error| said(&error))
+    stream.write_all(&answer).await.map_err(|error| describe(&error))?;
+    stream.shutdown().await.map_err(|error| describe(&error))
 }
 
 fn hello() -> Result<[u8; HELLO], String> {
@@ -126,7 +126,7 @@ fn hello() -> Result<[u8; HELLO], String> {
 async fn read_hello(stream: &mut (impl AsyncRead + Unpin)) -> Result<[u8; HELLO], Fault> {
     let mut hello = [0; HELLO];
     let read = stream.read_exact(&mut hello).await;
-    read.map_err(|error| format!("says no hello: {}", said(&error)))?;
+    read.map_err(|error| format!("says no hello: {}", describe(&error)))?;
     if !hello.starts_with(MAGIC) {
         return Err(Fault::Backend("does not speak the agent's protocol".to_owned()));
     }
@@ -139,7 +139,7 @@ async fn read_hello(stream: &mut (impl AsyncRead + Unpin)) -> Result<[u8; HELLO]
     Ok(hello)
 }
 
-fn written(report: &Report) -> Vec<u8> {
+fn encode(report: &Report) -> Vec<u8> {
     let (status, load, text) = match report {
         // Loads are from 0 to 100: nothing is cut off.
         Report::Load(load) => (0, (load * 100.0).round().clamp(0.0, 10_000.0) as u16, ""),
@@ -156,7 +156,7 @@ fn written(report: &Report) -> Vec<u8> {
     answer
 }
 
-fn understood(answer: &[u8]) -> Result<Report, String> {
+fn parse_answer(answer: &[u8]) -> Result<Report, String> {
     let (head, text) = answer.split_at_checked(4).ok_or("the answer is too short")?;
     let load = u16::from_be_bytes([head[1], head[2]]);
     match head[0] {
@@ -168,7 +168,7 @@ fn understood(answer: &[u8]) -> Result<Report, String> {
     }
 }
 
-fn said(error: &io::Error) -> String {
+fn describe(error: &io::Error) -> String {
     if error.kind() == io::ErrorKind::UnexpectedEof {
         return "the connection ends".to_owned();
     }
@@ -189,7 +189,7 @@ mod tests {
         key("the shared key, long enough")
     }
 
-    /// An agent with the shared key, and what it thinks of who asked.
+    /// An agent with the shared key, and its judgement of the peer.
     fn agent(report: Report) -> (DuplexStream, tokio::task::JoinHandle<Result<(), String>>) {
         let (near, far) = duplex(1024);
         (near, tokio::spawn(async move { answer(far, &shared(), &report, || ()).await }))
@@ -221,7 +221,7 @@ mod tests {
         assert_eq!(agent.await.unwrap().unwrap_err(), "has another key");
     }
 
-    /// One end of a connection, and what was said on it by either side.
+    /// The two directions of a recorded connection.
     async fn recorded() -> (Vec<u8>, Vec<u8>) {
         let (near, mut far) = duplex(1024);
         let (mut stream, agent) = agent(Report::Load(12.0));
@@ -247,14 +247,14 @@ mod tests {
     #[tokio::test]
     async fn what_was_said_once_cannot_be_said_again() {
         let (asked, answered) = recorded().await;
-        // Whoever listened asks the same.
+        // Replay the recorded request.
         let (mut stream, agent) = agent(Report::Load(12.0));
         stream.write_all(&asked).await.unwrap();
         assert_eq!(agent.await.unwrap().unwrap_err(), "has another key");
         let mut told = Vec::new();
         stream.read_to_end(&mut told).await.unwrap();
         assert_eq!(told.len(), HELLO, "no more than a hello");
-        // Whoever listened answers the same.
+        // Replay the recorded answer.
         let (near, mut far) = duplex(1024);
         far.write_all(&answered).await.unwrap();
         let error = ask(near, &shared()).await.unwrap_err();

@@ -1,4 +1,4 @@
-//! Who is answered, and with what: the last measurement, to whoever knows the key.
+//! Answers peers that know the key with the last measurement.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,15 +12,15 @@ use tokio_util::sync::CancellationToken;
 use super::{AgentConfig, Key, Report, metrics::Meter, protocol};
 use crate::serve::{self, Visit};
 
-/// Connections at once. For one more, one that has said nothing has to go.
+/// Connections at once. For one more, a silent one is closed.
 const CONNECTIONS: usize = 64;
-/// How long one may take.
+/// Time limit of a connection.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Measures and answers until it is dropped; `ready` is called when it answers.
+/// Measures and answers until it is dropped; `ready` is called when it can answer.
 ///
 /// # Errors
-/// The key cannot be read, or the address not be listened on.
+/// The key cannot be read, or the address cannot be listened on.
 pub async fn serve(config: AgentConfig, ready: impl FnOnce()) -> Result<(), String> {
     crate::standstill::watch();
     let key = Key::read(&config.key_file).await?;
@@ -28,7 +28,7 @@ pub async fn serve(config: AgentConfig, ready: impl FnOnce()) -> Result<(), Stri
     let listener = TcpListener::bind(listen);
     let listener = listener.await.map_err(|error| format!("cannot listen on {listen}: {error}"))?;
     let mut meter = Meter::new(config.metrics, config.interval);
-    // Nothing is told before it was measured.
+    // Measure before the first answer.
     sleep(config.interval).await;
     let (reports, report) = watch::channel(meter.measure().await);
     ready();
@@ -37,7 +37,7 @@ pub async fn serve(config: AgentConfig, ready: impl FnOnce()) -> Result<(), Stri
             sleep(config.interval).await;
             let report = meter.measure().await;
             reports.send_if_modified(|before| {
-                tell(before, &report);
+                log_change(before, &report);
                 *before = report;
                 true
             });
@@ -49,8 +49,8 @@ pub async fn serve(config: AgentConfig, ready: impl FnOnce()) -> Result<(), Stri
     }
 }
 
-/// Logs what a person may want to mend.
-fn tell(before: &Report, now: &Report) {
+/// Logs changes that an operator may want to know.
+fn log_change(before: &Report, now: &Report) {
     match (before, now) {
         (before, Report::Unknown(why)) if before != now => {
             tracing::warn!("the load is unknown: {why}");
@@ -77,14 +77,14 @@ async fn answer(mut stream: TcpStream, visit: Arc<Visit>, key: Key, report: Repo
     let answered = timeout(PATIENCE, protocol::answer(&mut stream, &key, &report, || visit.wait()));
     tokio::select! {
         answered = answered => match answered {
-            Ok(Ok(())) => tracing::debug!("{peer}: told {report:?}"),
+            Ok(Ok(())) => tracing::debug!("{peer}: answered {report:?}"),
             Ok(Err(what)) => tracing::warn!("{peer}: {what}"),
-            Err(_) => tracing::debug!("{peer}: says nothing for {PATIENCE:?}"),
+            Err(_) => tracing::debug!("{peer}: sent nothing for {PATIENCE:?}"),
         },
         () = visit.must_end(PATIENCE) => {
-            tracing::debug!("{peer}: gives way to another");
+            tracing::debug!("{peer}: closed in favour of another");
             if !visit.has_spoken() {
-                // It may be a dispatcher's: so it learns that nothing is wrong with the machine.
+                // It may be a dispatcher: let it know that nothing is wrong with the machine.
                 drop(stream.try_write(&protocol::BUSY));
             }
         }

@@ -12,7 +12,7 @@ pub(super) fn agent(args: Agent) -> Outcome {
     Ok(String::new())
 }
 
-/// The file's settings, and what is said on the command line instead.
+/// The file's settings, overridden by the command line.
 fn configured(args: Agent) -> Result<AgentConfig, String> {
     let mut config = match args.config {
         Some(file) => waited(AgentConfig::read(&file)).map_err(|error| error.message)??,
@@ -38,7 +38,7 @@ async fn served(config: AgentConfig) -> Result<(), String> {
     let mut end = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
     let listen = config.listen;
     let ready = || {
-        tracing::info!("the load of this machine is told on {listen}");
+        tracing::info!("answering requests for the load of this machine on {listen}");
         if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
             tracing::warn!("cannot tell systemd that the agent is ready: {error}");
         }

@@ -1,4 +1,4 @@
-//! `dispatcher attach`: a NIC in.
+//! `dispatcher attach`: attaches a NIC.
 
 use super::{Ask, Outcome, args::Attach, output};
 use crate::{api::types::AttachInterface, model::Choice as _};

@@ -1,4 +1,4 @@
-//! `dispatcher backends`: all backends, or a service's.
+//! `dispatcher backends`: lists all backends, or those of a service.
 
 use super::{Ask, Outcome, args::Backends, output, show};
 

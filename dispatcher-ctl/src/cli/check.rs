@@ -1,4 +1,4 @@
-//! `dispatcher check`: is this a valid configuration?
+//! `dispatcher check`: checks a configuration.
 
 use super::{Outcome, args::Check, waited};
 use crate::config;

@@ -1,4 +1,4 @@
-//! `dispatcher completions`: what a shell needs to complete the command line.
+//! `dispatcher completions`: prints a shell's completion script.
 
 use clap::CommandFactory as _;
 

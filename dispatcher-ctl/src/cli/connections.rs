@@ -1,4 +1,4 @@
-//! `dispatcher connections`: who is connected, through which service, to which backend.
+//! `dispatcher connections`: lists connections with their client, service and backend.
 
 use super::{Ask, Outcome, args::Connections, output, show};
 use crate::api::types::ConnectionQuery;

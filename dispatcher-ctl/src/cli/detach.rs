@@ -1,4 +1,4 @@
-//! `dispatcher detach`: a NIC out, or everything.
+//! `dispatcher detach`: detaches a NIC, or removes everything.
 
 use std::path::{Path, PathBuf};
 
@@ -23,12 +23,12 @@ pub(super) fn detach(ask: &Ask, args: Detach) -> Outcome {
     Ok(output::line(format!("interface {interface}: detached")))
 }
 
-/// Removes everything that a daemon left behind; needs none, and refuses while one runs.
+/// Removes everything that a daemon left behind; needs no daemon, and refuses while one runs.
 fn all(pin_dir: &Path, socket: Option<PathBuf>) -> Outcome {
     let dir = pin_dir.display();
     let mut found = None;
     require_capabilities()?;
-    // VIPs go first: with the program gone, the kernel would answer for them.
+    // VIPs first: without the program, the kernel would answer for them.
     dataplane::remove_all(pin_dir, |bytes| found = Some(vips(pin_dir, bytes, socket)))
         .map_err(refused)?;
     let ours = match found {
@@ -51,7 +51,7 @@ fn require_capabilities() -> Result<(), CliError> {
     }
 }
 
-/// Removes what network namespaces that are gone have left; says which.
+/// Removes what deleted network namespaces have left; reports which.
 fn dead(pin_dir: &Path) -> Outcome {
     let removed = dataplane::remove_dead_namespaces(pin_dir).map_err(refused)?;
     let line = |dir: &PathBuf| {
@@ -60,7 +60,7 @@ fn dead(pin_dir: &Path) -> Outcome {
     Ok(removed.iter().map(line).collect())
 }
 
-/// Removes what the record says was added beside the datapath.
+/// Removes what was added in addition to the datapath, as the saved state lists it.
 fn vips(pin_dir: &Path, stored: Option<StoredRecord>, socket: Option<PathBuf>) -> Outcome {
     let Some(stored) = stored else { return Ok(String::new()) };
     let record = daemon::read_record(&stored).map_err(|e| {
@@ -76,12 +76,12 @@ fn vips(pin_dir: &Path, stored: Option<StoredRecord>, socket: Option<PathBuf>) -
     let line = |vip: &OwnedVip| {
         output::line(format!("interface {}: vip {} removed", vip.interface, vip.vip))
     };
-    // A dead socket hinders nobody: the next daemon replaces it.
+    // A stale socket does no harm: the next daemon replaces it.
     drop(remove_dead(&socket.unwrap_or(record.applied.api_socket)));
     Ok(removed.into_iter().map(line).collect())
 }
 
-/// Removes from NICs what probes of VIPs may have left there.
+/// Removes what probes of VIPs may have left on NICs.
 fn tidy(nics: &[String]) -> Result<(), CliError> {
     runtime()?.block_on(async {
         for nic in nics {
@@ -98,7 +98,7 @@ fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
         .map_err(|e| CliError::failed(format!("cannot start a runtime: {e}")))
 }
 
-/// Removes VIPs from those NICs that are still there; says which.
+/// Removes VIPs from the NICs that still exist; returns which.
 fn remove_vips(vips: &[OwnedVip]) -> Result<Vec<&OwnedVip>, CliError> {
     let runtime = runtime()?;
     let removal = async {

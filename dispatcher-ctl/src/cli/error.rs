@@ -1,4 +1,4 @@
-//! How a verb fails: what stderr says and the exit status.
+//! Errors of a verb: the text on stderr and the exit status.
 
 use crate::{
     api::{
@@ -11,7 +11,7 @@ use crate::{
 
 /// Exit statuses.
 pub mod exit {
-    /// It was tried and failed.
+    /// The attempt failed.
     pub const FAILED: u8 = 1;
     /// Wrong usage or configuration.
     pub const USAGE: u8 = 2;
@@ -26,14 +26,14 @@ pub struct CliError {
     pub status: u8,
     /// Every error of a refused configuration.
     pub details: Vec<String>,
-    /// One line; after `details` it sums them up.
+    /// One line; after `details` it is the summary.
     pub message: String,
-    /// How to mend it, when that is known.
+    /// How to fix it, if known.
     pub hint: Option<String>,
 }
 
 impl CliError {
-    /// It was tried and failed.
+    /// The attempt failed.
     #[must_use]
     pub fn failed(message: impl Into<String>) -> Self {
         Self { status: exit::FAILED, details: Vec::new(), message: message.into(), hint: None }
@@ -45,7 +45,7 @@ impl CliError {
         Self { status: exit::USAGE, ..Self::failed(message) }
     }
 
-    /// With a hint how to mend it.
+    /// Adds a hint how to fix it.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
@@ -54,7 +54,7 @@ impl CliError {
 }
 
 impl From<ConfigErrors> for CliError {
-    /// A single error speaks for itself; of several, the file's name and their number is the sum.
+    /// A single error needs no summary; for several, the summary is the file's name and their number.
     fn from(errors: ConfigErrors) -> Self {
         if let [error] = &errors.listed[..] {
             return Self { hint: error.hint.clone(), ..Self::usage(error.to_string()) };

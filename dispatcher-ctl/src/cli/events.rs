@@ -1,4 +1,4 @@
-//! `events`: what happens, as it happens.
+//! `dispatcher events`: prints events as they happen.
 
 use std::io::{self, Write as _};
 
@@ -10,13 +10,13 @@ use super::{
 };
 use crate::api::{client::ClientError, types::Event};
 
-/// Why there are no more.
+/// Why the stream ended.
 enum End {
-    /// Nobody reads them.
+    /// Nobody reads the output.
     Unread,
-    /// They cannot be written.
+    /// The output cannot be written.
     Unwritten(CliError),
-    /// The daemon has ended the stream.
+    /// The daemon ended the stream.
     Daemon,
 }
 
@@ -37,7 +37,7 @@ pub(super) fn events(ask: &Ask, args: &Events) -> Outcome {
     }
 }
 
-/// At once, also into a pipe.
+/// Prints an event at once, also into a pipe.
 fn print(format: Format, event: &Event) -> Result<(), End> {
     let text = match format {
         Format::Table => output::events::event(event),

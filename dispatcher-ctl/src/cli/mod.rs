@@ -1,6 +1,6 @@
-//! The command line: what can be typed ([`args`]), a file a verb, rendering ([`output`]).
+//! The command line: arguments ([`args`]), one file per verb, rendering ([`output`]).
 //!
-//! Every verb turns its arguments into what stdout shall say, or a [`CliError`].
+//! Every verb turns its arguments into the text for stdout, or a [`CliError`].
 
 use std::{
     future::Future,
@@ -40,18 +40,18 @@ mod status;
 mod target;
 mod weight;
 
-/// Where the daemon listens unless it is told otherwise.
+/// The daemon's default socket.
 pub const DEFAULT_API_SOCKET: &str = "/run/dispatcher/api.sock";
 
 type Outcome = Result<String, CliError>;
 
-/// The program: parses the arguments, does what they say, reports.
+/// The program: parses the arguments, runs the verb, prints the result.
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(usage) => {
-            // The exit status tells it all the same where stderr is closed.
+            // If stderr is closed, the exit status is still right.
             drop(usage.print());
             return if usage.use_stderr() { exit::USAGE.into() } else { ExitCode::SUCCESS };
         }
@@ -101,14 +101,14 @@ fn perform(cli: Cli) -> Outcome {
     }
 }
 
-/// Asks the daemon, and waits for the answer.
+/// Sends requests to the daemon and waits for the answers.
 #[derive(Clone, Debug)]
 struct Ask {
     socket: Option<PathBuf>,
 }
 
 impl Ask {
-    /// Does requests with a client, on this thread.
+    /// Makes requests with a client, on this thread.
     fn daemon<T, F: Future<Output = Result<T, ClientError>>>(
         &self,
         requests: impl FnOnce(Client) -> F,
@@ -118,7 +118,7 @@ impl Ask {
     }
 }
 
-/// Waits for something, on this thread.
+/// Waits for a future, on this thread.
 fn waited<T>(future: impl Future<Output = T>) -> Result<T, CliError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -127,7 +127,7 @@ fn waited<T>(future: impl Future<Output = T>) -> Result<T, CliError> {
     Ok(runtime.block_on(future))
 }
 
-/// A table for people or JSON for programs.
+/// Renders a table for people or JSON for programs.
 fn show<T: serde::Serialize>(
     format: Format,
     value: &T,

@@ -1,4 +1,4 @@
-//! `dispatcher plan`: what would a reload change?
+//! `dispatcher plan`: shows what a reload would change.
 
 use super::{Ask, Outcome, args::Plan, output, show, waited};
 use crate::config;

@@ -1,4 +1,5 @@
-//! `quiesce`: no new connections for a backend, and with `--wait` how many it has left, until there are none.
+//! `dispatcher quiesce`: stops new connections to a backend; with `--wait`, shows how many are left until there are
+//! none.
 
 use std::io::{self, IsTerminal as _, Write as _};
 
@@ -23,26 +24,26 @@ pub(super) fn quiesce(ask: &Ask, args: &Quiesce) -> Outcome {
     ask.daemon(async |client| wait(&client, args, &request).await)?
 }
 
-/// What has become of the backend.
+/// How the wait ended.
 enum End {
-    /// It has no connections left but so many silent ones.
+    /// No connections left, except this many silent ones.
     Empty(u64),
-    /// It had so many when its time was up.
+    /// The deadline passed with this many connections left.
     Deadline(u64),
-    /// Somebody has done something else with it.
+    /// The backend was changed otherwise meanwhile.
     Changed(&'static str),
-    /// Nobody tells any more.
+    /// The stream of events ended.
     Untold,
 }
 
-/// Quiesces a backend and waits until it has no connections left, or its time is up.
+/// Quiesces a backend and waits until it has no connections left, or the deadline passes.
 async fn wait(
     client: &Client,
     args: &Quiesce,
     request: &PatchBackend,
 ) -> Result<Outcome, ClientError> {
     let (service, name) = (&args.target.service, &args.target.backend);
-    // Before the change, so that nothing that follows from it is missed.
+    // Subscribe before the change, so that no event is missed.
     let mut events = client.events(Some(service)).await?;
     let backend = client.patch_backend(service, name, request, false).await?;
     let object = format!("backend {service}/{}", backend.name);
@@ -96,7 +97,7 @@ async fn follow(
     Ok(End::Untold)
 }
 
-/// Connections left, on standard error: a bar on a terminal, else a line for each change.
+/// Shows the connections left on standard error: a bar on a terminal, otherwise one line per change.
 struct Shown {
     object: String,
     last: (u64, u64),
@@ -117,14 +118,14 @@ impl Shown {
             said = format!("{said}, and {} silent", output::units::whole(silent));
         }
         if let Some(bar) = &self.bar {
-            // Clients that affinity keeps may bring more.
+            // Affinity may bring more connections.
             let most = bar.length().unwrap_or(0).max(left);
             bar.set_length(most);
             bar.set_position(most - left);
             bar.set_message(format!("left: {said}"));
         } else if (left, silent) != self.last {
             let line = output::line(format!("{}: quiesced, connections left: {said}", self.object));
-            // Nobody need read it.
+            // Stderr may be closed.
             let _ = io::stderr().write_all(line.as_bytes());
         }
         self.last = (left, silent);

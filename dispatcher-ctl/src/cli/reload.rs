@@ -1,4 +1,4 @@
-//! `dispatcher reload`: make the difference between the file as last applied and as it is.
+//! `dispatcher reload`: applies the difference between the file as last applied and as it is now.
 
 use super::{Ask, Outcome, args::Format, output, show};
 

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::daemon::{self, Problems, RunOptions};
 
-/// Threads of the daemon's runtime: it waits nearly all the time, and the sweeper has a thread of its own.
+/// Threads of the daemon's runtime: it mostly waits, and the sweeper has its own thread.
 const WORKERS: usize = 2;
 
 pub(super) fn run(args: Run, api_socket: Option<PathBuf>) -> Outcome {
@@ -37,7 +37,7 @@ pub(super) fn run(args: Run, api_socket: Option<PathBuf>) -> Outcome {
     Ok(String::new())
 }
 
-/// Sends the log to stderr, and what went wrong to who keeps it.
+/// Sends the log to stderr, and errors to `problems`, which keeps them.
 pub(super) fn log(
     format: LogFormat,
     level: &str,

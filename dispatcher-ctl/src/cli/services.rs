@@ -1,4 +1,4 @@
-//! `dispatcher services`: all services.
+//! `dispatcher services`: lists all services.
 
 use super::{Ask, Outcome, args::Format, output, show};
 

@@ -1,4 +1,4 @@
-//! `dispatcher status`: everything on one screen.
+//! `dispatcher status`: shows everything on one screen.
 
 use super::{Ask, Outcome, args::Format, output, show};
 

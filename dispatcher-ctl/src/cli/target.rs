@@ -1,4 +1,4 @@
-//! `dispatcher unquiesce`, `up` and `down`: what is done to one backend by hand.
+//! `dispatcher unquiesce`, `up` and `down`: changes one backend by hand.
 
 use super::{Ask, Outcome, args::TargetName, output};
 use crate::api::types::PatchBackend;
@@ -13,7 +13,7 @@ pub(super) fn up(ask: &Ask, name: &TargetName, up: bool) -> Outcome {
     patch(ask, name, &request, false)
 }
 
-/// Changes a backend and says how it is now.
+/// Changes a backend and prints its new state.
 pub(super) fn patch(ask: &Ask, name: &TargetName, request: &PatchBackend, save: bool) -> Outcome {
     let backend = ask.daemon(async |client| {
         client.patch_backend(&name.service, &name.backend, request, save).await

@@ -1,4 +1,4 @@
-//! `dispatcher weight`: a backend's weight by hand.
+//! `dispatcher weight`: sets a backend's weight by hand.
 
 use super::{Ask, Outcome, args::Weight, target};
 use crate::api::types::PatchBackend;

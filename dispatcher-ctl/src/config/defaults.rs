@@ -8,7 +8,7 @@ use std::{
 
 use crate::model::{
     Affinity, BackendConfig, Config, Connections, Exits, ForwardMode, Manager, OnDown, Orphan,
-    Protocol, Scheduler, ServiceConfig, XdpMode,
+    Protocol, Scheduler, ServiceSettings, XdpMode,
 };
 
 /// `pin_dir`.
@@ -40,10 +40,10 @@ const fn connections() -> Connections {
     Connections { capacity: 1_000_000, orphan: Orphan::Drop, syn_guard: 100_000 }
 }
 
-/// A service without backends.
+/// The settings of a service.
 #[must_use]
-pub fn service(name: String, vip: IpAddr, port: u16, protocol: Protocol) -> ServiceConfig {
-    ServiceConfig {
+pub fn service(name: String, vip: IpAddr, port: u16, protocol: Protocol) -> ServiceSettings {
+    ServiceSettings {
         name,
         vip,
         port,
@@ -62,8 +62,6 @@ pub fn service(name: String, vip: IpAddr, port: u16, protocol: Protocol) -> Serv
         affinity: Affinity::default(),
         advisor: None,
         agent: None,
-        backends: Vec::new(),
-        rules: Vec::new(),
     }
 }
 

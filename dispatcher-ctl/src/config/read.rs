@@ -120,7 +120,7 @@ fn service<'a>(d: &mut Document<'a>, table: &'a dyn TableLike, i: usize) -> Serv
     let vip = s.parsed("vip", "an IPv4 or IPv6 address").unwrap_or(NO_ADDRESS);
     let port = s.integer("port", 0..=65_535, "0..=65535").unwrap_or(0);
     let protocol = s.choice("protocol", &[]).unwrap_or(Protocol::Tcp);
-    let mut service = defaults::service(name, vip, port, protocol);
+    let mut service = ServiceConfig::from(defaults::service(name, vip, port, protocol));
     set(&mut service.scheduler, s.choice("scheduler", &[]));
     set(&mut service.forward, s.choice("forward", &["tunnel", "nat"]));
     set(&mut service.stale_timeout, s.duration("stale_timeout"));

@@ -1,8 +1,9 @@
-//! Files that others own: a configuration, a key, certificates. They may lie on a mount that hangs, or be no files at all.
+//! Reads files that others own: configurations, keys, certificates. They may be on a hanging mount, or not be regular
+//! files.
 //!
-//! [`read`] takes regular files of bounded size only. [`in_time`] does such work on a thread of its own, within [`PATIENCE`]:
-//! who waits for it holds up nobody else, and gets an error in the end. At most one thread works on a path, so that a mount
-//! that hangs costs one thread for each file on it, however often the file is asked for.
+//! [`read`] accepts only regular files of bounded size. [`in_time`] does such work on a thread of its own within
+//! [`PATIENCE`]: the caller gets an error in the end, and nobody else is delayed. At most one thread works on a path,
+//! so a hanging mount costs one thread per file on it, however often the file is requested.
 
 use std::{
     collections::HashMap,
@@ -25,14 +26,14 @@ mod text;
 
 pub use text::{NotText, text};
 
-/// How long a file may take to answer.
+/// Time limit for a file.
 pub const PATIENCE: Duration = Duration::from_secs(5);
-/// Largest configuration, in bytes: some 50,000 backends.
+/// Largest configuration, in bytes: about 50,000 backends.
 pub const CONFIGURATION: u64 = 16 << 20;
-/// Largest file of certificates: a whole system's bundle has 0.3 MB.
+/// Largest certificate file: the bundle of a whole system has 0.3 MB.
 pub const CERTIFICATES: u64 = 4 << 20;
 
-/// Why a file was not read or written, to stand behind its name.
+/// Why a file was not read or written; follows its name in messages.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FileError {
     /// The system refused.
@@ -41,7 +42,7 @@ pub enum FileError {
     /// It is a FIFO, a device, a directory.
     #[error("it is {0}, expected a regular file")]
     Kind(&'static str),
-    /// Its size.
+    /// It is too large; the limit.
     #[error("it is longer than {0} bytes")]
     Long(u64),
     /// Something is mounted on it.
@@ -53,13 +54,13 @@ pub enum FileError {
 }
 
 impl FileError {
-    /// What could not be done, and why.
+    /// Puts what could not be done before the error.
     #[must_use]
     pub fn about(self, what: &str) -> Self {
         Self::System(format!("{what}: {self}"))
     }
 
-    /// How to mend it, where that is known.
+    /// How to fix it, if known.
     #[must_use]
     pub const fn hint(&self) -> Option<&'static str> {
         match self {
@@ -79,16 +80,16 @@ impl From<io::Error> for FileError {
 /// A file as it was read.
 #[derive(Debug)]
 pub struct Contents {
-    /// All of it.
+    /// The whole contents.
     pub bytes: Vec<u8>,
-    /// What the file system said of it when it was open.
+    /// The file system's metadata when it was open.
     pub metadata: Metadata,
 }
 
 /// Reads a regular file of at most `limit` bytes. Symbolic links are followed.
 ///
 /// # Errors
-/// As [`FileError`] says. A mount that hangs holds it up: use [`read_in_time`] where that must not be.
+/// See [`FileError`]. A hanging mount blocks the caller: use [`read_in_time`] where that matters.
 pub fn read(path: &Path, limit: u64) -> Result<Contents, FileError> {
     let file = open(path, OpenOptions::new().read(true))?;
     let metadata = file.metadata()?;
@@ -96,7 +97,7 @@ pub fn read(path: &Path, limit: u64) -> Result<Contents, FileError> {
         return Err(FileError::Long(limit));
     }
     let mut bytes = Vec::new();
-    // Files of some file systems say that they are empty, or grow meanwhile.
+    // Some file systems report size 0, and files may grow meanwhile.
     file.take(limit + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limit {
         return Err(FileError::Long(limit));
@@ -104,10 +105,10 @@ pub fn read(path: &Path, limit: u64) -> Result<Contents, FileError> {
     Ok(Contents { bytes, metadata })
 }
 
-/// As [`read`], within [`PATIENCE`].
+/// Like [`read`], within [`PATIENCE`].
 ///
 /// # Errors
-/// As [`FileError`] says.
+/// See [`FileError`].
 pub async fn read_in_time(path: &Path, limit: u64) -> Result<Contents, FileError> {
     let file = path.to_owned();
     in_time(path, move || read(&file, limit)).await
@@ -116,7 +117,7 @@ pub async fn read_in_time(path: &Path, limit: u64) -> Result<Contents, FileError
 /// Opens a regular file, and nothing else.
 pub(crate) fn open(path: &Path, options: &mut OpenOptions) -> Result<File, FileError> {
     let options = options.custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
-    // To open a device may already do something, and to open a FIFO waits for its other end.
+    // Check before opening: opening a device may already act on it, and opening a FIFO waits for its other end.
     let kind = std::fs::metadata(path)?.file_type();
     if kind.is_fifo() {
         release_writer(path, options);
@@ -127,8 +128,8 @@ pub(crate) fn open(path: &Path, options: &mut OpenOptions) -> Result<File, FileE
     Ok(file)
 }
 
-/// Keeps the read end of the last FIFO that was refused: a program that is about to write into it would otherwise wait for a
-/// reader for ever.
+/// Keeps the read end of the last FIFO that was refused: otherwise a program that opens it for writing would wait
+/// forever for a reader.
 fn release_writer(path: &Path, options: &OpenOptions) {
     static READ_END: Mutex<Option<File>> = Mutex::new(None);
     *READ_END.lock().unwrap_or_else(PoisonError::into_inner) = options.open(path).ok();
@@ -146,10 +147,10 @@ fn regular(kind: FileType) -> Result<(), FileError> {
     Err(FileError::Kind(what))
 }
 
-/// Does something with a file on a thread of its own. Later work on the same path waits for its turn.
+/// Works on a file on a thread of its own. Later work on the same path waits for its turn.
 ///
 /// # Errors
-/// What the work says, or [`FileError::Late`]. The work then still ends some time, and what it made is dropped.
+/// The work's error, or [`FileError::Late`]. Late work still runs to its end, and its result is dropped.
 pub async fn in_time<T: Send + 'static>(
     path: &Path,
     work: impl FnOnce() -> Result<T, FileError> + Send + 'static,
@@ -159,7 +160,7 @@ pub async fn in_time<T: Send + 'static>(
         let turn = turns.lock_owned().await;
         let (sender, receiver) = oneshot::channel();
         thread::Builder::new().name("file".to_owned()).spawn(move || {
-            // Nobody waits for it any more where it was late.
+            // The caller may have stopped waiting.
             drop(sender.send(work()));
             drop(turn);
         })?;
@@ -168,7 +169,7 @@ pub async fn in_time<T: Send + 'static>(
     timeout(PATIENCE, worked).await.unwrap_or(Err(FileError::Late))
 }
 
-/// Starts a program. To do that waits for the program's file.
+/// Starts a program. Starting waits for the program's file.
 ///
 /// # Errors
 /// It cannot be started, or its file does not answer. Must be called within a runtime.
@@ -181,13 +182,13 @@ pub async fn spawn(program: &Path, mut command: Command) -> Result<Child, FileEr
     in_time(program, start).await
 }
 
-/// Who works on a path, and who waits for it.
+/// The lock of a path.
 fn turns_of(path: &Path) -> Arc<tokio::sync::Mutex<()>> {
     type Turns = HashMap<PathBuf, Arc<tokio::sync::Mutex<()>>>;
     static TURNS: Mutex<Option<Turns>> = Mutex::new(None);
     let mut turns = TURNS.lock().unwrap_or_else(PoisonError::into_inner);
     let turns = turns.get_or_insert_default();
-    // Those that nobody else has are of no use any more.
+    // Forget locks that nobody else holds.
     turns.retain(|_, turn| Arc::strong_count(turn) > 1);
     Arc::clone(turns.entry(path.to_owned()).or_default())
 }

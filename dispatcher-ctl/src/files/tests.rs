@@ -28,9 +28,9 @@ fn only_regular_files_of_bounded_size_are_read() {
     ] {
         assert_eq!(read(&path(name), CONFIGURATION).unwrap_err().to_string(), want, "{name}");
     }
-    // Whoever was to write into it does not wait for a reader.
+    // A program that writes into it does not wait for a reader.
     fs::write(path("fifo"), "text").unwrap();
-    // These say that they are empty.
+    // These files report size 0.
     assert!(!read(Path::new("/proc/self/status"), 1 << 16).unwrap().bytes.is_empty());
     assert_eq!(read(Path::new("/proc/self/status"), 10).unwrap_err(), FileError::Long(10));
 }
@@ -42,13 +42,13 @@ async fn a_file_that_hangs_is_late_and_costs_one_thread() {
     let begun = Instant::now();
     let first = in_time(path, move || Ok(hung.recv().is_ok()));
     let second = in_time(path, || Ok(true));
-    // Others are not held up meanwhile.
+    // Others are not delayed meanwhile.
     let other = in_time(Path::new("/other"), move || Ok(begun.elapsed()));
     let (first, second, other) = tokio::join!(first, second, other);
     assert_eq!((first, second), (Err(FileError::Late), Err(FileError::Late)));
     assert!(other.unwrap() < PATIENCE && begun.elapsed() >= PATIENCE);
     assert_eq!(FileError::Late.to_string(), "it does not answer within 5 s");
-    // It answers again: so does the next.
+    // It answers again, and so does the next request.
     answers.send(()).unwrap();
     assert_eq!(in_time(path, || Ok(7)).await, Ok(7));
 }

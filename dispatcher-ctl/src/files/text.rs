@@ -1,24 +1,24 @@
-//! Bytes that should be text: what is none, and where.
+//! Checks that a file's bytes are UTF-8 text, and says where they are not.
 
-/// Bytes that are not UTF-8 text, or hold what no text file holds.
+/// Bytes that are not UTF-8, or that no text file contains.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NotText {
     /// Line, from 1.
     pub line: usize,
     /// Column in characters, from 1.
     pub column: usize,
-    /// What stands there, and what was expected.
+    /// What is there, and what was expected.
     pub message: String,
-    /// How to mend it.
+    /// How to fix it.
     pub hint: &'static str,
 }
 
 const SAVE_AS: &str = "save the file as UTF-8";
 
-/// A file's text.
+/// Decodes a file's text.
 ///
 /// # Errors
-/// The first byte that is none of UTF-8 text.
+/// The first byte that is not UTF-8 text.
 pub fn text(bytes: Vec<u8>) -> Result<String, NotText> {
     if let Some(order) = utf16(&bytes) {
         let message = format!("the file is UTF-16 ({order} endian), expected UTF-8");
@@ -40,7 +40,7 @@ pub fn text(bytes: Vec<u8>) -> Result<String, NotText> {
     }
 }
 
-/// The byte order of what looks like UTF-16: it begins with its mark, or with one letter of ASCII.
+/// The byte order if the bytes look like UTF-16: they begin with its mark, or with two ASCII letters in it.
 fn utf16(bytes: &[u8]) -> Option<&'static str> {
     match bytes {
         [0xff, 0xfe, ..] => Some("little"),

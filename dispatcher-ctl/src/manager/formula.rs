@@ -1,13 +1,13 @@
-//! What do four inputs come to?
+//! The formula that computes weights from four inputs.
 //!
 //! ```text
-//! component = clamp(1, bound, bound / 2 · mean(x) / x), rounded half up; x = 0 beside others: bound; no data: bound / 2
+//! component = clamp(1, bound, bound / 2 · mean(x) / x), rounded half up; x = 0 while others are not: bound; no data: bound / 2
 //! target    = Σ proportion · component / 100
 //! w         ← w + (target − w) / max(1, smoothing)
 //! ```
 //!
-//! x is what a backend bears for its weight (connections), or how slow or laden it is; the mean is over the backends of
-//! which it is known. Network Dispatcher's own formula was never published; this one is ours.
+//! x is a backend's connections per weight, or its load; the mean is over the backends for which x is known. Network
+//! Dispatcher's formula was never published; this one is our own.
 
 use crate::model::Proportions;
 
@@ -17,7 +17,7 @@ pub(super) fn rounded(weight: f64) -> u32 {
     (weight + 0.5).floor().max(1.0) as u32
 }
 
-/// What one input comes to for each backend; `None`: not known of it.
+/// The component of one input for each backend; `None`: unknown for that backend.
 pub(super) fn components(values: &[Option<f64>], bound: u32) -> Vec<u32> {
     let known = values.iter().flatten();
     let (sum, count) = known.fold((0.0, 0_u32), |(sum, count), x| (sum + x, count + 1));
@@ -31,18 +31,18 @@ pub(super) fn components(values: &[Option<f64>], bound: u32) -> Vec<u32> {
     values.iter().map(component).collect()
 }
 
-/// Where a backend's weight goes.
+/// The weight that a backend approaches.
 pub(super) fn target(components: [u32; 4], proportions: Proportions) -> f64 {
     let parts = components.into_iter().zip(proportions.all());
     parts.map(|(component, percent)| f64::from(component * percent)).sum::<f64>() / 100.0
 }
 
-/// One step there.
+/// One step towards the target.
 pub(super) fn step(weight: f64, target: f64, smoothing: f64) -> f64 {
     weight + (target - weight) / smoothing.max(1.0)
 }
 
-/// Whether weights differ enough to be published: by more than so many percent of the total.
+/// Whether weights differ enough to be published: by more than this percentage of their total.
 pub(super) fn is_enough(weights: impl Iterator<Item = (u32, u32)>, sensitivity: f64) -> bool {
     let (change, total) = weights.fold((0_u64, 0_u64), |(change, total), (before, after)| {
         (change + u64::from(before.abs_diff(after)), total + u64::from(before))

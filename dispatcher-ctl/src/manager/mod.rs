@@ -1,7 +1,8 @@
-//! The manager: what weights follow from what is known of backends?
+//! The manager: computes weights from what is known about backends.
 //!
-//! [`formula`] says what four inputs come to; [`Weights`] remembers a service's weights from one interval to the next and
-//! says when they are to be published; [`Sampler`] makes inputs of counters. No I/O and no clock: the daemon brings both.
+//! [`formula`] combines the four inputs; [`Weights`] keeps a service's weights from one interval to the next and
+//! decides when they are published; [`Sampler`] computes inputs from counters. There is no I/O and no clock here: the
+//! daemon supplies both.
 
 mod formula;
 mod sample;

@@ -1,29 +1,29 @@
-//! What do counters say of the time since they were last reread?
+//! Samples connections between two readings of the counters.
 //!
-//! Active connections are a number at a moment, which jumps: they are looked at several times an interval, and averaged.
-//! So is the weight that they and new connections are divided by: it is the one under which they came.
+//! The number of active connections fluctuates, so it is sampled several times per interval and averaged. So is the
+//! weight by which active and new connections are divided: it must be the weight under which they arrived.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What was seen of a backend since counters were last reread.
+/// What was seen of a backend since the last reading of counters.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Seen {
-    /// Its active connections, on average.
+    /// Active connections, average.
     pub active: f64,
-    /// Connections that were given to it.
+    /// Connections placed on it.
     pub new: f64,
-    /// Its weight, on average.
+    /// Its weight, average.
     pub weight: f64,
 }
 
 impl Seen {
-    /// Whether active and new connections of a service's backends are enough to tell these apart. Of a few, chance decides who
-    /// has them: the weights would be made of chance, too.
+    /// Whether a service has enough active and new connections to compare its backends by them. With few connections,
+    /// chance decides which backend has them, and weights would be random, too.
     #[must_use]
     pub fn are_telling(all: impl Iterator<Item = Self>) -> [bool; 2] {
-        /// At least one connection must be there all the time, on average over all backends together.
+        /// On average at least one connection must exist at any time, over all backends together.
         const ACTIVE: f64 = 1.0;
-        /// New connections of each backend: one more or less is then no more than a fifth.
+        /// New connections per backend: one more or less is then at most a fifth.
         const NEW: f64 = 5.0;
         let (active, new, count) = all.fold((0.0, 0.0, 0.0), |(active, new, count), seen| {
             (active + seen.active, new + seen.new, count + 1.0)
@@ -39,18 +39,18 @@ struct Sum {
     samples: u32,
 }
 
-/// Looks at connections, by slot.
+/// Samples connections, by slot.
 #[derive(Debug, Default)]
 pub struct Sampler {
     sums: BTreeMap<u32, Sum>,
-    /// Slots that took no connections for a part of the time: what is seen of it says nothing of them.
+    /// Slots that accepted no connections for part of the interval: their numbers say nothing.
     passed_over: BTreeSet<u32>,
-    /// Connections ever given to a slot, when counters were last reread.
+    /// Connections ever placed on a slot, at the last reading of counters.
     before: BTreeMap<u32, u64>,
 }
 
 impl Sampler {
-    /// Takes in what a backend has now.
+    /// Adds a sample of a backend.
     pub fn sample(&mut self, slot: u32, active: u64, weight: u32) {
         let sum = self.sums.entry(slot).or_default();
         sum.active += active;
@@ -58,13 +58,13 @@ impl Sampler {
         sum.samples += 1;
     }
 
-    /// Notes that a backend takes no connections now.
+    /// Marks that a backend accepts no connections now.
     pub fn pass_over(&mut self, slot: u32) {
         self.passed_over.insert(slot);
     }
 
-    /// What was seen since the last time, given the connections ever given to each slot. Of a slot that was not there then, or
-    /// did not take connections all the time, nothing is known yet.
+    /// Returns what was seen since the last reading, given the connections ever placed on each slot. Omits slots that
+    /// are new, or that did not accept connections all the time.
     pub fn reread(&mut self, connections: BTreeMap<u32, u64>) -> BTreeMap<u32, Seen> {
         let sums = std::mem::take(&mut self.sums);
         let passed_over = std::mem::take(&mut self.passed_over);
@@ -73,7 +73,7 @@ impl Sampler {
             let mean = |sum: u64, samples: u32| sum as f64 / f64::from(samples.max(1));
             let seen = Seen {
                 active: mean(sum.active, sum.samples),
-                // A slot that was given to another backend begins at 0.
+                // A slot that now belongs to another backend restarts at 0.
                 new: now.checked_sub(*before)? as f64,
                 weight: mean(sum.weight, sum.samples),
             };

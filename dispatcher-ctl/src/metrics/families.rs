@@ -1,4 +1,4 @@
-//! Every metric: name, help, kind, labels, and where in a [`Status`] its values stand.
+//! The table of all metrics: name, help, kind, labels, and how their values are read from a [`Status`].
 
 use crate::{
     api::types::{Backend, BackendAdvisor, ResponseSeconds, Service, Status},
@@ -8,11 +8,11 @@ use crate::{
 /// Kinds of metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// It only rises.
+    /// Only rises.
     Counter,
-    /// It rises and falls.
+    /// Rises and falls.
     Gauge,
-    /// How often values were at most so large.
+    /// Counts of values by upper bound.
     Histogram,
 }
 
@@ -21,17 +21,17 @@ pub enum Kind {
 pub struct Family {
     /// Its name.
     pub name: &'static str,
-    /// What it tells.
+    /// Its help text.
     pub help: &'static str,
     /// Its kind.
     pub kind: Kind,
     /// Names of its labels.
     pub labels: &'static [&'static str],
-    /// Finds its values.
+    /// Reads its values.
     pub read: for<'a> fn(&'a Status, &mut Vec<Reading<'a>>),
 }
 
-/// One value, with the values of the family's labels; empty ones at the end belong to no label.
+/// One value with its label values; unused ones at the end are empty.
 #[derive(Clone, Copy, Debug)]
 pub struct Reading<'a> {
     /// Values of labels.
@@ -64,13 +64,13 @@ macro_rules! families {
 
 families! {
     Counter "dispatcher_packets_total" ["interface", "verdict", "reason"]
-        "Packets seen at an interface, by what became of them and why.",
+        "Packets seen at an interface, by verdict and reason.",
         |s, out| reasons(s, out, |r| r.packets);
     Counter "dispatcher_bytes_total" ["interface", "verdict", "reason"]
-        "Layer 3 bytes seen at an interface, by what became of them and why.",
+        "Layer 3 bytes seen at an interface, by verdict and reason.",
         |s, out| reasons(s, out, |r| r.bytes);
     Counter "dispatcher_redirects_refused_total" ["interface", "to", "cause"]
-        "Packets counted as forwarded that the interface they were redirected to then refused.",
+        "Packets counted as forwarded that the target interface of their redirect then refused.",
         |s, out| for to in &s.interfaces {
             out.extend(to.refused.iter().map(|r| reading([&r.from, &to.name, &r.cause], count(r.packets))));
         };
@@ -102,22 +102,22 @@ families! {
         "Connections placed on a backend.",
         |s, out| backends(s, out, |b| count(b.connections));
     Counter "dispatcher_backend_retransmissions_total" ["service", "backend"]
-        "SYNs of half-open connections of a backend that were seen again.",
+        "Repeated SYNs of half-open connections of a backend.",
         |s, out| backends(s, out, |b| count(b.retransmissions));
     Gauge "dispatcher_backend_active_connections" ["service", "backend"]
-        "Connections of a backend in the table, closing ones excepted.",
+        "Connections of a backend in the table, except closing ones.",
         |s, out| backends(s, out, |b| count(b.active_connections));
     Gauge "dispatcher_backend_half_open_connections" ["service", "backend"]
         "Connections of a backend whose handshake is not complete.",
         |s, out| backends(s, out, |b| count(b.half_open_connections));
     Gauge "dispatcher_backend_weight" ["service", "backend"]
-        "Weight of a backend in force.",
+        "Current weight of a backend.",
         |s, out| backends(s, out, |b| f64::from(b.weight));
     Gauge "dispatcher_backend_up" ["service", "backend"]
-        "Whether packets may go to a backend: not down, its MAC address known, its interface there.",
+        "Whether packets may go to a backend: it is not down, its MAC address is known and its interface exists.",
         |s, out| backends(s, out, |b| flag(b.up));
     Gauge "dispatcher_backend_quiesced" ["service", "backend"]
-        "Whether a backend is given no new connections by hand.",
+        "Whether a backend is quiesced by hand: it gets no new connections.",
         |s, out| backends(s, out, |b| flag(b.quiesced));
     Gauge "dispatcher_backend_resolved" ["service", "backend"]
         "Whether the MAC address of a backend is known, or none is needed.",
@@ -129,22 +129,22 @@ families! {
         "Response times of a backend, inferred from its clients' packets, where its service is measured.",
         |s, out| of_backends(s, out, |b| b.response_seconds.as_ref().map(Value::Histogram));
     Gauge "dispatcher_advisor_load_seconds" ["service", "backend", "kind"]
-        "Time of the last probe of a backend, if it was good.",
+        "Load from the last probe of a backend, if it was good: its duration, or what a command printed.",
         |s, out| advisors(s, out, |a, labels, out| {
             out.extend(a.load_seconds.map(|load| reading(labels, load)));
         });
     Gauge "dispatcher_advisor_system_load_ratio" ["service", "backend", "kind"]
-        "System load that the metric agent of a backend last told, from 0 to 1.",
+        "System load that the metric agent of a backend last reported, from 0 to 1.",
         |s, out| advisors(s, out, |a, labels, out| {
             out.extend(a.system_load.map(|load| reading(labels, load / 100.0)));
         });
     Gauge "dispatcher_advisor_certificate_expiry_timestamp_seconds" ["service", "backend", "kind"]
-        "When the certificate ends that a backend last presented to a probe, in seconds since the epoch.",
+        "When the certificate expires that a backend last presented to a probe, in seconds since the epoch.",
         |s, out| advisors(s, out, |a, labels, out| {
             out.extend(a.certificate_expiry.map(|ends| reading(labels, ends as f64)));
         });
     Counter "dispatcher_advisor_probes_total" ["service", "backend", "kind", "result"]
-        "Probes of a backend, by how they ended: `success`, `failure`, or `not_probed` for trouble of this host.",
+        "Probes of a backend, by result: `success`, `failure`, or `not_probed` for a fault of this host.",
         |s, out| advisors(s, out, |a, [service, backend, kind], out| {
             for (result, n) in [
                 ("success", a.probes.success),
@@ -156,7 +156,7 @@ families! {
             }
         });
     Gauge "dispatcher_advisor_lateness_seconds" ["backends"]
-        "Greatest lateness of the probes that began in the last 10 to 20 s, of backends that are `up` and of `other` ones.",
+        "Greatest lateness of the probes that began in the last 10 to 20 s, for backends that are `up` and for `other` ones.",
         |s, out| for (whose, late) in [("up", s.probe_lateness.up), ("other", s.probe_lateness.other)] {
             out.push(reading([whose, "", ""], late));
         };
@@ -167,10 +167,10 @@ families! {
         "Connections in the table whose handshake is not complete.",
         |s, out| out.push(reading(NONE, count(s.connections.half_open_connections)));
     Gauge "dispatcher_overflow_connections" []
-        "Connections kept outside their buckets, because these were full.",
+        "Connections kept outside their buckets, because the buckets were full.",
         |s, out| out.push(reading(NONE, count(s.connections.overflow_connections)));
     Gauge "dispatcher_connections_capacity" []
-        "Connections the table was made for.",
+        "Connections that the table is sized for.",
         |s, out| out.push(reading(NONE, count(s.connections.connections_capacity)));
     Counter "dispatcher_connections_expired_total" ["cause"]
         "Connections removed from the table by the sweep, by cause.",
@@ -181,7 +181,7 @@ families! {
         "Weights changed at runtime.",
         |s, out| out.push(reading(NONE, count(s.weight_updates)));
     Counter "dispatcher_exits_total" ["event", "result"]
-        "Commands that were to be run at events, by how they ended.",
+        "Commands to run at events, by result.",
         |s, out| for exit in &s.exits {
             for (result, n) in [
                 ("success", exit.success),
@@ -193,7 +193,7 @@ families! {
             }
         };
     Gauge "dispatcher_config_reload_success" []
-        "Whether the configuration was applied when it was last loaded.",
+        "Whether the last load of the configuration was applied.",
         |s, out| out.push(reading(NONE, flag(s.config.reload_success)));
     Gauge "dispatcher_start_time_seconds" []
         "When the controller started, in seconds since the epoch.",
@@ -231,7 +231,7 @@ fn reasons<'a>(
     }
 }
 
-/// What not all backends have.
+/// Adds a value for each backend that has one.
 fn of_backends<'a>(
     status: &'a Status,
     out: &mut Vec<Reading<'a>>,

@@ -1,4 +1,4 @@
-//! Prometheus metrics: what `GET /metrics` tells of a [`Status`]. [`families`] declares them, [`server`] serves them.
+//! Prometheus metrics: the text of `GET /metrics` for a [`Status`]. [`families`] declares them, [`server`] serves them.
 
 use std::slice;
 
@@ -10,6 +10,8 @@ use prometheus::{
 use crate::api::types::{ResponseBucket, Status};
 
 pub mod families;
+#[cfg(test)]
+mod reference;
 pub mod server;
 
 use families::{Family, Kind, Reading, Value};
@@ -17,10 +19,10 @@ use families::{Family, Kind, Reading, Value};
 /// Content type of [`render`]'s text.
 pub const CONTENT_TYPE: &str = TEXT_FORMAT;
 
-/// The metrics in Prometheus' text format.
+/// Renders the metrics in Prometheus' text format.
 ///
 /// # Errors
-/// Where a metric breaks the format's rules.
+/// A metric breaks the format's rules.
 pub fn render(status: &Status) -> prometheus::Result<String> {
     let mut text = String::new();
     let mut readings = Vec::new();
@@ -32,7 +34,8 @@ pub fn render(status: &Status) -> prometheus::Result<String> {
         }
         metrics.truncate(readings.len());
         for (i, reading) in readings.drain(..).enumerate() {
-            // Neighbouring families tell of the same services and backends: their labels, which are most of the work, stay.
+            // Neighbouring families describe the same services and backends: reuse their labels, which are most of the
+            // work.
             match metrics.get_mut(i) {
                 Some(metric) if is_labelled(metric, declared, &reading) => {}
                 Some(metric) => *metric = labelled(declared, &reading),
@@ -71,7 +74,7 @@ fn labelled(declared: &Family, reading: &Reading<'_>) -> Metric {
     Metric::from_label(declared.labels.iter().zip(reading.labels).map(label).collect())
 }
 
-/// Whether a metric of another family has a reading's labels.
+/// Whether a metric of another family has the same labels as a reading.
 fn is_labelled(metric: &Metric, declared: &Family, reading: &Reading<'_>) -> bool {
     let labels = metric.get_label();
     labels.len() == declared.labels.len()

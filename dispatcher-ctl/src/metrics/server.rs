@@ -18,7 +18,7 @@ use crate::{
     serve::http::{self, Limits},
 };
 
-/// At most 32 scrapes at a time, of which none can hold a connection open.
+/// At most 32 scrapes at a time; none can keep a connection open.
 const LIMITS: Limits = Limits {
     connections: 32,
     silent: Duration::from_secs(5),
@@ -37,7 +37,7 @@ pub struct BindError {
 /// Listens for scrapes.
 ///
 /// # Errors
-/// Where the address is not free or not this host's.
+/// The address is in use, or not an address of this host.
 pub async fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
     TcpListener::bind(address).await.map_err(|source| BindError { address, source })
 }
@@ -45,7 +45,7 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
 /// Serves metrics until `shutdown`.
 ///
 /// # Errors
-/// None that ends it: a connection that fails is its client's affair.
+/// None: the error of a connection concerns only its client.
 pub async fn serve<C: Controller>(
     listener: TcpListener,
     controller: Arc<C>,

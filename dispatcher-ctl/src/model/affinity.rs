@@ -4,7 +4,7 @@ use std::{collections::HashMap, fmt, net::IpAddr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{ServiceConfig, duration};
+use super::{ServiceSettings, duration};
 
 /// How a service's clients stay with their backends.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,7 +39,7 @@ impl fmt::Display for Affinity {
 /// For each service, which is the first of those it shares records with, itself included: services are linked where one
 /// names a port of another of its VIP, whichever way.
 #[must_use]
-pub fn affinity_groups(services: &[&ServiceConfig]) -> Vec<usize> {
+pub fn affinity_groups(services: &[&ServiceSettings]) -> Vec<usize> {
     let by_port = by_port(services);
     let mut above: Vec<usize> = (0..services.len()).collect();
     for (i, service) in services.iter().enumerate() {
@@ -54,7 +54,7 @@ pub fn affinity_groups(services: &[&ServiceConfig]) -> Vec<usize> {
 }
 
 /// Indices of services by VIP and port.
-fn by_port(services: &[&ServiceConfig]) -> HashMap<(IpAddr, u16), Vec<usize>> {
+fn by_port(services: &[&ServiceSettings]) -> HashMap<(IpAddr, u16), Vec<usize>> {
     let mut by_port: HashMap<_, Vec<_>> = HashMap::new();
     // Most services are linked with none: only what is asked for is looked up.
     if services.iter().all(|service| service.affinity.cross_port.is_empty()) {

@@ -32,7 +32,10 @@ pub use mac::{Mac, ParseMacError};
 pub use manager::{Manager, Proportions, report_timeout};
 pub use passive::Passive;
 pub use rule::{ClientRange, Day, Evaluate, PortRange, Rule, RuleConfig, Share, TimeRange, Tos};
-pub use service::{BackendConfig, ForwardMode, OnDown, Protocol, Scheduler, ServiceConfig};
+pub use service::{
+    BackendConfig, ForwardMode, OnDown, Outline, Protocol, Scheduler, ServiceConfig,
+    ServiceSettings,
+};
 pub use shared::Shared;
 pub use state::{
     ArpIgnored, Backend, NicName, OwnedVip, Record, RetiredSlot, Service, SlowStart, State,

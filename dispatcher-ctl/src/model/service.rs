@@ -1,10 +1,14 @@
 //! A service as a configuration asks for it: VIP, port and protocol, with policy and backends.
 
-use std::{net::IpAddr, net::SocketAddr, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    ops::{Deref, DerefMut},
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Advisor, Affinity, Choice as _, Mac, Proportions, RuleConfig, duration};
+use super::{Advisor, Affinity, Choice as _, Mac, Proportions, RuleConfig, Service, duration};
 
 /// Protocol of a service.
 #[derive(
@@ -70,9 +74,9 @@ pub enum OnDown {
     Reset,
 }
 
-/// A service: VIP, port and protocol, with policy and backends.
+/// The settings of a service: VIP, port, protocol and policy.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ServiceConfig {
+pub struct ServiceSettings {
     /// Unique name.
     pub name: String,
     /// Address clients use.
@@ -118,6 +122,14 @@ pub struct ServiceConfig {
     /// How the metric agents of its backends are asked, beside that; none: they are not.
     #[serde(default)]
     pub agent: Option<Advisor>,
+}
+
+/// A service as a configuration describes it. Its settings can be read as its own fields.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ServiceConfig {
+    /// Its settings.
+    #[serde(flatten)]
+    pub settings: ServiceSettings,
     /// The backends, in the file's order; names and addresses are unique in the service.
     pub backends: Vec<BackendConfig>,
     /// The rules, in the file's order; names and priorities are unique in the service.
@@ -187,7 +199,7 @@ impl Scheduler {
     }
 }
 
-impl ServiceConfig {
+impl ServiceSettings {
     /// VIP, port and protocol: what no two services may share.
     #[must_use]
     pub const fn key(&self) -> (IpAddr, u16, Protocol) {
@@ -211,10 +223,71 @@ impl ServiceConfig {
     pub const fn is_measured(&self) -> bool {
         self.measure || self.scheduler.measures()
     }
+}
 
+impl ServiceConfig {
     /// The backend of this name.
     #[must_use]
     pub fn backend(&self, name: &str) -> Option<&BackendConfig> {
         self.backends.iter().find(|backend| backend.name == name)
+    }
+}
+
+impl Deref for ServiceConfig {
+    type Target = ServiceSettings;
+
+    fn deref(&self) -> &ServiceSettings {
+        &self.settings
+    }
+}
+
+impl DerefMut for ServiceConfig {
+    fn deref_mut(&mut self) -> &mut ServiceSettings {
+        &mut self.settings
+    }
+}
+
+/// A service as a configuration describes it, borrowed from a configuration or from what runs.
+#[derive(Clone, Debug)]
+pub struct Outline<'s> {
+    /// Its settings.
+    pub settings: &'s ServiceSettings,
+    /// The settings of its backends.
+    pub backends: Vec<&'s BackendConfig>,
+    /// Its rules.
+    pub rules: Vec<&'s RuleConfig>,
+}
+
+impl<'s> From<&'s ServiceConfig> for Outline<'s> {
+    fn from(service: &'s ServiceConfig) -> Self {
+        let (backends, rules) = (service.backends.iter(), service.rules.iter());
+        Self { settings: &service.settings, backends: backends.collect(), rules: rules.collect() }
+    }
+}
+
+impl<'s> From<&'s Service> for Outline<'s> {
+    fn from(service: &'s Service) -> Self {
+        Self {
+            settings: &service.config,
+            backends: service.backends.iter().map(|backend| &backend.config).collect(),
+            rules: service.rules.iter().map(|rule| &rule.config).collect(),
+        }
+    }
+}
+
+impl From<ServiceSettings> for ServiceConfig {
+    /// A service without backends and rules.
+    fn from(settings: ServiceSettings) -> Self {
+        Self { settings, backends: Vec::new(), rules: Vec::new() }
+    }
+}
+
+impl From<Outline<'_>> for ServiceConfig {
+    fn from(service: Outline<'_>) -> Self {
+        Self {
+            settings: service.settings.clone(),
+            backends: service.backends.into_iter().cloned().collect(),
+            rules: service.rules.into_iter().cloned().collect(),
+        }
     }
 }

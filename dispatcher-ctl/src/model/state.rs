@@ -4,7 +4,7 @@ use std::{net::IpAddr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{BackendConfig, Config, Manager, Rule, RuleConfig, ServiceConfig, Shared, duration};
+use super::{BackendConfig, Config, Manager, Rule, RuleConfig, ServiceSettings, Shared, duration};
 
 /// What runs: configuration and what was set at runtime, merged.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -23,8 +23,8 @@ pub struct State {
 pub struct Service {
     /// Its number in the datapath.
     pub id: u32,
-    /// Its settings in force; `config.backends` and `config.rules` are empty, see below.
-    pub config: ServiceConfig,
+    /// Its settings in force.
+    pub config: ServiceSettings,
     /// Its backends.
     pub backends: Vec<Backend>,
     /// Its rules.
@@ -170,14 +170,6 @@ impl Service {
     #[must_use]
     pub fn backend(&self, name: &str) -> Option<&Backend> {
         self.backends.iter().find(|backend| backend.config.name == name)
-    }
-
-    /// Its settings with those of its backends, as a configuration would say them.
-    #[must_use]
-    pub fn whole(&self) -> ServiceConfig {
-        let backends = self.backends.iter().map(|backend| backend.config.clone()).collect();
-        let rules = self.rules.iter().map(|rule| rule.config.clone()).collect();
-        ServiceConfig { backends, rules, ..self.config.clone() }
     }
 
     /// The backends that a rule chooses from, in the service's order.

@@ -1,6 +1,6 @@
-//! Which addresses are this host's own: one set, kept by the resolver and read by everybody.
+//! This host's own addresses: one set, maintained by the resolver and read by everyone.
 
-#![expect(clippy::wildcard_enum_match_arm, reason = "netlink's enums are long, and grow")]
+#![expect(clippy::wildcard_enum_match_arm, reason = "netlink's enums are long and growing")]
 
 use std::{
     collections::BTreeSet,
@@ -17,7 +17,7 @@ pub struct Held {
     pub ifindex: u32,
     /// The address.
     pub address: IpAddr,
-    /// Whether another host was found to have it (IPv6), and this one does not use it.
+    /// Whether duplicate detection found it on another host (IPv6), so that this host does not use it.
     pub is_duplicate: bool,
 }
 
@@ -45,12 +45,12 @@ impl Held {
 pub(super) struct OwnAddresses(Arc<RwLock<BTreeSet<IpAddr>>>);
 
 impl OwnAddresses {
-    /// A copy of it.
+    /// A copy of the set.
     pub(super) fn all(&self) -> BTreeSet<IpAddr> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Adds addresses; says whether one was new.
+    /// Adds addresses; returns whether one was new.
     pub(super) fn add(&self, addresses: impl IntoIterator<Item = IpAddr>) -> bool {
         let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
         let before = all.len();
@@ -58,7 +58,7 @@ impl OwnAddresses {
         all.len() != before
     }
 
-    /// Replaces the set; says whether it was another.
+    /// Replaces the set; returns whether it changed.
     pub(super) fn replace(&self, addresses: BTreeSet<IpAddr>) -> bool {
         let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
         let differs = *all != addresses;
@@ -67,13 +67,13 @@ impl OwnAddresses {
     }
 }
 
-/// The addresses that a message makes this host's: its own, and its network's broadcast address.
+/// The addresses that a message adds to this host: the address itself, and its network's broadcast address.
 pub(super) fn parse(message: &AddressMessage) -> Vec<IpAddr> {
     let (mut local, mut address, mut broadcast) = (None, None, None);
     for attribute in &message.attributes {
         match attribute {
             AddressAttribute::Local(ip) => local = Some(*ip),
-            // Of a point-to-point link the other end, where there is a local one, too.
+            // On a point-to-point link this is the peer's address, and the local one is separate.
             AddressAttribute::Address(ip) => address = Some(*ip),
             AddressAttribute::Broadcast(ip) => broadcast = Some(IpAddr::V4(*ip)),
             _ => {}

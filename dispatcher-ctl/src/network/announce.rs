@@ -1,5 +1,5 @@
-//! How does a segment learn that a VIP is here now? By gratuitous ARP (RFC 5227) and unsolicited neighbour
-//! advertisements (RFC 4861), sent from a packet socket.
+//! Announces that a VIP is at this host now: gratuitous ARP (RFC 5227) and unsolicited neighbour advertisements (RFC
+//! 4861), sent from a packet socket.
 
 use std::{
     collections::HashMap,
@@ -16,7 +16,7 @@ use tokio::task::AbortHandle;
 use super::NetworkError;
 use crate::model::Mac;
 
-/// Pauses before the announcements after the first, which neighbours may have missed.
+/// Pauses before the repeated announcements: neighbours may miss the first.
 const REPEATS: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(2)];
 
 const ETHERTYPE_ARP: u16 = 0x0806;
@@ -29,7 +29,7 @@ const ALL_NODES_MAC: Mac = Mac([0x33, 0x33, 0, 0, 0, 1]);
 /// Sends announcements and their repetitions.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Announcer {
-    /// One for all of them, once there is one: the kernel takes 6 ms to close a packet socket.
+    /// One socket for all, opened when needed: the kernel takes 6 ms to close a packet socket.
     socket: Arc<Mutex<Option<Arc<OwnedFd>>>>,
     repeating: Arc<Mutex<HashMap<(u32, IpAddr), AbortHandle>>>,
 }
@@ -57,7 +57,7 @@ impl Announcer {
         Ok(())
     }
 
-    /// Ends the repetitions for a VIP that is going away.
+    /// Stops the repetitions for a VIP that is being removed.
     pub(super) fn stop(&self, ifindex: u32, vip: IpAddr) {
         let mut repeating = self.lock();
         repeating.retain(|_, task| !task.is_finished());
@@ -89,7 +89,7 @@ fn packet_socket() -> io::Result<OwnedFd> {
 fn send_all(socket: &OwnedFd, ifindex: u32, mac: Mac, vip: IpAddr) -> io::Result<()> {
     match vip {
         IpAddr::V4(v4) => {
-            // Some hosts learn from requests only, some from replies only.
+            // Some hosts learn only from requests, others only from replies.
             send(socket, ifindex, &gratuitous_arp(mac, v4, ArpKind::Request))?;
             send(socket, ifindex, &gratuitous_arp(mac, v4, ArpKind::Reply))
         }
@@ -99,12 +99,11 @@ fn send_all(socket: &OwnedFd, ifindex: u32, mac: Mac, vip: IpAddr) -> io::Result
 
 fn send(socket: &OwnedFd, ifindex: u32, frame: &[u8]) -> io::Result<()> {
     let ifindex = i32::try_from(ifindex).map_err(io::Error::other)?;
-    // SAFETY: `sockaddr_ll` is made of integers, for which all-zero is a value.
+    // SAFETY: `sockaddr_ll` consists of integers, for which all-zero is valid.
     let mut to: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
     to.sll_family = libc::AF_PACKET as libc::sa_family_t;
     to.sll_ifindex = ifindex;
-    // SAFETY: `frame` and `to` are live for the call and their lengths are given as they are; the kernel only reads
-    // them.
+    // SAFETY: `frame` and `to` are live during the call and their lengths are correct; the kernel only reads them.
     let sent = unsafe {
         libc::sendto(
             socket.as_raw_fd(),

@@ -1,8 +1,8 @@
-//! Which NICs answer ARP requests for addresses that are on another NIC?
+//! Finds NICs that answer ARP requests for addresses on other NICs.
 //!
-//! Linux answers on every NIC for every address of the host (`arp_ignore` 0). Where a second NIC is in the VIP's segment, clients
-//! learn its MAC, and their packets come past the datapath. IPv6 has nothing of the kind: a neighbour solicitation is answered
-//! only on the NIC that has the address.
+//! By default Linux answers on every NIC for every address of the host (`arp_ignore` 0). If a second NIC is in the
+//! VIP's segment, clients learn its MAC, and their packets bypass the datapath. IPv6 is not affected: a neighbour
+//! solicitation is answered only on the NIC that has the address.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
@@ -12,10 +12,10 @@ use std::{
 
 use super::{Held, Link};
 
-/// The value with which a NIC answers for its own addresses only. It suffices: the VIP is on another.
+/// The value with which a NIC answers only for its own addresses. It is enough: the VIP is on another NIC.
 pub const OWN_ONLY: u32 = 1;
 
-/// A NIC that would answer for VIPs that are on others.
+/// A NIC that would answer for VIPs on other NICs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answering {
     /// The kernel's index of the NIC.
@@ -28,10 +28,11 @@ pub struct Answering {
     pub owner: String,
 }
 
-/// NICs that would answer for VIPs, as long as their settings have them do so ([`answers`]). `served`: NICs with the datapath.
+/// NICs that would answer for VIPs, if their settings allow it ([`answers`]). `served`: NICs with the datapath.
 ///
-/// Those are NICs that are up, know ARP, and have an IPv4 address, or on which a served NIC stands (a macvlan's parent gets all
-/// that the macvlan gets). One with the MAC of a served NIC (a VLAN device, the bridge above it) gives the right answer.
+/// These are NICs that are up, use ARP, and have an IPv4 address or carry a served NIC (a macvlan's parent receives all
+/// that the macvlan receives). A NIC with the MAC of a served NIC (a VLAN device, the bridge above it) gives the right
+/// answer.
 #[must_use]
 pub fn answering(
     links: &[Link],
@@ -62,7 +63,7 @@ pub fn answering(
         let Some(first) = vips.first() else { continue };
         let has_it =
             |owner: &&Link| addresses.get(&owner.ifindex).is_some_and(|own| own.contains(first));
-        // A served NIC rather than another.
+        // Prefer a served NIC.
         let owner = links.iter().filter(has_it).max_by_key(|owner| is_served(owner));
         let owner = owner.map_or_else(String::new, |owner| owner.name.clone());
         found.push(Answering { ifindex: link.ifindex, name: link.name.clone(), vips, owner });
@@ -70,7 +71,7 @@ pub fn answering(
     found
 }
 
-/// Whether a NIC's settings have it answer for addresses of other NICs. What cannot be read does not say so.
+/// Whether a NIC's settings let it answer for addresses of other NICs. Settings that cannot be read count as no.
 #[must_use]
 pub fn answers(interface: &str) -> bool {
     let strongest = |key: &str| {
@@ -89,15 +90,15 @@ pub fn arp_ignore(interface: &str) -> Option<u32> {
 /// Sets a NIC's own `arp_ignore`.
 ///
 /// # Errors
-/// As write(2).
+/// See write(2).
 pub fn set_arp_ignore(interface: &str, value: u32) -> io::Result<()> {
     fs::write(path(interface, "arp_ignore"), value.to_string())
 }
 
-/// The command that has a NIC answer for its own addresses only.
+/// The command that makes a NIC answer only for its own addresses.
 #[must_use]
 pub fn command(interface: &str) -> String {
-    // sysctl(8) takes a dot for a separator.
+    // sysctl(8) reads a dot as a separator.
     format!("sysctl -w net.ipv4.conf.{}.arp_ignore={OWN_ONLY}", interface.replace('.', "/"))
 }
 

@@ -1,5 +1,5 @@
-//! The watched addresses: what is known of each, which of them wants something done when, and of how many nothing is known
-//! yet. Both sums are kept true across every change.
+//! The watched addresses: what is known about each, which is due when, and how many are still unknown. Both totals are
+//! kept up to date with every change.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,12 +17,12 @@ use super::{
 pub(super) struct Backend {
     /// Where the kernel would send packets to it; `None`: not looked up yet.
     pub(super) route: Option<Route>,
-    /// What counts of it when the route says that it is on-link.
+    /// Its neighbour entry; counts if the route is on-link.
     pub(super) neighbour: Neighbour,
 }
 
 impl Backend {
-    /// The NIC on which it is, if it is on-link.
+    /// The NIC that it is on, if it is on-link.
     pub(super) const fn nic(&self) -> Option<u32> {
         match self.route {
             Some(Route::OnLink(ifindex)) => Some(ifindex),
@@ -40,12 +40,12 @@ pub(super) struct Backends {
 }
 
 impl Backends {
-    /// How many there are.
+    /// Number of addresses.
     pub(super) fn len(&self) -> usize {
         self.all.len()
     }
 
-    /// Of how many nothing is known yet.
+    /// Number of addresses about which nothing is known yet.
     pub(super) const fn pending(&self) -> usize {
         self.pending
     }
@@ -55,22 +55,22 @@ impl Backends {
         self.all.keys().copied()
     }
 
-    /// All with their addresses.
+    /// All addresses with what is known about them.
     pub(super) fn iter(&self) -> impl Iterator<Item = (IpAddr, &Backend)> {
         self.all.iter().map(|(address, backend)| (*address, backend))
     }
 
-    /// One of them.
+    /// What is known about an address.
     pub(super) fn get(&self, address: IpAddr) -> Option<&Backend> {
         self.all.get(&address)
     }
 
-    /// The one that wants something done first, and when.
+    /// The address that is due first, and when.
     pub(super) fn first_due(&self) -> Option<(Instant, IpAddr)> {
         self.due.first().copied()
     }
 
-    /// Begins to watch an address. Says whether it is new.
+    /// Starts watching an address. Returns whether it is new.
     pub(super) fn insert(&mut self, address: IpAddr, now: Instant) -> bool {
         if self.all.contains_key(&address) {
             return false;
@@ -81,14 +81,14 @@ impl Backends {
         true
     }
 
-    /// Ends watching an address.
+    /// Stops watching an address.
     pub(super) fn remove(&mut self, address: IpAddr) {
         let before = self.sums(address);
         self.all.remove(&address);
         self.account(before, address);
     }
 
-    /// Changes one of them; `None`: it is not watched.
+    /// Changes an address; `None` if it is not watched.
     pub(super) fn change<T>(
         &mut self,
         address: IpAddr,
@@ -100,12 +100,12 @@ impl Backends {
         result
     }
 
-    /// What an address adds to `due` and to `pending`.
+    /// What an address contributes to `due` and to `pending`.
     fn sums(&self, address: IpAddr) -> (Option<Instant>, bool) {
         match self.all.get(&address) {
             None => (None, false),
             Some(Backend { route: None, .. }) => (None, true),
-            // Without a NIC there is nobody to ask.
+            // Without a NIC there is nothing to ask.
             Some(Backend { route: Some(Route::Elsewhere(_)), .. }) => (None, false),
             Some(Backend { neighbour, .. }) => (neighbour.due(), neighbour.pending),
         }

@@ -1,19 +1,19 @@
-//! What can go wrong between the controller and the kernel's network.
+//! Errors between the controller and the kernel's network.
 
 use std::io;
 
 use super::extack;
 
-/// A request to the kernel's network that failed.
+/// A failed request to the kernel's network.
 #[derive(Debug, thiserror::Error)]
 pub enum NetworkError {
-    /// No netlink socket could be had.
+    /// No netlink socket is available.
     #[error("netlink: {0}")]
     Socket(#[source] io::Error),
     /// The kernel refused a request.
     #[error("{what}: {source}")]
     Refused {
-        /// What was asked for, as `add vip 192.0.2.80 on ifindex 3`.
+        /// What was requested, such as `add vip 192.0.2.80 on ifindex 3`.
         what: String,
         /// The kernel's answer.
         #[source]
@@ -22,13 +22,13 @@ pub enum NetworkError {
     /// The netlink connection is closed.
     #[error("{what}: the netlink connection is closed")]
     Closed {
-        /// What was asked for.
+        /// What was requested.
         what: String,
     },
 }
 
 impl NetworkError {
-    /// The kernel's error number, where the kernel answered.
+    /// The kernel's error number, if the kernel answered.
     #[must_use]
     pub fn errno(&self) -> Option<i32> {
         match self {
@@ -37,10 +37,7 @@ impl NetworkError {
         }
     }
 
-    #[expect(
-        clippy::wildcard_enum_match_arm,
-        reason = "the others mean a broken answer, all alike"
-    )]
+    #[expect(clippy::wildcard_enum_match_arm, reason = "all others mean a malformed answer")]
     pub(crate) fn from_netlink(what: impl FnOnce() -> String, error: rtnetlink::Error) -> Self {
         match error {
             rtnetlink::Error::NetlinkError(message) => {

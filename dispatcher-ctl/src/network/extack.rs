@@ -1,4 +1,4 @@
-//! What the kernel says beside an error number: extended netlink acknowledgements, such as "Peer MTU is too large to set XDP".
+//! The kernel's error texts: extended netlink acknowledgements, such as "Peer MTU is too large to set XDP".
 
 use std::io;
 
@@ -9,19 +9,18 @@ use rtnetlink::{Handle, packet_core::ErrorMessage, proto::Connection, sys::Async
 const HEADER: usize = 16;
 /// `NLMSGERR_ATTR_MSG`: the message, a string that ends with a zero.
 const MESSAGE: u16 = 1;
-/// The bits of an attribute's type that are flags.
+/// Flag bits of an attribute's type.
 const FLAGS: u16 = 0xc000;
 
-/// A connection for requests, in the calling thread's network namespace, whose errors have the kernel's own words.
+/// Opens a connection for requests, in the calling thread's network namespace, whose errors carry the kernel's text.
 pub(crate) fn connect() -> io::Result<(Connection<RouteNetlinkMessage>, Handle)> {
     let (mut connection, handle, _) = rtnetlink::new_connection()?;
-    // Without it (before Linux 4.12) errors are numbers, as they were.
+    // Without it (before Linux 4.12) errors are only numbers.
     let _best_effort = connection.socket_mut().socket_mut().set_ext_ack(true);
     Ok((connection, handle))
 }
 
-/// The error that a message carries, with the kernel's own words where there are any. The error number can still be asked for
-/// with [`errno`].
+/// The error in a message, with the kernel's text if there is one. [`errno`] still returns its number.
 pub(crate) fn error(message: &ErrorMessage) -> io::Error {
     let plain = message.to_io();
     match (plain.raw_os_error(), words(&message.header)) {
@@ -30,13 +29,13 @@ pub(crate) fn error(message: &ErrorMessage) -> io::Error {
     }
 }
 
-/// The error number of an error of [`error`], or of the system.
+/// The error number of an error from [`error`], or from the system.
 pub(crate) fn errno(error: &io::Error) -> Option<i32> {
     let explained = error.get_ref().and_then(|inner| inner.downcast_ref::<Explained>());
     explained.map_or_else(|| error.raw_os_error(), |explained| Some(explained.errno))
 }
 
-/// An error number and what the kernel said about it.
+/// An error number and the kernel's text.
 #[derive(Debug, thiserror::Error)]
 #[error("{words} ({})", io::Error::from_raw_os_error(*.errno))]
 struct Explained {
@@ -44,7 +43,7 @@ struct Explained {
     words: String,
 }
 
-/// The kernel's words in what follows the error number: the request as it was sent, then attributes.
+/// Finds the kernel's text in what follows the error number: the request as it was sent, then attributes.
 pub(crate) fn words(answer: &[u8]) -> Option<String> {
     let request = u32::from_ne_bytes(answer.get(..4)?.try_into().ok()?) as usize;
     let mut rest = answer.get(aligned(request.max(HEADER))..)?;
@@ -71,7 +70,7 @@ mod tests {
 
     use super::*;
 
-    /// A request of so many bytes, and attributes behind it.
+    /// A request of this length, followed by attributes.
     fn answer(request: u32, attributes: &[(u16, &[u8])]) -> Vec<u8> {
         let mut bytes = request.to_ne_bytes().to_vec();
         bytes.resize(aligned(request as usize), 0);

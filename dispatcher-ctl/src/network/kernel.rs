@@ -1,6 +1,6 @@
-//! What is asked of the kernel: one function for each request, and what its answers and reports mean.
+//! Requests to the kernel, one function each, and the meaning of its answers and reports.
 
-#![expect(clippy::wildcard_enum_match_arm, reason = "netlink's enums are long, and grow")]
+#![expect(clippy::wildcard_enum_match_arm, reason = "netlink's enums are long and growing")]
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -26,15 +26,15 @@ use super::{
     neighbour::{self, Ask, Entry, Key},
 };
 
-/// What the kernel reports.
+/// The kernel's reports.
 pub(super) type Events = futures_util::stream::BoxStream<'static, Event>;
 
 /// One report of the kernel.
 #[derive(Debug)]
 pub(super) enum Event {
-    /// A NIC is there, like this.
+    /// A NIC exists, with these properties.
     Link(Link),
-    /// A NIC is not there.
+    /// A NIC no longer exists.
     LinkGone(u32),
     /// A neighbour's entry.
     Neighbour(Key, Entry),
@@ -42,7 +42,7 @@ pub(super) enum Event {
     Routes,
     /// This host has these addresses, perhaps new ones.
     Addresses(Vec<IpAddr>),
-    /// This host has lost an address, by whose request (a netlink port, mostly a process id) where the kernel tells.
+    /// This host has lost an address; by whose request (a netlink port, mostly a process id), if the kernel says so.
     AddressGone(Option<Held>, Option<u32>),
     /// Reports were lost.
     Overrun,
@@ -51,9 +51,9 @@ pub(super) enum Event {
 /// Where the kernel would send packets to an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Route {
-    /// Straight to it, out of this NIC.
+    /// Directly, out of this NIC.
     OnLink(u32),
-    /// Elsewhere: words that follow the address.
+    /// Elsewhere: text that follows the address.
     Elsewhere(String),
 }
 
@@ -61,7 +61,7 @@ pub(super) enum Route {
 #[derive(Clone, Debug)]
 pub(super) struct Kernel {
     handle: Handle,
-    /// Held while a table is read: the kernel refuses a second reading on the same socket.
+    /// Locked while a table is read: the kernel refuses a second reading on the same socket.
     reading: Arc<Mutex<()>>,
 }
 
@@ -73,7 +73,7 @@ impl Kernel {
         Ok(Self { handle, reading: Arc::default() })
     }
 
-    /// Subscribes to what happens to links, neighbours, addresses and routes.
+    /// Subscribes to changes of links, neighbours, addresses and routes.
     pub(super) fn subscribe() -> Result<Events, NetworkError> {
         let groups = [
             MulticastGroup::Link,
@@ -89,7 +89,7 @@ impl Kernel {
             rtnetlink::new_multicast_connection(&groups).map_err(NetworkError::Socket)?;
         tokio::spawn(connection);
         let events = messages.filter_map(move |(message, _)| {
-            // The connection closes when nobody holds its handle.
+            // The connection closes when its last handle is dropped.
             let _held = &handle;
             std::future::ready(event(message))
         });
@@ -151,14 +151,14 @@ impl Kernel {
     }
 
     /// Asks the kernel to find, or to confirm, a neighbour's MAC. It sends the ARP requests or neighbour solicitations
-    /// and reports the outcome as an event; no packet of ours is needed.
+    /// and reports the outcome as an event; we send no packet.
     pub(super) async fn ask(&self, (ifindex, address): Key, ask: Ask) -> Result<(), NetworkError> {
         let mut message = NeighbourMessage::default();
         message.header.family = family(address);
         message.header.ifindex = ifindex;
         message.attributes.push(NeighbourAttribute::Destination(address.into()));
         let flags = match ask {
-            // As if a packet were to be sent: an entry is made where there is none, and one that failed starts over.
+            // As if a packet were to be sent: creates a missing entry, and restarts a failed one.
             Ask::Resolve => {
                 message.header.flags = NeighbourFlags::Use;
                 NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE

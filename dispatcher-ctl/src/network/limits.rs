@@ -1,11 +1,11 @@
-//! Does the kernel's neighbour table hold all backends?
+//! Checks that the kernel's neighbour table has room for all backends.
 //!
-//! With more neighbours than `gc_thresh3` the kernel makes no new ones, and backends stay without a MAC. The table is one for all
-//! network namespaces, and its limits can be read in the first one only.
+//! Above `gc_thresh3` neighbours the kernel creates no new ones, and backends stay without a MAC. All network
+//! namespaces share the table; its limits are readable only in the initial one.
 
 use std::{collections::BTreeSet, fs, net::IpAddr};
 
-/// A family's addresses that the neighbour table does not hold.
+/// Addresses of a family that do not fit into the neighbour table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shortage {
     /// `ipv4` or `ipv6`.
@@ -28,7 +28,7 @@ impl Shortage {
         )
     }
 
-    /// The command that mends it.
+    /// The command that fixes it.
     #[must_use]
     pub fn hint(&self) -> String {
         let (family, needed) = (self.family, self.needed());
@@ -36,13 +36,13 @@ impl Shortage {
         format!("sysctl -w {} {} {}", set(3, needed), set(2, needed / 2), set(1, needed / 4))
     }
 
-    /// Twice as many as there are backends: others are neighbours, too.
+    /// Twice the number of backends: there are other neighbours, too.
     fn needed(&self) -> usize {
         (self.addresses * 2).next_power_of_two()
     }
 }
 
-/// What these addresses are short of, by the limits that this host has.
+/// Compares these addresses with this host's limits.
 #[must_use]
 pub fn shortages(addresses: &BTreeSet<IpAddr>) -> Vec<Shortage> {
     let limit = |family: &str| {

@@ -1,4 +1,4 @@
-//! Which NICs there are: one link as the kernel reports it.
+//! A NIC, as the kernel reports it.
 
 use netlink_packet_route::{
     AddressFamily,
@@ -16,22 +16,22 @@ pub struct Link {
     pub altnames: Vec<String>,
     /// The kernel's index.
     pub ifindex: u32,
-    /// Its own MAC; all-zero where it has none.
+    /// Its own MAC; all-zero if it has none.
     pub mac: Mac,
     /// Whether it is set up, whatever its lower layer does.
     pub set_up: bool,
-    /// Whether it answers ARP at all: it is no loopback, and ARP is not switched off.
+    /// Whether it answers ARP: it is no loopback, and ARP is not disabled.
     pub arp: bool,
-    /// ifindex of the NIC of this network namespace that it stands on, as a VLAN device or macvlan does.
+    /// ifindex of its lower NIC in this network namespace, for a VLAN device or macvlan.
     pub lower: Option<u32>,
-    /// Whether it is set up and its lower layer (cable, peer) is there.
+    /// Whether it is set up and its lower layer (cable, peer) is up.
     pub up: bool,
     /// Largest L3 packet, bytes.
     pub mtu: u32,
 }
 
 impl Link {
-    /// A link message's content; `None` for messages about something else than the link itself.
+    /// A link message's content; `None` for messages about something else.
     ///
     /// Bridges report their ports with family `AF_BRIDGE`, and a port that leaves its bridge as `RTM_DELLINK`: those
     /// say nothing about the NIC.
@@ -67,7 +67,7 @@ impl Link {
                 }
             }
         }
-        // A veth's other end, or what it stands on, in another namespace: a number of that one.
+        // The index belongs to another namespace (a veth's peer, or a lower NIC there).
         link.lower = link.lower.filter(|_| !elsewhere);
         (!link.name.is_empty()).then_some(link)
     }

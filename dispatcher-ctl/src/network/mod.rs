@@ -1,8 +1,8 @@
 //! The host network: NICs, neighbours and VIPs, over netlink.
 //!
-//! [`Network`] is a handle on two tasks: one carries requests to the kernel, the other (the resolver) follows what the
-//! kernel reports and keeps a [`Resolution`] current for every address that is watched. All sockets live in the network
-//! namespace of the thread that makes them.
+//! [`Network`] is a handle on two tasks: one carries requests to the kernel; the other (the resolver) follows the
+//! kernel's reports and keeps a [`Resolution`] up to date for every watched address. All sockets belong to the network
+//! namespace of the thread that opens them.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -36,33 +36,33 @@ pub use room::has_neighbour_room;
 
 use addresses::OwnAddresses;
 
-/// What is known of the way to a backend's address.
+/// What is known about reaching a backend's address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Resolution {
-    /// It answers at this MAC behind this NIC.
+    /// It answers with this MAC on this NIC.
     Resolved {
         /// The kernel's index of the NIC.
         ifindex: u32,
         /// The neighbour's MAC.
         mac: Mac,
     },
-    /// It does not, and why: for status and log.
+    /// It cannot be reached, and why: for status and log.
     Unresolved(String),
 }
 
 /// What happened in the host network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NetworkEvent {
-    /// A NIC is new, or something about it is.
+    /// A NIC is new or has changed.
     LinkChanged(Link),
-    /// A NIC is no longer there under this name.
+    /// A NIC with this name no longer exists.
     LinkGone {
         /// Its name.
         name: String,
-        /// The kernel's index it had.
+        /// Its former kernel index.
         ifindex: u32,
     },
-    /// This host has other addresses than before.
+    /// This host's set of addresses has changed.
     AddressesChanged,
     /// A NIC has lost an address.
     AddressGone {
@@ -70,32 +70,32 @@ pub enum NetworkEvent {
         ifindex: u32,
         /// The address.
         address: IpAddr,
-        /// Who asked for it, where the kernel tells: a netlink port, mostly the number of a process.
+        /// Who requested it, if the kernel says so: a netlink port, mostly a process id.
         by: Option<u32>,
     },
-    /// All was read anew, as it is from time to time and when reports were lost.
+    /// Everything was read again: regularly, and when reports were lost.
     ReadAnew,
-    /// The way to a watched address is another one.
+    /// The resolution of a watched address has changed.
     ResolutionChanged {
         /// The address.
         address: IpAddr,
-        /// As it was.
+        /// Before.
         from: Resolution,
-        /// As it is.
+        /// Now.
         to: Resolution,
     },
 }
 
-/// What adding a VIP came to.
+/// Result of adding a VIP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VipAdded {
-    /// It was added, and is the caller's to remove.
+    /// It was added; the caller must remove it.
     Added,
     /// The NIC had the address already.
     AlreadyThere,
 }
 
-/// A handle on the host network; cheap to clone. When the last one goes, the tasks end.
+/// A handle on the host network; cheap to clone. Dropping the last one ends the tasks.
 #[derive(Clone, Debug)]
 pub struct Network {
     kernel: kernel::Kernel,
@@ -107,7 +107,7 @@ pub struct Network {
     watched: Arc<std::sync::atomic::AtomicU64>,
 }
 
-/// What is to be watched from now on.
+/// An order: what to watch.
 #[derive(Debug)]
 struct Watch {
     /// Number of this order.
@@ -117,12 +117,12 @@ struct Watch {
     nics: Vec<(u32, String)>,
 }
 
-/// How far the resolver is.
+/// Progress of the resolver.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Progress {
-    /// Number of the last order that was taken in.
+    /// Number of the last order that was processed.
     order: u64,
-    /// Addresses of which nothing is known yet.
+    /// Addresses about which nothing is known yet.
     pending: usize,
 }
 
@@ -132,7 +132,7 @@ impl Network {
     /// Opens the netlink sockets in the calling thread's network namespace and starts following the kernel.
     ///
     /// # Errors
-    /// Where netlink refuses.
+    /// Netlink refuses.
     pub async fn start() -> Result<(Self, mpsc::UnboundedReceiver<NetworkEvent>), NetworkError> {
         let kernel = kernel::Kernel::connect()?;
         let (resolutions, own) = (Resolutions::default(), OwnAddresses::default());
@@ -160,27 +160,27 @@ impl Network {
         Ok((network, receiver))
     }
 
-    /// The NICs there are.
+    /// All NICs.
     ///
     /// # Errors
-    /// Where netlink refuses.
+    /// Netlink refuses.
     pub async fn links(&self) -> Result<Vec<Link>, NetworkError> {
         self.kernel.links().await
     }
 
-    /// Replaces the set of addresses to be resolved. Only neighbours on `nics` (ifindex and name) count.
+    /// Replaces the set of addresses to resolve. Only neighbours on `nics` (ifindex and name) count.
     ///
     /// Takes effect shortly; [`Network::settled`] waits for it.
     pub fn watch(&self, addresses: BTreeSet<IpAddr>, nics: Vec<(u32, String)>) {
         let order = 1 + self.watched.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-        // The resolver only ends when the last handle is gone.
+        // The resolver ends only when the last handle is dropped.
         let _ = self.watch.send(Watch { order, addresses, nics });
     }
 
-    /// Waits until every watched address has a MAC or has failed to have one, at most so long. Says whether that came.
+    /// Waits, at most this long, until every watched address is resolved or has failed. Returns whether that happened.
     ///
-    /// To be called before the first write of a takeover: an address whose resolution merely has not come yet must not
-    /// cost a running backend its traffic.
+    /// Call it before the first write of a takeover: an address that is merely not resolved yet must not cost a running
+    /// backend its traffic.
     pub async fn settled(&self, at_most: Duration) -> bool {
         let order = self.watched.load(std::sync::atomic::Ordering::SeqCst);
         let mut progress = self.progress.clone();
@@ -188,7 +188,7 @@ impl Network {
         matches!(tokio::time::timeout(at_most, settled).await, Ok(Ok(_)))
     }
 
-    /// What is known of the way to an address.
+    /// What is known about reaching an address.
     #[must_use]
     pub fn resolution(&self, address: IpAddr) -> Resolution {
         let resolutions = self.resolutions.read().unwrap_or_else(PoisonError::into_inner);
@@ -204,45 +204,46 @@ impl Network {
         self.own.all()
     }
 
-    /// Puts a VIP on a NIC as /32 or /128: without duplicate address detection, without a route for its prefix, and
-    /// (IPv6) deprecated, so that the host never takes it as the source of its own connections.
+    /// Adds a VIP to a NIC as /32 or /128: without duplicate address detection, without a route for its prefix, and
+    /// (IPv6) deprecated, so that the host never uses it as source of its own connections.
     ///
     /// # Errors
-    /// Where the kernel refuses.
+    /// The kernel refuses.
     pub async fn add_vip(&self, ifindex: u32, vip: IpAddr) -> Result<VipAdded, NetworkError> {
         self.kernel.add_vip(ifindex, vip).await
     }
 
-    /// As [`Network::add_vip`], without a look at what the NIC has already: for who has just asked ([`Network::held`]).
+    /// Like [`Network::add_vip`], without checking what the NIC has: for callers that have just asked
+    /// ([`Network::held`]).
     ///
     /// # Errors
-    /// Where the kernel refuses.
+    /// The kernel refuses.
     pub async fn put_vip(&self, ifindex: u32, vip: IpAddr) -> Result<VipAdded, NetworkError> {
         self.kernel.put_vip(ifindex, vip).await
     }
 
-    /// The addresses of this host, by NIC, as they are now.
+    /// The current addresses of this host, by NIC.
     ///
     /// # Errors
-    /// Where netlink refuses.
+    /// Netlink refuses.
     pub async fn held(&self) -> Result<Vec<Held>, NetworkError> {
         self.kernel.held().await
     }
 
-    /// Takes a VIP (/32 or /128) off a NIC. One that is not there, or whose NIC is not, is no error.
+    /// Removes a VIP (/32 or /128) from a NIC. A missing VIP or NIC is no error.
     ///
     /// # Errors
-    /// Where the kernel refuses.
+    /// The kernel refuses.
     pub async fn remove_vip(&self, ifindex: u32, vip: IpAddr) -> Result<(), NetworkError> {
         self.announcer.stop(ifindex, vip);
         self.kernel.remove_vip(ifindex, vip).await
     }
 
-    /// Tells the segment that a VIP is at this MAC: gratuitous ARP or unsolicited neighbour advertisement, once now
+    /// Announces in the segment that a VIP is at this MAC: gratuitous ARP or unsolicited neighbour advertisement, now
     /// and twice more within the next seconds.
     ///
     /// # Errors
-    /// Where the first frame cannot be sent.
+    /// The first frame cannot be sent.
     pub async fn announce(&self, ifindex: u32, mac: Mac, vip: IpAddr) -> Result<(), NetworkError> {
         self.announcer.announce(ifindex, mac, vip)
     }

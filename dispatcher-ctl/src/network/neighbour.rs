@@ -1,9 +1,9 @@
-//! When is a neighbour's MAC to be believed, and when must the kernel be asked? The rules, without any I/O.
+//! Rules, without I/O: when a neighbour's MAC is valid, and when the kernel must be asked.
 //!
 //! ```text
 //!            usable ── confirm every few s (the kernel probes the MAC it has) ──► usable | failed
 //! absent ──► resolve, again each second ──► usable | failed ──► resolve, again each second
-//! usable, then deleted (`ip neigh flush`) ──► the MAC is used on for 3 s while the kernel resolves anew
+//! usable, then deleted (`ip neigh flush`) ──► the MAC stays in use for 3 s while the kernel resolves it again
 //! ```
 
 use std::{
@@ -18,18 +18,18 @@ use netlink_packet_route::neighbour::{
 
 use crate::model::Mac;
 
-/// How long the MAC of a deleted entry is used on.
+/// How long the MAC of a deleted entry stays in use.
 const KEPT: Duration = Duration::from_secs(3);
-/// How long a MAC is used on after its entry failed: the kernel deletes an entry (`ip neigh flush`) by failing it first,
-/// and reports both, one right after the other.
+/// How long a MAC stays in use after its entry failed: the kernel deletes an entry (`ip neigh flush`) by failing it
+/// first, and reports both in quick succession.
 const DELETION: Duration = Duration::from_millis(50);
-/// How long until an address that did not resolve is tried again.
+/// Pause before an address that did not resolve is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// What the kernel's neighbour table holds of one address.
+/// The kernel's neighbour entry for an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Entry {
-    /// Nothing.
+    /// There is none.
     Absent,
     /// The kernel is asking.
     Resolving,
@@ -39,7 +39,7 @@ pub(super) enum Entry {
     Usable {
         /// The MAC.
         mac: Mac,
-        /// Set by hand or by a control plane: not ours to probe.
+        /// Set by hand or by a control plane: we must not probe it.
         fixed: bool,
     },
     /// A MAC that no frame may be sent to.
@@ -49,7 +49,7 @@ pub(super) enum Entry {
 /// NIC and address of a neighbour.
 pub(super) type Key = (u32, IpAddr);
 
-/// What a neighbour message says; `None` where it is about no IP neighbour.
+/// Parses a neighbour message; `None` if it is not about an IP neighbour.
 pub(super) fn parse(message: &NeighbourMessage) -> Option<(Key, Entry)> {
     if message.header.flags.contains(NeighbourFlags::Proxy) {
         return None;
@@ -71,7 +71,7 @@ pub(super) fn parse(message: &NeighbourMessage) -> Option<(Key, Entry)> {
     Some(((message.header.ifindex, address?), entry))
 }
 
-#[expect(clippy::wildcard_enum_match_arm, reason = "states of the kernel's own making")]
+#[expect(clippy::wildcard_enum_match_arm, reason = "internal states of the kernel")]
 fn entry(state: NeighbourState, mac: Option<Mac>, controlled: bool) -> Entry {
     use NeighbourState as S;
     let fixed = match state {
@@ -88,16 +88,16 @@ fn entry(state: NeighbourState, mac: Option<Mac>, controlled: bool) -> Entry {
     }
 }
 
-/// What the kernel is to be asked for.
+/// What the kernel is asked to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ask {
-    /// To find the MAC.
+    /// Find the MAC.
     Resolve,
-    /// To find out whether the MAC is still right.
+    /// Confirm that the MAC is still right.
     Confirm,
 }
 
-/// One watched neighbour: its entry, and when to do something about it.
+/// One watched neighbour: its entry, and when to act.
 #[derive(Clone, Debug)]
 pub(super) struct Neighbour {
     entry: Entry,
@@ -109,12 +109,12 @@ pub(super) struct Neighbour {
     ask_at: Option<Instant>,
     /// Whether the kernel's table had no room for an entry.
     no_room: bool,
-    /// Whether nothing is known yet: no MAC, and no failure either.
+    /// Whether nothing is known yet: neither a MAC nor a failure.
     pub(super) pending: bool,
 }
 
 impl Neighbour {
-    /// A neighbour of which the kernel's table says `entry`.
+    /// A neighbour whose current table entry is `entry`.
     pub(super) fn new(entry: Entry, now: Instant) -> Self {
         let mut neighbour = Self {
             entry: Entry::Absent,
@@ -128,7 +128,7 @@ impl Neighbour {
         neighbour
     }
 
-    /// Takes in what the kernel's table says now.
+    /// Updates with the current table entry.
     pub(super) fn observe(&mut self, entry: Entry, now: Instant) {
         let before = std::mem::replace(&mut self.entry, entry);
         self.no_room = false;
@@ -137,7 +137,7 @@ impl Neighbour {
             (Entry::Usable { mac: old, .. }, Entry::Usable { mac, .. }) if old == mac => {}
             (_, Entry::Usable { fixed, .. }) => {
                 self.kept = None;
-                // New to us, perhaps long in the table: the first confirmation is due at once.
+                // New to us, but perhaps long in the table: confirm it at once.
                 self.ask_at = (!fixed).then_some(now);
             }
             (Entry::Usable { mac, .. }, Entry::Absent | Entry::Resolving) => {
@@ -148,7 +148,7 @@ impl Neighbour {
                 if now >= self.failed_at + DELETION {
                     self.kept = None;
                 }
-                // Deleted: the kernel is to begin anew at once.
+                // Deleted: ask the kernel at once.
                 let soon = if self.kept.is_some() { now } else { now + RETRY };
                 self.ask_at = Some(self.ask_at.map_or(now, |at| at.min(soon)));
             }
@@ -171,7 +171,7 @@ impl Neighbour {
         }
     }
 
-    /// Takes in that the kernel's table has no room for an entry.
+    /// Records that the kernel's table has no room for an entry.
     pub(super) const fn no_room(&mut self) {
         self.no_room = true;
         self.pending = false;
@@ -189,15 +189,15 @@ impl Neighbour {
         }
     }
 
-    /// Until when the MAC of a deleted entry is used, as things are.
+    /// Until when the MAC of a deleted entry is used.
     fn kept_until(&self) -> Option<Instant> {
         let (_, until) = self.kept?;
         let failed = self.entry == Entry::Failed;
         Some(if failed { until.min(self.failed_at + DELETION) } else { until })
     }
 
-    /// Why there is no MAC, to follow the neighbour's address.
-    pub(super) fn complaint(&self, nic: &str) -> String {
+    /// Why there is no MAC, as text that follows the neighbour's address.
+    pub(super) fn why_no_mac(&self, nic: &str) -> String {
         match &self.entry {
             Entry::Failed => format!("does not answer on {nic}"),
             Entry::BadMac(mac) => format!("has mac {mac} on {nic}, which is not unicast"),
@@ -212,7 +212,7 @@ impl Neighbour {
         }
     }
 
-    /// When [`Neighbour::act`] wants to be called.
+    /// When [`Neighbour::act`] must be called.
     pub(super) fn due(&self) -> Option<Instant> {
         match (self.ask_at, self.kept_until()) {
             (Some(a), Some(b)) => Some(a.min(b)),
@@ -220,7 +220,7 @@ impl Neighbour {
         }
     }
 
-    /// What to ask the kernel for now. `confirm_every`: how often a MAC is to be confirmed.
+    /// What to ask the kernel for now. `confirm_every`: interval of confirmations.
     pub(super) fn act(&mut self, now: Instant, confirm_every: Duration) -> Option<Ask> {
         if self.kept_until().is_some_and(|until| until <= now) {
             self.kept = None;
@@ -298,7 +298,7 @@ mod tests {
         n.observe(Entry::Failed, after(t, 3000));
         assert_eq!(n.act(after(t, 3000), EVERY), None);
         assert_eq!(n.act(after(t, 4000), EVERY), Some(Ask::Resolve));
-        assert!(n.complaint("eth0").contains("does not answer on eth0"));
+        assert!(n.why_no_mac("eth0").contains("does not answer on eth0"));
     }
 
     #[test]
@@ -321,14 +321,14 @@ mod tests {
         n.observe(Entry::Failed, t);
         n.observe(Entry::Absent, after(t, 1));
         assert_eq!(n.act(after(t, 1), EVERY), Some(Ask::Resolve));
-        // Flushed again while it is being resolved: the time does not begin anew.
+        // Flushed again during resolution: the time does not start over.
         n.observe(Entry::Resolving, after(t, 2));
         n.observe(Entry::Failed, after(t, 1000));
         n.observe(Entry::Absent, after(t, 1001));
         assert_eq!(n.act(after(t, 1001), EVERY), Some(Ask::Resolve));
         assert_eq!(n.mac(after(t, 2999)), Some(MAC));
         assert_eq!(n.mac(after(t, 3000)), None);
-        // A failure that is not followed by a deletion at once is one.
+        // A failure without a quick deletion is a real failure.
         let mut n = Neighbour::new(usable(MAC), t);
         n.observe(Entry::Failed, t);
         n.observe(Entry::Absent, t + DELETION);

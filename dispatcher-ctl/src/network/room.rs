@@ -1,4 +1,4 @@
-//! Whether there is room for a neighbour entry. TCP does not say so: its packets are just not sent.
+//! Checks that the kernel has room for a neighbour entry. TCP does not report it: packets are just not sent.
 
 use std::net::IpAddr;
 
@@ -7,8 +7,8 @@ use super::{
     neighbour::Ask,
 };
 
-/// Whether the kernel's neighbour table has, or has room for, the entry that packets to an address need; true where that cannot be
-/// found out.
+/// Whether the kernel's neighbour table has the entry that packets to an address need, or room for it; true if that
+/// cannot be determined.
 pub async fn has_neighbour_room(address: IpAddr) -> bool {
     let Ok(kernel) = Kernel::connect() else { return true };
     let Ok(Route::OnLink(ifindex)) = kernel.route(address).await else { return true };

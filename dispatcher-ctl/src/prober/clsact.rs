@@ -1,4 +1,4 @@
-//! What probes of VIPs leave on NICs where TC attaches by filters (before Linux 6.6), and its removal.
+//! Removes what probes of VIPs leave on NICs on kernels before Linux 6.6, where TC programs attach as filters.
 
 use futures_util::StreamExt as _;
 use netlink_packet_route::tc::TcHandle;
@@ -8,7 +8,7 @@ use crate::{
     network::extack,
 };
 
-/// Takes from a NIC what probes of VIPs have left there, and its `clsact` queue where it has no other filters.
+/// Removes the leftovers of probes from a NIC, and its `clsact` queue if there are no other filters.
 pub async fn tidy(nic: &str) {
     if leaves_filters() {
         remove_filter(nic);
@@ -16,14 +16,14 @@ pub async fn tidy(nic: &str) {
     }
 }
 
-/// Whether any filter is on what comes in by a NIC.
+/// Whether a NIC has any filter on incoming packets.
 pub(super) async fn has_filters(host: &rtnetlink::Handle, nic: &str) -> bool {
     let Ok(ifindex) = nix::net::if_::if_nametoindex(nic) else { return false };
     let mut filters = host.traffic_filter(ifindex.cast_signed()).get().ingress().execute();
     matches!(filters.next().await, Some(Ok(_)))
 }
 
-/// Removes a NIC's `clsact` queue if nobody's filters are on it. Most often there is none.
+/// Removes a NIC's `clsact` queue if it has no filters.
 async fn remove_unused(nic: &str) {
     let Ok(ifindex) = nix::net::if_::if_nametoindex(nic) else { return };
     let Ok((connection, handle)) = extack::connect() else { return };
@@ -32,7 +32,7 @@ async fn remove_unused(nic: &str) {
     let ingress = handle.traffic_filter(ifindex).get().ingress().execute();
     let egress = handle.traffic_filter(ifindex).get().egress().execute();
     let mut filters = ingress.chain(egress).boxed();
-    // An error, as where there is no such queue, is no filter, either: but then there is nothing to remove.
+    // An error (there is no such queue) also counts as no filter: then there is nothing to remove.
     if filters.next().await.is_none() {
         let mut request = handle.qdisc().del(ifindex);
         request.message_mut().header.parent = TcHandle::CLSACT;

@@ -1,7 +1,7 @@
-//! Did a backend forward a probe instead of answering it?
+//! Detects that a backend forwarded a probe instead of answering it.
 //!
-//! A probe's packets may take one hop. A backend that has the VIP takes them; one that has not, and forwards, reports to their
-//! sender that their time is exceeded. The kernel keeps such reports in a socket's error queue.
+//! Probes are sent with a hop limit of 1. A backend with the VIP accepts them; one without it that forwards reports
+//! "time exceeded" to the sender. The kernel keeps such reports in a socket's error queue.
 
 use std::{
     io,
@@ -16,10 +16,10 @@ use nix::{
 /// "Time exceeded" of ICMP (RFC 792) and ICMPv6 (RFC 4443).
 const TIME_EXCEEDED: (u8, u8) = (11, 3);
 
-/// Has the kernel keep what is reported of a socket's packets.
+/// Makes the kernel keep reports about a socket's packets.
 ///
 /// # Errors
-/// As setsockopt(2).
+/// See setsockopt(2).
 pub(super) fn keep_reports(socket: &impl AsFd, is_v4: bool) -> io::Result<()> {
     if is_v4 {
         setsockopt(socket, sockopt::Ipv4RecvErr, &true)?;
@@ -34,7 +34,7 @@ pub(super) fn keep_reports(socket: &impl AsFd, is_v4: bool) -> io::Result<()> {
 pub fn was_forwarded(socket: &impl AsFd) -> bool {
     let mut space = cmsg_space!(libc::sock_extended_err, libc::sockaddr_in6);
     let flags = MsgFlags::MSG_ERRQUEUE | MsgFlags::MSG_DONTWAIT;
-    // One report ends a connection that is being made, so there is no other.
+    // The first report ends an attempt to connect, so there is only one.
     let report = recvmsg::<()>(socket.as_fd().as_raw_fd(), &mut [], Some(&mut space), flags);
     let messages = report.ok().and_then(|report| report.cmsgs().ok().map(Iterator::collect));
     let messages: Vec<ControlMessageOwned> = messages.unwrap_or_default();

@@ -1,10 +1,10 @@
-//! How does a probe of a VIP get to one backend, and its answer back, whatever the scheduler does?
+//! The prober: sends a probe of a VIP to one backend, whatever the scheduler does, and receives the answer.
 //!
-//! The prober is in a network namespace of its own ([`namespace`]), which only this process knows. A veth ([`wire`]) joins it
-//! to this host's; there TC programs ([`crate::dataplane::ProbePrograms`]) take its packets to the backend whose slot the
-//! source port names ([`dispatcher_common::probe`]), and bring the answers. The host's own address ([`source`]) is the
-//! prober's, too, so nothing above L2 is rewritten, and backends answer as they answer everybody. Routes, neighbours, filters
-//! and connections of this host have no part in it.
+//! It is a network namespace of its own ([`namespace`]), known only to this process. A veth ([`wire`]) joins it to the
+//! host's namespace. There, TC programs ([`crate::dataplane::ProbePrograms`]) send its packets to the backend whose
+//! slot the source port encodes ([`dispatcher_common::probe`]), and return the answers. The prober uses the host's own
+//! address ([`source`]), so only L2 is rewritten, and backends answer as they answer any client. Routes, neighbours,
+//! filters and connections of the host are not involved.
 
 mod clsact;
 mod expired;
@@ -31,15 +31,15 @@ pub use expired::was_forwarded;
 pub use path::{OpenError, Path};
 pub use source::Surroundings;
 
-/// A handle on the prober; clones share it. While there is no way to VIPs, it says why.
+/// A handle on the prober; clones share it. While there is no path to VIPs, it holds the reason.
 #[derive(Clone, Debug)]
 pub struct Prober(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
     path: RwLock<Result<Arc<Path>, String>>,
-    /// How many probes each slot has had.
-    turns: Mutex<HashMap<u32, u16>>,
+    /// Number of probes of each slot.
+    next_ports: Mutex<HashMap<u32, u16>>,
 }
 
 /// The backend whose VIP is probed, as part of a probe's target.
@@ -47,11 +47,11 @@ struct Shared {
 pub struct Through {
     /// Its slot.
     pub slot: u32,
-    /// Its own address, at the port that is probed.
+    /// Its own address, with the probed port.
     pub own: SocketAddr,
-    /// Its MAC, where the configuration says it.
+    /// Its MAC, if configured.
     pub mac: Option<Mac>,
-    /// What gets probes there.
+    /// The prober that sends the probes.
     pub prober: Prober,
 }
 
@@ -73,12 +73,12 @@ impl Hash for Through {
 impl Default for Prober {
     fn default() -> Self {
         let path = RwLock::new(Err("probes of VIPs are not set up yet".to_owned()));
-        Self(Arc::new(Shared { path, turns: Mutex::default() }))
+        Self(Arc::new(Shared { path, next_ports: Mutex::default() }))
     }
 }
 
 impl Prober {
-    /// Opens the way, or closes it and says why; yields the way that was open.
+    /// Opens the path, or closes it with a reason; returns the path that was open.
     pub fn set(&self, path: Result<Arc<Path>, String>) -> Option<Arc<Path>> {
         let mut held = self.0.path.write().unwrap_or_else(PoisonError::into_inner);
         std::mem::replace(&mut *held, path).ok()
@@ -88,11 +88,11 @@ impl Prober {
         self.0.path.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The next of a slot's source ports. The first is drawn, lest a new controller begin with the port that the old one
-    /// used last.
+    /// The next source port of a slot. The first is random, so that a new controller does not begin with the last port
+    /// of the old one.
     fn port(&self, slot: u32) -> io::Result<u16> {
-        let mut turns = self.0.turns.lock().unwrap_or_else(PoisonError::into_inner);
-        let turn = turns.entry(slot).or_insert_with(|| {
+        let mut next_ports = self.0.next_ports.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = next_ports.entry(slot).or_insert_with(|| {
             // The lower half; any value will do.
             getrandom::u32().unwrap_or_default() as u16
         });
@@ -103,17 +103,17 @@ impl Prober {
 }
 
 impl Through {
-    /// The way of a probe, if it can be sent at all: if not, its outcome would say nothing of the backend.
+    /// Returns the path of a probe, if it can be sent at all; if not, its outcome would say nothing about the backend.
     ///
     /// # Errors
-    /// Why it cannot.
+    /// Why it cannot be sent.
     pub async fn ready(&self, vip: IpAddr) -> Result<Arc<Path>, String> {
         let path = self.prober.path()?;
         path.carry(path.source(self.own.ip(), vip)?).await?;
         Ok(path)
     }
 
-    /// Whether a way is the one that is open, and whole: if not, a probe that failed on it says nothing of the backend.
+    /// Checks that a path is still the open one, and intact; if not, a failure on it says nothing about the backend.
     ///
     /// # Errors
     /// What is wrong with it.
@@ -125,11 +125,11 @@ impl Through {
         path.is_whole().await
     }
 
-    /// A socket whose packets to the VIP this backend gets. It is bound, and does not block; with it comes its port, or for a
-    /// raw socket the echo identifier that it must use.
+    /// Opens a socket whose packets to the VIP go to this backend. It is bound and does not block. Also returns its
+    /// port, or for a raw socket the echo identifier that it must use.
     ///
     /// # Errors
-    /// As socket(2) and bind(2).
+    /// See socket(2) and bind(2).
     pub async fn socket(
         &self,
         vip: IpAddr,
@@ -140,7 +140,8 @@ impl Through {
         let source = path.source(self.own.ip(), vip).map_err(io::Error::other)?;
         let domain = if vip.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
         let socket = path.socket(domain, kind, protocol).await?;
-        // A backend without the VIP that forwards would send the probe back to us, to be balanced like a client's.
+        // A backend without the VIP that forwards would send the probe back to us, and we would balance it like a
+        // client's packet.
         if vip.is_ipv4() {
             socket.set_ttl_v4(1)?;
         } else {
@@ -148,7 +149,7 @@ impl Through {
         }
         if kind == Type::STREAM {
             expired::keep_reports(&socket, vip.is_ipv4())?;
-            // Closed by an RST, it leaves nothing behind that the port would have to wait for.
+            // A connection closed by RST leaves no state behind that would block the port.
             socket.set_linger(Some(std::time::Duration::ZERO))?;
             socket.set_reuse_address(true)?;
         }
@@ -156,7 +157,7 @@ impl Through {
         Ok((socket, port))
     }
 
-    /// Binds to the first of the slot's ports that is free. Raw sockets have none.
+    /// Binds to the first free port of the slot. Raw sockets have none.
     fn bind(&self, socket: &Socket, source: IpAddr, kind: Type) -> io::Result<u16> {
         let mut left = probe::PORTS;
         loop {

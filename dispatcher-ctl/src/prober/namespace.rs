@@ -1,6 +1,6 @@
-//! The prober's network namespace: a thread that is in it, and makes sockets there for everybody.
+//! The prober's network namespace: a thread that lives in it and opens sockets there for everyone.
 //!
-//! A socket belongs to the namespace of the thread that makes it, whoever uses it then. The namespace has no name: it ends
+//! A socket belongs to the namespace of the thread that opens it, whoever uses it. The namespace has no name: it ends
 //! with the thread, the last socket and the last handle, however this process ends.
 
 use std::{
@@ -16,7 +16,7 @@ use tokio::{runtime::Handle, sync::oneshot};
 
 use crate::network::extack;
 
-/// A socket that is wanted.
+/// A request for a socket.
 struct Order {
     domain: Domain,
     kind: Type,
@@ -24,7 +24,7 @@ struct Order {
     answer: oneshot::Sender<io::Result<Socket>>,
 }
 
-/// A network namespace, and who makes sockets in it.
+/// A network namespace, and the thread that opens sockets in it.
 #[derive(Debug)]
 pub(super) struct Namespace {
     orders: Sender<Order>,
@@ -34,16 +34,16 @@ pub(super) struct Namespace {
 }
 
 impl Namespace {
-    /// Makes a namespace.
+    /// Creates a namespace.
     ///
     /// # Errors
-    /// As unshare(2): `EPERM` without CAP_SYS_ADMIN.
+    /// See unshare(2): `EPERM` without CAP_SYS_ADMIN.
     pub(super) async fn make() -> io::Result<Self> {
         let (orders, receiver) = channel();
         let (sender, made) = oneshot::channel();
         let runtime = Handle::current();
         std::thread::Builder::new().name("prober".to_owned()).spawn(move || {
-            // Where nobody waits any more, there will be no orders, either.
+            // If nobody waits any more, there will be no orders, either.
             drop(sender.send(enter(&runtime)));
             make_sockets(&receiver);
         })?;
@@ -52,10 +52,10 @@ impl Namespace {
         Ok(Self { orders, file, netlink })
     }
 
-    /// A socket in it that does not block.
+    /// Opens a non-blocking socket in it.
     ///
     /// # Errors
-    /// As socket(2).
+    /// See socket(2).
     pub(super) async fn socket(
         &self,
         domain: Domain,
@@ -75,11 +75,11 @@ impl AsFd for Namespace {
     }
 }
 
-/// Takes this thread into a namespace of its own.
+/// Moves this thread into a namespace of its own.
 fn enter(runtime: &Handle) -> io::Result<(File, rtnetlink::Handle)> {
     unshare(CloneFlags::CLONE_NEWNET)?;
     let file = File::open("/proc/thread-self/ns/net")?;
-    // The socket is made here, and served by the runtime's threads.
+    // The socket is opened here and served by the runtime's threads.
     let _entered = runtime.enter();
     let (connection, netlink) = extack::connect()?;
     runtime.spawn(connection);
@@ -90,7 +90,7 @@ fn make_sockets(orders: &Receiver<Order>) {
     while let Ok(Order { domain, kind, protocol, answer }) = orders.recv() {
         let made = Socket::new(domain, kind, Some(protocol))
             .and_then(|socket| socket.set_nonblocking(true).map(|()| socket));
-        // Nobody may wait for it any more.
+        // The requester may have stopped waiting.
         drop(answer.send(made));
     }
 }

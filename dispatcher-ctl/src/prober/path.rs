@@ -1,4 +1,4 @@
-//! The way to VIPs while it is open: namespace, veth and addresses, and the map that tells answers where to go.
+//! The path to VIPs while it is open: namespace, veth, addresses, and the map that directs answers.
 
 use std::{
     collections::HashSet,
@@ -25,13 +25,13 @@ use crate::{
 /// Why VIPs cannot be probed.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// There is no namespace for the prober.
+    /// The prober's namespace cannot be created.
     #[error("network namespace for probes of VIPs: cannot be made: {}{}", .0, namespace_hint(.0))]
     Namespace(io::Error),
-    /// Nothing joins it to this host.
+    /// The veth cannot be created.
     #[error("veth for probes of VIPs: {}{}", .0, veth_hint(.0))]
     Veth(NetworkError),
-    /// The programs are not to be had.
+    /// The programs cannot be loaded or attached.
     #[error("{0}")]
     Programs(#[from] DataplaneError),
 }
@@ -52,26 +52,26 @@ fn veth_hint(error: &NetworkError) -> &'static str {
     }
 }
 
-/// An open way to VIPs.
+/// An open path to VIPs.
 #[derive(Debug)]
 pub struct Path {
     namespace: Namespace,
     wire: Wire,
-    /// A netlink connection to this host.
+    /// A netlink connection to the host's namespace.
     host: rtnetlink::Handle,
     /// Programs that must be attached, by NIC.
     programs: RwLock<Vec<(String, u32)>>,
     surroundings: RwLock<Surroundings>,
-    /// Addresses that the prober has, and the map that says so.
+    /// Addresses of the prober, and the map that lists them.
     ends: Mutex<(HashSet<IpAddr>, ProbeEnds)>,
 }
 
 impl Path {
-    /// Makes namespace and veth, from the network namespace of the calling thread. `owner` tells this controller from others
-    /// there.
+    /// Creates namespace and veth, from the network namespace of the calling thread. `owner` distinguishes this
+    /// controller from others there.
     ///
     /// # Errors
-    /// As the kernel.
+    /// As the kernel reports.
     pub async fn open(ends: ProbeEnds, mtu: u32, owner: &str) -> Result<Self, OpenError> {
         let namespace = Namespace::make().await.map_err(OpenError::Namespace)?;
         let host = host().map_err(OpenError::Veth)?;
@@ -83,18 +83,18 @@ impl Path {
         Ok(Self { namespace, wire, host, programs, surroundings, ends })
     }
 
-    /// Name of the veth's end at this host.
+    /// Name of the veth's end on the host.
     #[must_use]
     pub const fn host_end(&self) -> &'static str {
         self.wire.name
     }
 
-    /// Says which programs carry probes, by NIC.
+    /// Sets which programs carry probes, by NIC.
     pub fn set_programs(&self, programs: Vec<(String, u32)>) {
         *self.programs.write().unwrap_or_else(PoisonError::into_inner) = programs;
     }
 
-    /// Whether the way is as it was made: the veth up, and the programs attached.
+    /// Checks that the path is intact: the veth is up, and the programs are attached.
     ///
     /// # Errors
     /// What is wrong with it.
@@ -113,26 +113,26 @@ impl Path {
         Ok(())
     }
 
-    /// Says what is around the prober.
+    /// Sets what the prober must know about the host.
     pub fn set_surroundings(&self, surroundings: Surroundings) {
         *self.surroundings.write().unwrap_or_else(PoisonError::into_inner) = surroundings;
     }
 
-    /// Removes the veth; the namespace goes with the last socket in it.
+    /// Removes the veth; the namespace ends with the last socket in it.
     ///
     /// # Errors
-    /// As netlink.
+    /// As netlink reports.
     pub async fn close(&self) -> Result<(), OpenError> {
         wire::remove(&self.host, self.wire.host).await.map_err(OpenError::Veth)
     }
 
-    /// The address from which this backend's VIP is probed.
+    /// The source address for probes of this backend's VIP.
     pub(super) fn source(&self, backend: IpAddr, vip: IpAddr) -> Result<IpAddr, String> {
         let surroundings = self.surroundings.read().unwrap_or_else(PoisonError::into_inner);
         surroundings.source(backend, vip)
     }
 
-    /// Sees to it that answers to this address come to the prober, and that it has it.
+    /// Gives the prober this address, and directs answers to it.
     pub(super) async fn carry(&self, source: IpAddr) -> Result<(), String> {
         let mut ends = self.ends.lock().await;
         let (known, map) = &mut *ends;
@@ -150,7 +150,7 @@ impl Path {
         Ok(())
     }
 
-    /// A socket in the prober's namespace that does not block.
+    /// Opens a non-blocking socket in the prober's namespace.
     pub(super) async fn socket(
         &self,
         domain: Domain,
@@ -161,7 +161,7 @@ impl Path {
     }
 }
 
-/// A netlink connection to this host.
+/// A netlink connection to the host's namespace.
 fn host() -> Result<rtnetlink::Handle, NetworkError> {
     let (connection, handle) = extack::connect().map_err(NetworkError::Socket)?;
     tokio::spawn(connection);

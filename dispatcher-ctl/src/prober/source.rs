@@ -1,7 +1,7 @@
-//! From which of this host's addresses is a VIP probed?
+//! Chooses the host's address from which a VIP is probed.
 //!
-//! From the one that the kernel would use towards the backend; where the backend's own address is of the other family, from
-//! one of a served NIC's. Never from a VIP: the backend has it, too.
+//! It is the one that the kernel would use towards the backend; if the backend's own address is of the other family,
+//! one of a served NIC. It is never a VIP: the backend has that address, too.
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -13,17 +13,17 @@ use nix::ifaddrs::getifaddrs;
 
 use crate::advisor::probe::reason;
 
-/// What of this host matters to probes.
+/// What probes must know about the host.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Surroundings {
     /// All VIPs.
     pub vips: HashSet<IpAddr>,
-    /// Names of the NICs behind which backends are.
+    /// Names of the NICs that lead to backends.
     pub nics: BTreeSet<String>,
 }
 
 impl Surroundings {
-    /// The address from which this backend's VIP is probed.
+    /// The source address for probes of this backend's VIP.
     ///
     /// # Errors
     /// There is none.
@@ -31,8 +31,8 @@ impl Surroundings {
         let kernels = match towards(backend) {
             _ if backend.is_ipv4() != vip.is_ipv4() => None,
             Ok(address) => Some(address),
-            // Not for want of a route.
-            Err(error) if lacks(&error) => return Err(reason(&error)),
+            // An error of this host, other than a missing route.
+            Err(error) if lacks_resources(&error) => return Err(reason(&error)),
             Err(_) => None,
         };
         let found = kernels.filter(|address| self.is_usable(*address));
@@ -42,7 +42,7 @@ impl Surroundings {
         })
     }
 
-    /// The first address of a family that a served NIC has.
+    /// The first usable address of a family on a served NIC.
     fn of_nics(&self, is_v4: bool) -> Option<IpAddr> {
         let ours = getifaddrs().ok()?.filter(|entry| self.nics.contains(&entry.interface_name));
         let mut addresses = ours.filter_map(|entry| {
@@ -62,7 +62,7 @@ impl Surroundings {
     }
 }
 
-/// The address that the kernel would send from. No packet is sent.
+/// The source address that the kernel would choose. No packet is sent.
 fn towards(backend: IpAddr) -> io::Result<IpAddr> {
     let any: SocketAddr = match backend {
         IpAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
@@ -74,8 +74,8 @@ fn towards(backend: IpAddr) -> io::Result<IpAddr> {
     socket.local_addr().map(|address| address.ip())
 }
 
-/// Whether it is descriptors or memory that this host lacks.
-fn lacks(error: &io::Error) -> bool {
+/// Whether this host is out of descriptors or memory.
+fn lacks_resources(error: &io::Error) -> bool {
     let number = error.raw_os_error();
     matches!(number, Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS))
 }
@@ -92,7 +92,7 @@ mod tests {
         for address in ["192.0.2.80", "127.0.0.1", "0.0.0.0", "::1", "fe80::1", "::"] {
             assert!(!around.is_usable(address.parse().unwrap()), "{address}");
         }
-        // The way to a loopback address is from it.
+        // The source address towards a loopback address is a loopback address.
         let error = around.source("127.0.0.1".parse().unwrap(), vip).unwrap_err();
         assert!(error.starts_with("192.0.2.80 cannot be probed: this host has no IPv4"), "{error}");
     }

@@ -1,11 +1,11 @@
-//! The veth between this host and the prober's namespace.
+//! The veth between the host and the prober's namespace.
 //!
-//! The prober's end is the way to everywhere, by one gateway that is nobody, with a neighbour entry that stays: so no probe
-//! needs an entry of the kernel's neighbour table, which others may have filled. This host's end has no addresses at all: not a
-//! route of this host is due to it.
+//! The prober's default route goes through its end, to a gateway that does not exist but has a permanent neighbour
+//! entry: so no probe needs an entry of the kernel's neighbour table, which others may have filled. The host's end has
+//! no addresses, so it adds no route to the host.
 //!
-//! Its name is the first that is free, so that several controllers in one network namespace (each with pins of its own) are not
-//! in each other's way. Whose it is, its alias says.
+//! Its name is the first free one, so that several controllers in one network namespace (each with its own pins) do not
+//! conflict. Its alias names its owner.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
@@ -27,7 +27,7 @@ use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBu
 
 use crate::network::{Link, NetworkError};
 
-/// Names of the end at this host.
+/// Names of the end on the host.
 const HOST_ENDS: [&str; 10] = [
     "dsp-probe0",
     "dsp-probe1",
@@ -44,24 +44,24 @@ const HOST_ENDS: [&str; 10] = [
 const PROBER_END: &str = "probe0";
 /// The routing table of local addresses (`RT_TABLE_LOCAL`).
 const LOCAL: u32 = 255;
-/// What both say of themselves; then comes whose they are.
+/// The beginning of the alias; the owner follows.
 const ALIAS: &str = "dispatcher: probes of VIPs";
 /// Longest alias, in bytes: `IFALIASZ` without its end.
 const LONGEST_ALIAS: usize = 255;
-/// Whom the prober's packets are sent to: nobody, in either family.
+/// Gateways of the prober's packets: addresses that no host has.
 const GATEWAYS: (Ipv4Addr, Ipv6Addr) =
     (Ipv4Addr::new(169, 254, 0, 1), Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1));
 
-/// A veth, as it is now.
+/// An existing veth.
 #[derive(Clone, Debug)]
 pub(super) struct Wire {
-    /// Name of the end at this host.
+    /// Name of the end on the host.
     pub(super) name: &'static str,
-    /// ifindex of the end at this host.
+    /// ifindex of the end on the host.
     pub(super) host: u32,
     /// ifindex of the prober's end, in its namespace.
     pub(super) prober: u32,
-    /// Where answers are to go.
+    /// Where answers go.
     pub(super) end: ProbeEnd,
     /// MTU of both ends in bytes of L3.
     mtu: u32,
@@ -71,10 +71,10 @@ fn failed(what: &str, error: rtnetlink::Error) -> NetworkError {
     NetworkError::from_netlink(|| what.to_owned(), error)
 }
 
-/// Joins the prober's namespace to this one. What a predecessor with the same owner's name left goes.
+/// Joins the prober's namespace to this one. Removes what a predecessor with the same owner's name left.
 ///
 /// # Errors
-/// As netlink.
+/// As netlink reports.
 pub(super) async fn join(
     host: &Handle,
     prober: &Handle,
@@ -92,9 +92,9 @@ pub(super) async fn join(
     let ours = link(host, name).await?;
     let theirs = link(prober, PROBER_END).await?;
     let set = |index| LinkUnspec::new_with_index(index).append_extra_attribute(without_addresses());
-    // While they are down. Without IPv6 there is nothing to keep from having addresses.
+    // Set while they are down. Without IPv6 there are no addresses to prevent.
     let _no_ipv6 = host.link().set(set(ours.ifindex).build()).execute().await;
-    // Nor a route for multicast, where this may be written: packets come and go below IP.
+    // Also no multicast route, if this is writable: packets pass below IP.
     let _read_only = std::fs::write(format!("/proc/sys/net/ipv6/conf/{name}/disable_ipv6"), "1");
     let _no_ipv6 = prober.link().set(set(theirs.ifindex).build()).execute().await;
     let up = LinkUnspec::new_with_index(theirs.ifindex).arp(false).up().build();
@@ -108,20 +108,20 @@ pub(super) async fn join(
     Ok(Wire { name, host: ours.ifindex, prober: theirs.ifindex, end, mtu })
 }
 
-/// Removes the veth with this index at this host, if it is there.
+/// Removes the veth with this ifindex from the host, if it is there.
 ///
 /// # Errors
-/// As netlink.
+/// As netlink reports.
 pub(super) async fn remove(host: &Handle, ifindex: u32) -> Result<(), NetworkError> {
     let removed = host.link().del(ifindex).execute().await;
     match removed.map_err(|e| failed(&format!("remove veth with ifindex {ifindex}"), e)) {
-        // It went by itself.
+        // It is already gone.
         Err(error) if error.errno() == Some(libc::ENODEV) => Ok(()),
         other => other,
     }
 }
 
-/// Whether a veth is there, up at both ends, and takes packets as large as it did.
+/// Checks that a veth exists, is up at both ends, and has its former MTU.
 ///
 /// # Errors
 /// What is wrong with it.
@@ -143,7 +143,7 @@ pub(super) async fn is_whole(host: &Handle, wire: &Wire) -> Result<(), String> {
     }
 }
 
-/// What the veth of this owner says of itself.
+/// The alias of this owner's veth.
 fn alias(owner: &str) -> String {
     let mut alias = format!("{ALIAS}, {owner}");
     while alias.len() > LONGEST_ALIAS {
@@ -152,8 +152,8 @@ fn alias(owner: &str) -> String {
     alias
 }
 
-/// The first name that is not another controller's. A predecessor's veth under it goes: one that says the same of itself, or
-/// does not say whose it is.
+/// The first name that no other controller uses. Removes a predecessor's veth: one with the same alias, or without an
+/// owner.
 async fn free_name(host: &Handle, alias: &str) -> Result<&'static str, NetworkError> {
     for name in HOST_ENDS {
         let mut found = host.link().get().match_name(name.to_owned()).execute();
@@ -176,7 +176,7 @@ async fn free_name(host: &Handle, alias: &str) -> Result<&'static str, NetworkEr
 /// Gives the prober an address.
 ///
 /// # Errors
-/// As netlink.
+/// As netlink reports.
 pub(super) async fn add_address(
     prober: &Handle,
     ifindex: u32,
@@ -187,24 +187,24 @@ pub(super) async fn add_address(
     let attributes = &mut request.message_mut().attributes;
     attributes
         .retain(|a| !matches!(a, AddressAttribute::Flags(_) | AddressAttribute::Broadcast(_)));
-    // Used at once: nobody else is there to have it.
+    // No duplicate detection: nobody else can have it there.
     attributes.push(AddressAttribute::Flags(AddressFlags::Nodad | AddressFlags::Noprefixroute));
     let added = request.execute().await;
     let what = format!("give {address} to {PROBER_END}");
-    there(added.map_err(|e| failed(&what, e)))?;
+    or_exists(added.map_err(|e| failed(&what, e)))?;
     let IpAddr::V6(v6) = address else { return Ok(()) };
-    // The kernel does this by itself, but some time later: what comes until then would not be taken for ours.
+    // The kernel does this itself, but later; until then it would not accept packets to the address.
     let local = RouteMessageBuilder::<Ipv6Addr>::new()
         .destination_prefix(v6, 128)
         .output_interface(ifindex)
         .kind(RouteType::Local)
         .table_id(LOCAL)
         .build();
-    there(prober.route().add(local).execute().await.map_err(|e| failed(&what, e)))
+    or_exists(prober.route().add(local).execute().await.map_err(|e| failed(&what, e)))
 }
 
-/// What is there already is as good as added.
-fn there(added: Result<(), NetworkError>) -> Result<(), NetworkError> {
+/// Treats an existing object as added.
+fn or_exists(added: Result<(), NetworkError>) -> Result<(), NetworkError> {
     match added {
         Err(error) if error.errno() == Some(libc::EEXIST) => Ok(()),
         other => other,
@@ -225,16 +225,16 @@ fn pair(name: &str, alias: &str, namespace: BorrowedFd<'_>, mtu: u32) -> LinkMes
         .build()
 }
 
-/// No link-local address, and no route that comes with it.
+/// No link-local address, and no route for one.
 fn without_addresses() -> LinkAttribute {
     let mode = AfSpecInet6::AddrGenMode(In6AddrGenMode::None);
     LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![mode])])
 }
 
-/// Makes the prober's end the way to everywhere, in both families where there are both.
+/// Sets the prober's default routes, in every family that the kernel supports.
 async fn route(prober: &Handle, end: &Link) -> Result<(), NetworkError> {
     let (v4, v6) = GATEWAYS;
-    // The TC program writes the backend's MAC over this one.
+    // The TC program overwrites this MAC with the backend's.
     gateway(prober, end, v4.into()).await?;
     let way = || RouteMessageBuilder::<Ipv4Addr>::new().output_interface(end.ifindex);
     let near = way().destination_prefix(v4, 32).scope(RouteScope::Link).build();
@@ -253,7 +253,7 @@ async fn route(prober: &Handle, end: &Link) -> Result<(), NetworkError> {
         Err(error) => Err(error),
     };
     match added {
-        // A kernel without IPv6; the first address of it will be told so.
+        // A kernel without IPv6; adding the first IPv6 address will report that.
         Err(error) if is_without_family(&error) => Ok(()),
         other => other,
     }
@@ -263,7 +263,7 @@ fn is_without_family(error: &NetworkError) -> bool {
     matches!(error.errno(), Some(libc::EOPNOTSUPP | libc::EAFNOSUPPORT))
 }
 
-/// A neighbour entry that stays, and is not counted.
+/// A permanent neighbour entry, which does not count towards the table's limit.
 async fn gateway(prober: &Handle, end: &Link, address: IpAddr) -> Result<(), NetworkError> {
     let entry = prober.neighbours().add(end.ifindex, address).link_layer_address(&end.mac.0);
     let added = entry.state(NeighbourState::Permanent).execute().await;

@@ -17,7 +17,9 @@ use std::{collections::HashMap, net::IpAddr};
 use super::ids::Ids;
 use crate::{
     config::{ConfigError, ConfigErrors, check},
-    model::{Backend, RetiredSlot, Rule, RuleConfig, Service, ServiceConfig, Shared, State},
+    model::{
+        Backend, Outline, RetiredSlot, Rule, RuleConfig, Service, ServiceConfig, Shared, State,
+    },
 };
 
 /// A service that is wanted.
@@ -33,7 +35,7 @@ impl Wanted {
     /// Changes what is wanted of it.
     pub(super) fn change(&mut self, change: impl FnOnce(&mut ServiceConfig)) {
         let mut config = match self {
-            Self::AsItRuns(service) => service.whole(),
+            Self::AsItRuns(service) => Outline::from(&**service).into(),
             Self::Anew(config) => (**config).clone(),
         };
         change(&mut config);
@@ -41,19 +43,16 @@ impl Wanted {
     }
 
     /// What it is beside others.
-    fn outline(&self) -> check::Outline<'_> {
+    fn outline(&self) -> Outline<'_> {
         match self {
             Self::AsItRuns(service) => (&**service).into(),
             Self::Anew(config) => (&**config).into(),
         }
     }
 
-    /// What is to be looked at by itself.
-    fn anew(&self) -> Option<&ServiceConfig> {
-        match self {
-            Self::AsItRuns(_) => None,
-            Self::Anew(config) => Some(config),
-        }
+    /// Whether its settings have yet to be checked.
+    const fn is_new(&self) -> bool {
+        matches!(self, Self::Anew(_))
     }
 }
 
@@ -67,9 +66,8 @@ pub(super) fn settle(
     retired: &[RetiredSlot],
     now_ms: u64,
 ) -> Result<Vec<Shared<Service>>, ConfigErrors> {
-    let all: Vec<_> = wanted.iter().map(Wanted::outline).collect();
-    let new: Vec<_> = (0..).zip(&wanted).filter_map(|(i, w)| Some((i, w.anew()?))).collect();
-    check::services(&new, &all)?;
+    let services: Vec<_> = wanted.iter().map(Wanted::outline).collect();
+    check::services(&services, |i| wanted[i].is_new())?;
     let mut ids = Ids::new(running, retired);
     let by_key: HashMap<_, &Service> =
         running.services.iter().map(|s| (s.config.key(), &**s)).collect();
@@ -85,12 +83,13 @@ pub(super) fn settle(
 }
 
 fn service(
-    mut config: ServiceConfig,
+    wanted: ServiceConfig,
     same: Option<&Service>,
     running: &State,
     ids: &mut Ids,
     now_ms: u64,
 ) -> Result<Service, ConfigError> {
+    let ServiceConfig { settings: config, backends: wanted, rules: wanted_rules } = wanted;
     let id = match same {
         Some(same) => same.id,
         None => ids.service()?,
@@ -100,8 +99,8 @@ fn service(
         .map(|origin| origin.backends.iter().map(|b| (b.config.address, b)).collect())
         .unwrap_or_default();
     let has_advisor = config.advisors().next().is_some();
-    let mut backends = Vec::with_capacity(config.backends.len());
-    for wanted in std::mem::take(&mut config.backends) {
+    let mut backends = Vec::with_capacity(wanted.len());
+    for wanted in wanted {
         let before = machines.get(&wanted.address);
         let slot = match before.filter(|_| same.is_some()) {
             Some(before) => before.slot,
@@ -123,7 +122,7 @@ fn service(
             config: wanted,
         });
     }
-    let rules = rules(std::mem::take(&mut config.rules), same, ids)?;
+    let rules = rules(wanted_rules, same, ids)?;
     Ok(Service { id, config, backends, rules })
 }
 

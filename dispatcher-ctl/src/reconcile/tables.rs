@@ -19,7 +19,7 @@ use crate::{
     dataplane::tables::{BackendTable, InterfaceTable, ScheduleTable, ServiceTable, Tables},
     model::{
         Backend, BackendConfig, Connections, OnDown, Orphan, Protocol, RetiredSlot, Scheduler,
-        Service, ServiceConfig, State,
+        Service, ServiceSettings, State,
     },
     network::Resolution,
     schedule::{self, Schedules, Taker},
@@ -140,7 +140,7 @@ pub fn ticks(duration: Duration) -> u64 {
 ///
 /// One more than the timeout rounded up: a connection whose stamp is n ticks old has been idle for more than n − 1.
 #[must_use]
-pub fn service_ticks(config: &ServiceConfig) -> [u64; EXPIRY_CLASSES] {
+pub fn service_ticks(config: &ServiceSettings) -> [u64; EXPIRY_CLASSES] {
     let (stale, syn) = (ticks(config.stale_timeout) + 1, ticks(config.syn_timeout) + 1);
     let mut classes = [0; EXPIRY_CLASSES];
     let (first, half_open) = match config.protocol {
@@ -216,7 +216,7 @@ fn share(backend: &Backend) -> Share {
 /// A backend's word: to where, and whether. In dire need one that an advisor has down is taken for up.
 fn forward(
     backend: &Backend,
-    service: &ServiceConfig,
+    service: &ServiceSettings,
     need: Need,
     nics: &[Nic],
     resolve: &dyn Fn(IpAddr) -> Resolution,

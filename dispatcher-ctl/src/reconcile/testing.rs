@@ -80,7 +80,8 @@ pub(crate) fn any_config() -> impl Strategy<Value = Config> {
 
 fn seeded_service(i: usize, (_, port, rr, backends): &ServiceSeed) -> ServiceConfig {
     let port = if *port { 80 } else { 81 };
-    let mut config = service(&format!("s{i}"), &format!("192.0.2.{i}"), port).config;
+    let settings = service(&format!("s{i}"), &format!("192.0.2.{i}"), port).config;
+    let mut config = ServiceConfig::from(settings);
     config.scheduler = if *rr { Scheduler::Rr } else { Scheduler::Wrr };
     for (j, (there, first, weight)) in backends.iter().enumerate() {
         if *there {

@@ -13,20 +13,20 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Listener, Visit, visit::Watched};
 
-/// What a server grants its clients.
+/// Limits for clients of a server.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Connections at a time.
     pub connections: usize,
-    /// From connecting to the end of the first request's head.
+    /// From connecting to the end of the first request's headers.
     pub silent: Duration,
-    /// From the last answer to the end of the next request's head: also how long a connection may be idle.
+    /// From the last answer to the end of the next request's headers: also how long a connection may be idle.
     pub head: Duration,
-    /// From connecting to the end of an only request; without it, a connection may be used again and again.
+    /// From connecting to the end of the only request; `None` allows any number of requests per connection.
     pub only: Option<Duration>,
 }
 
-/// Serves until `shutdown`. `name` is what the log calls the listener.
+/// Serves until `shutdown`. `name` is the listener's name in the log.
 pub async fn serve(
     name: &'static str,
     listener: impl Listener,
@@ -49,7 +49,7 @@ pub async fn serve(
     .await;
 }
 
-/// One connection: requests until the client ends it, tarries, or the server stops.
+/// Serves one connection until the client ends it, is too slow, or the server stops.
 async fn served(
     name: &'static str,
     io: impl hyper::rt::Read + hyper::rt::Write + Unpin,
@@ -64,7 +64,7 @@ async fn served(
         let answer = service.call(request);
         async move {
             let answer = answer.await?;
-            // The request is under way until all of its answer is out.
+            // The request is in progress until its whole answer is sent.
             Ok::<_, std::convert::Infallible>(answer.map(|body| {
                 body.map_frame(move |frame| {
                     let _under_way = &work;
@@ -94,7 +94,7 @@ async fn served(
     }
 }
 
-/// A request under way.
+/// A request in progress.
 struct Work(Arc<Visit>);
 
 impl Work {

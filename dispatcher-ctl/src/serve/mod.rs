@@ -1,8 +1,8 @@
-//! Serving connections: one accept loop for all listeners, and who gives way when there are too many.
+//! Serves connections: one accept loop for all listeners, with a bound on connections.
 //!
-//! A server has room for a number of connections. When all are taken, one more is let in and one goes: who has said nothing, who
-//! has been idle for the longest, who does not read its answer ([`visit`]). Requests under way are never cut off for others.
-//! [`http`] serves HTTP this way, the metric agent its own protocol.
+//! When all places are taken, one more connection is accepted and another is closed: a silent one, the longest idle
+//! one, or one that does not read its answer ([`visit`]). Requests in progress are never closed for others. [`http`]
+//! serves HTTP this way, and the metric agent its own protocol.
 
 use std::{io, net::IpAddr, sync::Arc, time::Duration};
 
@@ -19,19 +19,19 @@ mod visit;
 pub use visit::Visit;
 use visit::Visits;
 
-/// Pause after a failed accept, which may be for want of file descriptors.
+/// Pause after a failed accept, which may be caused by a lack of file descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
-/// How often it is looked whether one of those that were all busy can go.
-const LOOK: Duration = Duration::from_millis(100);
-/// How long requests under way may take once the server stops.
+/// How often a full server checks whether a connection can be closed.
+const RECHECK: Duration = Duration::from_millis(100);
+/// Time limit of requests in progress once the server stops.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// What accepts connections.
+/// Accepts connections.
 pub trait Listener: Send + Sync + 'static {
     /// A connection.
     type Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static;
 
-    /// The next connection, and who it is from, where that tells clients apart.
+    /// The next connection, and the client's address if there is one.
     fn accept(&self) -> impl Future<Output = io::Result<(Self::Stream, Option<IpAddr>)>> + Send;
 }
 
@@ -51,8 +51,8 @@ impl Listener for UnixListener {
     }
 }
 
-/// Serves connections until `shutdown`; then those under way have a moment to end. At most `most` are served at a time. `name` is
-/// what the log calls the listener.
+/// Serves at most `most` connections at a time until `shutdown`; then those in progress have a moment to end. `name` is
+/// the listener's name in the log.
 pub async fn serve<L: Listener, F: Future<Output = ()> + Send + 'static>(
     name: &str,
     listener: L,
@@ -67,7 +67,7 @@ pub async fn serve<L: Listener, F: Future<Output = ()> + Send + 'static>(
         tokio::select! {
             () = shutdown.cancelled() => break,
             Some(_) = clients.join_next(), if !clients.is_empty() => {}
-            () = tokio::time::sleep(LOOK), if is_full => {}
+            () = tokio::time::sleep(RECHECK), if is_full => {}
             accepted = listener.accept(), if !is_full || visits.can_give_way() => match accepted {
                 Ok((stream, peer)) => {
                     if is_full {
@@ -85,7 +85,7 @@ pub async fn serve<L: Listener, F: Future<Output = ()> + Send + 'static>(
     }
     drop(listener);
     let ended = async { while clients.join_next().await.is_some() {} };
-    // Those that take too long are cut off with the set.
+    // Dropping the set closes those that take too long.
     let _cut_off = tokio::time::timeout(GRACE, ended).await;
 }
 

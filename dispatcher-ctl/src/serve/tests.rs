@@ -10,7 +10,7 @@ const LIMITS: Limits = Limits {
 };
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n";
 
-/// A server on a Unix socket: `/` answers `ok`, `/slow` in the end, `/long` with 64 MB.
+/// A server on a Unix socket: `/` answers `ok`, `/slow` after 3 s, `/long` with 64 MB.
 struct Server {
     path: std::path::PathBuf,
     _directory: tempfile::TempDir,
@@ -52,7 +52,7 @@ impl Server {
     }
 }
 
-/// Whether a connection is still there: it neither ends nor says anything for a moment.
+/// Whether a connection is still open: it neither ends nor sends anything for a moment.
 async fn is_open(stream: &mut UnixStream) -> bool {
     let mut byte = [0];
     tokio::time::timeout(Duration::from_millis(200), stream.read(&mut byte)).await.is_err()
@@ -68,7 +68,7 @@ async fn answer(stream: &mut UnixStream) -> String {
 #[tokio::test]
 async fn who_is_idle_for_the_longest_gives_way() {
     let server = Server::start(LIMITS);
-    // One that has been answered and is idle, then three that say nothing.
+    // One connection that was answered and is idle, then three silent ones.
     let mut idle = server.ask("/").await;
     assert!(answer(&mut idle).await.ends_with("ok"));
     let mut silent = Vec::new();
@@ -76,11 +76,11 @@ async fn who_is_idle_for_the_longest_gives_way() {
         silent.push(server.connect().await);
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    // The one that has been idle for the longest goes.
+    // The longest idle one is closed.
     let mut fifth = server.ask("/").await;
     assert!(answer(&mut fifth).await.ends_with("ok"));
     assert!(!is_open(&mut idle).await, "it was idle for the longest");
-    // After a second, those that have said nothing go first, the oldest before the others.
+    // After a second, silent ones are closed first, the oldest before the others.
     tokio::time::sleep(Duration::from_secs(1)).await;
     let mut sixth = server.ask("/").await;
     assert!(answer(&mut sixth).await.ends_with("ok"));
@@ -97,7 +97,7 @@ async fn a_request_under_way_is_not_cut_off_for_others() {
     for _ in 0..4 {
         slow.push(server.ask("/slow").await);
     }
-    // There is no room, and nobody who could go: others wait, and are served when one is done.
+    // All are busy, so none can be closed: others wait until one is done.
     let mut others = Vec::new();
     for _ in 0..8 {
         others.push(server.ask("/").await);
@@ -128,7 +128,7 @@ async fn who_does_not_read_gives_way_and_who_reads_does_not() {
     }
     let mut other = server.ask("/").await;
     assert!(answer(&mut other).await.ends_with("ok"));
-    // The one that reads gets all of it.
+    // The one that reads gets its whole answer.
     while read < 64 << 20 {
         let more = reading.read(&mut part).await.unwrap();
         assert!(more > 0, "cut off after {read} bytes");
@@ -158,7 +158,7 @@ async fn the_client_with_the_most_connections_gives_way() {
     let [alone, many] = [[192, 0, 2, 1], [192, 0, 2, 2]].map(|ip| Some(IpAddr::from(ip)));
     let first = visits.enter(alone);
     let others: Vec<_> = (0..5).map(|_| visits.enter(many)).collect();
-    // They have no grace, the other one has.
+    // A crowding client has no grace period, the other one has.
     for left in (2..6).rev() {
         assert!(visits.can_give_way());
         visits.give_way();
@@ -177,7 +177,7 @@ async fn the_client_with_the_most_connections_gives_way() {
 #[tokio::test]
 async fn what_has_just_been_asked_is_not_cut_off() {
     let server = Server::start(LIMITS);
-    // More at once than there is room for: each is answered before it has to go.
+    // More at once than there are places: each is answered before it is closed.
     let mut all = Vec::new();
     for _ in 0..12 {
         all.push(server.ask("/").await);

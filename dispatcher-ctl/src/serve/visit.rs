@@ -1,4 +1,4 @@
-//! Connections of a server, and which of them gives way.
+//! A server's connections, and the choice of which one to close for another.
 
 use std::{
     cmp::Reverse,
@@ -10,30 +10,30 @@ use std::{
 
 use tokio_util::sync::CancellationToken;
 
-/// A client that has said nothing for as long goes first; one that does not read for as long can go.
-const TARRIED: Duration = Duration::from_secs(1);
-/// A client that has been idle for less stays: what it asks may be on its way.
+/// A client that is silent for this long is closed first; one that does not read for this long can be closed.
+const STALLED_AFTER: Duration = Duration::from_secs(1);
+/// A client that was idle for less is kept: its request may be on its way.
 const GRACE: Duration = Duration::from_millis(200);
-/// A client with more than the fourth part of all connections has no such grace: it would hold up others.
+/// A client with more than this fraction of all connections has no such grace period: it would block others.
 const CROWD: usize = 4;
 
 /// What a connection is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// It has asked for nothing yet.
+    /// It has not sent a request yet.
     Silent,
-    /// The next request, or the rest of one, is yet to come.
+    /// The next request, or the rest of one, is awaited.
     Waiting,
-    /// Its request is under way.
+    /// Its request is in progress.
     Working,
 }
 
 #[derive(Debug)]
 struct Doing {
     phase: Phase,
-    /// Since when; while an answer is being read, when something of it was last read.
+    /// Since when; while an answer is read, the last time something of it was read.
     since: Instant,
-    /// Since when it reads nothing of what it is sent.
+    /// Since when the client has not read its answer.
     stalled: Option<Instant>,
 }
 
@@ -60,17 +60,17 @@ impl Visit {
         (doing.phase, doing.since) = (phase, Instant::now());
     }
 
-    /// The next of its requests is awaited, or the rest of one.
+    /// Marks that the next request, or the rest of one, is awaited.
     pub(crate) fn wait(&self) {
         self.enter(Phase::Waiting);
     }
 
-    /// A request is under way, and is not cut off for others.
+    /// Marks that a request is in progress; it is not closed for others.
     pub(crate) fn work(&self) {
         self.enter(Phase::Working);
     }
 
-    /// Something of an answer was taken, or nothing could be.
+    /// Records that a part of an answer was accepted, or that none could be.
     fn wrote(&self, is_taken: bool) {
         let mut doing = self.doing();
         let now = Instant::now();
@@ -81,12 +81,12 @@ impl Visit {
         }
     }
 
-    /// Whether it has asked for something.
+    /// Whether it has sent a request.
     pub(crate) fn has_spoken(&self) -> bool {
         self.doing().phase != Phase::Silent
     }
 
-    /// Waits until this connection has to end: it gives way to another, or has said nothing for so long.
+    /// Waits until this connection must be closed: another needs its place, or it was silent for too long.
     pub(crate) async fn must_end(&self, silent: Duration) {
         tokio::select! {
             () = self.end.cancelled() => {}
@@ -99,13 +99,13 @@ impl Visit {
         }
     }
 
-    /// Its place among those that can go, the first to go first; none: it cannot go.
+    /// Its rank among those that can be closed, lowest first; `None`: it cannot be closed.
     fn rank(&self, now: Instant, is_crowd: bool) -> Option<(u8, Instant)> {
         let doing = self.doing();
         let idle = now.saturating_duration_since(doing.since);
-        let is_stalled = |since: &Instant| now.saturating_duration_since(*since) >= TARRIED;
+        let is_stalled = |since: &Instant| now.saturating_duration_since(*since) >= STALLED_AFTER;
         match doing.phase {
-            Phase::Silent if idle >= TARRIED => Some((0, doing.since)),
+            Phase::Silent if idle >= STALLED_AFTER => Some((0, doing.since)),
             Phase::Silent | Phase::Waiting if is_crowd || idle >= GRACE => Some((1, doing.since)),
             Phase::Silent | Phase::Waiting => None,
             Phase::Working => doing.stalled.filter(is_stalled).map(|since| (2, since)),
@@ -113,7 +113,7 @@ impl Visit {
     }
 }
 
-/// All connections of a server. Those that are over leave by themselves.
+/// All connections of a server. Ended ones remove themselves.
 #[derive(Debug, Default)]
 pub(super) struct Visits(Mutex<Vec<Weak<Visit>>>);
 
@@ -125,12 +125,12 @@ impl Visits {
         present.filter(|visit| !visit.end.is_cancelled()).collect()
     }
 
-    /// How many there are, without those that were told to go.
+    /// Number of connections, without those that are being closed.
     pub(super) fn count(&self) -> usize {
         self.present().len()
     }
 
-    /// One more.
+    /// Adds one.
     pub(super) fn enter(&self, peer: Option<IpAddr>) -> Arc<Visit> {
         let visit = Arc::new(Visit::new(peer));
         let mut visits = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -138,20 +138,20 @@ impl Visits {
         visit
     }
 
-    /// Whether one of them can go.
+    /// Whether one of them can be closed.
     pub(super) fn can_give_way(&self) -> bool {
         self.first_to_go().is_some()
     }
 
-    /// Has one of them go.
+    /// Closes one of them.
     pub(super) fn give_way(&self) {
         if let Some(visit) = self.first_to_go() {
             visit.end.cancel();
         }
     }
 
-    /// Of those alike it is one of the client with the most connections, so that a client does not lose its only one to another's
-    /// many.
+    /// The connection to close. Among equals, it belongs to the client with the most connections, so that no client
+    /// loses its only one to another's many.
     fn first_to_go(&self) -> Option<Arc<Visit>> {
         let present = self.present();
         let mut counts: HashMap<IpAddr, usize> = HashMap::new();
@@ -169,7 +169,7 @@ impl Visits {
     }
 }
 
-/// What a client is sent, watched for whether it takes it.
+/// A stream that records whether the client accepts what is sent.
 #[derive(Debug)]
 pub(super) struct Watched<S> {
     pub(super) stream: S,

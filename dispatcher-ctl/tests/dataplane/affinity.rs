@@ -1,4 +1,4 @@
-//! Affinity in the kernel's maps: records that are void go, and peers are read back.
+//! Affinity in the kernel's maps: void records are removed, and peers are read back.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use dispatcher_ctl::dataplane::clock;
 
 use super::*;
 
-/// A pinned hash with keys of so many bytes.
+/// A pinned hash map with keys of this many bytes.
 fn hash<const K: usize>(
     dir: &Path,
     name: &str,
@@ -21,7 +21,7 @@ fn records_that_have_run_out_and_those_of_given_slots_are_removed() {
     in_namespace("records", |dir| {
         let (datapath, _) = open(dir);
         let mut records = hash::<20>(dir, maps::AFFINITY);
-        // By client: which slot, and how many ticks ago.
+        // By client: its slot, and how many ticks ago.
         let all = [(1, 5, 0), (2, 5, 8), (3, 6, 1), (4, 7, 2), (5, 7, 9)];
         for (client, slot, age) in all {
             let record = AffinityRecord::new(slot, clock::now() - age);

@@ -1,4 +1,4 @@
-//! The clock that the datapath makes of jiffies is the controller's.
+//! The clock that the datapath derives from jiffies agrees with the controller's.
 
 use std::{thread::sleep, time::Duration};
 
@@ -10,7 +10,7 @@ use super::in_namespace;
 fn the_clock_and_jiffies_advance_alike() {
     in_namespace("clock", |_| {
         let first = Jiffies::of_kernel().unwrap();
-        // 100 to 1,000 a second.
+        // 100 to 1,000 per second.
         assert!((1_000_000..=10_000_000).contains(&first.length_ns), "{first:?}");
         sleep(Duration::from_millis(500));
         let second = Jiffies::of_kernel().unwrap();

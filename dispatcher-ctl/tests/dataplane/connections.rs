@@ -1,4 +1,4 @@
-//! The connection table: counted, listed and swept while it lies in the kernel.
+//! The connection table: counted, listed and swept in the kernel.
 
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
@@ -62,7 +62,7 @@ fn fill(dir: &Path, ways: &[(u64, State, u32, u64)]) {
     array::<TableCounts>(dir, maps::TABLE_COUNTS).set(0, counts, 0).unwrap();
 }
 
-/// Active and half-open connections of a slot, as they are counted.
+/// Active and half-open connections of a slot, as counted.
 fn counted(table: &ConnectionTable, slot: u32) -> (u64, u64) {
     let count = table.active().slot(slot);
     (count.active(), count.half_open())
@@ -86,7 +86,7 @@ fn a_sweep_counts_what_is_there_and_removes_what_is_idle() {
                 (TCP, State::Closing, 2, 20),
                 (UDP, State::HalfOpen, 2, 20),
                 (UDP, State::Established, 2, 72),
-                // A removed backend's goes, one of which nothing is known stays.
+                // The entry of a removed backend goes; one with an unknown backend stays.
                 (TCP, State::Established, 3, 0),
                 (TCP, State::Established, 9, 1000),
             ],
@@ -106,7 +106,7 @@ fn a_sweep_counts_what_is_there_and_removes_what_is_idle() {
         assert_eq!((swept.slot(3).total(), swept.slot(9).total(), swept.connections()), (0, 1, 6));
         let expired = swept.expired;
         assert_eq!((expired.syn, expired.stale, expired.udp, expired.gone), (1, 1, 1, 1));
-        // With one closing connection allowed, two are too many.
+        // If one closing connection is allowed, two are too many.
         sweeper.set_timeouts(timeouts(1));
         let swept = sweeper.count_now();
         assert_eq!((swept.slot(2).closing, swept.expired.fin), (0, 2));
@@ -124,7 +124,8 @@ fn connections_that_were_established_for_long_are_spared_and_those_that_never_we
         let flow = |n: u64, born: u64| {
             flow(&format!("198.51.100.{n}:1024"), "192.0.2.80:80", 6, now() - born)
         };
-        // Idle for 20 ticks: the first was established for 80 ticks before, the second for 5; the third's record is another's.
+        // Idle for 20 ticks: the first was established for 80 ticks before, the second for 5; the third's record
+        // belongs to another flow.
         let flows = [flow(1, 100), flow(2, 25), flow(3, 100), flow(4, 100), flow(5, 100)];
         let hash = |i: usize| flows[i].hash(&keys);
         let ways = [
@@ -144,19 +145,19 @@ fn connections_that_were_established_for_long_are_spared_and_those_that_never_we
         };
         write(&ways);
         let table = datapath.table().unwrap();
-        // Aborted connections are none of the `fin_count`.
+        // Aborted connections do not count towards `fin_count`.
         let sweeper = Sweeper::start(Arc::clone(&table), timeouts(3)).unwrap();
         let swept = sweeper.count_now();
         assert_eq!((swept.slot(1).closing, swept.slot(1).aborted), (3, 0));
         assert_eq!((swept.expired.fin, swept.expired.stale), (1, 1));
         drop(sweeper);
-        // More closing than are allowed: the one that was established for long stays.
+        // More closing ones than allowed: the one that was established for long stays.
         let sweeper = Sweeper::start(Arc::clone(&table), timeouts(2)).unwrap();
         let _first = sweeper.count_now();
         let swept = sweeper.count_now();
         assert_eq!((swept.slot(1).closing, swept.expired.fin, swept.expired.stale), (1, 2, 0));
         drop(sweeper);
-        // The table holds as many as it was made for: it goes, too.
+        // The table is as full as it was made for: that one goes, too.
         let mut full = ways[..3].to_vec();
         full.extend((0..13).map(|i| (TCP | i << 40, State::Established, 2, 0)));
         write(&full);
@@ -177,7 +178,7 @@ fn a_slot_that_is_given_out_again_is_safe_from_the_pass_under_way() {
         let last = table.buckets() as u32 - 1;
         let mut sweeper = Sweeper::start(table, timeouts(0)).unwrap();
         let pass = sweeper.count_now().pass;
-        // A pass is under way by which slot 3 is gone.
+        // A pass that considers slot 3 removed is running.
         let mut other = timeouts(0);
         let service = ServiceTimeouts {
             stale: Duration::from_secs(300),
@@ -302,7 +303,7 @@ fn a_falsified_count_is_set_right_and_a_true_one_is_left_alone() {
         let truth = ([(2, 1), (1, 0), (0, 0)], 1);
         assert_eq!(counted(), truth);
         let sweeper = Sweeper::start(datapath.table().unwrap(), timeouts(2)).unwrap();
-        // As if controllers had died after they removed some and before they counted that.
+        // As if controllers had died after they removed some entries and before they counted that.
         let mut counts = array::<u64>(dir, maps::ACTIVE_COUNTS);
         counts.set(1, 5 * ActiveCount::ACTIVE + 2, 0).unwrap();
         counts.set(4, 3 * ActiveCount::HALF_OPEN, 0).unwrap();

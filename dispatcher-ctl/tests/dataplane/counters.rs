@@ -47,7 +47,7 @@ fn counters_are_summed_and_start_at_zero_with_a_new_backend() {
         let mut service = ServiceCounts::ZERO;
         service.packets[9] = 11;
         count(dir, maps::SERVICE_COUNTS, 7, service, ServiceCounts::ZERO);
-        // Slot 5 belongs to nobody.
+        // Slot 5 belongs to no backend.
         count(dir, maps::BACKEND_COUNTS, 5, backend, BackendCounts::ZERO);
         let n = count(dir, maps::BACKEND_COUNTS, 2, backend, BackendCounts::ZERO);
         let counters = reader.read(&[]).unwrap();

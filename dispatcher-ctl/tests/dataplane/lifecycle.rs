@@ -1,4 +1,4 @@
-//! Fresh start, takeover, NICs that go and come, removal.
+//! Fresh start, takeover, NICs that disappear and return, removal.
 
 use std::{
     path::{Path, PathBuf},
@@ -303,7 +303,7 @@ fn removal_leaves_nothing() {
         remove_all(dir, |record| found = record).unwrap();
         assert_eq!(found.unwrap().document, b"vips");
         assert!(!dir.exists());
-        // What other tests load may go while it is listed.
+        // Programs of other tests may disappear while they are listed.
         let links = || aya::programs::loaded_links().flatten().map(|link| link.id());
         let programs = || aya::programs::loaded_programs().flatten().map(|program| program.id());
         let loaded = || aya::maps::loaded_maps().flatten().map(|map| map.id());
@@ -314,8 +314,8 @@ fn removal_leaves_nothing() {
     });
 }
 
-/// A controller comes and goes in a network namespace of its own, attached to a NIC that goes, too. The namespace stays
-/// until the sender is dropped.
+/// A controller starts and ends in a network namespace of its own, attached to a NIC that is then removed. The
+/// namespace stays until the sender is dropped.
 fn namespace_without_controller(dir: &Path) -> (mpsc::Sender<()>, thread::JoinHandle<()>) {
     let (stay, until) = mpsc::channel::<()>();
     let (left, has_left) = mpsc::channel();
@@ -349,7 +349,7 @@ fn what_a_dead_namespace_left_is_removed_and_nothing_else() {
         let (go, dying) = namespace_without_controller(dir);
         let dead = others(&[own.clone(), idle[0].clone()]);
         assert_eq!((idle.len(), dead.len()), (1, 1));
-        // Both have no controller and no NIC; one of them is there all the same.
+        // Neither has a controller or a NIC; but one of the namespaces still exists.
         assert!(remove_dead_namespaces(dir).unwrap().is_empty());
         drop(go);
         dying.join().unwrap();

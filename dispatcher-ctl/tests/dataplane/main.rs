@@ -1,6 +1,6 @@
 //! The datapath against the running kernel.
 //!
-//! Each test has a network namespace and a pin directory of its own. Needs root; skipped with a word where that lacks,
+//! Each test has its own network namespace and pin directory. Needs root; without it tests are skipped with a message,
 //! unless `DISPATCHER_REQUIRE_BPF=1`.
 
 use std::{
@@ -32,7 +32,7 @@ mod counters;
 mod lifecycle;
 mod stress;
 
-/// A pin directory that is removed with everything in it, however the test ends.
+/// A pin directory that is removed with its contents, however the test ends.
 struct Pins(PathBuf);
 
 impl Drop for Pins {
@@ -69,7 +69,7 @@ fn ip(arguments: &str) {
     assert!(status.success(), "ip {arguments}");
 }
 
-/// Makes a pair of veths and returns the first one's index.
+/// Creates a pair of veths and returns the first one's index.
 fn veth() -> u32 {
     ip("link add dt0 type veth peer name dt1");
     ip("link set dt0 up");
@@ -85,7 +85,7 @@ fn refused(dir: &Path) -> String {
     Datapath::open(dir, 10_000).unwrap_err().to_string()
 }
 
-/// A pinned array, beside the controller's own access to it.
+/// A pinned array, opened independently of the controller.
 fn array<T: aya::Pod>(dir: &Path, name: &str) -> aya::maps::Array<aya::maps::MapData, T> {
     let map = aya::maps::MapData::from_pin(namespace_dir(dir).join(name)).unwrap();
     aya::maps::Map::Array(map).try_into().unwrap()
@@ -95,7 +95,7 @@ fn settings(dir: &Path) -> aya::maps::Array<aya::maps::MapData, Settings> {
     array(dir, maps::SETTINGS)
 }
 
-/// The one directory in the pin directory.
+/// The only directory in the pin directory.
 fn namespace_dir(dir: &Path) -> PathBuf {
     let entries: Vec<_> = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().path()).collect();
     assert_eq!(entries.len(), 1, "{entries:?}");
@@ -114,7 +114,7 @@ fn only(datapath: &Datapath) -> Attached {
     attached[0].clone()
 }
 
-/// Waits for what the kernel does a moment later.
+/// Waits for something that the kernel does a moment later.
 fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let start = Instant::now();
     while !condition() {

@@ -1,4 +1,4 @@
-//! Sweeping against live traffic: what is in use is never removed and always counted, what is idle goes.
+//! Sweeping during traffic: connections in use are never removed and always counted; idle ones are removed.
 
 use std::{
     path::Path,
@@ -17,7 +17,7 @@ use dispatcher_ctl::dataplane::{
 
 use super::{in_namespace, namespace_dir, settings, tables, veth};
 
-/// Flows that each of two threads keeps in use, and flows that nobody does.
+/// Flows that each of two threads keeps in use, and idle flows.
 const BUSY: u16 = 200;
 const IDLE: u16 = 100;
 const SYN: u8 = 0x02;
@@ -25,7 +25,7 @@ const ACK: u8 = 0x10;
 /// `XDP_TX`.
 const SENT: u32 = 3;
 
-/// A TCP packet of a client's port to the service of [`tables`].
+/// A TCP packet from a client's port to the service of [`tables`].
 fn frame(port: u16, flags: u8) -> Vec<u8> {
     let ethernet = [2, 0, 0, 0, 0, 9, 2, 0, 0, 0, 0, 0xcc, 8, 0];
     let ip = [0x45, 0, 0, 40, 0, 0, 0x40, 0, 64, 6, 0, 0, 198, 51, 100, 1, 192, 0, 2, 80];
@@ -42,8 +42,8 @@ fn send(program: &Xdp, port: u16, flags: u8) -> u32 {
     program.test_run(options).unwrap().return_value
 }
 
-/// The datapath on the pinned maps, for packets handed to it rather than received. It empties those that are sections: nothing
-/// has been published yet.
+/// Loads the datapath on the pinned maps, for packets that tests hand to it. Loading empties the maps that are
+/// sections: nothing has been published yet.
 fn load(dir: &Path) -> Ebpf {
     let made = settings(dir).get(&0, 0).unwrap();
     let jiffies = Jiffies::of_kernel().unwrap();
@@ -72,7 +72,7 @@ fn load(dir: &Path) -> Ebpf {
 fn connections_in_use_outlive_any_number_of_sweeps() {
     in_namespace("stress", |dir| {
         let ifindex = veth();
-        // So large that the clock's turns come while a slice is swept.
+        // So large that the clock ticks while a slice is swept.
         let (mut datapath, _) = Datapath::open(dir, 1_000_000).unwrap();
         let ebpf = load(dir);
         datapath.publish(&tables(ifindex)).unwrap();
@@ -81,7 +81,7 @@ fn connections_in_use_outlive_any_number_of_sweeps() {
         for port in ports {
             assert_eq!((send(program, port, SYN), send(program, port, ACK)), (SENT, SENT));
         }
-        // The shortest timeout there is: two ticks of the clock without a packet.
+        // The shortest possible timeout: two ticks of the clock without a packet.
         let mut timeouts = Timeouts::default();
         let short = Duration::from_millis(1);
         let service = ServiceTimeouts { stale: short, syn: short, fin: short, fin_count: 0 };
@@ -101,7 +101,7 @@ fn connections_in_use_outlive_any_number_of_sweeps() {
             }
             let (start, mut passes) = (Instant::now(), 0);
             let mut counted = (0, 0);
-            // Several turns of the clock, and until the idle ones are gone.
+            // Run for several ticks, until the idle connections are gone.
             while now() < begin + 4 {
                 let swept = sweeper.count_now();
                 let established = swept.slot(1).established + swept.slot(2).established;
@@ -115,7 +115,7 @@ fn connections_in_use_outlive_any_number_of_sweeps() {
             eprintln!("{passes} passes in {:?}", start.elapsed());
             assert_eq!(counted, (u32::from(2 * BUSY), u64::from(IDLE)));
         });
-        // The same in the datapath's eyes: an idle one's packet is an orphan now.
+        // The datapath agrees: a packet of an idle connection is an orphan now.
         assert_eq!(send(program, 1000, ACK), SENT);
         assert_ne!(send(program, 1000 + 2 * BUSY, ACK), SENT);
     });

@@ -1,4 +1,4 @@
-//! Network namespaces for the network's tests: a dispatcher and a backend on one bridge.
+//! Network namespaces for tests of the network: a dispatcher and a backend on one bridge.
 
 use std::{
     process::Command,
@@ -9,7 +9,7 @@ use std::{
 use dispatcher_ctl::network::{Network, NetworkEvent, Resolution};
 use tokio::sync::mpsc::UnboundedReceiver;
 
-/// Runs a command to its end and returns what it printed.
+/// Runs a command to its end and returns its output.
 pub(crate) fn run(line: &str) -> String {
     let words: Vec<_> = line.split_whitespace().collect();
     let output = Command::new(words[0]).args(&words[1..]).output().unwrap();
@@ -26,7 +26,8 @@ pub(crate) struct Lab {
 }
 
 impl Lab {
-    /// None where the test cannot run, and says why. With `DISPATCHER_REQUIRE_BPF=1` there is no way out.
+    /// Creates the laboratory; `None` with a message if the test cannot run. Panics instead with
+    /// `DISPATCHER_REQUIRE_BPF=1`.
     pub(crate) fn possible() -> Option<Self> {
         if nix::unistd::geteuid().is_root() {
             return Some(Self::new());
@@ -43,7 +44,7 @@ impl Lab {
         for role in ["sw", "lb", "b"] {
             run(&format!("ip netns add {}", lab.ns(role)));
             lab.ip(role, "link set lo up");
-            // Neighbour solicitations come from the link-local address: it must not be tentative at first.
+            // Neighbour solicitations come from the link-local address, so it must not be tentative.
             for key in ["all", "default"] {
                 let setting = format!("net.ipv6.conf.{key}.accept_dad=0");
                 run(&format!("ip netns exec {} sysctl -qw {setting}", lab.ns(role)));
@@ -66,7 +67,7 @@ impl Lab {
         run(&format!("ip -n {} {arguments}", self.ns(role)))
     }
 
-    /// Joins a namespace to the bridge by a new NIC.
+    /// Connects a namespace to the bridge with a new NIC.
     pub(crate) fn plug(&self, role: &str, host: u8) {
         let sw = self.ns("sw");
         self.ip(role, &format!("link add eth0 type veth peer name port-{role} netns {sw}"));
@@ -109,7 +110,7 @@ impl Drop for Lab {
     }
 }
 
-/// A resolution in short: the MAC, or `None`.
+/// The MAC of a resolution, or `None`.
 pub(crate) fn mac(resolution: &Resolution) -> Option<String> {
     match resolution {
         Resolution::Resolved { mac, .. } => Some(mac.to_string()),
@@ -117,7 +118,7 @@ pub(crate) fn mac(resolution: &Resolution) -> Option<String> {
     }
 }
 
-/// Waits until an address resolves to a MAC (or to none) and says how long that took.
+/// Waits until an address resolves to a MAC (or to none) and returns how long that took.
 pub(crate) async fn becomes(
     network: &Network,
     address: &str,

@@ -361,10 +361,5 @@ pub(crate) fn cli(socket: &Path, arguments: &[&str]) -> Output {
 
 /// Compares with a golden file; `DISPATCHER_BLESS=1` writes it instead.
 pub(crate) fn golden(name: &str, text: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
-    if std::env::var_os("DISPATCHER_BLESS").is_some() {
-        std::fs::write(&path, text).unwrap();
-    }
-    let want = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(want == text, "{} differs; it is now:\n{text}", path.display());
+    dispatcher_golden::check(&format!("dispatcher-ctl/tests/golden/{name}"), text);
 }

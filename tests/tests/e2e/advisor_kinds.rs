@@ -1,6 +1,6 @@
-//! Every kind of advisor against real servers: well, refused, mute, late, and lying.
+//! Every kind of advisor against real servers: healthy, refusing, silent, late, and wrong ones.
 //!
-//! One backend has all servers; each case is a service of its own with that backend, and an advisor.
+//! One backend runs all servers; each case is a service of its own with that backend, and an advisor.
 
 use std::{
     fmt::Write as _,
@@ -20,13 +20,13 @@ use serde_json::Value;
 
 use crate::common::{backend, lab, service};
 
-/// Nobody listens there.
+/// Nobody listens on this port.
 const CLOSED: u16 = 9;
-/// There somebody listens who never says anything.
+/// The listener on this port never sends anything.
 const MUTE: u16 = 9000;
-/// There the agent with another key listens.
+/// The agent with another key listens on this port.
 const STRANGER: u16 = 10_005;
-/// What is added to the port of a server for that of one that answers two seconds later.
+/// A server that answers two seconds late listens on the server's port plus this.
 const LATE: u16 = 20_000;
 
 /// A service, and what its advisor must find.
@@ -38,7 +38,7 @@ struct Case {
 
 enum Wanted {
     Good,
-    /// Good, and it takes more than two seconds.
+    /// Good, but it takes more than two seconds.
     Late,
     /// Bad, for a reason that contains this.
     Bad(&'static str),
@@ -55,7 +55,7 @@ fn udp(advisor: &str, wanted: Wanted) -> Case {
 const REFUSED: Wanted = Wanted::Bad("connection refused");
 const SILENT: Wanted = Wanted::Bad("no answer within 1s");
 
-/// Kinds, what they need, and where their server is, if it is one of TCP.
+/// Kinds, their settings, and the TCP port of their server if it has one.
 fn servers(files: &Path) -> Vec<(String, u16)> {
     let ca = files.join("ca.pem");
     let key = files.join("agent.key");
@@ -87,7 +87,7 @@ fn cases(files: &Path) -> Vec<Case> {
         cases.extend([to(port, Wanted::Good), to(CLOSED, REFUSED), to(MUTE, SILENT)]);
         cases.push(to(port + LATE, SILENT));
         let patient = format!("{kind}, port = {}, receive_timeout = \"10s\"", port + LATE);
-        // The agent tells the machine's load, not the time that it took.
+        // The agent reports the machine's load, not the duration of the probe.
         cases.push(tcp(&patient, if port == 10_004 { Wanted::Good } else { Wanted::Late }));
     }
     for (kind, port) in [
@@ -111,7 +111,7 @@ fn cases(files: &Path) -> Vec<Case> {
     cases
 }
 
-/// Servers that are there, and not what is expected.
+/// Servers that run but do not answer as expected.
 fn lies(files: &Path) -> Vec<Case> {
     use Wanted::Bad;
     let (ca, other_key) = (files.join("ca.pem"), files.join("other.key"));
@@ -123,7 +123,7 @@ fn lies(files: &Path) -> Vec<Case> {
         tcp("kind = \"https\", port = 443, path = \"/sick\"", Bad("status 503, expected 200-399")),
         tcp("kind = \"https\", port = 80", Bad("TLS: ")),
         tcp("kind = \"tls\", port = 25", Bad("TLS: ")),
-        // Taken unless it is looked at, and never by `tls`.
+        // Accepted unless it is verified, but never by `tls`.
         tcp("kind = \"https\", port = 8443", Wanted::Good),
         tcp("kind = \"tls\", port = 8443", Bad("the certificate expired 2020-02-01T00:00:00Z")),
         tcp(
@@ -193,7 +193,7 @@ fn commands(files: &Path) -> Vec<Case> {
     ]
 }
 
-/// The servers of the cases: those of the node, those that are late, and those of this process.
+/// The servers of the cases: on the node, the late ones, and those in this process.
 struct Servers {
     processes: Vec<Process>,
     _mute: Mute,
@@ -203,7 +203,7 @@ struct Servers {
 fn serve(lab: &Lab) -> Result<Servers> {
     let node = &lab.backends[0];
     let files = node.directory();
-    // Each closed port is to be told of.
+    // Report every closed port.
     node.sysctl("net.ipv4.icmp_ratelimit", "0")?;
     let mut processes = node.serve_protocols()?;
     processes.extend([node.serve_web()?, node.serve_ftp()?]);
@@ -257,12 +257,12 @@ fn name(i: u16) -> String {
     format!("case-{i}")
 }
 
-/// What the report says of a service's backend.
+/// The report's row for a service's backend.
 fn reported<'a>(report: &'a Value, service: &str) -> Option<&'a Value> {
     report.as_array()?.iter().find(|row| row["service"] == service)
 }
 
-/// Whether a report says what is wanted.
+/// Whether a report agrees with the case.
 fn agrees(row: &Value, wanted: &Wanted) -> bool {
     let advisor = &row["advisor"];
     let error = advisor["last_error"].as_str().unwrap_or_default();
@@ -275,7 +275,7 @@ fn agrees(row: &Value, wanted: &Wanted) -> bool {
     }
 }
 
-/// Waits until each case has come out as it must.
+/// Waits until each case has its expected result.
 fn all_agree(daemon: &Daemon, cases: &[Case]) -> Result<()> {
     eventually(Duration::from_secs(30), "advisors that find what is there", || {
         let report = daemon.json("advisor report")?;
@@ -306,7 +306,7 @@ fn each_kind_tells_the_well_from_the_refused_the_mute_the_late_and_the_lying() -
     daemon.start()?;
     all_agree(&daemon, &cases)?;
     certificates(&daemon, &cases)?;
-    // All go; what was well is refused, and echoes are not answered.
+    // All servers end; the healthy ones now refuse, and echoes are not answered.
     servers.processes.iter_mut().for_each(Process::kill);
     node.sysctl("net.ipv4.icmp_echo_ignore_all", "1")?;
     let stays = ["exec", "port = 7", "port = 9000"];
@@ -328,7 +328,7 @@ fn each_kind_tells_the_well_from_the_refused_the_mute_the_late_and_the_lying() -
     })
 }
 
-/// When certificates end is told, whether they are good or not.
+/// Expiry times of certificates are reported, whether these are good or not.
 fn certificates(daemon: &Daemon, cases: &[Case]) -> Result<()> {
     let find = |what: &str| (0..).zip(cases).find(|(_, case)| case.advisor.contains(what));
     for (what, kind) in [("\"https\", port = 8443", "https"), ("\"tls\", port = 8443", "tls")] {
@@ -377,7 +377,7 @@ fn an_agent_tells_its_machine_s_load() -> Result<()> {
     let load_of = |row: &Value| row["advisor"]["system_load"].as_f64();
     let error_of =
         |row: &Value| row["advisor"]["last_error"].as_str().unwrap_or_default().to_owned();
-    // Half of 40, and half of what the processors do.
+    // Half of 40, and half of the processors' load.
     becomes("a load", &|row| load_of(row).is_some_and(|load| (20.0..=70.0).contains(&load)))?;
     let stress: Vec<_> = (0..std::thread::available_parallelism()?.get())
         .map(|i| node.spawn(&format!("stress-{i}"), "sha256sum /dev/zero"))

@@ -1,4 +1,4 @@
-//! Advisors: backends that are not well get no new connections, and get them again when they are.
+//! Advisors: backends that are down get no new connections until they are up again.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -11,7 +11,7 @@ use crate::common::{
 
 /// A laboratory with web servers, and services that probe them twice a second.
 struct Advised {
-    // In the order in which they must go.
+    // Dropped in this order.
     daemon: Daemon,
     servers: Vec<Process>,
     lab: Lab,
@@ -35,7 +35,7 @@ impl Advised {
         self.lab.client().quick_requests(vip, number)
     }
 
-    /// Waits until both services' backend is down or up, for this reason.
+    /// Waits until the backend is down or up in both services, for this reason.
     fn becomes(&self, backend: &str, text: &str) -> Result<()> {
         for vip in VIPS {
             state_contains(&self.daemon, web(vip), backend, text, 5)?;
@@ -59,7 +59,7 @@ fn a_backend_that_dies_gets_nothing_new_until_it_is_back() -> Result<()> {
         )?;
         assert_eq!(up, 0.0);
     }
-    // Known to be down, it is down for the next controller, too, before that has probed it.
+    // A backend that is known to be down is also down for the next controller before its first probe.
     lab.daemon.kill();
     lab.daemon.start()?;
     ensure!(backend_of(&lab.daemon, "web4", "web-2")?["up"] == false);
@@ -94,7 +94,7 @@ fn an_answer_must_be_the_one_that_is_expected() -> Result<()> {
         Ok(advisor["last_error"] == "status 404, expected 200-399")
     })?;
     assert_eq!(lab.client().quick_requests(VIPS[0], 10)?, tally([("web-2", 10)]));
-    // A reload that takes the advisor away takes its word away, too.
+    // A reload that removes the advisor also removes its result.
     daemon.edit(&line, "protocol = \"tcp\"\n")?;
     daemon.ok("reload")?;
     assert_eq!(lab.client().quick_requests(VIPS[0], 10)?, tally([("web-1", 5), ("web-2", 5)]));
@@ -112,7 +112,7 @@ fn with_all_backends_down_they_are_tried_in_turn() -> Result<()> {
     lab.becomes("web-1", "down: connect")?;
     lab.becomes("web-2", "down: connect")?;
     let before = service_of(&lab.daemon, "web4")?["connections"].as_u64().context("connections")?;
-    // Nobody listens, but the packets get there: the client is refused at once instead of waiting.
+    // Nobody listens, but packets get there: the client is refused at once instead of waiting.
     let served = lab.requests(VIPS[0], 4)?;
     let after = service_of(&lab.daemon, "web4")?["connections"].as_u64().context("connections")?;
     ensure!(after - before == 4, "{served:?}: {} connections", after - before);

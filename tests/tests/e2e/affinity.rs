@@ -1,4 +1,4 @@
-//! Clients that stay with their backends: over connections, over services, through quiescing.
+//! Clients that stay with their backends: across connections, services and quiescing.
 
 use anyhow::{Result, ensure};
 use dispatcher_lab::{Daemon, Lab, Plan, Process, VIP4};
@@ -8,10 +8,10 @@ use crate::common::{address_of, all_up, backend, lab, service, tally};
 const STAY: &str = "affinity = { timeout = \"300s\" }";
 const STAY_ON_BOTH: &str = "affinity = { timeout = \"300s\", cross_port = [8080] }";
 
-/// Three clients, three web servers, and two services for them: `web` on port 80, and `shop` on port 8080, linked, with the
-/// backends the other way round.
+/// Three clients, three web servers, and two services for them: `web` on port 80, and `shop` on port 8080, linked, with
+/// the backends in reverse order.
 struct Stay {
-    // In the order in which they must go.
+    // Dropped in this order.
     daemon: Daemon,
     _servers: Vec<Process>,
     lab: Lab,
@@ -40,7 +40,7 @@ impl Stay {
         Ok(Some(Self { daemon, _servers, lab }))
     }
 
-    /// Who answers a client's next connection to a port.
+    /// Which backend answers a client's next connection to a port.
     fn asked(&self, client: usize, port: u16) -> Result<String> {
         let said =
             self.lab.clients[client].run(&format!("curl -s --max-time 5 http://{VIP4}:{port}/"))?;
@@ -48,7 +48,7 @@ impl Stay {
         Ok(said.trim().to_owned())
     }
 
-    /// Who answers several connections of a client, if it is the same for all.
+    /// Which backend answers several connections of a client; an error if they differ.
     fn one(&self, client: usize, port: u16) -> Result<String> {
         let first = self.asked(client, port)?;
         for _ in 0..5 {
@@ -65,10 +65,10 @@ fn a_client_stays_with_its_backend_on_both_ports() -> Result<()> {
     let (first, second) = (lab.one(0, 80)?, lab.one(1, 80)?);
     assert_ne!(first, second, "clients take turns");
     assert_eq!((lab.one(0, 8080)?, lab.one(1, 8080)?), (first, second));
-    // The other way round, and a client of its own.
+    // The other port first, with another client.
     let third = lab.one(2, 8080)?;
     assert_eq!(lab.one(2, 80)?, third);
-    // Without affinity, each connection goes to the next.
+    // Without affinity, each connection goes to the next backend.
     lab.daemon.edit(STAY_ON_BOTH, "")?;
     lab.daemon.edit(STAY, "")?;
     lab.daemon.ok("reload")?;
@@ -92,7 +92,7 @@ fn quiescing_keeps_clients_that_have_a_record_and_moves_them_now_if_told_so() ->
     assert_eq!(lab.one(0, 8080)?, moved, "the record went along");
     lab.daemon.ok(&format!("unquiesce web {first}"))?;
     assert_eq!(lab.one(0, 80)?, moved, "back in, it does not take back who left");
-    // Taken down, it keeps nobody.
+    // A backend that is down keeps no client.
     lab.daemon.ok(&format!("down web {moved}"))?;
     assert_ne!(lab.one(0, 80)?, moved);
     Ok(())
@@ -111,7 +111,7 @@ fn affinity_set_by_hand_is_in_force_at_once_and_can_be_saved() -> Result<()> {
     let saved = std::fs::read_to_string(daemon.config())?;
     ensure!(saved.contains("affinity = { timeout = \"300s\", mask_v4 = 24 }"), "{saved}");
     ensure!(saved.contains("sticky = false"), "{saved}");
-    // All clients are in one network now: they stay with one backend, and not with the one that keeps nobody.
+    // All clients are in one network now: they stay with one backend, but not with the one that keeps no client.
     let mut who = String::new();
     for _ in 0..2 {
         who = client.run(&format!("curl -s --max-time 5 http://{VIP4}/"))?.trim().to_owned();
@@ -123,7 +123,7 @@ fn affinity_set_by_hand_is_in_force_at_once_and_can_be_saved() -> Result<()> {
         let got = client.quick_requests(VIP4.into(), 10)?;
         ensure!(got.get(&who) == Some(&10), "{}: {got:?}, expected {who}", client.name());
     }
-    // The file says what runs: another start changes nothing.
+    // The file agrees with what runs: another start changes nothing.
     ensure!(daemon.ok("plan")?.contains("nothing"), "{}", daemon.ok("plan")?);
     daemon.kill();
     daemon.start()?;

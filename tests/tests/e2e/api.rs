@@ -1,4 +1,4 @@
-//! What scripts see: the HTTP API over its socket, lists, and what `--save` writes.
+//! What scripts use: the HTTP API over its socket, lists, and what `--save` writes.
 
 use anyhow::{Context as _, Result};
 use serde_json::Value;
@@ -74,7 +74,7 @@ fn connections_are_listed_while_they_live() -> Result<()> {
         let filter = format!("connections {service} --client {client} --backend web-1 --limit 1");
         assert!(web.daemon.json(&filter)?["connections"].as_array().is_some());
     }
-    // The flow records (2^14 buckets of 320 bytes) are the daemon's only while it lists.
+    // The daemon maps the flow records (2^14 buckets of 320 bytes) only while it lists.
     let pid = web.daemon.json("status")?["pid"].to_string();
     let mapped = largest_map(&pid)?;
     assert!((1..5 << 20).contains(&mapped), "{mapped} bytes of a map are mapped");

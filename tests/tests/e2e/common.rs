@@ -1,4 +1,4 @@
-//! What all of these tests need.
+//! Helpers for all end-to-end tests.
 
 use std::{fmt::Write as _, net::IpAddr, time::Duration};
 
@@ -18,7 +18,7 @@ pub(crate) fn lab(plan: &Plan) -> Result<Option<Lab>> {
     }
 }
 
-/// Both families' VIP.
+/// The VIPs of both families.
 pub(crate) const VIPS: [IpAddr; 2] = [IpAddr::V4(VIP4), IpAddr::V6(VIP6)];
 
 /// The name of the service for a VIP's family: `web4` or `web6`.
@@ -40,8 +40,7 @@ pub(crate) fn backend(name: &str, address: IpAddr, weight: u32) -> String {
     )
 }
 
-/// The services `web4` and `web6`, HTTP on the backends in their order with these weights; those of `web6` are found by
-/// their IPv6 addresses.
+/// The services `web4` and `web6`: HTTP on the backends in order with these weights; `web6` uses their IPv6 addresses.
 pub(crate) fn web_services(lab: &Lab, weights: &[u32]) -> String {
     let mut text = String::new();
     for vip in VIPS {
@@ -58,9 +57,9 @@ pub(crate) fn address_of(node: &lab::Node, vip: IpAddr) -> IpAddr {
     if vip.is_ipv4() { node.v4().into() } else { node.v6().into() }
 }
 
-/// A laboratory with web servers, and a daemon that dispatches to them with these weights.
+/// A laboratory with web servers, and a daemon that balances over them with these weights.
 pub(crate) struct Web {
-    // In the order in which they must go.
+    // Dropped in this order.
     pub(crate) daemon: Daemon,
     pub(crate) _servers: Vec<Process>,
     pub(crate) lab: Lab,
@@ -78,13 +77,13 @@ impl Web {
         Ok(Some(Self { daemon, _servers, lab }))
     }
 
-    /// So many requests to a VIP, one curl process for all.
+    /// Makes this many requests to a VIP with one curl process.
     pub(crate) fn requests(&self, vip: IpAddr, number: u32) -> Result<Tally> {
         self.lab.client().quick_requests(vip, number)
     }
 }
 
-/// What a tally should be.
+/// The expected tally.
 pub(crate) fn tally(counts: impl IntoIterator<Item = (&'static str, u32)>) -> Tally {
     counts.into_iter().filter(|(_, n)| *n > 0).map(|(who, n)| (who.to_owned(), n)).collect()
 }
@@ -101,7 +100,7 @@ pub(crate) fn all_up(daemon: &Daemon) -> Result<()> {
     })
 }
 
-/// What `status` says of a service.
+/// A service's object in `status`.
 pub(crate) fn service_of(daemon: &Daemon, service: &str) -> Result<Value> {
     let status = daemon.json("status")?;
     let services = status["services"].as_array().context("services")?;
@@ -112,7 +111,7 @@ pub(crate) fn service_of(daemon: &Daemon, service: &str) -> Result<Value> {
         .with_context(|| format!("service {service} is not in {status}"))
 }
 
-/// What `status` says of a backend.
+/// A backend's object in `status`.
 pub(crate) fn backend_of(daemon: &Daemon, service: &str, backend: &str) -> Result<Value> {
     let service = service_of(daemon, service)?;
     let backends = service["backends"].as_array().context("backends")?;
@@ -123,7 +122,7 @@ pub(crate) fn backend_of(daemon: &Daemon, service: &str, backend: &str) -> Resul
         .with_context(|| format!("backend {backend} is not in {service}"))
 }
 
-/// Waits until a backend's phrase in `status` contains this.
+/// Waits until a backend's state in `status` contains this text.
 pub(crate) fn state_contains(
     daemon: &Daemon,
     service: &str,
@@ -140,7 +139,7 @@ pub(crate) fn state_contains(
     Ok(state)
 }
 
-/// The number a backend's counter or gauge has in the metrics.
+/// The value of a backend's counter or gauge in the metrics.
 pub(crate) fn backend_metric(
     daemon: &Daemon,
     what: &str,
@@ -151,13 +150,13 @@ pub(crate) fn backend_metric(
     daemon.metric(&format!("dispatcher_backend_{what}"), &[&labels[0], &labels[1]])
 }
 
-/// Packets that left the path for a reason, by the metrics; 0 where there is no sample.
+/// Packets with this verdict and reason, from the metrics; 0 without a sample.
 pub(crate) fn reason(daemon: &Daemon, verdict: &str, reason: &str) -> f64 {
     let labels = [format!("verdict=\"{verdict}\""), format!("reason=\"{reason}\"")];
     daemon.metric("dispatcher_packets_total", &[&labels[0], &labels[1]]).unwrap_or(0.0)
 }
 
-/// A file of so many bytes that do not repeat, the same every time.
+/// A file of this length that does not repeat, the same every time.
 pub(crate) fn noise(length: usize) -> Vec<u8> {
     let mut state = 0x9E37_79B9_7F4A_7C15_u64;
     let mut bytes = Vec::with_capacity(length + 8);
@@ -180,7 +179,8 @@ pub(crate) fn publish(lab: &Lab, name: &str, bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// A laboratory of web servers that have `/files/big`, and a daemon whose services reset clients of a backend that is down.
+/// A laboratory of web servers that have `/files/big`, and a daemon whose services reset clients of a backend that is
+/// down.
 pub(crate) fn resetting(name: &str, backends: u8) -> Result<Option<Web>> {
     let Some(lab) = lab(&Plan::new(name).backends(backends))? else { return Ok(None) };
     let _servers = lab.serve_web()?;

@@ -1,4 +1,4 @@
-//! How it ends: SIGTERM detaches, and `detach --all` cleans up after anything.
+//! How a daemon ends: SIGTERM detaches, and `detach --all` cleans up after anything.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use dispatcher_lab::{Lab, VIP4, VIP6, eventually};
 
 use crate::common::{VIPS, Web, tally};
 
-/// What of the product is left on the dispatcher's host.
+/// What is left of the product on the dispatcher's host.
 fn left(lab: &Lab) -> Result<Vec<String>> {
     let mut left = Vec::new();
     let link = lab.lb.ip("link show eth0")?;
@@ -26,7 +26,7 @@ fn left(lab: &Lab) -> Result<Vec<String>> {
     Ok(left)
 }
 
-/// Fails where something of the product is left on the dispatcher's host.
+/// Fails if something is left of the product on the dispatcher's host.
 pub(crate) fn nothing_left(lab: &Lab) -> Result<()> {
     let left = left(lab)?;
     ensure!(left.is_empty(), "left behind: {left:?}");
@@ -39,7 +39,7 @@ fn sigterm_detaches_and_leaves_nothing() -> Result<()> {
     ensure!(left(&web.lab)?.len() >= 3, "{:?}", left(&web.lab)?);
     assert_eq!(web.daemon.stop()?, Some(0));
     nothing_left(&web.lab)?;
-    // And it starts afresh.
+    // It can start again.
     web.daemon.start()?;
     crate::common::all_up(&web.daemon)?;
     assert_eq!(web.requests(VIPS[0], 10)?, tally([("web-1", 10)]));

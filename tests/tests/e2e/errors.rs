@@ -1,11 +1,11 @@
-//! What is said when something is wrong: exit statuses and words.
+//! Error messages and exit statuses.
 
 use anyhow::Result;
 use dispatcher_lab::{Plan, Said};
 
 use crate::common::{Web, lab, web_services};
 
-/// Lower case, and one line but for a hint.
+/// Lower case, and one line except for a hint.
 fn is_one_line(said: &Said) {
     let mut lines = said.err.lines().filter(|line| !line.starts_with("hint:"));
     let first = lines.next().unwrap_or_default();
@@ -65,7 +65,7 @@ fn a_daemon_that_cannot_start_says_why() -> Result<()> {
     Ok(())
 }
 
-/// The driver's own words, the MTU and what it may be, not merely that another mode might work.
+/// The error has the driver's text, the MTU and its limit, not only that another mode might work.
 #[test]
 fn a_nic_with_jumbo_frames_is_refused_with_the_cause() -> Result<()> {
     let Some(web) = Web::start("jumbo", &[1])? else { return Ok(()) };
@@ -76,7 +76,7 @@ fn a_nic_with_jumbo_frames_is_refused_with_the_cause() -> Result<()> {
     for word in ["big0", "MTU is too large", "its MTU is 9000, expected 3498 or less", "mtu 3498"] {
         assert!(said.err.contains(word), "{word}: {}", said.err);
     }
-    // The hint is true, in both its parts.
+    // Both parts of the hint are true.
     web.daemon.ok("attach big0 --mode generic")?;
     web.daemon.ok("detach big0")?;
     web.lab.lb.ip("link set big0 mtu 3498")?;

@@ -11,7 +11,7 @@ use crate::common::{VIPS, Web, address_of, all_up, lab, state_contains, web_serv
 /// curl, reading the stream.
 struct Listener {
     curl: Process,
-    /// Events that were looked at.
+    /// Events that were read.
     seen: usize,
 }
 
@@ -34,7 +34,7 @@ impl Listener {
         lines.map(|data| serde_json::from_str(data).context("data")).collect()
     }
 
-    /// The next event that is no progress of quiesce.
+    /// The next event that is not a progress report of quiesce.
     fn next(&mut self) -> Result<Value> {
         loop {
             let event =
@@ -47,7 +47,7 @@ impl Listener {
         }
     }
 
-    /// The next event has this word and these fields.
+    /// Requires that the next event has this word and these fields.
     #[track_caller]
     fn expect(&mut self, word: &str, fields: &[(&str, Value)]) -> Result<()> {
         let event = self.next()?;
@@ -65,7 +65,7 @@ fn with<'a>(backend: &str, fields: &[(&'a str, Value)]) -> Vec<(&'a str, Value)>
     of(backend).into_iter().chain(fields.iter().cloned()).collect()
 }
 
-/// How often the log has a line that ends so.
+/// Number of log lines with this ending.
 fn logged(daemon: &Daemon, end: &str) -> usize {
     daemon.log().lines().filter(|line| line.ends_with(end)).count()
 }
@@ -119,7 +119,7 @@ fn what_is_done_by_hand_and_by_the_file_is_told() -> Result<()> {
     daemon.ok("service remove web4")?;
     of_web4.expect("service_removed", &[("service", "web4".into())])?;
 
-    // Who listens to all is told the same, and more; ids grow.
+    // A listener without a filter gets the same and more; ids grow.
     all.expect("weight_changed", &[("service", "web6".into())])?;
     let told = until(Duration::from_secs(5), "last event", || {
         let told = all.all()?;
@@ -147,7 +147,7 @@ fn advisors_and_neighbours_are_told_and_a_takeover_tells_nothing_again() -> Resu
     ensure!(down["event"] == "server_down" && down["backend"] == "web-2", "{down}");
     ensure!(down["reason"].as_str().is_some_and(|r| r.starts_with("down: http")), "{down}");
 
-    // The daemon dies: the stream ends, and the next daemon has nothing new to tell of this backend.
+    // The daemon dies: the stream ends, and the next daemon has no news about this backend.
     daemon.kill();
     ensure!(events.curl.wait(Duration::from_secs(5))?.is_some(), "curl did not end");
     daemon.start()?;
@@ -171,7 +171,7 @@ fn advisors_and_neighbours_are_told_and_a_takeover_tells_nothing_again() -> Resu
     ensure!(changed["mac"] == "02:00:00:00:77:01" || changed["reason"].is_string(), "{changed}");
     state_contains(&daemon, "web4", "web-1", "\"up\"", 20)?;
 
-    // It ends in order, and so does the stream.
+    // The daemon stops in order, and so does the stream.
     daemon.stop()?;
     assert_eq!(all.curl.wait(Duration::from_secs(5))?, Some(0), "{}", all.curl.log());
     Ok(())

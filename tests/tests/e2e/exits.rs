@@ -1,4 +1,4 @@
-//! User exits: commands that are run when backends go and come, and that can delay nothing.
+//! User exits: commands that run when backends change state, and that can delay nothing.
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf, time::Duration};
 
@@ -16,7 +16,7 @@ fn script(lab: &Lab, name: &str, text: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// A script that notes environment and standard input, and whatever it was left of the daemon.
+/// A script that records its environment and standard input, and anything that it inherited from the daemon.
 fn note(lab: &Lab) -> Result<(PathBuf, PathBuf)> {
     let notes = lab.directory().join("notes");
     let text = format!(
@@ -27,7 +27,7 @@ fn note(lab: &Lab) -> Result<(PathBuf, PathBuf)> {
     Ok((script(lab, "note", &text)?, notes))
 }
 
-/// A daemon with these exits, before two services of two backends.
+/// A daemon with these exits and two services of two backends.
 fn start(lab: &Lab, exits: &str) -> Result<Daemon> {
     let services = format!("[exits]\n{exits}\n{}", web_services(lab, &[1, 1]));
     let mut daemon = lab.daemon(&services)?;
@@ -41,7 +41,7 @@ fn exits(daemon: &Daemon, event: &str, result: &str) -> f64 {
     daemon.metric("dispatcher_exits_total", &[&labels[0], &labels[1]]).unwrap_or(-1.0)
 }
 
-/// What was noted of each command, once there are so many.
+/// The records of all commands, once there are this many.
 fn noted(notes: &PathBuf, number: usize) -> Result<Vec<String>> {
     let read = || fs::read_to_string(notes).unwrap_or_default();
     eventually(Duration::from_secs(10), &format!("{number} commands"), || {
@@ -93,7 +93,7 @@ fn commands_learn_what_happened() -> Result<()> {
     let json: Value = serde_json::from_str(json)?;
     ensure!(json["event"] == "server_down" && json["address"] == address.as_str(), "{json}");
     ensure!(json["time"].as_f64().is_some_and(|t| t > 1.6e9) && json["id"].is_u64(), "{json}");
-    // Nothing of the daemon's: neither files nor signals. (3 is the listing's own.)
+    // Nothing is inherited from the daemon: neither files nor signals. (3 belongs to the listing itself.)
     ensure!(first.contains("\n0 1 2 3 \n"), "{first}");
     ensure!(first.contains("SigBlk:\t0000000000000000"), "{first}");
     // The C library keeps 32 and 33 for itself.
@@ -123,7 +123,7 @@ fn a_command_that_hangs_delays_nothing_but_the_next() -> Result<()> {
         let mut daemon = start(&lab, &exits_text)?;
         daemon.ok("down web4 web-1")?;
         eventually(Duration::from_secs(5), "hanging command", || Ok(child.exists()))?;
-        // Meanwhile everything goes on, and what does not fit into the queue is dropped, the oldest first.
+        // Meanwhile everything continues; what does not fit into the queue is dropped, the oldest first.
         for weight in 1..=5 {
             let said = daemon.cli(["weight", "web4", "web-2", &weight.to_string()])?;
             ensure!(said.status == 0 && said.took < Duration::from_millis(700), "{said:?}");
@@ -150,7 +150,7 @@ fn a_command_that_hangs_delays_nothing_but_the_next() -> Result<()> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         ensure!(stat.is_empty() || stat.contains(") Z "), "the child lives on: {stat}");
 
-        // A reload takes effect at once, and what fails says why.
+        // A reload takes effect at once, and a failure says why.
         let fail = script(&lab, "fail", "echo no mail today >&2; exit 7")?;
         daemon.edit(&hang.display().to_string(), &fail.display().to_string())?;
         let plan = daemon.ok("reload")?;
@@ -160,7 +160,7 @@ fn a_command_that_hangs_delays_nothing_but_the_next() -> Result<()> {
             Ok(daemon.log().contains("fail: exit status: 7: no mail today"))
         })?;
         assert_eq!(exits(&daemon, "server_down", "failure"), 1.0);
-        // One that hangs does not keep the daemon from ending.
+        // A hanging command does not keep the daemon from ending.
         daemon.edit(&fail.display().to_string(), &hang.display().to_string())?;
         daemon.ok("reload")?;
         fs::remove_file(&child)?;

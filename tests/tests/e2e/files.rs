@@ -1,4 +1,4 @@
-//! Files and clients that do not answer: they cost an error, and hold up nobody.
+//! Files and clients that do not answer: they cause an error, and delay nobody.
 
 use std::{
     fs::{self, File},
@@ -24,12 +24,12 @@ use crate::{
     common::{Web, backend, backend_of, lab, service, web_services},
 };
 
-/// How long the controller waits for a file.
+/// The controller's time limit for a file.
 const PATIENCE: Duration = Duration::from_secs(5);
 const PROBED: &str =
     "[service.advisor]\nkind = \"connect\"\ntarget = \"address\"\ninterval = \"200ms\"\n\n";
 
-/// A mount of which nothing answers: a FUSE file system without its server.
+/// A hanging mount: a FUSE file system without its server.
 struct Hung {
     path: PathBuf,
     _device: File,
@@ -47,7 +47,7 @@ impl Hung {
 
 impl Drop for Hung {
     fn drop(&mut self) {
-        // Those that wait get an error.
+        // Processes that wait get an error.
         let _ = umount2(&self.path, MntFlags::MNT_FORCE);
         let _ = umount2(&self.path, MntFlags::MNT_DETACH);
     }
@@ -94,7 +94,7 @@ fn a_configuration_that_hangs_or_is_no_file_holds_up_nobody() -> Result<()> {
     std::thread::scope(|scope| {
         let reload = scope.spawn(|| daemon.cli(["reload"]));
         let save = scope.spawn(|| daemon.cli(["weight", "web4", "web-1", "7", "--save"]));
-        // Meanwhile it probes, answers, and does what it is told.
+        // Meanwhile the daemon probes, answers, and executes commands.
         let before = probes(&daemon)?;
         daemon.ok("weight web4 web-2 3")?;
         eventually(PATIENCE, "probes that go on", || Ok(probes(&daemon)? > before + 3.0))?;
@@ -113,7 +113,7 @@ fn a_configuration_that_hangs_or_is_no_file_holds_up_nobody() -> Result<()> {
     })?;
     assert_eq!(backend_of(&daemon, "web4", "web-1")?["weight"], 1, "refused: nothing is changed");
     assert_eq!(file_threads(pid)?, 2, "no more, however often they are asked for");
-    // The mount is gone: the file answers again, or is no file at all.
+    // The mount is gone: the file answers again, or is not a regular file.
     drop(hung);
     type Make = fn(&Path) -> Result<()>;
     let fifo: Make = |path| Ok(mkfifo(path, Mode::S_IRUSR)?);
@@ -150,7 +150,7 @@ fn idle_connections_lock_nobody_out() -> Result<()> {
     let mut daemon = lab.daemon(&(services + &backend(node.name(), node.v4().into(), 1)))?;
     daemon.start()?;
     eventually(Duration::from_secs(10), "a first answer", || Ok(probes(&daemon)? > 0.0))?;
-    // More than each has room for, none of which says anything.
+    // More connections than each listener has places; all are silent.
     let dial = |address: (IpAddr, u16), number| -> Result<Vec<_>> {
         Ok((0..number).map(|_| TcpStream::connect(address)).collect::<Result<_, _>>()?)
     };
@@ -187,7 +187,7 @@ fn a_saved_file_keeps_owner_mode_line_ends_and_link() -> Result<()> {
     let now = fs::metadata(&real)?;
     assert_eq!((now.uid(), now.gid(), now.mode() & 0o7777), (1234, 4321, 0o640));
     assert_eq!(fs::read_link(config)?, Path::new("real.toml"));
-    // A file that is a mount of its own cannot be replaced: that is said before anything is changed.
+    // A file that is a mount point cannot be replaced: that is reported before anything changes.
     mount(Some(&real), &real, None::<&str>, MsFlags::MS_BIND, None::<&str>)?;
     let refused = web.daemon.cli(["weight", "web4", "web-1", "3", "--save"]);
     umount2(&real, MntFlags::MNT_DETACH)?;

@@ -1,4 +1,4 @@
-//! SYN floods: what becomes of honest clients, of memory, and of the counts.
+//! SYN floods: effects on honest clients, on memory, and on the counts.
 
 use std::{
     collections::BTreeMap,
@@ -19,7 +19,7 @@ use crate::common::{all_up, backend, lab, service, service_of};
 
 /// Port of the echo service.
 const PORT: u16 = 7000;
-/// Honest connections that stay, and new ones a second.
+/// Honest connections that stay, and new ones per second.
 const STAYING: usize = 200;
 const NEW: u32 = 500;
 /// How long each flood lasts.
@@ -48,7 +48,7 @@ fn a_flood_harms_neither_those_who_are_there_nor_those_who_come() -> Result<()> 
     let mut daemon = lab.daemon(&services(&lab))?;
     daemon.start()?;
     all_up(&daemon)?;
-    // From here on only the neighbour table, which is static, knows the sink.
+    // From here on only the static neighbour entry knows the sink.
     let sink = &lab.backends[2];
     lab.lb.ip(&format!("neigh replace {} lladdr {} dev eth0", sink.v4(), sink.mac()))?;
     xdp_pass::swallow(sink, "eth0")?;
@@ -56,7 +56,7 @@ fn a_flood_harms_neither_those_who_are_there_nor_those_who_come() -> Result<()> 
     let to = (VIP4, PORT).into();
     let established = Established::open(lab.client(), to, STAYING)?;
     let before = Memory::of(&daemon)?;
-    // As many as one CPU makes, to the sink; then 20,000 a second to the honest service itself.
+    // First as many as one CPU can send, to the sink; then 20,000 per second to the honest service itself.
     flood(&lab, &daemon, OTHER_VIP4, None)?;
     flood(&lab, &daemon, VIP4, Some(20_000))?;
     let after = Memory::of(&daemon)?;
@@ -72,14 +72,14 @@ fn a_flood_harms_neither_those_who_are_there_nor_those_who_come() -> Result<()> 
     counts_are_true(&daemon, 0)
 }
 
-/// Floods a VIP beside honest new connections to the echo service.
+/// Floods a VIP while honest new connections go to the echo service.
 fn flood(lab: &Lab, daemon: &Daemon, vip: Ipv4Addr, rate: Option<u32>) -> Result<()> {
     let honest = Honest::start(lab.client(), (VIP4, PORT).into(), NEW);
     let port = lab.port(&lab.lb, "eth0");
     let mac = [2, 0, 0, 0, 0, 1];
     let before = counted(daemon)?;
     let start = Instant::now();
-    // The other end of the dispatcher's NIC: nothing slows the flood down before it.
+    // The flood starts at the peer of the dispatcher's NIC: nothing slows it down before.
     let flood = lab.switch.flood(&port, mac, SocketAddrV4::new(vip, PORT), rate)?;
     std::thread::sleep(LASTS);
     let sent = flood.stop()?;
@@ -94,7 +94,7 @@ fn flood(lab: &Lab, daemon: &Daemon, vip: Ipv4Addr, rate: Option<u32>) -> Result
         f64::from(good) / seconds,
         good + bad,
     );
-    // What the NIC has no room for is lost before the datapath sees it.
+    // Packets that the NIC has no room for are lost before the datapath sees them.
     let seen = counts.values().sum::<u64>();
     ensure!(seen as f64 >= 15_000.0 * LASTS.as_secs_f64(), "{seen} packets are no flood");
     let dropped: u64 =
@@ -114,7 +114,7 @@ fn counted(daemon: &Daemon) -> Result<BTreeMap<String, u64>> {
     Ok(reasons.iter().map(|r| (name(r), r["packets"].as_u64().unwrap_or(0))).collect())
 }
 
-/// What the controller and its maps take, in KiB.
+/// Memory of the controller and its maps, in KiB.
 #[derive(Debug)]
 struct Memory {
     resident: u64,
@@ -127,7 +127,7 @@ impl Memory {
         let status = fs::read_to_string(format!("{process}/status"))?;
         let mut maps = 0;
         for file in fs::read_dir(format!("{process}/fdinfo"))? {
-            // Descriptors come and go.
+            // Descriptors may disappear meanwhile.
             let text = fs::read_to_string(file?.path()).unwrap_or_default();
             maps += number(&text, "memlock:").unwrap_or(0);
         }
@@ -140,7 +140,7 @@ fn number(text: &str, key: &str) -> Option<u64> {
     line.split_whitespace().next()?.parse().ok()
 }
 
-/// When the sweeps have passed, the counts are those of the connections that are listed, so many in all.
+/// Once the sweeps have passed, the counts agree with the listed connections and their total.
 fn counts_are_true(daemon: &Daemon, staying: usize) -> Result<()> {
     let mut last = String::new();
     eventually(Duration::from_secs(25), "counts that are true", || {

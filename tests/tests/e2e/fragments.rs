@@ -27,7 +27,7 @@ fn servers(lab: &Lab, vip: IpAddr) -> Result<Vec<UdpSocket>> {
     lab.backends.iter().map(open).collect()
 }
 
-/// Who received what.
+/// What each server received.
 fn received(servers: &[UdpSocket]) -> Vec<Vec<Vec<u8>>> {
     let all_of = |socket: &UdpSocket| {
         let (mut all, mut buffer) = (Vec::new(), vec![0; 9000]);

@@ -1,5 +1,5 @@
-//! FTP through the VIP, with real servers and clients: passive, where the client opens the data connection to a port that
-//! its server named, and active, where the server does, from VIP:20.
+//! FTP through the VIP, with real servers and clients: passive (the client opens the data connection to a port that its
+//! server named) and active (the server opens it from VIP:20).
 
 use std::{fs, net::IpAddr, process::Command};
 
@@ -22,8 +22,8 @@ enum Mode {
     Active,
 }
 
-/// Control on port 21, active data from port 20, passive data on any port: one group, so that a client's server is the same
-/// for all.
+/// Control on port 21, active data from port 20, passive data on any port: one group, so that a client has the same
+/// server for all.
 fn services(lab: &Lab) -> String {
     let mut text = String::new();
     for vip in VIPS {
@@ -48,7 +48,8 @@ fn url(vip: IpAddr, file: &str) -> String {
     }
 }
 
-/// Gets `down` into `got` and puts `up` as `name`, files in the client's directory, on one control connection or two.
+/// Downloads `down` as `got` and uploads `up` as `name`, files in the client's directory, on one control connection or
+/// two.
 fn transfer(node: &Node, vip: IpAddr, (client, mode): (Client, Mode), name: &str) -> Result<()> {
     let here = |file: &str| node.directory().join(file);
     match client {
@@ -87,7 +88,7 @@ fn succeed(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// The only backend that has a file, with these contents.
+/// The only backend that has a file with these contents.
 fn holder<'a>(lab: &'a Lab, name: &str, bytes: &[u8]) -> Result<&'a str> {
     let file = |node: &Node| fs::read(node.ftp_directory().join(name)).ok();
     let holders: Vec<_> =

@@ -1,7 +1,9 @@
-//! A datapath of the layout before is taken over: no connection is lost or moved, wherever the new controller dies.
+//! Takeover from a datapath of the previous layout: no connection is lost or moved, at whatever step the new controller
+//! dies.
 //!
-//! In the layout before a TCP connection's mark was a bit of its hash. So maps that say that they are of it, with a random bit
-//! there, are what a controller finds. `DISPATCHER_BEFORE` names a binary of the release before, for the same with its program:
+//! In the previous layout a TCP connection's mark was a bit of its hash. So maps with the previous version number and a
+//! random bit there are what a controller would find. `DISPATCHER_BEFORE` names a binary of the previous release, to do
+//! the same with its program:
 //!
 //! `cargo test -p dispatcher-tests --test e2e layout -- --ignored --nocapture`
 
@@ -16,16 +18,16 @@ use crate::{
     takeover::{STEPS, errors, exact_shares, seen, under_traffic},
 };
 
-/// Bytes of a download that lasts for as long as a test takes.
+/// Bytes of a download that lasts longer than a test.
 const SIZE: usize = 200_000_000;
 
-/// Downloads over both VIPs, all under way.
+/// Downloads over both VIPs, all in progress.
 fn transfers(lab: &Lab, number: usize) -> Result<Vec<SlowDownload>> {
     let vips = VIPS.into_iter().cycle().take(number);
     vips.map(|vip| lab.client().slow_download(vip, "/files/big")).collect()
 }
 
-/// Each has been with its server to the end: another one would have reset it.
+/// Each stayed with its server to the end: another one would have reset it.
 fn finish(transfers: Vec<SlowDownload>, file: &[u8]) -> Result<()> {
     for transfer in transfers {
         ensure!(transfer.finish()? == file, "the transferred file differs");
@@ -43,7 +45,7 @@ fn the_layout_before_is_taken_over_wherever_the_new_controller_dies() -> Result<
     let mut taken_over = 0;
     let traffic = under_traffic(&lab, || {
         daemon.kill();
-        // From before the version is written to when the programs are replaced and the record is stored.
+        // From before the version is written to when the programs are replaced and the saved state is stored.
         for step in [1, 10, 30, 60, 90] {
             taken_over = make_layout_before(&lab)?;
             daemon.launch_traced(&format!("{STEPS}:signal=SIGKILL:when={step}"))?;

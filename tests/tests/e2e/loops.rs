@@ -28,7 +28,7 @@ fn services(here: &Node, other: &Node) -> String {
     text
 }
 
-/// Lets a node's NIC send by XDP, as that of the dispatcher's host.
+/// Lets a node's NIC send by XDP, like that of the dispatcher's host.
 fn for_xdp(lab: &Lab, node: &Node) -> Result<()> {
     let port = lab.port(node, "eth0");
     xdp_pass::attach(&lab.switch, &port)?;
@@ -55,7 +55,7 @@ fn two_dispatchers_may_be_each_others_backends() -> Result<()> {
         let passed = frames(first)? + frames(second)? - before;
         ensure!(passed < 1000, "{vip}: {passed} frames for 20 requests");
     }
-    // What the first gave to the second is the second's own to serve.
+    // The second must serve what the first forwarded to it.
     ensure!(reason(&two, "pass", "local") > 0.0 && reason(&two, "tx", "forwarded") == 0.0);
     Ok(())
 }
@@ -80,7 +80,7 @@ fn a_backend_that_forwards_is_named_and_gets_each_packet_once() -> Result<()> {
             format!("no connection: {own} forwards packets for the VIP instead of answering");
         ensure!(state.contains(&named), "{state}");
     }
-    // None being up, clients' connections are given to it nevertheless.
+    // No backend is up, so clients' connections go to it nevertheless.
     for vip in VIPS {
         let (looped, before) = (reason(&daemon, "drop", "loop"), frames(&lab.lb)?);
         let line = format!("curl -s -o /dev/null --max-time 1 {}", url(vip, "/"));

@@ -1,7 +1,7 @@
-//! The product as a user meets it: the real binary in a laboratory of network namespaces, real servers and clients.
+//! End-to-end tests: the real binary in a laboratory of network namespaces, with real servers and clients.
 //!
-//! `DISPATCHER_BIN` says which binary; else what was built last of target/release and target/debug. Without root the
-//! tests are skipped and say so, unless `DISPATCHER_REQUIRE_BPF=1`.
+//! `DISPATCHER_BIN` selects the binary; the default is the newer one of target/release and target/debug. Without root,
+//! tests are skipped with a message, unless `DISPATCHER_REQUIRE_BPF=1`.
 
 mod advisor_kinds;
 mod advisors;

@@ -1,4 +1,4 @@
-//! The manager: weights follow what is true of backends, and nothing else.
+//! The manager: weights follow the real load of backends, and nothing else.
 
 use std::{
     fs::Permissions,
@@ -21,12 +21,12 @@ const VIP: IpAddr = IpAddr::V4(VIP4);
 const WORKERS: usize = 4;
 const QUICK: Duration = Duration::from_millis(20);
 const SLOW: Duration = Duration::from_millis(60);
-/// A stall that may make a quick server look like a slow one.
+/// A stall that may make a quick server look slow.
 const STALL: Duration = Duration::from_millis(40);
 
 /// A laboratory of servers with queues behind a managed service.
 struct Managed {
-    // In the order in which they must go.
+    // Dropped in this order.
     daemon: Daemon,
     servers: Vec<Queueing>,
     lab: Lab,
@@ -74,7 +74,7 @@ fn weights_of(daemon: &Daemon) -> Result<Vec<u64>> {
     rows.iter().map(|row| row["weight"].as_u64().context("a weight")).collect()
 }
 
-/// A line of `manager report`.
+/// A row of `manager report`.
 fn reported(daemon: &Daemon, backend: &str) -> Result<Value> {
     let report = daemon.json("manager report")?;
     let rows = report["services"][0]["backends"].as_array().context("backends")?;
@@ -95,7 +95,7 @@ fn a_slow_backend_gets_less_and_requests_are_quicker_for_it() -> Result<()> {
     undisturbed(STALL, || {
         let times = [QUICK, QUICK, SLOW];
         let Some(lab) = start("slower", &times, "interval = \"500ms\"", "")? else { return Ok(()) };
-        // More than the slow one can do with a third: 4 in 60 ms are 67 a second.
+        // More than the slow one can serve with a third: 4 in 60 ms are 67 a second.
         let (rate, settled) = (240.0, Duration::from_secs(4));
         let equal = lab.load(rate, 8)?;
         assert_eq!(lab.weights()?, [10, 10, 10], "the manager is off");
@@ -111,7 +111,7 @@ fn a_slow_backend_gets_less_and_requests_are_quicker_for_it() -> Result<()> {
         ensure!(after.as_secs_f64() < 0.7 * before.as_secs_f64(), "p99 {before:?}, {after:?}");
         assert_eq!(failed(&managed), 0);
 
-        // It says what it goes by, in report, log and metrics.
+        // Report, log and metrics show the inputs.
         let row = reported(&lab.daemon, "web-3")?;
         ensure!(row["components"]["active"].as_u64() < Some(10), "{row}");
         ensure!(row["load_seconds"].is_null() && row["active_connections"].is_number(), "{row}");
@@ -121,7 +121,7 @@ fn a_slow_backend_gets_less_and_requests_are_quicker_for_it() -> Result<()> {
         assert_eq!(backend_metric(&lab.daemon, "weight", "web", "web-3")? as u64, third);
         ensure!(lab.daemon.metric("dispatcher_weight_updates_total", &[])? >= 3.0);
 
-        // Another controller goes on from there; switched off, weights are as configured.
+        // Another controller continues from there; without the manager, weights are as configured.
         let Managed { mut daemon, servers: _servers, lab: _lab } = lab;
         daemon.kill();
         daemon.start()?;
@@ -156,7 +156,7 @@ fn load_that_swaps_is_followed_within_five_intervals() -> Result<()> {
 fn weights_by_hand_and_fixed_ones_are_left_alone() -> Result<()> {
     undisturbed(STALL, || {
         let manager = "enabled = true\ninterval = \"1s\"\nrefresh = 1\nsensitivity = 0";
-        // So slow that nothing which holds up the quick one as well makes them alike.
+        // So slow that a stall of the quick one cannot make them equal.
         let times = [QUICK, 2 * SLOW, 2 * SLOW];
         let Some(lab) = start("fixed", &times, manager, "")? else { return Ok(()) };
         lab.daemon.ok("weight web web-2 7")?;
@@ -168,7 +168,7 @@ fn weights_by_hand_and_fixed_ones_are_left_alone() -> Result<()> {
         lab.load(90.0, 4)?;
         let weights = lab.weights()?;
         ensure!(weights[1] != 7 && weights[1] < weights[0], "{weights:?}");
-        // The file wins where it changed, and 0 is quiesced, whatever the manager thinks.
+        // A change in the file overrides, and 0 means quiesced, whatever the manager computes.
         lab.daemon.ok("weight web web-1 0")?;
         lab.load(30.0, 2)?;
         assert_eq!(lab.weights()?[0], 0);
@@ -225,7 +225,7 @@ fn down_is_nothing_at_once_and_back_is_by_and_by() -> Result<()> {
     })
 }
 
-/// `web4` and `web6` of nginx, managed.
+/// `web4` and `web6` on nginx, managed.
 fn managed_web(name: &str, manager: &str, of_service: &str) -> Result<Option<Web>> {
     let Some(web) = Web::start(name, &[10, 10, 10])? else { return Ok(None) };
     let services = std::fs::read_to_string(web.daemon.config())?;
@@ -308,8 +308,8 @@ fn a_backend_that_flaps_disturbs_nobody() -> Result<()> {
 fn a_backend_that_dies_under_load_is_out_in_time_and_comes_back_by_and_by() -> Result<()> {
     undisturbed(STALL, || {
         let (interval, timeout) = (Duration::from_secs(1), Duration::from_millis(500));
-        // Requests to the dead server stay half-open until syn_timeout, for the dispatcher does not see that they were refused: by
-        // active connections the backend would be thought busy when it comes back.
+        // Requests to the dead server stay half-open until syn_timeout, because the dispatcher does not see that they
+        // were refused. By active connections the backend would look busy when it returns.
         let manager =
             "enabled = true\nproportions = { active = 0, new = 100, advisor = 0, system = 0 }";
         let of_service = "slow_start = \"6s\"\nadvisor = { kind = \"http\", target = \"address\", \
@@ -382,7 +382,7 @@ fn agents_are_asked_beside_advisors_and_their_loads_weigh() -> Result<()> {
         proportions = { active = 0, new = 0, advisor = 0, system = 100 }",
     )?;
     daemon.ok("reload")?;
-    // Mean 50: components 20 (25, but for the bound) and 6; a last step of 1 is too little to be published.
+    // Mean 50: components 20 (25 without the bound) and 6; a last step of 1 is too small to be published.
     eventually(Duration::from_secs(10), "weights by system load", || {
         Ok(matches!(weights_of(&daemon)?[..], [18..=20, 6..=8]))
     })?;
@@ -390,7 +390,7 @@ fn agents_are_asked_beside_advisors_and_their_loads_weigh() -> Result<()> {
     ensure!(row["system_load"] == 80.0 && row["load_seconds"].is_number(), "{row}");
     let report = daemon.json("advisor report")?;
     ensure!(report.as_array().is_some_and(|rows| rows.len() == 4), "{report}");
-    // Either of the two has it down, and both must be well again.
+    // Either of the two takes it down, and both must be good again.
     tells(&lab.backends[1], "echo -1")?;
     state_contains(&daemon, "web", "web-2", "down: agent the agent says that it is down", 5)?;
     drop(_servers.remove(1));
@@ -402,7 +402,7 @@ fn agents_are_asked_beside_advisors_and_their_loads_weigh() -> Result<()> {
     })?;
     _servers.push(lab.serve_queueing(2, &[VIP, lab.backends[1].v4().into()], WORKERS, QUICK)?);
     state_contains(&daemon, "web", "web-2", "\"up\"", 5)?;
-    // Known to be down, it is down for the next controller until both have said otherwise.
+    // A backend that is known to be down is down for the next controller until both have reported otherwise.
     tells(&lab.backends[1], "echo -1")?;
     state_contains(&daemon, "web", "web-2", "says that it is down", 5)?;
     daemon.kill();
@@ -412,7 +412,7 @@ fn agents_are_asked_beside_advisors_and_their_loads_weigh() -> Result<()> {
     state_contains(&daemon, "web", "web-2", "\"up\"", 5).map(drop)
 }
 
-/// Makes the script that an agent runs say something else.
+/// Replaces the script that an agent runs.
 fn tells(node: &Node, text: &str) -> Result<()> {
     let new = node.directory().join("load.new");
     std::fs::write(&new, format!("#!/bin/sh\n{text}\n"))?;
@@ -420,7 +420,8 @@ fn tells(node: &Node, text: &str) -> Result<()> {
     Ok(std::fs::rename(new, node.directory().join("load.sh"))?)
 }
 
-/// How far from the best fixed weights, found by trying them, is the manager? A measurement of some minutes, for a quiet machine.
+/// Measures how far the manager is from the best fixed weights, which are found by trying. Takes some minutes on a
+/// quiet machine.
 #[test]
 #[ignore = "a measurement: cargo test -p dispatcher-tests --test e2e -- --ignored near_the_best --nocapture"]
 fn the_manager_is_near_the_best_fixed_weights() -> Result<()> {

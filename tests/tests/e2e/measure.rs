@@ -1,4 +1,5 @@
-//! What is inferred from the client's packets alone, against the truth: transfers of known size, and a capture at the backend.
+//! What is inferred from the client's packets alone, compared with transfers of known size and with a capture at the
+//! backend.
 
 use std::{
     net::{IpAddr, SocketAddr, TcpStream},
@@ -14,14 +15,14 @@ use serde_json::Value;
 
 use crate::common::{VIPS, all_up, backend_of, lab, web, web_services};
 
-/// What one segment of these networks carries.
+/// Payload of one segment in these networks.
 const MSS: u64 = 1460;
 /// A stall that shows in a response time.
 const STALL: Duration = Duration::from_millis(10);
 
 /// A laboratory with paced servers, and a daemon whose services are measured.
 struct Measured {
-    // In the order in which they must go.
+    // Dropped in this order.
     daemon: Daemon,
     _servers: Paced,
     lab: Lab,
@@ -52,7 +53,7 @@ impl Measured {
         found.cloned().with_context(|| format!("port {port} is not in {listed}"))
     }
 
-    /// Waits until so many bytes are counted for a socket's connection, within one segment.
+    /// Waits until this many bytes are counted for a socket's connection, within one segment.
     fn delivered(&self, stream: &TcpStream, bytes: u64) -> Result<()> {
         let mut counted = 0;
         eventually(Duration::from_secs(3), "bytes within a segment", || {
@@ -63,7 +64,7 @@ impl Measured {
         .with_context(|| format!("{counted} bytes of {bytes}"))
     }
 
-    /// What client and backend had to send a second time, and what the dispatcher dropped: a time that holds no answer.
+    /// Retransmissions of client and backend, and the dispatcher's drops: while these change, no time is valid.
     fn sent_again(&self) -> Result<String> {
         let again = |node: &Node| node.run("nstat -asz TcpRetransSegs");
         let status = self.daemon.json("status")?;
@@ -142,7 +143,7 @@ fn response_times_are_those_of_a_capture_at_the_backend() -> Result<()> {
     })
 }
 
-/// How long each answer took to a client's port: from the request to the first bytes after it.
+/// How long each answer to a client's port took: from the request to the first bytes after it.
 fn captured(frames: &[Captured], port: u16) -> Result<Vec<Duration>> {
     let (mut asked, mut took) = (None, Vec::new());
     for Captured { time, frame } in frames {
@@ -163,12 +164,12 @@ fn captured(frames: &[Captured], port: u16) -> Result<Vec<Duration>> {
     Ok(took)
 }
 
-/// Connections of one request each, one after the other; how many the first backend got.
+/// Connections of one request each, in sequence; returns how many the first backend got.
 fn first_of(lab: &Measured, vip: IpAddr, connections: u32, bytes: [u32; 2]) -> Result<u32> {
     let mut first = 0;
     for _ in 0..connections {
         let stream = lab.lab.client().connect_paced(vip)?;
-        // Whom it is, then what it is to send.
+        // First ask which server it is, then request that server's number of bytes.
         let server = ask_paced(&stream, 1, Duration::ZERO)?;
         ask_paced(&stream, bytes[usize::from(server) - 1], Duration::ZERO)?;
         first += u32::from(server == 1);
@@ -181,8 +182,8 @@ fn the_fastest_backend_gets_the_next_connection() -> Result<()> {
     undisturbed(STALL, || {
         let Some(lab) = start("rtt", "scheduler = \"rtt\"", &[40, 2])? else { return Ok(()) };
         for vip in VIPS {
-            // Several at once: while the first connection of a second is under way, the next goes to the other backend, and both
-            // are measured.
+            // Several at once: while the first connection of a second is in progress, the next goes to the other
+            // backend, and both are measured.
             let firsts: Result<Vec<u32>> = std::thread::scope(|scope| {
                 let ask = || first_of(&lab, vip, 60, [1, 1]);
                 let clients = [(); 4].map(|()| scope.spawn(ask));
@@ -200,7 +201,7 @@ fn the_fastest_backend_gets_the_next_connection() -> Result<()> {
 fn the_backend_that_sent_the_least_gets_the_next_connection() -> Result<()> {
     let Some(lab) = start("xmitbyte", "scheduler = \"xmitbyte\"", &[1, 1])? else { return Ok(()) };
     for vip in VIPS {
-        // One answers with nine times as much: bytes are level when it gets a tenth of the connections.
+        // One answers with nine times as many bytes: bytes are level when it gets a tenth of the connections.
         let first = first_of(&lab, vip, 200, [10_000, 90_000])?;
         println!("{vip}: {first} of 200 to the frugal one");
         ensure!((150..=195).contains(&first), "{first} of 200");
@@ -233,7 +234,7 @@ fn measuring_goes_on_without_a_controller_and_ends_when_nobody_asks_for_it() -> 
     ensure!(pins()? == 0, "the memory is given back");
     ensure!(lab.backend(vip)?["delivered_bytes"].is_null());
     ask_paced(&stream, 20_000, Duration::ZERO)?;
-    // What was not measured is not made up: the connection counts from when measuring began again.
+    // Nothing is invented for unmeasured time: the connection counts from when measuring resumed.
     lab.daemon.ok(&format!("service set {} --scheduler rtt", web(vip)))?;
     ask_paced(&stream, 50_000, Duration::ZERO)?;
     ask_paced(&stream, 50_000, Duration::ZERO)?;

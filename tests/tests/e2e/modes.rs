@@ -1,4 +1,4 @@
-//! Where the program runs, and what a driver without native XDP is told; schedulers, wildcards and families.
+//! Attach modes, drivers without native XDP, schedulers, wildcards and families.
 
 use std::{
     io::Write as _,
@@ -73,7 +73,7 @@ fn round_robin_ignores_weights_and_port_0_takes_every_port() -> Result<()> {
     for vip in VIPS.into_iter().chain([IpAddr::V4(OTHER_VIP4), OTHER_VIP6.into()]) {
         assert_eq!(lab.client().quick_requests(vip, 60)?, want, "{vip}");
     }
-    // An exact service comes before the wildcard; a VIP's other ports have none.
+    // An exact service has priority over the wildcard; other ports of a VIP have no service.
     daemon.ok(&format!("service add exact --vip {OTHER_VIP4} --port 80 --protocol tcp"))?;
     let only = lab.backends[2].v4();
     daemon.ok(&format!("backend add exact web-3 --address {only}"))?;
@@ -117,7 +117,7 @@ fn a_removed_backend_takes_its_connections_along_and_is_not_mistaken() -> Result
         let dropped = |why| reason(&web.daemon, "drop", why);
         Ok(dropped("backend_gone") + dropped("orphan_ack") > 0.0)
     })?;
-    // Added again it is another backend: the old connection does not come back to life by it.
+    // Added again it is another backend: the old connection does not come back to life.
     let address = web.lab.node(&gone)?.v4();
     web.daemon.ok(&format!("backend add web4 {gone} --address {address} --weight 1"))?;
     all_up(&web.daemon)?;

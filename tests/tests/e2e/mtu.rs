@@ -1,4 +1,5 @@
-//! Path MTU discovery through a VIP: a router's error about a backend's packet goes to the VIP, and must reach the backend.
+//! Path MTU discovery through a VIP: a router's error about a backend's packet is sent to the VIP, and must reach the
+//! backend.
 
 use std::net::IpAddr;
 
@@ -12,7 +13,7 @@ const MTU: u32 = 1400;
 /// "Fragmentation needed" and "packet too big".
 const FILTER: &str = "(icmp and icmp[0] = 3 and icmp[1] = 4) or (icmp6 and ip6[40] = 2)";
 
-/// What a node's kernel knows of the path to another.
+/// What a node's kernel knows about the path to another.
 fn path(node: &Node, to: IpAddr) -> Result<String> {
     node.ip(&format!("route get {to}"))
 }
@@ -22,7 +23,7 @@ fn address(client: &Node, vip: IpAddr) -> IpAddr {
     crate::common::address_of(client, vip)
 }
 
-/// Downloads once, and checks who was told of the narrow hop.
+/// Downloads once, and checks which backend got the router's error.
 fn download(lab: &Lab, client: &Node, vip: IpAddr, file: &[u8]) -> Result<()> {
     let captures =
         lab.backends.iter().map(|node| node.capture("eth0", FILTER)).collect::<Result<Vec<_>>>()?;
@@ -50,7 +51,7 @@ fn a_download_over_a_hop_with_a_small_mtu_completes_for_both_families() -> Resul
     let file = noise(3_000_000);
     publish(lab, "big", &file)?;
     for vip in VIPS {
-        // Neither knows of the hop.
+        // Neither knows about the narrow hop.
         for node in &lab.backends {
             let path = path(node, address(&client, vip))?;
             ensure!(!path.contains("mtu"), "{}: {path}", node.name());

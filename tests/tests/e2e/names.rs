@@ -1,4 +1,4 @@
-//! Names of NICs: a NIC that is renamed is followed, alternative names are understood, the kernel's name is shown.
+//! Names of NICs: a renamed NIC is followed, alternative names are understood, the kernel's name is shown.
 
 use std::time::Duration;
 
@@ -43,7 +43,7 @@ fn a_renamed_nic_goes_on_forwarding_and_the_files_name_is_missed() -> Result<()>
     web.daemon.start()?;
     attached(&web, "lan1")?;
     serves(&web)?;
-    // The file says what is: nothing changes, and nothing is missed.
+    // The file agrees with the host: nothing changes, and nothing is missing.
     web.daemon.edit("[\"eth0\"]", "[\"lan1\"]")?;
     web.daemon.ok("reload")?;
     attached(&web, "lan1")?;
@@ -84,7 +84,7 @@ fn an_alternative_name_is_understood_and_the_kernels_is_shown() -> Result<()> {
     web.daemon.ok("detach uplink-of-lb")?;
     let said = web.daemon.ok("attach uplink-of-lb")?;
     ensure!(said.contains("interface eth0: attached"), "{said}");
-    // What is saved beside it leaves the name as it was written.
+    // Saving another change leaves the name as it was written.
     web.daemon.ok("weight web4 web-1 1 --save")?;
     let file = std::fs::read_to_string(web.daemon.config())?;
     ensure!(file.contains("[\"uplink-of-lb\"]"), "{file}");

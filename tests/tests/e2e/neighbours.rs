@@ -66,7 +66,7 @@ fn a_backend_elsewhere_is_named_and_the_others_serve() -> Result<()> {
     let state = backend_of(&web.daemon, "web4", "far")?["state"].to_string();
     assert!(state.contains("203.0.113.9"), "{state}");
     assert_eq!(web.requests(VIPS[0], 20)?, tally([("web-1", 10), ("web-2", 10)]));
-    // By its MAC, nothing needs to be looked up: it is where the operator says.
+    // With its MAC configured, nothing is looked up: it is where the operator says.
     let mac = web.lab.backends[0].mac();
     web.daemon.ok(&format!("backend set web4 far --mac {mac}"))?;
     let up = backend_of(&web.daemon, "web4", "far")?;

@@ -14,7 +14,7 @@ fn mac_bytes(text: &str) -> [u8; 6] {
     bytes
 }
 
-/// One packet of each family with these flags, from a port that nothing uses.
+/// One packet of each family with these flags, from an unused port.
 fn frames(lab: &Lab, flags: u8) -> Vec<Vec<u8>> {
     let (client, to) = (lab.client(), mac_bytes(&lab.lb.mac()));
     let port = 20_000 + u16::from(flags);
@@ -55,7 +55,7 @@ fn orphans_are_scheduled_or_passed_where_the_file_says_so() -> Result<()> {
 
     web.daemon.edit("orphan = \"schedule\"", "orphan = \"pass\"")?;
     web.daemon.ok("reload")?;
-    // The dispatcher's own kernel has no such connection, either, and says so.
+    // The dispatcher's own kernel has no such connection, either, and answers accordingly.
     let filter = "tcp src port 80 or (ip6 and ip6[6] = 6)";
     let answers = web.lab.client().capture("eth0", filter)?;
     let mut other = frames(&web.lab, ACK | FIN);

@@ -1,4 +1,4 @@
-//! What goes wrong on the dispatcher's own host takes no backend down: it stood still, or could not probe.
+//! Faults of the dispatcher's own host take no backend down: the daemon stood still, or could not probe.
 
 use std::{
     fs,
@@ -21,7 +21,7 @@ use serde_json::Value;
 
 use crate::common::{all_up, backend, lab, service, state_contains};
 
-/// A server that takes its time over every answer, until this goes.
+/// A server that answers slowly until this is dropped.
 struct Slow(Arc<AtomicBool>);
 
 const SLOW: u16 = 8601;
@@ -57,7 +57,8 @@ impl Drop for Slow {
     }
 }
 
-/// Services that differ in their advisors, each with all backends; on ports from 81 on, unless the advisor says another.
+/// Services that differ in their advisors, each with all backends; on ports from 81 on, unless the advisor sets
+/// another.
 fn services(lab: &Lab, advisors: &[(&str, String)]) -> String {
     let mut text = String::new();
     for ((name, advisor), port) in advisors.iter().zip(81..) {
@@ -132,14 +133,13 @@ fn a_controller_that_stands_still_takes_no_backend_down() -> Result<()> {
         none_failed(&daemon).with_context(|| format!("after {pause} ms"))?;
     }
     ensure!(daemon.log().contains("the controller stood still for "), "{}", daemon.log());
-    // And whoever goes down is found.
+    // A backend that really goes down is still detected.
     lab.backends[0].ip(&format!("addr del {VIP4}/32 dev lo"))?;
     state_contains(&daemon, "quick", "web-1", "down: ", 10)?;
     Ok(())
 }
 
-/// A file that only its owner may use.
-/// As a restart of the network does it: addresses go, and come back while probes are under way.
+/// Like a restart of the network: addresses disappear, and return while probes are in progress.
 #[test]
 fn an_own_address_that_is_away_for_a_moment_takes_no_backend_down() -> Result<()> {
     let Some(lab) = lab(&Plan::new("away").backends(2))? else { return Ok(()) };
@@ -173,12 +173,13 @@ fn an_own_address_that_is_away_for_a_moment_takes_no_backend_down() -> Result<()
     none_failed(&daemon)
 }
 
+/// Writes a file with this mode.
 fn put(path: &Path, text: &str, mode: u32) -> Result<()> {
     fs::write(path, text)?;
     Ok(fs::set_permissions(path, fs::Permissions::from_mode(mode))?)
 }
 
-/// Does something while a file is away.
+/// Runs `then` while a file is missing.
 fn without(file: &PathBuf, then: impl FnOnce() -> Result<()>) -> Result<()> {
     let away = file.with_extension("away");
     fs::rename(file, &away)?;
@@ -187,7 +188,7 @@ fn without(file: &PathBuf, then: impl FnOnce() -> Result<()>) -> Result<()> {
     done
 }
 
-/// Waits until all of a service's backends could not be probed for a reason that contains this.
+/// Waits until none of a service's backends could be probed, for a reason that contains this.
 fn not_probed(daemon: &Daemon, service: &str, why: &str) -> Result<()> {
     let prefix = format!("{service}/");
     eventually(Duration::from_secs(10), &format!("{service} not probed: {why}"), || {
@@ -197,7 +198,7 @@ fn not_probed(daemon: &Daemon, service: &str, why: &str) -> Result<()> {
     })
 }
 
-/// Sets how many descriptors a process may have; yields how many it might have before.
+/// Sets a process's limit of descriptors; returns the old one.
 fn set_descriptors(daemon: &Daemon, most: usize) -> Result<usize> {
     let pid = daemon.pid().context("pid")?.to_string();
     let before = fs::read_to_string(format!("/proc/{pid}/limits"))?;
@@ -224,7 +225,7 @@ fn what_the_own_host_lacks_is_held_against_no_backend() -> Result<()> {
     );
     let agents = lab.backends.iter().map(|node| node.spawn("agent", &agent));
     let _agents = agents.collect::<Result<Vec<_>>>()?;
-    // It measures before it answers.
+    // The agent measures before it answers.
     sleep(Duration::from_secs(3));
     let times = "interval = \"300ms\", connect_timeout = \"1s\", receive_timeout = \"1s\"";
     let advisors = [
@@ -238,7 +239,7 @@ fn what_the_own_host_lacks_is_held_against_no_backend() -> Result<()> {
     daemon.start()?;
     all_good(&daemon)?;
     without(&script, || not_probed(&daemon, "command", "no such file or directory"))?;
-    // The key that was read stays in force: agents are asked on.
+    // The key that was read stays in use: agents are still asked.
     without(&key, || {
         eventually(Duration::from_secs(10), "a word on the key", || {
             Ok(daemon.log().contains("what was last read from it stays in force"))
@@ -255,7 +256,7 @@ fn what_the_own_host_lacks_is_held_against_no_backend() -> Result<()> {
     none_failed(&daemon)?;
     let counted = daemon.metric("dispatcher_advisor_probes_total", &["result=\"not_probed\""])?;
     ensure!(counted > 10.0, "{counted}");
-    // It is said once for both.
+    // It is reported once for both.
     without(&script, || {
         not_probed(&daemon, "command", "no such file")?;
         let status = daemon.ok("status")?;
@@ -265,10 +266,10 @@ fn what_the_own_host_lacks_is_held_against_no_backend() -> Result<()> {
         ensure!(lines[0].contains("command/web-1, command/web-2"), "{status}");
         Ok(())
     })?;
-    // What the script says counts, as ever.
+    // The script's result counts again.
     put(&script, "#!/bin/sh\nexit 1\n", 0o755)?;
     state_contains(&daemon, "command", "web-1", "down: exec exit status: 1", 10)?;
-    // An unknown command leaves a backend down that is down.
+    // A missing command leaves a backend that is down as it is.
     without(&script, || {
         not_probed(&daemon, "command", "no such file")?;
         state_contains(&daemon, "command", "web-1", "down: exec exit status: 1", 1).map(drop)
@@ -309,7 +310,7 @@ fn the_way_of_probes_is_made_anew_and_is_nobody_elses() -> Result<()> {
         eventually(Duration::from_secs(10), "good probes again", probed)?;
         none_failed(&daemon).with_context(|| what.to_owned())?;
     }
-    // Another controller in the same namespace, with pins and a NIC of its own, has its own veth.
+    // Another controller in the same namespace, with its own pins and NIC, has its own veth.
     lab.lb.ip("link add other0 type veth peer name other1")?;
     lab.lb.ip("link set other0 up")?;
     lab.lb.ip("link set other1 up")?;
@@ -344,7 +345,7 @@ fn the_way_of_probes_is_made_anew_and_is_nobody_elses() -> Result<()> {
     none_failed(&daemon)
 }
 
-/// Dead backends in a row, from this address on, whose MACs are configured: nobody need ask for these.
+/// A row of dead backends with configured MACs, from this address on: no ARP is needed for them.
 fn dead(number: u32) -> String {
     let at = |n: u32| format!("10.0.{}.{}", 100 + n / 200, 1 + n % 200);
     let of = |n: u32| {
@@ -381,7 +382,7 @@ fn dead_backends_do_not_fill_the_neighbour_table_nor_delay_others() -> Result<()
     let entries = lab.lb.ip("neigh show nud all dev eth0")?;
     let dead = entries.lines().filter(|line| line.starts_with("10.0.1")).count();
     ensure!(dead < 250, "{dead} entries of backends that nobody need ask for:\n{entries}");
-    // As soon as if there were no others.
+    // As soon as without them.
     lab.backends[1].ip(&format!("addr del {VIP4}/32 dev lo"))?;
     state_contains(&daemon, "well", "web-2", "down: http ", 5)?;
     lab.backends[1].ip(&format!("addr add {VIP4}/32 dev lo"))?;

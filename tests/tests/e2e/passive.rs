@@ -1,4 +1,4 @@
-//! Passive signals: clients that do not get through to a backend have it down, though its probes are good.
+//! Passive signals: a backend that clients cannot reach goes down, although its probes are good.
 
 use std::{
     net::{Ipv4Addr, SocketAddr, SocketAddrV4},
@@ -13,7 +13,8 @@ use crate::common::{VIPS, all_up, backend_of, lab, state_contains, tally, web, w
 
 const PROTOCOL: &str = "protocol = \"tcp\"\n";
 
-/// What probes of backends' own addresses never find out; by IPv4 what is retried counts, by IPv6 what is unanswered.
+/// Probes use the backends' own addresses, so they never notice. For IPv4 the service counts retries, for IPv6
+/// unanswered SYNs.
 fn configuration(services: &str) -> String {
     let advised = |passive: &str| {
         format!(
@@ -40,7 +41,7 @@ fn a_backend_that_clients_do_not_reach_is_down_until_a_probe_is_good() -> Result
     eventually(Duration::from_secs(5), "the one good probe", probed)?;
     let clients: Vec<_> =
         VIPS.iter().map(|vip| Honest::start(lab.client(), SocketAddr::new(*vip, 80), 20)).collect();
-    // Clients that get through speak against nobody.
+    // Clients that get through are no signal against a backend.
     std::thread::sleep(Duration::from_secs(4));
     for vip in VIPS {
         state_contains(&daemon, web(vip), "web-2", "\"up\"", 0)?;
@@ -56,7 +57,7 @@ fn a_backend_that_clients_do_not_reach_is_down_until_a_probe_is_good() -> Result
     }
     for vip in VIPS {
         assert_eq!(lab.client().quick_requests(vip, 10)?, tally([("web-1", 10)]), "{vip}");
-        // No probe has failed, and none has been made meanwhile.
+        // No probe has failed, and none was made meanwhile.
         let advisor = backend_of(&daemon, web(vip), "web-2")?["advisor"].clone();
         ensure!(
             advisor["probes"]["failure"] == 0 && advisor["probes"]["success"] == 1,
@@ -68,7 +69,7 @@ fn a_backend_that_clients_do_not_reach_is_down_until_a_probe_is_good() -> Result
     broken.ip(&format!("addr add {VIP6}/128 dev lo nodad"))?;
     std::thread::sleep(Duration::from_secs(2));
     state_contains(&daemon, "web4", "web-2", "down: passive: ", 0)?;
-    // Another interval: it is probed now.
+    // A shorter interval: it is probed now.
     daemon.edit("interval = \"1h\"", "interval = \"500ms\"")?;
     daemon.ok("reload")?;
     all_up(&daemon)?;
@@ -79,7 +80,7 @@ fn a_backend_that_clients_do_not_reach_is_down_until_a_probe_is_good() -> Result
     Ok(())
 }
 
-/// Every SYN of it leaves a half-open connection, at both backends.
+/// Every SYN of the flood leaves a half-open connection, on both backends.
 #[test]
 fn a_flood_of_spoofed_syns_takes_no_backend_down() -> Result<()> {
     let Some(lab) = lab(&Plan::new("passflood").backends(2))? else { return Ok(()) };
@@ -95,7 +96,7 @@ fn a_flood_of_spoofed_syns_takes_no_backend_down() -> Result<()> {
     all_up(&daemon)?;
     let (port, mac) = (lab.port(&lab.lb, "eth0"), [2, 0, 0, 0, 0, 1]);
     let flood = lab.switch.flood(&port, mac, SocketAddrV4::new(VIP4, 80), Some(500))?;
-    // Longer than what runs out is not looked at; and some windows more.
+    // Longer than the timeout of half-open connections, and several windows more.
     std::thread::sleep(Duration::from_secs(20));
     ensure!(flood.stop()? > 5000);
     let status = daemon.json("status")?;
@@ -109,7 +110,7 @@ fn a_flood_of_spoofed_syns_takes_no_backend_down() -> Result<()> {
     Ok(())
 }
 
-/// A few tuples, each SYN of them sent again and again, while clients get through.
+/// A few tuples whose SYNs are sent repeatedly, while clients get through.
 #[test]
 fn a_few_forged_syns_take_no_backend_down() -> Result<()> {
     let Some(lab) = lab(&Plan::new("passforged").backends(3))? else { return Ok(()) };
@@ -127,7 +128,7 @@ fn a_few_forged_syns_take_no_backend_down() -> Result<()> {
     let syn = |port| {
         eth().to(to).ipv4(Ipv4Addr::new(100, 0, 0, 9), VIP4).tcp(port, 80, SYN).build().bytes
     };
-    // Two tuples that only one or two backends get, then so many that each gets more than the threshold.
+    // First two tuples, for one or two backends; then so many that each backend gets more than the threshold.
     for tuples in [2, 18] {
         let frames: Vec<_> = (0..tuples).map(|tuple| syn(5000 + tuple)).collect();
         for _ in 0..20 {

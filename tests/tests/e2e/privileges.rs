@@ -10,7 +10,7 @@ use crate::{
     detach::nothing_left,
 };
 
-/// The words of `CapabilityBoundingSet` in the unit that is shipped.
+/// The words of `CapabilityBoundingSet` in the shipped unit.
 fn capabilities() -> Result<Vec<String>> {
     let unit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/dispatcher.service");
     let text = std::fs::read_to_string(&unit)?;
@@ -31,7 +31,7 @@ fn advised(services: &str) -> String {
     services.replace("protocol = \"tcp\"\n", advisor)
 }
 
-/// Waits until a probe of `web4/web-1` has ended so.
+/// Waits until a probe of `web4/web-1` has had this result.
 fn probed(daemon: &Daemon, result: &str) -> Result<()> {
     eventually(Duration::from_secs(10), &format!("probes: {result}"), || {
         let probes = backend_of(daemon, "web4", "web-1")?["advisor"]["probes"].clone();
@@ -39,7 +39,7 @@ fn probed(daemon: &Daemon, result: &str) -> Result<()> {
     })
 }
 
-/// For want of CAP_SYS_ADMIN VIPs cannot be probed, and nothing else is different.
+/// Without CAP_SYS_ADMIN VIPs cannot be probed, and nothing else changes.
 #[test]
 fn without_the_right_to_make_a_namespace_nothing_is_found_out() -> Result<()> {
     let Some(lab) = lab(&Plan::new("nosys").backends(2))? else { return Ok(()) };
@@ -57,7 +57,7 @@ fn without_the_right_to_make_a_namespace_nothing_is_found_out() -> Result<()> {
     let status = daemon.ok("status")?;
     ensure!(status.contains("network namespace for probes of VIPs"), "{status}");
     ensure!(daemon.log().contains("hint: give the daemon CAP_SYS_ADMIN"), "{}", daemon.log());
-    // Neither good nor bad: all are what they were.
+    // Neither good nor bad: all keep their state.
     all_up(&daemon)?;
     let probes = backend_of(&daemon, "web4", "web-1")?["advisor"]["probes"].clone();
     ensure!(probes["success"] == 0 && probes["failure"] == 0, "{probes}");
@@ -106,14 +106,14 @@ fn the_units_capabilities_attach_forward_reload_take_over_and_detach() -> Result
     nothing_left(&lab)
 }
 
-/// What is missing is named with what it is for, before anything is done, and without a word of the verifier's.
+/// A missing capability is named with its purpose, before anything is done, and without the verifier's output.
 #[test]
 fn each_missing_capability_is_named() -> Result<()> {
     let Some(lab) = lab(&Plan::new("lacks").backends(1))? else { return Ok(()) };
     let mut daemon = lab.daemon(&advised(&web_services(&lab, &[1])))?;
     let all = capabilities()?;
     for missing in ["CAP_BPF", "CAP_NET_ADMIN", "CAP_NET_RAW", "CAP_PERFMON"] {
-        // CAP_SYS_ADMIN would stand in for two of them.
+        // CAP_SYS_ADMIN would replace two of them.
         let held = all.iter().map(String::as_str);
         let held: Vec<_> = held.filter(|c| *c != missing && *c != "CAP_SYS_ADMIN").collect();
         let before = daemon.log().len();
@@ -126,7 +126,7 @@ fn each_missing_capability_is_named() -> Result<()> {
         ensure!(!log.contains("erifier output") && log.lines().count() <= 3, "{missing}: {log}");
         ensure!(!lab.pin_dir().exists(), "{missing}: something was done");
     }
-    // Root of a user namespace has all of them, and none that counts.
+    // Root of a user namespace has all of them, but none is effective.
     let confined = lab.lb.output(&format!(
         "unshare --user --map-root-user {} run -c {}",
         dispatcher_lab::binary()?.display(),

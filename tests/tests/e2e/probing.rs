@@ -1,5 +1,4 @@
-//! Five thousand backends, each probed every two seconds: what that costs. A measurement, to be run by hand with a release
-//! build:
+//! Measures the cost of probing five thousand backends every two seconds. Run it by hand with a release build:
 //!
 //! `cargo xtask build && cargo test -p dispatcher-tests --test e2e probing -- --ignored --nocapture`
 
@@ -31,7 +30,7 @@ fn five_thousand_backends_are_probed_every_two_seconds() -> Result<()> {
         let listener = lab.lb.enter(|| Ok(TcpListener::bind((Ipv4Addr::UNSPECIFIED, 80))?))?;
         for _ in 0..4 {
             let listener = listener.try_clone()?;
-            // It ends with the process, as its listener has no other.
+            // The thread ends with the process: nothing else stops its listener.
             thread::spawn(move || answer(&listener));
         }
         let mut daemon = lab.daemon(&services(kind))?;
@@ -50,7 +49,7 @@ fn five_thousand_backends_are_probed_every_two_seconds() -> Result<()> {
             good / seconds,
             cpu * 1e4 / (good / seconds),
         );
-        // As many as there should be, but for those that the slow machine of a test is late with.
+        // The expected number, except for probes that a slow test machine makes late.
         ensure!(good / seconds > 0.8 * f64::from(SERVICES * BACKENDS) / 2.0, "{good} probes");
         ensure!(bad == 0.0, "{bad} probes failed");
     }
@@ -78,19 +77,19 @@ fn services(kind: &str) -> String {
 fn answer(listener: &TcpListener) {
     let mut request = [0; 1024];
     for mut stream in listener.incoming().flatten() {
-        // Whoever only connects is gone by now.
+        // A client that only connects is gone by now.
         if stream.read(&mut request).is_ok_and(|length| length > 0) {
             let _ = stream.write_all(ANSWER);
         }
     }
 }
 
-/// Probes so far that ended so.
+/// Probes so far with this result.
 fn probes(daemon: &Daemon, result: &str) -> Result<f64> {
     daemon.metric("dispatcher_advisor_probes_total", &[&format!("result=\"{result}\"")])
 }
 
-/// Hundredths of a second that the daemon has run.
+/// CPU time of the daemon, in hundredths of a second.
 fn ticks(daemon: &Daemon) -> Result<u64> {
     let pid = daemon.pid().context("the daemon runs")?;
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;

@@ -11,7 +11,7 @@ use dispatcher_lab::{Daemon, Lab, Process, binary, eventually};
 
 use crate::common::{VIPS, Web, backend_of, noise, publish, resetting, web};
 
-/// A verb in the background; what it prints is in its log.
+/// Runs a verb in the background; its output is in its log.
 fn begin(lab: &Lab, log: &str, line: &str) -> Result<Process> {
     let mut command = lab.lb.command(&binary()?);
     command.args(line.split_whitespace());
@@ -28,7 +28,7 @@ fn download(lab: &Lab, vip: IpAddr) -> Result<TcpStream> {
     Ok(stream)
 }
 
-/// Reads on until the connection is reset.
+/// Reads until the connection is reset.
 fn is_reset(mut stream: TcpStream) -> Result<()> {
     let mut piece = vec![0; 100_000];
     loop {
@@ -85,7 +85,7 @@ fn waiting_ends_when_the_last_transfer_does() -> Result<()> {
     Ok(())
 }
 
-/// Takes two ticks of the connections' clock, and a sweep: 4.3 to 8.6 s, and 1.5 s.
+/// Takes two ticks of the connections' clock and a sweep: 4.3 to 8.6 s, and 1.5 s.
 #[test]
 fn silent_connections_are_not_waited_for() -> Result<()> {
     let Some(web) = Web::start("silent", &[1])? else { return Ok(()) };
@@ -98,7 +98,7 @@ fn silent_connections_are_not_waited_for() -> Result<()> {
     })?;
     ensure!(waits.log().contains("quiesced, connections left: 2\n"), "{}", waits.log());
     ensure!(waits.runs()?, "it waits no longer: {}", waits.log());
-    // The other has sent something: it is waited for until its client ends it.
+    // The other connection has sent something: it is waited for until its client ends it.
     drop(second);
     assert_eq!(waits.wait(Duration::from_secs(8))?, Some(0), "{}", waits.log());
     ensure!(waits.log().ends_with("no connections left but 1 silent\n"), "{}", waits.log());
@@ -128,7 +128,7 @@ fn a_deadline_breaks_what_is_left_also_under_another_controller() -> Result<()> 
         daemon.log().contains("backend web4/web-1: quiesce deadline passed, breaking 1 connection")
     );
 
-    // One that is taken back has none any more.
+    // Unquiescing removes the deadline.
     daemon.ok("quiesce web6 web-1 --deadline 2s")?;
     ensure!(deadline(&daemon, VIPS[1])?.is_some());
     ensure!(daemon.ok("backends web6")?.contains("quiesced, down in "));
@@ -137,7 +137,7 @@ fn a_deadline_breaks_what_is_left_also_under_another_controller() -> Result<()> 
     std::thread::sleep(Duration::from_secs(4));
     kept.read_exact(&mut vec![0; 100_000]).context("a transfer without a deadline")?;
 
-    // The next controller keeps what the last one promised.
+    // The next controller keeps the deadline.
     daemon.ok("quiesce web6 web-1 --deadline 3s")?;
     daemon.kill();
     daemon.start()?;

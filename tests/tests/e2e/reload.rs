@@ -7,7 +7,7 @@ use dispatcher_lab::eventually;
 
 use crate::common::{VIPS, Web, backend, backend_of, service_of, tally};
 
-/// Counters and times move; the rest is what a reload could change.
+/// Removes counters and times; the rest is what a reload could change.
 fn settings(web: &Web) -> Result<Vec<serde_json::Value>> {
     let keep = [
         "name",
@@ -61,7 +61,7 @@ fn a_refused_reload_names_every_error_and_changes_nothing() -> Result<()> {
     let refused = web.daemon.cli(["reload"])?;
     assert_eq!(refused.status, 2, "the same VIP:port twice: {}", refused.err);
     assert!(refused.err.contains("again"), "{}", refused.err);
-    // Several at once: each is named. What is right beside them is not applied.
+    // Several errors at once: each is listed. The correct part of the file is not applied.
     let bad = good
         .replacen("weight = 3", "weight = 101", 1)
         .replacen("weight = 2", "weight = 7", 1)
@@ -100,7 +100,7 @@ fn a_reload_applies_the_difference_and_spares_what_was_set_by_hand() -> Result<(
     assert_eq!(backend_of(&web.daemon, "web4", "web-1")?["weight"], 6);
     assert_eq!(backend_of(&web.daemon, "web4", "web-2")?["quiesced"], true);
     assert_eq!(web.requests(vip, 70)?, tally([("web-1", 60), ("web-3", 10)]));
-    // A value changed in the file wins over the one set by hand. SIGHUP reloads, too.
+    // A value changed in the file overrides the one set by hand. SIGHUP also reloads.
     let text = std::fs::read_to_string(web.daemon.config())?;
     web.daemon.write(&text.replacen("weight = 3", "weight = 4", 1))?;
     web.daemon.process()?.signal(nix::sys::signal::Signal::SIGHUP)?;
@@ -109,7 +109,7 @@ fn a_reload_applies_the_difference_and_spares_what_was_set_by_hand() -> Result<(
     })?;
     assert_eq!(backend_of(&web.daemon, "web4", "web-2")?["quiesced"], true);
     assert!(web.daemon.json("plan")?["changes"].as_array().unwrap().is_empty());
-    // A backend goes, and comes back, by the file.
+    // A backend is removed from the file, and added again.
     let text = std::fs::read_to_string(web.daemon.config())?;
     let third = backend("web-3", web.lab.backends[2].v4().into(), 1);
     assert!(text.contains(&third));

@@ -11,7 +11,7 @@ use dispatcher_lab::{Node, eventually};
 
 use crate::common::{VIPS, Web, backend_metric, reason, resetting, web};
 
-/// A connection that stays open, and who answered on it.
+/// A connection that stays open, and which backend answered on it.
 fn connect(client: &Node, vip: IpAddr) -> Result<(TcpStream, String)> {
     let stream = client.enter(|| Ok(TcpStream::connect((vip, 80))?))?;
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
@@ -19,7 +19,7 @@ fn connect(client: &Node, vip: IpAddr) -> Result<(TcpStream, String)> {
     Ok((stream, who))
 }
 
-/// Asks on a connection who serves it.
+/// Asks on a connection which backend serves it.
 fn ask(mut stream: &TcpStream) -> Result<String> {
     stream.write_all(b"GET / HTTP/1.1\r\nHost: lab\r\n\r\n")?;
     let mut buffer = [0; 1024];
@@ -56,7 +56,7 @@ fn clients_of_a_backend_that_is_taken_down_are_reset_and_reconnect_at_once() -> 
         ensure!(connect(client, vip)?.1 == "web-2", "{vip}: the new connection");
         let took = start.elapsed();
         ensure!(took < Duration::from_secs(1), "{vip}: reset and reconnected after {took:?}");
-        // The other backend's connections are left alone.
+        // The other backend's connections stay.
         ensure!(ask(&other)? == "web-2", "{vip}: a connection that is not concerned");
         eventually(Duration::from_secs(8), "an end of the connection in the table", || {
             Ok(backend_metric(&daemon, "active_connections", web(vip), "web-1")? == 0.0)
@@ -78,7 +78,7 @@ fn a_transfer_under_way_is_reset_too() -> Result<()> {
         let mut piece = vec![0; 100_000];
         stream.read_exact(&mut piece)?;
         daemon.ok(&format!("down {} web-1", web(vip)))?;
-        // What was on its way comes first; then the reset, whichever of the client's packets it answers.
+        // Data already on its way arrives first; then the reset, whichever of the client's packets it answers.
         let error = loop {
             match stream.read(&mut piece) {
                 Ok(0) => bail!("{vip}: the transfer ended"),
@@ -114,7 +114,7 @@ fn clients_of_a_backend_that_is_removed_are_reset_however_late_they_send() -> Re
     Ok(())
 }
 
-/// The next thing that is sent is answered by an RST.
+/// The next packet is answered by an RST.
 fn is_reset(stream: &TcpStream) -> Result<()> {
     let error = ask(stream).expect_err("the backend is gone");
     let kind = error.downcast_ref::<std::io::Error>().map(std::io::Error::kind);

@@ -1,4 +1,4 @@
-//! Rules: clients, time of day, rates and counts that decide which backends a new connection may have.
+//! Rules: client address, time of day, rates and counts decide which backends a new connection may use.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::common::{address_of, all_up, backend, lab, publish, service, service_
 
 /// Two clients, three web servers, and the service `web` with these rules.
 struct Ruled {
-    // In the order in which they must go.
+    // Dropped in this order.
     daemon: Daemon,
     _servers: Vec<Process>,
     lab: Lab,
@@ -32,12 +32,12 @@ impl Ruled {
         Ok(Some(Self { daemon, _servers, lab }))
     }
 
-    /// Who answers so many connections of a client.
+    /// Which backends answer this many connections of a client.
     fn answers(&self, client: usize, number: u32) -> Result<dispatcher_lab::Tally> {
         self.lab.clients[client].quick_requests(VIP4.into(), number)
     }
 
-    /// What `services` says of a rule.
+    /// The entry of a rule in `services`.
     fn rule(&self, name: &str) -> Result<Value> {
         let web = service_of(&self.daemon, "web")?;
         let rules = web["rules"].as_array().context("rules")?;
@@ -45,7 +45,7 @@ impl Ruled {
         rule.cloned().with_context(|| format!("rule {name} is not in {web}"))
     }
 
-    /// Waits until a rule holds, or no longer.
+    /// Waits until a rule is active or not.
     fn until(&self, name: &str, holds: bool) -> Result<()> {
         eventually(Duration::from_secs(10), &format!("rule {name} to be {holds}"), || {
             Ok(self.rule(name)?["active"] == holds)
@@ -73,17 +73,17 @@ fn a_client_has_the_backends_of_its_rule_and_a_reload_moves_it_without_a_failed_
     assert_eq!(lab.answers(1, 10)?, tally([("web-1", 5), ("web-2", 5)]));
     assert_eq!(lab.rule("office")?["connections"], 10);
     assert_eq!(lab.rule("rest")?["connections"], 10);
-    // A backend that a rule names stays; one that takes no connections is passed over with its rule.
+    // A backend that a rule names cannot be removed; if it accepts no connections, its rule is skipped.
     let refused = lab.daemon.cli(["backend", "remove", "web", "web-3"])?;
     assert_eq!(refused.status, 1, "{}", refused.err);
     assert!(refused.err.contains("is named by rule office"), "{}", refused.err);
     lab.daemon.ok("quiesce web web-3")?;
     assert_eq!(lab.answers(0, 10)?, tally([("web-1", 5), ("web-2", 5)]));
     lab.daemon.ok("unquiesce web web-3")?;
-    // What is set by hand leaves rules alone.
+    // A change by hand leaves rules alone.
     lab.daemon.ok("service set web --scheduler wrr")?;
     assert_eq!(lab.answers(0, 4)?, tally([("web-3", 4)]));
-    // The rule changes while its client goes on asking.
+    // The rule changes while its client continues.
     let (from, to) = ("backends = [\"web-3\"]", "backends = [\"web-1\"]");
     lab.daemon.edit(from, to)?;
     let plan = lab.daemon.ok("plan")?;
@@ -126,7 +126,7 @@ fn rules_survive_the_controller() -> Result<()> {
 #[test]
 fn a_time_of_day_switches_a_rule() -> Result<()> {
     let Some(lab) = Ruled::start("rulestime", "", "")? else { return Ok(()) };
-    // On the clock of this host, as the daemon reads it.
+    // By the clock of this host, which the daemon reads.
     let clock = |seconds: i64| {
         let out = std::process::Command::new("date")
             .args(["-d", &format!("{seconds:+} seconds"), "+%H:%M:%S"])
@@ -178,13 +178,13 @@ fn a_count_and_a_bandwidth_switch_rules() -> Result<()> {
     };
     publish(&lab.lab, "much", &vec![7; 4 << 20])?;
     ["few", "reserved", "shared"].iter().try_for_each(|name| lab.until(name, true))?;
-    // The first rule's backend has a connection that stays: the second rule's turn.
+    // The first rule's backend has a connection that stays: the second rule applies.
     let slow =
         format!("curl -s --max-time 60 --limit-rate 20k http://{VIP4}/files/much -o /dev/null");
     let held = lab.lab.clients[1].spawn("slow", &slow)?;
     lab.until("few", false)?;
     assert_eq!(lab.answers(0, 3)?, tally([("web-2", 3)]));
-    // And that one's delivers more than its share.
+    // The second rule's backend now exceeds its bandwidth.
     let much = || {
         lab.lab.clients[0]
             .run(&format!("curl -s --max-time 20 http://{VIP4}/files/much -o /dev/null"))

@@ -1,5 +1,5 @@
-//! What is set at runtime: weight, quiesce, up and down, services and backends. In force for the next connection, without
-//! harm to those there are.
+//! Changes at runtime: weight, quiesce, up and down, services and backends. They apply to the next connection and do
+//! not harm existing ones.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -10,14 +10,14 @@ use crate::common::{VIPS, Web, backend_of, noise, publish, tally, web};
 
 const SIZE: usize = 60_000_000;
 
-/// A transfer from `web-1`, under way.
+/// A transfer from `web-1`, in progress.
 fn transfer(web: &Web, vip: IpAddr) -> Result<SlowDownload> {
     for _ in 0..20 {
         let transfer = web.lab.client().slow_download(vip, "/files/big")?;
         if transfer.server() == "web-1" {
             return Ok(transfer);
         }
-        // The connection stays until its reader has read it all.
+        // The connection stays until its reader has read everything.
         transfer.finish()?;
     }
     anyhow::bail!("no connection went to web-1")
@@ -40,7 +40,7 @@ fn weights_are_in_force_for_the_next_connection_and_spare_transfers() -> Result<
         }
         assert_eq!(lab.requests(vip, 100)?, tally([("web-2", 80), ("web-3", 20)]), "{vip}");
         ensure!(transfer.finish()? == file, "the transferred file differs");
-        // Under 50 ms as shipped; a debug build may take a while.
+        // Under 50 ms in a release build; a debug build may take longer.
         let shipped = dispatcher_lab::binary()?.ends_with("release/dispatcher");
         let quickest = took.iter().min().context("a command")?;
         assert!(*quickest < Duration::from_millis(if shipped { 50 } else { 500 }), "{took:?}");
@@ -84,7 +84,7 @@ fn a_backend_taken_down_by_hand_gets_nothing_at_all() -> Result<()> {
     assert_eq!(lab.requests(vip, 20)?, tally([("web-2", 20)]));
     let state = backend_of(&lab.daemon, "web4", "web-1")?;
     assert_eq!((&state["up"], &state["down_by_hand"]), (&false.into(), &true.into()));
-    // The transfer's packets are dropped: it stands still. Up again, it goes on.
+    // The transfer's packets are dropped: it stalls. Up again, it continues.
     std::thread::sleep(Duration::from_secs(1));
     let before = transfer.received();
     std::thread::sleep(Duration::from_secs(1));

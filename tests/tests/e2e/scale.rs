@@ -1,8 +1,7 @@
-//! A million connections, and ten: that they are listed, how long it takes, what the daemon costs with them, and that traffic
-//! goes on beside them. Measurements, to be run by hand with a release build:
+//! A million connections, and ten million: whether and how fast they are listed, what the daemon costs with them, and
+//! whether traffic continues. Run these measurements by hand with a release build:
 //!
 //! `cargo xtask build && cargo test -p dispatcher-tests --test e2e scale -- --ignored --nocapture --test-threads 1`
-
 use std::{
     fs,
     time::{Duration, Instant},
@@ -19,7 +18,7 @@ use serde_json::Value;
 
 use crate::common::{all_up, backend, lab, service};
 
-/// MB that the daemon may take beside the table, at rest.
+/// MB that an idle daemon may use in addition to the table.
 const LITTLE: u64 = 64;
 
 #[test]
@@ -41,7 +40,7 @@ fn with_connections(name: &str, connections: u32) -> Result<()> {
     let capacity = format!("capacity = {connections}");
     let mut text = lab.general(&["eth0"]).replace("capacity = 65536", &capacity);
     text += &(service("web", VIP4.into(), 80, "tcp") + "stale_timeout = \"1h\"\n");
-    // The usual interval, which is what a daemon that has nothing else to do does.
+    // The usual interval, like an idle daemon.
     text += "[service.advisor]\nkind = \"http\"\ntarget = \"address\"\n\n";
     for node in &lab.backends {
         text += &backend(node.name(), node.v4().into(), 1);
@@ -63,7 +62,7 @@ fn with_connections(name: &str, connections: u32) -> Result<()> {
     lists(&daemon, number)?;
     let (after, most) = (resident(&daemon)?, field(&daemon, "VmHWM:")?);
     println!("daemon: {before} MB before the lists, {after} MB after, {most} MB at most");
-    // Of the table, what is looked at is resident, too.
+    // The part of the table that was read is resident, too.
     ensure!(most < before + table + 100, "a listing took {} MB", most - before);
     traffic(&lab, &daemon)?;
     daemon.ok("manager set enabled true")?;
@@ -71,7 +70,7 @@ fn with_connections(name: &str, connections: u32) -> Result<()> {
     busy("the manager on", &daemon)
 }
 
-/// Beside all these connections new ones are opened, placed evenly, served and counted.
+/// With all these connections, new ones are opened, placed evenly, served and counted.
 fn traffic(lab: &Lab, daemon: &Daemon) -> Result<()> {
     const REQUESTS: u32 = 2000;
     let start = Instant::now();
@@ -83,7 +82,7 @@ fn traffic(lab: &Lab, daemon: &Daemon) -> Result<()> {
     Ok(())
 }
 
-/// Lists some, or all where these are not too many, and says how long it took.
+/// Lists some connections, or all if these are not too many, and prints how long it took.
 fn lists(daemon: &Daemon, number: u64) -> Result<()> {
     let mut wanted = vec![
         ("--limit 100", 100, 100),
@@ -107,7 +106,7 @@ fn lists(daemon: &Daemon, number: u64) -> Result<()> {
     Ok(())
 }
 
-/// Says what the maps take, as the kernel accounts for it, and what that is for a connection; yields the table's MB.
+/// Prints the memory of the maps as the kernel accounts for it, and per connection; returns the table's MB.
 fn memory(lab: &Lab, connections: u32) -> Result<u64> {
     let maps = map_memory(lab)?;
     let of = |name: &str| {
@@ -129,7 +128,7 @@ fn memory(lab: &Lab, connections: u32) -> Result<u64> {
     Ok(table >> 20)
 }
 
-/// Says which share of one CPU the daemon takes, and its sweeping thread of that, over twenty seconds, and what is resident.
+/// Prints the CPU share of the daemon and of its sweeping thread over twenty seconds, and its resident memory.
 fn busy(what: &str, daemon: &Daemon) -> Result<()> {
     let (all, sweeper) = ticks(daemon)?;
     let start = Instant::now();
@@ -147,7 +146,7 @@ fn busy(what: &str, daemon: &Daemon) -> Result<()> {
     Ok(())
 }
 
-/// Hundredths of a second that the daemon has run, threads that have ended included, and its sweeping thread of that.
+/// CPU time of the daemon, ended threads included, and of its sweeping thread, in hundredths of a second.
 fn ticks(daemon: &Daemon) -> Result<(u64, u64)> {
     let process = format!("/proc/{}", daemon.pid().context("the daemon runs")?);
     let (_, all) = run_time(&process)?;
@@ -160,7 +159,7 @@ fn ticks(daemon: &Daemon) -> Result<(u64, u64)> {
     anyhow::bail!("no sweeping thread")
 }
 
-/// Name, and hundredths of a second that it has run.
+/// A thread's name and CPU time, in hundredths of a second.
 fn run_time(process: &str) -> Result<(String, u64)> {
     let stat = fs::read_to_string(format!("{process}/stat"))?;
     let (name, rest) = stat.rsplit_once(") ").context("a name")?;

@@ -12,13 +12,13 @@ use dispatcher_lab::{Tally, eventually};
 
 use crate::common::{VIPS, Web, backend_metric, noise, publish, reason, state_contains, tally};
 
-/// A connection that stays, and who serves it.
+/// A connection that stays, and its backend.
 struct Held {
     stream: TcpStream,
     server: String,
 }
 
-/// Asks once on a connection that goes on; who answers.
+/// Asks once on a connection that continues; returns the backend that answers.
 fn ask(stream: &TcpStream) -> Result<String> {
     (&*stream).write_all(b"GET / HTTP/1.1\r\nHost: lab\r\n\r\n")?;
     let (mut answer, mut piece) = (String::new(), [0; 1024]);
@@ -31,7 +31,7 @@ fn ask(stream: &TcpStream) -> Result<String> {
     Ok(server.context("no X-Backend")?.trim().to_owned())
 }
 
-/// Opens so many connections, one after the other, and keeps them.
+/// Opens this many connections in sequence, and keeps them.
 fn hold(web: &Web, vip: IpAddr, number: usize) -> Result<Vec<Held>> {
     let client = web.lab.client();
     let mut held = Vec::new();
@@ -55,7 +55,7 @@ fn servers(held: &[Held]) -> Tally {
     servers
 }
 
-/// Active connections of the backends of `web4`, by the metrics.
+/// Active connections of the backends of `web4`, from the metrics.
 fn active(web: &Web) -> Result<Vec<f64>> {
     let names = web.lab.backends.iter().map(|node| node.name());
     names.map(|name| backend_metric(&web.daemon, "active_connections", "web4", name)).collect()
@@ -68,7 +68,7 @@ fn the_backend_with_the_fewest_connections_gets_the_next() -> Result<()> {
     let mut held = hold(&web, VIPS[0], 12)?;
     assert_eq!(servers(&held), tally([("web-1", 4), ("web-2", 4), ("web-3", 4)]));
     assert_eq!(active(&web)?, [4.0, 4.0, 4.0]);
-    // One backend's connections stay, the others' end.
+    // The connections of one backend stay, the others end.
     held.retain(|connection| connection.server == "web-1");
     eventually(Duration::from_secs(5), "ended connections", || {
         Ok(active(&web)? == [4.0, 0.0, 0.0])
@@ -92,7 +92,7 @@ fn a_full_backend_gets_no_more() -> Result<()> {
     let mut held = hold(&web, VIPS[0], 12)?;
     assert_eq!(servers(&held), tally([("web-1", 3), ("web-2", 9)]));
     state_contains(&web.daemon, "web4", "web-1", "full: 3 of 3 connections", 3)?;
-    // Now nobody has room: the bound is in force for the next connection.
+    // Now no backend has room: the bound applies to the next connection.
     web.daemon.ok("backend set web4 web-2 --max-connections 9")?;
     let before = reason(&web.daemon, "drop", "no_backend");
     assert!(hold(&web, VIPS[0], 1).is_err(), "both are full");
@@ -105,7 +105,7 @@ fn a_full_backend_gets_no_more() -> Result<()> {
     Ok(())
 }
 
-/// Ten seconds of requests, each on a connection of its own, of which none may fail whatever is done meanwhile.
+/// Ten seconds of requests, one connection each; none may fail, whatever is done meanwhile.
 fn under_load(web: &Web, work: impl FnOnce() -> Result<()>) -> Result<()> {
     let mut wrk = web.lab.client().command("wrk");
     wrk.args(["-t2", "-c16", "-d10s", "--timeout", "5s", "-H", "Connection: close"]);
@@ -125,7 +125,7 @@ fn backends_come_and_go_under_load_without_a_failed_request() -> Result<()> {
     let Some(web) = Web::start("comego", &[3, 2, 1])? else { return Ok(()) };
     publish(&web.lab, "big", &noise(60_000_000))?;
     let transfer = web.lab.client().slow_download(VIPS[0], "/files/big")?;
-    // The one that goes has not got the transfer.
+    // Choose the one that does not serve the transfer.
     let going = if transfer.server() == "web-3" { "web-2" } else { "web-3" };
     let address = web.lab.node(going)?.v4();
     under_load(&web, || {
@@ -185,7 +185,7 @@ fn hashed_flows_stay_where_they_are_when_the_table_has_forgotten_them() -> Resul
     let mut want = servers(&held);
     let want = ["web-1", "web-2", "web-3"].map(|name| f64::from(want.remove(name).unwrap_or(0)));
     assert_eq!(active(&web)?, want);
-    // A client's connections all go to one backend with sh.
+    // With sh all connections of a client go to one backend.
     web.daemon.ok("service set web4 --scheduler sh")?;
     assert_eq!(servers(&hold(&web, VIPS[0], 10)?).len(), 1);
     Ok(())

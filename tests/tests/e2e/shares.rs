@@ -1,4 +1,4 @@
-//! Do the backends get exactly the shares their weights say?
+//! Backends get exactly the shares that their weights say.
 
 use anyhow::Result;
 use dispatcher_lab::eventually;

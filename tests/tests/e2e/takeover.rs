@@ -1,4 +1,4 @@
-//! The controller dies, the datapath goes on, and the next controller takes over: nothing is lost.
+//! The controller dies, the datapath continues, and the next controller takes over: nothing is lost.
 
 use std::{
     io::{Read as _, Write as _},
@@ -17,7 +17,7 @@ use nix::{
 
 use crate::common::{VIPS, Web, backend, backend_of, noise, publish, service, tally, web_services};
 
-/// Requests to both VIPs, again and again, until `work` is done; what failed is in the tally.
+/// Repeats requests to both VIPs until `work` is done; the tally has the failures.
 pub(crate) fn under_traffic(lab: &Lab, work: impl FnOnce() -> Result<()>) -> Result<Tally> {
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -53,7 +53,7 @@ pub(crate) fn errors(tally: &Tally) -> u32 {
     tally.iter().filter(|(who, _)| who.starts_with("error")).map(|(_, number)| number).sum()
 }
 
-/// What became of packets, for whoever has to find out why a request failed.
+/// What happened to packets, to find out why a request failed.
 pub(crate) fn seen(daemon: &Daemon) -> Result<String> {
     let metrics = daemon.metrics()?;
     let lines = metrics.lines().filter(|line| line.starts_with("dispatcher_packets_total"));
@@ -81,7 +81,7 @@ fn a_killed_controller_and_its_successor_lose_nothing() -> Result<()> {
     web.daemon.wait_ready()?;
     assert_ne!(web.daemon.json("status")?["pid"], before);
 
-    // What was set at runtime lives with the datapath.
+    // Changes at runtime survive with the datapath.
     assert_eq!(backend_of(&web.daemon, "web4", "web-1")?["weight"], 6);
     assert_eq!(backend_of(&web.daemon, "web4", "web-2")?["quiesced"], true);
     assert_eq!(web.requests(VIPS[0], 70)?, tally([("web-1", 60), ("web-3", 10)]));
@@ -139,14 +139,14 @@ fn controllers_killed_at_any_moment_of_a_reload_lose_nothing() -> Result<()> {
         Ok(())
     })?;
     assert_eq!(errors(&traffic), 0, "{traffic:?}");
-    // Whatever was applied before a kill, the last start applied the file as it is.
+    // Whatever was applied before a kill, the last start applied the current file.
     exact_shares(&lab)
 }
 
 /// System calls that change what others see: maps, pins, links, files, VIPs and announcements.
 pub(crate) const STEPS: &str = "bpf,unlink,unlinkat,rename,renameat,renameat2,mkdir,sendto";
 
-/// The step to be tried next: every one at first, then ever fewer, for the later ones repeat themselves. All of them with
+/// The next step to try: every one at first, then ever fewer, because later steps are alike. All of them with
 /// `DISPATCHER_EVERY_STEP` in the environment.
 fn after(step: u32) -> u32 {
     let every = std::env::var_os("DISPATCHER_EVERY_STEP").is_some();
@@ -185,7 +185,7 @@ fn controllers_killed_at_each_system_call_of_a_reload_lose_nothing() -> Result<(
     let Web { mut daemon, _servers, lab } = web;
     let mut configurations =
         [[1, 2, 3], [3, 2, 1]].map(|w| lab.general(&["eth0"]) + &web_services(&lab, &w));
-    // Weights alone are memory: a service and a VIP that come and go take system calls.
+    // Weights alone only change memory: adding and removing a service and a VIP needs system calls.
     let more = service("more", OTHER_VIP4.into(), 8080, "tcp");
     configurations[0] += &(more + &backend("one", lab.backends[0].v4().into(), 1));
     let mut killed = 0;
@@ -213,7 +213,8 @@ fn controllers_killed_at_each_system_call_of_a_reload_lose_nothing() -> Result<(
     exact_shares(&lab)
 }
 
-/// 3:2:1, over both VIPs, by ports that nobody used before: one that is used again at once takes nobody's turn.
+/// 3:2:1 over both VIPs, from ports that were not used before: a connection on a port that is reused at once takes no
+/// turn of the schedule.
 pub(crate) fn exact_shares(lab: &Lab) -> Result<()> {
     for vip in VIPS {
         let got = lab.client().pinned_requests(vip, 60, 0)?;
@@ -236,7 +237,7 @@ fn stopped_with_leave_attached_it_goes_on_forwarding() -> Result<()> {
     Ok(())
 }
 
-/// Sets a weight over the socket; whether it was said to be set.
+/// Sets a weight over the socket; returns whether the daemon confirmed it.
 fn set_weight(socket: &Path, weight: u32) -> bool {
     let body = format!("{{\"weight\": {weight}}}");
     let request = format!(
@@ -277,7 +278,7 @@ fn a_controller_killed_while_weights_change_has_set_what_it_said() -> Result<()>
         daemon.start()?;
         let said = said.context("it died before it was killed")?;
         let weight = backend_of(&daemon, "web4", "web-1")?["weight"].clone();
-        // The next may have been set as well, and not been said.
+        // The next weight may be set, too, without having been confirmed.
         let may_be = [said, said + 1].map(|n| serde_json::Value::from(1 + n % 20));
         ensure!(may_be.contains(&weight), "{weight}, expected one of {may_be:?} after {said}");
     }

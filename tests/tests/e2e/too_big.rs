@@ -1,4 +1,4 @@
-//! Packets that do not fit the NIC behind which a backend lives, and NICs that refuse what is redirected to them.
+//! Packets that exceed the MTU of the NIC that leads to a backend, and NICs that refuse redirected packets.
 
 use std::{fs, net::IpAddr, path::Path, time::Duration};
 
@@ -7,7 +7,8 @@ use dispatcher_lab::{Daemon, Lab, Node, Plan, eventually, url};
 
 use crate::common::{VIPS, all_up, lab, noise, reason, web_services};
 
-/// A client and the dispatcher on a segment of jumbo frames, and a backend behind another NIC; it believes in those, too.
+/// A client and the dispatcher on a segment of jumbo frames, and a backend behind another NIC, which also assumes jumbo
+/// frames.
 fn start(name: &str) -> Result<Option<(Daemon, Vec<dispatcher_lab::Process>, Lab)>> {
     let Some(lab) = lab(&Plan::new(name).backends(0).far_backends(1))? else { return Ok(None) };
     let servers = lab.serve_web()?;
@@ -23,7 +24,7 @@ fn start(name: &str) -> Result<Option<(Daemon, Vec<dispatcher_lab::Process>, Lab
     Ok(Some((daemon, servers, lab)))
 }
 
-/// Sends a file to the server, and looks whether it has arrived.
+/// Sends a file to the server, and checks that it has arrived.
 fn upload(client: &Node, server: &Node, vip: IpAddr) -> Result<()> {
     let file = noise(200_000);
     fs::write(client.directory().join("body"), &file)?;
@@ -44,7 +45,7 @@ fn a_sender_learns_the_mtu_of_the_nic_behind() -> Result<()> {
     let Some((daemon, _servers, lab)) = start("toobig")? else { return Ok(()) };
     let client = lab.client();
     for mtu in [1500, 1400] {
-        // Another MTU is followed while it runs.
+        // A changed MTU is followed while the daemon runs.
         lab.lb.ip(&format!("link set eth1 mtu {mtu}"))?;
         for vip in VIPS {
             let path = || client.ip(&format!("route get {vip}"));
@@ -61,7 +62,7 @@ fn a_sender_learns_the_mtu_of_the_nic_behind() -> Result<()> {
 
 #[test]
 fn a_nic_that_refuses_what_is_redirected_is_named() -> Result<()> {
-    // The kernel tells of it by tracepoints, which this shows.
+    // The kernel reports it by tracepoints, which need this file system.
     if !Path::new("/sys/kernel/tracing/events").exists() {
         let mounted = std::process::Command::new("mount")
             .args(["-t", "tracefs", "tracefs", "/sys/kernel/tracing"])
@@ -69,7 +70,7 @@ fn a_nic_that_refuses_what_is_redirected_is_named() -> Result<()> {
         ensure!(mounted.success(), "mount tracefs: {mounted}");
     }
     let Some((daemon, _servers, lab)) = start("refuses")? else { return Ok(()) };
-    // The other end of the veth runs no XDP any more, and so receives nothing by it.
+    // The peer of the veth runs no XDP program any more, so it receives no redirected packets.
     let port = lab.port(&lab.lb, "eth1");
     lab.switch.ip(&format!("link set {port} xdp off"))?;
     eventually(Duration::from_secs(10), "a note about eth1", || {

@@ -1,4 +1,4 @@
-//! Large transfers through the VIP, and what is on the wire meanwhile.
+//! Large transfers through the VIP, and the packets on the wire meanwhile.
 
 use anyhow::{Result, ensure};
 use dispatcher_lab::url;
@@ -41,7 +41,7 @@ fn large_files_go_down_and_up_intact() -> Result<()> {
 fn packets_arrive_unchanged_above_l2_and_replies_do_not_pass_the_dispatcher() -> Result<()> {
     let Some(web) = Web::start("bytes", &[1])? else { return Ok(()) };
     let (lab, client, backend) = (&web.lab, web.lab.client(), &web.lab.backends[0]);
-    // Captures shall show packets as they are on a wire, not what the stack leaves to hardware.
+    // Captures must show packets as they are on a wire, not as the stack leaves them to hardware.
     for node in [client, backend] {
         node.run("ethtool -K eth0 tx off tso off gso off gro off")?;
     }

@@ -1,4 +1,4 @@
-//! UDP: flows are shared by weight, and stay where they are.
+//! UDP: flows are shared by weight, and stay with their backend.
 
 use std::net::SocketAddr;
 
@@ -11,7 +11,7 @@ use crate::common::{VIPS, address_of, all_up, backend, backend_metric, lab, serv
 fn udp_flows_of_both_families_are_shared_exactly_and_stay() -> Result<()> {
     let Some(lab) = lab(&Plan::new("udp"))? else { return Ok(()) };
     let addresses = VIPS.map(|vip| SocketAddr::new(vip, 5300));
-    // For new flows only: elsewhere a client's port may come again within the flow's timeout, and the flow then stays.
+    // For new flows only: otherwise a client's port may be reused within the flow's timeout, and the flow then stays.
     let fresh = SocketAddr::new(VIPS[0], 5301);
     let [v4, v6] = addresses;
     let _servers = lab.serve_udp(&[v4, v6, fresh])?;

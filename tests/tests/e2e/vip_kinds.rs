@@ -1,6 +1,8 @@
-//! Probes of the VIP beyond TCP and the web: datagrams, echoes, TLS, a backend on this host, and VIPs of the other family.
+//! Probes of the VIP other than HTTP over TCP: datagrams, echoes, TLS, a backend on this host, and VIPs of the other
+//! family.
 //!
-//! One backend has all servers; each case is a service of its own. Well, then without the VIPs, then well again.
+//! One backend runs all servers; each case is a service of its own. They are healthy, then lose the VIPs, then are
+//! healthy again.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -21,7 +23,7 @@ struct Case {
     port: u16,
     protocol: &'static str,
     advisor: String,
-    /// By which address the backend is known.
+    /// The backend's configured address.
     address: IpAddr,
 }
 
@@ -54,7 +56,7 @@ fn cases(node: &Node) -> Vec<Case> {
     cases.extend([
         case("tls", VIP4.into(), 443, "tcp", &tls, v4),
         case("https", OTHER_VIP4.into(), 443, "tcp", &https, v4),
-        // The backend is known by an address of the other family than the VIP.
+        // The backend's address is of the other family than the VIP.
         case("web4by6", OTHER_VIP4.into(), 80, "tcp", "kind = \"http\"", v6),
         case("web6by4", OTHER_VIP6.into(), 80, "tcp", "kind = \"http\"", v4),
         case("dns4by6", OTHER_VIP4.into(), 53, "udp", dns, v6),
@@ -106,7 +108,7 @@ fn vips_are_probed_by_every_way_and_missed() -> Result<()> {
     let _servers = [node.serve_web()?, node.serve_tls()?, node.serve_names()?];
     let addresses: [IpAddr; 4] = [VIP4.into(), VIP6.into(), node.v4().into(), node.v6().into()];
     let _echo = lab.serve_udp(&addresses.map(|address| SocketAddr::new(address, 7)))?;
-    // Servers that have just been started do not listen yet.
+    // Servers that have just started do not listen yet.
     for port in [53, 80, 443] {
         let to = SocketAddr::new(node.v4().into(), port);
         dispatcher_lab::eventually(Duration::from_secs(10), "servers that listen", || {
@@ -130,7 +132,7 @@ fn vips_are_probed_by_every_way_and_missed() -> Result<()> {
             .with_context(|| case.name.to_owned())?;
         ensure!(state.contains(&format!("though {}", own(case))), "{}: {state}", case.name);
     }
-    // Of the host's own, nothing has changed.
+    // Nothing has changed for the backend on this host.
     for service in ["here4", "here6"] {
         state_contains(&daemon, service, "lb", "\"up\"", 0)?;
     }
@@ -146,7 +148,7 @@ fn vips_are_probed_by_every_way_and_missed() -> Result<()> {
     Ok(())
 }
 
-/// The backend's own address as reasons write it: an echo has no port.
+/// The backend's own address as reasons show it: an echo has no port.
 fn own(case: &Case) -> String {
     if case.advisor.contains("ping\"") {
         return case.address.to_string();

@@ -1,4 +1,4 @@
-//! Probes of the VIP: each backend is asked as clients ask it, and nobody notices.
+//! Probes of the VIP: each backend is asked as clients ask it, and clients do not notice.
 
 use std::time::{Duration, Instant};
 
@@ -16,15 +16,15 @@ use crate::{
 
 /// Web servers, and services that probe the VIP, which is the default.
 struct Probed {
-    // In the order in which they must go.
+    // Dropped in this order.
     daemon: Daemon,
     servers: Vec<Process>,
     lab: Lab,
 }
 
-/// Often enough to be in the way, if they were.
+/// Often enough to disturb traffic if they could.
 const INTERVAL: &str = "300ms";
-/// A stall that may make a probe fail, several of them together: it has 500 ms.
+/// A stall that may make a probe fail if several coincide: it has 500 ms.
 const STALL: Duration = Duration::from_millis(100);
 
 fn advised(services: &str, advisor: &str) -> String {
@@ -54,7 +54,7 @@ impl Probed {
         self.lab.client().quick_requests(vip, number)
     }
 
-    /// Waits for so many more good probes of every backend.
+    /// Waits for this many more good probes of every backend.
     fn probes(&self, more: u64) -> Result<()> {
         for vip in VIPS {
             for backend in &self.lab.backends {
@@ -100,7 +100,7 @@ fn clients_notice_nothing() -> Result<()> {
         }
         probed.probes(3)?;
         none_failed(&probed.daemon)?;
-        // What was counted are the clients' connections, and no other is in the table.
+        // Only the clients' connections were counted, and no other is in the table.
         for vip in VIPS {
             assert_eq!(service_of(&probed.daemon, web(vip))?["connections"], 60, "{vip}");
             for backend in &probed.lab.backends {
@@ -123,7 +123,7 @@ fn clients_notice_nothing() -> Result<()> {
                 "{connection}"
             );
         }
-        // Not a route of the host is due to them.
+        // Probes add no route to the host.
         for family in ["-4", "-6"] {
             let routes = probed.lab.lb.ip(&format!("{family} route show table all"))?;
             ensure!(!routes.contains("dsp-probe"), "{routes}");
@@ -150,7 +150,7 @@ fn a_backend_that_loses_the_vip_is_down_and_says_why() -> Result<()> {
             );
             state_contains(&probed.daemon, web(vip), "web-2", &reason, 5)?;
             let took = began.elapsed();
-            // Interval, give or take a tenth, and timeout; and some time to ask.
+            // Interval plus a tenth, timeout, and some time to ask.
             ensure!(took < Duration::from_millis(330 + 500 + 400), "{vip}: down after {took:?}");
             let served = probed.requests(vip, 40)?;
             assert_eq!(served, tally([("web-1", 20), ("web-3", 20)]), "{vip}");
@@ -184,7 +184,7 @@ fn a_backend_that_dies_says_so() -> Result<()> {
     Ok(())
 }
 
-/// A backend that forwards sends what it does not have back to the dispatcher: the probe must not be answered by another.
+/// A backend without the VIP that forwards returns the probe to the dispatcher: no other backend must answer it.
 #[test]
 fn a_backend_that_forwards_is_found_out_all_the_same() -> Result<()> {
     let Some(probed) = start(&Plan::new("vipforw").backends(2), &["eth0"], "")? else {
@@ -225,7 +225,7 @@ fn backends_behind_another_nic_are_probed_there() -> Result<()> {
         let far = &probed.lab.backends[2];
         far.ip(&format!("addr del {VIP4}/32 dev lo"))?;
         state_contains(&probed.daemon, "web4", "far-2", "is the VIP on its loopback?", 5)?;
-        // The NIC goes and comes back.
+        // The NIC disappears and returns.
         far.ip(&format!("addr add {VIP4}/32 dev lo"))?;
         probed.lab.lb.ip("link del eth1")?;
         state_contains(&probed.daemon, "web4", "far-1", "no mac", 10)?;
@@ -275,14 +275,14 @@ fn generic_mode_is_no_different() -> Result<()> {
     })
 }
 
-/// What of the probes' way is on the dispatcher's host.
+/// What is left of the probes' path on the dispatcher's host.
 fn left(lab: &Lab) -> Result<Vec<String>> {
     let mut left = Vec::new();
     let links = lab.lb.ip("-o link show")?;
     left.extend(links.lines().filter(|line| line.contains("dsp-probe")).map(str::to_owned));
     let queues = lab.lb.run("tc qdisc show dev eth0")?;
     left.extend(queues.lines().filter(|line| line.contains("clsact")).map(str::to_owned));
-    // Links of TC, which `tc` does not show.
+    // TCX links, which `tc` does not show.
     let (_, programs) =
         lab.lb.enter(|| Ok(SchedClassifier::query_tcx("eth0", TcAttachType::Ingress)?))?;
     left.extend(programs.iter().map(|program| format!("program {}", program.id())));
@@ -290,7 +290,7 @@ fn left(lab: &Lab) -> Result<Vec<String>> {
 }
 
 fn nothing_is_left(lab: &Lab) -> Result<()> {
-    // The kernel takes a namespace down in its own time.
+    // The kernel removes a namespace asynchronously.
     eventually(
         Duration::from_secs(5),
         "the way for probes to be gone",
@@ -320,7 +320,7 @@ fn a_killed_daemon_leaves_nothing_in_the_way_of_the_next() -> Result<()> {
         probed.daemon.start()?;
         all_up(&probed.daemon)?;
         probed.probes(2)?;
-        // Without an advisor that probes the VIP there is no way for it.
+        // Without an advisor that probes the VIP there is no path to it.
         probed.daemon.edit("kind = \"http\"", "kind = \"http\", target = \"address\"")?;
         probed.daemon.ok("reload")?;
         nothing_is_left(&probed.lab)?;

@@ -1,4 +1,4 @@
-//! VIPs on the NIC: one that is taken away comes back, and status says what stands in the way.
+//! VIPs on the NIC: a removed one comes back, and status names what prevents it.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -7,7 +7,7 @@ use dispatcher_lab::{Daemon, Lab, Plan, VIP4, eventually, undisturbed};
 
 use crate::common::{VIPS, Web, all_up, lab, tally, web_services};
 
-/// A VIP as it is put on a NIC.
+/// A VIP in the form in which it is put on a NIC.
 fn placed(vip: IpAddr) -> String {
     format!("{vip}/{}", if vip.is_ipv4() { 32 } else { 128 })
 }
@@ -24,7 +24,7 @@ fn back(lab: &Lab, within: Duration) -> Result<()> {
     Ok(())
 }
 
-/// Clients that know nothing of the host's MAC are served.
+/// Clients that do not know the host's MAC are served.
 fn serves(web: &Web) -> Result<()> {
     all_up(&web.daemon)?;
     for vip in VIPS {
@@ -38,7 +38,7 @@ fn warnings(daemon: &Daemon) -> Result<String> {
     Ok(daemon.json("status")?["warnings"].to_string())
 }
 
-/// The host's own addresses, as the start of its network gives them.
+/// The host's own addresses, as its network configuration sets them at boot.
 fn own_addresses(lab: &Lab) -> Result<()> {
     lab.lb.ip(&format!("addr replace {}/24 dev eth0", lab.lb.v4()))?;
     lab.lb.ip(&format!("addr replace {}/64 dev eth0 nodad", lab.lb.v6()))?;
@@ -51,7 +51,7 @@ fn a_vip_that_is_removed_is_back_within_a_second_and_announced() -> Result<()> {
     let (lab, client) = (&web.lab, web.lab.client());
     undisturbed(Duration::from_millis(300), || {
         for vip in VIPS {
-            // A client that believes it to be elsewhere.
+            // A client that believes the VIP to be elsewhere.
             client.ip(&format!(
                 "neigh replace {vip} dev eth0 lladdr 02:00:00:00:00:99 nud reachable"
             ))?;
@@ -80,7 +80,7 @@ fn a_network_restart_and_a_link_that_goes_down_leave_the_vips() -> Result<()> {
     back(lab, Duration::from_secs(2))?;
     serves(&web)?;
     lab.lb.ip("link set eth0 down")?;
-    // Until the daemon has noticed. The IPv6 VIP goes with the NIC.
+    // Wait until the daemon has noticed. The IPv6 VIP disappears with the NIC's state.
     eventually(Duration::from_secs(5), "an IPv6 VIP that is gone", || {
         Ok(!is_there(lab, VIPS[1])?)
     })?;
@@ -103,7 +103,7 @@ fn who_takes_a_vip_away_again_and_again_is_warned_of_and_not_raced() -> Result<(
         eventually(Duration::from_secs(5), "the VIP", || is_there(lab, vip))?;
         longest = longest.max(start.elapsed().as_millis());
     }
-    // The sixth time, after the pause of 1 s came one of 2 s.
+    // The sixth time: the pause of 1 s was followed by one of 2 s.
     ensure!(longest >= 1500, "put back within {longest} ms each time");
     let said = warnings(&web.daemon)?;
     ensure!(said.contains("eth0: VIP 10.0.0.80 was taken away 6 times"), "{said}");
@@ -120,7 +120,7 @@ fn an_address_of_the_operators_is_missed_and_left_alone() -> Result<()> {
     lab.lb.ip(&format!("addr add {own} dev eth0"))?;
     let mut daemon = lab.daemon(&web_services(&lab, &[1]))?;
     daemon.start()?;
-    // A change of what runs does not make it ours.
+    // A change of the running state does not make the address ours.
     daemon.ok("service add other --vip 10.0.0.81 --port 80 --protocol tcp")?;
     assert!(!is_there(&lab, VIPS[0])? && is_there(&lab, "10.0.0.81".parse()?)?);
     lab.lb.ip(&format!("addr del {own} dev eth0"))?;
@@ -133,7 +133,7 @@ fn an_address_of_the_operators_is_missed_and_left_alone() -> Result<()> {
     assert_eq!(daemon.stop()?, Some(0));
     let left = lab.lb.ip("-o addr show dev eth0")?;
     ensure!(left.contains(&own) && !left.contains("10.0.0.81"), "{left}");
-    // Told to, the daemon puts its own in the place of one that is missing.
+    // Configured to, the daemon adds a VIP of its own for the missing one.
     daemon.start()?;
     lab.lb.ip(&format!("addr del {own} dev eth0"))?;
     eventually(Duration::from_secs(3), "a warning", || Ok(warnings(&daemon)? != "[]"))?;
@@ -156,7 +156,7 @@ fn second_nic(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
-/// The MAC at which a client finds a VIP, asked anew.
+/// The MAC at which a client finds a VIP now.
 fn found_at(lab: &Lab, vip: IpAddr) -> Result<String> {
     let client = lab.client();
     client.ip(&format!("neigh flush to {vip}"))?;
@@ -184,13 +184,13 @@ fn a_second_nic_that_answers_for_a_vip_is_warned_of_or_kept_from_it() -> Result<
     assert_eq!(found_at(&lab, VIPS[0])?, lab.lb.mac());
     lab.lb.run("sysctl -w net.ipv4.conf.eth1.arp_ignore=0")?;
     ensure!(warnings(&daemon)?.contains(command));
-    // Asked to, the daemon does it; a controller that is killed leaves it to the next to undo.
+    // Configured to, the daemon prevents it; after a killed controller the next one undoes it.
     daemon.edit("interfaces =", "manage_arp = true\ninterfaces =")?;
     daemon.ok("reload")?;
     eventually(Duration::from_secs(3), "arp_ignore", || Ok(arp_ignore()?.trim() == "1"))?;
     assert_eq!(warnings(&daemon)?, "[]");
     for vip in VIPS {
-        // IPv6 needs none of it: a solicitation is answered on the NIC that has the address.
+        // IPv6 needs nothing: a solicitation is answered on the NIC that has the address.
         assert_eq!(found_at(&lab, vip)?, lab.lb.mac(), "{vip}");
     }
     daemon.kill();
@@ -201,7 +201,7 @@ fn a_second_nic_that_answers_for_a_vip_is_warned_of_or_kept_from_it() -> Result<
     daemon.edit("manage_arp = true", "manage_arp = false")?;
     daemon.start()?;
     ensure!(warnings(&daemon)?.contains(command));
-    // With the datapath on it, its answer is right.
+    // With the datapath on that NIC, its answer is right.
     daemon.ok("attach eth1 --mode generic")?;
     eventually(Duration::from_secs(3), "no warning", || Ok(warnings(&daemon)? == "[]"))?;
     daemon.ok("detach eth1")?;

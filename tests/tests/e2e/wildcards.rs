@@ -1,5 +1,5 @@
-//! Services on any address: a client whose route to a foreign network leads to the dispatcher, and backends that answer for
-//! all of it.
+//! Services on any address: a client whose route to a foreign network leads to the dispatcher, and backends that answer
+//! for the whole network.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -75,10 +75,10 @@ fn foreign_addresses_are_balanced_and_the_host_s_own_are_not() -> Result<()> {
             assert_eq!(client.quick_requests(to, 10)?, tally([(who, 10)]), "{to}");
         }
     }
-    // Only the second services' servers listen there, in IPv4.
+    // Only servers of the second service listen there, in IPv4.
     let at = foreign(VIP4.into(), 5);
     assert_eq!(client.run(&format!("curl -s --max-time 5 http://{at}:8080/"))?.trim(), "web-3");
-    // The dispatcher's own addresses are left alone, and so is what it asks for itself.
+    // The dispatcher's own addresses are not balanced, nor are its own requests.
     for own in [IpAddr::V4(lab.lb.v4()), lab.lb.v6().into()] {
         assert_eq!(client.quick_requests(own, 10)?, tally([("lb", 10)]), "{own}");
         let peer = address_of(&lab.backends[0], own);
@@ -115,7 +115,7 @@ fn an_address_that_the_host_gets_or_loses_is_followed_at_once() -> Result<()> {
         lab.lb.ip(&format!("addr del {address}/{prefix} dev lo"))?;
         by("web-2")?;
     }
-    // Without services on any address the kernel has it all again, which does not forward it.
+    // Without services on any address, the kernel gets everything again and does not forward it.
     let before = reason(daemon, "pass", "not_ours");
     let text = std::fs::read_to_string(daemon.config())?;
     let end = text.find("[[service]]").context("a service")?;

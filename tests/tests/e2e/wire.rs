@@ -54,14 +54,14 @@ fn tagged_and_extended_packets_of_both_families_arrive_unchanged() -> Result<()>
     let (client, backend) = (web.lab.client(), &web.lab.backends[0]);
     let to = mac_bytes(&web.lab.lb.mac()).try_into().ok().context("six bytes")?;
     let (from, backend_mac) = (mac_bytes(&web.lab.lb.mac()), mac_bytes(&backend.mac()));
-    // A sender's tags are in the frame, not beside it: see the laboratory's note on offloads.
+    // A sender's tags must be in the frame, not in metadata: see the laboratory's note on offloads.
     client.run("ethtool -K eth0 txvlan off")?;
     for (name, frames) in cases(client, to) {
         let filter = format!("ether src {}", web.lab.lb.mac());
         let arrived = backend.capture("eth0", &filter)?;
         client.send_frames("eth0", &frames)?;
         let arrived = arrived.stop()?;
-        // ARP requests and neighbour solicitations of the dispatcher come from the same MAC; none is longer than 60
+        // ARP requests and neighbour solicitations of the dispatcher come from the same MAC. None is longer than 60
         // bytes above L2 with these addresses, and none has the frames' bytes.
         for sent in &frames {
             let found = arrived.iter().find(|frame| frame[12..].starts_with(&sent[12..]));

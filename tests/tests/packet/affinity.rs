@@ -1,4 +1,4 @@
-//! Clients that stay with their backend: records, what ends them, and whom they are shared with.
+//! Clients that stay with their backend: affinity entries, what ends them, and which services share them.
 
 use std::net::Ipv4Addr;
 
@@ -12,7 +12,7 @@ use dispatcher_tests::{case::Case, datapath::{Datapath, VIP, World, mapped}, pac
 
 use crate::flows::{Family, without};
 
-/// Short enough to lie in the past of a machine that was just started.
+/// Short enough to be in the past of a machine that was just started.
 const TICKS: u16 = 3;
 
 pub(crate) fn cases() -> Vec<Case> {
@@ -28,7 +28,7 @@ pub(crate) fn cases() -> Vec<Case> {
                 .of_service(f.web()),
             case(f, "a record runs out when no new connection restarts it")
                 .opens(f.tcp(1001, SYN), one)
-                // One less than it may be: a tick may end between two packets.
+                // One less than the limit: a tick may end between two packets.
                 .then(|d| older(d, u64::from(TICKS) - 1))
                 .opens(f.tcp(1002, SYN), one)
                 .then(|d| older(d, u64::from(TICKS) + 1))
@@ -60,7 +60,7 @@ pub(crate) fn cases() -> Vec<Case> {
             )
             .opens(f.tcp(1001, SYN), one)
             .opens(f.tcp(1002, SYN), two),
-            // The other service has the same backends, at other slots.
+            // The other service has the same backends, in other slots.
             f.case_in(shared(f), "services of a group share records")
                 .opens(f.tcp(1001, SYN), one)
                 .opens(f.tcp(1002, SYN), one)

@@ -1,4 +1,4 @@
-//! What a backend's flags and its NIC mean for its packets.
+//! The effect of a backend's flags and of its NIC on its packets.
 
 use anyhow::Result;
 use dispatcher_common::{

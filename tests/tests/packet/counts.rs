@@ -1,4 +1,4 @@
-//! What the datapath says of its connections is what its table holds.
+//! The datapath's counts of connections agree with its table.
 
 use anyhow::{Result, ensure};
 use dispatcher_common::backend::{NEW, UP, USABLE};

@@ -9,7 +9,7 @@ use dispatcher_tests::{
     packet_builder::{NIC_MAC, PacketBuilder, ROUTER_MAC, eth},
 };
 
-/// Takes flags from a backend of the standard world.
+/// Clears flags of a backend of the standard world.
 pub(crate) fn without(datapath: &mut Datapath, slot: u16, flags: u8) -> Result<()> {
     let backend = World::standard().backends.into_iter().find(|b| b.slot == slot);
     let mut backend = backend.with_context(|| format!("no slot {slot}"))?;
@@ -17,7 +17,7 @@ pub(crate) fn without(datapath: &mut Datapath, slot: u16, flags: u8) -> Result<(
     datapath.set_backend(&backend)
 }
 
-/// An address family, and with it client, VIP and services of [`World::standard`].
+/// An address family, with client, VIP and services of [`World::standard`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Family {
     V4,
@@ -53,7 +53,7 @@ impl Family {
         }
     }
 
-    /// An IP header from the client to another host than the VIP.
+    /// An IP header from the client to a host other than the VIP.
     pub(crate) fn to_stranger(self) -> PacketBuilder {
         match self {
             Self::V4 => eth().ipv4(CLIENT, Ipv4Addr::new(192, 0, 2, 81)),

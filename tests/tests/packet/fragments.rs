@@ -1,4 +1,4 @@
-//! Fragments: the first is treated like a whole packet, the others go where it went, and no further than their time.
+//! Fragments: the first is treated like a whole packet; the others follow it, but only for a limited time.
 
 use anyhow::Result;
 use dispatcher_common::{
@@ -29,21 +29,21 @@ pub(crate) fn cases() -> Vec<Case> {
 
 /// The first fragment of a UDP datagram from this client port.
 fn first(f: Family, port: u16, id: u16) -> PacketBuilder {
-    // Its UDP header says how long all of it is.
+    // Its UDP header has the length of the whole datagram.
     f.ip().fragment(0, true).id(id).udp(port, 53).payload(&[7; 64]).patch(At::L4, 4, &[1, 0])
 }
 
-/// A later fragment: behind the IP header there is nothing but payload.
+/// A later fragment: after the IP header there is only payload.
 fn later(f: Family, id: u16) -> PacketBuilder {
     f.ip().fragment(9, true).id(id).protocol(UDP).payload(&[7; 64])
 }
 
-/// The last one.
+/// The last fragment.
 fn last(f: Family, id: u16) -> PacketBuilder {
     f.ip().fragment(18, false).id(id).protocol(UDP).payload(&[7; 3])
 }
 
-/// Those that follow nothing.
+/// Fragments without a first one.
 fn unknown(f: Family) -> Vec<Case> {
     let stranger = |offset, more| f.to_stranger().fragment(offset, more).udp(1001, 53);
     vec![
@@ -81,7 +81,7 @@ fn unknown(f: Family) -> Vec<Case> {
     ]
 }
 
-/// Those that follow their first.
+/// Fragments that follow their first one.
 fn followed(f: Family) -> Vec<Case> {
     let tagged = |ip: fn(Family, PacketBuilder) -> PacketBuilder| ip(f, f.on(eth().vlan(7)));
     let part = |offset, more, id| f.ip().fragment(offset, more).id(id);
@@ -134,7 +134,7 @@ fn followed(f: Family) -> Vec<Case> {
     ]
 }
 
-/// Where else than out of the NIC they came by.
+/// Fragments to a backend that is not behind the NIC they arrived on.
 fn elsewhere(f: Family) -> Vec<Case> {
     let local = World::standard().backend(f.dns_slot(1), |b| b.flags |= LOCAL);
     let mut behind_nic = World::standard().backend(f.dns_slot(1), |b| b.interface = 1);
@@ -159,7 +159,7 @@ fn elsewhere(f: Family) -> Vec<Case> {
     ]
 }
 
-/// First fragments that are not followed any more.
+/// First fragments that are no longer followed.
 fn not_followed(f: Family) -> Vec<Case> {
     let set_flags = move |datapath: &mut Datapath, flags| {
         let mut backend = usable(f.dns_slot(1), f.dns());

@@ -1,4 +1,4 @@
-//! The same new flow on two CPUs at once: one way, one backend.
+//! The same new flow on two CPUs at once: one entry, one backend.
 
 use std::{
     sync::atomic::{AtomicU32, Ordering},
@@ -15,12 +15,12 @@ use dispatcher_tests::{
 
 use crate::schedule::{clear, client, connections, roomy, syn_of};
 
-/// Flows between two looks at the table.
+/// Flows between two checks of the table.
 const ROUND: u32 = 2_000;
-/// Withdrawals after which enough was seen.
+/// Withdrawals after which the test ends.
 const ENOUGH: u64 = 200;
 const TIME: Duration = Duration::from_secs(30);
-/// If none was seen yet, as on an emulated machine: the CPUs meet seldom.
+/// Time limit without any withdrawal, as on an emulated machine, where CPUs rarely meet.
 const PATIENCE: Duration = Duration::from_secs(300);
 
 #[test]
@@ -51,7 +51,7 @@ fn race(datapath: &Datapath) -> Result<()> {
         fingerprints.sort_unstable();
         fingerprints.dedup();
         ensure!(fingerprints.len() == ways.len(), "a flow has two ways");
-        // Every choice took a turn; those without a way were withdrawn.
+        // Every choice took a turn; those without an entry were withdrawn.
         withdrawn += datapath.service_state(1)?.cursor - cursor - ways.len() as u64;
         homeless += u64::from(ROUND) - ways.len() as u64;
         everyone_goes_on(datapath, flows)?;
@@ -68,7 +68,7 @@ fn race(datapath: &Datapath) -> Result<()> {
     Ok(())
 }
 
-/// Sends a round's SYNs, each when the other CPU is about to send it, too. Yields the last byte of each backend's MAC.
+/// Sends a round's SYNs, each when the other CPU is about to send it, too. Returns the last byte of each backend's MAC.
 fn send_in_step(
     datapath: &Datapath,
     arrived: &[AtomicU32; 2],
@@ -94,7 +94,7 @@ fn send_in_step(
     Ok(backends)
 }
 
-/// Whatever became of its SYN, a flow's ACK is forwarded, and establishes what was half-open.
+/// Whatever happened to its SYN, a flow's ACK is forwarded, and establishes a half-open connection.
 fn everyone_goes_on(datapath: &Datapath, first: u32) -> Result<()> {
     let before = datapath.counts()?;
     for n in first..first + ROUND {

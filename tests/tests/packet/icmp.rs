@@ -1,4 +1,4 @@
-//! ICMP and other protocols to a VIP: the kernel's, but for errors that quote a packet of a connection.
+//! ICMP and other protocols to a VIP go to the kernel, except errors that quote a packet of a connection.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -85,7 +85,7 @@ fn kernels(f: Family) -> Vec<Case> {
     ]
 }
 
-/// Which messages follow a connection, and that it stays as it is.
+/// Which messages follow a connection, and that the connection stays as it is.
 fn errors(f: Family) -> Vec<Case> {
     let (errors, others): (&[u8], &[u8]) = match f {
         Family::V4 => (&[3, 11, 12], &[0, 4, 5, 8, 13, 35, 43]),
@@ -189,7 +189,7 @@ fn quotes(f: Family) -> Vec<Case> {
     ]
 }
 
-/// Where the backend is.
+/// The backend's place.
 fn backends(f: Family) -> Vec<Case> {
     let slot = f.web_slot(1);
     let local = World::standard().backend(slot, |b| b.flags |= LOCAL);

@@ -1,4 +1,4 @@
-//! IPv4 options: stepped over, whatever they are, and left as they are.
+//! IPv4 options: skipped, whatever they are, and left unchanged.
 
 use dispatcher_tests::{case::Case, packet_builder::{ACK, SYN}};
 

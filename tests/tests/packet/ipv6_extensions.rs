@@ -1,4 +1,4 @@
-//! IPv6 extension headers: walked up to a bound, and left as they are.
+//! IPv6 extension headers: skipped up to a bound, and left unchanged.
 
 use dispatcher_common::{limits::MAX_IPV6_EXT_HEADERS, reason::Reason};
 use dispatcher_tests::{

@@ -16,7 +16,7 @@ pub(crate) fn cases() -> Vec<Case> {
     Family::both(|f| [nobody(f), local(f), others(f), followers(f)].into_iter().flatten().collect())
 }
 
-/// A frame from the backend in this slot, behind these tags.
+/// A frame from the backend in this slot, with these tags.
 fn from(slot: u16, service: u32, tags: u16) -> PacketBuilder {
     (0..tags).fold(eth().from(usable(slot, service).mac), PacketBuilder::vlan)
 }
@@ -124,7 +124,7 @@ fn local(f: Family) -> Vec<Case> {
     ]
 }
 
-/// What comes from a backend, but not from the chosen one, is a client's.
+/// A frame from a backend other than the chosen one is treated like a client's.
 fn others(f: Family) -> Vec<Case> {
     vec![
         f.case("from another backend of the service")
@@ -135,7 +135,7 @@ fn others(f: Family) -> Vec<Case> {
     ]
 }
 
-/// What follows a connection follows it here, too.
+/// Packets that follow a connection do so here, too.
 fn followers(f: Family) -> Vec<Case> {
     let slot = f.dns_slot(1);
     let first = |frame| f.on(frame).fragment(0, true).id(7).udp(1001, 53).payload(&[7; 64]);

@@ -1,7 +1,7 @@
 //! Packet tests: one file per behaviour of the loaded datapath, as data-driven cases.
 //!
-//! They need root and BPF; elsewhere they say so and are skipped, unless `DISPATCHER_REQUIRE_BPF=1`. The binary needs
-//! nothing else at run time, so that it can be carried to another kernel.
+//! They need root and BPF; otherwise they are skipped with a message, unless `DISPATCHER_REQUIRE_BPF=1`. The binary
+//! needs nothing else at run time, so it can run on another kernel.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ mod object;
 mod probes;
 mod record;
 
-/// Declares the behaviours: a module, a test that runs its cases, and its part in the list of all cases.
+/// Declares the behaviours: a module, a test that runs its cases, and its part of the list of all cases.
 macro_rules! behaviours {
     ($($name:ident),+ $(,)?) => {
         $(mod $name;)+

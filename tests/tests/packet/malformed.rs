@@ -1,4 +1,4 @@
-//! Headers that are cut short or contradict themselves: dropped when they are for a VIP, left alone otherwise.
+//! Truncated and contradictory headers: dropped if they are for a VIP, otherwise left alone.
 
 use dispatcher_common::reason::Reason;
 use dispatcher_tests::{
@@ -105,7 +105,7 @@ pub(crate) fn cases() -> Vec<Case> {
     cases
 }
 
-/// The packets are dropped as malformed; a frame to another MAC is not looked into.
+/// The packets are dropped as malformed; a frame to another MAC is not parsed.
 fn dropped(f: Family, name: &str, packets: Vec<PacketBuilder>) -> Case {
     packets.into_iter().fold(f.case(name), |case, packet| {
         case.leaves(packet.clone(), Reason::Malformed)

@@ -1,4 +1,5 @@
-//! Measurement: what a client's packets alone tell of response times and delivered bytes, and the schedulers that go by it.
+//! Measurement: response times and delivered bytes inferred from a client's packets alone, and the schedulers that use
+//! them.
 
 use std::{
     thread::sleep,
@@ -110,7 +111,7 @@ fn of(slot: u16, f: Family) -> Backend {
     usable(slot, f.web())
 }
 
-/// A segment that acknowledges so many bytes of the server.
+/// A segment that acknowledges this many bytes of the server.
 fn acknowledging(packet: PacketBuilder, given: u32) -> PacketBuilder {
     packet.tcp_numbers(1, ISN.wrapping_add(1).wrapping_add(given), 512)
 }
@@ -119,7 +120,7 @@ fn request(packet: PacketBuilder) -> PacketBuilder {
     packet.payload(b"GET / HTTP/1.1\r\n\r\n")
 }
 
-/// What is known of the one connection there is.
+/// The measurement of the only connection.
 fn exchange(d: &Datapath) -> Result<Exchange> {
     let ways = d.ways()?;
     ensure!(ways.len() == 1, "{ways:?}");
@@ -138,7 +139,7 @@ fn delivered(d: &Datapath, slot: u16, want: u64) -> Result<()> {
     Ok(())
 }
 
-/// SYN, wait, ACK, request in two segments, wait, answer: the times are those that passed.
+/// SYN, wait, ACK, request in two segments, wait, answer: the measured times are those that passed.
 fn timed(f: Family, name: &str, ack: impl Fn(u32) -> PacketBuilder + Copy + 'static) -> Case {
     let slot = f.web_slot(1);
     f.case_in(World::standard().measured(), name).then(move |d| {
@@ -182,7 +183,7 @@ fn within(micros: u64, least: Duration, most: Duration) -> Result<()> {
     Ok(())
 }
 
-/// Does something within one averaging window, again if it ended meanwhile.
+/// Acts within one averaging window; repeats if the window ended meanwhile.
 fn in_one_window(d: &mut Datapath, mut act: impl FnMut(&mut Datapath, u64) -> Result<()>) -> Result<()> {
     for _ in 0..10 {
         let window = this_window();
@@ -220,7 +221,7 @@ fn picks_by_response(f: Family) -> Case {
         .then(move |d| {
             let mut port = 1000;
             in_one_window(d, |d, w| {
-                // An attempt that took too long has left connections.
+                // An earlier attempt that took too long has left connections.
                 for (n, active) in [(1, 1), (2, 1), (3, 0)] {
                     d.set_active_count(slot(n), ActiveCount(active * ActiveCount::ACTIVE))?;
                 }
@@ -234,7 +235,7 @@ fn picks_by_response(f: Family) -> Case {
                 let none = MeasureWindow::ZERO;
                 let fast = opens(d, [responded(w, &[90, 30]), responded(w, &[50]), none])?;
                 ensure!(fast == slot(2), "shortest mean: {fast}");
-                // What was measured in an earlier window is nothing now; with nothing measured the fewest connections win.
+                // Values of an earlier window do not count; without values the fewest connections decide.
                 let stale = opens(d, [responded(w - 1, &[1]), none, none])?;
                 ensure!(stale == slot(3), "an old window: {stale}");
                 let own = opens(d, [responded(w, &[70]), none, responded(w - 1, &[1])])?;
@@ -278,14 +279,14 @@ struct Seen {
     bytes: u64,
 }
 
-/// The rules as they are written: smallest value, then fewest connections, then position.
+/// The rules as documented: smallest value, then fewest connections, then position.
 fn expected(seen: &[Seen], scheduler: u8) -> Option<usize> {
     let takers = || seen.iter().enumerate().filter(|(_, seen)| seen.takes);
     let samples: Vec<u64> = takers().filter_map(|(_, seen)| seen.responses).collect();
     let (count, sum) = (samples.len() as u64, samples.iter().sum::<u64>());
     let value = |seen: &Seen| match (scheduler, seen.responses) {
         (scheduler::BYTES, _) => seen.bytes,
-        // Times the number of samples: the mean of the others is exact.
+        // Multiplied by the number of samples, so that the mean of the others is exact.
         (_, Some(sample)) => sample * count,
         (_, None) => sum,
     };

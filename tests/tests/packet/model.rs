@@ -1,7 +1,7 @@
-//! The loaded object against the reference model: long random sequences, step by step.
+//! The loaded object against the reference model: long random sequences, compared step by step.
 //!
-//! The seed is printed when they differ, with the shortest sequence that shows it; `DISPATCHER_SEED` runs the same again,
-//! `DISPATCHER_PACKETS` says how many frames each test sends.
+//! On a difference the seed is printed, with the shortest sequence that shows it. `DISPATCHER_SEED` repeats a run,
+//! `DISPATCHER_PACKETS` sets how many frames each test sends.
 
 use std::{collections::BTreeMap, env, fmt::Write as _};
 
@@ -66,7 +66,7 @@ fn number(text: &str) -> u64 {
     text.parse().unwrap_or_else(|_| panic!("{text}: a number was expected"))
 }
 
-/// Plays a sequence to both, within one tick of the clock: the model knows of no other ticks than it is told.
+/// Plays a sequence to both, within one tick of the clock: the model knows only the ticks that it is given.
 fn play(datapath: &mut Datapath, world: &World, events: &[Event]) -> Result<()> {
     const ATTEMPTS: usize = 20;
     let mut result = Ok(());
@@ -80,7 +80,7 @@ fn play(datapath: &mut Datapath, world: &World, events: &[Event]) -> Result<()> 
     result
 }
 
-/// By so much the datapath's clock may differ from ours: some jiffies.
+/// Largest difference of the datapath's clock from ours: some jiffies.
 const MARGIN_NS: u64 = 50_000_000;
 
 /// Plays a sequence to both, from the start. Counters are compared at its end, everything else packet by packet.
@@ -163,7 +163,7 @@ fn check_frame(
     Ok(())
 }
 
-/// Compares what both hold at the end: connections, and the counters of backends and services.
+/// Compares the final state of both: connections, and the counters of backends and services.
 fn check_end(
     datapath: &Datapath,
     world: &World,
@@ -229,7 +229,7 @@ impl Totals {
     }
 }
 
-/// Leaves out whatever is not needed to fail: halves first, then ever smaller pieces.
+/// Removes events that are not needed for the failure: halves first, then ever smaller pieces.
 fn shrink(mut events: Vec<Event>, mut fails: impl FnMut(&[Event]) -> bool) -> Vec<Event> {
     let mut piece = events.len() / 2;
     while piece > 0 {

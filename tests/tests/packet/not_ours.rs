@@ -1,4 +1,4 @@
-//! What is not ours reaches the kernel byte for byte.
+//! Packets that are not ours reach the kernel unchanged.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

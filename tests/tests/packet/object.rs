@@ -1,7 +1,8 @@
-//! What older kernels ask of the object, checked on its instructions, and what its verification costs on this one.
+//! Requirements of older kernels, checked on the object's instructions, and the cost of verification on this kernel.
 //!
-//! Kernel 6.1 rounds the stack of each function up to 32 bytes when it adds up a chain of calls, allows eight in a chain
-//! (`check_max_stack_depth`), and refuses a loop whose body falls into its head (`check_cfg`). LLVM knows nothing of either.
+//! Kernel 6.1 rounds the stack of each function up to 32 bytes when it adds up a chain of calls, allows eight functions
+//! in a chain (`check_max_stack_depth`), and refuses a loop whose body falls into its head (`check_cfg`). LLVM does not
+//! know these rules.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,10 +17,10 @@ use object::{Object as _, ObjectSection as _, ObjectSymbol as _, RelocationTarge
 const STACK: u32 = 512;
 /// Functions in a chain of calls (`MAX_CALL_FRAMES`).
 const FRAMES: u32 = 8;
-/// Instructions walked at verification that this program stays below; the kernel's limit is 1,000,000.
+/// Our bound of instructions walked at verification; the kernel's limit is 1,000,000.
 const VERIFIED: u32 = 300_000;
 
-/// A function of the object: its instructions and whom it calls.
+/// A function of the object: its instructions and the functions that it calls.
 #[derive(Default)]
 pub(crate) struct Function {
     code: Vec<Instruction>,
@@ -64,7 +65,7 @@ impl Instruction {
         }
     }
 
-    /// Bytes below the frame pointer that it reaches; `before` is the instruction before it.
+    /// Bytes below the frame pointer that it accesses; `before` is the instruction before it.
     fn depth(self, before: Option<Self>) -> u32 {
         let is_memory = matches!(self.opcode & 7, 1..=3);
         let base = if self.opcode & 7 == 1 { self.source } else { self.destination };
@@ -80,13 +81,13 @@ impl Instruction {
 }
 
 impl Function {
-    /// Bytes of stack that it reaches.
+    /// Bytes of stack that it uses.
     pub(crate) fn stack(&self) -> u32 {
         let before = std::iter::once(None).chain(self.code.iter().copied().map(Some));
         self.code.iter().zip(before).map(|(i, before)| i.depth(before)).max().unwrap_or(0)
     }
 
-    /// Places an instruction may go on to, each with whether it gets there by a jump instruction.
+    /// Successors of an instruction, each with whether a jump leads to it.
     fn next(&self, at: usize) -> Vec<(usize, bool)> {
         let i = self.code[at];
         let target = (at as i64 + 1 + i64::from(i.offset)) as usize;
@@ -98,9 +99,9 @@ impl Function {
         }
     }
 
-    /// The first instruction that falls into the head of a loop that it is in.
+    /// The first instruction that falls into the head of a loop that contains it.
     fn falls_back(&self) -> Option<usize> {
-        // 0: not seen, 1: on the way from the entry, 2: done with.
+        // 0: not seen, 1: on the path from the entry, 2: done.
         let mut seen = vec![0_u8; self.code.len()];
         let mut way = vec![(0, self.next(0))];
         seen[0] = 1;
@@ -162,7 +163,7 @@ pub(crate) fn functions() -> Result<BTreeMap<String, Function>> {
     Ok(functions)
 }
 
-/// The chain of calls from here that takes most of what `own` says of each function, and how much.
+/// The chain of calls from here with the largest sum of `own`, and that sum.
 pub(crate) fn deepest(
     functions: &BTreeMap<String, Function>,
     name: &str,
@@ -220,7 +221,7 @@ fn the_program_is_verified_within_bounds() {
     .unwrap();
 }
 
-/// The checks see what they are for.
+/// The checks find what they are for.
 #[test]
 fn a_loop_that_falls_into_its_head_is_seen() {
     let i =

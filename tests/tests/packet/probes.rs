@@ -1,5 +1,5 @@
-//! Probes of VIPs: to the backend that the source port names, and their answers back. Everything else is left alone, or
-//! goes nowhere.
+//! Probes of VIPs: to the backend that the source port encodes, and their answers back. All other packets are left
+//! alone or dropped.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -18,7 +18,7 @@ const OWN: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const OWN6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
 /// The prober's end of the veth.
 const PROBER: Mac = [0x02, 0, 0, 0x99, 0, 1];
-/// The loopback interface: it is there in every namespace.
+/// The loopback interface, which exists in every namespace.
 const IFINDEX: u32 = 1;
 /// Slots of the standard world's services on TCP port 80.
 const SLOTS: [u16; 2] = [12, 22];
@@ -63,7 +63,7 @@ fn port(slot: u16) -> Result<u16> {
     probe::port(slot.into(), 1).context("a port")
 }
 
-/// The program's action, and that it touched nothing.
+/// Returns the program's action; the frame must be unchanged.
 fn is_left(datapath: &Datapath, program: ProbeProgram, packet: PacketBuilder) -> Result<u32> {
     let frame = packet.build().bytes;
     let run = datapath.probe(program, &frame)?;
@@ -71,7 +71,7 @@ fn is_left(datapath: &Datapath, program: ProbeProgram, packet: PacketBuilder) ->
     Ok(run.action)
 }
 
-/// That it is redirected with these MACs at its beginning, and nothing else is changed.
+/// Requires that it is redirected with these MACs, and otherwise unchanged.
 fn is_carried(
     datapath: &Datapath,
     program: ProbeProgram,
@@ -86,7 +86,7 @@ fn is_carried(
     Ok(())
 }
 
-/// Verified instructions that either program stays below: it has no loop but that over extension headers.
+/// Bound of verified instructions of either program: their only loop is over extension headers.
 const VERIFIED: u32 = 20_000;
 
 #[test]
@@ -105,7 +105,7 @@ fn both_programs_are_quickly_verified() -> Result<()> {
 
 #[test]
 fn a_probe_goes_to_the_backend_of_its_port_whatever_the_scheduler_thinks() -> Result<()> {
-    // Neither up, nor usable, nor taking new connections.
+    // Neither up, nor usable, nor accepting new connections.
     let down = |world: World| {
         SLOTS.iter().fold(world, |world, slot| world.backend(*slot, |b| b.flags = PRESENT))
     };
@@ -143,7 +143,7 @@ fn what_is_no_probe_goes_nowhere() -> Result<()> {
             shot(&datapath, out().tcp(port(slot)?, 80, SYN))?;
         }
     }
-    // To where there is no VIP.
+    // To an address that is no VIP.
     shot(&datapath, eth().ipv4(OWN, Ipv4Addr::new(192, 0, 2, 81)).tcp(port(SLOTS[0])?, 80, SYN))?;
     shot(&datapath, eth().ethertype(0x0806))
 }
@@ -167,7 +167,7 @@ fn answers_go_to_the_prober_and_everything_else_its_own_way() -> Result<()> {
         unspec(&datapath, back().tcp(80, self::port(9)?, ACK))?;
         unspec(&datapath, back().protocol(89))?;
     }
-    // From where there is no VIP, and to another of the host's addresses.
+    // From an address that is no VIP, and to another of the host's addresses.
     let port = port(SLOTS[0])?;
     unspec(&datapath, eth().ipv4(Ipv4Addr::new(192, 0, 2, 81), OWN).tcp(80, port, ACK))?;
     unspec(&datapath, eth().ipv4(VIP, Ipv4Addr::new(192, 0, 2, 2)).tcp(80, port, ACK))

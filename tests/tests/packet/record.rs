@@ -1,8 +1,9 @@
-//! What the programs cost the kernel, by a record in the repository: nothing grows unseen.
+//! Costs of the programs in the kernel, compared with a record in the repository: no growth goes unnoticed.
 //!
-//! `record.json` has stack by function, which the object alone decides, and, for the kernels it was written on, what
-//! verification walked, instructions after it and bytes of machine code. What is larger than recorded, by more than a
-//! margin, is named with both figures; `DISPATCHER_BLESS=1` writes the record, and its table in `docs/benchmarks.md`, anew.
+//! `record.json` has the stack by function, which depends on the object alone, and for each kernel on which it was
+//! written: instructions walked at verification, instructions after it, and bytes of machine code. A value that exceeds
+//! the record by more than a margin is reported with both figures. `DISPATCHER_BLESS=1` rewrites the record and its
+//! table in `docs/benchmarks.md`.
 
 use std::{collections::BTreeMap, env, fmt::Write as _, fs};
 
@@ -11,27 +12,27 @@ use dispatcher_tests::datapath::{self, Datapath, World};
 
 use crate::object::{Function, deepest, functions};
 
-/// Figures by place (a kernel, or [`ANYWHERE`]) and by what they are of.
+/// Figures by place (a kernel, or [`ANYWHERE`]) and by subject.
 type Record = BTreeMap<String, Figures>;
 type Figures = BTreeMap<String, u64>;
 
 const RECORD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/packet/record.json");
 const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/benchmarks.md");
-/// Where the table stands in the document: between these.
+/// The table's place in the document: between these marks.
 const MARKS: [&str; 2] = ["<!-- record -->\n", "<!-- /record -->"];
-/// For figures that do not depend on the kernel.
+/// The place of figures that do not depend on the kernel.
 const ANYWHERE: &str = "anywhere";
-/// So much more than recorded is no growth: of 1,000, or this many where that is more. Stack has no margin.
+/// Tolerated growth: parts of 1,000, or at least this number. Stack has no margin.
 const MARGIN: (u64, u64) = (20, 32);
 const PROGRAMS: [&str; 5] =
     ["dispatcher", "probe_in", "probe_out", "redirect_refused", "sending_refused"];
-/// Units, as they end the names of figures.
+/// Units, at the end of the figures' names.
 const STACK: &str = "bytes of stack";
 const VERIFIED: &str = "instructions walked at verification";
 const INSTRUCTIONS: &str = "instructions";
 const COMPILED: &str = "bytes of machine code";
 
-/// The kernel that figures are of: release and machine.
+/// The kernel of the figures: release and machine.
 fn kernel() -> Result<String> {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease")?;
     let numbers: Vec<&str> = release.trim().split('.').take(2).collect();
@@ -58,7 +59,7 @@ fn whole_slots(function: &Function) -> u64 {
     function.stack().next_multiple_of(8).into()
 }
 
-/// What this kernel makes of the programs.
+/// The costs of the programs on this kernel.
 fn costs() -> Result<Figures> {
     let mut figures = Figures::new();
     for (program, costs) in Datapath::load(&World::standard())?.costs()? {
@@ -75,7 +76,7 @@ fn costs() -> Result<Figures> {
     Ok(figures)
 }
 
-/// What is larger than recorded, a line each. A new function counts in its program.
+/// Figures larger than recorded, one line each. A new function counts in its program.
 fn grown(before: &Figures, now: &Figures) -> String {
     let mut lines = String::new();
     for (what, is) in now {
@@ -90,7 +91,7 @@ fn grown(before: &Figures, now: &Figures) -> String {
     lines
 }
 
-/// Compares with what is recorded of a place, or records it.
+/// Compares with the record of a place, or rewrites it.
 fn compare(place: &str, now: Figures) -> Result<()> {
     if env::var_os("DISPATCHER_BLESS").is_some() {
         return bless(place, now);
@@ -117,7 +118,7 @@ fn bless(place: &str, now: Figures) -> Result<()> {
     Ok(fs::write(DOCUMENT, [before, &table(&record), after].concat())?)
 }
 
-/// The document before the table with its mark, the table, and the rest.
+/// The document before the table including its mark, the table, and the rest.
 fn cut(document: &str) -> Result<(&str, &str, &str)> {
     let place = |mark: &str| document.find(mark).with_context(|| format!("no {mark}"));
     let (start, end) = (place(MARKS[0])? + MARKS[0].len(), place(MARKS[1])?);

@@ -1,4 +1,5 @@
-//! RSTs to clients: to orphans by `orphan = "reset"`, and to connections of backends that are out by `on_down = "reset"`.
+//! RSTs to clients: for orphans with `orphan = "reset"`, and for connections of backends that are down with `on_down =
+//! "reset"`.
 
 use std::time::Instant;
 
@@ -22,9 +23,9 @@ use dispatcher_tests::{
 
 use crate::flows::Family;
 
-/// What the packet builder gives every segment.
+/// The sequence number that the packet builder gives every segment.
 const SEQUENCE: u32 = 0x1001;
-/// The same, of those with ACK.
+/// The acknowledgement number of segments with ACK.
 const ACKNOWLEDGEMENT: u32 = 0x2001;
 
 pub(crate) fn cases() -> Vec<Case> {
@@ -56,7 +57,7 @@ fn alone(ip: PacketBuilder) -> PacketBuilder {
     ip.tcp(80, 1001, RST).tcp_numbers(ACKNOWLEDGEMENT, 0, 0)
 }
 
-/// The answer to a segment without ACK that takes up so much of the sequence.
+/// The answer to a segment without ACK that occupies this much of the sequence space.
 fn with_ack(ip: PacketBuilder, length: u32) -> PacketBuilder {
     ip.tcp(80, 1001, RST | ACK).tcp_numbers(0, SEQUENCE + length, 0)
 }
@@ -109,7 +110,7 @@ fn orphans(f: Family) -> Vec<Case> {
     ]
 }
 
-/// What of a frame comes back.
+/// Which parts of a frame come back.
 fn frames(f: Family) -> Vec<Case> {
     let tagged = |frame: PacketBuilder| frame.vlan(7).tag(0x88a8, 0x6008);
     let mut cases = vec![
@@ -133,7 +134,7 @@ fn frames(f: Family) -> Vec<Case> {
             .of_service(f.web()),
     ];
     for padded in [60, 61, 90] {
-        // Ethernet's least length is kept; what is beyond the answer is zero.
+        // Ethernet's minimum length is kept; bytes after the answer are zero.
         let whole = if f == Family::V4 { 60 } else { 74 };
         let packet = f.tcp(1001, 0).cut(At::L2, padded.max(whole));
         cases.push(
@@ -145,7 +146,7 @@ fn frames(f: Family) -> Vec<Case> {
     cases
 }
 
-/// Connections of a backend that is out.
+/// Connections of a backend that is down.
 fn backends(f: Family) -> Vec<Case> {
     let slot = f.web_slot(1);
     let set = move |flags| {
@@ -219,7 +220,7 @@ fn backends(f: Family) -> Vec<Case> {
     cases
 }
 
-/// How many are sent.
+/// The rate limit.
 fn limits(f: Family) -> Vec<Case> {
     let with = |interval| {
         let mut world = World::standard().orphans(orphan::RESET);

@@ -1,4 +1,4 @@
-//! Rules: which connections are placed on some of a service's backends only, and who comes before and after them.
+//! Rules: which connections are placed on only some of a service's backends, and which rules have precedence.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -35,7 +35,7 @@ fn for_client(f: Family, ring: &[u16]) -> Rule {
     }
 }
 
-/// A SYN of the n-th client of a network of its own.
+/// A SYN of the n-th client of another network.
 fn other(f: Family, n: u8, port: u16) -> PacketBuilder {
     let frame = match f {
         Family::V4 => eth().ipv4(Ipv4Addr::new(203, 0, 113, n), VIP),
@@ -174,7 +174,7 @@ fn schedulers(f: Family) -> Vec<Case> {
     let slot = move |n| f.web_slot(n);
     let weighted = [slot(2), slot(2), slot(3)];
     let least = ruled(f, Rule::always(FIRST, &[slot(2), slot(3)])).scheduled(scheduler::LEAST);
-    // Its own cursor, and the service's stays where it is.
+    // The rule has its own cursor; the service's stays where it is.
     let shares = (0..9_u16).fold(
         f.case_in(ruled(f, for_client(f, &weighted)), "rule: shares are exact within it"),
         |case, n| {
@@ -209,7 +209,8 @@ fn hashed(f: Family, scheduler: u8, name: &str) -> Case {
     })
 }
 
-/// Without an entry for want of room or trust, a flow's packets are placed by hash over the rule's backends.
+/// Without an entry, for lack of room or because of the SYN guard, a flow's packets are placed by hash over the rule's
+/// backends.
 fn in_need(f: Family) -> Vec<Case> {
     let (two, three) = (f.web_slot(2), f.web_slot(3));
     let mut world = ruled(f, for_client(f, &[two, three]));
@@ -224,7 +225,7 @@ fn in_need(f: Family) -> Vec<Case> {
     })]
 }
 
-/// The slots that packets go to, by the MACs that tell them.
+/// The slots that packets go to, recognised by MAC.
 fn slots(
     datapath: &Datapath,
     packets: impl Iterator<Item = PacketBuilder>,

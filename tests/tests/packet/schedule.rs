@@ -1,4 +1,4 @@
-//! Shares: every new connection takes the ring's next slot, whichever CPU it comes by.
+//! Shares: every new connection takes the next slot of the ring, on whichever CPU it arrives.
 
 use std::{
     net::Ipv4Addr,
@@ -12,7 +12,7 @@ use dispatcher_tests::{case::Case, datapath::{self, Datapath, VIP, World, action
 
 use crate::flows::Family;
 
-/// Weights 3:2:1 as the interleaved weighted round robin serves them.
+/// Weights 3:2:1 in the order of interleaved weighted round robin.
 const THREE_TWO_ONE: [u16; 6] = [11, 11, 12, 11, 12, 13];
 
 pub(crate) fn cases() -> Vec<Case> {
@@ -48,7 +48,7 @@ pub(crate) fn cases() -> Vec<Case> {
     cases
 }
 
-/// A ring that is longer than a page of its map, whose every position is reached.
+/// A ring longer than a page of its map; every position is reached.
 fn long_ring() -> Case {
     let mut world = World::standard();
     world.backends.retain(|backend| backend.service != 1);

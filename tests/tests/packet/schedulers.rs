@@ -1,4 +1,4 @@
-//! Schedulers that go by more than their turn: least connections, with and without weights, and hashes.
+//! Schedulers other than round robin: least connections, with and without weights, and hashes.
 
 use anyhow::{Result, ensure};
 use dispatcher_common::{backend::NEW, reason::Reason, service::scheduler};
@@ -58,7 +58,7 @@ pub(crate) fn cases() -> Vec<Case> {
             .opens(f.tcp(1002, SYN), slot(2))
             .opens(f.tcp(1003, SYN), slot(3))
             .opens(f.tcp(1004, SYN), slot(1))
-            // Half-open connections count for one of the two.
+            // Half-open connections count for one of the two schedulers.
             .opens(f.tcp(1005, SYN), slot(2))
             .opens(f.tcp(1006, SYN), slot(3))
             .opens(f.tcp(1007, SYN), slot(1))
@@ -92,7 +92,7 @@ fn all_full(f: Family) -> Case {
         .of_service(f.web())
 }
 
-/// Weights 100 : 1, and the heavy one full: the other is found, however long the run of the first.
+/// Weights 100 : 1, and the heavy backend full: the other one is found, however long the run of the first.
 fn long_ring_of_full_backends() -> Case {
     let f = Family::V4;
     let mut ring = vec![11; 100];
@@ -104,7 +104,8 @@ fn long_ring_of_full_backends() -> Case {
     )
 }
 
-/// A service that places by hash: each packet of a flow goes to the same backend, entered or not, and all get some.
+/// A service that places by hash: all packets of a flow go to the same backend, with or without an entry, and all
+/// backends get some flows.
 fn hashed(f: Family, scheduler: u8, name: &str) -> Case {
     f.case_in(World::standard().scheduled(scheduler), name).then(move |d| {
         let packet = |n: u16, flags| match f {
@@ -115,7 +116,7 @@ fn hashed(f: Family, scheduler: u8, name: &str) -> Case {
         for bucket in 0..64 {
             d.clear_bucket(bucket)?;
         }
-        // The entries are gone: each flow's packets are placed as its first was.
+        // The entries are gone: each flow's packets are placed as its first one was.
         let acks = macs(d, (1000..1100).map(|n| packet(n, ACK).build().bytes))?;
         ensure!(syns == acks, "flows went elsewhere once their entries were gone");
         if scheduler == scheduler::FLOW_HASH || f == Family::V4 {

@@ -1,4 +1,5 @@
-//! While too many connections are half-open, SYNs leave no trace: their flows are placed by hash until they go on.
+//! While too many connections are half-open, SYNs get no entry: their flows are placed by hash until the handshake
+//! completes.
 
 use anyhow::{Result, ensure};
 use dispatcher_common::connection::State::{self, Established, HalfOpen};
@@ -6,7 +7,7 @@ use dispatcher_tests::{case::Case, datapath::{Datapath, World, action}, packet_b
 
 use crate::flows::Family;
 
-/// Half-open connections that are allowed.
+/// Allowed half-open connections.
 const GUARD: u16 = 3;
 
 pub(crate) fn cases() -> Vec<Case> {
@@ -41,7 +42,7 @@ pub(crate) fn cases() -> Vec<Case> {
     })
 }
 
-/// One established connection on the first backend, and one half-open more than the guard allows.
+/// One established connection on the first backend, and one more half-open than the guard allows.
 fn flooded(f: Family, name: &str) -> Case {
     let mut world = World::standard();
     world.syn_guard = GUARD.into();

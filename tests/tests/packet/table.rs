@@ -1,4 +1,4 @@
-//! The connection table when it is full: who goes, who stays, and where the others end up.
+//! A full connection table: which entries are evicted, which stay, and where other flows go.
 
 use std::{thread, time::Duration};
 
@@ -18,7 +18,7 @@ use dispatcher_tests::{case::Case, datapath::{CLIENT, Datapath, Place, VIP, Worl
 use crate::{flows::Family, tcp_again::idle};
 
 const F: Family = Family::V4;
-/// Short enough to lie in the past of a machine that was just started.
+/// Short enough to be in the past of a machine that was just started.
 const STALE_TICKS: u64 = 2;
 /// Ways of the small table.
 const WAYS: u16 = 16;
@@ -88,7 +88,7 @@ pub(crate) fn cases() -> Vec<Case> {
     ]
 }
 
-/// A table of 16 ways, full of TCP connections on backend 11 that came to be by these packets.
+/// A table of 16 ways, full of TCP connections on backend 11 that these packets made.
 fn full_of(name: &str, first: u8, second: Option<u8>) -> Case {
     let mut world = World::standard();
     world.buckets = 2;
@@ -104,7 +104,7 @@ fn fill(case: Case, first: u8, second: Option<u8>) -> Case {
             let known = d.ways()?;
             let _run = d.run(&F.tcp(port, first).build().bytes)?;
             if known.len() == d.ways()?.len() {
-                // It went to the overflow map, or evicted another: it must not be in the way.
+                // It went to the overflow map, or evicted another: remove it again.
                 d.clear_overflow()?;
                 continue;
             }
@@ -153,14 +153,14 @@ fn hash_of(datapath: &Datapath, port: u16, protocol: u8, vip_port: u16) -> u64 {
     flow.hash(datapath.hash_keys())
 }
 
-/// Gives every way another age, and checks that a new flow takes the place of the oldest one in its buckets.
+/// Gives every way another age, and checks that a new flow replaces the oldest one in its buckets.
 fn evicts_the_oldest(datapath: &mut Datapath, state: State) -> Result<()> {
     for port in 20_000..20_040 {
         let before = datapath.ways()?;
         ensure!(before.len() == usize::from(WAYS), "the table is not full");
         let mut aged = Vec::new();
         for (i, (place, way)) in before.into_iter().enumerate() {
-            // Ages 0 to 6, some of them twice, in an order that changes.
+            // Ages 0 to 6, some of them twice, in a changing order.
             let way = mapped::aged(way, (i as u64 * 5 + u64::from(port)) % 7);
             datapath.set_way(place, way)?;
             aged.push((place, way));
@@ -186,7 +186,7 @@ fn evicts_the_oldest(datapath: &mut Datapath, state: State) -> Result<()> {
     Ok(())
 }
 
-/// New flows from these client ports, all of which must be forwarded.
+/// Sends new flows from these client ports, all of which must be forwarded.
 fn flood(datapath: &Datapath, ports: std::ops::Range<u16>) -> Result<()> {
     for port in ports {
         let run = datapath.run(&F.tcp(port, SYN).build().bytes)?;
@@ -203,7 +203,7 @@ fn flood_of_syns_leaves(datapath: &mut Datapath, state: State) -> Result<()> {
     overflow_holds(datapath, 1_000)
 }
 
-/// Ends every connection of the table by a FIN.
+/// Ends every connection of the table with a FIN.
 fn close_all(datapath: &mut Datapath) -> Result<()> {
     for (place, _) in datapath.ways()? {
         let port = u16::from_be_bytes(datapath.flow(place)?.client_port);
@@ -212,8 +212,8 @@ fn close_all(datapath: &mut Datapath) -> Result<()> {
     Ok(())
 }
 
-/// In a table full of idle connections without payload, one of each bucket is half-open: it goes first, however young. Then
-/// the oldest of them go.
+/// In a table full of idle connections without payload, one of each bucket is half-open: it is evicted first, however
+/// young. Then the oldest ones are.
 fn the_unproven_go_last(datapath: &mut Datapath) -> Result<()> {
     idle(datapath, 1)?;
     flood_of_syns_leaves(datapath, Established)?;
@@ -229,10 +229,11 @@ fn the_unproven_go_last(datapath: &mut Datapath) -> Result<()> {
     }
     datapath.counts_set()?;
     let established = usize::from(WAYS) - 2;
-    // A half-open one takes the place of one, until both are of the flood; that one then goes again.
+    // A half-open connection replaces one, until both ways belong to the flood; then only those are replaced.
     flood(datapath, 20_000..20_008)?;
     holds(datapath, Established, established)?;
-    // They are completed: now none but the unproven is left, and the two that have been idle for nine ticks are the first.
+    // They complete their handshake: now all are unproven, and the two that have been idle for nine ticks are evicted
+    // first.
     for port in 20_000..20_008 {
         let _run = datapath.run(&F.tcp(port, ACK).build().bytes)?;
     }
@@ -253,14 +254,14 @@ fn holds(datapath: &Datapath, state: State, expected: usize) -> Result<()> {
     Ok(())
 }
 
-/// What the overflow map holds and what is said about it agree.
+/// The overflow map's contents and its count agree.
 fn overflow_holds(datapath: &Datapath, expected: u64) -> Result<()> {
     let (held, said) = (datapath.overflow()?.len() as u64, datapath.overflow_entries()?);
     ensure!(held == expected && said == expected, "{held} held, {said} said, expected {expected}");
     Ok(())
 }
 
-/// Sends SYNs and ACKs of flows for which there is no room; yields each flow's port and backend MAC.
+/// Sends SYNs and ACKs of flows for which there is no room; returns each flow's port and backend MAC.
 fn placed_by_hash(datapath: &Datapath) -> Result<Vec<(u16, Vec<u8>)>> {
     let mut placed = Vec::new();
     for port in 30_000..30_100 {
@@ -282,7 +283,7 @@ fn placed_by_hash(datapath: &Datapath) -> Result<Vec<(u16, Vec<u8>)>> {
     Ok(placed)
 }
 
-/// Once the table has room again, a flow's next packet enters it on the backend it had.
+/// Once the table has room again, a flow's next packet enters it on the same backend.
 fn entered_by_hash(datapath: &mut Datapath) -> Result<()> {
     let placed = placed_by_hash(datapath)?;
     for (place, _) in datapath.ways()? {
@@ -307,7 +308,7 @@ fn hash_grows_stale(datapath: &mut Datapath) -> Result<()> {
     hashed_earlier(datapath, STALE_TICKS - 1)?;
     let run = datapath.run(&ack)?;
     ensure!(run.action == action::TX, "not yet stale: {run:?}");
-    // That packet found no room either, and was the last placement by hash.
+    // That packet found no room, either, and was the last placement by hash.
     hashed_earlier(datapath, STALE_TICKS + 1)?;
     let before = datapath.counts()?;
     let run = datapath.run(&ack)?;
@@ -317,7 +318,7 @@ fn hash_grows_stale(datapath: &mut Datapath) -> Result<()> {
     Ok(())
 }
 
-/// Makes the last placement by hash, which was just now, look so many ticks older.
+/// Makes the last placement by hash, which was just now, look this many ticks older.
 fn hashed_earlier(datapath: &mut Datapath, ticks: u64) -> Result<()> {
     let mut state = datapath.service_state(1)?;
     let age = (mapped::now() + 1).saturating_sub(state.hashed_at);
@@ -326,7 +327,7 @@ fn hashed_earlier(datapath: &mut Datapath, ticks: u64) -> Result<()> {
     datapath.set_service_state(1, state)
 }
 
-/// Makes the only way's record that of another flow, as if both had one fingerprint.
+/// Replaces the only way's record by that of another flow, as if both had one fingerprint.
 fn foreign_record(datapath: &mut Datapath) -> Result<()> {
     let (place, _) = *datapath.ways()?.first().context("an empty table")?;
     let mut flow = datapath.flow(place)?;

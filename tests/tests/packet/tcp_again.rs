@@ -1,4 +1,4 @@
-//! A connection after its end: what shows that it goes on, and when a SYN on its port is a new choice.
+//! A connection after its end: what shows that it continues, and when a SYN on its port is placed again.
 
 use std::{thread, time::Duration};
 
@@ -47,10 +47,10 @@ const ABORTED: Stage = (Aborted, true);
 const BY_FIN: Stage = (Closing, false);
 const BY_RST: Stage = (Closing, true);
 
-/// Every state, by the numbers of the packets that lead there, and what each packet makes of it.
+/// Every state, with the packets (by number) that lead to it, and the state after each further packet.
 const TABLE: [(&str, &[usize], [Stage; 6]); 7] = [
     ("half-open", &[0], [(HalfOpen, false), UNPROVEN, UNPROVEN, PROVEN, LEFT, ABORTED]),
-    // An ACK after a FIN is that of the server's FIN.
+    // An ACK after a FIN acknowledges the server's FIN.
     ("aborted by fin", &[0, 4], [(HalfOpen, false), LEFT, LEFT, PROVEN, LEFT, LEFT]),
     ("aborted by rst", &[0, 5], [(HalfOpen, false), ABORTED, UNPROVEN, PROVEN, LEFT, ABORTED]),
     ("unproven", &[0, 2], [UNPROVEN, UNPROVEN, UNPROVEN, PROVEN, BY_FIN, BY_RST]),
@@ -87,7 +87,7 @@ fn transitions(f: Family) -> Vec<Case> {
     cases
 }
 
-/// The table holds one connection, in this slot and state, and what is counted says so.
+/// Requires that the table holds one connection, in this slot and state, and that the counts agree.
 fn holds(datapath: &Datapath, slot: u16, (state, is_marked): Stage) -> Result<()> {
     let ways = datapath.ways()?;
     let [(place, way)] = ways[..] else { anyhow::bail!("{} ways", ways.len()) };
@@ -107,7 +107,7 @@ fn holds(datapath: &Datapath, slot: u16, (state, is_marked): Stage) -> Result<()
     says(datapath, slot, active, u64::from(state == HalfOpen))
 }
 
-/// Makes every way look so many ticks old, at a moment when no tick is about to end.
+/// Makes every way look this many ticks old, at a moment when no tick is about to end.
 pub(crate) fn idle(datapath: &mut Datapath, ticks: u64) -> Result<()> {
     const MARGIN: u64 = 500_000_000;
     while !(MARGIN / 5..TICK_NS - MARGIN).contains(&(mapped::now_ns() % TICK_NS)) {
@@ -152,7 +152,7 @@ fn ports_used_again(f: Family) -> Vec<Case> {
             .then(move |d| without(d, one, USABLE | UP | NEW))
             .opens(packet(f, 0), two)
             .then(move |d| holds(d, two, (HalfOpen, false))),
-        // The attack: with nothing but the four-tuple, and as often as one likes.
+        // The attack: it needs only the four-tuple, and can be repeated.
         ended("a forged rst and a forged syn move nobody", RST)
             .opens(packet(f, 0), one)
             .follows(packet(f, 3), one)
@@ -169,7 +169,7 @@ fn ports_used_again(f: Family) -> Vec<Case> {
     cases
 }
 
-/// A SYN on a connection that is established, as far as can be seen, on a backend that takes no new ones.
+/// A SYN on a connection that appears established, on a backend that accepts no new ones.
 fn backends_without_room(f: Family) -> Vec<Case> {
     let (one, two) = (f.web_slot(1), f.web_slot(2));
     let established = |name: String, world| {
@@ -220,8 +220,8 @@ fn backends_without_room(f: Family) -> Vec<Case> {
     cases
 }
 
-/// A connection that ended without a flow record, as a table of an older layout may have it, is given one when it goes on;
-/// one with a record keeps it, and its time of birth.
+/// A connection that ended without a flow record, as a table of an older layout may have it, gets one when it
+/// continues; one with a record keeps it, with its time of birth.
 fn record_again() -> Case {
     let f = Family::V4;
     let forget = |d: &mut Datapath, flow: Flow| d.set_flow(place(d)?, flow);
@@ -256,7 +256,7 @@ fn ensure_age(datapath: &Datapath, expected: std::ops::RangeInclusive<u32>) -> R
     Ok(())
 }
 
-/// Words of layout version 5, where the mark was as the hash had it: every one is found, whichever it is.
+/// Words of layout version 5, where the mark was a bit of the hash: every one is found, with either value.
 fn taken_over() -> Case {
     let f = Family::V4;
     let flip = |d: &mut Datapath| -> Result<()> {

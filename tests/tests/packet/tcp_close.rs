@@ -1,4 +1,4 @@
-//! FIN and RST: the connection is closing, its packets still go where they went.
+//! FIN and RST: the connection is closing, and its packets still go to its backend.
 
 use dispatcher_common::connection::State::{Aborted, Closing, HalfOpen};
 use dispatcher_tests::{case::Case, packet_builder::{ACK, FIN, RST, SYN}};

@@ -67,7 +67,7 @@ fn record_names_the_flow(datapath: &mut Datapath) -> Result<()> {
     Ok(())
 }
 
-/// Makes every way look as if its last packet were so many ticks ago.
+/// Makes every way look as if its last packet was this many ticks ago.
 pub(crate) fn age_all(datapath: &mut Datapath, ticks: u64) -> Result<()> {
     for (place, way) in datapath.ways()? {
         datapath.set_way(place, mapped::aged(way, ticks))?;

@@ -1,4 +1,5 @@
-//! The odd turns of a TCP connection's life, seen from the client's side alone. Each case says what happens, and why.
+//! Unusual events in the life of a TCP connection, seen from the client's side alone. Each case says what happens, and
+//! why.
 
 use dispatcher_common::{
     backend::{NEW, PRESENT, UP, USABLE},
@@ -38,22 +39,22 @@ fn established(f: Family, name: &str) -> Case {
 fn opening(f: Family) -> Vec<Case> {
     let one = f.web_slot(1);
     vec![
-        // RFC 9293 §3.5, figure 7: both ends open. The client answers the server's SYN with a SYN-ACK, which is no new
-        // connection and no orphan, but the handshake's end.
+        // RFC 9293 §3.5, figure 7: both ends open. The client answers the server's SYN with a SYN-ACK, which is neither
+        // a new connection nor an orphan, but the end of the handshake.
         f.case("a simultaneous open is one connection")
             .opens(at(f, 1000, SYN), one)
             .follows(at(f, 1000, SYN | ACK), one)
             .table(&[(Established, one)])
             .then(move |d| says(d, one, 1, 0)),
-        // The server does not answer: the client's next SYN has the same sequence number, or, after it has given up, another
-        // one from the same port. Which it is makes no difference while the entry is half-open.
+        // The server does not answer: the client's next SYN has the same sequence number, or, after it has given up,
+        // another one from the same port. It makes no difference while the entry is half-open.
         f.case("a handshake tried anew from the same port is no second choice")
             .opens(at(f, 1000, SYN), one)
             .repeats(at(f, 1000, SYN), one)
             .repeats(at(f, 77_000, SYN), one)
             .table(&[(HalfOpen, one)])
             .then(move |d| says(d, one, 1, 1)),
-        // A FIN or an RST instead of the handshake's last ACK: it was the server's answer that the client did not want.
+        // A FIN or an RST instead of the handshake's last ACK: the client did not want the server's answer.
         f.case("a handshake that the client breaks off ends, and its port is free")
             .opens(at(f, 1000, SYN), one)
             .follows(at(f, 1001, RST), one)
@@ -63,25 +64,25 @@ fn opening(f: Family) -> Vec<Case> {
     ]
 }
 
-/// A SYN on a connection that is alive, as far as can be seen.
+/// A SYN on a connection that appears to be alive.
 fn live_entries(f: Family) -> Vec<Case> {
     let (one, two) = (f.web_slot(1), f.web_slot(2));
     vec![
-        // The client crashed and came back, or somebody forged it. Either way the server decides: it answers with a challenge
-        // ACK (RFC 5961 §4.2), which a client that knows nothing of the connection answers with an RST. Another backend
-        // would have accepted the forged SYN, and the connection's own packets would have gone on to the first.
+        // The client crashed and came back, or the SYN is forged. In both cases the server decides: it answers with a
+        // challenge ACK (RFC 5961 §4.2), which a client without the connection answers with an RST. Another backend
+        // would have accepted the forged SYN, while the connection's own packets would have gone to the first.
         established(f, "a syn on an established connection goes to its server, which challenges it")
             .follows(at(f, 900_000, SYN), one)
             .table(&[(Established, one)])
             .then(move |d| says(d, one, 1, 0))
             .follows(at(f, 1001, ACK | PSH).payload(b"still here"), one)
             .follows(at(f, 1001, RST), one)
-            // At once: its server, which the RST has told, accepts it.
+            // At once: the RST has told its server, which accepts it.
             .opens(at(f, 900_000, SYN), one)
             .follows(at(f, 1001, RST), one)
             .then(|d| age_all(d, 2))
             .opens(at(f, 900_000, SYN), two),
-        // Its server is down, so nobody is there to challenge it.
+        // Its server is down, so nobody can challenge it.
         established(f, "a syn on an established connection whose backend is down goes elsewhere")
             .then(move |d| without(d, one, USABLE | UP | NEW))
             .opens(at(f, 900_000, SYN), two)
@@ -115,8 +116,8 @@ fn live_entries(f: Family) -> Vec<Case> {
 fn ports_reused(f: Family) -> Vec<Case> {
     let (one, two) = (f.web_slot(1), f.web_slot(2));
     vec![
-        // The old connection's last packets may still come after the new SYN: they are the new one's as far as can be
-        // seen, and its server drops what is out of its window.
+        // The old connection's last packets may arrive after the new SYN: they appear to belong to the new one, and its
+        // server drops what is outside its window.
         established(f, "a port is used again soon after its connection's end")
             .follows(at(f, 1001, FIN | ACK), one)
             .follows(at(f, 1002, ACK), one)
@@ -133,14 +134,14 @@ fn ports_reused(f: Family) -> Vec<Case> {
             .opens(at(f, 900_000, SYN), two)
             .follows(at(f, 900_001, ACK), two)
             .table(&[(Established, two)]),
-        // The client went away without a word, and the entry has not been swept yet. The server still has the connection or
-        // answers as to any SYN: both are right.
+        // The client disappeared, and the entry was not swept yet. The server still has the connection or answers as to
+        // any SYN: both are right.
         established(f, "a port is used again whose connection was never ended")
             .then(|d| age_all(d, 60))
             .follows(at(f, 900_000, SYN), one)
             .follows(at(f, 900_001, ACK), one)
             .then(move |d| says(d, one, 1, 0)),
-        // Three times over: the counts do not drift.
+        // Three times: the counts do not drift.
         established(f, "a port is used again and again")
             .follows(at(f, 1001, FIN | ACK), one)
             .then(|d| age_all(d, 2))
@@ -158,7 +159,7 @@ fn ports_reused(f: Family) -> Vec<Case> {
     ]
 }
 
-/// Whether an RST is in the server's window only the server can tell: it is forwarded, and its connection counts as closing.
+/// Only the server can tell whether an RST is in its window: it is forwarded, and its connection counts as closing.
 fn resets(f: Family) -> Vec<Case> {
     let one = f.web_slot(1);
     vec![
@@ -166,8 +167,8 @@ fn resets(f: Family) -> Vec<Case> {
             .follows(at(f, 1001, RST), one)
             .table(&[(Closing, one)])
             .then(move |d| says(d, one, 0, 0)),
-        // The server ignores it, or challenges it (RFC 5961 §3.2), and the client goes on: so the connection is established, and
-        // counted, as before.
+        // The server ignores it, or challenges it (RFC 5961 §3.2), and the client continues: so the connection is
+        // established, and counted, as before.
         established(f, "an rst out of window, which somebody forged, harms nobody")
             .follows(at(f, 3_000_000_000, RST), one)
             .table(&[(Closing, one)])
@@ -185,7 +186,8 @@ fn resets(f: Family) -> Vec<Case> {
     ]
 }
 
-/// What was lost between dispatcher and server, or came twice, is forwarded again, to the same server, and counted once.
+/// Packets that were lost between dispatcher and server, or duplicated, are forwarded again, to the same server, and
+/// counted once.
 fn retransmissions(f: Family) -> Vec<Case> {
     let one = f.web_slot(1);
     let data = move || at(f, 1001, ACK | PSH).payload(b"GET / HTTP/1.1");
@@ -199,11 +201,12 @@ fn retransmissions(f: Family) -> Vec<Case> {
             .follows(at(f, 1014, ACK).payload(b"x"), one)
             .table(&[(Established, one)])
             .then(move |d| says(d, one, 1, 0)),
-        // The handshake's last ACK was lost, and the server sends its SYN-ACK again: the client's answer is an ACK like another.
+        // The handshake's last ACK was lost, and the server repeats its SYN-ACK: the client answers with an ordinary
+        // ACK.
         established(f, "the handshake's last ack again")
             .follows(at(f, 1001, ACK), one)
             .then(move |d| says(d, one, 1, 0)),
-        // The SYN was answered, and its copy comes late.
+        // The SYN was answered, and its copy arrives late.
         established(f, "a late copy of the syn")
             .follows(at(f, 1000, SYN), one)
             .table(&[(Established, one)])
@@ -219,7 +222,7 @@ fn retransmissions(f: Family) -> Vec<Case> {
 
 fn closing(f: Family) -> Vec<Case> {
     let one = f.web_slot(1);
-    // Idle for an hour (838 ticks of 4.3 s) between two ACKs, five times: more than a stamp can tell.
+    // Idle for an hour (838 ticks of 4.3 s) between two ACKs, five times: more than a stamp can count.
     let mut hours = established(f, "half-closed for hours: what the server still sends is acknowledged there")
         .follows(at(f, 1001, FIN | ACK), one);
     for _ in 0..5 {
@@ -230,15 +233,17 @@ fn closing(f: Family) -> Vec<Case> {
             .table(&[(Closing, one)]);
     }
     vec![
-        // Both ends' FINs cross (RFC 9293 §3.6, figure 13): the client sees the server's before its own is acknowledged, so
-        // its ACK of that still lacks its own FIN's. All of it is the one connection's, and ends once.
+        // The FINs of both ends cross (RFC 9293 §3.6, figure 13): the client sees the server's before its own is
+        // acknowledged, so its ACK of that does not yet have its own FIN's sequence number. All of it belongs to one
+        // connection, and ends once.
         established(f, "both ends close at once")
             .follows(at(f, 1001, FIN | ACK), one)
             .follows(at(f, 1002, ACK), one)
             .follows(at(f, 1001, FIN | ACK), one)
             .table(&[(Closing, one)])
             .then(move |d| says(d, one, 0, 0)),
-        // The server closed first: the client has acknowledged that, and goes on sending for a while. Its own FIN is the end.
+        // The server closed first: the client has acknowledged that, and continues to send for a while. Its own FIN is
+        // the end.
         established(f, "the server closes first")
             .follows(at(f, 1001, ACK), one)
             .follows(at(f, 1001, ACK | PSH).payload(b"the rest"), one)
@@ -246,7 +251,8 @@ fn closing(f: Family) -> Vec<Case> {
             .follows(at(f, 1009, FIN | ACK), one)
             .table(&[(Closing, one)]),
         hours.then(move |d| says(d, one, 0, 0)),
-        // Nothing for longer than `stale_timeout`: the sweep removes it (here: it is gone), and what comes then is an orphan.
+        // Nothing for longer than `stale_timeout`: the sweep removes it (here: it is gone), and later packets are
+        // orphans.
         established(f, "half-closed and silent for too long")
             .follows(at(f, 1001, FIN | ACK), one)
             .then(|d| {

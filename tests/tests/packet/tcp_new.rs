@@ -1,4 +1,4 @@
-//! A SYN without a connection: the next backend of the ring.
+//! A SYN without a connection goes to the next backend of the ring.
 
 use std::net::Ipv4Addr;
 

@@ -1,4 +1,4 @@
-//! Packets that are larger than the MTU of the NIC by which they would leave: their senders are told.
+//! Packets larger than the MTU of the NIC by which they would leave: their senders get an ICMP error.
 
 use anyhow::Result;
 use dispatcher_common::{connection::State::HalfOpen, reason::Reason};
@@ -17,7 +17,7 @@ pub(crate) fn cases() -> Vec<Case> {
     cases
 }
 
-/// The first backends live behind a NIC of this MTU.
+/// The first backends are behind a NIC with this MTU.
 fn world(mtu: u32) -> World {
     let mut world = [1, 2, 3, 4]
         .into_iter()
@@ -28,7 +28,7 @@ fn world(mtu: u32) -> World {
 }
 
 impl Family {
-    /// L3 headers, UDP's included.
+    /// Length of the L3 and UDP headers.
     fn udp_headers(self) -> usize {
         match self {
             Self::V4 => 28,
@@ -36,7 +36,7 @@ impl Family {
         }
     }
 
-    /// A frame's IP header that asks not to be fragmented, as IPv6 always does.
+    /// A frame's IP header that forbids fragmentation, as IPv6 always does.
     fn whole(self, frame: PacketBuilder) -> PacketBuilder {
         match self {
             Self::V4 => self.on(frame).dont_fragment(),
@@ -45,12 +45,12 @@ impl Family {
     }
 }
 
-/// A datagram of so many L3 bytes.
+/// A datagram of this many L3 bytes.
 fn datagram(f: Family, frame: PacketBuilder, bytes: usize) -> PacketBuilder {
     f.whole(frame).udp(1001, 53).payload(&vec![b'x'; bytes - f.udp_headers()])
 }
 
-/// What its sender is told: this MTU, in a frame of its own kind.
+/// The error that the sender gets: this MTU, in a frame of the same kind.
 fn told(f: Family, frame: PacketBuilder, mtu: u32, about: PacketBuilder) -> PacketBuilder {
     match f {
         Family::V4 => f.reply_in(frame).icmp(3, 4, mtu).quoting(about, 68),
@@ -100,7 +100,7 @@ fn sizes(f: Family) -> Vec<Case> {
     ]
 }
 
-/// Tags come back, and take room where there are two.
+/// Tags are returned, and two of them take room.
 fn frames(f: Family) -> Vec<Case> {
     let slot = f.dns_slot(1);
     let (one, two) = (|| eth().vlan(7), || eth().tag(0x88a8, 7).vlan(8));
@@ -123,7 +123,7 @@ fn frames(f: Family) -> Vec<Case> {
     ]
 }
 
-/// Who is not told.
+/// Senders that get no error.
 fn silent(f: Family) -> Vec<Case> {
     let of = |name: &str| of(f, name, MTU);
     let drops = |case: Case, packet| case.leaves(packet, Reason::TooBig).of_service(f.dns());

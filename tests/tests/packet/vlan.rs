@@ -1,4 +1,4 @@
-//! VLAN tags: up to two are read, none is touched.
+//! VLAN tags: up to two are parsed, none is changed.
 
 use dispatcher_common::reason::Reason;
 use dispatcher_tests::{case::Case, packet_builder::{ACK, SYN, eth}};

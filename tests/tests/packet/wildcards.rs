@@ -1,4 +1,5 @@
-//! Services on any address: they come last, and what is the host's own or no host's never gets to them.
+//! Services on any address have the lowest precedence; packets to the host's own addresses, or to addresses of no host,
+//! never reach them.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -12,7 +13,7 @@ use dispatcher_tests::{case::Case, datapath::{CLIENT, CLIENT6, World, usable}, p
 
 use crate::flows::Family;
 
-/// A foreign address: nobody's VIP, somewhere in the Internet.
+/// A foreign address: no VIP, somewhere in the Internet.
 fn foreign(f: Family) -> PacketBuilder {
     to(f, Ipv4Addr::new(203, 0, 113, 5), Ipv6Addr::new(0x2a00, 1, 0, 0, 0, 0, 0, 5))
 }
@@ -31,7 +32,8 @@ fn any(f: Family) -> IpAddr {
     }
 }
 
-/// The standard world, all ports of its VIP (service 5), port 80 of any address (6), and all ports of any address (7).
+/// The standard world plus services for all ports of its VIP (5), port 80 of any address (6), and all ports of any
+/// address (7).
 fn all(f: Family) -> World {
     World::standard()
         .service(5, f.vip(), 0, TCP, 1)
@@ -62,7 +64,7 @@ fn precedence(f: Family) -> Vec<Case> {
             .leaves(f.ip().udp(1001, 54), Reason::NoService),
         f.case_in(one_port, "one port of any address")
             .opens(foreign(f).tcp(1001, 80, SYN), 61)
-            // Another port of a VIP is nobody's; of another address, the kernel may route it.
+            // Another port of a VIP has no service; on another address, the kernel may route it.
             .leaves(f.ip().tcp(1001, 81, SYN), Reason::NoService)
             .leaves(foreign(f).tcp(1001, 81, SYN), Reason::NotOurs)
             .leaves(foreign(f).tcp(1001, 81, ACK), Reason::NotOurs)
@@ -88,7 +90,7 @@ fn other(f: Family) -> Family {
 fn left_alone(f: Family) -> Vec<Case> {
     let (own, own6) = (Ipv4Addr::new(192, 0, 2, 1), Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1));
     let mut world = all(f);
-    // With `manage_vips` a VIP is an address of the host, too; it stays a VIP.
+    // With `manage_vips` a VIP is also an address of the host; it stays a VIP.
     world.own_addresses = vec![own.into(), own6.into(), f.vip()];
     let own = |f| to(f, own, own6);
     let mut nobodys = f.case_in(all(f), "addresses that are no host's, or nobody else's");
@@ -150,7 +152,7 @@ fn left_alone(f: Family) -> Vec<Case> {
     ]
 }
 
-/// Connections live and end as those of other services do.
+/// Connections live and end like those of other services.
 fn life(f: Family) -> Vec<Case> {
     let quote = |f: Family| match f {
         Family::V4 => eth().ipv4(Ipv4Addr::new(203, 0, 113, 5), CLIENT),

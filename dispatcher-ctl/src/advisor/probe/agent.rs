@@ -1,21 +1,21 @@
-//! `agent`: the metric agent of the backend's machine tells its load.
+//! `agent`: the metric agent on the backend's machine reports its system load.
 
 use std::time::Duration;
 
 use tokio::net::TcpStream;
 
-use super::{Fault, Load, kept::Kept};
+use super::{Fault, Load, file_cache::FileCache};
 use crate::{
     agent::{Key, Report, ask},
     model::Advisor,
 };
 
-static KEYS: Kept<Key> = Kept::new();
+static KEYS: FileCache<Key> = FileCache::new();
 
-pub(super) async fn exchange(advisor: &Advisor, stream: TcpStream) -> Result<Load, Fault> {
+pub(super) async fn ask_load(advisor: &Advisor, stream: TcpStream) -> Result<Load, Fault> {
     let none = || Fault::Here("no key_file is set".to_owned());
     let file = advisor.key_file.as_deref().ok_or_else(none)?;
-    // Read for each probe: a key that is replaced is used at once.
+    // Read for each probe, so that a replaced key is used at once.
     let key = KEYS.get(Some(file), Duration::ZERO, Key::read(file)).await?;
     match ask(stream, &key).await? {
         Report::Load(load) => Ok(Load::System(load)),

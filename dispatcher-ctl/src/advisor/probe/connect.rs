@@ -1,9 +1,9 @@
-//! `connect`: the connection is all that is asked for.
+//! `connect`: a probe that only needs a TCP connection.
 
 use tokio::net::TcpStream;
 
-/// The connection will be closed by an RST: nobody need wait for its last packets.
-pub(super) fn exchange(stream: &TcpStream) -> Result<(), String> {
+/// Makes the connection close with an RST, so that no socket waits for its last packets.
+pub(super) fn check(stream: &TcpStream) -> Result<(), String> {
     let _best_effort = stream.set_zero_linger();
     Ok(())
 }

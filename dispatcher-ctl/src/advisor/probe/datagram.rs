@@ -1,4 +1,4 @@
-//! How is a question asked over datagrams, of which any may be lost?
+//! Sends a request over datagrams, of which any may be lost, and waits for an answer.
 
 use std::{future::pending, time::Duration};
 
@@ -7,16 +7,16 @@ use tokio::{net::UdpSocket, time::interval};
 use super::Fault;
 use crate::standstill::within;
 
-/// How often a question is sent while nobody answers, spread evenly over the time there is: one lost datagram is no sign of
-/// a server that is down.
-const SENDINGS: u32 = 3;
-/// Bytes of an answer that are looked at.
+/// How often a request is sent, spread evenly over the time limit: a single lost datagram does not mean that the server
+/// is down.
+const ATTEMPTS: u32 = 3;
+/// Bytes of an answer that are read.
 const LONGEST: usize = 4096;
 
-/// Asks until an answer is understood or refused; `understand` yields none for what answers something else.
+/// Asks until an answer is accepted or refused; `understand` returns `None` for an answer to something else.
 ///
 /// # Errors
-/// What was wrong with the answer; nobody is there (port unreachable), or nobody answers within `patience`.
+/// The answer is wrong, nobody listens (port unreachable), or nobody answers within `patience`.
 pub(super) async fn ask(
     socket: &UdpSocket,
     question: &[u8],
@@ -33,10 +33,11 @@ pub(super) async fn ask(
         }
     };
     let asked = async {
-        let mut next = interval(patience / SENDINGS);
-        for _ in 0..SENDINGS {
+        let mut next = interval(patience / ATTEMPTS);
+        for _ in 0..ATTEMPTS {
             next.tick().await;
-            // What the sending meets with is an earlier sending's: it is told by the receiving, too, unless it ends here.
+            // An error of sending is caused by an earlier sending. Whichever sees it first, sending or receiving, ends
+            // the probe.
             socket.send(question).await.map_err(|error| Fault::of(&error))?;
         }
         pending().await

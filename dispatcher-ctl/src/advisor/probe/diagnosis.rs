@@ -1,8 +1,8 @@
-//! Whether a backend that does not answer by the VIP is asked by its own address, for a better message.
+//! Limits how often a backend that does not answer by the VIP is asked by its own address, for a better message.
 //!
-//! Such a question goes by this host's routes and neighbours. A backend that is gone costs an entry of the kernel's neighbour
-//! table, which all namespaces share, and which is small (`gc_thresh3`, 1024 by default). Thousands of dead backends must not
-//! fill it: so few are asked at a time, and each more and more seldom. Meanwhile the last answer holds.
+//! Such a request uses this host's routes and neighbours. A dead backend costs an entry of the kernel's neighbour
+//! table, which all namespaces share and which is small (`gc_thresh3`, 1024 by default). Thousands of dead backends
+//! must not fill it: so few are asked at a time, and each less and less often. The last answer holds meanwhile.
 
 use std::{
     collections::HashMap,
@@ -11,33 +11,34 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Questions in a second, over all backends: an entry that fails is kept for some 20 s.
+/// Requests per second, over all backends: a failed neighbour entry is kept for about 20 s.
 const PER_SECOND: f64 = 5.0;
-/// Questions that may be asked at once after a time without any.
-const AT_ONCE: f64 = 40.0;
-/// That one answers holds for as long.
-const ANSWERED: Duration = Duration::from_secs(10);
-/// That one does not, for as long at first; then twice as long each time it is asked in vain.
-const SOON: Duration = Duration::from_secs(2);
-/// While it is asked, others may ask it, too: of another service, or by other means. There is an entry for it already.
-const TOGETHER: Duration = Duration::from_secs(1);
-/// And for as long at most.
-const SELDOM: Duration = Duration::from_secs(60);
+/// Burst of requests after a time without any.
+const BURST: f64 = 40.0;
+/// How long a positive answer holds.
+const ANSWER_HOLDS: Duration = Duration::from_secs(10);
+/// How long a first negative answer holds; doubled each time the backend stays silent.
+const FIRST_SILENCE: Duration = Duration::from_secs(2);
+/// While a backend is asked, others may ask it, too (another service, or another kind): its neighbour entry exists
+/// already.
+const CONCURRENT: Duration = Duration::from_secs(1);
+/// Upper bound of the time for which a negative answer holds.
+const LONGEST_SILENCE: Duration = Duration::from_secs(60);
 /// Answers that are kept.
 const KEPT: usize = 16_384;
 
-/// Who is asked: an address, and whether by datagrams.
+/// Which backend is asked: its address, and whether by datagrams.
 pub(super) type Own = (SocketAddr, bool);
 
-static ASKED: Mutex<Option<Asked>> = Mutex::new(None);
+static INQUIRIES: Mutex<Option<Inquiries>> = Mutex::new(None);
 
-/// What was asked, and what may be.
+/// Known answers, and the budget of requests.
 #[derive(Debug)]
-struct Asked {
+struct Inquiries {
     answers: HashMap<Own, Answer>,
-    /// Questions that may be asked now.
+    /// Requests that may be made now.
     left: f64,
-    /// When that was so.
+    /// When `left` was computed.
     at: Instant,
 }
 
@@ -48,7 +49,7 @@ struct Answer {
     holds: Duration,
 }
 
-/// Whether a backend answers by its own address: as `ask` finds out, or as it was last found out.
+/// Whether a backend answers by its own address: asks, or returns the last answer while it holds.
 pub(super) async fn answers(own: Own, ask: impl Future<Output = bool>) -> bool {
     let known = with(|asked, now| asked.begin(own, now));
     if let Some(known) = known {
@@ -61,24 +62,24 @@ pub(super) async fn answers(own: Own, ask: impl Future<Output = bool>) -> bool {
     answers
 }
 
-fn with<T>(act: impl FnOnce(&mut Asked, Instant) -> T) -> T {
-    let mut asked = ASKED.lock().unwrap_or_else(PoisonError::into_inner);
+fn with<T>(act: impl FnOnce(&mut Inquiries, Instant) -> T) -> T {
+    let mut asked = INQUIRIES.lock().unwrap_or_else(PoisonError::into_inner);
     let now = Instant::now();
-    act(asked.get_or_insert_with(|| Asked::new(now)), now)
+    act(asked.get_or_insert_with(|| Inquiries::new(now)), now)
 }
 
-impl Asked {
+impl Inquiries {
     fn new(now: Instant) -> Self {
-        Self { answers: HashMap::new(), left: AT_ONCE, at: now }
+        Self { answers: HashMap::new(), left: BURST, at: now }
     }
 
-    /// What is known, which is to be said; none: ask.
+    /// Returns the known answer to use, or `None`: ask now.
     fn begin(&mut self, own: Own, now: Instant) -> Option<bool> {
         let passed = now.saturating_duration_since(self.at).as_secs_f64();
-        (self.left, self.at) = ((self.left + passed * PER_SECOND).min(AT_ONCE), now);
+        (self.left, self.at) = ((self.left + passed * PER_SECOND).min(BURST), now);
         let known = self.answers.get(&own).copied();
         let age = known.map(|known| now.saturating_duration_since(known.at));
-        if known.is_some_and(|known| !known.answers) && age.is_some_and(|age| age < TOGETHER) {
+        if known.is_some_and(|known| !known.answers) && age.is_some_and(|age| age < CONCURRENT) {
             return None;
         }
         let is_fresh = known.zip(age).is_some_and(|(known, age)| age < known.holds);
@@ -86,7 +87,7 @@ impl Asked {
             return Some(known.is_some_and(|known| is_fresh && known.answers));
         }
         self.left -= 1.0;
-        // Whoever asks may be cut off: then it has not answered.
+        // The asking task may be cancelled: until it ends, the backend counts as silent.
         self.end(own, false, now);
         None
     }
@@ -96,9 +97,9 @@ impl Asked {
             self.answers.clear();
         }
         let holds = match self.answers.get(&own) {
-            _ if answers => ANSWERED,
-            Some(last) if !last.answers => (last.holds * 2).min(SELDOM),
-            Some(_) | None => SOON,
+            _ if answers => ANSWER_HOLDS,
+            Some(last) if !last.answers => (last.holds * 2).min(LONGEST_SILENCE),
+            Some(_) | None => FIRST_SILENCE,
         };
         self.answers.insert(own, Answer { answers, at: now, holds });
     }
@@ -115,7 +116,7 @@ mod tests {
     #[test]
     fn few_backends_are_asked_at_a_time() {
         let now = Instant::now();
-        let mut asked = Asked::new(now);
+        let mut asked = Inquiries::new(now);
         let mut ask = |at| (0..=255).filter(|n| asked.begin(own(*n), at).is_none()).count();
         assert_eq!(ask(now), 40);
         let later: usize = (1..=10).map(|s| ask(now + Duration::from_secs(s))).sum();
@@ -125,7 +126,7 @@ mod tests {
     #[test]
     fn one_that_stays_silent_is_asked_more_and_more_seldom() {
         let now = Instant::now();
-        let mut asked = Asked::new(now);
+        let mut asked = Inquiries::new(now);
         let mut ask =
             |second: u64| asked.begin(own(1), now + Duration::from_secs(second)).is_none();
         let questions = (0..600).filter(|second| ask(*second)).count();
@@ -135,12 +136,12 @@ mod tests {
     #[test]
     fn an_answer_holds_until_the_next() {
         let now = Instant::now();
-        let mut asked = Asked::new(now);
+        let mut asked = Inquiries::new(now);
         assert_eq!(asked.begin(own(1), now), None);
         asked.end(own(1), true, now + Duration::from_millis(3));
         assert_eq!(asked.begin(own(1), now + Duration::from_secs(9)), Some(true));
         assert_eq!(asked.begin(own(1), now + Duration::from_secs(11)), None);
-        // Who asks at the same time asks, too; later its silence holds.
+        // Another request at the same time is allowed; later the negative answer holds.
         assert_eq!(asked.begin(own(1), now + Duration::from_millis(11_500)), None);
         assert_eq!(asked.begin(own(1), now + Duration::from_millis(12_500)), Some(false));
     }

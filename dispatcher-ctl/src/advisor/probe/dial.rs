@@ -1,4 +1,4 @@
-//! How does a probe come by its socket? Every kind opens its sockets here and nowhere else.
+//! Opens the sockets of all kinds of probes.
 
 use std::{
     io,
@@ -12,10 +12,10 @@ use tokio::net::{TcpStream, UdpSocket};
 use super::{Fault, Target, vip};
 use crate::{network::has_neighbour_room, standstill::within};
 
-/// A connection to the target.
+/// Opens a connection to the target.
 ///
 /// # Errors
-/// It was refused, is not to be had within `patience`, or there is no way to the target.
+/// It is refused, not established within `patience`, or there is no route to the target.
 pub(super) async fn tcp(target: &Target, patience: Duration) -> Result<TcpStream, Fault> {
     let address = target.address;
     if let Some(through) = &target.through {
@@ -23,7 +23,7 @@ pub(super) async fn tcp(target: &Target, patience: Duration) -> Result<TcpStream
     }
     match within(patience, TcpStream::connect(address)).await {
         Ok(Ok(stream)) => Ok(stream),
-        Ok(Err(error)) => Err(Fault::towards(address, &error)),
+        Ok(Err(error)) => Err(Fault::reaching(address, &error)),
         Err(_) if !has_neighbour_room(address.ip()).await => {
             Err(Fault::of(&io::Error::from_raw_os_error(libc::ENOBUFS)))
         }
@@ -31,10 +31,10 @@ pub(super) async fn tcp(target: &Target, patience: Duration) -> Result<TcpStream
     }
 }
 
-/// A UDP socket that sends to the target and hears of nobody else; an ICMP error comes back as an error of `recv`.
+/// Opens a UDP socket that is connected to the target; an ICMP error becomes an error of `recv`.
 ///
 /// # Errors
-/// There is no way to the target.
+/// There is no route to the target.
 pub(super) async fn udp(target: &Target) -> Result<UdpSocket, Fault> {
     let address = target.address;
     let open = async {
@@ -48,12 +48,12 @@ pub(super) async fn udp(target: &Target) -> Result<UdpSocket, Fault> {
     open.await.map_err(|error| unsent(address, &error))
 }
 
-/// A raw ICMP or ICMPv6 socket that sends to the target and hears of nobody else, and the echo identifier that it must use,
-/// where it may not be any. What it receives begins with the IP
-/// header where the target's address is an IPv4 one, with the ICMP header otherwise.
+/// Opens a raw ICMP or ICMPv6 socket that is connected to the target, and returns the echo identifier that it must use,
+/// if it is not free to choose. What it receives begins with the IP header for an IPv4 target, and with the ICMP header
+/// otherwise.
 ///
 /// # Errors
-/// There is no way to the target, or this process may not have raw sockets.
+/// There is no route to the target, or this process may not open raw sockets.
 pub(super) async fn icmp(target: &Target) -> Result<(UdpSocket, Option<u16>), Fault> {
     let (domain, protocol) = match target.address {
         SocketAddr::V4(_) => (Domain::IPV4, Protocol::ICMPV4),
@@ -69,7 +69,7 @@ pub(super) async fn icmp(target: &Target) -> Result<(UdpSocket, Option<u16>), Fa
         socket.set_nonblocking(true)?;
         // Raw sockets have no ports.
         socket.connect(&SocketAddr::new(target.address.ip(), 0).into())?;
-        // To `send` and `recv` every socket of packets is the same.
+        // tokio has no raw sockets; `send` and `recv` of a UDP socket do the same.
         UdpSocket::from_std(socket.into()).map(|socket| (socket, identifier))
     };
     open.await.map_err(|error| unsent(target.address, &error))
@@ -82,9 +82,9 @@ fn unspecified(address: SocketAddr) -> SocketAddr {
     }
 }
 
-/// Nothing has been sent yet: whatever it is, it is this host's.
+/// An error before anything was sent: always this host's fault.
 fn unsent(address: SocketAddr, error: &io::Error) -> Fault {
-    Fault::Here(Fault::of(error).to(address).to_string())
+    Fault::Here(Fault::of(error).with_address(address).to_string())
 }
 
 #[cfg(test)]

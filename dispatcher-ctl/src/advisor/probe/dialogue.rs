@@ -1,42 +1,42 @@
-//! `smtp`, `imap`, `pop3`, `ftp`, `nntp`: the server greets, answers a command that changes nothing, and is left politely.
+//! `smtp`, `imap`, `pop3`, `ftp`, `nntp`: wait for the greeting, send a harmless command, and quit.
 
 use tokio::io::{AsyncWriteExt as _, BufStream};
 
 use super::{Seen, Stream, lines::Allowance, reason};
 
-/// How an answer's last line is told from those before it.
+/// How the last line of an answer is recognised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Lines {
-    /// There is one line.
+    /// An answer is one line.
     One,
-    /// Lines that begin with `* ` come before it.
+    /// Lines that begin with `* ` come before the last.
     Tagged,
-    /// After `250-`, it begins with `250` and a space.
+    /// The last line begins with the code and a space (`250 `), the lines before it with the code and a dash (`250-`).
     Coded,
 }
 
 /// Codes by which a mail server says that it does not know a command (RFC 5321, RFC 1869).
 const UNKNOWN: &[&str] = &["500", "501", "502", "504"];
 
-/// What a server is told, and what it must answer.
+/// A command and its expected answer.
 #[derive(Debug)]
 struct Step {
-    /// Nothing: its greeting is waited for.
+    /// Empty: only the greeting is awaited.
     command: &'static str,
-    /// What is said in its place to a server that does not know it: one that answers by one of [`UNKNOWN`].
-    former: Option<&'static str>,
-    /// With one of these, in any case, the last line of its answer must begin.
+    /// Fallback for a server that answers with one of [`UNKNOWN`].
+    fallback: Option<&'static str>,
+    /// The last line of the answer must begin with one of these, in any case.
     good: &'static [&'static str],
 }
 
 const fn step(command: &'static str, good: &'static [&'static str]) -> Step {
-    Step { command, former: None, good }
+    Step { command, fallback: None, good }
 }
 
-/// RFC 5321. The name need not be one that the server believes.
+/// RFC 5321. Servers do not check the name in EHLO.
 const SMTP: &[Step] = &[
     step("", &["220"]),
-    Step { former: Some("HELO dispatcher"), ..step("EHLO dispatcher", &["250"]) },
+    Step { fallback: Some("HELO dispatcher"), ..step("EHLO dispatcher", &["250"]) },
     step("QUIT", &["221"]),
 ];
 /// RFC 9051.
@@ -44,32 +44,32 @@ const IMAP: &[Step] =
     &[step("", &["* OK", "* PREAUTH"]), step("1 NOOP", &["1 OK"]), step("2 LOGOUT", &["2 OK"])];
 /// RFC 1939: before the login, nothing else is allowed.
 const POP3: &[Step] = &[step("", &["+OK"]), step("QUIT", &["+OK"])];
-/// RFC 959: before the login, servers refuse most of the rest.
+/// RFC 959: before the login, servers refuse most other commands.
 const FTP: &[Step] = &[step("", &["220"]), step("QUIT", &["221"])];
 /// RFC 3977: 201 where articles may not be posted.
 const NNTP: &[Step] = &[step("", &["200", "201"]), step("QUIT", &["205"])];
 
 pub(super) async fn smtp(stream: impl Stream, seen: &mut Seen) -> Result<(), String> {
-    exchange(SMTP, Lines::Coded, stream, seen).await
+    converse(SMTP, Lines::Coded, stream, seen).await
 }
 
 pub(super) async fn imap(stream: impl Stream, seen: &mut Seen) -> Result<(), String> {
-    exchange(IMAP, Lines::Tagged, stream, seen).await
+    converse(IMAP, Lines::Tagged, stream, seen).await
 }
 
 pub(super) async fn pop3(stream: impl Stream, seen: &mut Seen) -> Result<(), String> {
-    exchange(POP3, Lines::One, stream, seen).await
+    converse(POP3, Lines::One, stream, seen).await
 }
 
 pub(super) async fn ftp(stream: impl Stream, seen: &mut Seen) -> Result<(), String> {
-    exchange(FTP, Lines::Coded, stream, seen).await
+    converse(FTP, Lines::Coded, stream, seen).await
 }
 
 pub(super) async fn nntp(stream: impl Stream, seen: &mut Seen) -> Result<(), String> {
-    exchange(NNTP, Lines::One, stream, seen).await
+    converse(NNTP, Lines::One, stream, seen).await
 }
 
-async fn exchange(
+async fn converse(
     steps: &[Step],
     lines: Lines,
     stream: impl Stream,
@@ -80,23 +80,24 @@ async fn exchange(
     for (number, step) in steps.iter().enumerate() {
         let mut command = step.command;
         let mut answer = ask(command, step, before, lines, &mut stream, seen).await?;
-        if let (Some(former), Answer::Line(line)) = (step.former, &answer)
+        if let (Some(fallback), Answer::Line(line)) = (step.fallback, &answer)
             && begins_with(line, UNKNOWN)
         {
-            command = former;
+            command = fallback;
             answer = ask(command, step, before, lines, &mut stream, seen).await?;
         }
         match answer {
             Answer::Line(line) if begins_with(&line, step.good) => {}
             Answer::Line(line) => {
-                let (whose, good) = (whose(command), step.good.join(" or "));
-                return Err(format!("{whose} is {}, expected {good}", shown(&line)));
+                let (subject, good) = (subject(command), step.good.join(" or "));
+                return Err(format!("{subject} is {}, expected {good}", quoted(&line)));
             }
-            // To the farewell some servers only close the connection.
+            // Some servers answer QUIT only by closing the connection.
             Answer::Closed { .. } if number + 1 == steps.len() => {}
             Answer::Closed { after } => {
-                let after = after.map_or(String::new(), |line| format!(", after {}", shown(&line)));
-                return Err(format!("the connection ends before {}{after}", whose(command)));
+                let after =
+                    after.map_or(String::new(), |line| format!(", after {}", quoted(&line)));
+                return Err(format!("the connection ends before {}{after}", subject(command)));
             }
         }
         before = step.good;
@@ -109,11 +110,11 @@ async fn exchange(
 enum Answer {
     /// The last line.
     Line(String),
-    /// It closes the connection instead, after this line if any.
+    /// It closed the connection instead, after this line if any.
     Closed { after: Option<String> },
 }
 
-/// Says a command, or waits for the greeting where it is empty.
+/// Sends a command, or only waits for the greeting if the command is empty.
 async fn ask(
     command: &str,
     step: &Step,
@@ -122,7 +123,7 @@ async fn ask(
     stream: &mut BufStream<impl Stream>,
     seen: &mut Seen,
 ) -> Result<Answer, String> {
-    seen.awaits(format!("{} is missing", whose(command)));
+    seen.set_missing(format!("{} is missing", subject(command)));
     if !command.is_empty() {
         stream.write_all(format!("{command}\r\n").as_bytes()).await.map_err(|e| reason(&e))?;
         stream.flush().await.map_err(|error| reason(&error))?;
@@ -135,28 +136,28 @@ async fn ask(
         match &answer {
             // Some servers greet in several answers.
             Answer::Line(line) if !begins_with(line, step.good) && begins_with(line, before) => {}
-            // What is preliminary (RFC 959: 120) comes before the answer.
+            // A preliminary reply (RFC 959: 120) comes before the answer.
             Answer::Line(line) if lines == Lines::Coded && line.starts_with('1') => {}
             Answer::Line(_) | Answer::Closed { .. } => return Ok(answer),
         }
     }
 }
 
-fn whose(command: &str) -> String {
+fn subject(command: &str) -> String {
     match command {
         "" => "the greeting".to_owned(),
         command => format!("the answer to {command}"),
     }
 }
 
-/// Whether a line begins with one of these, in any case.
+/// Whether a line begins with one of these words, in any case.
 fn begins_with(line: &str, words: &[&str]) -> bool {
     let begins =
         |word: &&str| line.get(..word.len()).is_some_and(|begun| begun.eq_ignore_ascii_case(word));
     words.iter().any(begins)
 }
 
-/// The last line of an answer.
+/// Reads an answer up to its last line.
 async fn answer(
     lines: Lines,
     stream: &mut BufStream<impl Stream>,
@@ -176,7 +177,7 @@ async fn answer(
             Lines::Tagged => line.starts_with("* "),
             Lines::Coded => match &code {
                 None => after_code(&line) == Some(b'-'),
-                // What stands between need have no code at all, or another (RFC 959).
+                // Lines between may have no code, or another one (RFC 959).
                 Some(code) => {
                     !line.starts_with(code) || !matches!(after_code(&line), Some(b' ' | b'\n'))
                 }
@@ -190,15 +191,15 @@ async fn answer(
     }
 }
 
-/// What follows a line's code of three digits: the line's end as a newline. None without a code.
+/// The byte after a line's three-digit code; a newline if the line ends there. `None` without a code.
 fn after_code(line: &str) -> Option<u8> {
     let (code, rest) = line.as_bytes().split_at_checked(3)?;
     let is_code = code.iter().all(u8::is_ascii_digit);
     is_code.then(|| rest.first().copied().unwrap_or(b'\n'))
 }
 
-/// A line as a message has it: short, and with nothing in it that a terminal would act on.
-fn shown(line: &str) -> String {
+/// Quotes a line for a message: short, and without control characters.
+fn quoted(line: &str) -> String {
     const LONGEST: usize = 80;
     format!("{:?}", line.chars().take(LONGEST).collect::<String>())
 }
@@ -217,11 +218,12 @@ mod tests {
     const FTP_LINES: (&[Step], Lines) = (FTP, Lines::Coded);
     const NNTP_LINES: (&[Step], Lines) = (NNTP, Lines::One);
 
-    /// Nothing that is said is late.
+    /// More time than any server here needs.
     const LONG: Duration = Duration::from_secs(60);
 
-    /// What becomes of a server that says all this at once, and then closes the connection or not; and what it was told.
-    async fn told(
+    /// Probes a server that sends the whole script at once and then closes the connection or not. Returns the result
+    /// and what the server received.
+    async fn run_script(
         (steps, lines): (&[Step], Lines),
         script: &str,
         closes: bool,
@@ -234,8 +236,8 @@ mod tests {
         if closes {
             write.shutdown().await.unwrap();
         }
-        let half = tokio::time::timeout(patience, exchange(steps, lines, near, &mut seen)).await;
-        let result = half.unwrap_or_else(|_| Err(seen.overdue(patience).to_string()));
+        let half = tokio::time::timeout(patience, converse(steps, lines, near, &mut seen)).await;
+        let result = half.unwrap_or_else(|_| Err(seen.timeout_fault(patience).to_string()));
         let mut said = String::new();
         read.read_to_string(&mut said).await.unwrap();
         (result, said)
@@ -263,7 +265,11 @@ mod tests {
             (NNTP_LINES, "201 no posting\r\n205 bye\r\n"),
         ] {
             for closes in [false, true] {
-                assert_eq!(told(dialogue, script, closes, LONG).await.0, Ok(()), "{script:.300}");
+                assert_eq!(
+                    run_script(dialogue, script, closes, LONG).await.0,
+                    Ok(()),
+                    "{script:.300}"
+                );
             }
         }
     }
@@ -278,14 +284,14 @@ mod tests {
             (FTP_LINES, "220 go\r\n"),
             (NNTP_LINES, "200 go\r\n"),
         ] {
-            assert_eq!(told(dialogue, script, true, LONG).await.0, Ok(()), "{script}");
+            assert_eq!(run_script(dialogue, script, true, LONG).await.0, Ok(()), "{script}");
         }
     }
 
     #[tokio::test]
     async fn a_server_that_is_older_than_ehlo_is_greeted_as_before() {
         let script = "220 old\r\n502 unknown\r\n250 hi\r\n221 bye\r\n";
-        let (result, said) = told(SMTP_LINES, script, false, LONG).await;
+        let (result, said) = run_script(SMTP_LINES, script, false, LONG).await;
         assert_eq!(result, Ok(()));
         assert_eq!(said, "EHLO dispatcher\r\nHELO dispatcher\r\nQUIT\r\n");
     }
@@ -350,7 +356,7 @@ mod tests {
         ] {
             let is_late = want.starts_with("no answer within");
             let patience = if is_late { Duration::from_millis(200) } else { LONG };
-            let (result, _) = told(dialogue, script, closes, patience).await;
+            let (result, _) = run_script(dialogue, script, closes, patience).await;
             assert_eq!(result.unwrap_err(), want, "{script}");
         }
     }

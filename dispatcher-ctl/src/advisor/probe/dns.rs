@@ -1,4 +1,4 @@
-//! `dns`: a query, whose answer has the expected code (RFC 1035). Over UDP or TCP, as the service's clients ask.
+//! `dns`: a query whose answer has the expected code (RFC 1035), over UDP or TCP as the service's clients use it.
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -7,9 +7,9 @@ use crate::model::{Advisor, Choice as _, Rcode};
 
 /// Bytes before the question.
 const HEADER: usize = 12;
-/// Recursion desired.
+/// Flag: recursion desired.
 const RD: u16 = 1 << 8;
-/// This is an answer.
+/// Flag: this message is an answer.
 const QR: u16 = 1 << 15;
 const INTERNET: u16 = 1;
 
@@ -22,7 +22,7 @@ pub(super) async fn over_udp(advisor: &Advisor, target: &Target) -> Result<(), F
     .await
 }
 
-/// Each message is led by its length.
+/// A length precedes each message.
 pub(super) async fn over_tcp(advisor: &Advisor, mut stream: impl Stream) -> Result<(), String> {
     let query = query(advisor);
     let length = u16::try_from(query.len()).map_err(|_| "the query is too long".to_owned())?;
@@ -45,7 +45,7 @@ fn query(advisor: &Advisor) -> Vec<u8> {
     }
     let labels = advisor.query.split('.').filter(|label| !label.is_empty());
     for label in labels {
-        // The configuration's check holds labels to 63 bytes.
+        // The configuration's check limits labels to 63 bytes.
         message.push(u8::try_from(label.len()).unwrap_or(63));
         message.extend_from_slice(label.as_bytes());
     }
@@ -55,7 +55,7 @@ fn query(advisor: &Advisor) -> Vec<u8> {
     message
 }
 
-/// None: an answer to another query.
+/// Judges an answer; `None` for an answer to another query.
 fn judge(query: &[u8], answer: &[u8], expected: Rcode) -> Option<Result<(), String>> {
     let word = |at: usize| Some(u16::from_be_bytes([*answer.get(at)?, *answer.get(at + 1)?]));
     let (id, flags) = (answer.get(..2)?, word(2)?);

@@ -1,4 +1,4 @@
-//! `exec`: a command looks at the backend and prints its load, or -1.
+//! `exec`: a command checks the backend and prints its load, or -1.
 
 use std::{
     io,
@@ -25,7 +25,7 @@ use tokio::{
 use super::{Fault, Load, Target, reason};
 use crate::{files, model::Advisor, standstill::within};
 
-/// Bytes of what a command prints that are looked at; the rest is passed over.
+/// Bytes of a command's output that are kept; the rest is discarded.
 const LONGEST: usize = 4096;
 /// Where a command finds other programs.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -38,7 +38,7 @@ pub(super) async fn run(advisor: &Advisor, target: &Target) -> Result<Load, Faul
         ("DISPATCHER_ADDRESS", address.ip().to_string()),
         ("DISPATCHER_PORT", address.port().to_string()),
     ];
-    let printed = printed_by(&advisor.command, &environment, advisor.receive_timeout).await?;
+    let printed = run_command(&advisor.command, &environment, advisor.receive_timeout).await?;
     let milliseconds = number(&printed)?;
     if milliseconds < 0.0 {
         return Err(Fault::Backend("the command says that it is down".to_owned()));
@@ -47,14 +47,14 @@ pub(super) async fn run(advisor: &Advisor, target: &Target) -> Result<Load, Faul
     load.map(Load::Time).map_err(|_| Fault::Backend(unexpected(&printed)))
 }
 
-/// What a command prints until it ends, in `patience`: its standard output. It runs in a process group of its own, of which
-/// nothing is left when it has ended, takes longer, or nobody waits any more: a process that it leaves behind neither delays
-/// the answer nor adds up.
+/// Runs a command and returns its standard output. It runs in a process group of its own, which is killed when the
+/// command ends, exceeds `patience`, or the caller gives up: a process that it leaves behind neither delays the answer
+/// nor accumulates.
 ///
 /// # Errors
-/// It cannot be run, takes too long, or fails: with what it says of that on standard error. Whether it could not be run at
-/// all, or was killed, is this host's fault; all else is what it says.
-pub(crate) async fn printed_by(
+/// It cannot be started, takes too long, or fails; then with its standard error. A command that cannot be started is
+/// this host's fault; every other failure is the command's verdict.
+pub(crate) async fn run_command(
     command: &[String],
     environment: &[(&str, String)],
     patience: Duration,
@@ -76,12 +76,13 @@ pub(crate) async fn printed_by(
     let mut child = child.map_err(|error| Fault::Here(format!("{program}: {error}")))?;
     let id = child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);
     let group = Group(id);
-    let (mut output, mut errors) = (Said::new(child.stdout.take()), Said::new(child.stderr.take()));
+    let (mut output, mut errors) =
+        (Output::new(child.stdout.take()), Output::new(child.stderr.take()));
     let ended = async {
-        let mut exit = pin!(exit(id));
+        let mut exit = pin!(wait_for_exit(id));
         tokio::select! {
             result = &mut exit => result,
-            () = async { tokio::join!(output.listen(), errors.listen()).0 } => exit.await,
+            () = async { tokio::join!(output.read_all(), errors.read_all()).0 } => exit.await,
         }
     };
     let Ok(ended) = within(patience, ended).await else {
@@ -90,7 +91,7 @@ pub(crate) async fn printed_by(
     let here = |error: io::Error| Fault::Here(reason(&error));
     ended.map_err(here)?;
     drop(group);
-    let (output, errors) = (output.text(), errors.text());
+    let (output, errors) = (output.into_text(), errors.into_text());
     let status = child.wait().await.map_err(here)?;
     if status.success() {
         return Ok(output);
@@ -102,14 +103,15 @@ pub(crate) async fn printed_by(
     Err(if has_run(status) { Fault::Backend(said) } else { Fault::Here(said) })
 }
 
-/// Whether an exit status is the command's own word. A shell ends with 126 or 127 where it cannot start what it is told to (as
-/// `env` does for a script whose interpreter is gone). A command that a signal kills has run, and failed.
+/// Whether an exit status is the command's own result. A shell exits with 126 or 127 if it cannot start a command (as
+/// `env` does for a script whose interpreter is missing). A command that a signal killed did run, and failed.
 fn has_run(status: ExitStatus) -> bool {
     !matches!(status.code(), Some(126 | 127))
 }
 
-/// Waits until a process has ended, and leaves it to be reaped: until then its number, and its group's, are nobody else's.
-async fn exit(process: Option<Pid>) -> io::Result<()> {
+/// Waits until a process has ended, without reaping it: until it is reaped, no other process gets its number or its
+/// group's.
+async fn wait_for_exit(process: Option<Pid>) -> io::Result<()> {
     let Some(process) = process else { return Ok(()) };
     let mut ends = signal(SignalKind::child())?;
     let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
@@ -119,10 +121,10 @@ async fn exit(process: Option<Pid>) -> io::Result<()> {
     Ok(())
 }
 
-/// The number of a text's first line. A text may have more lines, and blank ones before it.
+/// The number in a text's first line. Blank lines before it and any lines after it are ignored.
 ///
 /// # Errors
-/// It is none.
+/// The line is no number.
 pub(crate) fn number(printed: &str) -> Result<f64, String> {
     let number = first_line(printed).and_then(|line| line.parse::<f64>().ok());
     number.filter(|number| number.is_finite()).ok_or_else(|| unexpected(printed))
@@ -133,26 +135,26 @@ fn unexpected(printed: &str) -> String {
     format!("the command prints {begun:?}, expected a number, or -1 for down")
 }
 
-/// The first line that is not blank, without blanks around it.
+/// The first line that is not blank, trimmed.
 fn first_line(text: &str) -> Option<&str> {
     text.lines().map(str::trim).find(|line| !line.is_empty())
 }
 
-/// What a command has said so far.
-struct Said<P> {
+/// What a command has printed so far.
+struct Output<P> {
     pipe: Option<P>,
     kept: Vec<u8>,
 }
 
-impl<P: AsyncRead + AsFd + Unpin> Said<P> {
+impl<P: AsyncRead + AsFd + Unpin> Output<P> {
     fn new(pipe: Option<P>) -> Self {
         Self { pipe, kept: Vec::new() }
     }
 
-    /// Reads on until all who have the pipe have closed it.
-    async fn listen(&mut self) {
+    /// Reads until all writers have closed the pipe.
+    async fn read_all(&mut self) {
         let mut piece = [0; 4096];
-        // What was read before an error is what there is.
+        // After an error, what was read so far counts.
         while let Some(pipe) = &mut self.pipe
             && let Ok(length @ 1..) = pipe.read(&mut piece).await
         {
@@ -165,8 +167,8 @@ impl<P: AsyncRead + AsFd + Unpin> Said<P> {
         self.kept.extend_from_slice(&piece[..piece.len().min(room)]);
     }
 
-    /// All that was said. Takes what is in the pipe, and waits for nobody.
-    fn text(mut self) -> String {
+    /// Returns all output: also reads what is in the pipe now, without waiting.
+    fn into_text(mut self) -> String {
         let mut piece = [0; LONGEST];
         while let Some(pipe) = &self.pipe
             && self.kept.len() < LONGEST
@@ -178,13 +180,13 @@ impl<P: AsyncRead + AsFd + Unpin> Said<P> {
     }
 }
 
-/// A process group; dropped, all of it is killed.
+/// A process group; all of it is killed on drop.
 struct Group(Option<Pid>);
 
 impl Drop for Group {
     fn drop(&mut self) {
         if let Some(group) = self.0 {
-            // Its leader has not been reaped, so that its number is nobody else's.
+            // Its leader is not reaped yet, so no other group has this number.
             let _gone = killpg(group, Signal::SIGKILL);
         }
     }
@@ -197,14 +199,14 @@ mod tests {
     async fn printed_in(patience: Duration, script: &str) -> Result<String, Fault> {
         let command = ["/bin/sh", "-c", script].map(str::to_owned);
         let environment = [("WORD", "well".to_owned())];
-        printed_by(&command, &environment, patience).await
+        run_command(&command, &environment, patience).await
     }
 
     async fn printed(script: &str) -> Result<String, Fault> {
         printed_in(Duration::from_millis(500), script).await
     }
 
-    /// As [`printed`], with more time than any of these needs.
+    /// As [`printed`], with more time than any of these commands needs.
     async fn printed_at_last(script: &str) -> Result<String, Fault> {
         printed_in(Duration::from_secs(30), script).await
     }
@@ -219,7 +221,7 @@ mod tests {
         assert_eq!(printed("exit 1").await, backends("exit status: 1"));
         assert_eq!(printed("exit 127").await, ours("exit status: 127"));
         assert_eq!(printed("kill -9 $$").await, backends("signal: 9 (SIGKILL)"));
-        let none = printed_by(&["/no/such".to_owned()], &[], Duration::from_secs(1)).await;
+        let none = run_command(&["/no/such".to_owned()], &[], Duration::from_secs(1)).await;
         assert_eq!(none, ours("/no/such: no such file or directory"));
     }
 
@@ -243,7 +245,7 @@ mod tests {
     /// Whether a process has not ended.
     fn is_alive(process: &str) -> bool {
         let stat = std::fs::read_to_string(format!("/proc/{process}/stat"));
-        // A zombie until whoever adopts it looks.
+        // It is a zombie until its new parent reaps it.
         stat.is_ok_and(|stat| !stat.contains(") Z "))
     }
 

@@ -1,19 +1,20 @@
-//! Whose fault is it that a probe has failed?
+//! Decides whose fault a failed probe is: the backend's or this host's.
 //!
-//! Only the backend's own behaviour counts against it. What failed here says nothing of it: it could not be probed, and stays
-//! what it was. Every error of a probe is one or the other, by this table:
+//! Only a fault of the backend counts against it. A fault of this host says nothing about the backend: it could not be
+//! probed, and stays up or down. This table classifies every error of a probe:
 //!
 //! | the backend's | this host's |
 //! |---|---|
 //! | connection refused, reset, closed, timed out | no descriptors (`EMFILE`, `ENFILE`), no memory (`ENOMEM`, `ENOBUFS`: also no room for a neighbour entry) |
-//! | an ICMP error from it or on the way to it; no answer to ARP (`EHOSTUNREACH`) | no way to it by this host's routes (`ENETUNREACH`, `EHOSTUNREACH`, a route that prohibits or drops) |
-//! | no answer within the time that this process ran | it stood still meanwhile ([`crate::standstill`]) |
+//! | an ICMP error from it or from a router before it; no answer to ARP (`EHOSTUNREACH`) | no route to it by this host's routes (`ENETUNREACH`, `EHOSTUNREACH`, a route that prohibits or drops) |
+//! | no answer within the time that this process ran | no answer because this process stood still ([`crate::standstill`]) |
 //! | an answer that is not what is expected | no free port or no such address (`EADDRINUSE`, `EADDRNOTAVAIL`), not permitted (`EPERM`, `EACCES`), and every other error number |
-//! | a command's exit status, the signal that killed it, what it prints, or that it does not end | a command that cannot be started, exit status 126 or 127 (a shell's for the same) |
-//! | another key, or no answer of an agent that has said hello | a key or CA file that was never read; an agent that hangs up before it has said anything: it is full |
+//! | a command's exit status, the signal that killed it, its output, or that it does not end | a command that cannot be started; exit status 126 or 127 (a shell's code for that) |
+//! | an agent with another key, or one that falls silent after its greeting | a key or CA file that was never readable; an agent that hangs up before its greeting: it is full |
 //!
-//! What fails across a change of this host's own addresses or NICs says nothing ([`super::super::upheaval`]).
-//! Probes of VIPs have a way of their own ([`crate::prober`]): what fails while that is not whole says nothing, either.
+//! A failure during or shortly after a change of this host's own addresses or NICs says nothing
+//! ([`super::super::upheaval`]). Probes of VIPs use paths of their own ([`crate::prober`]): a failure while such a path
+//! is incomplete says nothing, either.
 
 use std::{
     fmt,
@@ -23,12 +24,12 @@ use std::{
 
 use crate::model::text;
 
-/// Why a probe has failed: a phrase, by whose fault it is.
+/// Why a probe has failed, as a phrase, by whose fault it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// The backend's.
+    /// The backend's fault.
     Backend(String),
-    /// This host's: nothing was found out about the backend.
+    /// This host's fault: nothing is known about the backend.
     Here(String),
 }
 
@@ -39,7 +40,7 @@ impl fmt::Display for Fault {
     }
 }
 
-/// What an exchange says is what the backend answered, or that it did not.
+/// A text without further classification is about the backend's answer, or that none came.
 impl From<String> for Fault {
     fn from(text: String) -> Self {
         Self::Backend(text)
@@ -47,22 +48,22 @@ impl From<String> for Fault {
 }
 
 impl Fault {
-    /// An error of a socket.
+    /// Classifies an error of a socket.
     pub(super) fn of(error: &io::Error) -> Self {
         let text = reason(error);
         if is_backends(error) { Self::Backend(text) } else { Self::Here(text) }
     }
 
-    /// An error on the way to an address, which this host's routes may be the reason of.
-    pub(super) fn towards(address: SocketAddr, error: &io::Error) -> Self {
-        let fault = Self::of(error).to(address);
+    /// Classifies an error of reaching an address; missing routes of this host are this host's fault.
+    pub(super) fn reaching(address: SocketAddr, error: &io::Error) -> Self {
+        let fault = Self::of(error).with_address(address);
         match fault {
-            Self::Backend(text) if is_unreachable(error) && !has_way(address) => Self::Here(text),
+            Self::Backend(text) if is_unreachable(error) && !has_route(address) => Self::Here(text),
             fault @ (Self::Backend(_) | Self::Here(_)) => fault,
         }
     }
 
-    /// As it may be shown: what a server or a command said may be long, and act on a terminal.
+    /// Shortens the text and escapes control characters: it may come from a server or a command.
     pub(super) fn shortened(self) -> Self {
         match self {
             Self::Backend(said) => Self::Backend(text::shortened(&said)),
@@ -70,8 +71,8 @@ impl Fault {
         }
     }
 
-    /// Names the address first of what is wrong there. What is wrong here is so towards all.
-    pub(super) fn to(self, address: SocketAddr) -> Self {
+    /// Puts the address before a fault of the backend. This host's faults concern all addresses.
+    pub(super) fn with_address(self, address: SocketAddr) -> Self {
         match self {
             Self::Backend(text) => Self::Backend(format!("{address}: {text}")),
             Self::Here(text) => Self::Here(text),
@@ -79,8 +80,8 @@ impl Fault {
     }
 }
 
-/// Whether an error tells of the other side. Those without a number are of what was read: an early end, or no sense; but for
-/// what this program itself calls so.
+/// Whether an error is about the other side. Errors without a number are about what was read (early end, malformed
+/// data), unless this program made them ([`ErrorKind::Other`]).
 fn is_backends(error: &io::Error) -> bool {
     let Some(number) = error.raw_os_error() else { return error.kind() != ErrorKind::Other };
     matches!(
@@ -105,7 +106,7 @@ fn is_unreachable(error: &io::Error) -> bool {
 }
 
 /// Whether this host has a route. No packet is sent.
-fn has_way(address: SocketAddr) -> bool {
+fn has_route(address: SocketAddr) -> bool {
     let any: SocketAddr = match address {
         SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
         SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
@@ -173,11 +174,11 @@ mod tests {
         let unreachable = io::Error::from_raw_os_error(libc::EHOSTUNREACH);
         let near = "127.0.0.9:80".parse().unwrap();
         let want = Fault::Backend("127.0.0.9:80: no route to host".to_owned());
-        assert_eq!(Fault::towards(near, &unreachable), want);
-        // Class E is nobody's: no host has a route.
+        assert_eq!(Fault::reaching(near, &unreachable), want);
+        // Class E: no host has a route to it.
         let nowhere = "240.0.0.1:80".parse().unwrap();
-        if !has_way(nowhere) {
-            assert!(matches!(Fault::towards(nowhere, &unreachable), Fault::Here(_)));
+        if !has_route(nowhere) {
+            assert!(matches!(Fault::reaching(nowhere, &unreachable), Fault::Here(_)));
         }
     }
 }

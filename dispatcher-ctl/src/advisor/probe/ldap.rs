@@ -1,10 +1,10 @@
-//! `ldap`: an anonymous bind succeeds (RFC 4511).
+//! `ldap`: an anonymous bind that succeeds (RFC 4511).
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::{Stream, reason};
 
-/// Message 1: bind, version 3, no name, simple authentication by nothing.
+/// Message 1: bind, version 3, empty name, simple authentication with an empty password.
 const BIND: &[u8] = b"\x30\x0c\x02\x01\x01\x60\x07\x02\x01\x03\x04\x00\x80\x00";
 /// Message 2: unbind.
 const UNBIND: &[u8] = b"\x30\x05\x02\x01\x02\x42\x00";
@@ -15,7 +15,7 @@ const BIND_RESPONSE: u8 = 0x61;
 const INTEGER: u8 = 0x02;
 const ENUMERATED: u8 = 0x0a;
 
-pub(super) async fn exchange(mut stream: impl Stream) -> Result<(), String> {
+pub(super) async fn check(mut stream: impl Stream) -> Result<(), String> {
     stream.write_all(BIND).await.map_err(|error| reason(&error))?;
     let mut answer = Vec::new();
     let code = loop {
@@ -27,7 +27,7 @@ pub(super) async fn exchange(mut stream: impl Stream) -> Result<(), String> {
             return Err("the answer has no end".to_owned());
         }
     };
-    // The answer is there: whether the farewell arrives says nothing of the server.
+    // The answer is here: an error of the unbind says nothing about the server.
     let _best_effort = stream.write_all(UNBIND).await;
     if code == [0] {
         Ok(())
@@ -40,7 +40,7 @@ fn number(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
-/// The result's code; none while bytes are missing.
+/// The result code; `None` while bytes are missing.
 fn result_code(answer: &[u8]) -> Result<Option<&[u8]>, String> {
     let is_other = |byte: Option<&u8>, tag| byte.is_some_and(|byte| *byte != tag);
     if is_other(answer.first(), SEQUENCE) {
@@ -55,13 +55,13 @@ fn result_code(answer: &[u8]) -> Result<Option<&[u8]>, String> {
     inner.map(Some).ok_or_else(|| "the answer is none to a bind".to_owned())
 }
 
-/// Contents of an element (BER, definite length) with this tag, and what comes after it.
+/// Contents of an element with this tag (BER, definite length), and the bytes after it.
 fn element(bytes: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
     let (first, rest) = bytes.split_first()?;
     let (short, rest) = rest.split_first()?;
     let (length, rest) = match *short {
         short @ 0..=0x7f => (usize::from(short), rest),
-        // So many bytes of length follow; four are far more than is ever sent.
+        // This many bytes of length follow; more than four never occur.
         long @ 0x81..=0x84 => {
             let (length, rest) = rest.split_at_checked(usize::from(long & 0x7f))?;
             (usize::try_from(number(length)).ok()?, rest)

@@ -1,4 +1,4 @@
-//! Lines that a server says: each is kept up to a bound, all of them are read up to another.
+//! Reads lines from a server, with bounds on what is kept of a line and on all lines together.
 
 use std::io;
 
@@ -6,7 +6,7 @@ use tokio::io::{AsyncBufRead, AsyncBufReadExt as _};
 
 use super::reason;
 
-/// Bytes of a line that are kept; the rest of it is passed over.
+/// Bytes of a line that are kept; the rest is discarded.
 const KEPT: usize = 8 * 1024;
 /// Bytes of all lines of an answer.
 const LONGEST: usize = 1024 * 1024;
@@ -22,8 +22,8 @@ impl Default for Allowance {
 }
 
 impl Allowance {
-    /// The next line, without its end (CR LF or LF); None where the server has closed the connection. What stands before that
-    /// is a line, too.
+    /// The next line, without its end (CR LF or LF); `None` if the server has closed the connection. An unfinished line
+    /// before that counts.
     ///
     /// # Errors
     /// The connection fails, or the answer is too long.
@@ -54,7 +54,8 @@ impl Allowance {
     }
 }
 
-/// What is there to be read; nothing where the server has closed the connection, be it without the farewell of TLS.
+/// Returns the bytes that have arrived; none if the server has closed the connection, with or without a TLS close
+/// message.
 ///
 /// # Errors
 /// The connection fails.

@@ -1,4 +1,5 @@
-//! One exchange with a backend: its load, or what was wrong. A file a kind; sockets come from [`dial`].
+//! Probes: one request to one backend, which yields its load or what was wrong. There is one file per kind; [`dial`]
+//! opens the sockets.
 
 use std::{borrow::Cow, net::SocketAddr, time::Duration};
 
@@ -23,8 +24,8 @@ mod dialogue;
 mod dns;
 mod exec;
 mod fault;
+mod file_cache;
 mod http;
-mod kept;
 mod ldap;
 mod lines;
 mod ping;
@@ -33,7 +34,7 @@ mod tls;
 mod udp;
 mod vip;
 
-pub(crate) use exec::{number, printed_by};
+pub(crate) use exec::{number, run_command};
 pub use fault::Fault;
 
 pub(crate) use fault::reason;
@@ -41,9 +42,9 @@ pub(crate) use fault::reason;
 /// What is probed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Target {
-    /// Whom to connect to.
+    /// The address to connect to.
     pub address: SocketAddr,
-    /// Whom to ask for, where nothing else is configured.
+    /// The host to name in requests, unless the advisor sets one.
     pub host: String,
     /// What the service's clients use.
     pub protocol: Protocol,
@@ -51,16 +52,16 @@ pub struct Target {
     pub service: String,
     /// The backend's name.
     pub backend: String,
-    /// Of a VIP: which backend is to answer.
+    /// For probes of a VIP: the path to the backend that must answer.
     pub through: Option<Through>,
 }
 
 /// What a good probe measured.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Load {
-    /// Advisor load: how long the exchange took, or what a command says.
+    /// Advisor load: the duration of the probe, or what a command prints.
     Time(Duration),
-    /// System load that the metric agent tells, from 0 to 100.
+    /// System load from the metric agent, from 0 to 100.
     System(f64),
 }
 
@@ -89,46 +90,46 @@ impl Load {
 pub struct Finding {
     /// The load; or what was wrong, as a phrase that follows the kind's name, and whose fault it is.
     pub result: Result<Load, Fault>,
-    /// When the certificate ends that was presented, if one was: seconds since the epoch.
+    /// When the presented certificate expires, if there was one: seconds since the epoch.
     pub certificate_expiry: Option<i64>,
 }
 
 /// Makes a probe.
 pub async fn probe(advisor: &Advisor, target: &Target) -> Finding {
     let mut seen = Seen::default();
-    let mut result = exchange(advisor, target, &mut seen).await;
+    let mut result = attempt(advisor, target, &mut seen).await;
     if let (Err(Fault::Backend(said)), Some(through)) = (&mut result, &target.through)
         && is_over_datagrams(advisor.kind, target.protocol)
     {
-        // A connection that is not to be had was looked into when it was wanted.
+        // For connections, `dial` has already asked the backend's own address.
         let own = Target { address: through.own, through: None, ..target.clone() };
-        let asked = async { exchange(advisor, &own, &mut Seen::default()).await.is_ok() };
+        let asked = async { attempt(advisor, &own, &mut Seen::default()).await.is_ok() };
         let port = if advisor.kind == AdvisorKind::Ping { 0 } else { through.own.port() };
         let address = SocketAddr::new(through.own.ip(), port);
-        *said = vip::doubt(address, std::mem::take(said), asked).await;
+        *said = vip::hint_at_loopback(address, std::mem::take(said), asked).await;
     }
-    // What servers and scripts say is made fit to be shown here, once for logs, tables, the API and user exits.
+    // Text from servers and scripts is escaped and shortened here, once for logs, tables, the API and user exits.
     let result = result.map_err(Fault::shortened);
     Finding { result, certificate_expiry: seen.certificate_expiry }
 }
 
-/// What a probe has seen, also where it fails.
+/// What a probe has learned so far, also if it fails.
 #[derive(Debug, Default)]
 struct Seen {
-    /// When the certificate ends that was presented: seconds since the epoch.
+    /// When the presented certificate expires: seconds since the epoch.
     certificate_expiry: Option<i64>,
-    /// What is missing where time runs out now.
+    /// What to report as missing if time runs out now.
     missing: Option<Cow<'static, str>>,
 }
 
 impl Seen {
-    /// Says what is missing where time runs out from now on.
-    fn awaits(&mut self, missing: impl Into<Cow<'static, str>>) {
+    /// Sets what is reported as missing if time runs out from now on.
+    fn set_missing(&mut self, missing: impl Into<Cow<'static, str>>) {
         self.missing = Some(missing.into());
     }
 
-    /// What is wrong where time has run out.
-    fn overdue(&self, patience: Duration) -> Fault {
+    /// The fault to report when time has run out.
+    fn timeout_fault(&self, patience: Duration) -> Fault {
         Fault::Backend(match &self.missing {
             Some(missing) => format!("no answer within {patience:?}: {missing}"),
             None => format!("no answer within {patience:?}"),
@@ -136,7 +137,7 @@ impl Seen {
     }
 }
 
-/// Whether a probe of this kind is made without a connection.
+/// Whether a probe of this kind uses no connection.
 fn is_over_datagrams(kind: AdvisorKind, protocol: Protocol) -> bool {
     match kind.transport() {
         Transport::Tcp => false,
@@ -146,33 +147,33 @@ fn is_over_datagrams(kind: AdvisorKind, protocol: Protocol) -> bool {
     }
 }
 
-async fn exchange(advisor: &Advisor, target: &Target, seen: &mut Seen) -> Result<Load, Fault> {
+async fn attempt(advisor: &Advisor, target: &Target, seen: &mut Seen) -> Result<Load, Fault> {
     let began = Instant::now();
     let over_udp = target.protocol == Protocol::Udp;
     match (advisor.kind, advisor.kind.transport()) {
         (AdvisorKind::Exec, _) => return exec::run(advisor, target).await,
-        (AdvisorKind::Agent, _) => return asked_agent(advisor, target).await,
-        (AdvisorKind::Ping, _) => ping::exchange(advisor, target).await?,
-        (AdvisorKind::Udp, _) => udp::exchange(advisor, target).await?,
+        (AdvisorKind::Agent, _) => return ask_agent(advisor, target).await,
+        (AdvisorKind::Ping, _) => ping::check(advisor, target).await?,
+        (AdvisorKind::Udp, _) => udp::check(advisor, target).await?,
         (AdvisorKind::Dns, _) if over_udp => dns::over_udp(advisor, target).await?,
         (AdvisorKind::Sip, _) if over_udp => sip::over_udp(advisor, target).await?,
         (_, Transport::Tcp | Transport::Udp | Transport::Service | Transport::None) => {
             let stream = dial::tcp(target, advisor.connect_timeout).await?;
-            let exchange = over_tcp(advisor, target, stream, seen);
-            match within(advisor.receive_timeout, exchange).await {
+            let checked = over_tcp(advisor, target, stream, seen);
+            match within(advisor.receive_timeout, checked).await {
                 Ok(result) => result?,
-                Err(_) => return Err(seen.overdue(advisor.receive_timeout)),
+                Err(_) => return Err(seen.timeout_fault(advisor.receive_timeout)),
             }
         }
     }
     Ok(Load::Time(began.elapsed()))
 }
 
-async fn asked_agent(advisor: &Advisor, target: &Target) -> Result<Load, Fault> {
+async fn ask_agent(advisor: &Advisor, target: &Target) -> Result<Load, Fault> {
     let stream = dial::tcp(target, advisor.connect_timeout).await?;
     let patience = advisor.receive_timeout;
-    let asked = within(patience, agent::exchange(advisor, stream)).await;
-    asked.unwrap_or_else(|_| Err(Seen::default().overdue(patience)))
+    let asked = within(patience, agent::ask_load(advisor, stream)).await;
+    asked.unwrap_or_else(|_| Err(Seen::default().timeout_fault(patience)))
 }
 
 async fn over_tcp(
@@ -182,13 +183,13 @@ async fn over_tcp(
     seen: &mut Seen,
 ) -> Result<(), Fault> {
     if advisor.kind == AdvisorKind::Connect {
-        return Ok(connect::exchange(&stream)?);
+        return Ok(connect::check(&stream)?);
     }
     if advisor.kind == AdvisorKind::Sip {
         return Ok(sip::over_tcp(advisor, target, stream).await?);
     }
     if advisor.tls {
-        seen.awaits("the TLS handshake has no end");
+        seen.set_missing("the TLS handshake has no end");
         let stream = tls::handshake(advisor, target, stream, &mut seen.certificate_expiry).await?;
         seen.missing = None;
         Ok(over_stream(advisor, target, stream, seen).await?)
@@ -204,19 +205,17 @@ async fn over_stream(
     seen: &mut Seen,
 ) -> Result<(), String> {
     match advisor.kind {
-        AdvisorKind::Http | AdvisorKind::Https => {
-            http::exchange(advisor, target, stream, seen).await
-        }
+        AdvisorKind::Http | AdvisorKind::Https => http::check(advisor, target, stream, seen).await,
         AdvisorKind::Dns => dns::over_tcp(advisor, stream).await,
         AdvisorKind::Smtp => dialogue::smtp(stream, seen).await,
         AdvisorKind::Imap => dialogue::imap(stream, seen).await,
         AdvisorKind::Pop3 => dialogue::pop3(stream, seen).await,
         AdvisorKind::Ftp => dialogue::ftp(stream, seen).await,
-        AdvisorKind::Ldap => ldap::exchange(stream).await,
+        AdvisorKind::Ldap => ldap::check(stream).await,
         AdvisorKind::Nntp => dialogue::nntp(stream, seen).await,
         // The handshake was all.
         AdvisorKind::Tls => Ok(()),
-        // They are done before it comes to a stream.
+        // These kinds do not use a stream.
         AdvisorKind::Connect
         | AdvisorKind::Sip
         | AdvisorKind::Ping
@@ -226,12 +225,12 @@ async fn over_stream(
     }
 }
 
-/// A connection, in the clear or not.
+/// A connection, with or without TLS.
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
-/// What tells one question from another.
+/// Random words that distinguish one request from another.
 fn random<const N: usize>() -> [u16; N] {
     std::array::from_fn(|_| getrandom::u32().map_or(0, |word| (word >> 16) as u16))
 }
@@ -251,7 +250,7 @@ mod tests {
         Target { address, host, protocol: Protocol::Tcp, service, backend, through: None }
     }
 
-    /// A server that answers each connection's first bytes with these, or never.
+    /// A server that answers the first bytes of each connection with this text, or never.
     async fn server(answer: Option<&'static str>) -> Target {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

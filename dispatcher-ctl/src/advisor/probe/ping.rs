@@ -11,10 +11,10 @@ const V6: (u8, u8) = (128, 129);
 /// Type, code, checksum.
 const HEADER: usize = 4;
 
-pub(super) async fn exchange(advisor: &Advisor, target: &Target) -> Result<(), Fault> {
+pub(super) async fn check(advisor: &Advisor, target: &Target) -> Result<(), Fault> {
     let (socket, identifier) = dial::icmp(target).await?;
     let is_v4 = matches!(target.address, SocketAddr::V4(_));
-    // Identifier, sequence number and data are returned as they were sent.
+    // Identifier, sequence number and data come back as they were sent.
     let mut own: [u16; 16] = random();
     own[0] = identifier.unwrap_or(own[0]);
     let own: Vec<u8> = own.iter().flat_map(|word| word.to_be_bytes()).collect();
@@ -32,7 +32,7 @@ fn ip_header(packet: &[u8]) -> Option<usize> {
     Some(usize::from(packet.first()? & 0xf) * 4)
 }
 
-/// With the checksum of ICMP; over that of ICMPv6 the kernel writes its own.
+/// A message with its ICMP checksum. For ICMPv6 the kernel overwrites the checksum.
 fn message(kind: u8, rest: &[u8]) -> Vec<u8> {
     let mut message = vec![kind, 0, 0, 0];
     message.extend_from_slice(rest);

@@ -1,4 +1,5 @@
-//! `sip`: an OPTIONS request, whose answer has an expected status (RFC 3261). Over UDP or TCP, as the service's clients ask.
+//! `sip`: an OPTIONS request whose answer has an expected status (RFC 3261), over UDP or TCP as the service's clients
+//! use it.
 
 use std::{io, net::SocketAddr};
 
@@ -7,7 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use super::{Fault, Target, datagram, dial, random, reason};
 use crate::model::Advisor;
 
-/// Bytes of an answer that are looked at.
+/// Bytes of an answer that are read.
 const LONGEST: usize = 16 * 1024;
 
 pub(super) async fn over_udp(advisor: &Advisor, target: &Target) -> Result<(), Fault> {
@@ -33,7 +34,7 @@ pub(super) async fn over_tcp(
     stream.write_all(request.as_bytes()).await.map_err(told)?;
     let mut answer = Vec::new();
     loop {
-        // What is provisional comes before the answer, on the same connection.
+        // Provisional answers come before the final one, on the same connection.
         while let Some(message) = next_message(&mut answer) {
             if let Some(result) = judge(advisor, &call, &message) {
                 return result;
@@ -46,8 +47,8 @@ pub(super) async fn over_tcp(
     }
 }
 
-/// Takes the head of the next message out of what has come; none while its end is missing. Empty lines before it, which keep
-/// connections alive, are passed over.
+/// Removes the headers of the next message from what has arrived; `None` while their end is missing. Empty lines before
+/// a message keep connections alive and are skipped.
 fn next_message(come: &mut Vec<u8>) -> Option<Vec<u8>> {
     let blank = come.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
     come.drain(..blank);
@@ -86,7 +87,7 @@ fn request(
     lines.join("\r\n") + "\r\n\r\n"
 }
 
-/// None: provisional, or an answer to somebody else.
+/// Judges an answer; `None` for a provisional one, or one to another call.
 fn judge(advisor: &Advisor, call: &str, answer: &[u8]) -> Option<Result<(), String>> {
     let text = String::from_utf8_lossy(answer);
     let mut words = text.split_ascii_whitespace();

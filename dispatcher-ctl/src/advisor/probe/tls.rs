@@ -1,6 +1,6 @@
-//! TLS for `tls`, `https` and whoever else speaks it: a handshake, and what the certificate says.
+//! TLS for `tls`, `https` and all other kinds with `tls`: the handshake, and the check of the certificate.
 //!
-//! The handshake takes any certificate, so that it is seen also where it is bad; it is judged afterwards.
+//! The handshake accepts any certificate, so that also a bad one is seen; it is checked afterwards.
 
 use std::{
     fmt::Display,
@@ -26,46 +26,47 @@ use rustls::{
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use x509_cert::{Certificate, der::Decode as _, time::Validity};
 
-use super::{Fault, Stream, Target, kept::Kept, reason};
+use super::{Fault, Stream, Target, file_cache::FileCache, reason};
 use crate::{
     files,
     model::{Advisor, AdvisorKind},
 };
 
-/// Files of certificates are read again after as long.
+/// CA files are read again after this time.
 const ROOTS_AGE: Duration = Duration::from_secs(60);
 
-/// Signatures that the provider cannot verify, and that are taken unverified, so that servers offer whichever certificate they
-/// have: RSA and ECDSA with SHA-1, ECDSA by P-521, Ed448, RSA-PSS by keys of its own, ECDSA by Brainpool curves, ML-DSA.
+/// Signatures that the provider cannot verify and that are accepted unverified, so that servers present any certificate
+/// they have: RSA and ECDSA with SHA-1, ECDSA with P-521, Ed448, RSA-PSS with RSA-PSS keys, ECDSA with Brainpool
+/// curves, ML-DSA.
 const OTHER_SCHEMES: [u16; 13] = [
     0x0201, 0x0203, 0x0603, 0x0808, 0x0809, 0x080a, 0x080b, 0x081a, 0x081b, 0x081c, 0x0904, 0x0905,
     0x0906,
 ];
 
-/// Those who may sign.
+/// Trusted certificate authorities.
 #[derive(Debug)]
 struct Roots {
     verifier: Arc<WebPkiServerVerifier>,
-    /// Their certificates, where a file names them: a server may present one of these itself.
+    /// Their certificates, if a file names them: a server may present one of these itself.
     certificates: Vec<CertificateDer<'static>>,
 }
 
-static ROOTS: Kept<Roots> = Kept::new();
+static ROOTS: FileCache<Roots> = FileCache::new();
 
-/// A stream over which TLS is spoken, if the certificate is good.
+/// Performs the TLS handshake and checks the certificate.
 ///
 /// # Errors
-/// The handshake fails, or the certificate is not what the advisor asks for. When the certificate ends, in seconds since
-/// the epoch, is told in either case.
+/// The handshake fails, or the certificate is not what the advisor requires. `expiry` (seconds since the epoch) is set
+/// in both cases.
 pub(super) async fn handshake<S: Stream>(
     advisor: &Advisor,
     target: &Target,
     stream: S,
     expiry: &mut Option<i64>,
 ) -> Result<TlsStream<S>, Fault> {
-    // What is wrong before anything was said is wrong here.
+    // An error before anything was sent is this host's fault.
     let name = match name(advisor.host.as_deref().unwrap_or(&target.host)) {
-        // Where nobody compares it, a name that none can have is not asked for.
+        // If the name is not verified, an invalid one is replaced by the address.
         Err(_) if !advisor.tls_verify => ServerName::from(target.address.ip()),
         name => name.map_err(Fault::Here)?,
     };
@@ -85,7 +86,7 @@ pub(super) async fn handshake<S: Stream>(
                 in_time(seconds(validity.not_before.to_unix_duration()), ends)?;
             }
         }
-        // One that cannot be read is as good as any other where it is not verified.
+        // An unreadable certificate is accepted if it is not verified.
         Err(error) if advisor.tls_verify => return Err(Fault::Backend(error)),
         Err(_) => {}
     }
@@ -97,7 +98,8 @@ pub(super) async fn handshake<S: Stream>(
     Ok(stream)
 }
 
-/// Whether a certificate is for a name, and signed by who may; or is one of theirs, as a self-signed one is.
+/// Checks that a certificate is for a name and signed by a trusted authority, or is itself listed, as self-signed ones
+/// are.
 fn verified(
     roots: &Roots,
     certificate: &CertificateDer<'_>,
@@ -111,7 +113,7 @@ fn verified(
     roots.verifier.verify_server_cert(certificate, intermediates, name, &[], now).map(drop)
 }
 
-/// A host as TLS names it: without port.
+/// The host's name for TLS: without the port.
 fn name(host: &str) -> Result<ServerName<'static>, String> {
     let bare = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((address, _)) => address,
@@ -147,7 +149,8 @@ fn seconds(since_epoch: Duration) -> i64 {
     i64::try_from(since_epoch.as_secs()).unwrap_or(i64::MAX)
 }
 
-/// One that proves that the server holds its certificate's key (strict), or one that takes also old kinds of keys.
+/// The client's configuration: strict (the server must prove that it holds the certificate's key), or one that also
+/// accepts old kinds of keys.
 fn config(is_strict: bool) -> Result<&'static Arc<ClientConfig>, String> {
     static CONFIGS: [OnceLock<Result<Arc<ClientConfig>, String>>; 2] =
         [OnceLock::new(), OnceLock::new()];
@@ -160,14 +163,14 @@ fn config(is_strict: bool) -> Result<&'static Arc<ClientConfig>, String> {
             .dangerous()
             .with_custom_certificate_verifier(any)
             .with_no_client_auth();
-        // Each probe sees the certificate, and takes as long as the one before.
+        // Every probe sees the certificate, and takes as long as the one before.
         config.resumption = Resumption::disabled();
         Ok(Arc::new(config))
     });
     made.as_ref().map_err(Clone::clone)
 }
 
-/// Those who may sign: of a file, or the system's.
+/// Trusted authorities: from a file, or the system's.
 async fn roots(file: Option<&Path>) -> Result<Arc<Roots>, Fault> {
     ROOTS.get(file, ROOTS_AGE, read_roots(file)).await
 }
@@ -199,16 +202,16 @@ async fn read_roots(file: Option<&Path>) -> Result<Roots, String> {
     Ok(Roots { verifier, certificates })
 }
 
-/// Takes every certificate.
+/// Accepts every certificate.
 #[derive(Debug)]
 struct AnyCertificate {
     provider: Arc<CryptoProvider>,
-    /// Whether the signature under the handshake must be the certificate's.
+    /// Whether the handshake's signature must match the certificate.
     is_strict: bool,
 }
 
 impl AnyCertificate {
-    /// What a look at a signature says, where it is to be looked at.
+    /// Result of checking a signature, if it must be checked.
     fn verified(
         &self,
         look: impl FnOnce(&WebPkiSupportedAlgorithms) -> Result<HandshakeSignatureValid, rustls::Error>,
@@ -267,8 +270,8 @@ mod tests {
     use super::*;
     use crate::advisor::probe::{Finding, Load, probe};
 
-    /// Certificates that servers have, such as the provider cannot verify: how `openssl` makes each, and what its server needs
-    /// beside.
+    /// Certificates that servers use, some of which the provider cannot verify: the arguments by which `openssl` makes
+    /// each, and what its server needs in addition.
     const CERTIFICATES: [(&str, &str, &[&str]); 7] = [
         ("rsa", "req -newkey rsa:2048", &[]),
         ("rsa-1024", "req -newkey rsa:1024 -sha1", &["-cipher", "DEFAULT:@SECLEVEL=0"]),
@@ -285,7 +288,7 @@ mod tests {
         output.is_ok_and(|output| output.status.success())
     }
 
-    /// What an advisor says of a server with a certificate.
+    /// Probes a server that has a certificate.
     async fn said_of(advisor: &Advisor, directory: &Path, more: &[&str]) -> Finding {
         let mut command = tokio::process::Command::new("openssl");
         let mut server = command

@@ -1,9 +1,9 @@
-//! `udp`: a datagram of any bytes, and an answer that begins with certain ones.
+//! `udp`: a datagram of any bytes, and an answer that must begin with given bytes.
 
 use super::{Fault, Target, datagram, dial};
 use crate::model::{Advisor, Hex};
 
-pub(super) async fn exchange(advisor: &Advisor, target: &Target) -> Result<(), Fault> {
+pub(super) async fn check(advisor: &Advisor, target: &Target) -> Result<(), Fault> {
     let socket = dial::udp(target).await?;
     let expected = &advisor.response;
     datagram::ask(&socket, &advisor.request.0, advisor.receive_timeout, |answer| {

@@ -1,4 +1,5 @@
-//! Sockets of probes of a VIP: they go to one backend, and where it does not answer there, it is asked by its own address.
+//! Sockets for probes of a VIP, each through one backend; if the backend does not answer there, its own address is
+//! tried.
 
 use std::{future::Future, io, net::SocketAddr, pin::pin, time::Duration};
 
@@ -14,19 +15,19 @@ use crate::{
     standstill::within,
 };
 
-/// How long a backend's own address is tried, after an answer from the VIP that was none.
-const ASKED: Duration = Duration::from_millis(250);
+/// How long a backend's own address is tried after a failed answer by the VIP.
+const OWN_ADDRESS_PATIENCE: Duration = Duration::from_millis(250);
 
-/// A connection to the VIP.
+/// Opens a connection to the VIP.
 ///
 /// # Errors
-/// It was refused, or is not to be had within `patience`; and whether the backend answers by its own address.
+/// It is refused or not established within `patience`; the text says whether the backend answers by its own address.
 pub(super) async fn tcp(
     through: &Through,
     vip: SocketAddr,
     patience: Duration,
 ) -> Result<TcpStream, Fault> {
-    // Asked before patience ends, so that the answer is there by then.
+    // Starts before `patience` ends, so that the result is known by then.
     let mut asked = pin!(async {
         sleep(patience.mul_f64(0.75)).await;
         diagnosis::answers((through.own, false), connects(through.own)).await
@@ -42,10 +43,10 @@ pub(super) async fn tcp(
     let said = match result {
         Ok(Ok(stream)) => return Ok(stream),
         Ok(Err(Failure::Forwarded)) => return Err(Fault::Backend(forwarded(vip, through.own))),
-        Ok(Err(Failure::Refused(error))) => match Fault::of(&error).to(vip) {
+        Ok(Err(Failure::Refused(error))) => match Fault::of(&error).with_address(vip) {
             Fault::Backend(said) => {
                 let now = diagnosis::answers((through.own, false), connects(through.own));
-                answers = timeout(ASKED.min(patience), now).await.ok();
+                answers = timeout(OWN_ADDRESS_PATIENCE.min(patience), now).await.ok();
                 said
             }
             here @ Fault::Here(_) => return Err(here),
@@ -53,7 +54,7 @@ pub(super) async fn tcp(
         Err(_) => format!("{vip}: no connection within {patience:?}"),
     };
     Err(Fault::Backend(match answers {
-        Some(true) => suspect(&said, through.own),
+        Some(true) => with_hint(&said, through.own),
         Some(false) | None => said,
     }))
 }
@@ -62,28 +63,28 @@ async fn connects(own: SocketAddr) -> bool {
     TcpStream::connect(own).await.is_ok()
 }
 
-/// Adds to what is wrong with a VIP that the backend answers by its own address, if it does. An echo has no port: 0.
-pub(super) async fn doubt(
+/// Adds to a fault of a VIP that the backend answers by its own address, if it does. Port 0: an echo.
+pub(super) async fn hint_at_loopback(
     own: SocketAddr,
     said: String,
     asked: impl Future<Output = bool>,
 ) -> String {
-    match timeout(ASKED, diagnosis::answers((own, true), asked)).await {
-        Ok(true) => suspect(&said, own),
+    match timeout(OWN_ADDRESS_PATIENCE, diagnosis::answers((own, true), asked)).await {
+        Ok(true) => with_hint(&said, own),
         Ok(false) | Err(_) => said,
     }
 }
 
-fn suspect(said: &str, own: SocketAddr) -> String {
+fn with_hint(said: &str, own: SocketAddr) -> String {
     let own = if own.port() == 0 { own.ip().to_string() } else { own.to_string() };
     format!("{said}, though {own} answers: is the VIP on its loopback?")
 }
 
 /// Why there is no connection.
 enum Failure {
-    /// The backend sent the packets on.
+    /// The backend forwarded the packets.
     Forwarded,
-    /// Whatever else was said.
+    /// Any other error.
     Refused(io::Error),
 }
 
@@ -102,7 +103,7 @@ fn forwarded(vip: SocketAddr, own: SocketAddr) -> String {
 
 async fn connect(through: &Through, vip: SocketAddr) -> Result<TcpStream, Failure> {
     let (socket, _) = through.socket(vip.ip(), Type::STREAM, Protocol::TCP).await?;
-    // What was reported of it can be read only while it is open.
+    // What was reported about the socket can be read only while it is open.
     let kept = socket.try_clone()?;
     let connected = TcpSocket::from_std_stream(socket.into()).connect(vip).await;
     connected.map_err(|error| {
@@ -110,10 +111,10 @@ async fn connect(through: &Through, vip: SocketAddr) -> Result<TcpStream, Failur
     })
 }
 
-/// A UDP socket that sends to the VIP, and hears of nobody else.
+/// Opens a UDP socket that is connected to the VIP.
 ///
 /// # Errors
-/// As the kernel.
+/// As the kernel reports.
 pub(super) async fn udp(through: &Through, vip: SocketAddr) -> io::Result<UdpSocket> {
     let (socket, _) = through.socket(vip.ip(), Type::DGRAM, Protocol::UDP).await?;
     socket.connect(&vip.into())?;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::Seconds;
 use crate::model::{
     Affinity, BackendConfig, ForwardMode, Mac, Manager, OnDown, Proportions, Protocol, Scheduler,
-    ServiceConfig, XdpMode,
+    ServiceSettings, XdpMode,
 };
 
 /// Query of every change: `?save=true` writes it to the configuration file, too.
@@ -289,7 +289,7 @@ impl PatchAffinity {
 
 impl PatchService {
     /// Changes a service's settings; what is not said stays.
-    pub fn apply(&self, config: &mut ServiceConfig) {
+    pub fn apply(&self, config: &mut ServiceSettings) {
         set(&mut config.scheduler, self.scheduler.as_ref());
         set(&mut config.forward, self.forward.as_ref());
         set(&mut config.stale_timeout, self.stale_timeout.map(|s| s.0).as_ref());

@@ -10,17 +10,17 @@ use crate::agent::Metric;
 /// `agent`.
 #[derive(Debug, Args)]
 pub struct Agent {
-    /// Configuration file; what is said here besides wins over it
+    /// Configuration file; options given here override it
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     #[arg(required_unless_present = "key_file")]
     pub config: Option<PathBuf>,
     /// File with the key that is shared with the dispatcher
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub key_file: Option<PathBuf>,
-    /// Where it listens [default: [::]:10004]
+    /// Where the agent listens [default: [::]:10004]
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub listen: Option<SocketAddr>,
-    /// Time from one measurement to the next [default: 2s]
+    /// Interval of measurements [default: 2s]
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     pub interval: Option<std::time::Duration>,
     /// Part of the load, in per cent: cpu=N, memory=N or PROGRAM=N; may be repeated [default: cpu=50 memory=50]
@@ -29,7 +29,7 @@ pub struct Agent {
     /// Format of the log on stderr
     #[arg(long, value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT")]
     pub log_format: LogFormat,
-    /// What is logged: error, warn, info, debug or trace
+    /// Log level: error, warn, info, debug or trace
     #[arg(long, env = "RUST_LOG", default_value = "info", value_name = "LEVEL")]
     pub log_level: String,
 }

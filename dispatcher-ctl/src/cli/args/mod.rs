@@ -1,4 +1,4 @@
-//! What can be typed. No logic.
+//! The arguments of the command line. No logic.
 
 use std::{net::IpAddr, path::PathBuf};
 
@@ -21,7 +21,7 @@ pub use change::{
 
 /// Layer-4 load balancer with an XDP datapath.
 ///
-/// SERVICE and BACKEND are names, or addresses where these are unambiguous.
+/// SERVICE and BACKEND are names, or addresses if these are unambiguous.
 /// Exit status: 0 done, 1 failed, 2 wrong usage or configuration, 3 no daemon.
 #[derive(Debug, Parser)]
 #[command(name = "dispatcher", version, arg_required_else_help = true, max_term_width = 100)]
@@ -40,11 +40,11 @@ pub struct Cli {
 pub enum Verb {
     /// Run the daemon in the foreground
     Run(Run),
-    /// Validate a configuration, without daemon or root; lists every error
+    /// Check a configuration, without daemon or root; lists every error
     Check(Check),
     /// Show what a reload would change
     Plan(Plan),
-    /// Reread the configuration file and apply what changed in it
+    /// Read the configuration file again and apply what changed in it
     Reload(Reading),
     /// Attach to an interface
     Attach(Attach),
@@ -66,35 +66,35 @@ pub enum Verb {
     Backend(Backend),
     /// Set a backend's weight: its share of new connections
     Weight(Weight),
-    /// Give a backend no new connections; existing ones go on
+    /// Give a backend no new connections; existing ones continue
     Quiesce(Quiesce),
     /// Give a backend new connections again
     Unquiesce(TargetName),
-    /// Take a backend up by hand
+    /// Mark a backend as up by hand
     Up(TargetName),
-    /// Take a backend down by hand
+    /// Mark a backend as down by hand
     Down(TargetName),
-    /// Show what happens, as it happens, until Ctrl-C
+    /// Show events as they happen, until Ctrl-C
     Events(Events),
-    /// What weights are made of, and how
+    /// Show or change how weights are computed
     #[command(subcommand)]
     Manager(Manager),
-    /// What advisors say
+    /// Show what advisors found
     #[command(subcommand)]
     Advisor(Advisor),
-    /// Tell the dispatcher how loaded this machine is; runs on a backend, needs no daemon
+    /// Report this machine's load to the dispatcher; runs on a backend, needs no daemon
     Agent(Agent),
-    /// Print a shell's completions
+    /// Print the completion script for a shell
     Completions(Completions),
 }
 
 /// `events`.
 #[derive(Debug, Args)]
 pub struct Events {
-    /// Only this service's
+    /// Only events of this service
     #[arg(value_parser = Name::new())]
     pub service: Option<String>,
-    /// How to print; json: one event a line
+    /// Format of the output; json: one event per line
     #[arg(short, long, value_enum, default_value_t = Format::Table, value_name = "FORMAT")]
     pub output: Format,
 }
@@ -112,13 +112,13 @@ pub struct Run {
     /// Configuration file
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub config: PathBuf,
-    /// Leave the datapath attached when stopped: it goes on forwarding
+    /// Leave the datapath attached when the daemon stops: it continues to forward
     #[arg(long)]
     pub leave_attached: bool,
     /// Format of the log on stderr
     #[arg(long, value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT")]
     pub log_format: LogFormat,
-    /// What is logged: error, warn, info, debug or trace, or a filter such as `info,dispatcher_ctl::network=debug`
+    /// Log level: error, warn, info, debug or trace, or a filter such as `info,dispatcher_ctl::network=debug`
     #[arg(long, env = "RUST_LOG", default_value = "info", value_name = "LEVEL")]
     pub log_level: String,
 }
@@ -128,7 +128,7 @@ pub struct Run {
 pub enum LogFormat {
     /// For people.
     Text,
-    /// A JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
@@ -151,7 +151,7 @@ pub struct Plan {
     pub reading: Reading,
 }
 
-/// What every reading verb takes.
+/// Arguments of every verb that reads.
 #[derive(Clone, Copy, Debug, Args)]
 pub struct Reading {
     /// Format of the output
@@ -168,10 +168,10 @@ pub enum Format {
     Json,
 }
 
-/// What every changing verb takes.
+/// Arguments of every verb that changes something.
 #[derive(Clone, Copy, Debug, Args)]
 pub struct Changing {
-    /// Write the change to the configuration file, too
+    /// Also write the change to the configuration file
     #[arg(long)]
     pub save: bool,
 }
@@ -185,7 +185,7 @@ pub struct Attach {
     /// Where the program runs [default: as configured]
     #[arg(long, value_enum)]
     pub mode: Option<XdpMode>,
-    /// Whether the file shall say it.
+    /// Whether to save the change.
     #[command(flatten)]
     pub changing: Changing,
 }
@@ -201,11 +201,11 @@ pub struct Detach {
     #[arg(long, conflicts_with = "save")]
     pub all: bool,
     /// Where the datapath is pinned [default: /sys/fs/bpf/dispatcher]
-    // Without the conflict clap forgives the missing --all, because that conflicts with IFACE.
+    // Without the conflict clap accepts a missing --all, because that conflicts with IFACE.
     #[arg(long, requires = "all", conflicts_with = "interface")]
     #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub pin_dir: Option<PathBuf>,
-    /// Whether the file shall say it.
+    /// Whether to save the change.
     #[command(flatten)]
     pub changing: Changing,
 }
@@ -213,7 +213,7 @@ pub struct Detach {
 /// `backends`.
 #[derive(Debug, Args)]
 pub struct Backends {
-    /// Only this service's
+    /// Only backends of this service
     #[arg(value_parser = Name::new())]
     pub service: Option<String>,
     /// How they are shown.
@@ -224,16 +224,16 @@ pub struct Backends {
 /// `connections`.
 #[derive(Debug, Args)]
 pub struct Connections {
-    /// Only this service's
+    /// Only connections of this service
     #[arg(value_parser = Name::new())]
     pub service: Option<String>,
-    /// Only this client's
+    /// Only connections of this client
     #[arg(long, value_name = "ADDRESS")]
     pub client: Option<IpAddr>,
-    /// Only this backend's
+    /// Only connections to this backend
     #[arg(long, value_parser = Name::new())]
     pub backend: Option<String>,
-    /// At most so many [default: 1000]
+    /// Largest number of connections to list [default: 1000]
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
     /// How they are shown.

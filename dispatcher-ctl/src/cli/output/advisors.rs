@@ -1,4 +1,4 @@
-//! `advisor report`: a row a backend that is probed.
+//! `advisor report`: one row per probed backend.
 
 use super::{
     Column, Paint, Style, Table, shortened,
@@ -46,7 +46,7 @@ pub fn table(reports: &[AdvisorReport], style: &Style) -> String {
     table.render()
 }
 
-/// A time, or per cent of what the machine can do.
+/// A time, or a percentage of the machine's capacity.
 fn load(advisor: &BackendAdvisor) -> String {
     match (advisor.load_seconds, advisor.system_load) {
         (Some(seconds), _) => millis(seconds),

@@ -1,4 +1,4 @@
-//! `backends`: a row a backend.
+//! `backends`: one row per backend.
 
 use serde::Serialize;
 
@@ -27,7 +27,7 @@ const COLUMNS: &[Column] = &[
     number("RESPONSE"),
 ];
 
-/// A backend and whose it is.
+/// A backend and its service.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Row<'a> {
     /// Name of the service.
@@ -79,7 +79,7 @@ fn response(backend: &Backend) -> String {
     mean.map_or("-".to_owned(), millis)
 }
 
-/// One backend in one line, as verbs that change it leave it. `service` as it was typed.
+/// One backend in one line, for verbs that change it. `service` as it was typed.
 #[must_use]
 pub fn line(service: &str, backend: &Backend) -> String {
     super::line(format!(

@@ -1,4 +1,4 @@
-//! `connections`: a row a connection.
+//! `connections`: one row per connection.
 
 use std::net::SocketAddr;
 

@@ -1,11 +1,11 @@
-//! What happened, a line each.
+//! Events, one line each.
 
 use jiff::{Timestamp, tz::TimeZone};
 
 use super::line;
 use crate::api::types::Event;
 
-/// When on this host's clock, the event's word, what happened.
+/// The time on this host's clock, the event's word, and what happened.
 #[must_use]
 pub fn event(event: &Event) -> String {
     let zone = TimeZone::system();

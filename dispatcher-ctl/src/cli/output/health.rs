@@ -1,20 +1,20 @@
-//! What keeps probes from being made, or from being made in time: warnings of `status`.
+//! Warnings of `status` about probes that cannot be made, or not in time.
 
 use std::collections::BTreeMap;
 
 use super::{line, units::span};
 use crate::api::types::Status;
 
-/// Backends that are named; of more only their number is told.
+/// Backends listed by name; if there are more, only their number is shown.
 const NAMED: usize = 3;
-/// Causes that are told.
+/// Causes that are shown.
 const CAUSES: usize = 10;
-/// Probes of backends that are up begin late from here on, in seconds.
+/// Lateness in seconds from which probes of backends that are up are reported.
 const LATE: f64 = 1.0;
-/// Probes of others, likewise: they wait for each other.
+/// The same for probes of other backends: they wait for each other.
 const LATE_OTHER: f64 = 15.0;
 
-/// The warnings, a line each.
+/// The warnings, one line each.
 pub(super) fn warnings(status: &Status) -> String {
     let mut text = not_probed(status);
     let lateness = &status.probe_lateness;
@@ -31,7 +31,7 @@ pub(super) fn warnings(status: &Status) -> String {
     text
 }
 
-/// By cause, which backends could not be probed.
+/// The backends that could not be probed, by cause.
 fn not_probed(status: &Status) -> String {
     let mut causes: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for service in &status.services {

@@ -1,4 +1,4 @@
-//! `manager report`: a row a backend, with what its weight is made of.
+//! `manager report`: one row per backend, with the parts of its weight.
 
 use super::{
     Column, Paint, Style, Table,
@@ -10,7 +10,7 @@ use crate::{
     model::{duration, report_timeout},
 };
 
-/// Network Dispatcher's columns: loads, what each comes to for its proportion, and the weight.
+/// Network Dispatcher's columns: each load with its component, and the weight.
 const COLUMNS: &[Column] = &[
     text("SERVICE"),
     text("BACKEND"),

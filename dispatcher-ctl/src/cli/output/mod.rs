@@ -1,4 +1,4 @@
-//! Rendering for people: values in, text out. Tables are plain columns, so that they read as well in a log.
+//! Rendering for people: values in, text out. Tables are plain columns, so that they are also readable in a log.
 
 use std::{
     env,
@@ -26,14 +26,14 @@ use table::{Column, Paint, Table};
 /// How to render.
 #[derive(Clone, Copy, Debug)]
 pub struct Style {
-    /// Whether colours are understood.
+    /// Whether to use colours.
     pub color: bool,
-    /// The present, in seconds since the epoch.
+    /// The current time, in seconds since the epoch.
     pub now: f64,
 }
 
 impl Style {
-    /// As suits standard output: colour on a terminal, unless `NO_COLOR` is set.
+    /// The style for standard output: colour on a terminal, unless `NO_COLOR` is set.
     #[must_use]
     pub fn of_stdout() -> Self {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -41,7 +41,7 @@ impl Style {
     }
 }
 
-/// Whether the environment leaves colours on (<https://no-color.org>).
+/// Whether the environment allows colours (<https://no-color.org>).
 #[must_use]
 pub fn color_wanted() -> bool {
     env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
@@ -54,7 +54,7 @@ pub fn line(text: impl AsRef<str>) -> String {
     clean(text.as_ref()) + "\n"
 }
 
-/// What stderr says of an error: every detail, the error, the hint, a line each.
+/// The text of an error for stderr: every detail, the error, the hint, one line each.
 #[must_use]
 pub fn error(error: &CliError) -> String {
     let hint = error.hint.as_ref().map(|hint| format!("hint: {hint}"));

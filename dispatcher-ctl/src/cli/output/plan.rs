@@ -1,4 +1,4 @@
-//! `plan` and `reload`: a line a change.
+//! `plan` and `reload`: one line per change.
 
 use super::{Style, line};
 use crate::api::types::{Action, Plan};

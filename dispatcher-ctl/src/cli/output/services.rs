@@ -1,4 +1,4 @@
-//! `services`: a row a service.
+//! `services`: one row per service.
 
 use super::{
     Column, Paint, Style, Table,
@@ -55,7 +55,7 @@ pub fn address(service: &Service) -> String {
     }
 }
 
-/// A service's settings, as `service set` leaves them.
+/// A service's settings, after `service set`.
 #[must_use]
 pub fn settings(service: &Service) -> String {
     let time = |seconds: crate::api::types::Seconds| humantime::format_duration(seconds.0);

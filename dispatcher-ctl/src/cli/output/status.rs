@@ -12,9 +12,9 @@ use crate::{
     model::{Choice as _, RuleConfig},
 };
 
-/// Rows of services and backends that still make one screen; above, backends are left out, then services.
+/// Rows that still fit on one screen; if there are more, backends are left out, then services.
 const ROWS: usize = 60;
-/// Rules that are shown; where there are more, none is.
+/// Rules that are shown; if there are more, none is.
 const RULES: usize = 12;
 /// Errors that are shown.
 const ERRORS: usize = 5;
@@ -74,7 +74,7 @@ fn head(status: &Status) -> String {
     text
 }
 
-/// The daemon's present.
+/// The daemon's current time.
 fn now(status: &Status) -> f64 {
     status.started + status.uptime_seconds
 }
@@ -201,7 +201,7 @@ fn foot(status: &Status) -> String {
     text
 }
 
-/// A service's rules, in the order in which they are looked at.
+/// A service's rules, in the order in which they are checked.
 fn rules(service: &Service) -> String {
     let mut rules: Vec<_> = service.rules.iter().collect();
     rules.sort_by_key(|rule| rule.config.priority);

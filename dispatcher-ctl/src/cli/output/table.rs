@@ -4,25 +4,25 @@ use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, pre
 
 use super::{Style, clean};
 
-/// A column: its heading and on which side its values stand.
+/// A column: its heading and the alignment of its values.
 pub(super) type Column = (&'static str, CellAlignment);
 
-/// What a cell is to look like on a terminal.
+/// How a cell looks on a terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Paint {
-    /// As any text.
+    /// Like any text.
     Plain,
-    /// Stands out.
+    /// Emphasised.
     Bold,
     /// As it should be.
     Good,
-    /// Not so, but somebody wanted it.
+    /// Unusual, but intended.
     Odd,
-    /// Not so.
+    /// Wrong.
     Bad,
 }
 
-/// A table in the making.
+/// A table being built.
 pub(super) struct Table(comfy_table::Table);
 
 /// A column of text.
@@ -70,7 +70,7 @@ impl Table {
         }));
     }
 
-    /// Its text: every line ends with its last character.
+    /// Its text, without trailing blanks.
     pub(super) fn render(&self) -> String {
         self.0.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
     }
@@ -81,7 +81,7 @@ pub(super) fn plain(value: impl ToString) -> (String, Paint) {
     (value.to_string(), Paint::Plain)
 }
 
-/// A cell of a number that is of no interest when it is 0.
+/// A cell with a number; 0 is shown as `-`.
 pub(super) fn nonzero(n: u64, written: impl FnOnce(u64) -> String) -> (String, Paint) {
     plain(if n == 0 { "-".to_owned() } else { written(n) })
 }

@@ -1,6 +1,6 @@
-//! Times and sizes as people read them.
+//! Times and sizes for people.
 
-/// A count or rate with three digits or so: `0`, `7.5`, `999`, `12.3k`, `1.00M`.
+/// A count or rate with about three digits: `0`, `7.5`, `999`, `12.3k`, `1.00M`.
 #[must_use]
 pub fn si(value: f64) -> String {
     let exact = value.fract() == 0.0;
@@ -24,7 +24,7 @@ pub fn bytes(value: f64) -> String {
     }
 }
 
-/// A whole number with its thousands apart: `1,234,567`.
+/// A whole number with thousands separators: `1,234,567`.
 #[must_use]
 pub fn whole(n: u64) -> String {
     let digits = n.to_string();
@@ -44,10 +44,10 @@ pub fn millis(seconds: f64) -> String {
     format!("{:.1} ms", seconds * 1e3)
 }
 
-/// A time span by its two largest units: `0s`, `45s`, `3m 5s`, `2h 10m`, `4d 3h`.
+/// A time span in its two largest units: `0s`, `45s`, `3m 5s`, `2h 10m`, `4d 3h`.
 #[must_use]
 pub fn span(seconds: f64) -> String {
-    // Saturates; a span that never was is 0.
+    // Saturates; a negative span is 0.
     let s = seconds as u64;
     match s {
         0..60 => format!("{s}s"),
@@ -76,7 +76,7 @@ pub fn percent(share: f64) -> String {
     }
 }
 
-/// The number below 1000 (as it is rounded) and the prefix of its unit.
+/// The number scaled below 1000 (after rounding), and its unit's prefix.
 fn scale(value: f64) -> (f64, &'static str) {
     let mut scaled = value;
     for suffix in ["", "k", "M", "G", "T", "P"] {

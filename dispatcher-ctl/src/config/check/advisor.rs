@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Found;
 use crate::model::{
-    Advisor, AdvisorKind, Method, Protocol, ServiceConfig, Target, Transport, duration,
+    Advisor, AdvisorKind, Method, Protocol, ServiceSettings, Target, Transport, duration,
 };
 
 /// Shortest interval: probes are sockets, and thousands of backends have them.
@@ -20,7 +20,7 @@ const LONGEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 impl Found {
     /// What may be wrong with how a service's backends are asked.
-    pub(super) fn advisors(&mut self, service: &ServiceConfig) {
+    pub(super) fn advisors(&mut self, service: &ServiceSettings) {
         for (key, advisor) in service.advisors() {
             let prefix = self.prefix.clone();
             self.prefix += &format!("{key}.");
@@ -29,7 +29,7 @@ impl Found {
         }
     }
 
-    fn advisor(&mut self, service: &ServiceConfig, advisor: &Advisor) {
+    fn advisor(&mut self, service: &ServiceSettings, advisor: &Advisor) {
         for (key, interval) in
             [("interval", advisor.interval), ("down_interval", advisor.down_interval)]
         {
@@ -62,7 +62,7 @@ impl Found {
         self.files(advisor);
     }
 
-    fn vip(&mut self, service: &ServiceConfig, kind: AdvisorKind) {
+    fn vip(&mut self, service: &ServiceSettings, kind: AdvisorKind) {
         if service.vip.is_unspecified() {
             let message =
                 "target vip needs a VIP, and this service is on any address, expected address";
@@ -73,7 +73,7 @@ impl Found {
         }
     }
 
-    fn passive(&mut self, service: &ServiceConfig, advisor: &Advisor) {
+    fn passive(&mut self, service: &ServiceSettings, advisor: &Advisor) {
         let passive = advisor.passive;
         if !(SHORTEST_WINDOW..=LONGEST_INTERVAL).contains(&passive.window) {
             let written = duration::text(passive.window);
@@ -153,7 +153,7 @@ impl Found {
 }
 
 /// What is missing where a probe has no port to go to.
-fn port(service: &ServiceConfig, advisor: &Advisor) -> Option<String> {
+fn port(service: &ServiceSettings, advisor: &Advisor) -> Option<String> {
     let needed = match advisor.kind.transport() {
         Transport::Tcp => "TCP ",
         Transport::Udp => "UDP ",

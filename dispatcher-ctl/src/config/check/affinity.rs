@@ -8,8 +8,8 @@ use std::{
 
 use dispatcher_common::limits;
 
-use super::{Found, Outline, shown};
-use crate::model::{Affinity, affinity_groups, duration};
+use super::{Found, shown};
+use crate::model::{Affinity, Outline, affinity_groups, duration};
 
 /// Longest timeout: records know 65,535 ticks of 4.3 s.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(72 * 3600);

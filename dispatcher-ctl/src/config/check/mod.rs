@@ -10,7 +10,7 @@ use dispatcher_common::limits::{
 };
 
 use super::{ConfigError, ConfigErrors};
-use crate::model::{BackendConfig, Config, Manager, Protocol, Service, ServiceConfig};
+use crate::model::{BackendConfig, Config, Manager, Outline, Protocol, Service, ServiceSettings};
 
 mod advisor;
 mod affinity;
@@ -20,7 +20,7 @@ mod rule;
 mod together;
 mod value;
 
-pub use together::{Outline, ring_slots_in_force};
+pub use together::ring_slots_in_force;
 pub(in crate::config) use value::{BOUND_RANGE, MOST_CONNECTIONS_RANGE};
 use value::{
     LONGEST_INTERFACE, address, is_interface, max_connections, name, timeout, unicast, vip,
@@ -55,20 +55,21 @@ pub fn config_of_known(config: &Config, is_known: impl Fn(usize) -> bool) -> Vec
     found.manager(&config.manager);
     found.is_managed = config.manager.enabled;
     found.exits(&config.exits);
-    let services = config.services.iter().map(|service| &**service);
-    let all: Vec<_> = services.clone().map(Outline::from).collect();
-    let new: Vec<_> = (0..).zip(services).filter(|(i, _)| !is_known(*i)).collect();
-    found.services(&new, &all);
+    let services: Vec<_> = config.services.iter().map(|s| Outline::from(&**s)).collect();
+    found.services(&services, |i| !is_known(i));
     found.problems
 }
 
-/// Everything wrong with new services, each with its place among `all`, one by one, and with all of them together.
+/// Everything wrong with services: with those at new places one by one, and with all of them together.
 ///
 /// # Errors
 /// All problems, without paths: the services need not be those of a file.
-pub fn services(new: &[(usize, &ServiceConfig)], all: &[Outline<'_>]) -> Result<(), ConfigErrors> {
+pub fn services(
+    services: &[Outline<'_>],
+    is_new: impl Fn(usize) -> bool,
+) -> Result<(), ConfigErrors> {
     let mut found = Found::default();
-    found.services(new, all);
+    found.services(services, is_new);
     found.pathless()
 }
 
@@ -79,7 +80,7 @@ pub fn services(new: &[(usize, &ServiceConfig)], all: &[Outline<'_>]) -> Result<
 /// All problems, without paths.
 pub fn backends_of(service: &Service, rings: usize) -> Result<(), ConfigErrors> {
     let mut found = Found::default();
-    found.backends(0, &service.whole());
+    found.backends(0, &service.into());
     found.rings(rings);
     found.pathless()
 }
@@ -168,22 +169,22 @@ impl Found {
         }
     }
 
-    fn services(&mut self, new: &[(usize, &ServiceConfig)], all: &[Outline<'_>]) {
-        for &(i, service) in new {
-            self.object = match service.name.as_str() {
+    fn services(&mut self, services: &[Outline<'_>], is_new: impl Fn(usize) -> bool) {
+        for (i, service) in services.iter().enumerate().filter(|(i, _)| is_new(*i)) {
+            self.object = match service.settings.name.as_str() {
                 "" => format!("service[{i}]: "),
                 name => format!("service {}: ", shown(name)),
             };
             self.prefix = format!("service[{i}].");
-            self.service(service);
+            self.service(service.settings);
             self.backends(i, service);
             self.rules(i, service);
         }
         (self.object, self.prefix) = (String::new(), String::new());
-        self.services_together(all);
+        self.services_together(services);
     }
 
-    fn service(&mut self, service: &ServiceConfig) {
+    fn service(&mut self, service: &ServiceSettings) {
         self.complain("name", name(&service.name));
         self.complain("vip", vip(service.vip));
         for (key, value) in [
@@ -210,7 +211,7 @@ impl Found {
     }
 
     /// Acknowledgements are what is measured by, and UDP has none.
-    fn measured(&mut self, service: &ServiceConfig) {
+    fn measured(&mut self, service: &ServiceSettings) {
         if service.protocol == Protocol::Tcp {
             return;
         }
@@ -226,9 +227,10 @@ impl Found {
         }
     }
 
-    fn backends(&mut self, i: usize, service: &ServiceConfig) {
+    fn backends(&mut self, i: usize, service: &Outline<'_>) {
+        let Outline { settings: service, backends, .. } = service;
         let (mut names, mut addresses) = (HashMap::new(), HashMap::new());
-        for (j, backend) in service.backends.iter().enumerate() {
+        for (j, backend) in backends.iter().copied().enumerate() {
             let same_name = names.insert(backend.name.as_str(), j);
             let same_address = addresses.insert(backend.address, j);
             let before = self.problems.len();
@@ -249,13 +251,13 @@ impl Found {
                 self.say("name", &message).causes = vec![backend_path(i, first, "name")];
             }
             if let Some(first) = same_address {
-                let other = shown(&service.backends[first].name);
+                let other = shown(&backends[first].name);
                 let message =
                     format!("address {} is backend {other}'s, expected once", backend.address);
                 self.say("address", &message).causes = vec![backend_path(i, first, "address")];
             }
         }
-        let count = service.backends.len();
+        let count = backends.len();
         if count > MAX_BACKENDS_PER_SERVICE {
             self.prefix = format!("service[{i}].");
             self.object = format!("service {}: ", shown(&service.name));
@@ -274,7 +276,7 @@ impl Found {
         }
     }
 
-    fn backend(&mut self, i: usize, service: &ServiceConfig, backend: &BackendConfig) {
+    fn backend(&mut self, i: usize, service: &ServiceSettings, backend: &BackendConfig) {
         self.complain("name", name(&backend.name));
         self.complain("address", address(backend.address, backend.local));
         if backend.address == service.vip && !backend.local {

@@ -5,17 +5,18 @@ use std::collections::{HashMap, HashSet};
 use dispatcher_common::limits::MAX_CONDITIONS;
 
 use super::{super::keys, Found, shown, value::name};
-use crate::model::{Evaluate, RuleConfig, ServiceConfig, Share};
+use crate::model::{Evaluate, Outline, RuleConfig, ServiceSettings, Share};
 
 /// Keys of a rule that are no conditions.
 const OTHERS: [&str; 5] = ["name", "priority", "backends", "share", "evaluate"];
 
 impl Found {
     /// What may be wrong with a service's rules.
-    pub(super) fn rules(&mut self, i: usize, service: &ServiceConfig) {
+    pub(super) fn rules(&mut self, i: usize, service: &Outline<'_>) {
+        let Outline { settings: service, backends, rules } = service;
         let (mut names, mut priorities) = (HashMap::new(), HashMap::new());
-        let known: HashSet<&str> = service.backends.iter().map(|b| b.name.as_str()).collect();
-        for (j, rule) in service.rules.iter().enumerate() {
+        let known: HashSet<&str> = backends.iter().map(|b| b.name.as_str()).collect();
+        for (j, rule) in rules.iter().enumerate() {
             self.object = match (service.name.as_str(), rule.name.as_str()) {
                 ("", _) | (_, "") => format!("service[{i}].rule[{j}]: "),
                 (service, rule) => format!("rule {}/{}: ", shown(service), shown(rule)),
@@ -28,13 +29,13 @@ impl Found {
                 self.say("name", &message).causes = vec![path(first, "name")];
             }
             if let Some(first) = priorities.insert(rule.priority, j) {
-                let other = shown(&service.rules[first].name);
+                let other = shown(&rules[first].name);
                 let message =
                     format!("priority {} is rule {other}'s, expected its own", rule.priority);
                 self.say("priority", &message).causes = vec![path(first, "priority")];
             }
         }
-        let conditions: usize = service.rules.iter().map(RuleConfig::conditions).sum();
+        let conditions: usize = rules.iter().map(|rule| rule.conditions()).sum();
         if conditions > MAX_CONDITIONS as usize {
             self.prefix = format!("service[{i}].");
             self.object = format!("service {}: ", shown(&service.name));
@@ -49,7 +50,7 @@ impl Found {
     fn rule(
         &mut self,
         i: usize,
-        service: &ServiceConfig,
+        service: &ServiceSettings,
         rule: &RuleConfig,
         known: &HashSet<&str>,
     ) {
@@ -94,7 +95,7 @@ impl Found {
     fn rule_backends(
         &mut self,
         i: usize,
-        service: &ServiceConfig,
+        service: &ServiceSettings,
         rule: &RuleConfig,
         known: &HashSet<&str>,
     ) {
@@ -119,7 +120,7 @@ impl Found {
     }
 
     /// What is measured must be measured, and what says how must say it of something.
-    fn rule_measures(&mut self, i: usize, service: &ServiceConfig, rule: &RuleConfig) {
+    fn rule_measures(&mut self, i: usize, service: &ServiceSettings, rule: &RuleConfig) {
         if rule.has_bandwidth() && !service.is_measured() {
             let key = match rule {
                 RuleConfig { min_bandwidth: Some(_), .. } => "min_bandwidth",

@@ -8,7 +8,7 @@ use dispatcher_common::limits::{
 
 use super::{Found, shown};
 use crate::{
-    model::{BackendConfig, RuleConfig, Service, ServiceConfig},
+    model::{Outline, RuleConfig, Service, ServiceSettings},
     schedule,
 };
 
@@ -17,60 +17,31 @@ const RING_SLOTS: usize = SCHEDULE_POOL as usize / 2;
 /// Conditions of all rules, likewise.
 const CONDITIONS: usize = CONDITION_POOL as usize / 2;
 
-/// A service as it is looked at beside others, be it one of a file or one that runs.
-#[derive(Clone, Debug)]
-pub struct Outline<'s> {
-    /// Its settings; what they say of backends and rules is of no account.
-    pub(super) settings: &'s ServiceConfig,
-    pub(super) backends: Vec<&'s BackendConfig>,
-    pub(super) rules: Vec<&'s RuleConfig>,
+/// The most slots that the schedules of a service take.
+fn ring_slots(service: &Outline<'_>, is_managed: bool) -> usize {
+    let weights = service.backends.iter().map(|backend| backend.weight).collect();
+    let all = space(service.settings, weights, is_managed);
+    if service.rules.is_empty() {
+        return all;
+    }
+    let by_name: HashMap<_, _> =
+        service.backends.iter().map(|backend| (backend.name.as_str(), backend.weight)).collect();
+    let of_rule = |rule: &&RuleConfig| {
+        let named = rule.names().into_iter().filter_map(|name| by_name.get(name).copied());
+        space(service.settings, named.collect(), is_managed)
+    };
+    all + service.rules.iter().map(of_rule).sum::<usize>()
 }
 
-impl<'s> From<&'s ServiceConfig> for Outline<'s> {
-    fn from(service: &'s ServiceConfig) -> Self {
-        let (backends, rules) = (service.backends.iter(), service.rules.iter());
-        Self { settings: service, backends: backends.collect(), rules: rules.collect() }
+/// The most slots that the schedule for backends of these weights takes.
+fn space(service: &ServiceSettings, mut weights: Vec<u32>, is_managed: bool) -> usize {
+    let varies = is_managed || !service.slow_start.is_zero();
+    if varies && let [first, others @ ..] = weights.as_mut_slice() {
+        // One weight is smaller by one, so that no number divides all of them.
+        *first = service.weight_bound.saturating_sub(1).max(1);
+        others.fill(service.weight_bound);
     }
-}
-
-impl<'s> From<&'s Service> for Outline<'s> {
-    fn from(service: &'s Service) -> Self {
-        Self {
-            settings: &service.config,
-            backends: service.backends.iter().map(|backend| &backend.config).collect(),
-            rules: service.rules.iter().map(|rule| &rule.config).collect(),
-        }
-    }
-}
-
-impl<'s> Outline<'s> {
-    /// Slots of its schedules, at most.
-    fn ring_slots(&self, is_managed: bool) -> usize {
-        let all = self.space(self.backends.iter().copied(), is_managed);
-        if self.rules.is_empty() {
-            return all;
-        }
-        let named = |b: &&'s BackendConfig| (b.name.as_str(), *b);
-        let by_name: HashMap<_, _> = self.backends.iter().map(named).collect();
-        let of_rule = |rule: &&RuleConfig| {
-            let names = rule.names().into_iter();
-            self.space(names.filter_map(|name| by_name.get(name).copied()), is_managed)
-        };
-        all + self.rules.iter().map(of_rule).sum::<usize>()
-    }
-
-    /// Slots of the schedule for some of its backends.
-    fn space(&self, backends: impl Iterator<Item = &'s BackendConfig>, is_managed: bool) -> usize {
-        let varies = is_managed || !self.settings.slow_start.is_zero();
-        let mut weights: Vec<_> = backends.map(|b| b.weight).collect();
-        if varies && let [first, others @ ..] = weights.as_mut_slice() {
-            let bound = self.settings.weight_bound;
-            // One less for one of them: nothing divides all.
-            *first = bound.saturating_sub(1).max(1);
-            others.fill(bound);
-        }
-        schedule::space(self.settings.scheduler, &weights)
-    }
+    schedule::space(service.scheduler, &weights)
 }
 
 impl Found {
@@ -105,7 +76,7 @@ impl Found {
         let backends = services.iter().map(|s| s.backends.len()).sum();
         self.total(services.len(), MAX_SERVICES as usize, "services");
         self.total(backends, MAX_SLOTS as usize - 1, "backends of all services");
-        self.rings(services.iter().map(|s| s.ring_slots(self.is_managed)).sum());
+        self.rings(services.iter().map(|s| ring_slots(s, self.is_managed)).sum());
         let rules = services.iter().flat_map(|s| &s.rules);
         let conditions = rules.clone().map(|rule| rule.conditions()).sum();
         self.total(rules.count(), MAX_RULES as usize, "rules of all services");
@@ -127,5 +98,5 @@ impl Found {
 /// Slots of the schedules of a service in force, at most.
 #[must_use]
 pub fn ring_slots_in_force(service: &Service) -> usize {
-    Outline::from(service).ring_slots(false)
+    ring_slots(&Outline::from(service), false)
 }

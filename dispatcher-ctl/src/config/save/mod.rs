@@ -9,8 +9,8 @@ use toml_edit::{Array, ArrayOfTables, DocumentMut, InlineTable, Item, Table, Tab
 
 use super::{ConfigError, ConfigErrors, defaults, keys, parse};
 use crate::model::{
-    Advisor, Affinity, BackendConfig, Choice as _, Config, Manager, Passive, Proportions,
-    RuleConfig, ServiceConfig, Shared, State, duration, report_timeout,
+    Advisor, Affinity, BackendConfig, Choice as _, Config, Manager, Outline, Passive, Proportions,
+    RuleConfig, ServiceSettings, State, duration, report_timeout,
 };
 
 mod lines;
@@ -68,16 +68,21 @@ pub fn save(
         let mut document: DocumentMut = text.parse().map_err(|_| unwritable(file_name))?;
         interfaces(&mut document, &now, state);
         manager(&mut document, &now.manager, &state.manager);
-        rewrite(document.as_table_mut(), "service", &now.services, &wanted, false);
+        rewrite(document.as_table_mut(), "service", &described(&now), &wanted, false);
         text = document.to_string();
         now = parse(&text, file_name)?;
     }
     Err(unwritable(file_name).into())
 }
 
-/// The services that run, as a file says them.
-fn wanted(state: &State) -> Vec<Shared<ServiceConfig>> {
-    state.services.iter().map(|service| Shared::from(service.whole())).collect()
+/// The services that run, as a file describes them.
+fn wanted(state: &State) -> Vec<Outline<'_>> {
+    state.services.iter().map(|service| (&**service).into()).collect()
+}
+
+/// The services of a file.
+fn described(config: &Config) -> Vec<Outline<'_>> {
+    config.services.iter().map(|service| (&**service).into()).collect()
 }
 
 fn unwritable(file_name: &str) -> ConfigError {
@@ -85,10 +90,10 @@ fn unwritable(file_name: &str) -> ConfigError {
 }
 
 /// Whether a configuration is what runs, but for the order.
-fn says(config: &Config, state: &State, wanted: &[Shared<ServiceConfig>]) -> bool {
+fn says(config: &Config, state: &State, wanted: &[Outline<'_>]) -> bool {
     let same_nics = config.interfaces.len() == state.interfaces.len()
         && config.interfaces.iter().all(|name| state.interfaces.contains(name));
-    same_nics && config.manager == state.manager && same(&config.services, wanted)
+    same_nics && config.manager == state.manager && same(&described(config), wanted)
 }
 
 /// Something with a name and settings, that is written as a table.
@@ -105,7 +110,7 @@ trait Row: Sized {
     fn below(&self, _table: &mut dyn TableLike, _now: Option<&Self>, _inline: bool) {}
 }
 
-impl<T: Row> Row for Shared<T> {
+impl<T: Row> Row for &T {
     fn name(&self) -> &str {
         T::name(self)
     }
@@ -123,43 +128,23 @@ impl<T: Row> Row for Shared<T> {
     }
 
     fn below(&self, table: &mut dyn TableLike, now: Option<&Self>, inline: bool) {
-        T::below(self, table, now.map(|now| &**now), inline);
+        T::below(self, table, now.copied(), inline);
     }
 }
 
-impl Row for ServiceConfig {
+impl Row for Outline<'_> {
     fn name(&self) -> &str {
-        &self.name
+        &self.settings.name
     }
 
     fn settings(&self) -> Vec<(&'static str, Option<Value>)> {
-        let text = |value: String| Some(Value::from(value));
-        let time = |value| Some(Value::from(duration::text(value)));
-        vec![
-            ("name", text(self.name.clone())),
-            ("vip", text(self.vip.to_string())),
-            ("port", Some(Value::from(i64::from(self.port)))),
-            ("protocol", text(self.protocol.to_string())),
-            ("scheduler", text(self.scheduler.to_string())),
-            ("forward", text(self.forward.to_string())),
-            ("stale_timeout", time(self.stale_timeout)),
-            ("syn_timeout", time(self.syn_timeout)),
-            ("fin_timeout", time(self.fin_timeout)),
-            ("fin_count", i64::try_from(self.fin_count).ok().map(Value::from)),
-            ("on_down", text(self.on_down.to_string())),
-            ("measure", Some(Value::from(self.measure))),
-            ("weight_bound", Some(Value::from(i64::from(self.weight_bound)))),
-            ("proportions", self.proportions.map(proportions)),
-            ("slow_start", time(self.slow_start)),
-            ("affinity", affinity(&self.affinity)),
-            ("advisor", self.advisor.as_ref().map(advisor)),
-            ("agent", self.agent.as_ref().map(agent)),
-        ]
+        service(self.settings)
     }
 
     fn needed(&self) -> Vec<(&'static str, Option<Value>)> {
-        let bare = defaults::service(self.name.clone(), self.vip, self.port, self.protocol);
-        let (said, unsaid) = (self.settings(), bare.settings());
+        let ServiceSettings { name, vip, port, protocol, .. } = self.settings;
+        let bare = defaults::service(name.clone(), *vip, *port, *protocol);
+        let (said, unsaid) = (service(self.settings), service(&bare));
         let text = |value: &Option<Value>| value.as_ref().map(ToString::to_string);
         let is_needed = |i: usize| i < KEY_OF_SERVICE || text(&said[i].1) != text(&unsaid[i].1);
         (0..said.len()).filter(|i| is_needed(*i)).map(|i| said[i].clone()).collect()
@@ -177,12 +162,36 @@ impl Row for ServiceConfig {
     }
 
     fn is(&self, other: &Self) -> bool {
-        let bare =
-            |config: &Self| Self { backends: Vec::new(), rules: Vec::new(), ..config.clone() };
-        bare(self) == bare(other)
+        self.settings == other.settings
             && same(&self.backends, &other.backends)
             && same(&self.rules, &other.rules)
     }
+}
+
+/// The settings of a service, as they are written.
+fn service(of: &ServiceSettings) -> Vec<(&'static str, Option<Value>)> {
+    let text = |value: String| Some(Value::from(value));
+    let time = |value| Some(Value::from(duration::text(value)));
+    vec![
+        ("name", text(of.name.clone())),
+        ("vip", text(of.vip.to_string())),
+        ("port", Some(Value::from(i64::from(of.port)))),
+        ("protocol", text(of.protocol.to_string())),
+        ("scheduler", text(of.scheduler.to_string())),
+        ("forward", text(of.forward.to_string())),
+        ("stale_timeout", time(of.stale_timeout)),
+        ("syn_timeout", time(of.syn_timeout)),
+        ("fin_timeout", time(of.fin_timeout)),
+        ("fin_count", i64::try_from(of.fin_count).ok().map(Value::from)),
+        ("on_down", text(of.on_down.to_string())),
+        ("measure", Some(Value::from(of.measure))),
+        ("weight_bound", Some(Value::from(i64::from(of.weight_bound)))),
+        ("proportions", of.proportions.map(proportions)),
+        ("slow_start", time(of.slow_start)),
+        ("affinity", affinity(&of.affinity)),
+        ("advisor", of.advisor.as_ref().map(advisor)),
+        ("agent", of.agent.as_ref().map(agent)),
+    ]
 }
 
 impl Row for BackendConfig {

@@ -188,8 +188,7 @@ proptest! {
         let state = after(&state, &acts);
         let text = save(&text, "lab.toml", &applied, &state).unwrap().text;
         let saved = parse(&text, "lab.toml").unwrap();
-        let wanted: Vec<_> = state.services.iter().map(|s| s.whole().into()).collect();
-        prop_assert!(says(&saved, &state, &wanted));
+        prop_assert!(says(&saved, &state, &wanted(&state)));
         // A reload of what was saved changes nothing, and saving again not a byte.
         let merged = merge(Some(&saved), &saved, &state, &[], 9).unwrap();
         let change = crate::reconcile::Change::new(&state, merged, 9);
@@ -204,8 +203,7 @@ proptest! {
         let acts: Vec<_> = acts.into_iter().filter(|act| !removed(act)).collect();
         let state = after(&state, &acts);
         let text = save(FILE, "lab.toml", &applied, &state).unwrap().text;
-        let wanted: Vec<_> = state.services.iter().map(|s| s.whole().into()).collect();
-        prop_assert!(says(&parse(&text, "lab.toml").unwrap(), &state, &wanted));
+        prop_assert!(says(&parse(&text, "lab.toml").unwrap(), &state, &wanted(&state)));
         for comment in FILE.lines().filter_map(|line| line.find('#').map(|at| &line[at..])) {
             prop_assert!(text.contains(comment), "{comment} is lost");
         }

@@ -1,39 +1,39 @@
-//! A service's weights from one interval to the next: where they go, and whether that is worth publishing.
+//! A service's weights from one interval to the next, and whether they changed enough to be published.
 
 use std::collections::HashMap;
 
 use super::formula::{components, is_enough, rounded, step, target};
 use crate::model::{Manager, Proportions};
 
-/// What is known of a backend that takes connections.
+/// What is known about a backend that accepts connections.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Input {
     /// Its slot.
     pub slot: u32,
-    /// The weight in force.
+    /// Its current weight.
     pub weight: u32,
-    /// The weight it began with, as configured: where that changes, weighing begins anew.
+    /// The configured weight: if it changes, weighing starts over from it.
     pub start: u32,
-    /// Whether its weight is to be left alone.
+    /// Whether its weight is fixed.
     pub is_fixed: bool,
-    /// Active and new connections for its weight, load as its advisor has it, load as its agent has it.
+    /// Active and new connections per weight, load from its advisor, load from its agent.
     pub loads: [Option<f64>; 4],
 }
 
-/// What came of it.
+/// The result for a backend.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Weighed {
-    /// What was known of it.
+    /// Its input.
     pub input: Input,
-    /// What each input comes to: active, new, advisor, system.
+    /// The component of each input: active, new, advisor, system.
     pub components: [u32; 4],
-    /// Where its weight goes.
+    /// The weight that it approaches.
     pub target: f64,
-    /// The weight it should have now.
+    /// The weight that it should have now.
     pub weight: u32,
 }
 
-/// What an interval led to.
+/// The result of an interval.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Cycle {
     /// Every backend, in the order of the inputs.
@@ -42,8 +42,8 @@ pub struct Cycle {
     pub is_published: bool,
 }
 
-/// The weights of a service's backends, before they are rounded. Those of backends that are away are kept: a backend
-/// returns with the weight it had.
+/// The exact weights of a service's backends. Weights of absent backends are kept: a backend returns with the weight it
+/// had.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Weights(HashMap<u32, Weight>);
 
@@ -54,7 +54,7 @@ struct Weight {
 }
 
 impl Weights {
-    /// Goes an interval on, given what is known of the backends that take connections.
+    /// Computes an interval from what is known about the backends that accept connections.
     pub fn cycle(
         &mut self,
         manager: &Manager,
@@ -81,7 +81,7 @@ impl Weights {
         Cycle { weighed, is_published }
     }
 
-    /// Forgets all but these slots.
+    /// Forgets all other slots.
     pub fn keep(&mut self, is_kept: impl Fn(u32) -> bool) {
         self.0.retain(|slot, _| is_kept(*slot));
     }

@@ -12,7 +12,8 @@ fn active_only() -> Proportions {
     Proportions::of([100, 0, 0, 0])
 }
 
-/// Backends that take so long for a connection, a scheduler that goes by weight, and so many new connections an interval.
+/// A simulated service: each backend takes a fixed time per connection, the scheduler goes by weight, and each interval
+/// has the same number of new connections.
 struct Service {
     times: Vec<f64>,
     inputs: Vec<Input>,
@@ -26,7 +27,7 @@ impl Service {
         Self { times: times.to_vec(), inputs, weights: Weights::default(), published: 0 }
     }
 
-    /// An interval: connections by weight, active ones by Little's law.
+    /// One interval: connections by weight, active ones by Little's law.
     fn interval(&mut self, proportions: Proportions) -> Cycle {
         let total: u32 = self.inputs.iter().map(|input| input.weight).sum();
         for (input, time) in self.inputs.iter_mut().zip(&self.times) {
@@ -73,7 +74,7 @@ fn a_step_is_followed_without_a_swing_and_then_nothing_is_published() {
         service.interval(active_only());
     }
     assert_eq!(service.published, published, "nothing changed, nothing published");
-    // And back.
+    // Change it back.
     service.times[2] = 1.0;
     for _ in 0..10 {
         service.interval(active_only());
@@ -100,7 +101,7 @@ fn a_swap_is_followed_within_five_intervals() {
 fn smoothing_is_a_share_of_the_way() {
     let mut weights = Weights::default();
     let manager = Manager { smoothing: 4.0, ..Manager::default() };
-    // Components 20 and 5, from 10.
+    // Components 20 and 5, starting at 10.
     let inputs = [(1, 0.0), (2, 8.0)].map(|(slot, x)| input(slot, 10, [Some(x), None, None, None]));
     let cycle = weights.cycle(&manager, active_only(), BOUND, &inputs);
     assert_eq!(cycle.weighed.iter().map(|w| w.weight).collect::<Vec<_>>(), [13, 9]);
@@ -116,7 +117,7 @@ fn a_fixed_weight_is_left_alone_and_counts_in_the_mean() {
         [(1, 1.0), (2, 3.0)].map(|(slot, x)| input(slot, 4, [Some(x), None, None, None]));
     inputs[0].is_fixed = true;
     let cycle = weights.cycle(&Manager::default(), active_only(), BOUND, &inputs);
-    // Mean 2 of 3: component 7; two thirds of the way from 4.
+    // Mean 2 of 3: component 7; two thirds of the step from 4.
     assert_eq!(cycle.weighed.iter().map(|w| w.weight).collect::<Vec<_>>(), [4, 6]);
 }
 
@@ -127,7 +128,7 @@ fn a_backend_returns_with_the_weight_it_had_and_begins_anew_with_a_new_one() {
         service.interval(active_only());
     }
     let before = service.now();
-    // Away for a while: the other is weighed alone.
+    // The second backend is absent: the other is weighed alone.
     let away = service.inputs.remove(1);
     let alone = Weights::cycle;
     for _ in 0..10 {
@@ -183,7 +184,7 @@ proptest! {
         if times.windows(2).all(|pair| pair[0] == pair[1]) {
             prop_assert!(last.iter().all(|weight| *weight == BOUND / 2));
         }
-        // Once there, it stays.
+        // Weights that have settled stay.
         let published = service.published;
         for _ in 0..20 {
             service.interval(proportions);

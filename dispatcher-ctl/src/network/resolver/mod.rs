@@ -1,7 +1,7 @@
-//! The resolver: one task that follows links, routes and neighbours and keeps the resolutions current.
+//! The resolver: one task that follows links, routes and neighbours and keeps the resolutions up to date.
 //!
-//! It believes events, and every [`RESYNC`] (at once when events were lost) it reads everything anew. Its work is
-//! bounded: at most [`BATCH`] requests to the kernel per [`PACE`], whatever the number of backends.
+//! It trusts events, and reads everything again every [`RESYNC`], or at once if events were lost. Its work is bounded:
+//! at most [`BATCH`] requests to the kernel per [`PACE`], whatever the number of backends.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -22,15 +22,15 @@ use super::{
 
 /// Time between full readings of the kernel's tables.
 const RESYNC: Duration = Duration::from_secs(30);
-/// Requests in one go.
+/// Requests per batch.
 const BATCH: usize = 100;
-/// Time between goes, where there is more to do than one takes.
+/// Time between batches, if there is more work than fits into one.
 const PACE: Duration = Duration::from_millis(100);
-/// How often a MAC is confirmed, with few backends.
+/// Interval of confirmations of a MAC, with few backends.
 const CONFIRM: Duration = Duration::from_secs(3);
-/// The least time for each backend: 500 confirmations a second.
+/// Minimum of that interval per backend: 500 confirmations a second.
 const CONFIRM_EACH: Duration = Duration::from_millis(2);
-/// How long changes of routes are gathered before they are looked up.
+/// How long changes of routes are collected before they are looked up.
 const GATHER: Duration = Duration::from_millis(50);
 
 pub(super) struct Resolver {
@@ -41,16 +41,16 @@ pub(super) struct Resolver {
     table: HashMap<Key, Entry>,
     /// Attached NICs.
     nics: BTreeMap<u32, String>,
-    /// Names of NICs that are gone, while a backend was last seen there.
+    /// Names of removed NICs on which a backend was last seen.
     gone: BTreeMap<u32, String>,
     backends: Backends,
-    /// Addresses whose route is to be looked up, and from when on.
+    /// Addresses whose route must be looked up, from `route_at` on.
     unrouted: BTreeSet<IpAddr>,
     route_at: Instant,
-    /// Not before this time, so that requests are paced.
+    /// Earliest time of the next batch.
     act_at: Instant,
     resync_at: Instant,
-    /// When the host's own addresses are to be read anew, if they are.
+    /// When to read the host's own addresses again, if needed.
     reread_at: Option<Instant>,
     order: u64,
     resolutions: Resolutions,
@@ -68,7 +68,7 @@ impl Resolver {
         events: mpsc::UnboundedSender<NetworkEvent>,
         progress: watch::Sender<Progress>,
     ) -> Result<Self, NetworkError> {
-        // Before the first reading, so that nothing is missed between the two.
+        // Before the first reading, so that no change is missed in between.
         let reports = Kernel::subscribe()?;
         let now = Instant::now();
         own.replace(kernel.addresses().await?);
@@ -93,7 +93,7 @@ impl Resolver {
         })
     }
 
-    /// Runs until nobody is left to give orders.
+    /// Runs until the last handle is dropped.
     pub(super) async fn run(mut self, mut orders: mpsc::UnboundedReceiver<Watch>) {
         loop {
             let next = self.next();
@@ -103,8 +103,8 @@ impl Resolver {
                     None => return,
                 },
                 report = self.reports.next() => match report {
-                    Some(report) => self.take_in(report),
-                    None => self.subscribe_again().await,
+                    Some(report) => self.handle(report),
+                    None => self.resubscribe().await,
                 },
                 () = tokio::time::sleep_until(next.into()) => self.work().await,
             }
@@ -112,7 +112,7 @@ impl Resolver {
         }
     }
 
-    /// When there is work that no event announces.
+    /// The time of the next work that no event announces.
     fn next(&self) -> Instant {
         let mut next = self.reread_at.map_or(self.resync_at, |at| at.min(self.resync_at));
         if !self.unrouted.is_empty() {
@@ -163,30 +163,31 @@ impl Resolver {
         }
     }
 
-    fn take_in(&mut self, report: Event) {
+    fn handle(&mut self, report: Event) {
         match report {
             Event::Link(link) => self.link(link),
             Event::LinkGone(ifindex) => self.link_gone(ifindex),
             Event::Neighbour(key, entry) => self.observe(key, entry),
             Event::Routes => self.look_up_all(Instant::now() + GATHER),
             Event::Addresses(addresses) => {
-                // At once: until it is known, services on any address take what is sent there. One that is back before the
-                // addresses were read anew was never missed here, but elsewhere it may be.
+                // At once: until the address is known, services on any address accept its packets. If an address
+                // returns before the addresses were read again, this set never changed, but other parts may have seen
+                // it gone.
                 if self.own.add(addresses) || self.reread_at.is_some() {
-                    self.tell(NetworkEvent::AddressesChanged);
+                    self.send(NetworkEvent::AddressesChanged);
                 }
                 self.look_up_all(Instant::now() + GATHER);
             }
             Event::AddressGone(held, by) => {
                 if let Some(Held { ifindex, address, .. }) = held {
-                    self.tell(NetworkEvent::AddressGone { ifindex, address, by });
+                    self.send(NetworkEvent::AddressGone { ifindex, address, by });
                 }
                 // Another NIC may have it, too.
                 self.reread_at = Some(Instant::now() + GATHER);
                 self.look_up_all(Instant::now() + GATHER);
             }
             Event::Overrun => {
-                tracing::debug!("netlink reports were lost, reading everything anew");
+                tracing::debug!("netlink reports were lost, reading everything again");
                 self.resync_at = Instant::now();
             }
         }
@@ -200,11 +201,11 @@ impl Resolver {
         if let Some(before) = before
             && before.name != link.name
         {
-            self.tell(NetworkEvent::LinkGone { name: before.name, ifindex: before.ifindex });
+            self.send(NetworkEvent::LinkGone { name: before.name, ifindex: before.ifindex });
         }
         let ifindex = link.ifindex;
         self.gone.remove(&ifindex);
-        self.tell(NetworkEvent::LinkChanged(link));
+        self.send(NetworkEvent::LinkChanged(link));
         self.publish_nic(ifindex);
     }
 
@@ -214,13 +215,13 @@ impl Resolver {
             let used: BTreeSet<u32> = self.backends.iter().filter_map(|(_, b)| b.nic()).collect();
             self.gone.insert(ifindex, link.name.clone());
             self.gone.retain(|nic, _| used.contains(nic));
-            self.tell(NetworkEvent::LinkGone { name: link.name, ifindex });
+            self.send(NetworkEvent::LinkGone { name: link.name, ifindex });
         }
         self.publish_nic(ifindex);
         self.look_up_all(Instant::now() + GATHER);
     }
 
-    /// Publishes every backend behind a NIC anew.
+    /// Publishes every backend behind a NIC again.
     fn publish_nic(&self, ifindex: u32) {
         for (address, backend) in self.backends.iter() {
             if backend.nic() == Some(ifindex) {
@@ -229,7 +230,7 @@ impl Resolver {
         }
     }
 
-    /// Takes in a neighbour's entry.
+    /// Updates a neighbour's entry.
     fn observe(&mut self, key: Key, entry: Entry) {
         if entry == Entry::Absent {
             self.table.remove(&key);
@@ -242,7 +243,7 @@ impl Resolver {
         }
     }
 
-    /// Changes a backend, and what follows from it.
+    /// Changes a backend and publishes the result.
     fn change<T>(&mut self, address: IpAddr, change: impl FnOnce(&mut Backend) -> T) -> Option<T> {
         let result = self.backends.change(address, change);
         self.publish(address);
@@ -264,7 +265,7 @@ impl Resolver {
             batch.push(address);
         }
         let routes = join_all(batch.iter().map(|address| self.kernel.route(*address))).await;
-        // The kernel may report the routes of a NIC gone before the NIC: the reason must not depend on that.
+        // The kernel may report a NIC's routes gone before the NIC: the stated reason must not depend on that order.
         let elsewhere = |route: &Result<_, _>| matches!(route, Ok(Route::Elsewhere(_)));
         let on_a_nic = |address: &IpAddr| self.backends.get(*address).and_then(Backend::nic);
         let mut moved = batch.iter().zip(&routes).filter(|(_, route)| elsewhere(route));
@@ -281,7 +282,7 @@ impl Resolver {
         }
     }
 
-    /// Takes in where an address is.
+    /// Updates where an address is.
     fn place(&mut self, address: IpAddr, route: Route) {
         let route = match route {
             Route::OnLink(ifindex) if !self.nics.contains_key(&ifindex) => {
@@ -292,7 +293,7 @@ impl Resolver {
         };
         let was = self.backends.get(address).and_then(Backend::nic);
         if matches!(route, Route::Elsewhere(_)) && was.is_some_and(|nic| self.is_lost(nic)) {
-            // The route went with the NIC: that the NIC is down or gone says more.
+            // The route went with the NIC: report that the NIC is down or gone instead.
             return self.publish(address);
         }
         let entry = match route {
@@ -307,12 +308,12 @@ impl Resolver {
         });
     }
 
-    /// Whether a NIC is gone or down, as far as is known.
+    /// Whether a NIC is known to be gone or down.
     fn is_lost(&self, ifindex: u32) -> bool {
         self.links.get(&ifindex).is_none_or(|link| !link.up)
     }
 
-    /// Does what is due: asks the kernel, lets MACs lapse.
+    /// Does what is due: asks the kernel, lets MACs expire.
     async fn act(&mut self) {
         let now = Instant::now();
         let confirm_every = CONFIRM.max(CONFIRM_EACH * self.backends.len() as u32);
@@ -342,7 +343,7 @@ impl Resolver {
 
     fn refused(&mut self, key: Key, ask: Ask, error: &NetworkError) {
         match (ask, error.errno()) {
-            // The entry is gone or has no MAC any more; the event that says so is on its way.
+            // The entry is gone or has lost its MAC; an event will report that.
             (Ask::Confirm, Some(libc::ENOENT | libc::EINVAL)) => self.observe(key, Entry::Absent),
             (Ask::Resolve, Some(libc::ENOBUFS)) => {
                 self.change(key.1, |backend| backend.neighbour.no_room());
@@ -351,7 +352,7 @@ impl Resolver {
         }
     }
 
-    /// Reads everything anew and takes in the differences.
+    /// Reads everything again and processes the differences.
     async fn resync(&mut self) {
         self.resync_at = Instant::now() + RESYNC;
         let table = match (self.read_links().await, self.kernel.neighbours().await) {
@@ -371,23 +372,23 @@ impl Resolver {
         }
         self.read_addresses().await;
         self.look_up_all(Instant::now());
-        self.tell(NetworkEvent::ReadAnew);
+        self.send(NetworkEvent::ReadAnew);
     }
 
-    /// Reads which addresses are this host's.
+    /// Reads this host's addresses.
     async fn read_addresses(&mut self) {
         self.reread_at = None;
         match self.kernel.addresses().await {
             Ok(addresses) => {
                 if self.own.replace(addresses) {
-                    self.tell(NetworkEvent::AddressesChanged);
+                    self.send(NetworkEvent::AddressesChanged);
                 }
             }
             Err(error) => tracing::warn!(%error, "addresses not read"),
         }
     }
 
-    /// Reads which links there are and takes in the differences.
+    /// Reads all links and processes the differences.
     async fn read_links(&mut self) -> Result<(), NetworkError> {
         let links = self.kernel.links().await?;
         let here: BTreeSet<u32> = links.iter().map(|link| link.ifindex).collect();
@@ -401,7 +402,7 @@ impl Resolver {
         Ok(())
     }
 
-    async fn subscribe_again(&mut self) {
+    async fn resubscribe(&mut self) {
         tracing::warn!("netlink subscription ended, subscribing again");
         tokio::time::sleep(PACE).await;
         match Kernel::subscribe() {
@@ -411,7 +412,7 @@ impl Resolver {
         self.resync_at = Instant::now();
     }
 
-    /// What is known of the way to a watched address.
+    /// What is known about reaching a watched address.
     fn resolve(&self, address: IpAddr, backend: &Backend) -> Resolution {
         let unresolved = |why: &str| Resolution::Unresolved(format!("{address} {why}"));
         let ifindex = match &backend.route {
@@ -428,11 +429,11 @@ impl Resolver {
         }
         match backend.neighbour.mac(Instant::now()) {
             Some(mac) => Resolution::Resolved { ifindex, mac },
-            None => unresolved(&backend.neighbour.complaint(name)),
+            None => unresolved(&backend.neighbour.why_no_mac(name)),
         }
     }
 
-    /// Writes what is known of an address where everybody reads it, and tells if it is another.
+    /// Publishes what is known about an address, and sends an event if it changed.
     fn publish(&self, address: IpAddr) {
         let Some(backend) = self.backends.get(address) else { return };
         let to = self.resolve(address, backend);
@@ -445,7 +446,7 @@ impl Resolver {
         };
         let from = from
             .unwrap_or_else(|| Resolution::Unresolved(format!("{address} is not looked up yet")));
-        self.tell(NetworkEvent::ResolutionChanged { address, from, to });
+        self.send(NetworkEvent::ResolutionChanged { address, from, to });
     }
 
     fn report_progress(&self) {
@@ -453,8 +454,8 @@ impl Resolver {
         self.progress.send_if_modified(|now| std::mem::replace(now, progress) != progress);
     }
 
-    fn tell(&self, event: NetworkEvent) {
-        // Nobody listens any more when the daemon is stopping.
+    fn send(&self, event: NetworkEvent) {
+        // Nobody listens while the daemon is stopping.
         let _ = self.events.send(event);
     }
 }

@@ -1,4 +1,4 @@
-//! The resolver against a real kernel, step by step: reports are taken in when the test says so.
+//! The resolver against a real kernel, step by step: the test decides when reports are processed.
 
 use std::process::Command;
 
@@ -13,7 +13,7 @@ fn ip(arguments: &str) {
     assert!(status.success(), "ip {arguments}");
 }
 
-fn why(resolver: &Resolver) -> String {
+fn unresolved_reason(resolver: &Resolver) -> String {
     let all = resolver.resolutions.read().unwrap();
     match all.get(&BACKEND.parse::<IpAddr>().unwrap()) {
         Some(Resolution::Unresolved(why)) => why.clone(),
@@ -21,7 +21,7 @@ fn why(resolver: &Resolver) -> String {
     }
 }
 
-/// A resolver that has found a backend behind `eth0`, of a network namespace of this thread's own.
+/// A resolver that has found a backend behind `eth0`, in a network namespace of this thread.
 async fn placed() -> Resolver {
     unshare(CloneFlags::CLONE_NEWNET).unwrap();
     ip("link add eth0 type veth peer name eth1");
@@ -44,7 +44,7 @@ async fn placed() -> Resolver {
     resolver
 }
 
-/// What is said of the backend when its route is looked up after this, before any report has been taken in.
+/// The backend's state after this command, when its route is looked up before any report is processed.
 fn route_first(command: &'static str) -> Option<String> {
     if !nix::unistd::geteuid().is_root() {
         assert!(std::env::var_os("DISPATCHER_REQUIRE_BPF").is_none(), "root is required");
@@ -58,7 +58,7 @@ fn route_first(command: &'static str) -> Option<String> {
             ip(command);
             resolver.look_up_all(Instant::now());
             resolver.look_up_routes().await;
-            why(&resolver)
+            unresolved_reason(&resolver)
         })
     });
     Some(thread.join().unwrap())

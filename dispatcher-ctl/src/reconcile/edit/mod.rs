@@ -14,7 +14,7 @@ use crate::{
         ApiError, PatchBackend, PatchManager, PatchService, PutBackend, PutService, Seconds,
     },
     config::{check, defaults},
-    model::{Backend, RetiredSlot, Rule, Service, ServiceConfig, State},
+    model::{Backend, RetiredSlot, Rule, Service, ServiceConfig, ServiceSettings, State},
 };
 
 /// What every change needs to know beside the change itself.
@@ -38,7 +38,8 @@ pub fn find_service<'s>(state: &'s State, wanted: &str) -> Result<&'s Service, A
     if let Some(service) = state.service(wanted) {
         return Ok(service);
     }
-    let is_meant: Box<dyn Fn(&ServiceConfig) -> bool> = if let Ok(vip) = wanted.parse::<IpAddr>() {
+    let is_meant: Box<dyn Fn(&ServiceSettings) -> bool> = if let Ok(vip) = wanted.parse::<IpAddr>()
+    {
         Box::new(move |config| config.vip == vip)
     } else if let Ok(endpoint) = wanted.parse::<SocketAddr>() {
         Box::new(move |config| SocketAddr::new(config.vip, config.port) == endpoint)
@@ -99,16 +100,15 @@ impl Edit<'_> {
     ) -> Result<State, ApiError> {
         let before = self.state.services.iter().position(|s| s.config.name == name);
         let &PutService { vip, port, protocol, .. } = request;
-        let mut service = defaults::service(name.to_owned(), vip, port, protocol);
-        request.settings().apply(&mut service);
+        let mut settings = defaults::service(name.to_owned(), vip, port, protocol);
+        request.settings().apply(&mut settings);
         match before {
             Some(_) if !replace => Err(exists(format!("service {name}"), "service set")),
-            Some(at) => self.change_service(at, |before| {
-                service.backends = std::mem::take(&mut before.backends);
-                service.rules = std::mem::take(&mut before.rules);
-                *before = service;
-            }),
-            None => self.change(|services| services.push(Wanted::Anew(service.into()))),
+            Some(at) => self.change_service(at, |service| service.settings = settings),
+            None => {
+                let service = ServiceConfig::from(settings).into();
+                self.change(|services| services.push(Wanted::Anew(service)))
+            }
         }
     }
 

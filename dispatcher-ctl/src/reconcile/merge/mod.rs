@@ -9,7 +9,10 @@ use std::collections::HashMap;
 use super::settle::{Wanted, settle};
 use crate::{
     config::{ConfigErrors, check},
-    model::{BackendConfig, Config, Manager, RetiredSlot, Service, ServiceConfig, Shared, State},
+    model::{
+        Backend, BackendConfig, Config, Manager, RetiredSlot, Service, ServiceConfig,
+        ServiceSettings, Shared, State,
+    },
 };
 
 /// What should run once `new` is applied. `applied` is the file as last applied, if any was; `retired` are slots that are
@@ -75,7 +78,7 @@ fn services(applied: Option<&Config>, new: &Config, running: &State) -> Vec<Want
             }
             Some(runs) => {
                 let before = before.map(|before| &**before);
-                merged.push(Wanted::Anew(service(before, wanted, &runs.whole()).into()));
+                merged.push(Wanted::Anew(service(before, wanted, runs).into()));
             }
             // Removed at runtime, and the file did not change it.
             None if before == Some(wanted) => {}
@@ -85,7 +88,7 @@ fn services(applied: Option<&Config>, new: &Config, running: &State) -> Vec<Want
     for runs in &running.services {
         let name = &runs.config.name;
         if !by_new.contains_key(name.as_str()) && before(name).is_none() {
-            merged.push(Wanted::Anew(runs.whole().into()));
+            merged.push(Wanted::AsItRuns(runs.clone()));
         }
     }
     merged
@@ -116,14 +119,14 @@ fn by_name(services: &[Shared<ServiceConfig>]) -> HashMap<&str, &Shared<ServiceC
 fn service(
     before: Option<&ServiceConfig>,
     wanted: &ServiceConfig,
-    runs: &ServiceConfig,
+    runs: &Service,
 ) -> ServiceConfig {
     macro_rules! pick {
         ($field:ident) => {
-            newer(before.map(|b| &b.$field), &wanted.$field, &runs.$field)
+            newer(before.map(|b| &b.$field), &wanted.$field, &runs.config.$field)
         };
     }
-    ServiceConfig {
+    let settings = ServiceSettings {
         name: wanted.name.clone(),
         vip: pick!(vip),
         port: pick!(port),
@@ -142,30 +145,33 @@ fn service(
         affinity: pick!(affinity),
         advisor: pick!(advisor),
         agent: pick!(agent),
-        backends: backends(before, wanted, runs),
-        rules: pick!(rules),
-    }
+    };
+    let rules = match before.is_some_and(|before| before.rules == wanted.rules) {
+        true => runs.rules.iter().map(|rule| rule.config.clone()).collect(),
+        false => wanted.rules.clone(),
+    };
+    ServiceConfig { settings, backends: backends(before, wanted, runs), rules }
 }
 
 fn backends(
     before: Option<&ServiceConfig>,
     wanted: &ServiceConfig,
-    runs: &ServiceConfig,
+    runs: &Service,
 ) -> Vec<BackendConfig> {
     if before.is_some_and(|before| before.backends == wanted.backends) {
-        return runs.backends.clone();
+        return runs.backends.iter().map(|backend| backend.config.clone()).collect();
     }
     let before = |name: &str| before.and_then(|b| b.backend(name));
     let mut merged = Vec::new();
     for wanted in &wanted.backends {
         let before = before(&wanted.name);
         match runs.backend(&wanted.name) {
-            Some(runs) => merged.push(backend(before, wanted, runs)),
+            Some(runs) => merged.push(backend(before, wanted, &runs.config)),
             None if before == Some(wanted) => {}
             None => merged.push(wanted.clone()),
         }
     }
-    for runs in &runs.backends {
+    for Backend { config: runs, .. } in &runs.backends {
         if wanted.backend(&runs.name).is_none() && before(&runs.name).is_none() {
             merged.push(runs.clone());
         }

@@ -8,7 +8,7 @@ use super::*;
 use crate::{
     api::types::PatchBackend,
     config::defaults,
-    model::Service,
+    model::{Outline, Service},
     reconcile::{
         edit::Edit,
         testing::{after, any_acts, any_config, backend, service, started},
@@ -18,9 +18,9 @@ use crate::{
 /// `web` (two backends) and `mail` (one) on eth0.
 fn file() -> Config {
     let mut config = defaults::config(vec!["eth0".to_owned()]);
-    let mut web = service("web", "192.0.2.80", 80).config;
+    let mut web = ServiceConfig::from(service("web", "192.0.2.80", 80).config);
     web.backends = vec![backend("a", "10.0.0.1").config, backend("b", "10.0.0.2").config];
-    let mut mail = service("mail", "192.0.2.25", 25).config;
+    let mut mail = ServiceConfig::from(service("mail", "192.0.2.25", 25).config);
     mail.backends = vec![backend("m", "10.0.0.3").config];
     config.services = vec![web.into(), mail.into()];
     config
@@ -40,7 +40,11 @@ fn a_first_start_runs_the_file() {
     let state = started(&file());
     assert_eq!(state.interfaces, ["eth0"]);
     assert_eq!(
-        state.services.iter().map(|s| Shared::from(s.whole())).collect::<Vec<_>>(),
+        state
+            .services
+            .iter()
+            .map(|s| Shared::from(ServiceConfig::from(Outline::from(&**s))))
+            .collect::<Vec<_>>(),
         file().services
     );
     let slots: Vec<_> = state.services.iter().flat_map(|s| &s.backends).map(|b| b.slot).collect();
@@ -118,7 +122,7 @@ fn what_was_removed_at_runtime_comes_back_when_its_entry_changes() {
     new.services[1].backends[0].weight = 1;
     let merged = merge(Some(&file()), &new, &running, &[], 9).unwrap();
     assert_eq!(merged.services[0].backends.len(), 2);
-    assert_eq!(merged.services[1].whole(), *new.services[1]);
+    assert_eq!(ServiceConfig::from(Outline::from(&*merged.services[1])), *new.services[1]);
 }
 
 #[test]
@@ -153,7 +157,7 @@ fn file_and_runtime_that_do_not_go_together_are_refused() {
     let running = weight(&edit.put_service("tmp", &request, false).unwrap(), "web", "a", 15);
     let mut new = file();
     new.services[0].weight_bound = 12;
-    new.services.push(service("new", "192.0.2.99", 1).config.into());
+    new.services.push(ServiceConfig::from(service("new", "192.0.2.99", 1).config).into());
     let errors = merge(Some(&file()), &new, &running, &[], 9).unwrap_err();
     let hint = "  hint: part of this was set at runtime and outlasts a reload: change it there";
     assert_eq!(
@@ -204,7 +208,7 @@ proptest! {
     fn without_runtime_changes_the_file_runs(old in any_config(), new in any_config()) {
         let merged = merge(Some(&old), &new, &started(&old), &[], 9).unwrap();
         prop_assert_eq!(&merged.interfaces, &new.interfaces);
-        let runs: Vec<_> = merged.services.iter().map(|s| Shared::from(s.whole())).collect();
+        let runs: Vec<_> = merged.services.iter().map(|s| Shared::from(ServiceConfig::from(Outline::from(&**s)))).collect();
         prop_assert_eq!(runs, new.services);
     }
 

@@ -8,7 +8,7 @@ use super::change::Change as StateChange;
 use crate::{
     api::types::{Action, Change},
     model::{
-        Backend, BackendConfig, Config, Exits, Manager, Rule, RuleConfig, Service, ServiceConfig,
+        Backend, BackendConfig, Config, Exits, Manager, Rule, RuleConfig, Service, ServiceSettings,
         duration, report_timeout,
     },
 };
@@ -281,7 +281,7 @@ fn manager(manager: &Manager) -> [(&'static str, String); 7] {
 }
 
 /// What may change of a service that stays, as text.
-fn settings(config: &ServiceConfig) -> [(&'static str, String); 15] {
+fn settings(config: &ServiceSettings) -> [(&'static str, String); 15] {
     [
         ("name", config.name.clone()),
         ("scheduler", config.scheduler.to_string()),

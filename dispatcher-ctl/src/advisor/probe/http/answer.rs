@@ -1,4 +1,4 @@
-//! Status and headers of an answer.
+//! Reads status and headers of an HTTP answer.
 
 use tokio::io::AsyncBufRead;
 
@@ -12,7 +12,7 @@ use crate::{
     model::Statuses,
 };
 
-/// What an answer begins with, in any case.
+/// The beginning of an answer, in any case.
 const PREFIX: &[u8] = b"HTTP/";
 
 /// The headers that say where a body ends.
@@ -27,10 +27,10 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    /// Reads an answer whose status is expected; none where the server says nothing.
+    /// Reads an answer whose status is expected; `None` if the server sends nothing.
     ///
     /// # Errors
-    /// The status is not expected: told before the headers come. It is no answer, or the connection fails.
+    /// The status is not expected (reported before the headers arrive), it is not HTTP, or the connection fails.
     pub(super) async fn read(
         expected: &Statuses,
         stream: &mut (impl AsyncBufRead + Unpin),
@@ -41,7 +41,7 @@ impl Answer {
             let Some(status) = status(stream, &mut allowance, seen).await? else {
                 return Ok(None);
             };
-            seen.awaits("the headers have no end");
+            seen.set_missing("the headers have no end");
             // Interim answers come before the answer; after 101 there is none.
             let is_interim = matches!(status, 100 | 102..=199);
             if !is_interim && !expected.contains(status) {
@@ -52,11 +52,11 @@ impl Answer {
             if !is_interim {
                 return Ok(Some(answer));
             }
-            seen.awaits("there is only an interim one");
+            seen.set_missing("there is only an interim one");
         }
     }
 
-    /// Reads headers up to the empty line behind them, or the connection's end.
+    /// Reads headers up to the empty line after them, or up to the end of the connection.
     async fn headers(
         &mut self,
         stream: &mut (impl AsyncBufRead + Unpin),
@@ -65,7 +65,7 @@ impl Answer {
         let mut last = None;
         while let Some(line) = allowance.line(stream).await?.filter(|line| !line.is_empty()) {
             let line = String::from_utf8_lossy(&line);
-            // A folded header goes on after white space.
+            // A line that begins with white space continues the header before it.
             let is_folded = line.starts_with([' ', '\t']);
             let value = match line.split_once(':') {
                 _ if is_folded => line.as_ref(),
@@ -74,7 +74,7 @@ impl Answer {
                     value
                 }
                 None => {
-                    // No header, passed over.
+                    // Not a header: ignored.
                     last = None;
                     continue;
                 }
@@ -87,8 +87,8 @@ impl Answer {
         Ok(())
     }
 
-    /// Where the body ends. Lengths that contradict each other or are no numbers are ignored, as are unknown codings: the
-    /// connection's end is the body's then.
+    /// Where the body ends. Contradictory or malformed lengths and unknown codings are ignored; the body then ends with
+    /// the connection.
     pub(super) fn framing(&self) -> Framing {
         let [codings, lengths] = &self.framing;
         let values = |all: &str| -> Vec<String> {
@@ -110,7 +110,7 @@ impl Answer {
     }
 }
 
-/// The status of the next answer; none where the server has said nothing and closed the connection.
+/// The status of the next answer; `None` if the server closed the connection without an answer.
 async fn status(
     stream: &mut (impl AsyncBufRead + Unpin),
     allowance: &mut Allowance,
@@ -121,13 +121,13 @@ async fn status(
         if begun.is_empty() {
             return Ok(None);
         }
-        // A server that speaks something else may never end its first line.
+        // A server that speaks another protocol may never end its first line.
         let is_blank = matches!(begun.first(), Some(b'\r' | b'\n'));
         let known = begun.len().min(PREFIX.len());
         if !is_blank && !begun[..known].eq_ignore_ascii_case(&PREFIX[..known]) {
             return Err(no_http(begun));
         }
-        seen.awaits("the status line has no end");
+        seen.set_missing("the status line has no end");
         let line = allowance.line(stream).await?.unwrap_or_default();
         if !line.is_empty() {
             return status_of(&line).map(Some).ok_or_else(|| no_http(&line));
@@ -135,7 +135,7 @@ async fn status(
     }
 }
 
-/// The status that a status line names. The version may be any, and the reason is the server's own affair.
+/// The status in a status line. Any version and any reason phrase are accepted.
 fn status_of(line: &[u8]) -> Option<u16> {
     let line = String::from_utf8_lossy(line);
     let (prefix, rest) = line.split_at_checked(PREFIX.len())?;

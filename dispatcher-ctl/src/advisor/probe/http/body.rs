@@ -1,4 +1,4 @@
-//! A text is looked for in a body as it comes: of any size, and also one that never ends.
+//! Searches a body for a text while it arrives: bodies of any size, also endless ones.
 
 use memchr::memmem::Finder;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _};
@@ -11,22 +11,22 @@ use crate::advisor::probe::{
 /// Where a body ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Framing {
-    /// After so many bytes.
+    /// After this many bytes.
     Length(u64),
-    /// After the chunk that is empty.
+    /// After the empty chunk.
     Chunked,
-    /// Where the connection does.
+    /// With the connection.
     UntilClose,
 }
 
-/// What was found in part of a body.
+/// Result of searching a part of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Part {
-    /// The text.
+    /// The text is there.
     Found,
-    /// Not the text, and this is all.
+    /// The text is not there, and the part is complete.
     Whole,
-    /// Not the text until the connection ended, after so many bytes.
+    /// The text is not there, and the connection ended after this many bytes.
     Cut(u64),
 }
 
@@ -35,7 +35,7 @@ enum Part {
 pub(super) struct Search<'a> {
     text: &'a str,
     finder: Finder<'a>,
-    /// What of the body may be the text's beginning.
+    /// The end of what was read, which may be the text's beginning.
     tail: Vec<u8>,
 }
 
@@ -44,10 +44,10 @@ impl<'a> Search<'a> {
         Self { text, finder: Finder::new(text), tail: Vec::new() }
     }
 
-    /// Reads a body until the text has come.
+    /// Reads a body until the text is found.
     ///
     /// # Errors
-    /// It has not come until the body's end, or until the connection ended or failed before that.
+    /// The body or the connection ended without the text, or the connection failed.
     pub(super) async fn run(
         mut self,
         framing: Framing,
@@ -91,7 +91,7 @@ impl<'a> Search<'a> {
                 Part::Found => return Ok(Part::Found),
                 Part::Cut(part) => return Ok(Part::Cut(read + part)),
             }
-            // The line end behind the chunk.
+            // The line end after the chunk.
             match Allowance::default().line(stream).await? {
                 None => return Ok(Part::Cut(read)),
                 Some(rest) if rest.is_empty() => {}
@@ -100,7 +100,7 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Looks through so many bytes.
+    /// Searches this many bytes.
     async fn part(
         &mut self,
         length: u64,
@@ -123,7 +123,7 @@ impl<'a> Search<'a> {
         Ok(Part::Whole)
     }
 
-    /// Whether the text is there with this piece.
+    /// Whether the text is complete with this piece.
     fn comes_with(&mut self, piece: &[u8]) -> bool {
         self.tail.extend_from_slice(piece);
         if self.finder.find(&self.tail).is_some() {
@@ -135,7 +135,7 @@ impl<'a> Search<'a> {
     }
 }
 
-/// The number that a chunk's line begins with; extensions may follow.
+/// The number at the beginning of a chunk's line; extensions may follow.
 fn chunk_size(line: &[u8]) -> Result<u64, String> {
     let text = String::from_utf8_lossy(line);
     let digits = text.trim_start();

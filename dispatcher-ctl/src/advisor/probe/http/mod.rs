@@ -1,7 +1,7 @@
-//! `http`, `https`: one request; status and body of its answer may matter (RFC 9110, RFC 9112).
+//! `http`, `https`: one request; the answer's status and body decide (RFC 9110, RFC 9112).
 //!
-//! The answer is read leniently, as clients do, and only until it is decided. HTTP libraries refuse what does not matter here:
-//! an answer that comes before the request, headers that break rules, a head that ends with the connection.
+//! The answer is read leniently, as clients do, and only until the result is certain. HTTP libraries refuse things that
+//! do not matter here: an answer that precedes the request, malformed headers, headers that end with the connection.
 
 use tokio::io::{AsyncWriteExt as _, BufStream};
 
@@ -14,7 +14,7 @@ mod body;
 use answer::Answer;
 use body::{Framing, Search};
 
-pub(super) async fn exchange(
+pub(super) async fn check(
     advisor: &Advisor,
     target: &Target,
     stream: impl Stream,
@@ -24,13 +24,14 @@ pub(super) async fn exchange(
     let sent = send(&request(advisor, target), &mut stream).await;
     let answer = Answer::read(&advisor.expect_status, &mut stream, seen).await?;
     let Some(answer) = answer else {
-        // A server may answer and close before it reads the request, so that only now a request that failed matters.
+        // A server may answer and close before it reads the request. So an error of sending counts only without an
+        // answer.
         return Err(sent
             .err()
             .unwrap_or_else(|| "the connection ends before an answer".to_owned()));
     };
     let Some(text) = &advisor.expect_body else { return Ok(()) };
-    seen.awaits(format!("the body lacks {text:?} and has no end"));
+    seen.set_missing(format!("the body lacks {text:?} and has no end"));
     let has_body = advisor.method != Method::Head && !matches!(answer.status, 204 | 304);
     let framing = if has_body { answer.framing() } else { Framing::Length(0) };
     Search::new(text).run(framing, &mut stream).await

@@ -1,4 +1,4 @@
-//! Servers that answer as servers do in the wild: what clients take for an answer is one.
+//! Servers that answer as real servers do: whatever clients accept as an answer counts.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use crate::{
     model::{Advisor, AdvisorKind, Protocol},
 };
 
-/// What a server does when it has answered.
+/// What a server does after its answer.
 #[derive(Clone, Copy, Debug)]
 enum Then {
     Close,
@@ -20,7 +20,7 @@ enum Then {
     Reset,
 }
 
-/// A probe that waits for long: no answer that comes is late.
+/// A probe with a long time limit: no answer here is late.
 fn http() -> Advisor {
     Advisor { receive_timeout: Duration::from_secs(60), ..Advisor::new(AdvisorKind::Http) }
 }
@@ -33,7 +33,7 @@ fn head() -> Advisor {
     Advisor { method: crate::model::Method::Head, ..http() }
 }
 
-/// The request that a server gets.
+/// The request that a server receives.
 async fn request(stream: &mut TcpStream) -> String {
     let (mut request, mut piece) = (Vec::new(), [0; 1024]);
     while !request.ends_with(b"\r\n\r\n") {
@@ -45,7 +45,7 @@ async fn request(stream: &mut TcpStream) -> String {
     String::from_utf8(request).unwrap()
 }
 
-/// What a probe says of the server that `serve` is.
+/// Probes a server that runs `serve`.
 async fn probed<F>(
     advisor: &Advisor,
     serve: impl FnOnce(TcpStream) -> F + Send + 'static,
@@ -68,7 +68,7 @@ where
     result
 }
 
-/// What a probe says of a server that answers with these pieces, 20 ms one after the other.
+/// Probes a server that answers with these pieces, 20 ms apart.
 async fn answered(advisor: &Advisor, pieces: &[&[u8]], then: Then) -> Result<(), String> {
     let pieces: Vec<Vec<u8>> = pieces.iter().map(|piece| piece.to_vec()).collect();
     probed(advisor, move |mut stream| async move {
@@ -77,7 +77,7 @@ async fn answered(advisor: &Advisor, pieces: &[&[u8]], then: Then) -> Result<(),
             if number > 0 {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
-            // Whoever has decided listens no more.
+            // A probe that has decided closes the connection.
             let Ok(()) = stream.write_all(piece).await else { return };
         }
         match then {
@@ -122,7 +122,7 @@ async fn heads_are_read_as_clients_read_them() {
         }
         assert_eq!(answered(&head(), &[answer], Then::Stay).await, Ok(()), "HEAD: {shown:?}");
     }
-    // The connection's end is the head's, too, as browsers have it.
+    // The end of the connection also ends the headers, as in browsers.
     assert_eq!(answered(&http(), &[b"HTTP/1.0 200 OK\r\nX: y"], Then::Close).await, Ok(()));
     let bytes: Vec<&[u8]> = b"HTTP/1.1 200 OK\r\n".chunks(3).collect();
     assert_eq!(answered(&http(), &bytes, Then::Close).await, Ok(()));

@@ -1,7 +1,7 @@
-//! Files that probes need: keys, and certificates of those who may sign.
+//! Caches files that probes need: keys and CA certificates.
 //!
-//! A file that is replaced is away for a moment, or half written. That is no backend's fault: what was last read well stays in
-//! force, and the log says so.
+//! While a file is replaced it may be missing or half written. That is no fault of a backend: the last good contents
+//! stay in use, and the log says so.
 
 use std::{
     collections::HashMap,
@@ -14,33 +14,33 @@ use tokio::time::timeout;
 
 use super::Fault;
 
-/// A file that could not be read is tried again after as long.
-const AGAIN: Duration = Duration::from_secs(1);
-/// How long a file may take: less than the time limits of probes, which would have the backend down for it.
-const SOON: Duration = Duration::from_millis(250);
+/// A file that could not be read is tried again after this time.
+const RETRY: Duration = Duration::from_secs(1);
+/// Time limit for reading a file: shorter than the time limits of probes, which would count it against the backend.
+const PATIENCE: Duration = Duration::from_millis(250);
 
-/// What files of one sort hold, by path; the path none stands for what the system has.
+/// Contents of the files of one kind, by path; `None` is the system's own set.
 #[derive(Debug)]
-pub(super) struct Kept<T>(OnceLock<Mutex<HashMap<Option<PathBuf>, Held<T>>>>);
+pub(super) struct FileCache<T>(OnceLock<Mutex<HashMap<Option<PathBuf>, Cached<T>>>>);
 
 #[derive(Debug)]
-struct Held<T> {
+struct Cached<T> {
     good: Option<Arc<T>>,
-    /// What was wrong when it was last read, if anything.
+    /// Why the last reading failed, if it did.
     wrong: Option<String>,
     read: Instant,
 }
 
-impl<T> Kept<T> {
+impl<T> FileCache<T> {
     pub(super) const fn new() -> Self {
         Self(OnceLock::new())
     }
 
-    /// What a file holds, as it was read at most so long ago, or as it was last read well. A file that does not answer soon
-    /// counts as one that cannot be read.
+    /// A file's contents: read at most `age` ago, or else the last good contents. A file that cannot be read in time
+    /// counts as unreadable.
     ///
     /// # Errors
-    /// It was never read well: what `read` says.
+    /// It was never read successfully; with the error of `read`.
     pub(super) async fn get(
         &self,
         file: Option<&Path>,
@@ -51,32 +51,32 @@ impl<T> Kept<T> {
         if let Some(good) = self.fresh(&key, age) {
             return Ok(good);
         }
-        let read = timeout(SOON, read).await.unwrap_or_else(|_| {
+        let read = timeout(PATIENCE, read).await.unwrap_or_else(|_| {
             let what = file.map_or("the system's certificates".into(), Path::to_string_lossy);
-            Err(format!("{what}: it does not answer within {SOON:?}"))
+            Err(format!("{what}: it does not answer within {PATIENCE:?}"))
         });
         let mut all = self.all();
-        let held = Held::anew(all.remove(&key), read);
-        let (good, wrong) = (held.good.clone(), held.wrong.clone());
-        all.insert(key, held);
+        let cached = Cached::updated(all.remove(&key), read);
+        let (good, wrong) = (cached.good.clone(), cached.wrong.clone());
+        all.insert(key, cached);
         good.ok_or_else(|| Fault::Here(wrong.unwrap_or_default()))
     }
 
     fn fresh(&self, key: &Option<PathBuf>, age: Duration) -> Option<Arc<T>> {
         let all = self.all();
-        let held = all.get(key)?;
-        let age = if held.wrong.is_some() { age.min(AGAIN) } else { age };
-        held.good.clone().filter(|_| held.read.elapsed() < age)
+        let cached = all.get(key)?;
+        let age = if cached.wrong.is_some() { age.min(RETRY) } else { age };
+        cached.good.clone().filter(|_| cached.read.elapsed() < age)
     }
 
-    fn all(&self) -> MutexGuard<'_, HashMap<Option<PathBuf>, Held<T>>> {
+    fn all(&self) -> MutexGuard<'_, HashMap<Option<PathBuf>, Cached<T>>> {
         self.0.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl<T> Held<T> {
-    fn anew(before: Option<Self>, read: Result<T, String>) -> Self {
-        let (good, was_wrong) = before.map_or((None, None), |held| (held.good, held.wrong));
+impl<T> Cached<T> {
+    fn updated(before: Option<Self>, read: Result<T, String>) -> Self {
+        let (good, was_wrong) = before.map_or((None, None), |cached| (cached.good, cached.wrong));
         let now = Instant::now();
         match read {
             Ok(new) => Self { good: Some(Arc::new(new)), wrong: None, read: now },
@@ -96,7 +96,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_was_last_read_well_stays_in_force() {
-        let kept = Kept::new();
+        let kept = FileCache::new();
         let file = Path::new("/key");
         let get = async |read: Result<u32, &str>| {
             let read = async { read.map_err(str::to_owned) };
@@ -115,7 +115,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_file_that_hangs_is_not_waited_for() {
-        let kept = Kept::<u32>::new();
+        let kept = FileCache::<u32>::new();
         let file = Path::new("/key");
         let hang = || kept.get(Some(file), Duration::ZERO, std::future::pending());
         let said = "/key: it does not answer within 250ms".to_owned();

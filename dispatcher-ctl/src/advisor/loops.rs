@@ -1,4 +1,4 @@
-//! Which backend is probed when: a loop for each question, all under bounds on sockets and commands.
+//! Timer loops that decide when each backend is probed: one per question, with bounds on sockets and commands in use.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -10,10 +10,10 @@ use tokio::{
 
 use super::{
     lanes::Lanes,
-    lateness::{Late, Lateness},
+    lateness::{Lateness, LatenessMeter},
     pace::Pace,
     probe::{Fault, Finding, Target, probe},
-    question::{Asked, Askers, Question, questions},
+    question::{Askers, Question, SharedAskers, questions},
     upheaval,
 };
 use crate::{
@@ -21,15 +21,15 @@ use crate::{
     standstill::{Mark, running},
 };
 
-/// Probes under way at once, of backends that are up and of others: each has a socket.
+/// Probes at once, for backends that are up and for others: each uses a socket.
 const SOCKETS: (usize, usize) = (256, 384);
-/// Commands under way at once, likewise.
+/// Commands at once, likewise.
 const COMMANDS: (usize, usize) = (32, 32);
-/// The first probes of many backends are spread over as long.
+/// The first probes of many backends are spread over this time.
 const SPREAD: Duration = Duration::from_secs(1);
 
-/// A probe that failed says nothing if this process stood still for as long meanwhile: the backend may have given it up. (What
-/// is shorter only lengthens its time limits.)
+/// A failed probe says nothing if this process stood still for this long during it: the backend may have given up.
+/// Shorter standstills only extend the probe's time limits.
 const TOO_STILL: Duration = Duration::from_millis(500);
 
 /// A backend that is probed, and how.
@@ -39,7 +39,7 @@ pub struct Subject {
     pub slot: u32,
     /// What is probed.
     pub target: Target,
-    /// How.
+    /// How it is probed.
     pub advisor: Arc<Advisor>,
 }
 
@@ -48,52 +48,52 @@ pub struct Subject {
 pub struct Outcome {
     /// The slot that was probed.
     pub slot: u32,
-    /// How.
+    /// How it was probed.
     pub advisor: Arc<Advisor>,
-    /// When it ended, as [`crate::standstill::running`] has it.
+    /// When it ended, by [`crate::standstill::running`].
     pub at: Duration,
-    /// What it found; or why the backend could not be probed, which says nothing of the backend.
+    /// What it found; or why the backend could not be probed, which says nothing about the backend.
     pub finding: Result<Finding, String>,
 }
 
-/// All loops, one for each question.
+/// All loops, one per question.
 #[derive(Debug)]
 pub struct Advisors {
-    loops: HashMap<Question, (AbortHandle, Asked)>,
+    loops: HashMap<Question, (AbortHandle, SharedAskers)>,
     tasks: JoinSet<()>,
     shared: Arc<Shared>,
 }
 
-/// What all loops have in common.
+/// What all loops share.
 #[derive(Debug)]
 struct Shared {
     sockets: Lanes,
     commands: Lanes,
-    late: Late,
+    late: LatenessMeter,
     outcomes: mpsc::Sender<Outcome>,
 }
 
 impl Advisors {
-    /// None yet; outcomes will come from the receiver.
+    /// Starts without loops; the receiver yields all outcomes.
     #[must_use]
     pub fn new() -> (Self, mpsc::Receiver<Outcome>) {
         let (outcomes, receiver) = mpsc::channel(SOCKETS.0 + SOCKETS.1);
         let [sockets, commands] = [SOCKETS, COMMANDS].map(|(up, other)| Lanes::new(up, other));
-        let shared = Arc::new(Shared { sockets, commands, late: Late::new(), outcomes });
+        let shared = Arc::new(Shared { sockets, commands, late: LatenessMeter::new(), outcomes });
         (Self { loops: HashMap::new(), tasks: JoinSet::new(), shared }, receiver)
     }
 
-    /// Probes these backends from now on, and no others. Loops that ask what was asked before go on.
-    #[expect(clippy::mutable_key_type, reason = "of a prober only its identity is compared")]
+    /// Probes these backends and no others. Loops whose question is asked again continue.
+    #[expect(clippy::mutable_key_type, reason = "a prober is compared by identity only")]
     pub fn follow(&mut self, subjects: impl IntoIterator<Item = Subject>) {
         let mut former = std::mem::take(&mut self.loops);
         for (question, askers) in questions(subjects) {
             let running = match former.remove(&question) {
-                Some((running, asked)) => {
-                    asked.set(askers);
-                    (running, asked)
+                Some((running, shared)) => {
+                    shared.set(askers);
+                    (running, shared)
                 }
-                None => self.start(question.advisor().clone(), Asked::new(askers)),
+                None => self.start(question.advisor().clone(), SharedAskers::new(askers)),
             };
             self.loops.insert(question, running);
         }
@@ -101,20 +101,20 @@ impl Advisors {
         while self.tasks.try_join_next().is_some() {}
     }
 
-    /// How late probes began lately.
+    /// How late probes began recently.
     #[must_use]
     pub fn lateness(&self) -> Lateness {
         self.shared.late.get()
     }
 
-    fn start(&mut self, advisor: Advisor, asked: Asked) -> (AbortHandle, Asked) {
+    fn start(&mut self, advisor: Advisor, askers: SharedAskers) -> (AbortHandle, SharedAskers) {
         let shared = Arc::clone(&self.shared);
-        let task = self.tasks.spawn(ask_for_ever(advisor, asked.clone(), shared));
-        (task, asked)
+        let task = self.tasks.spawn(run_loop(advisor, askers.clone(), shared));
+        (task, askers)
     }
 }
 
-async fn ask_for_ever(advisor: Advisor, asked: Asked, shared: Arc<Shared>) {
+async fn run_loop(advisor: Advisor, askers: SharedAskers, shared: Arc<Shared>) {
     let is_command = advisor.kind == AdvisorKind::Exec;
     let lanes = if is_command { &shared.commands } else { &shared.sockets };
     let spread = advisor.interval.min(SPREAD);
@@ -124,36 +124,36 @@ async fn ask_for_ever(advisor: Advisor, asked: Asked, shared: Arc<Shared>) {
         let slept = Mark::now();
         let is_due = tokio::select! {
             () = sleep_until(due) => true,
-            () = asked.joined() => false,
+            () = askers.wait_for_newcomer() => false,
         };
-        // Who has joined has not been told anything yet. After a standstill all others are due, too.
+        // A new asker needs a result soon. After a standstill all loops are due at once, so spread them, too.
         if !is_due || slept.stood_still() >= TOO_STILL {
             due = Instant::now() + spread.mul_f64(random());
             sleep_until(due).await;
         }
-        let whose = pace.whose();
+        let lane = pace.lane();
         let waited = Mark::now();
-        let turn = lanes.enter(whose).await;
-        shared.late.take(whose, due.elapsed().saturating_sub(waited.stood_still()));
-        let Askers { target, all } = asked.get();
-        let finding = find(&advisor, &target).await;
+        let turn = lanes.enter(lane).await;
+        shared.late.record(lane, due.elapsed().saturating_sub(waited.stood_still()));
+        let Askers { target, all } = askers.get();
+        let finding = probe_once(&advisor, &target).await;
         drop(turn);
         let at = running();
-        // Whoever has come or gone meanwhile is told, or is not told, all the same.
-        pace.take(&finding, asked.get().fall(), at);
+        // Askers that joined or left during the probe do not change who gets this outcome.
+        pace.record(&finding, askers.get().fall(), at);
         for (slot, advisor) in all {
             let outcome = Outcome { slot, advisor, at, finding: finding.clone() };
             if shared.outcomes.send(outcome).await.is_err() {
                 return;
             }
         }
-        // From beginning to beginning, give or take a tenth: backends that began together drift apart.
+        // Interval from beginning to beginning, ±10 %, so that backends that began together drift apart.
         due = (due + pace.pause(at).mul_f64(0.9 + 0.2 * random())).max(Instant::now());
     }
 }
 
-/// Makes a probe, if it can be made. What failed says something only if nothing was amiss here meanwhile.
-async fn find(advisor: &Advisor, target: &Target) -> Result<Finding, String> {
+/// Makes a probe if it can be made. A failure counts only if nothing was wrong on this host meanwhile.
+async fn probe_once(advisor: &Advisor, target: &Target) -> Result<Finding, String> {
     let path = match &target.through {
         Some(through) => Some(through.ready(target.address.ip()).await?),
         None => None,
@@ -177,7 +177,7 @@ async fn find(advisor: &Advisor, target: &Target) -> Result<Finding, String> {
     Ok(finding)
 }
 
-/// From 0 to 1.
+/// A random number from 0 to 1.
 fn random() -> f64 {
     f64::from(getrandom::u32().unwrap_or(u32::MAX / 2)) / f64::from(u32::MAX)
 }

@@ -1,8 +1,10 @@
 //! Whether `configuration.md` names every key that the configuration knows, those of later versions included.
 
-use anyhow::{Result, bail};
+use std::fs;
 
-use super::read;
+use anyhow::{Context as _, Result, bail};
+
+use crate::workspace;
 
 /// Compares the page with the lists of keys.
 ///
@@ -25,6 +27,10 @@ pub(super) fn check() -> Result<()> {
     }
 }
 
+fn read(file: &str) -> Result<String> {
+    fs::read_to_string(workspace::root().join(file)).with_context(|| file.to_owned())
+}
+
 /// The words of all lists `known: &[...]` and `later: &[...]`.
 fn keys(source: &str) -> Vec<&str> {
     let declared = source.split("#[cfg(test)]").next().unwrap_or(source);
@@ -37,6 +43,11 @@ fn keys(source: &str) -> Vec<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_page_names_every_key() {
+        check().unwrap();
+    }
 
     #[test]
     fn the_words_of_all_lists_are_found() {
