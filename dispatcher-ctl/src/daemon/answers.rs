@@ -64,8 +64,7 @@ impl Core {
             return;
         }
         back.iter().for_each(give_back);
-        self.record.arp_ignored = kept;
-        self.keep_all();
+        self.record.note(|record| record.arp_ignored.clone_from(&kept));
     }
 
     /// NICs that answer for VIPs, as their settings are now.
@@ -79,7 +78,7 @@ impl Core {
         if loud.is_empty() {
             return;
         }
-        let known = &mut self.record.arp_ignored;
+        let mut known = self.record.arp_ignored.clone();
         for nic in &loud {
             if let Some(former) = arp::arp_ignore(&nic.name)
                 && !known.iter().any(|ignored| ignored.ifindex == nic.ifindex)
@@ -88,19 +87,12 @@ impl Core {
             }
         }
         // Before anything is set: who comes after a controller that was killed knows what to give back.
-        self.keep_all();
+        self.record.note(|record| record.arp_ignored.clone_from(&known));
         for nic in loud {
             match arp::set_arp_ignore(&nic.name, arp::OWN_ONLY) {
                 Ok(()) => tracing::info!("{}: arp_ignore is {} now", nic.name, arp::OWN_ONLY),
                 Err(error) => tracing::error!("{}: arp_ignore cannot be set: {error}", nic.name),
             }
-        }
-    }
-
-    /// Keeps the record whole.
-    pub(super) fn keep_all(&mut self) {
-        if let Err(error) = self.keep(None) {
-            tracing::error!("the controller's record cannot be written: {error}");
         }
     }
 }

@@ -3,11 +3,11 @@
 //! Every change, from the file or by hand, takes one way ([`Core::commit`]):
 //!
 //! 1. the new state is made and validated as a value; nothing is touched while that can fail;
-//! 2. the record, which lives beside the pinned maps, is amended or replaced by the new one, either in one step;
+//! 2. it is saved beside the pinned maps, in one step ([`super::store`]);
 //! 3. the maps are made to say it, in an order that is safe at every step ([`crate::dataplane`]);
 //! 4. NICs and VIPs follow.
 //!
-//! Killed after step 1, nothing happened; killed later, the next controller finds the new record and does the rest: steps
+//! Killed after step 1, nothing happened; killed later, the next controller finds what was saved and does the rest: steps
 //! 3 and 4 compare what is with what should be and write the difference, so they may be done again from anywhere.
 //!
 //! What a change must rewrite is its [`Dirty`] part. Where that is only words of some services and all else is known to be in
@@ -15,7 +15,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
-    mem::replace,
     net::IpAddr,
     path::Path,
     sync::Arc,
@@ -23,8 +22,6 @@ use std::{
 };
 
 use dispatcher_common::limits::MAX_INTERFACES;
-
-use tokio::sync::Notify;
 
 use super::{
     advice::Advised,
@@ -40,11 +37,11 @@ use super::{
     probes::Probes,
     problems::Problems,
     quiesce::Draining,
-    record::{Amendment, RecordText, differs_in_services},
     refused::RefusedPackets,
     resume::Resumed,
     rules::Rates,
     start::failed,
+    store::Store,
     vips::Vips,
 };
 use crate::{
@@ -74,13 +71,9 @@ const RECENT: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(super) struct Core {
     /// What the next controller will find.
-    pub(super) record: Record,
+    pub(super) record: Store,
     /// Slots of all schedules of what runs, as they are counted for a check.
     pub(super) rings: usize,
-    /// How it was last put into words.
-    pub(super) text: RecordText,
-    /// Told when it had better be written whole.
-    pub(super) rewrite_due: Arc<Notify>,
     /// Schedules as last made.
     pub(super) schedules: Schedules,
     /// Whether kernel and network say what the record says, as far as is known.
@@ -158,6 +151,7 @@ impl Core {
         let mut counts = Counts::default();
         record.retired_slots.iter().for_each(|r| counts.retire(r.slot, clock::now()));
         let rings = record.state.services.iter().map(|s| check::ring_slots_in_force(s)).sum();
+        let record = Store::new(record, datapath.saved_documents());
         let config_status = ConfigStatus {
             file: file.display().to_string(),
             reload_success: true,
@@ -167,8 +161,6 @@ impl Core {
         Ok(Self {
             record,
             rings,
-            text: RecordText::default(),
-            rewrite_due: Arc::default(),
             schedules: Schedules::default(),
             in_force: false,
             is_untidy: false,
@@ -242,12 +234,14 @@ impl Core {
         let interface_names = numbered(&self.record.interface_names, change.state())?;
         let gone = gone(&change);
         let dirty = self.dirty(&change, applied.as_ref());
-        let retired_slots =
-            (!gone.is_empty()).then(|| [&self.record.retired_slots[..], &gone].concat());
-        let amendment = Amendment::of_services(&self.record, change.state(), applied.as_ref())
-            .map(|amendment| Amendment { retired_slots: retired_slots.clone(), ..amendment });
-        let state = change.state().clone();
-        self.take_in(state, applied, interface_names, retired_slots, amendment)?;
+        self.record.commit(|record| {
+            record.state = change.state().clone();
+            if let Some(applied) = applied {
+                record.applied = applied;
+            }
+            record.interface_names = interface_names;
+            record.retired_slots.extend(&gone);
+        })?;
         self.rings = rings(self.rings, &change);
         self.tell_changes(&change, cause);
         for retired in &gone {
@@ -260,7 +254,7 @@ impl Core {
     fn dirty(&self, change: &Change, applied: Option<&Config>) -> Dirty {
         let is_rest_in_force = self.in_force
             && self.nics.values().all(Nic::is_attached)
-            && applied.is_none_or(|applied| differs_in_services(&self.record.applied, applied));
+            && applied.is_none_or(|applied| has_same_settings(&self.record.applied, applied));
         if is_rest_in_force { change.dirty().clone() } else { Dirty::All }
     }
 
@@ -276,36 +270,6 @@ impl Core {
             self.weight_updates += u64::from(matches!(event, EventKind::WeightChanged { .. }));
             self.events.tell_readers(event);
         }
-    }
-
-    /// Replaces the record and keeps it; returns the state that ran before. Where it cannot be kept, nothing has changed.
-    /// (Values are exchanged rather than copied: with thousands of backends that is most of the work.)
-    fn take_in(
-        &mut self,
-        state: State,
-        applied: Option<Config>,
-        interface_names: Vec<String>,
-        retired: Option<Vec<RetiredSlot>>,
-        amendment: Option<Amendment>,
-    ) -> Result<State, ApiError> {
-        let record = &mut self.record;
-        let retired = retired.map(|retired| replace(&mut record.retired_slots, retired));
-        let names = replace(&mut record.interface_names, interface_names);
-        let state = replace(&mut record.state, state);
-        let applied = applied.map(|applied| replace(&mut record.applied, applied));
-        if let Err(error) = self.keep(amendment) {
-            let record = &mut self.record;
-            record.interface_names = names;
-            record.state = state;
-            if let Some(retired) = retired {
-                record.retired_slots = retired;
-            }
-            if let Some(applied) = applied {
-                record.applied = applied;
-            }
-            return Err(error);
-        }
-        Ok(state)
     }
 
     /// Makes kernel and network say what the record says, as far as it is dirty. NICs, VIPs and advisors have nothing to follow
@@ -365,27 +329,6 @@ impl Core {
         remote().filter(|b| b.config.mac.is_none()).map(|b| b.config.address).collect()
     }
 
-    /// Keeps the record with the maps whole, in one step.
-    fn store(&mut self) -> Result<(), ApiError> {
-        let bytes = self.text.bytes(&self.record, || ()).map_err(|e| failed(&e))?;
-        self.datapath.store_record(&bytes).map_err(|e| failed(&e))
-    }
-
-    /// Keeps with the maps what the record says, in one step: by an amendment, where it can be told by one, or whole.
-    pub(super) fn keep(&mut self, amendment: Option<Amendment>) -> Result<(), ApiError> {
-        if let Some(amendment) = amendment {
-            let bytes = serde_json::to_vec(&amendment).map_err(|e| failed(&e))?;
-            let is_amended = self.datapath.amend_record(&bytes);
-            if self.datapath.is_much_amended() {
-                self.rewrite_due.notify_one();
-            }
-            if is_amended {
-                return Ok(());
-            }
-        }
-        self.store()
-    }
-
     /// Gives back the slots of removed backends that no connection and no affinity record points to any more.
     pub(super) fn release_slots(&mut self) -> Result<(), ApiError> {
         let sweep = self.sweeper.latest();
@@ -401,12 +344,7 @@ impl Core {
             return Ok(());
         }
         let counters = self.counters.read(&self.record.retired_slots).map_err(|e| failed(&e))?;
-        let retired = replace(&mut self.record.retired_slots, kept.clone());
-        let amendment = Amendment { retired_slots: Some(kept), ..Amendment::default() };
-        if let Err(error) = self.keep(Some(amendment)) {
-            self.record.retired_slots = retired;
-            return Err(error);
-        }
+        self.record.commit(|record| record.retired_slots = kept)?;
         // The slot's counters stay as they are, read by nobody, until a backend is published there.
         for retired in released {
             self.counts.fold(retired, counters.backend(retired.slot));
@@ -437,6 +375,12 @@ impl Core {
         self.recent = Some((now, Arc::clone(&counters)));
         Ok((now, counters))
     }
+}
+
+/// Whether two files say the same but for services.
+fn has_same_settings(was: &Config, is: &Config) -> bool {
+    let settings = |config: &Config| Config { services: Vec::new(), ..config.clone() };
+    settings(was) == settings(is)
 }
 
 /// Slots of all schedules after a change of services, before which there were so many.

@@ -23,14 +23,13 @@ mod probes;
 mod problems;
 mod publish;
 mod quiesce;
-mod record;
 mod refused;
 mod report;
 mod resume;
-mod rewrite;
 mod rules;
 mod saved;
 mod start;
+mod store;
 mod teardown;
 mod view;
 mod vips;
@@ -47,7 +46,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::answers::give_back as give_back_arp;
 pub use self::{
-    memory::set_up as set_up_memory, problems::Problems, record::read_record, start::StartError,
+    memory::set_up as set_up_memory, problems::Problems, start::StartError, store::read_saved,
 };
 
 use self::{control::Handle, core::Core};
@@ -98,8 +97,6 @@ pub async fn run(options: RunOptions) -> Result<(), StartError> {
     let patience = api::server::Patience::default();
     tasks.spawn(api::server::serve(socket, Arc::clone(&controller), patience, shutdown.clone()));
     tasks.spawn(metrics::server::serve(metrics_listener, controller, shutdown.clone()));
-    let due = Arc::clone(&handle.core().await.rewrite_due);
-    tasks.spawn(rewrite::run(handle.clone(), due, shutdown.clone()));
     tasks.spawn(reload_at(hangups, handle.clone(), shutdown.clone()));
     if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
         tracing::warn!("the service manager was not told that we are ready: {error}");

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use super::{core::Core, start::failed};
 use crate::{
     api::types::ApiError,
-    model::{Config, NicName, State},
+    model::{Config, NicName, Record, State},
     network::Link,
 };
 
@@ -38,8 +38,7 @@ impl Core {
     /// Keeps which NICs the file calls otherwise than the kernel.
     pub(super) fn keep_names(&mut self, names: Vec<NicName>) {
         if self.record.nic_names != names {
-            self.record.nic_names = names;
-            self.keep_all();
+            self.record.note(|record| record.nic_names.clone_from(&names));
         }
     }
 
@@ -136,27 +135,8 @@ impl Core {
             self.modes.extend(mode.map(|mode| (to.clone(), mode)));
         }
         self.nics = nics;
-        let renamed = |name: &String| {
-            let found = renames.iter().find(|(from, _)| from == name);
-            found.map_or_else(|| name.clone(), |(_, to)| to.clone())
-        };
-        let record = &mut self.record;
-        record.state.interfaces = record.state.interfaces.iter().map(renamed).collect();
-        record.interface_names = record.interface_names.iter().map(renamed).collect();
-        for (from, to) in renames {
-            let written = record.applied.interfaces.contains(from);
-            match record.nic_names.iter_mut().find(|known| known.name == *from) {
-                Some(known) => to.clone_into(&mut known.name),
-                None if written => {
-                    let (written, name) = (from.clone(), to.clone());
-                    record.nic_names.push(NicName { written, name });
-                }
-                None => {}
-            }
-        }
-        record.nic_names.retain(|known| known.written != known.name);
         self.rename_vips(renames);
-        self.keep_all();
+        self.record.note(|record| rename_in_record(record, renames));
     }
 
     /// Which NICs of ours have another name: former and present. Where the present one is that of a NIC that is wanted but not
@@ -184,6 +164,30 @@ impl Core {
         let free: Vec<_> = renames.iter().filter(is_free).cloned().collect();
         if free.len() == renames.len() { renames } else { Vec::new() }
     }
+}
+
+/// Gives NICs their present names.
+fn rename_in_record(record: &mut Record, renames: &[(String, String)]) {
+    let rename = |name: &mut String| {
+        if let Some((_, to)) = renames.iter().find(|(from, _)| from == name) {
+            to.clone_into(name);
+        }
+    };
+    record.state.interfaces.iter_mut().for_each(rename);
+    record.interface_names.iter_mut().for_each(rename);
+    record.vips.iter_mut().for_each(|vip| rename(&mut vip.interface));
+    for (from, to) in renames {
+        let written = record.applied.interfaces.contains(from);
+        match record.nic_names.iter_mut().find(|known| known.name == *from) {
+            Some(known) => to.clone_into(&mut known.name),
+            None if written => {
+                let (written, name) = (from.clone(), to.clone());
+                record.nic_names.push(NicName { written, name });
+            }
+            None => {}
+        }
+    }
+    record.nic_names.retain(|known| known.written != known.name);
 }
 
 /// Which NICs a file calls otherwise than the kernel.

@@ -73,7 +73,7 @@ impl Core {
     fn tables(&mut self, dirty: &Dirty, nics: &[Nic]) -> Tables {
         let network = &self.network;
         let resolve = |address| network.resolution(address);
-        let Record { state, applied, retired_slots, .. } = &self.record;
+        let Record { state, applied, retired_slots, .. } = &*self.record;
         // Schedules of single services come and go too often to be kept.
         let (all, mut some) = (&mut self.schedules, Schedules::default());
         let schedules = if *dirty == Dirty::All { all } else { &mut some };

@@ -12,7 +12,7 @@ use super::{
     core::Core,
     events::{Cause, Health},
     file::ConfigFile,
-    record::read_record,
+    store::read_saved,
 };
 use crate::{
     advisor::{Advisors, Outcome},
@@ -208,11 +208,11 @@ fn listen(config: &Config) -> Result<tokio::net::TcpListener, StartError> {
     tokio::net::TcpListener::from_std(listener).map_err(failed)
 }
 
-/// The former controller's record.
+/// What the former controller saved.
 fn found_record(datapath: &Datapath) -> Result<Option<Record>, StartError> {
-    let stored = datapath.record().map_err(|e| failed(&e))?;
+    let stored = datapath.saved_state().map_err(|e| failed(&e))?;
     let Some(stored) = stored else { return Ok(None) };
-    let record = read_record(&stored).map_err(|e| {
+    let record = read_saved(&stored).map_err(|e| {
         ApiError::failed(format!("the record of the former controller cannot be read: {e}"))
             .hint("dispatcher detach --all")
     })?;

@@ -13,7 +13,7 @@ use std::{
 };
 
 use self::contest::Contest;
-use super::{clock, core::Core, record::Amendment};
+use super::{clock, core::Core};
 use crate::{api::types::EventKind, model::OwnedVip, network::VipAdded};
 
 /// A VIP on a NIC, by the NIC's name.
@@ -67,8 +67,7 @@ impl Core {
         let added: Vec<Place> =
             open.iter().filter(is_new).filter(|p| !is_there(self, p)).cloned().collect();
         if !added.is_empty() {
-            self.record.vips.extend(added.into_iter().map(owned_vip));
-            self.keep_vips();
+            self.record.note(|record| record.vips.extend(added.iter().cloned().map(owned_vip)));
         }
         let mut foreign = BTreeSet::new();
         for place in &open {
@@ -89,8 +88,8 @@ impl Core {
             self.vips.placed.insert(place.clone());
         }
         if !foreign.is_empty() {
-            self.record.vips.retain(|vip| !foreign.contains(&key(vip.clone())));
-            self.keep_vips();
+            let is_ours = |vip: &OwnedVip| !foreign.contains(&key(vip.clone()));
+            self.record.note(|record| record.vips.retain(is_ours));
         }
     }
 
@@ -120,8 +119,6 @@ impl Core {
             let found = renames.iter().find(|(from, _)| *from == name);
             (found.map_or(name, |(_, to)| to.clone()), vip)
         };
-        let owned = std::mem::take(&mut self.record.vips);
-        self.record.vips = owned.into_iter().map(|vip| owned_vip(renamed(key(vip)))).collect();
         let vips = std::mem::take(&mut self.vips);
         self.vips = Vips {
             placed: vips.placed.into_iter().map(renamed).collect(),
@@ -197,8 +194,7 @@ impl Core {
             }
         }
         if !removed.is_empty() {
-            self.record.vips.retain(|vip| !removed.contains(vip));
-            self.keep_vips();
+            self.record.note(|record| record.vips.retain(|vip| !removed.contains(vip)));
         }
     }
 
@@ -215,13 +211,6 @@ impl Core {
             return false;
         }
         true
-    }
-
-    fn keep_vips(&mut self) {
-        let vips = Some(self.record.vips.clone());
-        if let Err(error) = self.keep(Some(Amendment { vips, ..Amendment::default() })) {
-            tracing::error!("the controller's record cannot be written: {error}");
-        }
     }
 }
 
