@@ -317,8 +317,8 @@ impl Core {
         log_changes(&changes);
         self.carry_out(change, Some(config), Cause::File).await?;
         self.keep_names(names);
-        let (links, mut saved, events) = self.links();
-        links.add_missed_vips(&mut saved, events).await;
+        let (links, store, _, events) = self.links();
+        links.add_missed_vips(store, events).await;
         notes.iter().for_each(|note| tracing::warn!("{note}"));
         let plan = shown_plan(changes, settings, notes);
         self.reports.events().tell(EventKind::Reloaded { changes: plan.changes.len() });

@@ -3,11 +3,11 @@
 //! Every change, from the file or by hand, takes one way ([`Core::commit`]):
 //!
 //! 1. the new state is made and validated as a value; nothing is touched while that can fail;
-//! 2. the record, which lives beside the pinned maps, is amended or replaced by the new one, either in one step;
+//! 2. it is saved beside the pinned maps, in one step ([`super::store`]);
 //! 3. the maps are made to say it, in an order that is safe at every step ([`crate::dataplane`]);
 //! 4. NICs and VIPs follow.
 //!
-//! Killed after step 1, nothing happened; killed later, the next controller finds the new record and does the rest: steps
+//! Killed after step 1, nothing happened; killed later, the next controller finds what was saved and does the rest: steps
 //! 3 and 4 compare what is with what should be and write the difference, so they may be done again from anywhere.
 //!
 //! What a change must rewrite is its [`Dirty`] part. Where that is only words of some services and all else is known to be in
@@ -16,7 +16,6 @@
 use std::{
     borrow::Cow,
     collections::{BTreeMap, HashSet},
-    mem::replace,
     path::Path,
     sync::Arc,
     time::{Duration, Instant},
@@ -24,18 +23,15 @@ use std::{
 
 use dispatcher_common::limits::MAX_INTERFACES;
 
-use tokio::sync::Notify;
-
 use super::{
     affinity::Cleaner,
     clock,
     counts::Counts,
     health::Health,
     links::{Links, with_names},
-    record::{Amendment, RecordText, differs_in_services},
     reports::{Cause, Events, Problems, Reports},
     rules::Rules,
-    saving::Saved,
+    store::Store,
     timeouts::timeouts,
     weights::Weights,
 };
@@ -63,13 +59,9 @@ const RECENT: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(super) struct Core {
     /// What the next controller will find.
-    pub(super) record: Record,
+    pub(super) record: Store,
     /// Slots of all schedules of what runs, as they are counted for a check.
     pub(super) rings: usize,
-    /// How it was last put into words.
-    pub(super) text: RecordText,
-    /// Told when it had better be written whole.
-    pub(super) rewrite_due: Arc<Notify>,
     /// Schedules as last made.
     pub(super) schedules: Schedules,
     /// Whether kernel and network say what the record says, as far as is known.
@@ -120,11 +112,10 @@ impl Core {
         let mut counts = Counts::default();
         record.retired_slots.iter().for_each(|r| counts.retire(r.slot, clock::now()));
         let rings = record.state.services.iter().map(|s| check::ring_slots_in_force(s)).sum();
+        let record = Store::new(record, datapath.saved_documents());
         Ok(Self {
             record,
             rings,
-            text: RecordText::default(),
-            rewrite_due: Arc::default(),
             schedules: Schedules::default(),
             in_force: false,
             is_untidy: false,
@@ -149,16 +140,10 @@ impl Core {
         &self.record.state
     }
 
-    /// The record, to be changed and kept.
-    pub(super) fn saved(&mut self) -> Saved<'_> {
-        let Self { record, datapath, text, rewrite_due, .. } = self;
-        Saved { record, datapath, text, rewrite_due }
-    }
-
     /// The links, with all that they work on.
-    pub(super) fn links(&mut self) -> (&mut Links, Saved<'_>, &Events) {
-        let Self { links, record, datapath, text, rewrite_due, reports, .. } = self;
-        (links, Saved { record, datapath, text, rewrite_due }, reports.events())
+    pub(super) fn links(&mut self) -> (&mut Links, &mut Store, &mut Datapath, &Events) {
+        let Self { links, record, datapath, reports, .. } = self;
+        (links, record, datapath, reports.events())
     }
 
     /// The change that makes a state follow what runs.
@@ -192,12 +177,14 @@ impl Core {
         let interface_names = numbered(&self.record.interface_names, change.state())?;
         let gone = gone(&change);
         let dirty = self.dirty(&change, applied.as_ref());
-        let retired_slots =
-            (!gone.is_empty()).then(|| [&self.record.retired_slots[..], &gone].concat());
-        let amendment = Amendment::of_services(&self.record, change.state(), applied.as_ref())
-            .map(|amendment| Amendment { retired_slots: retired_slots.clone(), ..amendment });
-        let state = change.state().clone();
-        self.take_in(state, applied, interface_names, retired_slots, amendment)?;
+        self.record.commit(|record| {
+            record.state = change.state().clone();
+            if let Some(applied) = applied {
+                record.applied = applied;
+            }
+            record.interface_names = interface_names;
+            record.retired_slots.extend(&gone);
+        })?;
         self.rings = rings(self.rings, &change);
         self.tell_changes(&change, cause);
         for retired in &gone {
@@ -210,7 +197,7 @@ impl Core {
     fn dirty(&self, change: &Change, applied: Option<&Config>) -> Dirty {
         let is_rest_in_force = self.in_force
             && self.links.nics().are_attached()
-            && applied.is_none_or(|applied| differs_in_services(&self.record.applied, applied));
+            && applied.is_none_or(|applied| has_same_settings(&self.record.applied, applied));
         if is_rest_in_force { change.dirty().clone() } else { Dirty::All }
     }
 
@@ -225,36 +212,6 @@ impl Core {
         self.reports.report_change(change, cause);
     }
 
-    /// Replaces the record and keeps it; returns the state that ran before. Where it cannot be kept, nothing has changed.
-    /// (Values are exchanged rather than copied: with thousands of backends that is most of the work.)
-    fn take_in(
-        &mut self,
-        state: State,
-        applied: Option<Config>,
-        interface_names: Vec<String>,
-        retired: Option<Vec<RetiredSlot>>,
-        amendment: Option<Amendment>,
-    ) -> Result<State, ApiError> {
-        let record = &mut self.record;
-        let retired = retired.map(|retired| replace(&mut record.retired_slots, retired));
-        let names = replace(&mut record.interface_names, interface_names);
-        let state = replace(&mut record.state, state);
-        let applied = applied.map(|applied| replace(&mut record.applied, applied));
-        if let Err(error) = self.saved().keep(amendment) {
-            let record = &mut self.record;
-            record.interface_names = names;
-            record.state = state;
-            if let Some(retired) = retired {
-                record.retired_slots = retired;
-            }
-            if let Some(applied) = applied {
-                record.applied = applied;
-            }
-            return Err(error);
-        }
-        Ok(state)
-    }
-
     /// Makes kernel and network say what the record says, as far as it is dirty. NICs, VIPs and advisors have nothing to follow
     /// where only words of services are.
     ///
@@ -266,15 +223,15 @@ impl Core {
         }
         self.in_force = false;
         let resolve_wait = self.resolve_wait;
-        let (links, mut saved, events) = self.links();
-        links.adopt(&mut saved, events).await?;
-        links.resolve(&saved.record.state, resolve_wait).await;
+        let (links, store, datapath, events) = self.links();
+        links.adopt(store, datapath, events).await?;
+        links.resolve(&store.state, resolve_wait).await;
         self.publish(dirty)?;
-        let (links, mut saved, events) = self.links();
-        let attached = links.attach(saved.datapath, events);
-        links.place_vips(&mut saved, events, false).await;
+        let (links, store, datapath, events) = self.links();
+        let attached = links.attach(datapath, events);
+        links.place_vips(store, events, false).await;
         links.check_vips_soon();
-        links.follow_probes(saved.datapath, saved.record).await;
+        links.follow_probes(datapath, store).await;
         // Last: a backend on this host has its VIP by then, and its first probe an answer.
         self.health.follow(&self.record.state, self.links.prober());
         self.in_force = attached.is_ok() && self.links.has_placed_vips(&self.record);
@@ -306,8 +263,7 @@ impl Core {
     /// Keeps which NICs the file calls otherwise than the kernel.
     pub(super) fn keep_names(&mut self, names: Vec<NicName>) {
         if self.record.nic_names != names {
-            self.record.nic_names = names;
-            self.saved().keep_or_log(None);
+            self.record.note(|record| record.nic_names.clone_from(&names));
         }
     }
 
@@ -322,8 +278,8 @@ impl Core {
     /// # Errors
     /// As the kernel.
     pub(super) async fn dismantle(&mut self) -> Result<(), ApiError> {
-        let (links, mut saved, events) = self.links();
-        links.give_back(&mut saved, events).await;
+        let (links, store, _, events) = self.links();
+        links.give_back(store, events).await;
         self.datapath.remove()?;
         tracing::info!("detached");
         Ok(())
@@ -344,12 +300,7 @@ impl Core {
             return Ok(());
         }
         let counters = self.counters.read(&self.record.retired_slots)?;
-        let retired = replace(&mut self.record.retired_slots, kept.clone());
-        let amendment = Amendment { retired_slots: Some(kept), ..Amendment::default() };
-        if let Err(error) = self.saved().keep(Some(amendment)) {
-            self.record.retired_slots = retired;
-            return Err(error);
-        }
+        self.record.commit(|record| record.retired_slots = kept)?;
         // The slot's counters stay as they are, read by nobody, until a backend is published there.
         for retired in released {
             self.counts.fold(retired, counters.backend(retired.slot));
@@ -380,6 +331,12 @@ impl Core {
         self.recent = Some((now, Arc::clone(&counters)));
         Ok((now, counters))
     }
+}
+
+/// Whether two files say the same but for services.
+fn has_same_settings(was: &Config, is: &Config) -> bool {
+    let settings = |config: &Config| Config { services: Vec::new(), ..config.clone() };
+    settings(was) == settings(is)
 }
 
 /// Slots of all schedules after a change of services, before which there were so many.

@@ -15,13 +15,11 @@ mod links;
 mod memory;
 mod publish;
 mod react;
-mod record;
 mod reports;
-mod rewrite;
 mod rules;
 mod saved;
-mod saving;
 mod start;
+mod store;
 mod timeouts;
 mod view;
 mod weights;
@@ -39,9 +37,9 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use self::links::give_back_arp;
 pub use self::{
     memory::set_up as set_up_memory,
-    record::read_record,
     reports::Problems,
     start::{RunOptions, StartError},
+    store::read_saved,
 };
 
 use self::control::Handle;
@@ -74,8 +72,6 @@ pub async fn run(options: RunOptions) -> Result<(), StartError> {
     let patience = api::server::Patience::default();
     tasks.spawn(api::server::serve(socket, Arc::clone(&controller), patience, shutdown.clone()));
     tasks.spawn(metrics::server::serve(metrics_listener, controller, shutdown.clone()));
-    let due = Arc::clone(&handle.core().await.rewrite_due);
-    tasks.spawn(rewrite::run(handle.clone(), due, shutdown.clone()));
     tasks.spawn(reload_at(hangups, handle.clone(), shutdown.clone()));
     if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
         tracing::warn!("the service manager was not told that we are ready: {error}");

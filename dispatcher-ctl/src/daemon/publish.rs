@@ -71,7 +71,7 @@ impl Core {
     /// What the maps should hold of what is dirty.
     fn tables(&mut self, dirty: &Dirty, hops: &NextHops) -> Tables {
         let resolve = |address| hops.resolution(address);
-        let Record { state, applied, retired_slots, .. } = &self.record;
+        let Record { state, applied, retired_slots, .. } = &*self.record;
         // Schedules of single services come and go too often to be kept.
         let (all, mut some) = (&mut self.schedules, Schedules::default());
         let schedules = if *dirty == Dirty::All { all } else { &mut some };

@@ -27,8 +27,8 @@ impl Core {
         self.report_draining();
         self.links.count_refused(&self.datapath);
         self.links.watch_probes(&self.datapath, &self.record).await;
-        let (links, mut saved, events) = self.links();
-        links.tend_vips(&mut saved, events).await;
+        let (links, store, _, events) = self.links();
+        links.tend_vips(store, events).await;
         for result in [
             self.watch_handshakes().await,
             self.release_slots(),
@@ -44,7 +44,7 @@ impl Core {
 
     /// Follows what the kernel reported.
     pub(super) async fn follow_reports(&mut self, reports: Vec<NetworkEvent>) {
-        let (links, _, events) = self.links();
+        let (links, _, _, events) = self.links();
         links.report_neighbours(&reports, events);
         let is_link = |e: &NetworkEvent| {
             matches!(e, NetworkEvent::LinkChanged(_) | NetworkEvent::LinkGone { .. })
@@ -76,8 +76,8 @@ impl Core {
             self.links.watch_probes(&self.datapath, &self.record).await;
         }
         if self.links.has_lost_vips(&reports, &self.record) {
-            let (links, mut saved, events) = self.links();
-            links.check_vips(&mut saved, events, &reports).await;
+            let (links, store, _, events) = self.links();
+            links.check_vips(store, events, &reports).await;
         }
     }
 
@@ -86,13 +86,13 @@ impl Core {
         if !self.links.are_ours(reports, &self.record.nic_names) {
             return self.publish(&Dirty::All);
         }
-        let (links, mut saved, _) = self.links();
-        let again = links.reread(&mut saved).await?;
+        let (links, store, datapath, _) = self.links();
+        let again = links.reread(store, datapath).await?;
         self.publish(&Dirty::All)?;
-        let (links, mut saved, events) = self.links();
-        let attached = links.attach(saved.datapath, events);
-        links.follow_probes(saved.datapath, saved.record).await;
-        links.place_vips(&mut saved, events, again).await;
+        let (links, store, datapath, events) = self.links();
+        let attached = links.attach(datapath, events);
+        links.follow_probes(datapath, store).await;
+        links.place_vips(store, events, again).await;
         attached
     }
 

@@ -11,8 +11,8 @@ use super::{
     clock,
     core::Core,
     file::ConfigFile,
-    record::read_record,
     reports::{Cause, Problems},
+    store::read_saved,
 };
 use crate::{
     advisor::{Advisors, Outcome},
@@ -162,8 +162,8 @@ async fn go_on(
         takeover,
     )?;
     if takeover {
-        let (links, mut saved, _) = core.links();
-        links.follow_former_renames(&mut saved)?;
+        let (links, store, datapath, _) = core.links();
+        links.follow_former_renames(store, datapath)?;
     }
     let (named, names) = core.kernel_names(&config).await?;
     let wanted = {
@@ -196,9 +196,9 @@ async fn go_on(
         .stale_names(&core.record.nic_names, &core.reports.config().file)
         .iter()
         .for_each(|warning| tracing::warn!("{warning}"));
-    let (links, mut saved, events) = core.links();
-    links.nics().detach_unwanted(saved.datapath, events)?;
-    links.check_vips(&mut saved, events, &[]).await;
+    let (links, store, datapath, events) = core.links();
+    links.nics().detach_unwanted(datapath, events)?;
+    links.check_vips(store, events, &[]).await;
     tracing::info!(
         "{} services on {}, {}",
         core.state().services.len(),
@@ -216,11 +216,11 @@ fn listen(config: &Config) -> Result<tokio::net::TcpListener, StartError> {
     tokio::net::TcpListener::from_std(listener).map_err(failed)
 }
 
-/// The former controller's record.
+/// What the former controller saved.
 fn found_record(datapath: &Datapath) -> Result<Option<Record>, StartError> {
-    let stored = datapath.record()?;
+    let stored = datapath.saved_state()?;
     let Some(stored) = stored else { return Ok(None) };
-    let record = read_record(&stored).map_err(|e| {
+    let record = read_saved(&stored).map_err(|e| {
         ApiError::failed(format!("the record of the former controller cannot be read: {e}"))
             .hint("dispatcher detach --all")
     })?;

@@ -10,7 +10,7 @@ use std::{
 
 use super::nics::Nics;
 use crate::{
-    daemon::saving::Saved,
+    daemon::store::Store,
     model::{ArpIgnored, State},
     network::{Held, Link, arp},
 };
@@ -25,23 +25,17 @@ pub(super) struct Answers {
 
 impl Answers {
     /// Finds which of these links answer for VIPs that others have; silences them, or warns of them.
-    pub(super) fn find(
-        &mut self,
-        links: &[Link],
-        held: &[Held],
-        nics: &Nics,
-        saved: &mut Saved<'_>,
-    ) {
+    pub(super) fn find(&mut self, links: &[Link], held: &[Held], nics: &Nics, store: &mut Store) {
         let served: BTreeSet<u32> = nics.present().map(|link| link.ifindex).collect();
         self.nics = match served.is_empty() {
             true => Vec::new(),
-            false => arp::answering(links, held, &served, &ipv4_vips(&saved.record.state)),
+            false => arp::answering(links, held, &served, &ipv4_vips(&store.state)),
         };
-        let is_managed = saved.record.applied.manage_arp;
+        let is_managed = store.applied.manage_arp;
         if is_managed {
-            self.silence(saved);
+            self.silence(store);
         }
-        give_back_unless(saved, |ignored| {
+        give_back_unless(store, |ignored| {
             is_managed && self.nics.iter().any(|nic| nic.ifindex == ignored.ifindex)
         });
         let warnings: BTreeMap<u32, String> =
@@ -65,12 +59,12 @@ impl Answers {
     }
 
     /// Makes NICs answer for their own addresses only.
-    fn silence(&self, saved: &mut Saved<'_>) {
+    fn silence(&self, store: &mut Store) {
         let loud: Vec<_> = self.answering().collect();
         if loud.is_empty() {
             return;
         }
-        let known = &mut saved.record.arp_ignored;
+        let mut known = store.arp_ignored.clone();
         for nic in &loud {
             if let Some(former) = arp::arp_ignore(&nic.name)
                 && !known.iter().any(|ignored| ignored.ifindex == nic.ifindex)
@@ -79,7 +73,7 @@ impl Answers {
             }
         }
         // Before anything is set: if this controller is killed, the next one knows what to give back.
-        saved.keep_or_log(None);
+        store.note(|record| record.arp_ignored.clone_from(&known));
         for nic in loud {
             match arp::set_arp_ignore(&nic.name, arp::OWN_ONLY) {
                 Ok(()) => tracing::info!("{}: arp_ignore is {} now", nic.name, arp::OWN_ONLY),
@@ -90,15 +84,13 @@ impl Answers {
 }
 
 /// Gives NICs back the `arp_ignore` they had, except those to be kept silent.
-pub(super) fn give_back_unless(saved: &mut Saved<'_>, is_kept: impl Fn(&ArpIgnored) -> bool) {
-    let (kept, back): (Vec<_>, Vec<_>) =
-        saved.record.arp_ignored.iter().copied().partition(is_kept);
+pub(super) fn give_back_unless(store: &mut Store, is_kept: impl Fn(&ArpIgnored) -> bool) {
+    let (kept, back): (Vec<_>, Vec<_>) = store.arp_ignored.iter().copied().partition(is_kept);
     if back.is_empty() {
         return;
     }
     back.iter().for_each(give_back);
-    saved.record.arp_ignored = kept;
-    saved.keep_or_log(None);
+    store.note(|record| record.arp_ignored.clone_from(&kept));
 }
 
 fn ipv4_vips(state: &State) -> BTreeSet<std::net::Ipv4Addr> {

@@ -24,7 +24,7 @@ use self::{
     vips::{Site, Vips},
 };
 pub(super) use self::{names::with_names, next_hops::NextHops, nics::Nics};
-use super::{reports::Events, saving::Saved};
+use super::{reports::Events, store::Store};
 use crate::{
     api::types::{ApiError, Interface},
     dataplane::{Counters, Datapath},
@@ -90,14 +90,15 @@ impl Links {
     /// As the kernel.
     pub(super) async fn adopt(
         &mut self,
-        saved: &mut Saved<'_>,
+        store: &mut Store,
+        datapath: &mut Datapath,
         events: &Events,
     ) -> Result<(), ApiError> {
-        self.nics.adopt(saved.record, saved.datapath, events);
+        self.nics.adopt(store, datapath, events);
         // The kernel reports changes of NICs that are attached: only others need a look.
         if !self.nics.are_attached() {
             let links = self.network.links().await?;
-            self.set_links(links, saved);
+            self.set_links(links, store, datapath);
         }
         Ok(())
     }
@@ -122,14 +123,18 @@ impl Links {
     ///
     /// # Errors
     /// As the kernel.
-    pub(super) async fn reread(&mut self, saved: &mut Saved<'_>) -> Result<bool, ApiError> {
+    pub(super) async fn reread(
+        &mut self,
+        store: &mut Store,
+        datapath: &mut Datapath,
+    ) -> Result<bool, ApiError> {
         let before = self.nics.there();
         let links = self.network.links().await?;
         let down = self.nics.down();
-        self.set_links(links, saved);
+        self.set_links(links, store, datapath);
         let has_changed = before != self.nics.there();
         if has_changed {
-            self.neighbours.watch(&saved.record.state, &self.nics, &self.network);
+            self.neighbours.watch(&store.state, &self.nics, &self.network);
         }
         // A NIC that was set down has lost its IPv6 addresses, and its segment may have forgotten the others.
         let is_back = !down.is_subset(&self.nics.down());
@@ -147,15 +152,15 @@ impl Links {
     }
 
     /// Puts VIPs where they belong and takes them from where they do not. `again`: announces those that are there already, too.
-    pub(super) async fn place_vips(&mut self, saved: &mut Saved<'_>, events: &Events, again: bool) {
+    pub(super) async fn place_vips(&mut self, store: &mut Store, events: &Events, again: bool) {
         let site = Site { network: &self.network, nics: &self.nics, events };
-        self.vips.place(site, saved, again).await;
+        self.vips.place(site, store, again).await;
     }
 
     /// Puts back VIPs that are missing where somebody else had them.
-    pub(super) async fn add_missed_vips(&mut self, saved: &mut Saved<'_>, events: &Events) {
+    pub(super) async fn add_missed_vips(&mut self, store: &mut Store, events: &Events) {
         if self.vips.misses_any() {
-            self.place_vips(saved, events, false).await;
+            self.place_vips(store, events, false).await;
             self.vips.check_soon();
         }
     }
@@ -169,7 +174,7 @@ impl Links {
     /// `reports`: what the kernel reported.
     pub(super) async fn check_vips(
         &mut self,
-        saved: &mut Saved<'_>,
+        store: &mut Store,
         events: &Events,
         reports: &[NetworkEvent],
     ) {
@@ -182,15 +187,15 @@ impl Links {
             }
         };
         let checked = self.vips.begin_check();
-        self.answers.find(&links, &held, &self.nics, saved);
+        self.answers.find(&links, &held, &self.nics, store);
         let site = Site { network: &self.network, nics: &self.nics, events };
-        self.vips.put_back(site, saved.record, (&held, &links, reports), checked).await;
+        self.vips.put_back(site, store, (&held, &links, reports), checked).await;
     }
 
     /// Checks VIPs if it is time to.
-    pub(super) async fn tend_vips(&mut self, saved: &mut Saved<'_>, events: &Events) {
+    pub(super) async fn tend_vips(&mut self, store: &mut Store, events: &Events) {
         if self.vips.is_due() {
-            self.check_vips(saved, events, &[]).await;
+            self.check_vips(store, events, &[]).await;
         }
     }
 
@@ -225,10 +230,10 @@ impl Links {
     }
 
     /// Undoes what was set on NICs: VIPs first, so that the kernel never answers for one in the datapath's place.
-    pub(super) async fn give_back(&mut self, saved: &mut Saved<'_>, events: &Events) {
+    pub(super) async fn give_back(&mut self, store: &mut Store, events: &Events) {
         let site = Site { network: &self.network, nics: &self.nics, events };
-        self.vips.remove_all(site, saved).await;
-        answers::give_back_unless(saved, |_| false);
+        self.vips.remove_all(site, store).await;
+        answers::give_back_unless(store, |_| false);
     }
 
     /// What an operator should know. `file`: what the configuration file is called.
@@ -306,28 +311,31 @@ impl Links {
     ///
     /// # Errors
     /// As the kernel.
-    pub(super) fn follow_former_renames(&mut self, saved: &mut Saved<'_>) -> Result<(), ApiError> {
-        let attached = saved.datapath.attached()?;
-        let held = saved.datapath.contents().interfaces.iter().map(|held| held.ifindex);
-        let renames = names::former_renames(&saved.record.interface_names, held, &attached);
-        self.rename(&renames, saved);
+    pub(super) fn follow_former_renames(
+        &mut self,
+        store: &mut Store,
+        datapath: &mut Datapath,
+    ) -> Result<(), ApiError> {
+        let attached = datapath.attached()?;
+        let held = datapath.contents().interfaces.iter().map(|held| held.ifindex);
+        let renames = names::former_renames(&store.interface_names, held, &attached);
+        self.rename(&renames, store, datapath);
         Ok(())
     }
 
     /// Notes which links there are; follows those of ours that have other names than before.
-    fn set_links(&mut self, links: Vec<Link>, saved: &mut Saved<'_>) {
-        let renames = names::renames(&self.nics, &links, &saved.record.nic_names);
-        self.rename(&renames, saved);
+    fn set_links(&mut self, links: Vec<Link>, store: &mut Store, datapath: &mut Datapath) {
+        let renames = names::renames(&self.nics, &links, &store.nic_names);
+        self.rename(&renames, store, datapath);
         self.nics.set_links(links);
     }
 
-    fn rename(&mut self, renames: &[(String, String)], saved: &mut Saved<'_>) {
+    fn rename(&mut self, renames: &[(String, String)], store: &mut Store, datapath: &mut Datapath) {
         if renames.is_empty() {
             return;
         }
-        self.nics.rename(renames, saved.datapath);
+        self.nics.rename(renames, datapath);
         self.vips.rename(renames);
-        names::rename(saved.record, renames);
-        saved.keep_or_log(None);
+        store.note(|record| names::rename(record, renames));
     }
 }

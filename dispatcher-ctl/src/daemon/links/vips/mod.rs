@@ -16,7 +16,7 @@ use self::contest::Contest;
 use super::{names::renamed, nics::Nics};
 use crate::{
     api::types::EventKind,
-    daemon::{clock, record::Amendment, reports::Events, saving::Saved},
+    daemon::{clock, reports::Events, store::Store},
     model::{OwnedVip, Record},
     network::{Network, NetworkEvent, VipAdded},
 };
@@ -57,11 +57,11 @@ impl Vips {
     }
 
     /// Puts VIPs where they belong and takes them from where they do not. `again`: announces those that are there already, too.
-    pub(super) async fn place(&mut self, site: Site<'_>, saved: &mut Saved<'_>, again: bool) {
-        let wanted = wanted(saved.record, site.nics);
-        let owned = owned(saved.record);
+    pub(super) async fn place(&mut self, site: Site<'_>, store: &mut Store, again: bool) {
+        let wanted = wanted(store, site.nics);
+        let owned = owned(store);
         let gone: Vec<_> = owned.difference(&wanted).cloned().map(owned_vip).collect();
-        remove_each(site, saved, &gone).await;
+        remove_each(site, store, &gone).await;
         // What was placed once is not asked for again with every change.
         self.placed.retain(|placed| !again && wanted.contains(placed));
         let open: Vec<Place> = wanted.difference(&self.placed).cloned().collect();
@@ -82,8 +82,7 @@ impl Vips {
         let added: Vec<Place> =
             open.iter().filter(is_new).filter(|p| !is_there(p)).cloned().collect();
         if !added.is_empty() {
-            saved.record.vips.extend(added.into_iter().map(owned_vip));
-            keep(saved);
+            store.note(|record| record.vips.extend(added.iter().cloned().map(owned_vip)));
         }
         let mut foreign = BTreeSet::new();
         for place in &open {
@@ -106,15 +105,14 @@ impl Vips {
             self.placed.insert(place.clone());
         }
         if !foreign.is_empty() {
-            saved.record.vips.retain(|vip| !foreign.contains(&key(vip)));
-            keep(saved);
+            store.note(|record| record.vips.retain(|vip| !foreign.contains(&key(vip))));
         }
     }
 
     /// Takes every VIP that is ours off its NIC.
-    pub(super) async fn remove_all(&self, site: Site<'_>, saved: &mut Saved<'_>) {
-        let all = saved.record.vips.clone();
-        remove_each(site, saved, &all).await;
+    pub(super) async fn remove_all(&self, site: Site<'_>, store: &mut Store) {
+        let all = store.vips.clone();
+        remove_each(site, store, &all).await;
     }
 
     /// Whether VIPs are where they belong and nowhere else, as far as is known.
@@ -226,7 +224,7 @@ fn owned(record: &Record) -> BTreeSet<Place> {
 }
 
 /// Takes VIPs off their NICs; the record says that they are ours until all are gone.
-async fn remove_each(site: Site<'_>, saved: &mut Saved<'_>, gone: &[OwnedVip]) {
+async fn remove_each(site: Site<'_>, store: &mut Store, gone: &[OwnedVip]) {
     let mut removed = HashSet::new();
     for vip in gone {
         if site.remove(vip).await {
@@ -234,14 +232,8 @@ async fn remove_each(site: Site<'_>, saved: &mut Saved<'_>, gone: &[OwnedVip]) {
         }
     }
     if !removed.is_empty() {
-        saved.record.vips.retain(|vip| !removed.contains(vip));
-        keep(saved);
+        store.note(|record| record.vips.retain(|vip| !removed.contains(vip)));
     }
-}
-
-fn keep(saved: &mut Saved<'_>) {
-    let vips = Some(saved.record.vips.clone());
-    saved.keep_or_log(Some(Amendment { vips, ..Amendment::default() }));
 }
 
 fn report_found_missing(events: &Events, (interface, vip): &Place) {
