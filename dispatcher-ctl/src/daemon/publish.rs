@@ -1,19 +1,16 @@
 //! Makes the maps say what the record says.
 
-use std::{collections::HashSet, net::IpAddr, time::Duration};
+use std::{collections::HashSet, net::IpAddr};
 
 use dispatcher_common::net::address;
 
-use super::{clock, core::Core};
+use super::{core::Core, links::NextHops, timeouts::timeouts};
 use crate::{
     api::types::ApiError,
-    dataplane::{
-        connections::{ServiceTimeouts, Timeouts},
-        tables::Tables,
-    },
-    model::{Record, RetiredSlot, Service},
+    dataplane::tables::Tables,
+    model::{Record, Service},
     network::NetworkEvent,
-    reconcile::{self, Dirty, Nic},
+    reconcile::{self, Dirty},
     schedule::Schedules,
 };
 
@@ -24,12 +21,12 @@ impl Core {
     /// # Errors
     /// Where the kernel refuses, or the schedule pool is full.
     pub(super) fn publish(&mut self, dirty: &Dirty) -> Result<(), ApiError> {
-        let nics = self.table_nics();
-        let (mut dirty, mut tables) = (dirty, self.tables(dirty, &nics));
+        let hops = self.links.next_hops();
+        let (mut dirty, mut tables) = (dirty, self.tables(dirty, &hops));
         if !self.datapath.holds(&tables) {
             // The maps are not as they were left: all of them are looked at.
             dirty = &Dirty::All;
-            tables = self.tables(dirty, &nics);
+            tables = self.tables(dirty, &hops);
         }
         if *dirty == Dirty::All {
             self.sweeper.set_timeouts(timeouts(&self.record));
@@ -37,7 +34,9 @@ impl Core {
         let written = self.datapath.publish(&tables);
         self.in_force &= written.is_ok();
         written?;
-        self.report_backends(&nics, dirty.places());
+        let services = dirty.services(&self.record.state);
+        let is_part = *dirty != Dirty::All;
+        self.reports.report_health(self.health.report(&services, &hops, is_part));
         Ok(())
     }
 
@@ -70,19 +69,20 @@ impl Core {
     }
 
     /// What the maps should hold of what is dirty.
-    fn tables(&mut self, dirty: &Dirty, nics: &[Nic]) -> Tables {
-        let network = &self.network;
-        let resolve = |address| network.resolution(address);
-        let Record { state, applied, retired_slots, .. } = &self.record;
+    fn tables(&mut self, dirty: &Dirty, hops: &NextHops) -> Tables {
+        let resolve = |address| hops.resolution(address);
+        let Record { state, applied, retired_slots, .. } = &*self.record;
         // Schedules of single services come and go too often to be kept.
         let (all, mut some) = (&mut self.schedules, Schedules::default());
         let schedules = if *dirty == Dirty::All { all } else { &mut some };
         let connections = &applied.connections;
-        let mut tables = reconcile::tables(state, dirty, connections, nics, &resolve, schedules);
+        let mut tables =
+            reconcile::tables(state, dirty, connections, hops.nics(), &resolve, schedules);
         if *dirty == Dirty::All {
             reconcile::lingering(retired_slots, &mut tables);
             if self.has_wildcards() {
-                tables.own_addresses = network.own_addresses().into_iter().map(address).collect();
+                let own = self.links.network().own_addresses();
+                tables.own_addresses = own.into_iter().map(address).collect();
             }
         }
         self.set_active_rules(&mut tables);
@@ -91,7 +91,7 @@ impl Core {
 
     fn set_active_rules(&self, tables: &mut Tables) {
         if !tables.rules.is_empty() {
-            let active = self.active_rules(clock::local());
+            let active = self.active_rules();
             for (id, rule) in &mut tables.rules {
                 rule.active = active.get(id).copied().unwrap_or(rule.active);
             }
@@ -102,34 +102,4 @@ impl Core {
     pub(super) fn has_wildcards(&self) -> bool {
         self.state().services.iter().any(|service| service.config.vip.is_unspecified())
     }
-}
-
-/// How long connections may be idle, by slot.
-pub(super) fn timeouts(record: &Record) -> Timeouts {
-    let mut timeouts = Timeouts::default();
-    for service in &record.state.services {
-        let config = &service.config;
-        let of_service = ServiceTimeouts {
-            stale: config.stale_timeout,
-            syn: config.syn_timeout,
-            fin: config.fin_timeout,
-            fin_count: config.fin_count,
-        };
-        timeouts.service(of_service, service.backends.iter().map(|b| b.slot));
-    }
-    for RetiredSlot { slot, lingers, .. } in &record.retired_slots {
-        if lingers.is_zero() {
-            timeouts.gone(*slot);
-        } else {
-            timeouts.service(lingering(*lingers), [*slot]);
-        }
-    }
-    timeouts
-}
-
-/// For connections of a removed backend whose clients are to be told: those that were told are closing, and are kept until
-/// the RST has surely come.
-fn lingering(stale: Duration) -> ServiceTimeouts {
-    const TOLD: Duration = Duration::from_secs(30);
-    ServiceTimeouts { stale, syn: stale.min(TOLD), fin: stale.min(TOLD), fin_count: 0 }
 }

@@ -1,4 +1,4 @@
-//! Which rules hold: looked at once a second, and whenever something changes.
+//! Which rules hold: checked once a second, and whenever something changes.
 //!
 //! Rates are those of the last second, from counters that are read only while a rule goes by them. Before there is a
 //! second to look back on, a rule that goes by rates stays as the datapath has it: off if it is new, as it was after a
@@ -9,15 +9,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{clock, core::Core};
 use crate::{
-    api::types::ApiError,
-    dataplane::Counters,
+    dataplane::{Counters, connections::ConnectionTable, publish::Contents},
     model::{Rule, State},
     reconcile::{self, LocalTime, Measured, Rate},
 };
 
-/// Less is no second: rates over a moment say nothing.
+/// A shorter time is not taken for a second: rates over a moment say nothing.
 const SHORTEST: Duration = Duration::from_millis(500);
 
 /// What backends had counted.
@@ -28,17 +26,42 @@ struct Sample {
     counted: BTreeMap<u32, (u64, u64)>,
 }
 
-/// What is known of rates.
+/// The rates that rules go by.
 #[derive(Debug, Default)]
-pub(super) struct Rates {
+pub(super) struct Rules {
     /// What was last read.
     sample: Option<Sample>,
     /// By slot, over the last second.
     rates: Option<BTreeMap<u32, Rate>>,
 }
 
-impl Rates {
-    /// Takes in what the datapath has counted.
+impl Rules {
+    /// Updates the rates; none: no rule goes by them.
+    pub(super) fn update(&mut self, counted: Option<(Instant, &Counters)>) {
+        match counted {
+            Some((at, counters)) => self.sample(at, counters),
+            None => *self = Self::default(),
+        }
+    }
+
+    /// Which rules hold; those of which that is not known stay as the datapath has them.
+    pub(super) fn active(
+        &self,
+        state: &State,
+        table: &ConnectionTable,
+        held: &Contents,
+        now: LocalTime,
+    ) -> BTreeMap<u32, bool> {
+        let count = |slot| table.active().slot(slot).active();
+        let measured = Measured { rates: self.rates.as_ref(), active: &count };
+        let mut active = reconcile::active(state, now, measured);
+        for (service, rule) in rules(state) {
+            active.entry(rule.id).or_insert_with(|| is_active(held, service, rule.id));
+        }
+        active
+    }
+
+    /// Adds what the datapath has counted.
     fn sample(&mut self, now: Instant, counters: &Counters) {
         let delivered =
             |slot: &u32| counters.responses.get(slot).map_or(0, |responses| responses.delivered);
@@ -65,51 +88,27 @@ impl Rates {
     }
 }
 
-impl Core {
-    /// Rules by what the last second was like.
-    ///
-    /// # Errors
-    /// As the kernel.
-    pub(super) fn watch_rules(&mut self) -> Result<(), ApiError> {
-        if rules(self.state()).any(|(_, rule)| rule.config.has_rates()) {
-            let (at, counters) = self.recent_counters()?;
-            self.rates.sample(at, &counters);
-        } else {
-            self.rates = Rates::default();
-        }
-        let active = self.active_rules(clock::local());
-        self.log_rules(&active);
-        self.datapath.set_active(&active)?;
-        Ok(())
-    }
+/// Whether any rule goes by rates.
+pub(super) fn go_by_rates(state: &State) -> bool {
+    rules(state).any(|(_, rule)| rule.config.has_rates())
+}
 
-    /// Which rules hold now; those of which that cannot be told stay as the datapath has them.
-    pub(super) fn active_rules(&self, now: LocalTime) -> BTreeMap<u32, bool> {
-        let count = |slot| self.table.active().slot(slot).active();
-        let measured = Measured { rates: self.rates.rates.as_ref(), active: &count };
-        let mut active = reconcile::active(self.state(), now, measured);
-        for (service, rule) in rules(self.state()) {
-            active.entry(rule.id).or_insert_with(|| self.is_active(service, rule.id));
-        }
-        active
-    }
+/// Whether the datapath has the rule of a service on.
+pub(super) fn is_active(held: &Contents, service: u32, rule: u32) -> bool {
+    let held = held.rules.get(rule as usize);
+    held.is_some_and(|held| held.owner == u64::from(service) + 1 && held.active != 0)
+}
 
-    /// Whether the datapath has the rule of a service on.
-    pub(super) fn is_active(&self, service: u32, rule: u32) -> bool {
-        let held = self.datapath.contents().rules.get(rule as usize);
-        held.is_some_and(|held| held.owner == u64::from(service) + 1 && held.active != 0)
-    }
-
-    fn log_rules(&self, active: &BTreeMap<u32, bool>) {
-        for service in &self.state().services {
-            for rule in &service.rules {
-                let (was, is) = (self.is_active(service.id, rule.id), active.get(&rule.id));
-                let (service, rule) = (&service.config.name, &rule.config.name);
-                match is {
-                    Some(true) if !was => tracing::info!("rule {service}/{rule}: holds"),
-                    Some(false) if was => tracing::info!("rule {service}/{rule}: no longer holds"),
-                    Some(_) | None => {}
-                }
+/// Logs which rules begin or cease to hold.
+pub(super) fn log_changes(state: &State, held: &Contents, active: &BTreeMap<u32, bool>) {
+    for service in &state.services {
+        for rule in &service.rules {
+            let (was, is) = (is_active(held, service.id, rule.id), active.get(&rule.id));
+            let (service, rule) = (&service.config.name, &rule.config.name);
+            match is {
+                Some(true) if !was => tracing::info!("rule {service}/{rule}: holds"),
+                Some(false) if was => tracing::info!("rule {service}/{rule}: no longer holds"),
+                Some(_) | None => {}
             }
         }
     }
@@ -137,15 +136,15 @@ mod tests {
     fn a_rate_is_known_after_a_second_and_survives_slots_that_change_hands() {
         let start = clock::now();
         let at = |ms| start + Duration::from_millis(ms);
-        let mut rates = Rates::default();
-        let rate = |rates: &Rates, slot| rates.rates.as_ref().map(|r| r[&slot].connections);
-        rates.sample(at(0), &counted(&[(1, 1000)]));
-        assert_eq!(rates.rates, None);
-        rates.sample(at(100), &counted(&[(1, 1100)]));
-        assert_eq!(rates.rates, None, "a tenth of a second is too short");
-        rates.sample(at(2000), &counted(&[(1, 1300), (2, 40)]));
-        assert_eq!((rate(&rates, 1), rate(&rates, 2)), (Some(150.0), Some(20.0)));
-        rates.sample(at(3000), &counted(&[(1, 7), (2, 40)]));
-        assert_eq!((rate(&rates, 1), rate(&rates, 2)), (Some(7.0), Some(0.0)));
+        let mut rules = Rules::default();
+        let rate = |rules: &Rules, slot| rules.rates.as_ref().map(|r| r[&slot].connections);
+        rules.sample(at(0), &counted(&[(1, 1000)]));
+        assert_eq!(rules.rates, None);
+        rules.sample(at(100), &counted(&[(1, 1100)]));
+        assert_eq!(rules.rates, None, "a tenth of a second is too short");
+        rules.sample(at(2000), &counted(&[(1, 1300), (2, 40)]));
+        assert_eq!((rate(&rules, 1), rate(&rules, 2)), (Some(150.0), Some(20.0)));
+        rules.sample(at(3000), &counted(&[(1, 7), (2, 40)]));
+        assert_eq!((rate(&rules, 1), rate(&rules, 2)), (Some(7.0), Some(0.0)));
     }
 }

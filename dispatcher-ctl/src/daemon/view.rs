@@ -10,18 +10,18 @@ use dispatcher_common::{
     reason::{Reason, Verdict},
 };
 
-use super::{clock, core::Core, counts::sum, health::advice::Shown, links::nics::Nic};
+use super::{clock, core::Core, counts::sum, health::Shown, links::NextHops, rules, weights};
 use crate::{
     api::types::{
         self, ApiError, Connection, ConnectionQuery, ConnectionTable, Connections, Interface,
-        Rates, ReasonCount, ResponseBucket, ResponseSeconds, Status,
+        ManagerReport, Rates, ReasonCount, ResponseBucket, ResponseSeconds, Seconds, Status,
     },
     dataplane::{
         Counters, Responses,
         connections::{ConnectionTable as Table, Filter, SweepResult},
     },
     model::{Backend, Protocol, RetiredSlot, Rule, Service},
-    reconcile::{self, edit},
+    reconcile::edit,
 };
 
 /// Counters and table as they were at one time, for a view of all.
@@ -29,7 +29,7 @@ pub(super) struct Reading {
     counters: Counters,
     sweep: Arc<SweepResult>,
     now: std::time::Instant,
-    nics: Vec<reconcile::Nic>,
+    hops: NextHops,
 }
 
 impl Core {
@@ -68,7 +68,7 @@ impl Core {
     }
 
     fn reading_of(&self, counters: Counters, sweep: Arc<SweepResult>) -> Reading {
-        Reading { counters, sweep, now: clock::now(), nics: self.table_nics() }
+        Reading { counters, sweep, now: clock::now(), hops: self.links.next_hops() }
     }
 
     /// Everything.
@@ -77,40 +77,33 @@ impl Core {
     /// As the kernel.
     pub(super) fn status(&self) -> Result<Status, ApiError> {
         let reading = self.read()?;
+        let started = self.reports.started();
         let services = &self.record.state.services;
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
-            started: self.started,
-            uptime_seconds: clock::epoch_seconds() - self.started,
+            started,
+            uptime_seconds: clock::epoch_seconds() - started,
             interfaces: self.interfaces(&reading),
             services: services.iter().map(|s| self.service_view(s, &reading)).collect(),
             connections: self.table_view(&reading),
-            config: self.config_status.clone(),
-            weight_updates: self.weight_updates,
-            probe_lateness: self.advised.lateness(),
-            exits: self.events.exits().counts(),
-            warnings: self.warnings(),
-            last_errors: self.problems.list(),
+            config: self.reports.config().clone(),
+            weight_updates: self.reports.events().weight_updates(),
+            probe_lateness: self.health.lateness(),
+            exits: self.reports.exits(),
+            warnings: self.links.warnings(&self.record, &self.reports.config().file),
+            last_errors: self.reports.last_errors(),
         })
-    }
-
-    /// What an operator should look after.
-    fn warnings(&self) -> Vec<String> {
-        [self.name_warnings(), self.vip_warnings(), self.answer_warnings()].concat()
     }
 
     /// The NICs.
     pub(super) fn interfaces(&self, reading: &Reading) -> Vec<Interface> {
-        let view = |(name, nic): (&String, &Nic)| {
-            let mut view = interface_view(name, nic, &reading.counters);
-            if let Some(ifindex) = view.ifindex {
-                view.refused = self.refused.of(ifindex, |from| self.nic_name(from));
-                view.note = view.note.or_else(|| self.refused.note(ifindex, reading.now));
-            }
-            view
-        };
-        self.nics.iter().map(view).collect()
+        self.links.view(&reading.counters)
+    }
+
+    /// What the manager made of what it knows.
+    pub(super) fn manager_report(&self) -> ManagerReport {
+        self.weights.report(self.state(), &self.health, &self.links.next_hops())
     }
 
     /// One service.
@@ -146,7 +139,7 @@ impl Core {
     fn rule_view(&self, service: u32, rule: &Rule) -> types::Rule {
         types::Rule {
             config: rule.config.clone(),
-            active: self.is_active(service, rule.id),
+            active: rules::is_active(self.datapath.contents(), service, rule.id),
             connections: self.counters.rule(rule.id),
         }
     }
@@ -156,20 +149,21 @@ impl Core {
         let counts: BackendCounts = reading.counters.backend(backend.slot);
         let measured = reading.counters.responses.get(&backend.slot);
         let active = self.table.active().slot(backend.slot);
-        let Shown { advisor, agent } = self.advised.shown(backend.slot);
+        let Shown { advisor, agent } = self.health.shown(backend.slot);
         let config = &backend.config;
-        let resolve = |address| self.network.resolution(address);
-        let idle = self.idle_reason(backend, &reading.nics);
-        let way = reconcile::way(config, &reading.nics, &resolve).ok().filter(|_| !config.local);
+        let idle = self.health.idle_reason(backend, &reading.hops);
+        let next_hop = reading.hops.to(config).filter(|_| !config.local);
         types::Backend {
             name: config.name.clone(),
             address: config.address,
-            mac: way.map(|(mac, _)| mac),
-            interface: way.map(|(_, nic)| nic.name.clone()),
-            weight: self.shown_weight(backend),
+            mac: next_hop.map(|(mac, _)| mac),
+            interface: next_hop.map(|(_, nic)| nic.name.clone()),
+            weight: weights::shown(backend, &self.record.state.manager),
             fixed_weight: backend.is_fixed(),
             sorry: config.sorry,
-            up: !backend.down && backend.advised_down.is_none() && (config.local || way.is_some()),
+            up: !backend.down
+                && backend.advised_down.is_none()
+                && (config.local || next_hop.is_some()),
             quiesced: backend.is_quiesced(),
             quiesce_deadline: backend.quiesce_deadline_ms.map(|ms| ms as f64 / 1000.0),
             down_by_hand: backend.down,
@@ -200,7 +194,7 @@ impl Core {
             connections_capacity: capacity,
             half_open_connections: self.table.active().half_open(),
             syn_guard: self.record.applied.connections.syn_guard,
-            syn_guard_since: self.guarded_since,
+            syn_guard_since: self.reports.guarded_since(),
             overflow_connections: u64::from(sweep.overflow),
             fill: sweep.connections() as f64 / capacity.max(1) as f64,
             connections_expired: [
@@ -313,35 +307,6 @@ fn response_seconds(responses: &Responses) -> ResponseSeconds {
         count: responses.count(),
         sum: responses.micros as f64 / 1e6,
         buckets: RESPONSE_BOUNDS.iter().zip(counts).map(bucket).collect(),
-    }
-}
-
-fn interface_view(name: &str, nic: &Nic, counters: &Counters) -> Interface {
-    let counted = |reason: &Reason| (*reason, counters.packets(nic.index, *reason));
-    let reasons: Vec<ReasonCount> = Reason::ALL
-        .iter()
-        .map(counted)
-        .filter(|(_, counts)| counts.packets != 0)
-        .map(|(reason, counts)| ReasonCount {
-            verdict: Cow::Borrowed(reason.verdict().as_str()),
-            reason: Cow::Borrowed(reason.as_str()),
-            packets: counts.packets,
-            bytes: counts.bytes,
-        })
-        .collect();
-    Interface {
-        name: name.to_owned(),
-        index: Some(nic.index),
-        ifindex: nic.link.as_ref().map(|link| link.ifindex),
-        mac: nic.link.as_ref().map(|link| link.mac),
-        mode: nic.mode,
-        attached: nic.attached.is_some(),
-        since: nic.since,
-        packets: reasons.iter().map(|r| r.packets).sum(),
-        bytes: reasons.iter().map(|r| r.bytes).sum(),
-        reasons,
-        refused: Vec::new(),
-        note: nic.note.clone(),
     }
 }
 
