@@ -14,7 +14,7 @@ use super::{clock, core::Core, counts::sum, health::Shown, links::NextHops, rule
 use crate::{
     api::types::{
         self, ApiError, Connection, ConnectionQuery, ConnectionTable, Connections, Interface,
-        ManagerReport, Rates, ReasonCount, ResponseBucket, ResponseSeconds, Seconds, Status,
+        ManagerReport, Rates, ReasonCount, ResponseBucket, ResponseSeconds, Status,
     },
     dataplane::{
         Counters, Responses,

@@ -47,7 +47,7 @@ impl Level {
 pub(super) struct Reader(AbortHandle);
 
 impl Reader {
-    /// Starts reading the lines of a program that was loaded for a NIC. None outside of a runtime: nobody reads then.
+    /// Starts reading the lines of a program that was loaded for a NIC. None outside of a runtime.
     pub(super) fn start(ebpf: &mut Ebpf, interface: &str) -> Result<Option<Self>, DataplaneError> {
         let Ok(runtime) = Handle::try_current() else { return Ok(None) };
         let lines = Lines { interface: interface.to_owned() };
@@ -76,7 +76,7 @@ impl Drop for Reader {
     }
 }
 
-/// Takes lines of one NIC's program to the controller's log.
+/// Writes the lines of one NIC's program to the controller's log.
 struct Lines {
     interface: String,
 }
