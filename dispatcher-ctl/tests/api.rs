@@ -1,4 +1,4 @@
-//! The server, over a real Unix socket: statuses, bodies, errors, and that the description says the same.
+//! The server over a real Unix socket: statuses, bodies, errors, and that they agree with the description.
 
 use std::{
     io::{Read as _, Write as _},
@@ -144,6 +144,7 @@ fn refusals_say_what_was_expected_and_change_nothing() {
             "body: invalid value: integer `-1`, expected u32",
         ),
         ("PATCH", web1, r#"{"weight": "#, 400, "body: EOF while parsing"),
+        ("PATCH", web1, "[1, true]", 422, "body: invalid type: sequence, expected an object"),
         ("PATCH", &format!("{web1}?sav=true"), "{}", 400, "query: sav: unknown field `sav`"),
         ("PUT", "/v1/services/x", "{}", 422, "body: missing field `vip`"),
         ("GET", "/v1/connections?limit=many", "", 400, "query: "),

@@ -30,19 +30,40 @@ pub(super) struct Draft {
 pub struct Schemas(Map<String, Value>);
 
 impl Schemas {
-    /// A reference to the schema of a type, which is added with all that it refers to.
-    pub(super) fn of<T: ToSchema>(&mut self) -> Value {
-        let mut found = vec![(T::name().into_owned(), T::schema())];
-        T::schemas(&mut found);
-        for (name, schema) in found {
-            let mut schema = json!(schema);
-            if !PARTIAL.contains(&name.as_str()) {
+    /// A reference to the schema of an answer; adds it with all that it refers to.
+    pub(super) fn answer<T: ToSchema>(&mut self) -> Value {
+        for (name, mut schema) in schemas::<T>() {
+            if PARTIAL.contains(&name.as_str()) {
+                forbid_null(&mut schema);
+            } else {
                 complete(&mut schema);
             }
             self.0.insert(name, schema);
         }
-        json!({ "$ref": format!("#/components/schemas/{}", T::name()) })
+        reference::<T>()
     }
+
+    /// A reference to the schema of a request; adds it with all that it refers to.
+    pub(super) fn request<T: ToSchema>(&mut self) -> Value {
+        for (name, mut schema) in schemas::<T>() {
+            if schema.get("properties").is_some() {
+                schema["additionalProperties"] = false.into();
+            }
+            self.0.entry(name).or_insert(schema);
+        }
+        reference::<T>()
+    }
+}
+
+/// The schema of a type and those that it refers to, by name.
+fn schemas<T: ToSchema>() -> impl Iterator<Item = (String, Value)> {
+    let mut found = vec![(T::name().into_owned(), T::schema())];
+    T::schemas(&mut found);
+    found.into_iter().map(|(name, schema)| (name, json!(schema)))
+}
+
+fn reference<T: ToSchema>() -> Value {
+    json!({ "$ref": format!("#/components/schemas/{}", T::name()) })
 }
 
 impl Draft {
@@ -52,7 +73,11 @@ impl Draft {
     ) {
         let query: Vec<Value> = Q::into_params(|| Some(ParameterIn::Query))
             .into_iter()
-            .map(|parameter| json!(parameter))
+            .map(|parameter| {
+                let mut parameter = json!(parameter);
+                forbid_null(&mut parameter);
+                parameter
+            })
             .collect();
         let mut errors: BTreeSet<u16> = route.errors.iter().copied().collect();
         errors.insert(500);
@@ -95,8 +120,8 @@ impl Draft {
     }
 
     fn finish(mut self) -> Description {
-        let error = self.schemas.of::<ApiError>();
-        self.schemas.of::<IpAddress>();
+        let error = self.schemas.answer::<ApiError>();
+        self.schemas.answer::<IpAddress>();
         let responses = ERRORS.iter().map(|(_, name, text)| {
             let content = json!({ "application/json": { "schema": error } });
             ((*name).to_owned(), json!({ "description": text, "content": content }))
@@ -134,11 +159,9 @@ fn names(path: &str) -> impl Iterator<Item = Value> {
 }
 
 /// Makes the schema of an answer exact, as far as `derive(ToSchema)` does not know: the server sends every field, `null` where
-/// there is no value, and durations as numbers. Requests, which refuse other fields, stay as they are.
+/// there is no value, and durations as numbers.
 fn complete(schema: &mut Value) {
     match schema {
-        Value::Object(fields)
-            if fields.get("additionalProperties") == Some(&Value::Bool(false)) => {}
         Value::Object(fields) => {
             if fields.get("$ref") == Some(&"#/components/schemas/Seconds".into()) {
                 fields.remove("$ref");
@@ -154,6 +177,26 @@ fn complete(schema: &mut Value) {
             fields.values_mut().for_each(complete);
         }
         Value::Array(items) => items.iter_mut().for_each(complete),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// Takes the value null away, where a field is left out instead.
+fn forbid_null(schema: &mut Value) {
+    match schema {
+        Value::Object(fields) => {
+            if fields.get("default") == Some(&Value::Null) {
+                fields.remove("default");
+            }
+            if let Some(Value::Array(types)) = fields.get_mut("type") {
+                types.retain(|kind| kind != "null");
+            }
+            if let Some(Value::Array(choices)) = fields.get_mut("oneOf") {
+                choices.retain(|choice| choice["type"] != "null");
+            }
+            fields.values_mut().for_each(forbid_null);
+        }
+        Value::Array(items) => items.iter_mut().for_each(forbid_null),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }

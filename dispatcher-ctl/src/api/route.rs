@@ -8,7 +8,10 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{
+    Deserialize, Serialize,
+    de::{self, DeserializeOwned, Unexpected},
+};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
@@ -172,16 +175,19 @@ impl<T: Serialize + DeserializeOwned + ToSchema + Send + 'static> Body for Json<
         serde_json::to_vec(value)
     }
 
-    /// An empty body is an object without fields.
+    /// An empty body is an object without fields. serde would also take an array, with the fields in their order.
     fn read(text: String) -> serde_json::Result<T> {
         match text.trim() {
             "" => serde_json::from_str("{}"),
+            json if json.starts_with('[') => {
+                Err(de::Error::invalid_type(Unexpected::Seq, &"an object"))
+            }
             json => serde_json::from_str(json),
         }
     }
 
     fn schema(schemas: &mut Schemas) -> Value {
-        schemas.of::<T>()
+        schemas.request::<T>()
     }
 }
 
@@ -205,7 +211,7 @@ where
     }
 
     fn schema(schemas: &mut Schemas) -> Value {
-        schemas.of::<T>()
+        schemas.answer::<T>()
     }
 }
 
@@ -226,7 +232,7 @@ impl<T: Serialize + DeserializeOwned + ToSchema + Send + 'static> Answer for Lis
     }
 
     fn schema(schemas: &mut Schemas) -> Value {
-        serde_json::json!({ "type": "array", "items": schemas.of::<T>() })
+        serde_json::json!({ "type": "array", "items": schemas.answer::<T>() })
     }
 }
 
@@ -247,7 +253,7 @@ impl<T: DeserializeOwned + ToSchema + 'static> Answer for Pages<T> {
     }
 
     fn schema(schemas: &mut Schemas) -> Value {
-        schemas.of::<T>()
+        schemas.answer::<T>()
     }
 }
 
@@ -269,7 +275,7 @@ impl Answer for Stream {
     }
 
     fn schema(schemas: &mut Schemas) -> Value {
-        schemas.of::<Event>()
+        schemas.answer::<Event>()
     }
 }
 

@@ -1,5 +1,5 @@
-//! A daemon without a datapath: the API's server over a [`Controller`] that keeps its answers in memory, so that server,
-//! client, command line and metrics are tested over a real Unix socket. What it answers proves nothing of the datapath.
+//! A daemon without a datapath: the API's server with a [`Controller`] that keeps its answers in memory. It serves the tests of
+//! server, client, command line and metrics over a real Unix socket. Its answers prove nothing of the datapath.
 
 #![allow(dead_code, unused_imports, reason = "each test binary uses a part of it")]
 
@@ -13,7 +13,7 @@ use std::{
 use async_trait::async_trait;
 use dispatcher_ctl::{
     api::{
-        Controller, Events, PlanSource, description,
+        Controller, Done, Events, PlanSource, description,
         server::{Patience, Socket, serve},
         types::{
             ApiError, AttachInterface, Backend, Connection, ConnectionQuery, Connections, Event,
@@ -40,7 +40,7 @@ pub(crate) struct Memory {
     manager: Mutex<Manager>,
     /// Every change, as it arrived.
     pub(crate) changes: Mutex<Vec<String>>,
-    /// Told to whoever listens.
+    /// Sends events to all streams.
     pub(crate) events: broadcast::Sender<Event>,
 }
 
@@ -55,30 +55,26 @@ impl Memory {
     }
 
     /// Notes a change and makes it.
-    fn change<T>(
-        &self,
-        note: String,
-        make: impl FnOnce(&mut Status) -> Result<T, ApiError>,
-    ) -> Result<T, ApiError> {
+    fn change<T>(&self, note: String, make: impl FnOnce(&mut Status) -> Done<T>) -> Done<T> {
         let made = make(&mut self.status.lock().unwrap())?;
         self.changes.lock().unwrap().push(note);
         Ok(made)
     }
 }
 
-fn position(status: &Status, name: &str) -> Result<usize, ApiError> {
+fn position(status: &Status, name: &str) -> Done<usize> {
     let meant = |s: &Service| s.name == name || s.vip.to_string() == name;
     let error =
         || ApiError::not_found(format!("service {name}: is not there")).hint("dispatcher services");
     status.services.iter().position(meant).ok_or_else(error)
 }
 
-fn service<'a>(status: &'a mut Status, name: &str) -> Result<&'a mut Service, ApiError> {
+fn service<'a>(status: &'a mut Status, name: &str) -> Done<&'a mut Service> {
     let at = position(status, name)?;
     Ok(&mut status.services[at])
 }
 
-fn backend<'a>(service: &'a mut Service, name: &str) -> Result<&'a mut Backend, ApiError> {
+fn backend<'a>(service: &'a mut Service, name: &str) -> Done<&'a mut Backend> {
     let owner = service.name.clone();
     let meant = |b: &&mut Backend| b.name == name || b.address.to_string() == name;
     let error = || ApiError::not_found(format!("backend {owner}/{name}: is not there"));
@@ -87,38 +83,30 @@ fn backend<'a>(service: &'a mut Service, name: &str) -> Result<&'a mut Backend, 
 
 #[async_trait]
 impl Controller for Memory {
-    async fn status(&self) -> Result<Status, ApiError> {
+    async fn status(&self) -> Done<Status> {
         Ok(self.status.lock().unwrap().clone())
     }
 
-    async fn attach(
-        &self,
-        interface: String,
-        request: AttachInterface,
-        save: bool,
-    ) -> Result<Interface, ApiError> {
-        self.change(format!("attach {interface} {request:?} save={save}"), |status| {
-            if interface == "nodriver0" {
-                let error = "interface nodriver0: driver dummy has no native xdp";
-                return Err(
-                    ApiError::failed(error).hint("dispatcher attach nodriver0 --mode generic")
-                );
+    async fn attach(&self, name: String, request: AttachInterface, save: bool) -> Done<Interface> {
+        self.change(format!("attach {name} {request:?} save={save}"), |status| {
+            if name == "nodriver0" {
+                let error = ApiError::failed("interface nodriver0: driver dummy has no native xdp");
+                return Err(error.hint("dispatcher attach nodriver0 --mode generic"));
             }
             let mode = request.mode.unwrap_or(XdpMode::Native);
-            let attached = Interface { name: interface, mode, ..status.interfaces[0].clone() };
-            status.interfaces.push(attached.clone());
-            Ok(attached)
+            status.interfaces.push(Interface { name, mode, ..status.interfaces[0].clone() });
+            Ok(status.interfaces[status.interfaces.len() - 1].clone())
         })
     }
 
-    async fn detach(&self, interface: String, save: bool) -> Result<(), ApiError> {
-        self.change(format!("detach {interface} save={save}"), |status| {
-            status.interfaces.retain(|i| i.name != interface);
+    async fn detach(&self, name: String, save: bool) -> Done<()> {
+        self.change(format!("detach {name} save={save}"), |status| {
+            status.interfaces.retain(|interface| interface.name != name);
             Ok(())
         })
     }
 
-    async fn service(&self, name: String) -> Result<Service, ApiError> {
+    async fn service(&self, name: String) -> Done<Service> {
         service(&mut self.status.lock().unwrap(), &name).cloned()
     }
 
@@ -128,7 +116,7 @@ impl Controller for Memory {
         request: PutService,
         replace: bool,
         save: bool,
-    ) -> Result<Service, ApiError> {
+    ) -> Done<Service> {
         let note = format!("put service {name} {request:?} replace={replace} save={save}");
         self.change(note, |status| {
             if position(status, &name).is_ok() && !replace {
@@ -147,7 +135,7 @@ impl Controller for Memory {
         name: String,
         request: PatchService,
         save: bool,
-    ) -> Result<Service, ApiError> {
+    ) -> Done<Service> {
         self.change(format!("patch service {name} {request:?} save={save}"), |status| {
             let service = service(status, &name)?;
             service.scheduler = request.scheduler.unwrap_or(service.scheduler);
@@ -156,7 +144,7 @@ impl Controller for Memory {
         })
     }
 
-    async fn delete_service(&self, name: String, save: bool) -> Result<(), ApiError> {
+    async fn delete_service(&self, name: String, save: bool) -> Done<()> {
         self.change(format!("delete service {name} save={save}"), |status| {
             let at = position(status, &name)?;
             status.services.remove(at);
@@ -164,23 +152,8 @@ impl Controller for Memory {
         })
     }
 
-    async fn backend(&self, of: String, name: String) -> Result<Backend, ApiError> {
+    async fn backend(&self, of: String, name: String) -> Done<Backend> {
         backend(service(&mut self.status.lock().unwrap(), &of)?, &name).cloned()
-    }
-
-    async fn manager(&self) -> Result<ManagerReport, ApiError> {
-        let settings = ManagerSettings::from(&*self.manager.lock().unwrap());
-        Ok(ManagerReport { settings, services: managed() })
-    }
-
-    async fn patch_manager(
-        &self,
-        request: PatchManager,
-        save: bool,
-    ) -> Result<ManagerReport, ApiError> {
-        request.apply(&mut self.manager.lock().unwrap());
-        self.change(format!("patch manager {request:?} save={save}"), |_| Ok(()))?;
-        self.manager().await
     }
 
     async fn put_backend(
@@ -190,7 +163,7 @@ impl Controller for Memory {
         request: PutBackend,
         replace: bool,
         save: bool,
-    ) -> Result<Backend, ApiError> {
+    ) -> Done<Backend> {
         let note = format!("put backend {of}/{name} {request:?} replace={replace} save={save}");
         self.change(note, |status| {
             let service = service(status, &of)?;
@@ -218,7 +191,7 @@ impl Controller for Memory {
         name: String,
         request: PatchBackend,
         save: bool,
-    ) -> Result<Backend, ApiError> {
+    ) -> Done<Backend> {
         self.change(format!("patch backend {of}/{name} {request:?} save={save}"), |status| {
             let service = service(status, &of)?;
             let bound = service.weight_bound;
@@ -232,13 +205,12 @@ impl Controller for Memory {
             backend.quiesced = request.quiesced.unwrap_or(backend.quiesced);
             backend.up = request.up.unwrap_or(backend.up);
             backend.down_by_hand = !backend.up;
-            let state = if backend.down_by_hand { "down by hand" } else { "up" };
-            state.clone_into(&mut backend.state);
+            backend.state = if backend.up { "up" } else { "down by hand" }.to_owned();
             Ok(backend.clone())
         })
     }
 
-    async fn delete_backend(&self, of: String, name: String, save: bool) -> Result<(), ApiError> {
+    async fn delete_backend(&self, of: String, name: String, save: bool) -> Done<()> {
         self.change(format!("delete backend {of}/{name} save={save}"), |status| {
             let service = service(status, &of)?;
             backend(service, &name)?;
@@ -247,7 +219,18 @@ impl Controller for Memory {
         })
     }
 
-    async fn connections(&self, query: ConnectionQuery) -> Result<Connections, ApiError> {
+    async fn manager(&self) -> Done<ManagerReport> {
+        let settings = ManagerSettings::from(&*self.manager.lock().unwrap());
+        Ok(ManagerReport { settings, services: managed() })
+    }
+
+    async fn patch_manager(&self, request: PatchManager, save: bool) -> Done<ManagerReport> {
+        request.apply(&mut self.manager.lock().unwrap());
+        self.change(format!("patch manager {request:?} save={save}"), |_| Ok(()))?;
+        self.manager().await
+    }
+
+    async fn connections(&self, query: ConnectionQuery) -> Done<Connections> {
         let mut all = connections();
         if query.client == Some(MANY) {
             all = (0..25_000)
@@ -264,28 +247,28 @@ impl Controller for Memory {
         Ok(Connections { connections: all, truncated, next })
     }
 
-    async fn plan(&self, other: Option<PlanSource>) -> Result<Plan, ApiError> {
+    async fn plan(&self, other: Option<PlanSource>) -> Done<Plan> {
         match other {
             Some(PlanSource { file, text }) if text.contains("bad") => {
                 let errors = vec![
                     format!("{file}:1:1: bad: unknown key"),
                     format!("{file}:2:8: service[0].port: 70000 is no port\n  hint: 0 to 65535"),
                 ];
-                Err(ApiError::invalid(format!("{file}: 2 errors, nothing was changed"))
-                    .errors(errors))
+                let error = format!("{file}: 2 errors, nothing was changed");
+                Err(ApiError::invalid(error).errors(errors))
             }
             _ => Ok(plan()),
         }
     }
 
-    async fn events(&self, service: Option<String>) -> Result<Events, ApiError> {
+    async fn events(&self, service: Option<String>) -> Done<Events> {
         if let Some(name) = &service {
             position(&self.status.lock().unwrap(), name)?;
         }
         Ok(Events { receiver: self.events.subscribe(), service })
     }
 
-    async fn reload(&self) -> Result<Plan, ApiError> {
+    async fn reload(&self) -> Done<Plan> {
         self.change("reload".to_owned(), |_| Ok(plan()))
     }
 }
@@ -305,7 +288,7 @@ impl Daemon {
         Self::start_with(Patience::default())
     }
 
-    /// Starts one with the sample that waits so long for its clients.
+    /// Starts one with the sample, and with this patience.
     pub(crate) fn start_with(patience: Patience) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let socket = directory.path().join("api.sock");
@@ -333,7 +316,7 @@ impl Daemon {
         cli(&self.socket, &arguments.split_whitespace().collect::<Vec<_>>())
     }
 
-    /// The changes it has seen since the last question.
+    /// The changes that have arrived since the last call.
     pub(crate) fn changes(&self) -> Vec<String> {
         std::mem::take(&mut self.memory.changes.lock().unwrap())
     }

@@ -37,6 +37,7 @@ mod rules;
 mod runtime;
 mod scale;
 mod schedulers;
+mod schema;
 mod shares;
 mod takeover;
 mod too_big;

@@ -6,6 +6,7 @@ mod apt;
 mod bpffs;
 mod linker;
 mod packages;
+mod schemathesis;
 mod toolchain;
 
 use anyhow::{Result, bail};
@@ -68,6 +69,9 @@ pub(crate) fn ensure(need: Need) -> Result<()> {
     linker::ensure()?;
     if matches!(need, Need::Run | Need::Test) {
         bpffs::ensure()?;
+    }
+    if need == Need::Test {
+        schemathesis::ensure()?;
     }
     eprintln!("setup: everything is in place (BPF: {toolchain})");
     Ok(())

@@ -59,14 +59,16 @@ pub(super) async fn asked<const NAMES: usize, Q: Query, B: Body>(
     let names = names(&mut parts).await?;
     let query = query(&parts.uri)?;
     let body = match B::CONTENT_TYPE {
-        None => String::new(),
-        Some(_) => text(Request::from_parts(parts, body), patience).await?,
+        None => B::read(String::new()),
+        Some(_) => {
+            let text = text(Request::from_parts(parts, body), patience).await?;
+            // A large one is not read on a thread that others wait for.
+            tokio::task::spawn_blocking(|| B::read(text))
+                .await
+                .map_err(|e| ApiError::failed(format!("body: reading it was cut short: {e}")))?
+        }
     };
-    // A large one is not read on a thread that others wait for.
-    let read = tokio::task::spawn_blocking(|| B::read(body)).await;
-    let read =
-        read.map_err(|e| ApiError::failed(format!("body: reading it was cut short: {e}")))?;
-    Ok((names, query, read.map_err(unreadable)?))
+    Ok((names, query, body.map_err(unreadable)?))
 }
 
 /// The names in the path, decoded.

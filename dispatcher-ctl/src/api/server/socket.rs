@@ -1,4 +1,4 @@
-//! The API's Unix socket: made with mode 0660, in the place of one that nobody listens on, removed at the end.
+//! The API's Unix socket: has mode 0660, replaces a socket that nobody listens on, and is removed at the end.
 
 use std::{
     fs, io,
@@ -24,12 +24,12 @@ const MODE: u32 = 0o660;
 /// Why the socket could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum SocketError {
-    /// Another daemon has it.
+    /// Another daemon listens on it.
     #[error(
         "api_socket {0}: another daemon listens on it\nhint: dispatcher --api-socket {0} status"
     )]
     InUse(PathBuf),
-    /// A file that is no socket.
+    /// There is a file that is not a socket.
     #[error("api_socket {0}: is there and no socket, expected a free path")]
     NotASocket(PathBuf),
     /// The system refused.
@@ -51,7 +51,7 @@ pub struct Socket {
     pub(super) file: SocketFile,
 }
 
-/// The file of a socket; dropped, it is removed if it is still the same.
+/// The file of a socket. Dropping this removes the file, if it is still the same.
 #[derive(Debug)]
 pub(super) struct SocketFile {
     path: PathBuf,
@@ -59,7 +59,7 @@ pub(super) struct SocketFile {
 }
 
 impl Socket {
-    /// Listens at a path. Its directory is made where it is missing; a socket that nobody listens on is replaced.
+    /// Listens at a path. Makes its directory if that is missing; replaces a socket that nobody listens on.
     ///
     /// # Errors
     /// As [`SocketError`] says. Needs to be called within a tokio runtime.
@@ -86,7 +86,7 @@ impl Socket {
 /// Removes a socket that nobody listens on, if there is one.
 ///
 /// # Errors
-/// Where somebody listens, or it is no socket.
+/// Where somebody listens on it, or it is not a socket.
 pub fn remove_dead(path: &Path) -> Result<(), SocketError> {
     let failed =
         |action| move |source: io::Error| SocketError::Io { path: path.to_owned(), action, source };
@@ -111,7 +111,7 @@ fn open(path: &Path) -> nix::Result<OwnedFd> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let fd = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
     // Linux gives the file the mode of the unbound socket, less the umask (unix_bind_bsd in net/unix/af_unix.c): so
-    // there is no moment at which others may connect.
+    // others may connect at no moment.
     fchmod(&fd, Mode::from_bits_truncate(MODE))?;
     bind(fd.as_raw_fd(), &UnixAddr::new(path)?)?;
     listen(&fd, Backlog::MAXCONN)?;
@@ -123,7 +123,7 @@ impl Drop for SocketFile {
         let ours = fs::symlink_metadata(&self.path)
             .is_ok_and(|metadata| (metadata.dev(), metadata.ino()) == self.inode);
         if ours {
-            // Nothing is lost if it stays: the next daemon replaces it.
+            // If it stays, the next daemon replaces it.
             drop(fs::remove_file(&self.path));
         }
     }

@@ -1,0 +1,5 @@
+"""Tells schemathesis how to send a configuration: as it is."""
+
+import schemathesis
+
+schemathesis.serializer.alias("application/toml", "text/plain")
