@@ -9,7 +9,6 @@ use std::{
 };
 
 use dispatcher_ctl::{
-    api::types::Service,
     metrics::{render, server},
     model::Protocol,
 };
@@ -137,10 +136,8 @@ fn every_backend_of_many_has_its_own_values() {
     let service = |n: u32| {
         let backends = (0..=n % 4)
             .map(|b| support::a_backend(&format!("backend-{b}"), "10.0.0.1", 10 * n + b + 1));
-        Service {
-            name: format!("service-{n}"),
-            ..support::a_service("", "192.0.2.1", 80, Protocol::Tcp, backends.collect())
-        }
+        let name = format!("service-{n}");
+        support::a_service(&name, "192.0.2.1", 80, Protocol::Tcp, backends.collect())
     };
     sample.services = (0..40).map(service).collect();
     let text = render(&sample).unwrap();

@@ -13,6 +13,13 @@ mod support;
 const PLAIN: Style = Style { color: false, now: support::NOW };
 const COLOR: Style = Style { color: true, now: support::NOW };
 
+/// The same service under another name.
+fn named(service: &Service, n: usize) -> Service {
+    let mut service = service.clone();
+    service.name = format!("s{n}");
+    service
+}
+
 #[test]
 fn tables_are_as_they_were() {
     let sample = support::sample();
@@ -83,7 +90,7 @@ fn what_could_not_be_probed_is_told_by_cause() {
     }
     let probed = web.backends.iter().filter(|backend| backend.advisor.is_some()).count();
     assert!(probed > 0, "no backend of the sample is probed");
-    sample.services = (0..10).map(|n| Service { name: format!("s{n}"), ..web.clone() }).collect();
+    sample.services = (0..10).map(|n| named(&web, n)).collect();
     sample.probe_lateness.up = 3.2;
     let screen = status::screen(&sample, &PLAIN);
     let warnings: Vec<_> = screen.lines().filter(|line| line.starts_with("warning: ")).collect();
@@ -98,7 +105,7 @@ fn what_could_not_be_probed_is_told_by_cause() {
 fn a_large_status_is_still_a_screen() {
     let mut sample = support::sample();
     let web = sample.services[0].clone();
-    sample.services = (0..1000).map(|n| Service { name: format!("s{n}"), ..web.clone() }).collect();
+    sample.services = (0..1000).map(|n| named(&web, n)).collect();
     let screen = status::screen(&sample, &PLAIN);
     assert!(screen.lines().count() < 80, "{} lines", screen.lines().count());
     assert!(screen.contains("940 more: dispatcher services"));

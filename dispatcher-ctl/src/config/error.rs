@@ -1,4 +1,4 @@
-//! What is wrong with a configuration: each error with its place, all of them together.
+//! Errors of a configuration: each with its place, all at once.
 
 use std::fmt;
 
@@ -24,7 +24,7 @@ pub struct ConfigError {
     pub path: String,
     /// Object, value and what was expected: one line.
     pub message: String,
-    /// How to mend it, where that is known.
+    /// How to correct it, where that is known.
     pub hint: Option<String>,
 }
 
@@ -37,11 +37,11 @@ pub struct ConfigErrors {
     pub more: usize,
 }
 
-/// Errors that are listed; more are counted. Nobody mends more in one go.
+/// The most errors that are listed; further ones are only counted.
 pub const MOST_LISTED: usize = 100;
 
 impl ConfigErrors {
-    /// The first of some errors, and how many more there are beside these.
+    /// The first errors of a list, and the number of the others.
     #[must_use]
     pub fn new(mut errors: Vec<ConfigError>, more: usize) -> Self {
         let more = more + errors.len().saturating_sub(MOST_LISTED);
@@ -74,7 +74,7 @@ impl ConfigError {
         Self { place: None, path: path.into(), message: message.into(), hint: None }
     }
 
-    /// With a hint how to mend it.
+    /// With a hint how to correct it.
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
@@ -95,7 +95,7 @@ impl fmt::Display for ConfigError {
 }
 
 impl fmt::Display for ConfigErrors {
-    /// One line an error, followed by a `hint:` line where there is one.
+    /// One line per error, followed by its hint.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.lines().join("\n"))
     }

@@ -1,36 +1,35 @@
-//! How is a long file read again in little time, after a small change of it?
+//! Incremental parse of a long file: only `[[service]]` blocks whose text changed are read again.
 //!
-//! It is cut where its services begin, and pieces that were there before are not read anew. That is safe for files that
-//! have no multi-line strings and whose services come last, each in a piece that is a document of its own: anything else,
-//! and whatever is wrong, is read whole, by which errors get their places.
+//! The file is cut where its services begin. That is safe for files without multi-line strings whose services come last, each
+//! block a document of its own. Any other file, and a file with an error, is read whole, so that errors get their places.
 
 use std::{collections::HashMap, sync::Arc};
 
 use super::{ConfigErrors, check, parse, read};
 use crate::model::{Config, ServiceConfig, Shared};
 
-/// How a service begins, on a line of its own.
+/// The line that begins a service.
 const SERVICE: &str = "[[service]]";
 
-/// Reads one file again and again.
+/// Reads the same file repeatedly.
 #[derive(Debug, Default)]
 pub struct Reader {
-    /// What comes before the services, and what it says.
+    /// The text before the services, and what it configures.
     head: Option<(String, Config)>,
-    /// The services of the last configuration that nothing was wrong with.
+    /// The services of the last valid configuration.
     services: Vec<Piece>,
 }
 
-/// A service, right on its own.
+/// A service that is valid on its own.
 #[derive(Clone, Debug)]
 struct Piece {
     text: Arc<str>,
-    /// What it says: one and the same in all configurations that have it.
+    /// The service, shared by all configurations that have this text.
     service: Shared<ServiceConfig>,
 }
 
 impl Reader {
-    /// As [`super::parse`]. Services whose text is as it was are shared with the configuration before.
+    /// As [`super::parse`]. Services whose text is unchanged are shared with the previous configuration.
     ///
     /// # Errors
     /// Everything that is wrong with it, in the order of the text.
@@ -44,7 +43,7 @@ impl Reader {
         }
         let mut texts = pieces(text);
         let mut config = self.head(texts.next()?)?;
-        // Most are where they were. Only where one is not are all of them put in order.
+        // Most services keep their place. The index by text is built only when one has moved.
         let mut by_text = None;
         let mut pieces = Vec::with_capacity(self.services.len());
         let mut is_known = Vec::with_capacity(self.services.len());
@@ -108,7 +107,7 @@ mod tests {
         format!("[[service.backend]]\nname = \"b\"\naddress = \"10.0.0.2\"\nweight = {weight}\n")
     }
 
-    /// It reads what reading the whole does, right or wrong.
+    /// The reader yields what parsing the whole file yields, errors included.
     #[track_caller]
     fn check(reader: &mut Reader, text: &str) {
         assert_eq!(reader.parse(text, "f.toml"), parse(text, "f.toml"));

@@ -1,4 +1,4 @@
-//! From what is wanted to what is in force: which numbers it gets, and what it keeps of what runs.
+//! Puts wanted services in force: which numbers they get, and what they keep of what runs.
 //!
 //! A connection is bound to a slot, a slot to a service id. Both stay only where the connections stay right:
 //!
@@ -8,7 +8,7 @@
 //! * a backend that has the address of one that runs in that service is that one: it keeps its slot. Another address
 //!   is another backend, even under the same name.
 //!
-//! A service of which nothing else is wanted than what runs is the very same.
+//! An unchanged service is shared with what runs.
 //!
 //! Quiesced and down (by hand or by an advisor) belong to the machine: they stay with the address, also where the service changes its VIP or port.
 
@@ -32,7 +32,7 @@ pub(super) enum Wanted {
 }
 
 impl Wanted {
-    /// Changes what is wanted of it.
+    /// Changes its settings.
     pub(super) fn change(&mut self, change: impl FnOnce(&mut ServiceConfig)) {
         let mut config = match self {
             Self::AsItRuns(service) => Outline::from(&**service).into(),
@@ -42,7 +42,7 @@ impl Wanted {
         *self = Self::Anew(config.into());
     }
 
-    /// What it is beside others.
+    /// How a configuration would describe it.
     fn outline(&self) -> Outline<'_> {
         match self {
             Self::AsItRuns(service) => (&**service).into(),

@@ -162,7 +162,7 @@ macro_rules! settings {
                 #[serde(deserialize_with = "crate::settings::from_json")]
                 #[arg(long $(= $option)?, value_names = $crate::settings::names::<$ty>())]
                 #[arg(value_parser = $crate::settings::parser::<$ty>())]
-                $(#[arg(num_args = 0, default_missing_value = $alone)])?
+                $(#[arg(num_args = 0..=1, require_equals = true, default_missing_value = $alone)])?
                 pub $key: Option<$crate::settings::SaidOf<$ty>>,
             )*
             $(

@@ -1,4 +1,4 @@
-//! A spanned document, read table by table: what has the wrong shape is reported and read on past.
+//! A spanned document, read table by table: values of the wrong shape are reported, and reading continues.
 
 use std::{
     cmp::Ordering,
@@ -19,7 +19,7 @@ use crate::{
     model::Choice,
 };
 
-/// What the reading of one file has found.
+/// A file that is being read, and its errors so far.
 pub(crate) struct Document<'a> {
     file: &'a str,
     text: &'a str,
@@ -27,9 +27,9 @@ pub(crate) struct Document<'a> {
     errors: BinaryHeap<Wrong>,
     /// How many errors there are.
     count: usize,
-    /// Where each value that was asked for stands, by path.
+    /// The place of each value that was read, by path.
     spans: HashMap<String, Range<usize>>,
-    /// Paths of which something was reported: what follows from them is not.
+    /// Paths of values with an error: errors that follow from them are not reported.
     wrong: HashSet<String>,
 }
 
@@ -81,7 +81,7 @@ impl<'a> Document<'a> {
         }
     }
 
-    /// Opens a table; `span` is where it is said to stand.
+    /// Opens a table at a path; `object` is what messages call it.
     pub(crate) fn section<'d>(
         &'d mut self,
         table: &'a dyn TableLike,
@@ -92,7 +92,7 @@ impl<'a> Document<'a> {
         Section { document: self, table, keys, path, object }
     }
 
-    /// Notes where a value stands.
+    /// Notes the place of a value.
     pub(crate) fn place(&mut self, path: &str, span: Option<Range<usize>>) {
         if let Some(span) = span {
             self.spans.insert(path.to_owned(), span);
@@ -150,7 +150,7 @@ impl<'a> Document<'a> {
         ConfigErrors::new(self.errors.into_sorted_vec().into_iter().map(placed).collect(), more)
     }
 
-    /// Where a path stands, or the nearest of its parents that is known.
+    /// The offset of a path, or of the nearest known parent.
     fn offset(&self, path: &str) -> usize {
         let mut path = path;
         loop {
@@ -164,7 +164,7 @@ impl<'a> Document<'a> {
         }
     }
 
-    /// A value as it is written, shortened.
+    /// A value as the file has it, shortened.
     fn written(&self, item: &Item) -> String {
         let text = item.span().and_then(|span| self.text.get(span)).unwrap_or_default();
         check::cut(&text.split_whitespace().collect::<Vec<_>>().join(" ")).into_owned()
@@ -316,7 +316,7 @@ impl<'a> Section<'_, 'a> {
                 let kind = kind(value.type_name());
                 self.wrong(&element, format!("{key} holds {kind}, expected {expected}"), None);
             }
-            // What is no text keeps its place, so that those after it keep theirs.
+            // A value that is no text keeps its place, so that those after it keep theirs.
             texts.push(value.as_str().unwrap_or_default().to_owned());
         }
         Some(texts)
@@ -413,7 +413,7 @@ impl<'a> Section<'_, 'a> {
         tables
     }
 
-    /// Reports every key that nobody asks for.
+    /// Reports every unknown key.
     pub(crate) fn close(self) {
         for (key, item) in self.table.iter() {
             if self.keys.known.contains(&key) {
@@ -433,7 +433,7 @@ impl<'a> Section<'_, 'a> {
         }
     }
 
-    /// Reports what is wrong with a key's value.
+    /// Reports an error of a key's value.
     pub(crate) fn wrong(&mut self, key: &str, message: String, hint: Option<String>) {
         let path = self.path(key);
         let offset = self.document.offset(&path);
@@ -460,12 +460,12 @@ fn join(path: &str, key: &str) -> String {
     if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }
 
-/// What is said of an object.
+/// A message with the object that it is about.
 fn about(object: &str, message: &str) -> String {
     if object.is_empty() { message.to_owned() } else { format!("{object}: {message}") }
 }
 
-/// A kind of value with its article.
+/// A kind of value with its article, as in `an integer`.
 fn kind(name: &str) -> String {
     let article = if name.starts_with(['a', 'i']) { "an" } else { "a" };
     format!("{article} {name}")

@@ -1,4 +1,4 @@
-//! The keys of each table of the configuration, and what is said of a key that a table does not have.
+//! The keys of each table of the configuration, and hints for unknown keys.
 
 use std::sync::LazyLock;
 
@@ -41,7 +41,7 @@ const SIMILAR: f64 = 0.8;
 const ALIKE: f64 = 0.95;
 
 impl Keys {
-    /// How to mend a key that is not known here: a misspelling, or a key that stands elsewhere.
+    /// A hint for an unknown key: it is misspelt, or belongs elsewhere.
     pub(crate) fn hint(&self, unknown: &str) -> Option<String> {
         let has = |keys: &Keys| keys.known.contains(&unknown) || keys.later.contains(&unknown);
         let elsewhere = ALL.iter().find(|keys| has(keys));

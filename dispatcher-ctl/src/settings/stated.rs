@@ -47,8 +47,8 @@ pub type ShownOf<T> = <T as Stated>::Shown;
 pub trait Said:
     Clone + Debug + PartialEq + Serialize + DeserializeOwned + Send + Sync + 'static
 {
-    /// What usage calls the value; empty: as the option.
-    const NAMES: &'static [&'static str] = &[];
+    /// What usage calls the value.
+    const NAMES: &'static [&'static str];
 
     /// Reads what is typed.
     fn parser() -> ValueParser;
@@ -175,6 +175,8 @@ impl<T> Said for T
 where
     T: Choice + clap::ValueEnum + Debug + Serialize + DeserializeOwned + Send + Sync,
 {
+    const NAMES: &'static [&'static str] = &["WORD"];
+
     fn parser() -> ValueParser {
         clap::builder::EnumValueParser::<T>::new().into()
     }
@@ -254,6 +256,8 @@ impl Nullable for Seconds {
 }
 
 impl Said for Mac {
+    const NAMES: &'static [&'static str] = &["MAC"];
+
     fn parser() -> ValueParser {
         typed::<Self>()
     }

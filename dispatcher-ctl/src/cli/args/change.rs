@@ -31,7 +31,7 @@ pub struct ServiceAdd {
     /// Its settings.
     #[command(flatten)]
     pub settings: PutService,
-    /// Whether the file shall say it.
+    /// Whether the change is also written to the file.
     #[command(flatten)]
     pub changing: Changing,
 }
@@ -45,7 +45,7 @@ pub struct ServiceSet {
     /// What changes.
     #[command(flatten)]
     pub settings: PatchService,
-    /// Whether the file shall say it.
+    /// Whether the change is also written to the file.
     #[command(flatten)]
     pub changing: Changing,
 }
@@ -56,7 +56,7 @@ pub struct ServiceRemove {
     /// Service
     #[arg(value_parser = Name::new())]
     pub service: String,
-    /// Whether the file shall say it.
+    /// Whether the change is also written to the file.
     #[command(flatten)]
     pub changing: Changing,
 }
@@ -84,7 +84,7 @@ pub struct BackendAdd {
     /// Its settings.
     #[command(flatten)]
     pub settings: PutBackend,
-    /// Whether the file shall say it.
+    /// Whether the change is also written to the file.
     #[command(flatten)]
     pub changing: Changing,
 }
@@ -98,7 +98,7 @@ pub struct BackendSet {
     /// What changes.
     #[command(flatten)]
     pub settings: PatchBackend,
-    /// Whether the file shall say it.
+    /// Whether the change is also written to the file.
     #[command(flatten)]
     pub changing: Changing,
 }
@@ -109,12 +109,12 @@ pub struct BackendRemove {
     /// Which.
     #[command(flatten)]
     pub target: TargetName,
-    /// Whether the file shall say it.
+    /// Whether the change is also written to the file.
     #[command(flatten)]
     pub changing: Changing,
 }
 
-/// A backend of a service: all that `quiesce`, `unquiesce`, `up` and `down` take; the file has no word for these.
+/// A backend of a service: what `quiesce`, `unquiesce`, `up` and `down` take, which are not saved.
 #[derive(Debug, Args)]
 pub struct TargetName {
     /// Service
@@ -157,7 +157,7 @@ pub struct Weight {
     /// The manager goes on from there
     #[arg(long)]
     pub managed: bool,
-    /// Whether the file shall say it.
+    /// Whether the change is also written to the file.
     #[command(flatten)]
     pub changing: Changing,
 }
@@ -180,7 +180,7 @@ pub struct ManagerSet {
     /// Its value, as the configuration writes it; proportions as active,new,advisor,system
     #[arg(value_parser = Name::new())]
     pub value: String,
-    /// Whether the file shall say it.
+    /// Whether the change is also written to the file.
     #[command(flatten)]
     pub changing: Changing,
 }

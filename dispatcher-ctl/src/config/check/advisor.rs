@@ -1,4 +1,4 @@
-//! Whether an advisor makes sense for its service.
+//! Checks an advisor together with its service.
 
 use std::time::Duration;
 
@@ -7,19 +7,19 @@ use crate::model::{
     Advisor, AdvisorKind, Method, Protocol, ServiceSettings, Target, Transport, duration,
 };
 
-/// Shortest interval: probes are sockets, and thousands of backends have them.
+/// Shortest interval: each probe takes a socket, and there may be thousands of backends.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
 /// Longest interval.
 const LONGEST_INTERVAL: Duration = Duration::from_secs(3600);
-/// Shortest window of passive signals: they are looked at once a second.
+/// Shortest window of passive signals: they are checked once a second.
 const SHORTEST_WINDOW: Duration = Duration::from_secs(1);
-/// Longest request of `udp`: what fits a frame.
+/// Longest request of `udp`: it must fit into a frame.
 const LONGEST_DATAGRAM: usize = 1400;
 /// Longest timeout.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 impl Found {
-    /// What may be wrong with how a service's backends are asked.
+    /// Checks all advisors of a service.
     pub(super) fn advisors(&mut self, service: &ServiceSettings) {
         for (key, advisor) in service.advisors() {
             let prefix = self.prefix.clone();
@@ -152,7 +152,7 @@ impl Found {
     }
 }
 
-/// What is missing where a probe has no port to go to.
+/// The message where a probe has no port.
 fn port(service: &ServiceSettings, advisor: &Advisor) -> Option<String> {
     let needed = match advisor.kind.transport() {
         Transport::Tcp => "TCP ",
@@ -170,7 +170,7 @@ fn port(service: &ServiceSettings, advisor: &Advisor) -> Option<String> {
     Some(format!("port is missing: the service has no {needed}port to probe, expected 1..=65535"))
 }
 
-/// Whether it is the root, or labels of 1 to 63 bytes, 253 in all (RFC 1035).
+/// Whether a name is the root, or consists of labels of 1 to 63 bytes, 253 in all (RFC 1035).
 fn is_domain(name: &str) -> bool {
     let labels = name.strip_suffix('.').unwrap_or(name);
     let is_label = |label: &str| {

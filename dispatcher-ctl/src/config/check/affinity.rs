@@ -1,4 +1,4 @@
-//! Whether affinity makes sense, of one service and of those that share records.
+//! Checks affinity: that of each service, and that of services that share entries.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -11,11 +11,11 @@ use dispatcher_common::limits;
 use super::{Found, shown};
 use crate::model::{Affinity, Outline, affinity_groups, duration};
 
-/// Longest timeout: records know 65,535 ticks of 4.3 s.
+/// Longest timeout: an entry can hold 65,535 ticks of 4.3 s.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(72 * 3600);
 
 impl Found {
-    /// What may be wrong with one service's.
+    /// Checks the affinity of one service.
     pub(super) fn affinity(&mut self, affinity: &Affinity) {
         let Affinity { timeout, mask_v4, mask_v6, cross_port } = affinity;
         let written = duration::text(*timeout);
@@ -35,7 +35,7 @@ impl Found {
         }
     }
 
-    /// What may be wrong between services.
+    /// Checks affinity between services.
     pub(super) fn affinity_together(&mut self, services: &[Outline<'_>]) {
         if services.iter().all(|service| service.settings.affinity.cross_port.is_empty()) {
             return;
@@ -55,7 +55,7 @@ impl Found {
         }
     }
 
-    /// Each port names another service of the VIP.
+    /// Each port in `cross_port` must be that of another service of the VIP.
     fn cross_ports(&mut self, services: &[Outline<'_>]) {
         let mut count: HashMap<(IpAddr, u16), usize> = HashMap::new();
         for Outline { settings: service, .. } in services {
@@ -77,7 +77,7 @@ impl Found {
         }
     }
 
-    /// Services that share records agree on what they are and how long they last.
+    /// Services that share entries must agree on timeout and masks.
     fn agreement(&mut self, services: &[Outline<'_>], i: usize, first: usize) {
         let (service, leader) = (services[i].settings, services[first].settings);
         let (ours, theirs) = (&service.affinity, &leader.affinity);
@@ -102,7 +102,7 @@ impl Found {
     }
 }
 
-/// What links services: what a message about the link may follow from.
+/// The values that link services: an error in one of them may cause a message about the link.
 fn link(services: usize) -> Vec<String> {
     let keys = ["vip", "port", "affinity.cross_port"];
     (0..services).flat_map(|i| keys.map(|key| format!("service[{i}].{key}"))).collect()

@@ -1,15 +1,15 @@
-//! Whether user exits are commands.
+//! Checks user exits.
 
 use std::time::Duration;
 
 use super::Found;
 use crate::model::{Exits, duration};
 
-/// Longest timeout: what waits behind a command that hangs waits as long.
+/// Longest timeout: a command that hangs delays the next ones by this time.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(300);
 
 impl Found {
-    /// What may be wrong with them.
+    /// Checks the commands and their timeout.
     pub(super) fn exits(&mut self, exits: &Exits) {
         (self.prefix, self.object) = ("exits.".to_owned(), "exits: ".to_owned());
         for event in Exits::EVENTS {

@@ -1,4 +1,4 @@
-//! Whether the manager's settings make sense.
+//! Checks the manager's settings.
 
 use std::time::Duration;
 
@@ -9,11 +9,11 @@ use crate::model::{Manager, Proportions, duration};
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
 /// Longest interval.
 const LONGEST_INTERVAL: Duration = Duration::from_secs(3600);
-/// Longest time that a backend takes to come back.
+/// Longest time in which a backend ramps up.
 const LONGEST_SLOW_START: Duration = Duration::from_secs(3600);
 
 impl Found {
-    /// What may be wrong with them, under this path.
+    /// Checks the manager's settings.
     pub(super) fn manager(&mut self, manager: &Manager) {
         self.prefix = "manager.".to_owned();
         self.object = "manager: ".to_owned();
@@ -44,7 +44,7 @@ impl Found {
         (self.object, self.prefix) = (String::new(), String::new());
     }
 
-    /// What may be wrong with proportions.
+    /// Checks proportions.
     pub(super) fn proportions(&mut self, proportions: Proportions) {
         let all = proportions.all();
         let sum = all.iter().map(|percent| u64::from(*percent)).sum::<u64>();
@@ -57,7 +57,7 @@ impl Found {
         }
     }
 
-    /// What may be wrong with the time that backends take to come back.
+    /// Checks the time in which backends ramp up.
     pub(super) fn slow_start(&mut self, slow_start: Duration) {
         if slow_start > LONGEST_SLOW_START {
             let written = duration::text(slow_start);

@@ -1,4 +1,4 @@
-//! Whether values make sense, one by one and together: for a file, for a merge and for a change at runtime alike.
+//! Checks values, one by one and together: of a file, of a merge and of a change at runtime.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -27,14 +27,14 @@ use value::{
 };
 pub use value::{cut, quoted, shown, weight};
 
-/// Longest path of a Unix socket: `sun_path` without its end.
+/// Longest path of a Unix socket: `sun_path` without its NUL.
 const LONGEST_SOCKET: usize = 107;
-/// Something wrong, and the values it follows from.
+/// An error, and the values that it follows from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// What is wrong, and at which path.
+    /// The error with its path.
     pub error: ConfigError,
-    /// Paths of other values that take part in it: if one of them is wrong itself, this may not be. `[*]` stands for any.
+    /// Paths of other values that it depends on: if one of them is wrong itself, this error is not reported. `[*]` means any.
     pub causes: Vec<String>,
 }
 
@@ -44,8 +44,8 @@ pub fn config(config: &Config) -> Vec<Problem> {
     config_of_known(config, |_| false)
 }
 
-/// As [`config()`], where nothing is wrong with some services on their own: those at these places are looked at only beside
-/// the others.
+/// As [`config()`], where the services at some places are known to be valid on their own: these are checked only together
+/// with the others.
 #[must_use]
 pub fn config_of_known(config: &Config, is_known: impl Fn(usize) -> bool) -> Vec<Problem> {
     let mut found = Found::default();
@@ -108,7 +108,7 @@ pub fn interfaces(names: &[String]) -> Result<(), ConfigErrors> {
 #[derive(Default)]
 struct Found {
     problems: Vec<Problem>,
-    /// Path of the object that is looked at, with its dot.
+    /// Path of the object that is checked, with its dot.
     prefix: String,
     /// What messages call it, with colon and blank.
     object: String,
@@ -210,7 +210,7 @@ impl Found {
         }
     }
 
-    /// Acknowledgements are what is measured by, and UDP has none.
+    /// Measurement needs acknowledgements, which UDP does not have.
     fn measured(&mut self, service: &ServiceSettings) {
         if service.protocol == Protocol::Tcp {
             return;
@@ -238,7 +238,7 @@ impl Found {
             if self.problems.len() == before && same_name.is_none() && same_address.is_none() {
                 continue;
             }
-            // Only now is it put into words which backend it is: with thousands of them that takes longest.
+            // The name of the backend is formatted only for errors: with thousands of backends that takes longest.
             self.problems.truncate(before);
             self.object = match (service.name.as_str(), backend.name.as_str()) {
                 ("", _) | (_, "") => format!("service[{i}].backend[{j}]: "),

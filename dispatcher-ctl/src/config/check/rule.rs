@@ -1,4 +1,4 @@
-//! Whether the rules of a service make sense, one by one and together.
+//! Checks the rules of a service, one by one and together.
 
 use std::collections::{HashMap, HashSet};
 
@@ -10,11 +10,11 @@ use crate::{
     settings::row::Table as _,
 };
 
-/// Keys of a rule that are no conditions.
+/// Keys of a rule that are not conditions.
 const OTHERS: [&str; 5] = ["name", "priority", "backends", "share", "evaluate"];
 
 impl Found {
-    /// What may be wrong with a service's rules.
+    /// Checks a service's rules.
     pub(super) fn rules(&mut self, i: usize, service: &Outline<'_>) {
         let Outline { settings: service, backends, rules } = service;
         let (mut names, mut priorities) = (HashMap::new(), HashMap::new());
@@ -64,7 +64,7 @@ impl Found {
         }
         if !rule.always && !rule.has_condition() {
             let problem = self.say("name", "it has no condition, expected one, or always = true");
-            // What was to be one and could not be read is no lack of it.
+            // A condition that could not be read was reported already.
             let at = problem.error.path.trim_end_matches("name").to_owned();
             let conditions = RuleConfig::KEYS.known.iter().filter(|key| !OTHERS.contains(key));
             problem.causes = conditions.map(|key| format!("{at}{key}")).collect();
@@ -122,7 +122,7 @@ impl Found {
         }
     }
 
-    /// What is measured must be measured, and what says how must say it of something.
+    /// Bandwidth needs a measured service; `evaluate` and `share` need a condition that they apply to.
     fn rule_measures(&mut self, i: usize, service: &ServiceSettings, rule: &RuleConfig) {
         if rule.has_bandwidth() && !service.is_measured() {
             let key = match rule {

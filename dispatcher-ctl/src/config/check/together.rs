@@ -1,4 +1,4 @@
-//! Whether services make sense beside each other: names and endpoints each once, and no more of anything than there is room for.
+//! Checks services together: names and endpoints must be unique, and there must be room for all.
 
 use std::collections::HashMap;
 
@@ -12,9 +12,9 @@ use crate::{
     schedule,
 };
 
-/// Slots of all schedules: while one replaces another, both are there.
+/// Slots of all schedules: while one replaces another, both exist.
 const RING_SLOTS: usize = SCHEDULE_POOL as usize / 2;
-/// Conditions of all rules, likewise.
+/// Conditions of all rules, for the same reason.
 const CONDITIONS: usize = CONDITION_POOL as usize / 2;
 
 /// The most slots that the schedules of a service take.
@@ -95,7 +95,7 @@ impl Found {
     }
 }
 
-/// Slots of the schedules of a service in force, at most.
+/// The most slots that the schedules of a service in force take.
 #[must_use]
 pub fn ring_slots_in_force(service: &Service) -> usize {
     ring_slots(&Outline::from(service), false)

@@ -1,4 +1,4 @@
-//! Whether a value makes sense by itself, and what is said of it if not.
+//! Checks single values.
 
 use std::{
     borrow::Cow,
@@ -13,17 +13,17 @@ use crate::{
     settings::MOST_CONNECTIONS_RANGE,
 };
 
-/// Longest name of a NIC: IFNAMSIZ − 1. Alternative names may be longer (ALTIFNAMSIZ), but what is longer is a slip as a rule.
+/// Longest name of a NIC: IFNAMSIZ − 1. Alternative names may be longer (ALTIFNAMSIZ), but a longer name is usually a mistake.
 pub(super) const LONGEST_INTERFACE: usize = 15;
 /// Longest timeout: stamps in the connection table wrap after 4.9 h.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(4 * 3600);
 /// Longest name of a service or backend.
 const LONGEST_NAME: usize = 63;
 
-/// What may be wrong with a weight.
+/// Checks a weight.
 ///
 /// # Errors
-/// What is said of it.
+/// The message where it is above the bound.
 pub fn weight(weight: u32, weight_bound: u32) -> Result<(), String> {
     if weight <= weight_bound {
         return Ok(());
@@ -40,7 +40,7 @@ pub(super) fn max_connections(most: u32) -> Result<(), String> {
     Err(format!("max_connections {most} is out of range, expected {MOST_CONNECTIONS_RANGE}"))
 }
 
-/// A name as messages show it: in quotes where it is no name.
+/// A name as messages show it: in quotes if it is not valid.
 #[must_use]
 pub fn shown(name: &str) -> String {
     if is_name(name) { name.to_owned() } else { quoted(name) }
@@ -85,7 +85,7 @@ pub(super) fn is_interface(name: &str) -> bool {
 }
 
 pub(super) fn vip(vip: IpAddr) -> Result<(), String> {
-    // 0.0.0.0 and :: stand for any address.
+    // 0.0.0.0 and :: mean any address.
     unicast_address("vip", vip)?;
     if vip.is_loopback() {
         return Err(format!("vip {vip} is a loopback address, expected one that clients reach"));

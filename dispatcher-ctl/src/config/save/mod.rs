@@ -1,7 +1,7 @@
-//! The file rewritten so that it says what runs: only values that differ are touched, comments and layout stay.
+//! Writes what runs to the configuration file: only values that differ change, comments and layout stay.
 //!
 //! What a value means may depend on another (`weight` on `weight_bound`, `stale_timeout` on protocol and port), so the file is
-//! edited, read again, and edited again until it says what runs; a file that does not is never returned.
+//! edited, read again, and edited again until it describes what runs. A file that does not is never returned.
 
 use std::collections::HashMap;
 
@@ -15,20 +15,20 @@ use crate::{
 
 mod lines;
 
-/// How often the file is edited at most: once, and once more for what followed from the first edits.
+/// The most edits: one, one more for what follows from the first, and a last comparison.
 const ROUNDS: usize = 3;
 
-/// A configuration file that says what runs.
+/// A configuration file that describes what runs.
 #[derive(Clone, Debug)]
 pub struct Saved {
     /// Its text.
     pub text: String,
-    /// What it says.
+    /// The configuration that it describes.
     pub config: Config,
 }
 
 impl Saved {
-    /// Whether it still says what runs, but for the order.
+    /// Whether it still describes what runs, in whatever order.
     #[must_use]
     pub fn says(&self, state: &State) -> bool {
         says(&self.config, state, &wanted(state))
@@ -36,11 +36,10 @@ impl Saved {
 }
 
 /// The text of the configuration file, rewritten to say what runs. Line ends stay as they are. The order of services, backends and NICs is the file's;
-/// what is new comes last. Quiesced and down are not in the language of the file and are not written.
+/// new ones come last. The file has no words for quiesced and down: these are not written.
 ///
 /// # Errors
-/// The file is broken, or is no longer the one that was applied: what its user has changed since then is not to be
-/// overwritten.
+/// The file is broken, or was edited since it was applied: the edits must not be overwritten.
 pub fn save(
     text: &str,
     file_name: &str,
@@ -87,14 +86,14 @@ fn unwritable(file_name: &str) -> ConfigError {
     ConfigError::new("", format!("{file_name} cannot be rewritten to say what runs"))
 }
 
-/// Whether a configuration is what runs, but for the order.
+/// Whether a configuration describes what runs, in whatever order.
 fn says(config: &Config, state: &State, wanted: &[Outline<'_>]) -> bool {
     let same_nics = config.interfaces.len() == state.interfaces.len()
         && config.interfaces.iter().all(|name| state.interfaces.contains(name));
     same_nics && config.manager == state.manager && same(&described(config), wanted)
 }
 
-/// Something with a name and settings, that is written as a table.
+/// An object with a name and settings that is written as a table.
 trait Object: Sized {
     /// Its name, unique in its array.
     fn name(&self) -> &str;
@@ -104,7 +103,7 @@ trait Object: Sized {
     fn needed(&self) -> Vec<(&'static str, Option<Value>)>;
     /// Whether it means the same as another of the same name.
     fn is(&self, other: &Self) -> bool;
-    /// Rewrites what stands below it, from what it says now.
+    /// Rewrites the tables below it; `now` is what they describe now.
     fn below(&self, _table: &mut dyn TableLike, _now: Option<&Self>, _inline: bool) {}
 }
 
@@ -243,7 +242,7 @@ fn same<T: Object>(these: &[T], those: &[T]) -> bool {
     if these.len() != those.len() {
         return false;
     }
-    // Mostly they stand in the same order.
+    // Mostly they have the same order.
     if these.iter().zip(those).all(|(this, that)| this.name() == that.name()) {
         return these.iter().zip(those).all(|(this, that)| this.is(that));
     }
@@ -261,7 +260,7 @@ enum Rows<'d> {
     Inline(&'d mut Array),
 }
 
-/// Makes the array of tables under a key, which says `now`, say `wanted`.
+/// Rewrites the array of tables under a key, which describes `now`, to describe `wanted`.
 fn rewrite<T: Object>(table: &mut dyn TableLike, key: &str, now: &[T], wanted: &[T], inline: bool) {
     let Some(mut rows) = Rows::of(table, key, inline) else { return };
     let inline = matches!(rows, Rows::Inline(_));
@@ -296,7 +295,7 @@ fn settings<T: Object>(table: &mut dyn TableLike, now: &T, wanted: &T) {
     }
 }
 
-/// Writes a value in the place of the one that is there, or after the last, or takes it away.
+/// Replaces a value, adds it after the last, or removes it.
 fn set(table: &mut dyn TableLike, key: &str, value: Option<Value>) {
     let Some(mut value) = value else {
         table.remove(key);
@@ -334,7 +333,7 @@ impl<'d> Rows<'d> {
         match table.entry(key).or_insert(empty) {
             Item::ArrayOfTables(tables) => Some(Self::Headed(tables)),
             Item::Value(Value::Array(array)) => Some(Self::Inline(array)),
-            // No file that can be read has such an item here.
+            // No valid file has such an item here.
             Item::None | Item::Value(_) | Item::Table(_) => None,
         }
     }

@@ -19,12 +19,12 @@ use crate::{
     },
 };
 
-/// What every change needs to know beside the change itself.
+/// What a change applies to.
 #[derive(Clone, Copy, Debug)]
 pub struct Edit<'a> {
     /// What runs.
     pub state: &'a State,
-    /// Slots that are not to be given out.
+    /// Slots that must not be given out.
     pub retired: &'a [RetiredSlot],
     /// When: milliseconds since the epoch.
     pub now_ms: u64,
@@ -90,7 +90,7 @@ pub fn find_backend<'s>(service: &'s Service, wanted: &str) -> Result<&'s Backen
 }
 
 impl Edit<'_> {
-    /// A service in. With `replace`, the settings of one that has the name are replaced (its backends and rules stay).
+    /// Adds a service. With `replace`, the settings of the service of that name are replaced; its backends and rules stay.
     ///
     /// # Errors
     /// It is there and is not to be replaced, or a value is not valid.
@@ -114,7 +114,7 @@ impl Edit<'_> {
         }
     }
 
-    /// Some settings of a service.
+    /// Changes settings of a service.
     ///
     /// # Errors
     /// There is no such service, or a value is not valid.
@@ -123,7 +123,7 @@ impl Edit<'_> {
         self.change_service(at, |service| request.apply(service))
     }
 
-    /// A service out, with its backends.
+    /// Removes a service with its backends.
     ///
     /// # Errors
     /// There is no such service, or another one's `cross_port` names it.
@@ -133,7 +133,7 @@ impl Edit<'_> {
         self.change(|services| drop(services.remove(at)))
     }
 
-    /// A backend in. With `replace`, the settings of one that has the name are replaced.
+    /// Adds a backend. With `replace`, the settings of the backend of that name are replaced.
     ///
     /// # Errors
     /// There is no such service, the backend is there and is not to be replaced, or a value is not valid.
@@ -158,7 +158,7 @@ impl Edit<'_> {
         }
     }
 
-    /// Weight, quiesce, up and down, and settings of a backend.
+    /// Changes settings of a backend, quiesces it, or takes it up or down.
     ///
     /// # Errors
     /// There is no such service or backend, or a value is not valid.
@@ -198,7 +198,7 @@ impl Edit<'_> {
         Ok(state)
     }
 
-    /// Takes in how a backend is quiesced; yields whether it is.
+    /// Quiesces a backend, or ends that; yields whether it is quiesced.
     fn quiesce(&self, backend: &mut Backend, request: &PatchBackend) -> Result<bool, ApiError> {
         let Some(quiesced) = request.quiesced else {
             if request.now.is_some() {
@@ -216,14 +216,14 @@ impl Edit<'_> {
         if deadline.is_some_and(|after| after.is_zero()) {
             return Err(ApiError::invalid("deadline 0 is no time, expected more than 0 s"));
         }
-        // Said anew, all of it is: without a deadline there is none any more.
+        // A new request replaces the former deadline, also by none.
         let ms = |after: Duration| u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
         backend.quiesce_deadline_ms = deadline.map(|after| self.now_ms.saturating_add(ms(after)));
         backend.quiesced_now = quiesced && request.now.unwrap_or(false);
         Ok(quiesced)
     }
 
-    /// A backend out.
+    /// Removes a backend.
     ///
     /// # Errors
     /// There is no such service or backend, or a rule names it.
@@ -244,7 +244,7 @@ impl Edit<'_> {
         Ok(state)
     }
 
-    /// Settings of the manager.
+    /// Changes settings of the manager.
     ///
     /// # Errors
     /// A value is not valid.
@@ -255,7 +255,7 @@ impl Edit<'_> {
         Ok(state)
     }
 
-    /// A NIC in; nothing changes if it is in already.
+    /// Adds a NIC; nothing changes if it is attached already.
     ///
     /// # Errors
     /// The name is none, or there are too many.
@@ -268,7 +268,7 @@ impl Edit<'_> {
         Ok(state)
     }
 
-    /// A NIC out.
+    /// Removes a NIC.
     ///
     /// # Errors
     /// It is not in.
@@ -302,7 +302,7 @@ impl Edit<'_> {
         Ok(State { interfaces: interfaces.clone(), manager: *manager, services })
     }
 
-    /// Changes a backend that stays the machine it is: nothing else is looked at, as much as there may be.
+    /// Changes a backend that keeps its address: nothing else has to be checked, however many services there are.
     fn change_backend(
         &self,
         at: usize,
@@ -321,7 +321,7 @@ impl Edit<'_> {
         Ok(state)
     }
 
-    /// Where a service of the state is in it.
+    /// The place of a service in the state.
     fn position(&self, service: &Service) -> usize {
         self.state.services.iter().take_while(|s| s.id != service.id).count()
     }

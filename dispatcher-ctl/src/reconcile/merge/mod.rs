@@ -1,4 +1,4 @@
-//! Who wins: the file as last applied, the file as it is, and what was set at runtime (a three-way merge).
+//! Three-way merge of the file as last applied, the file as it is, and what was set at runtime.
 //!
 //! What changed in the file wins. What did not stays as it runs, be it a weight set by hand, a service added at runtime or a
 //! backend removed at runtime. Services are known by name, backends by name within their service. A service or backend
@@ -35,7 +35,7 @@ pub fn merge(
     Ok(State { interfaces, manager, services: merged })
 }
 
-/// A file on its own was found right: what is wrong now has to do with what was set at runtime.
+/// Adds a hint to errors: the file alone is valid, so they involve what was set at runtime.
 fn of_both(mut errors: ConfigErrors) -> ConfigErrors {
     const HINT: &str = "part of this was set at runtime and outlasts a reload: change it there";
     for error in &mut errors.listed {

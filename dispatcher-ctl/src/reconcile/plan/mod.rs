@@ -27,7 +27,7 @@ pub struct PlanLine {
     /// What it becomes, or what is added.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
-    /// What a reload cannot do about it.
+    /// When it takes effect, if not at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
 }
@@ -92,7 +92,7 @@ impl PlanLine {
         Self { action: Action::Change, object, field, from, to, note: None }
     }
 
-    /// What is said beyond action and object.
+    /// The line without action and object.
     #[must_use]
     pub fn detail(&self) -> String {
         let parts = match (&self.field, &self.from, &self.to) {
@@ -164,29 +164,27 @@ fn changed_rule(service: &str, before: &RuleConfig, after: &RuleConfig, lines: &
     }
 }
 
+/// Settings of a backend in the order in which its line has them, before any others.
+const FIRST: [&str; 6] = ["fixed_weight", "mac", "local", "sticky", "sorry", "max_connections"];
+
 fn whole_backend(action: Action, service: &str, backend: &Backend, lines: &mut Vec<PlanLine>) {
-    let BackendConfig {
-        name,
-        address,
-        mac,
-        weight,
-        fixed_weight,
-        sorry,
-        local,
-        sticky,
-        max_connections,
-    } = &backend.config;
-    let mac = mac.map(|mac| format!(" mac {mac}")).unwrap_or_default();
-    let local = if *local { " local" } else { "" };
-    let sticky = if *sticky { "" } else { " not sticky" };
-    let most = match max_connections {
-        0 => String::new(),
-        most => format!(" max_connections {most}"),
-    };
-    let fixed = if *fixed_weight { " fixed" } else { "" };
-    let sorry = if *sorry { " sorry" } else { "" };
-    let what = format!("{address} weight {weight}{fixed}{mac}{local}{sticky}{sorry}{most}");
-    lines.push(PlanLine::whole(action, format!("backend {service}/{name}"), what));
+    let config = &backend.config;
+    let bare = BackendConfig::new(config.name.clone(), config.address, config.weight);
+    let mut what = format!("{} weight {}", config.address, config.weight);
+    let mut others: Vec<_> =
+        changes(&bare, config).filter(|(row, ..)| row.key != "weight").collect();
+    others.sort_by_key(|(row, ..)| {
+        FIRST.iter().position(|key| *key == row.key).unwrap_or(FIRST.len())
+    });
+    for (row, _, value) in others {
+        what += &match (row.key, &*value) {
+            ("fixed_weight", _) => " fixed".to_owned(),
+            ("sticky", "false") => " not sticky".to_owned(),
+            (key, "true") => format!(" {key}"),
+            (key, value) => format!(" {key} {value}"),
+        };
+    }
+    lines.push(PlanLine::whole(action, format!("backend {service}/{}", config.name), what));
 }
 
 fn changed_service(before: &Service, after: &Service, lines: &mut Vec<PlanLine>) {
