@@ -3,7 +3,7 @@
 use std::{net::IpAddr, time::Duration};
 
 use dispatcher_common::{
-    backend::{Forward, LOCAL, NEW, NO_MAC, PRESENT, RESET, STICKY, Share, UP, USABLE},
+    backend::{Forward, Forwarding, LOCAL, NEW, NO_MAC, PRESENT, RESET, STICKY, Share, UP, USABLE},
     connection::{EXPIRY_CLASSES, State as WayState, TICK_NS},
     net,
     service::{Choices, ServiceKey, orphan},
@@ -18,7 +18,7 @@ use super::{
 use crate::{
     dataplane::tables::{BackendTable, InterfaceTable, ScheduleTable, ServiceTable, Tables},
     model::{
-        Backend, BackendConfig, Connections, OnDown, Orphan, Protocol, RetiredSlot, Scheduler,
+        Backend, BackendConfig, Connections, ForwardMode, OnDown, Orphan, Protocol, RetiredSlot, Scheduler,
         Service, ServiceSettings, State,
     },
     network::Resolution,
@@ -247,7 +247,10 @@ fn forward(
         // Not while only the MAC is missing: a neighbour that does not answer for a moment is not down.
         flags |= RESET;
     }
-    Forward::new(mac, interface, flags).measured(service.is_measured())
+    let forwarding = match service.forward {
+        ForwardMode::Mac => Forwarding::Mac,
+    };
+    Forward::new(mac, interface, flags).by(forwarding).measured(service.is_measured())
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@
 
 use aya_ebpf::bindings::xdp_action::XDP_DROP;
 use dispatcher_common::{
-    backend::{Forward, LOCAL, UP, USABLE},
+    backend::Forward,
     connection::{State, WAYS, Way},
     reason::Reason,
 };
@@ -147,7 +147,7 @@ fn follow(
         return None;
     }
     let forward = maps::forward(way.slot());
-    if forward.flags() & (USABLE | UP | LOCAL) != USABLE | UP {
+    if !forward.is_plain() {
         return None;
     }
     if loops::is_back(loops::source(head.ethernet()), forward) {
@@ -168,9 +168,9 @@ fn follow(
     }
     let head = head.again();
     let size = Size::plain(head.bytes());
-    match forward::send(ctx, head.ethernet(), forward, own, way.slot(), size) {
+    match forward::by_mac(ctx, head.ethernet(), forward, own, way.slot(), size) {
         Ok(action) => Some(action),
-        Err(exit) => Some(verdict::leave(exit, head.bytes())),
+        Err(exit) => Some(verdict::leave(exit, size.bytes())),
     }
 }
 

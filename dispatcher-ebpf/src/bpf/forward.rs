@@ -1,7 +1,7 @@
 //! Sends a packet to a backend: rewritten and out of a NIC, or left to the kernel if the backend is this host.
 
 use dispatcher_common::{
-    backend::{Forward, LOCAL, NO_MAC, PRESENT, RESET, USABLE},
+    backend::{Forward, Forwarding, LOCAL, NO_MAC, PRESENT, RESET, USABLE},
     reason::Reason,
 };
 use dispatcher_ebpf::{
@@ -35,6 +35,12 @@ impl Size {
         Self { bytes, needed: bytes.max(length.saturating_sub(OVERHEAD)) }
     }
 
+    /// L3 bytes.
+    #[inline(always)]
+    pub(crate) const fn bytes(self) -> u32 {
+        self.bytes
+    }
+
     /// Whether it is too large for a NIC whose MTU is this; 0: not known.
     #[inline(always)]
     const fn exceeds(self, mtu: u32) -> bool {
@@ -57,7 +63,7 @@ pub(crate) fn forward(ctx: Context, packet: &Packet, slot: u32) -> Result<u32, E
     let frame = ctx.frame();
     let head = frame.head::<14>().ok_or(Reason::NotIp)?;
     let size = Size::of_frame(packet.bytes, frame.length());
-    to_backend(ctx, head, slot, size).map_err(|exit| still_ours(exit, packet))
+    send(ctx, head, slot, size).map_err(|exit| still_ours(exit, packet))
 }
 
 /// A connection may outlive its service: the packet is dropped only while services may take what is sent there.
@@ -66,8 +72,11 @@ fn still_ours(exit: Exit, packet: &Packet) -> Exit {
     if classify::is_ours(&packet.flow) { exit } else { Exit::new(Reason::NotOurs) }
 }
 
+/// Sends the packet to a slot's backend, if that can be: the one place that knows all forwarding modes.
+///
+/// This is the last stage that looks at the frame: a mode may move its head, which voids `head`.
 #[inline(always)]
-fn to_backend(ctx: Context, head: Window<14>, slot: u32, size: Size) -> Result<u32, Exit> {
+fn send(ctx: Context, head: Window<14>, slot: u32, size: Size) -> Result<u32, Exit> {
     let forward = maps::forward(slot);
     let flags = forward.flags();
     if flags & USABLE == 0 {
@@ -80,12 +89,18 @@ fn to_backend(ctx: Context, head: Window<14>, slot: u32, size: Size) -> Result<u
     if loops::is_back(loops::source(head), forward) {
         return Ok(verdict::forwarded(Reason::Local, loops::stand_in(slot)?, size.bytes));
     }
-    send(ctx, head, forward, maps::own_address(config::interface()), slot, size)
+    match forward.forwarding() {
+        Forwarding::Mac => {
+            by_mac(ctx, head, forward, maps::own_address(config::interface()), slot, size)
+        }
+        Forwarding::Unknown => Err(refuse(slot, unusable(flags))),
+    }
 }
 
-/// Sends a packet out of the NIC on which a backend lives; `own` is the address of the NIC it came by.
+/// Sends a packet out of the NIC on which a backend lives, with other MAC addresses; `own` is the address of the NIC it came
+/// by.
 #[inline(always)]
-pub(crate) fn send(
+pub(crate) fn by_mac(
     ctx: Context,
     head: Window<14>,
     forward: Forward,
