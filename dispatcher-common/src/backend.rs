@@ -143,7 +143,7 @@ impl Share {
         self.0 >> 24
     }
 
-    /// Whether a backend with so many connections takes no more.
+    /// Whether a backend with this count of connections takes no more.
     ///
     /// Half-open ones count for half of the bound at most, rounded up: anybody opens them, under any address. The other half
     /// is for clients that complete a handshake.

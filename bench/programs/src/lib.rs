@@ -1,7 +1,7 @@
 //! What the benchmark's programs and their harness agree on: which flow is the next one, and the records in their maps.
 #![cfg_attr(target_arch = "bpf", no_std)]
 
-/// What every BPF object has: nobody panics in it, and the kernel lets GPL programs call all its functions.
+/// What every BPF object has: a panic handler, and the licence with which the kernel lets it call all helpers.
 #[cfg(target_arch = "bpf")]
 mod object {
     #[panic_handler]

@@ -18,8 +18,8 @@ use super::{
 use crate::{
     dataplane::tables::{BackendTable, InterfaceTable, ScheduleTable, ServiceTable, Tables},
     model::{
-        Backend, BackendConfig, Connections, ForwardMode, OnDown, Orphan, Protocol, RetiredSlot, Scheduler,
-        Service, ServiceSettings, State,
+        Backend, BackendConfig, Connections, ForwardMode, OnDown, Orphan, Protocol, RetiredSlot,
+        Scheduler, Service, ServiceSettings, State,
     },
     network::Resolution,
     schedule::{self, Schedules, Taker},
