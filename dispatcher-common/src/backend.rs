@@ -26,7 +26,7 @@ const MEASURED: u64 = 1 << 55;
 const FORWARDING: u64 = 1 << FORWARDING_SHIFT;
 const FORWARDING_SHIFT: u32 = 54;
 
-/// How packets are brought to a backend that is not on this host: the key `forward` of a backend.
+/// How packets are brought to a backend that is not on this host: the key `forward` of a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Forwarding {
@@ -143,7 +143,7 @@ impl Share {
         self.0 >> 24
     }
 
-    /// Whether a backend with so many connections takes no more.
+    /// Whether a backend with this count of connections takes no more.
     ///
     /// Half-open ones count for half of the bound at most, rounded up: anybody opens them, under any address. The other half
     /// is for clients that complete a handshake.

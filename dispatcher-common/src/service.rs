@@ -219,7 +219,7 @@ impl Schedule {
         (self.0 >> 32) as u32
     }
 
-    /// Ring slots that a schedule with so many members takes.
+    /// Ring slots that a schedule with this many members takes.
     #[must_use]
     pub const fn space(length: usize, members: usize) -> usize {
         if length == 0 { 0 } else { length + 1 + members }

@@ -1,4 +1,4 @@
-//! What a client's acknowledgement says of the bytes it was given.
+//! The arithmetic of acknowledgements: how many bytes a client received.
 
 /// A client acknowledges at most what fits its window (RFC 7323 §2.3: 2³⁰ bytes): a greater step is a step back, or made up.
 const LARGEST_STEP: u32 = 1 << 30;

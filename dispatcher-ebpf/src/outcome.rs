@@ -7,7 +7,7 @@ pub const NO_SERVICE: ServiceId = u32::MAX;
 
 /// Why a packet leaves, from which service, and what its client is answered.
 ///
-/// One word, so that a BPF function can yield it beside other values. Bit 63 is set; bits 56–62: [`Answer`]; 32–55: reason;
+/// One word, so that a BPF function can yield it or another value. Bit 63 is set; bits 56–62: [`Answer`]; 32–55: reason;
 /// 0–31: service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]

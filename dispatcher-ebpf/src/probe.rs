@@ -1,4 +1,4 @@
-//! Is a packet part of a probe of a VIP, and of which backend's?
+//! Tells packets that are part of a probe of a VIP, and the backend that is probed.
 //!
 //! Probes have their slot's source port ([`dispatcher_common::probe`]). They are plain: no VLAN tag, no extension header, and
 //! as far as they are in fragments only the first has ports.

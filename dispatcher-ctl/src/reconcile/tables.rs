@@ -18,8 +18,8 @@ use super::{
 use crate::{
     dataplane::tables::{BackendTable, InterfaceTable, ScheduleTable, ServiceTable, Tables},
     model::{
-        Backend, BackendConfig, Connections, ForwardMode, OnDown, Orphan, Protocol, RetiredSlot, Scheduler,
-        Service, ServiceSettings, State,
+        Backend, BackendConfig, Connections, ForwardMode, OnDown, Orphan, Protocol, RetiredSlot,
+        Scheduler, Service, ServiceSettings, State,
     },
     network::Resolution,
     schedule::{self, Schedules, Taker},
@@ -247,7 +247,7 @@ fn forward(
         // Not while only the MAC is missing: a neighbour that does not answer for a moment is not down.
         flags |= RESET;
     }
-    let forwarding = match backend.config.forward {
+    let forwarding = match service.forward {
         ForwardMode::Mac => Forwarding::Mac,
     };
     Forward::new(mac, interface, flags).by(forwarding).measured(service.is_measured())

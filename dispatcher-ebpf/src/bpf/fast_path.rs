@@ -1,8 +1,8 @@
-//! The short way: packets whose headers are plain.
+//! The fast path: packets whose headers are plain.
 //!
-//! Those of established connections to backends that are up, and what is not ours, are done with here. The others'
-//! connections are found or made by the stages of [`super::full_path`]. Whatever is out of the ordinary takes the whole
-//! way there: tags, options, extension headers, fragments, what is cut short.
+//! Packets of established connections to backends that are up leave here, and so do packets that are not ours. For other
+//! packets with plain headers, the stages of [`super::full_path`] find or make the connection. Anything else takes the full path
+//! from its start: tags, options, extension headers, fragments, packets that are cut short.
 //!
 //! How many packets' cold lines the processor waits for at once depends on how few instructions are between two of them. So what
 //! the packet says is read again where it is needed, instead of being kept on the stack.

@@ -1,4 +1,4 @@
-//! Sends a packet to a backend: rewritten and out of a NIC, or left to the kernel if the backend is this host.
+//! Sends a packet to its backend: out of a NIC by the backend's forwarding mode, or to the kernel if the backend is this host.
 
 use dispatcher_common::{
     backend::{Forward, Forwarding, LOCAL, NO_MAC, PRESENT, RESET, USABLE},

@@ -1,7 +1,7 @@
-//! What a debug build of the datapath says of its decisions: new connections and early exits, a line each.
+//! Log of a debug build of the datapath: one line for each new connection and each early exit.
 //!
-//! Packets of known connections say nothing. What is not ours is said at level trace only, since that may be all of a
-//! host's traffic. Without the feature `log` there is nothing of this in the program.
+//! Packets of known connections are not logged. Packets that are not ours are logged at level trace only, since they may be
+//! all of a host's traffic. Without the feature `log` the program has none of this.
 
 use aya_log_ebpf::{debug, log, macro_support::Level};
 use dispatcher_common::reason::{REASONS, Reason};

@@ -1,4 +1,4 @@
-//! What a client's packet tells of its server: how long the answer took, and how many bytes arrived.
+//! Measures servers by their clients' packets: how long the answer took, and how many bytes arrived.
 //!
 //! Only connections of backends that are measured come here. The clock is read precisely at a SYN, at the packet that ends a
 //! handshake, at the first segment of a request and at the first acknowledgement of its answer; the others cost one

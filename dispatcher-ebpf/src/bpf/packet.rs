@@ -1,4 +1,4 @@
-//! What the stages know of the packet that is on its way.
+//! The packet as the stages know it.
 
 use dispatcher_common::flow::{WORDS_V4, WORDS_V6, flow_hash, table_hash};
 use dispatcher_ebpf::{

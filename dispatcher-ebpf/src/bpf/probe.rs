@@ -1,4 +1,4 @@
-//! Probes of VIPs: to the MAC of the backend whose slot the source port names, and what answers them to the prober.
+//! Probes of VIPs: sends each to the backend whose slot its source port names, and the answers to the prober.
 //!
 //! The prober is in a network namespace of its own, behind a veth. [`send`] is on the veth's end at our side, [`receive`] on
 //! every NIC, behind XDP. Neither routing nor the connection table of this host is asked.

@@ -1,4 +1,4 @@
-//! Redirects that a device refused after the program had returned: the kernel tells of them by tracepoints, and nobody else does.
+//! Counts redirects that a device refused after the program had returned. Only tracepoints of the kernel tell of them.
 
 use aya_ebpf::programs::TracePointContext;
 use dispatcher_common::refused::RefusedKey;

@@ -53,7 +53,7 @@ fn tell(ctx: Context, flow: &FlowWords, network: Network, notice: Notice) -> Opt
     too_big::write(frame, network, flow, notice, quoted)
 }
 
-/// The sum of so many bytes of the frame as native words, added to one before.
+/// The sum of `BYTES` bytes of the frame as native words, added to one before.
 #[inline(always)]
 fn sum<const BYTES: usize>(frame: Frame, at: u32, before: u32) -> Option<u32> {
     let window = frame.window::<BYTES>(at)?;

@@ -1,4 +1,4 @@
-//! What becomes of a packet, and what is counted for it: the only place that turns a reason into an XDP action.
+//! The verdict: the only place that turns a reason into an XDP action, and counts it.
 //!
 //! Every packet counts exactly one reason.
 

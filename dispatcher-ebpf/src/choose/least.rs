@@ -1,4 +1,4 @@
-//! Which backend has the fewest connections for its weight: compared without a division.
+//! Compares backends by connections for their weight, without a division.
 
 use crate::barrier::hide;
 

@@ -1,4 +1,4 @@
-//! TCP (RFC 9293) and UDP (RFC 768): ports, and what TCP says besides.
+//! TCP (RFC 9293) and UDP (RFC 768): ports, and what else TCP says.
 
 use dispatcher_common::{net::TCP, reason::Reason};
 
@@ -14,7 +14,7 @@ pub const RST: u8 = 0x04;
 /// TCP flag ACK.
 pub const ACK: u8 = 0x10;
 
-/// What a TCP header says besides the ports; nothing for UDP.
+/// What a TCP header says in addition to the ports; nothing for UDP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Tcp {
     /// Its flags.
@@ -31,7 +31,7 @@ pub struct Segment(pub u64);
 
 impl Segment {
     /// A segment with an acknowledgement number in network order, a header with this data offset (in the upper bits of its
-    /// byte), and so many bytes from the header on.
+    /// byte), and this many bytes from the header on.
     #[inline(always)]
     #[must_use]
     pub const fn new(acknowledgement: u32, data_offset: u8, bytes: u32) -> Self {

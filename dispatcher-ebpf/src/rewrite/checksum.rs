@@ -2,7 +2,7 @@
 
 use crate::parse::FlowWords;
 
-/// What a checksum covers besides the payload: both addresses, protocol and length, in whatever words (RFC 1071 §2).
+/// What a checksum covers in addition to the payload: both addresses, protocol and length, in whatever words (RFC 1071 §2).
 #[inline(always)]
 pub(crate) fn pseudo(flow: &FlowWords, is_v4: bool, protocol: u8, payload: u16) -> u64 {
     let [high, low] = payload.to_be_bytes();

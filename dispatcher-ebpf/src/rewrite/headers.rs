@@ -9,7 +9,7 @@ use crate::{
 /// Hops that an answer may take.
 const TTL: u8 = 64;
 
-/// Writes the IPv4 header of an answer from the flow's VIP to its client, with so many bytes behind it.
+/// Writes the IPv4 header of an answer from the flow's VIP to its client, with this many bytes behind it.
 #[inline(always)]
 pub(super) fn write_v4(header: Window<20>, flow: &FlowWords, protocol: u8, payload: u16) {
     let [high, low] = (IPV4_HEADER as u16 + payload).to_be_bytes();

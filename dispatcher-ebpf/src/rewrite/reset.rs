@@ -1,6 +1,6 @@
-//! The answer to a TCP packet that nobody will answer: an RST made of it, in its place (RFC 9293 §3.10.7.1).
+//! The RST that answers a TCP packet, made in its place (RFC 9293 §3.10.7.1).
 //!
-//! Tags stay; options and extension headers do not. Nothing of it is later than in the packet: it is never longer.
+//! Tags stay; options and extension headers do not. So the answer is never longer than the packet.
 
 use dispatcher_common::net::TCP;
 
@@ -40,7 +40,7 @@ const fn answer(sequence: u32, acknowledgement: u32, flags: u8, length: u32) -> 
     Answer { sequence: 0, acknowledgement: next.to_be(), flags: RST | ACK }
 }
 
-/// Makes the answer of a whole TCP packet, and yields how long the frame shall be; none if it is no such packet.
+/// Makes the answer of a whole TCP packet, and yields the new length of the frame; none if it is no such packet.
 /// `flow` is the packet's, but for the protocol.
 #[inline(always)]
 pub fn make(frame: Frame, flow: &mut FlowWords) -> Option<u32> {

@@ -1,4 +1,4 @@
-//! The answer to a packet that is larger than the MTU of its way: "fragmentation needed" (RFC 1191 §4) or "packet too big"
+//! The answer to a packet that is larger than the MTU of the NIC by which it would leave: "fragmentation needed" (RFC 1191 §4) or "packet too big"
 //! (RFC 4443 §3.2), from the VIP. It quotes the packet, before whose IP header its own are put; tags stay.
 
 use dispatcher_common::net::{ICMP, ICMPV6};

@@ -63,7 +63,7 @@ const fn after(state: State, is_marked: bool, kind: Kind) -> (State, bool) {
         (Aborted, Kind::Answer | Kind::Plain | Kind::Reset) => (Aborted, is_marked),
         (_, Kind::Payload) => (Established, true),
         (Established, Kind::Open | Kind::Answer | Kind::Plain) => (Established, is_marked),
-        // An RST beside a FIN says nothing new. A FIN after an RST does: the client had not gone.
+        // An RST after a FIN says nothing new. A FIN after an RST does: the client had not gone.
         (Established | Closing, Kind::Fin) => (Closing, false),
         (Established, Kind::Reset) => (Closing, true),
         // The port is used again. The server has the last word, and the handshake's ACK tells of it as of an RST forged.

@@ -1,4 +1,4 @@
-//! Floors: what the least would cost that anybody who forwards by connections has to do. IPv4 and TCP, without options.
+//! Floors: what the least work costs that every forwarder with a connection table has to do. IPv4 and TCP, without options.
 //!
 //! `line`: parse, one cache line of a table by a hash of the flow, a backend's addresses, out. `service`: the same with a
 //! search for the service before and a counter after. `lru`: the table is one of the kernel's LRU hash maps. `pass`: nothing.

@@ -2,7 +2,7 @@
 //! maps.
 #![cfg_attr(target_arch = "bpf", no_std)]
 
-/// What every BPF object has: nothing panics in it, and the kernel lets GPL programs call all its functions.
+/// What every BPF object has: a panic handler, and the licence with which the kernel lets it call all helpers.
 #[cfg(target_arch = "bpf")]
 mod object {
     #[panic_handler]

@@ -23,8 +23,8 @@ mod bpf {
     /// TTL 64, TCP, and no checksum yet, as they stand.
     const FRESH: u32 = u32::from_ne_bytes([64, 6, 0, 0]);
 
-    /// Makes a frame one of the next flow and sends it out of the NIC it is said to have come by. Frames come back as
-    /// the last program left them, so addresses, TTL and checksum are written again.
+    /// Makes a frame one of the next flow and sends it out of the NIC it is said to have come by. Frames come back
+    /// changed, so addresses, TTL and checksum are written again.
     #[xdp]
     fn generate(ctx: XdpContext) -> u32 {
         let Some(plan) = PLAN.get_ptr_mut(0) else { return XDP_ABORTED };

@@ -20,8 +20,8 @@ use dispatcher_common::{
     net,
     rule::{self, Condition, RuleSet},
     service::{
-        Affinity, AffinityKey, AffinityRecord, Choices, OWN, PeerKey, Policy, SCHEDULE_PACK, Schedule,
-        ServiceKey, ServiceState,
+        Affinity, AffinityKey, AffinityRecord, Choices, OWN, PeerKey, Policy, SCHEDULE_PACK,
+        Schedule, ServiceKey, ServiceState,
     },
     settings::Settings,
 };

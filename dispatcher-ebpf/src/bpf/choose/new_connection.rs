@@ -1,4 +1,4 @@
-//! A flow without a connection, or whose connection has ended: whether it gets a new one, and on which backend.
+//! A new connection: for a flow that has none, or whose connection has ended, if it gets one, and on which backend.
 //!
 //! ICMP errors and later fragments never get here.
 
@@ -31,8 +31,8 @@ use crate::bpf::{
 
 /// Gives a flow without a connection a slot, and enters it.
 ///
-/// While more connections are half-open than `syn_guard` allows, a SYN is placed by hash at once: it takes nobody's turn,
-/// leaves no trace, and costs little. Its flow's next packet, which a flood does not send, is entered.
+/// While more connections are half-open than `syn_guard` allows, a SYN is placed by hash at once: it takes no turn of the
+/// schedule, leaves no trace, and costs little. Its flow's next packet, which a flood does not send, is entered.
 #[inline(always)]
 pub(crate) fn place(packet: &Packet) -> Result<u32, Exit> {
     if packet.event() == Event::OPEN && count::is_guarded() {

@@ -1,5 +1,4 @@
-//! Which backend takes a new connection, by what was measured in the current window: the fastest, or the one that delivered
-//! the fewest bytes.
+//! Chooses a backend by what was measured in the current window: the fastest, or the one that delivered the fewest bytes.
 
 use dispatcher_common::{
     backend::NEW,

@@ -1,4 +1,4 @@
-//! Which backend takes a new connection: the next of the service's ring, the one a hash says, or the one with the fewest.
+//! Chooses a backend by the service's scheduler: the next of the ring, the one at a hash, or the best of all members.
 
 use dispatcher_common::{
     backend::NEW,

@@ -36,7 +36,7 @@ impl Ways {
     #[inline(always)]
     pub(crate) fn find(self, hash: u64) -> Option<(usize, Way)> {
         let mask = hide(FINGERPRINT);
-        // Both are hidden from LLVM, which would compute an address in every turn, and keep the word besides.
+        // Both are hidden from LLVM, which would compute an address in every round, and keep the word as well.
         let mut number = 0;
         while number < WAYS {
             let difference = self.way(number).0 ^ hash;

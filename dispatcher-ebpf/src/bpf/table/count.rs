@@ -1,4 +1,4 @@
-//! How many connections there are: what a change of a way does to the counts that all CPUs share.
+//! Counts of connections, which all CPUs share: what a change of an entry does to them.
 //!
 //! What a change raises is raised before it, what it lowers is lowered after it
 //! ([`dispatcher_common::counts::ActiveCount`]).

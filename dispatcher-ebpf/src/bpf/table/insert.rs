@@ -1,4 +1,4 @@
-//! How a new flow gets a way of the table: take a free one, or the best of both buckets, and make sure it is the only one.
+//! Enters a new connection: takes a free way, or the best of both buckets, and makes sure that the flow has one entry only.
 
 use dispatcher_common::connection::{State, Way};
 use dispatcher_ebpf::table::{
@@ -46,7 +46,7 @@ pub(crate) fn claim(packet: &Packet, slot: u32) -> Claim {
         let old = Way(word.load());
         if may_be_taken(position, old, packet) && count::replace(word, old, claimed) {
             match settle(packet, word, claimed) {
-                // The other one withdrew, too. The flow's packets must not part: one of both has to enter it.
+                // Both CPUs backed out; retry so that exactly one entry remains.
                 Claim::Withdrawn(None) => missed = Claim::Withdrawn(None),
                 settled => return settled,
             }

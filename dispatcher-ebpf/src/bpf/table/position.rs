@@ -1,4 +1,4 @@
-//! Where a flow's way is, or is to be, in the connection table.
+//! The position of an entry in the connection table.
 
 use dispatcher_common::{connection::WAYS, flow};
 
@@ -9,9 +9,9 @@ use crate::bpf::{config, global::registers};
 #[repr(transparent)]
 pub(crate) struct Position(u64);
 
-/// Beside a position: its way is nobody's.
+/// Mark of a position: its way is free.
 const FREE: u64 = 1 << 62;
-/// Beside a position: its way is a last resort.
+/// Mark of a position: its entry gives way only if no other does.
 const LAST_RESORT: u64 = 1 << 61;
 
 impl Position {
@@ -24,13 +24,13 @@ impl Position {
         Self((bucket as u64) << 8 | number as u64)
     }
 
-    /// The same, known to be of nobody's way.
+    /// The same, for a way that was free when read.
     #[inline(always)]
     pub(crate) const fn free(self) -> Self {
         Self(self.0 | FREE)
     }
 
-    /// Whether it was known to be of nobody's way.
+    /// Whether its way was free when read.
     #[inline(always)]
     pub(crate) const fn is_free(self) -> bool {
         self.0 & FREE != 0

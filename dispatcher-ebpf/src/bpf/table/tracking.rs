@@ -195,7 +195,7 @@ fn touch(packet: &Packet, known: &Known) {
     }
 }
 
-/// Whoever makes a flow established sees to its record; at its first packet that would cost a second cold line. One that was
+/// Writes the flow record when the flow becomes established: at its first packet that would cost a second cold line. One that was
 /// established before has its record, and is as old as that says; unless it is of an older layout's.
 #[inline(always)]
 fn keep_record(packet: &Packet, known: &Known, was: State) {
