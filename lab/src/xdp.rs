@@ -63,11 +63,9 @@ pub fn put(node: &Node, nic: &str, program: BorrowedFd<'_>) -> Result<()> {
         let socket = Socket::new(NETLINK_ROUTE)?;
         socket.send_to(&bytes, &SocketAddr::new(0, 0), 0)?;
         let (answer, _) = socket.recv_from_full()?;
-        match NetlinkMessage::<RouteNetlinkMessage>::deserialize(&answer)?.payload {
-            NetlinkPayload::Error(answer) if answer.code.is_none() => Ok(()),
-            NetlinkPayload::Error(answer) => Err(answer.to_io().into()),
-            other => bail!("netlink answers {other:?}"),
-        }
+        let answer = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&answer)?.payload;
+        let NetlinkPayload::Error(answer) = answer else { bail!("netlink answers {answer:?}") };
+        if answer.code.is_some() { Err(answer.to_io().into()) } else { Ok(()) }
     })
     .with_context(|| format!("{}: attach a program to {nic}", node.name()))
 }
