@@ -9,7 +9,7 @@ use super::{
     rules,
 };
 use crate::{
-    advisor::{Outcome, upheaval},
+    advisor::{Outcome, disturbance},
     api::types::ApiError,
     network::NetworkEvent,
     reconcile::Dirty,
@@ -58,7 +58,7 @@ impl Core {
             )
         };
         if reports.iter().any(|report| is_link(report) || is_address(report)) {
-            upheaval::note();
+            disturbance::note_change();
             self.links.check_vips_soon();
         }
         let result = if reports.iter().any(is_link) {
