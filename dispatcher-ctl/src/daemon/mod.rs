@@ -1,7 +1,9 @@
 //! The daemon: puts datapath, network, API and metrics together and keeps them in step.
 //!
-//! One [`core::Core`] holds everything behind one lock; requests ([`control`]), the kernel's reports and the clock take
-//! turns on it. [`start`] takes over or makes the datapath, [`nics`] follows NICs and VIPs, [`view`] answers questions.
+//! One [`core::Core`] holds everything behind one lock; requests ([`control`]), the kernel's reports and the clock ([`react`]) take
+//! turns on it. It is made of rooms that own what they hold: [`links`] follows NICs, VIPs and next hops, [`health`] says which state
+//! backends are in and why, [`weights`] runs the manager, [`reports`] tells what happens, and [`store`] keeps the saved state.
+//! [`start`] takes over or makes the datapath, and [`view`] answers questions.
 
 mod affinity;
 mod clock;

@@ -124,6 +124,7 @@ mod tests {
     use dispatcher_common::counts::BackendCounts;
 
     use super::*;
+    use crate::daemon::clock;
 
     fn counted(slots: &[(u32, u64)]) -> Counters {
         let count = |(slot, connections): &(u32, u64)| {
