@@ -3,24 +3,20 @@
 //! One [`core::Core`] holds everything behind one lock; requests ([`control`]), the kernel's reports and the clock take
 //! turns on it. [`start`] takes over or makes the datapath, [`nics`] follows NICs and VIPs, [`view`] answers questions.
 
-mod affinity;
 mod clock;
 mod control;
 mod core;
-mod counts;
 mod error;
 mod file;
 mod health;
 mod links;
 mod memory;
-mod publish;
+mod plane;
 mod react;
 mod reports;
-mod rules;
 mod saved;
 mod start;
 mod store;
-mod timeouts;
 mod view;
 mod weights;
 
