@@ -66,7 +66,6 @@ pub(super) struct Core {
 
 impl Core {
     /// Puts the rooms together; nothing is written yet.
-    #[expect(clippy::too_many_arguments, reason = "each is made before")]
     pub(super) fn new(
         file: &Path,
         record: Record,
