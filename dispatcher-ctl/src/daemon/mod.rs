@@ -5,24 +5,20 @@
 //! backends are in and why, [`weights`] runs the manager, [`reports`] tells what happens, and [`store`] keeps the saved state.
 //! [`start`] takes over or makes the datapath, and [`view`] answers questions.
 
-mod affinity;
 mod clock;
 mod control;
 mod core;
-mod counts;
 mod error;
 mod file;
 mod health;
 mod links;
 mod memory;
-mod publish;
+mod plane;
 mod react;
 mod reports;
-mod rules;
 mod saved;
 mod start;
 mod store;
-mod timeouts;
 mod view;
 mod weights;
 

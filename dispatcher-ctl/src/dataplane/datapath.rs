@@ -1,4 +1,4 @@
-//! The datapath as the controller holds it: locked, opened or made anew, attached to NICs.
+//! The datapath as the controller holds it: locked, taken over or made, attached to NICs.
 
 use std::{
     collections::BTreeMap,
@@ -79,7 +79,7 @@ pub struct Datapath {
 }
 
 impl Datapath {
-    /// Takes over the pinned maps of this network namespace, or makes them for so many connections.
+    /// Takes over the pinned maps of this network namespace, or makes them for this many connections.
     ///
     /// The calling thread's network namespace counts. Links of NICs that are gone are removed.
     ///
@@ -193,7 +193,7 @@ impl Datapath {
         Ok(())
     }
 
-    /// Takes in that a NIC has another name.
+    /// Notes that a NIC has another name.
     pub fn rename(&mut self, ifindex: u32, name: &str) {
         if let Some((_, known)) = self.attached.get_mut(&ifindex) {
             name.clone_into(known);
@@ -418,7 +418,7 @@ fn refused(interface: &str, mode: XdpMode, source: io::Error, refusal: Refusal) 
     let interface = interface.to_owned();
     let Refusal { words, mtu } = refusal;
     let is_of_mtu = match &words {
-        // A veth speaks of the MTU of its other end, which may be in another namespace.
+        // A veth checks the MTU of its other end, which may be in another namespace.
         Some(words) => words.to_ascii_lowercase().contains("mtu"),
         None => mtu.is_some_and(|mtu| mtu > LARGEST_NATIVE_MTU),
     };

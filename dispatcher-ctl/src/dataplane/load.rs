@@ -74,17 +74,17 @@ pub(super) fn load_program(
     })
 }
 
-/// Does work while no signal reaches this thread. The verifier gives up when one does (`EAGAIN`), and any command that the
-/// controller runs sends one when it ends; it reaches another thread now.
+/// Does work while signals are blocked in this thread. The verifier gives up when one arrives (`EAGAIN`), and any command that the
+/// controller runs sends one when it ends; another thread receives it.
 pub(super) fn undisturbed<T>(work: impl FnOnce() -> T) -> T {
-    // Where signals cannot be kept off, the work is at worst as it was without.
+    // Where signals cannot be blocked, the work may fail as it would have without this.
     let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_BLOCK);
     let done = work();
     let _best_effort = before.and_then(|mask| mask.thread_set_mask());
     done
 }
 
-/// Pins every map under its own name; sections keep these contents, which are theirs.
+/// Pins every map under its own name; sections keep their contents.
 pub(super) fn pinned<'l, 'a>(
     loader: &'l mut EbpfLoader<'a>,
     dir: &Path,

@@ -1,4 +1,4 @@
-//! What does the datapath of a debug build say? Its lines, taken to the controller's log under the target "datapath".
+//! Writes the log lines of a debug build's datapath to the controller's log, under the target "datapath".
 //!
 //! Each loaded program has its own ring buffer of lines, `AYA_LOGS`. It is pinned nowhere: no layout knows of it, and it
 //! goes when neither program nor reader holds it.
@@ -14,12 +14,12 @@ use tokio::{
 
 use super::error::DataplaneError;
 
-/// The most verbose level that a program is to say anything at; 0: nothing.
+/// The most verbose level at which a program logs; 0: it does not log.
 #[derive(Debug)]
 pub(super) struct Level(u8);
 
 impl Level {
-    /// What the controller's log takes.
+    /// The level of the controller's log.
     pub(super) fn wanted() -> Self {
         Self(if tracing::enabled!(target: "datapath", tracing::Level::TRACE) {
             aya_log::Level::Trace as u8
@@ -30,7 +30,7 @@ impl Level {
         })
     }
 
-    /// Makes it the program's.
+    /// Sets it in the program.
     pub(super) fn set<'a>(&'a self, loader: &mut EbpfLoader<'a>) {
         loader.override_global(aya_log::LEVEL, &self.0, true);
     }
@@ -41,7 +41,7 @@ impl Level {
 pub(super) struct Reader(AbortHandle);
 
 impl Reader {
-    /// Starts reading the lines of a program that was loaded for a NIC. None outside of a runtime: nobody reads then.
+    /// Starts reading the lines of a program that was loaded for a NIC. None outside of a runtime.
     pub(super) fn start(ebpf: &mut Ebpf, interface: &str) -> Result<Option<Self>, DataplaneError> {
         let Ok(runtime) = Handle::try_current() else { return Ok(None) };
         let lines = Lines { interface: interface.to_owned() };
@@ -70,7 +70,7 @@ impl Drop for Reader {
     }
 }
 
-/// Takes lines of one NIC's program to the controller's log.
+/// Writes the lines of one NIC's program to the controller's log.
 struct Lines {
     interface: String,
 }
