@@ -1,4 +1,4 @@
-//! What the API may ask: every request takes its turn on the core.
+//! Requests of the API; each of them takes its turn on the core.
 
 use std::sync::Arc;
 

@@ -1,6 +1,6 @@
-//! The daemon's heart: what runs, and how a change of it reaches the kernel.
+//! The core of the daemon: what runs, and how a change of it reaches the kernel.
 //!
-//! Every change, from the file or by hand, takes one way ([`Core::commit`]):
+//! Every change, from the file or by hand, takes one path ([`Core::carry_out`]):
 //!
 //! 1. the new state is made and validated as a value; nothing is touched while that can fail;
 //! 2. it is saved beside the pinned maps, in one step ([`super::store`]);
@@ -13,47 +13,31 @@
 //! What a change must rewrite is its [`Dirty`] part. Where that is only words of some services and all else is known to be in
 //! force, steps 3 and 4 look at nothing else, so that the cost does not depend on how many other services there are.
 
-use std::{
-    borrow::Cow,
-    collections::{BTreeMap, HashSet},
-    path::Path,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{borrow::Cow, collections::HashSet, path::Path, time::Duration};
 
 use dispatcher_common::limits::MAX_INTERFACES;
 
 use super::{
-    affinity::Cleaner,
     clock,
-    counts::Counts,
     health::Health,
     links::{Links, with_names},
+    plane::Plane,
     reports::{Cause, Events, Problems, Reports},
-    rules::Rules,
     store::Store,
-    timeouts::timeouts,
     weights::Weights,
 };
 use crate::{
     advisor::Advisors,
     api::types::ApiError,
     config::check,
-    dataplane::{
-        CounterReader, Counters, Datapath,
-        connections::{ConnectionTable, Sweeper},
-    },
+    dataplane::Datapath,
     model::{Config, NicName, OnDown, Record, RetiredSlot, Service, State},
     network::Network,
     reconcile::{Change, Dirty},
-    schedule::Schedules,
 };
 
 /// How long a change waits for the MACs of backends it brought, before it is published without them.
 pub(super) const RESOLVE_WAIT: Duration = Duration::from_millis(300);
-
-/// Counters that were read so lately are not read again.
-const RECENT: Duration = Duration::from_millis(100);
 
 /// Everything the daemon knows and holds.
 #[derive(Debug)]
@@ -62,25 +46,14 @@ pub(super) struct Core {
     pub(super) record: Store,
     /// Slots of all schedules of what runs, as they are counted for a check.
     pub(super) rings: usize,
-    /// Schedules as last made.
-    pub(super) schedules: Schedules,
     /// Whether kernel and network say what the record says, as far as is known.
     pub(super) in_force: bool,
     /// Whether a change has left memory behind that is worth giving back.
     pub(super) is_untidy: bool,
-    pub(super) datapath: Datapath,
-    pub(super) table: Arc<ConnectionTable>,
-    pub(super) counters: CounterReader,
-    /// Counters as last read by one of those who look at them in turn.
-    recent: Option<(Instant, Arc<Counters>)>,
-    pub(super) sweeper: Sweeper,
-    pub(super) cleaner: Cleaner,
+    /// The datapath, its table and counters.
+    pub(super) plane: Plane,
     /// How long a change waits for the MACs of backends it brought.
     pub(super) resolve_wait: Duration,
-    /// What removed backends had counted, and rates.
-    pub(super) counts: Counts,
-    /// Which rules hold.
-    pub(super) rules: Rules,
     /// NICs, VIPs and next hops.
     pub(super) links: Links,
     /// Which state each backend is in, and why.
@@ -93,7 +66,6 @@ pub(super) struct Core {
 
 impl Core {
     /// Puts the rooms together; nothing is written yet.
-    #[expect(clippy::too_many_arguments, reason = "each is made before")]
     pub(super) fn new(
         file: &Path,
         record: Record,
@@ -103,31 +75,17 @@ impl Core {
         problems: Problems,
         is_takeover: bool,
     ) -> Result<Self, ApiError> {
-        let table = datapath.table()?;
-        let timeouts = timeouts(&record);
-        let sweeper = Sweeper::start(Arc::clone(&table), timeouts)?;
-        let counters = datapath.counters();
-        let cleaner = Cleaner::new(datapath.affinity_records());
-        // Slots that an earlier controller retired: only a sweep from now on can say that they are free.
-        let mut counts = Counts::default();
-        record.retired_slots.iter().for_each(|r| counts.retire(r.slot, clock::now()));
         let rings = record.state.services.iter().map(|s| check::ring_slots_in_force(s)).sum();
-        let record = Store::new(record, datapath.saved_documents());
+        let documents = datapath.saved_documents();
+        let plane = Plane::new(datapath, &record)?;
+        let record = Store::new(record, documents);
         Ok(Self {
             record,
             rings,
-            schedules: Schedules::default(),
             in_force: false,
             is_untidy: false,
-            datapath,
-            table,
-            counters,
-            recent: None,
-            sweeper,
-            cleaner,
+            plane,
             resolve_wait: RESOLVE_WAIT,
-            counts,
-            rules: Rules::default(),
             links: Links::new(network),
             health: Health::new(advisors, is_takeover),
             weights: Weights::default(),
@@ -142,8 +100,8 @@ impl Core {
 
     /// The links, with all that they work on.
     pub(super) fn links(&mut self) -> (&mut Links, &mut Store, &mut Datapath, &Events) {
-        let Self { links, record, datapath, reports, .. } = self;
-        (links, record, datapath, reports.events())
+        let Self { links, record, plane, reports, .. } = self;
+        (links, record, plane.datapath_mut(), reports.events())
     }
 
     /// The change that makes a state follow what runs.
@@ -187,9 +145,7 @@ impl Core {
         })?;
         self.rings = rings(self.rings, &change);
         self.tell_changes(&change, cause);
-        for retired in &gone {
-            self.counts.retire(retired.slot, clock::now());
-        }
+        self.plane.follow(&change, &gone);
         self.enforce(&dirty).await
     }
 
@@ -204,10 +160,6 @@ impl Core {
     /// What follows beside the kernel from a change of what ran.
     fn tell_changes(&mut self, change: &Change, cause: Cause) {
         self.reports.events().exits().set(&self.record.applied.exits);
-        for (_, new) in change.pairs().filter(|(was, _)| was.is_none()) {
-            // What former backends of its id had counted. (The datapath's own counters begin at 0 when it is published.)
-            new.iter().for_each(|new| self.counts.forget(new.id));
-        }
         // In the record it has happened, even where the kernel is yet to follow.
         self.reports.report_change(change, cause);
     }
@@ -267,12 +219,6 @@ impl Core {
         }
     }
 
-    /// Which rules hold now.
-    pub(super) fn active_rules(&self) -> BTreeMap<u32, bool> {
-        let held = self.datapath.contents();
-        self.rules.active(self.state(), &self.table, held, clock::local())
-    }
-
     /// Takes everything away. Without a daemon, `dispatcher detach --all` does the same.
     ///
     /// # Errors
@@ -280,56 +226,9 @@ impl Core {
     pub(super) async fn dismantle(&mut self) -> Result<(), ApiError> {
         let (links, store, _, events) = self.links();
         links.give_back(store, events).await;
-        self.datapath.remove()?;
+        self.plane.datapath().remove()?;
         tracing::info!("detached");
         Ok(())
-    }
-
-    /// Gives back the slots of removed backends that no connection and no affinity record points to any more.
-    pub(super) fn release_slots(&mut self) -> Result<(), ApiError> {
-        let sweep = self.sweeper.latest();
-        let unused = |r: &RetiredSlot| {
-            self.counts.retired_before(r.slot, sweep.started) && sweep.slot(r.slot).total() == 0
-        };
-        let retired = &self.record.retired_slots;
-        let waiting = retired.iter().filter(|r| unused(r)).map(|r| r.slot).collect();
-        self.cleaner.turn(&self.record.state, waiting)?;
-        let (released, kept): (Vec<_>, Vec<_>) =
-            retired.iter().copied().partition(|r| self.cleaner.is_cleared(r.slot));
-        if released.is_empty() {
-            return Ok(());
-        }
-        let counters = self.counters.read(&self.record.retired_slots)?;
-        self.record.commit(|record| record.retired_slots = kept)?;
-        // The slot's counters stay as they are, read by nobody, until a backend is published there.
-        for retired in released {
-            self.counts.fold(retired, counters.backend(retired.slot));
-        }
-        Ok(())
-    }
-
-    /// Takes a sample of the counters, for rates.
-    pub(super) fn sample_rates(&mut self) -> Result<(), ApiError> {
-        if self.counts.is_due(clock::now()) {
-            let (at, counters) = self.recent_counters()?;
-            self.counts.sample(at, counters.backends.clone());
-        }
-        Ok(())
-    }
-
-    /// Counters as they were a moment ago, and when: what looks at them in turn reads them once. Those of retired slots are
-    /// among them.
-    pub(super) fn recent_counters(&mut self) -> Result<(Instant, Arc<Counters>), ApiError> {
-        let now = clock::now();
-        if let Some((at, counters)) = &self.recent
-            && now.saturating_duration_since(*at) < RECENT
-        {
-            return Ok((*at, Arc::clone(counters)));
-        }
-        let counters = self.counters.read(&self.record.retired_slots)?;
-        let counters = Arc::new(counters);
-        self.recent = Some((now, Arc::clone(&counters)));
-        Ok((now, counters))
     }
 }
 
@@ -339,7 +238,7 @@ fn has_same_settings(was: &Config, is: &Config) -> bool {
     settings(was) == settings(is)
 }
 
-/// Slots of all schedules after a change of services, before which there were so many.
+/// Slots of all schedules after a change of services; `before` is their number before it.
 fn rings(before: usize, change: &Change) -> usize {
     let of = |service: Option<&Service>| service.map_or(0, check::ring_slots_in_force);
     let (was, is) = change.pairs().fold((0, 0), |(a, b), (was, is)| (a + of(was), b + of(is)));

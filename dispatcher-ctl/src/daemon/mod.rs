@@ -1,26 +1,24 @@
 //! The daemon: puts datapath, network, API and metrics together and keeps them in step.
 //!
-//! One [`core::Core`] holds everything behind one lock; requests ([`control`]), the kernel's reports and the clock take
-//! turns on it. [`start`] takes over or makes the datapath, [`nics`] follows NICs and VIPs, [`view`] answers questions.
+//! One [`core::Core`] holds everything behind one lock; requests ([`control`]), the kernel's reports and the clock ([`react`]) take
+//! turns on it. It is made of rooms that own what they hold: [`links`] follows NICs, VIPs and next hops, [`health`] says which state
+//! backends are in and why, [`weights`] runs the manager, [`reports`] tells what happens, and [`store`] keeps the saved state.
+//! [`start`] takes over or makes the datapath, and [`view`] answers questions.
 
-mod affinity;
 mod clock;
 mod control;
 mod core;
-mod counts;
 mod error;
 mod file;
 mod health;
 mod links;
 mod memory;
-mod publish;
+mod plane;
 mod react;
 mod reports;
-mod rules;
 mod saved;
 mod start;
 mod store;
-mod timeouts;
 mod view;
 mod weights;
 

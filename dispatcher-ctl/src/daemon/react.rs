@@ -6,10 +6,9 @@ use super::{
     health::{self, Changed},
     memory,
     reports::{Cause, Left, past_deadline},
-    rules,
 };
 use crate::{
-    advisor::{Outcome, upheaval},
+    advisor::{Outcome, disturbance},
     api::types::ApiError,
     network::NetworkEvent,
     reconcile::Dirty,
@@ -23,10 +22,10 @@ impl Core {
         }
         self.health.watch_standstill();
         let syn_guard = self.record.applied.connections.syn_guard;
-        self.reports.watch_guard(self.table.active().half_open(), syn_guard);
+        self.reports.watch_guard(self.plane.table().active().half_open(), syn_guard);
         self.report_draining();
-        self.links.count_refused(&self.datapath);
-        self.links.watch_probes(&self.datapath, &self.record).await;
+        self.links.count_refused(self.plane.datapath());
+        self.links.watch_probes(self.plane.datapath(), &self.record).await;
         let (links, store, _, events) = self.links();
         links.tend_vips(store, events).await;
         for result in [
@@ -58,7 +57,7 @@ impl Core {
             )
         };
         if reports.iter().any(|report| is_link(report) || is_address(report)) {
-            upheaval::note();
+            disturbance::note_change();
             self.links.check_vips_soon();
         }
         let result = if reports.iter().any(is_link) {
@@ -73,7 +72,7 @@ impl Core {
             tracing::error!("{error}");
         }
         if reports.iter().any(|e| matches!(e, NetworkEvent::LinkGone { .. })) {
-            self.links.watch_probes(&self.datapath, &self.record).await;
+            self.links.watch_probes(self.plane.datapath(), &self.record).await;
         }
         if self.links.has_lost_vips(&reports, &self.record) {
             let (links, store, _, events) = self.links();
@@ -108,11 +107,11 @@ impl Core {
     /// Ends windows of passive signals that are over: backends go down by them.
     async fn watch_handshakes(&mut self) -> Result<(), ApiError> {
         let syn_guard = self.record.applied.connections.syn_guard;
-        if !self.health.is_window_over(&self.record.state, &self.table, syn_guard) {
+        if !self.health.is_window_over(&self.record.state, self.plane.table(), syn_guard) {
             return Ok(());
         }
         let (_, counters) = self.recent_counters()?;
-        let changed = self.health.judge_windows(&self.record.state, &self.table, &counters);
+        let changed = self.health.judge_windows(&self.record.state, self.plane.table(), &counters);
         self.advise(changed).await
     }
 
@@ -130,7 +129,7 @@ impl Core {
     /// As the kernel.
     pub(super) async fn manage(&mut self) -> Result<(), ApiError> {
         let now = clock::now();
-        self.weights.sample(now, &self.record.state, &self.health, &self.table);
+        self.weights.sample(now, &self.record.state, &self.health, self.plane.table());
         if self.weights.is_interval_over(now, &self.record.state.manager) {
             if self.weights.is_reread_due(&self.record.state.manager) {
                 let (_, counters) = self.recent_counters()?;
@@ -147,19 +146,8 @@ impl Core {
         }
     }
 
-    /// Turns rules on and off by what the last second was like.
-    fn watch_rules(&mut self) -> Result<(), ApiError> {
-        let go_by_rates = rules::go_by_rates(self.state());
-        let counted = if go_by_rates { Some(self.recent_counters()?) } else { None };
-        self.rules.update(counted.as_ref().map(|(at, counters)| (*at, &**counters)));
-        let active = self.active_rules();
-        rules::log_changes(self.state(), self.datapath.contents(), &active);
-        self.datapath.set_active(&active)?;
-        Ok(())
-    }
-
     fn report_draining(&mut self) {
-        let (table, swept) = (&self.table, self.sweeper.latest());
+        let (table, swept) = (self.plane.table(), self.plane.swept());
         self.reports.report_draining(&self.record.state, |backend| {
             let active = table.active().slot(backend.slot).active();
             Left::new(active, swept.slot(backend.slot))
@@ -171,8 +159,9 @@ impl Core {
         if self.health.is_settling() {
             return Ok(());
         }
-        let connections =
-            |backend: &crate::model::Backend| self.table.active().slot(backend.slot).active();
+        let connections = |backend: &crate::model::Backend| {
+            self.plane.table().active().slot(backend.slot).active()
+        };
         let Some((state, events)) = past_deadline(self.state(), clock::epoch_ms(), connections)
         else {
             return Ok(());

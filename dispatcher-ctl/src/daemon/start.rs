@@ -1,7 +1,7 @@
 //! Starting: takes over the datapath that is there, or makes a fresh one.
 //!
-//! A takeover must not cost a packet: until the new controller knows as much as the old one did (record, NICs, MACs of
-//! backends), it writes nothing, and forwarding goes on as the maps have it.
+//! A takeover must not cost a packet: the new controller writes nothing until it knows as much as the old one did (record, NICs,
+//! MACs of backends). Meanwhile the datapath goes on with the maps as they are.
 
 use std::{io, net::TcpListener as StdTcpListener, path::PathBuf, time::Duration};
 
@@ -91,7 +91,7 @@ pub(super) async fn start(options: RunOptions) -> Result<Started, StartError> {
         Err(error) => tracing::warn!("what other namespaces left behind stays: {error}"),
     }
     let fresh = matches!(origin, Origin::Fresh);
-    let result = go_on(options, config.clone(), datapath, file).await;
+    let result = set_up(options, config.clone(), datapath, file).await;
     if result.is_err() && fresh {
         // Nobody depends on it yet.
         if let Err(error) = remove_all(&config.pin_dir, drop) {
@@ -138,7 +138,7 @@ fn probes_vip_of(service: &ServiceConfig) -> bool {
     target == Some(Target::Vip) && service.backends.iter().any(|backend| !backend.local)
 }
 
-async fn go_on(
+async fn set_up(
     options: RunOptions,
     config: Config,
     datapath: Datapath,
@@ -172,14 +172,14 @@ async fn go_on(
         reconcile::merge(applied.as_deref(), &named, core.state(), retired, clock::epoch_ms())?
     };
     drop(named);
-    let capacity = core.table.capacity();
+    let capacity = core.plane.table().capacity();
     if config.connections.capacity != capacity {
         let asked = config.connections.capacity;
         core.reports.note_config(format!(
             "connections.capacity {asked} waits for the next fresh start, the table has {capacity}"
         ));
     }
-    for attached in core.datapath.attached()? {
+    for attached in core.plane.datapath().attached()? {
         core.links.choose_mode(&attached.name, attached.mode);
     }
     core.resolve_wait = RESOLVE_WAIT;

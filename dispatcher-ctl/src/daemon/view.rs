@@ -10,7 +10,7 @@ use dispatcher_common::{
     reason::{Reason, Verdict},
 };
 
-use super::{clock, core::Core, counts::sum, health::Shown, links::NextHops, rules, weights};
+use super::{clock, core::Core, health::Shown, links::NextHops, plane::sum, weights};
 use crate::{
     api::types::{
         self, ApiError, Connection, ConnectionQuery, ConnectionTable, Connections, Interface,
@@ -38,7 +38,7 @@ impl Core {
     /// # Errors
     /// As the kernel.
     pub(super) fn read(&self) -> Result<Reading, ApiError> {
-        self.reading(self.sweeper.count_now())
+        self.reading(self.plane.count_now())
     }
 
     /// Reads counters; the table is as the last sweep saw it. For answers to changes, which must not take long.
@@ -46,7 +46,7 @@ impl Core {
     /// # Errors
     /// As the kernel.
     pub(super) fn read_quickly(&self) -> Result<Reading, ApiError> {
-        self.reading(self.sweeper.latest())
+        self.reading(self.plane.swept())
     }
 
     /// Reads one backend's counters; the table is as the last sweep saw it.
@@ -55,15 +55,15 @@ impl Core {
     /// As the kernel.
     pub(super) fn read_backend(&self, slot: u32) -> Result<Reading, ApiError> {
         let mut counters = Counters::default();
-        counters.backends.insert(slot, self.counters.backend(slot)?);
-        if let Some(responses) = self.counters.measured(slot)? {
+        counters.backends.insert(slot, self.plane.counters().backend(slot)?);
+        if let Some(responses) = self.plane.counters().measured(slot)? {
             counters.responses.insert(slot, responses);
         }
-        Ok(self.reading_of(counters, self.sweeper.latest()))
+        Ok(self.reading_of(counters, self.plane.swept()))
     }
 
     fn reading(&self, sweep: Arc<SweepResult>) -> Result<Reading, ApiError> {
-        let counters = self.counters.read(&self.record.retired_slots)?;
+        let counters = self.plane.counters().read(&self.record.retired_slots)?;
         Ok(self.reading_of(counters, sweep))
     }
 
@@ -112,7 +112,7 @@ impl Core {
             service.backends.iter().map(|b| self.backend_view(b, reading)).collect();
         let retired = self.record.retired_slots.iter().filter(|r| r.service == service.id);
         let former = retired
-            .fold(self.counts.former(service.id), |total, RetiredSlot { slot, .. }| {
+            .fold(self.plane.former(service.id), |total, RetiredSlot { slot, .. }| {
                 sum(total, reading.counters.backend(*slot))
             });
         let total = |of: fn(&types::Backend) -> u64| backends.iter().map(of).sum::<u64>();
@@ -139,8 +139,8 @@ impl Core {
     fn rule_view(&self, service: u32, rule: &Rule) -> types::Rule {
         types::Rule {
             config: rule.config.clone(),
-            active: rules::is_active(self.datapath.contents(), service, rule.id),
-            connections: self.counters.rule(rule.id),
+            active: self.plane.is_active(service, rule.id),
+            connections: self.plane.counters().rule(rule.id),
         }
     }
 
@@ -148,7 +148,7 @@ impl Core {
     pub(super) fn backend_view(&self, backend: &Backend, reading: &Reading) -> types::Backend {
         let counts: BackendCounts = reading.counters.backend(backend.slot);
         let measured = reading.counters.responses.get(&backend.slot);
-        let active = self.table.active().slot(backend.slot);
+        let active = self.plane.table().active().slot(backend.slot);
         let Shown { advisor, agent } = self.health.shown(backend.slot);
         let config = &backend.config;
         let idle = self.health.idle_reason(backend, &reading.hops);
@@ -156,8 +156,8 @@ impl Core {
         types::Backend {
             name: config.name.clone(),
             address: config.address,
-            mac: next_hop.map(|(mac, _)| mac),
-            interface: next_hop.map(|(_, nic)| nic.name.clone()),
+            mac: next_hop.map(|hop| hop.mac),
+            interface: next_hop.map(|hop| hop.nic.name.clone()),
             weight: weights::shown(backend, &self.record.state.manager),
             fixed_weight: backend.is_fixed(),
             sorry: config.sorry,
@@ -182,17 +182,17 @@ impl Core {
             response_seconds: measured.map(response_seconds),
             advisor,
             agent,
-            rates: self.counts.rates(backend.slot, &counts, reading.now),
+            rates: self.plane.rates(backend.slot, &counts, reading.now),
         }
     }
 
     fn table_view(&self, reading: &Reading) -> ConnectionTable {
         let sweep = &reading.sweep;
-        let capacity = self.table.capacity();
+        let capacity = self.plane.table().capacity();
         ConnectionTable {
             connections: sweep.connections(),
             connections_capacity: capacity,
-            half_open_connections: self.table.active().half_open(),
+            half_open_connections: self.plane.table().active().half_open(),
             syn_guard: self.record.applied.connections.syn_guard,
             syn_guard_since: self.reports.guarded_since(),
             overflow_connections: u64::from(sweep.overflow),
@@ -235,7 +235,7 @@ impl Core {
             return Err(ApiError::not_found(error));
         }
         Ok(Search {
-            table: Arc::clone(&self.table),
+            table: Arc::clone(self.plane.table()),
             slots,
             client: query.client,
             from: query.from,

@@ -1,4 +1,4 @@
-//! From what runs to the contents of maps.
+//! Turns what runs into the contents of maps.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -12,8 +12,8 @@ use dispatcher_common::{
 use super::{
     affinity::{affinity, affinity_ticks},
     change::Dirty,
+    next_hop::{NextHop, Nic, next_hop},
     rules::rules,
-    way::{Nic, way},
 };
 use crate::{
     dataplane::tables::{BackendTable, InterfaceTable, ScheduleTable, ServiceTable, Tables},
@@ -94,7 +94,9 @@ enum Need {
 impl Need {
     fn of(service: &Service, nics: &[Nic], resolve: &dyn Fn(IpAddr) -> Resolution) -> Self {
         let could = |b: &&Backend| {
-            !b.down && !b.is_quiesced() && (b.config.local || way(&b.config, nics, resolve).is_ok())
+            !b.down
+                && !b.is_quiesced()
+                && (b.config.local || next_hop(&b.config, nics, resolve).is_ok())
         };
         let candidates = service.backends.iter().filter(could);
         let is_up = |is_sorry: bool| {
@@ -216,22 +218,22 @@ fn forward(
     nics: &[Nic],
     resolve: &dyn Fn(IpAddr) -> Resolution,
 ) -> Forward {
-    let (mac, interface, way_flags) = if backend.config.local {
+    let (mac, interface, hop_flags) = if backend.config.local {
         ([0; 6], 0, LOCAL)
     } else {
-        match way(&backend.config, nics, resolve) {
-            Ok((mac, nic)) => (mac.0, nic.index, 0),
+        match next_hop(&backend.config, nics, resolve) {
+            Ok(NextHop { mac, nic }) => (mac.0, nic.index, 0),
             Err(_) => ([0; 6], 0, NO_MAC),
         }
     };
-    let mut flags = PRESENT | way_flags;
+    let mut flags = PRESENT | hop_flags;
     let is_up = !backend.down && (need == Need::Dire || backend.advised_down.is_none());
     if is_up {
         flags |= UP;
     }
     // Down by hand drops established connections where `on_down` says that they are kept; an advisor does not.
     let is_kept = is_up || !backend.down && service.on_down == OnDown::Keep;
-    if is_kept && way_flags & NO_MAC == 0 {
+    if is_kept && hop_flags & NO_MAC == 0 {
         flags |= USABLE;
         if is_up && !backend.is_quiesced() && need.takes(backend) {
             flags |= NEW;

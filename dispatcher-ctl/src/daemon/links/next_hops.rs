@@ -3,9 +3,9 @@
 use std::net::IpAddr;
 
 use crate::{
-    model::{Backend, BackendConfig, Mac},
+    model::{Backend, BackendConfig},
     network::{Network, Resolution},
-    reconcile::{self, Nic},
+    reconcile::{self, NextHop, Nic},
 };
 
 /// The NICs that there are at a moment, and where backends' addresses answer.
@@ -30,8 +30,8 @@ impl NextHops {
     }
 
     /// The next hop to a backend that is not on this host, if one is sure.
-    pub(in crate::daemon) fn to(&self, backend: &BackendConfig) -> Option<(Mac, &Nic)> {
-        reconcile::way(backend, &self.nics, &|address| self.resolution(address)).ok()
+    pub(in crate::daemon) fn to(&self, backend: &BackendConfig) -> Option<NextHop<'_>> {
+        reconcile::next_hop(backend, &self.nics, &|address| self.resolution(address)).ok()
     }
 
     /// Why a backend gets no new connections, if it gets none. `advised`: why advisors have it down, if they do.

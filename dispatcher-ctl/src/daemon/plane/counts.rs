@@ -15,7 +15,7 @@ use crate::{api::types::Rates, model::RetiredSlot};
 /// Time over which rates are averaged, at least.
 const RATE_WINDOW: Duration = Duration::from_secs(2);
 
-/// Counters of the past.
+/// Counters of removed backends, and samples for rates.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
     /// By service id: what its former backends had counted.
@@ -93,7 +93,7 @@ impl Counts {
 }
 
 /// The sum of two backends' counters.
-pub(super) fn sum(a: BackendCounts, b: BackendCounts) -> BackendCounts {
+pub(in crate::daemon) fn sum(a: BackendCounts, b: BackendCounts) -> BackendCounts {
     BackendCounts {
         packets: a.packets + b.packets,
         bytes: a.bytes + b.bytes,
@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn a_rate_is_the_difference_over_the_time_between() {
-        let start = super::super::clock::now();
+        let start = crate::daemon::clock::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut counts = Counts::default();
         assert_eq!(counts.rates(1, &counted(5), at(0)), Rates::default());

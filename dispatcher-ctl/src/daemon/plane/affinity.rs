@@ -1,6 +1,6 @@
-//! When are affinity records removed? Now and then those that have run out, and those of a slot before it is given away.
+//! Removes affinity records: periodically those that have run out, and those of a slot before it is given away.
 //!
-//! The walk over them takes up to seconds, so it has a thread of its own each time.
+//! The walk over them takes up to seconds, so it runs on a thread of its own.
 
 use std::{
     collections::BTreeSet,
@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::clock;
+use crate::daemon::clock;
 use crate::{
     dataplane::{AffinityRecords, DataplaneError},
     model::State,
@@ -22,7 +22,7 @@ const PERIOD: Duration = Duration::from_secs(30);
 /// A walk over the records: how many it removed.
 type Walk = JoinHandle<Result<usize, DataplaneError>>;
 
-/// The one that removes them.
+/// Removes affinity records.
 #[derive(Debug)]
 pub(super) struct Cleaner {
     records: AffinityRecords,
@@ -44,7 +44,7 @@ impl Cleaner {
     ///
     /// # Errors
     /// What the walk that has ended met with, or the next cannot begin: it is tried again.
-    pub(super) fn turn(&mut self, state: &State, slots: BTreeSet<u32>) -> io::Result<()> {
+    pub(super) fn advance(&mut self, state: &State, slots: BTreeSet<u32>) -> io::Result<()> {
         self.cleared.retain(|slot| slots.contains(slot));
         if self.walk.as_ref().is_some_and(|(walk, _)| !walk.is_finished()) {
             return Ok(());
@@ -66,7 +66,7 @@ impl Cleaner {
         Ok(())
     }
 
-    /// Whether no record names a slot, as of the last turn.
+    /// Whether no record names a slot, as of the last call of [`Cleaner::advance`].
     pub(super) fn is_cleared(&self, slot: u32) -> bool {
         self.cleared.contains(&slot)
     }

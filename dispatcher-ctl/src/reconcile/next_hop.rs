@@ -1,4 +1,4 @@
-//! The way to a backend: at which MAC and behind which NIC, and if none is sure, why not.
+//! The next hop to a backend: its MAC and its NIC, or why neither is certain.
 
 use std::net::IpAddr;
 
@@ -22,16 +22,25 @@ pub struct Nic {
     pub mtu: u32,
 }
 
-/// MAC and NIC of a backend that is not on this host. A configured MAC wins over a resolved one, but only resolution
-/// knows the NIC; where it does not, a single attached NIC must be it.
+/// Where packets for a backend are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NextHop<'n> {
+    /// The backend's MAC.
+    pub mac: Mac,
+    /// The NIC that it is behind.
+    pub nic: &'n Nic,
+}
+
+/// The next hop to a backend that is not on this host. A configured MAC wins over a resolved one, but only resolution knows the NIC;
+/// where it does not, a single attached NIC must be the one.
 ///
 /// # Errors
-/// Why there is none that is sure.
-pub fn way<'n>(
+/// Why there is no certain one.
+pub fn next_hop<'n>(
     backend: &BackendConfig,
     nics: &'n [Nic],
     resolve: &dyn Fn(IpAddr) -> Resolution,
-) -> Result<(Mac, &'n Nic), String> {
+) -> Result<NextHop<'n>, String> {
     let address = backend.address;
     let (mac, nic) = match (resolve(address), backend.mac) {
         (Resolution::Resolved { ifindex, mac }, configured) => {
@@ -50,7 +59,7 @@ pub fn way<'n>(
     if let Some(own) = nics.iter().find(|nic| nic.mac == mac) {
         return Err(format!("{mac} is this host's own ({}); local = true?", own.name));
     }
-    Ok((mac, nic))
+    Ok(NextHop { mac, nic })
 }
 
 /// Why a backend gets no new connections, everything that stands in the way; `None`: it does get them. `advised`: what advisors
@@ -86,7 +95,7 @@ pub fn down_reason(
 ) -> Option<String> {
     let mut reasons = Vec::new();
     if !backend.config.local
-        && let Err(why) = way(&backend.config, nics, resolve)
+        && let Err(why) = next_hop(&backend.config, nics, resolve)
     {
         reasons.push(format!("no mac: {why}"));
     }
@@ -125,13 +134,13 @@ mod tests {
 
     #[track_caller]
     fn check(config: &BackendConfig, nics: &[Nic], found: Resolution, want: Result<&str, &str>) {
-        let got =
-            way(config, nics, &|_| found.clone()).map(|(mac, nic)| format!("{mac} {}", nic.name));
+        let got = next_hop(config, nics, &|_| found.clone());
+        let got = got.map(|NextHop { mac, nic }| format!("{mac} {}", nic.name));
         assert_eq!(got.as_deref().map_err(String::as_str), want);
     }
 
     #[test]
-    fn a_way_needs_a_mac_and_an_attached_nic() {
+    fn a_next_hop_needs_a_mac_and_an_attached_nic() {
         let nics = [nic(0, "eth0", ETH0), nic(1, "eth1", 3)];
         let plain = backend("b", "10.0.0.1").config;
         let fixed =
@@ -158,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn our_own_and_multicast_macs_are_no_way() {
+    fn our_own_and_multicast_macs_are_no_next_hop() {
         let nics = [nic(0, "eth0", ETH0), nic(1, "eth1", 3)];
         let plain = backend("b", "10.0.0.1").config;
         let own = format!("{}", nics[1].mac);

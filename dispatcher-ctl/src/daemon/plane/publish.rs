@@ -4,7 +4,8 @@ use std::{collections::HashSet, net::IpAddr};
 
 use dispatcher_common::net::address;
 
-use super::{core::Core, links::NextHops, timeouts::timeouts};
+use super::timeouts::timeouts;
+use crate::daemon::{core::Core, links::NextHops};
 use crate::{
     api::types::ApiError,
     dataplane::tables::Tables,
@@ -20,18 +21,18 @@ impl Core {
     ///
     /// # Errors
     /// Where the kernel refuses, or the schedule pool is full.
-    pub(super) fn publish(&mut self, dirty: &Dirty) -> Result<(), ApiError> {
+    pub(in crate::daemon) fn publish(&mut self, dirty: &Dirty) -> Result<(), ApiError> {
         let hops = self.links.next_hops();
         let (mut dirty, mut tables) = (dirty, self.tables(dirty, &hops));
-        if !self.datapath.holds(&tables) {
+        if !self.plane.datapath.holds(&tables) {
             // The maps are not as they were left: all of them are looked at.
             dirty = &Dirty::All;
             tables = self.tables(dirty, &hops);
         }
         if *dirty == Dirty::All {
-            self.sweeper.set_timeouts(timeouts(&self.record));
+            self.plane.sweeper.set_timeouts(timeouts(&self.record));
         }
-        let written = self.datapath.publish(&tables);
+        let written = self.plane.datapath.publish(&tables);
         self.in_force &= written.is_ok();
         written?;
         let services = dirty.services(&self.record.state);
@@ -44,7 +45,10 @@ impl Core {
     ///
     /// # Errors
     /// As [`Core::publish`].
-    pub(super) fn publish_moved(&mut self, events: &[NetworkEvent]) -> Result<(), ApiError> {
+    pub(in crate::daemon) fn publish_moved(
+        &mut self,
+        events: &[NetworkEvent],
+    ) -> Result<(), ApiError> {
         let moved = |event: &NetworkEvent| match event {
             NetworkEvent::ResolutionChanged { address, .. } => Some(*address),
             NetworkEvent::LinkChanged(_)
@@ -73,7 +77,7 @@ impl Core {
         let resolve = |address| hops.resolution(address);
         let Record { state, applied, retired_slots, .. } = &*self.record;
         // Schedules of single services come and go too often to be kept.
-        let (all, mut some) = (&mut self.schedules, Schedules::default());
+        let (all, mut some) = (&mut self.plane.schedules, Schedules::default());
         let schedules = if *dirty == Dirty::All { all } else { &mut some };
         let connections = &applied.connections;
         let mut tables =
@@ -99,7 +103,7 @@ impl Core {
     }
 
     /// Whether there are services on any address.
-    pub(super) fn has_wildcards(&self) -> bool {
+    pub(in crate::daemon) fn has_wildcards(&self) -> bool {
         self.state().services.iter().any(|service| service.config.vip.is_unspecified())
     }
 }

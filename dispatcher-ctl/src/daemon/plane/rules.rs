@@ -1,8 +1,7 @@
 //! Which rules hold: checked once a second, and whenever something changes.
 //!
-//! Rates are those of the last second, from counters that are read only while a rule goes by them. Before there is a
-//! second to look back on, a rule that goes by rates stays as the datapath has it: off if it is new, as it was after a
-//! takeover.
+//! Rates are those of the last second, from counters that are read only while a rule depends on them. Until a second has
+//! passed, a rule that depends on rates stays as it is in the datapath: off if it is new, unchanged after a takeover.
 
 use std::{
     collections::BTreeMap,
@@ -124,6 +123,7 @@ mod tests {
     use dispatcher_common::counts::BackendCounts;
 
     use super::*;
+    use crate::daemon::clock;
 
     fn counted(slots: &[(u32, u64)]) -> Counters {
         let count = |(slot, connections): &(u32, u64)| {
