@@ -1,10 +1,10 @@
-// The floor programs in Rust (bench/programs/src/floors.rs) as a plug-in of the xbench harness, beside its own in C.
+// The floor programs in Rust (lab/programs/src/floors.rs) as a plug-in of the xbench harness, beside its own in C.
 //
 // `rust_service` does what its `set4_vip_1stat` does, `new/rust_lru` what its `new/lru` does, with as many places in the
 // table; `rust_line` what `set4` does.
 //
 //   gcc -O2 -Wall -shared -fPIC -I HARNESS -o rust_floors_plugin.so rust_floors_plugin.c
-//   FLOORS_OBJECT=target/bpf/bpfel-unknown-none/release/bench-floors ./xbench ./floor_plugin.so ./rust_floors_plugin.so
+//   FLOORS_OBJECT=target/bpf/bpfel-unknown-none/bpf/bench-floors ./xbench ./floor_plugin.so ./rust_floors_plugin.so
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <stdio.h>

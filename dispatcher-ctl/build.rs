@@ -15,14 +15,11 @@ fn main() -> Result<()> {
     for watched in ["dispatcher-ebpf", "dispatcher-common", "Cargo.toml", "Cargo.lock"] {
         println!("cargo:rerun-if-changed={}", workspace.join(watched).display());
     }
-    let logs = env::var_os("CARGO_FEATURE_DATAPATH_LOG").is_some();
-    let object = build(&builder, logs)?;
-    fs::copy(&object, builder.out_dir.join("dispatcher.bpf.o"))
-        .with_context(|| format!("cannot copy {}", object.display()))?;
-    if logs {
-        // Both are of one name, by which benchmarks know the one that does not log: it goes back there.
-        build(&builder, false)?;
+    if env::var_os("CARGO_FEATURE_DATAPATH_LOG").is_some() {
+        build(&builder, &["log"], "dispatcher-log.bpf.o")?;
     }
+    // Last: both are linked under one name, by which benchmarks find the one that does not log.
+    build(&builder, &[], "dispatcher.bpf.o")?;
     Ok(())
 }
 
@@ -38,10 +35,12 @@ fn name_api_types() {
     config.write_to_file();
 }
 
-/// Builds the object, which logs or does not, and says where it is.
-fn build(builder: &bpf::Builder, logs: bool) -> Result<PathBuf> {
-    let features: &[&str] = if logs { &["log"] } else { &[] };
+/// Builds the object with these features, under a name in the build script's directory.
+fn build(builder: &bpf::Builder, features: &[&str], name: &str) -> Result<()> {
     // Inline assembly for BPF is unstable.
     let place = builder.build("dispatcher-ebpf", features, "dispatcher_ebpf,datapath")?;
-    Ok(place.join("datapath"))
+    let object = place.join("datapath");
+    fs::copy(&object, builder.out_dir.join(name))
+        .with_context(|| format!("cannot copy {}", object.display()))?;
+    Ok(())
 }

@@ -1,4 +1,4 @@
-//! The floors in the kernel: what is the least that forwarding by connections costs?
+//! The floors, loaded into the kernel: the least that forwarding by connections costs.
 
 use anyhow::{Context as _, Result, ensure};
 use aya::{
@@ -6,13 +6,12 @@ use aya::{
     maps::{Array, HashMap, MapData},
     programs::{ProgramFd, Xdp},
 };
-use dispatcher_bench_ebpf::{FLOOR_BACKENDS, FLOOR_WAYS, FloorLine, FloorMacs, FloorService};
+use dispatcher_lab::objects;
+use dispatcher_lab_ebpf::{FLOOR_BACKENDS, FLOOR_WAYS, FloorLine, FloorMacs, FloorService};
 use dispatcher_tests::{
     datapath::VIP,
     packet_builder::{NIC_MAC, protocol},
 };
-
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/floors.bpf.o"));
 
 /// A floor program, loaded.
 pub struct Floor {
@@ -21,7 +20,7 @@ pub struct Floor {
 }
 
 impl Floor {
-    /// Loads a program of the object, with room for so many connections: a power of two.
+    /// Loads a program of the object, with room for this many connections: a power of two.
     ///
     /// # Errors
     /// Whatever the kernel refuses.
@@ -36,7 +35,7 @@ impl Floor {
         let mut ebpf = EbpfLoader::new()
             .map_max_entries("TABLE", lines)
             .map_max_entries("LRU", entries)
-            .load(OBJECT)
+            .load(objects::FLOORS)
             .context("cannot load the floors")?;
         let loaded: &mut Xdp = ebpf.program_mut(program).context("no such floor")?.try_into()?;
         loaded.load().with_context(|| format!("floor {program}"))?;

@@ -3,12 +3,13 @@
 use std::{collections::BTreeSet, fs, process::ExitCode};
 
 use anyhow::{Context as _, Result, ensure};
+use clap::Parser;
 use dispatcher_bench::{
     bench::{Loaded, Measured, Quiet},
     cases::{self, Case, Scale},
     driver::Driver,
     options::Options,
-    report::{Report, chart, document, json, machine::Machine, text},
+    report::{Report, document, json, machine::Machine},
     veth::{self, trial},
 };
 use dispatcher_tests::datapath;
@@ -18,9 +19,15 @@ use nix::{
 };
 use rand::{SeedableRng as _, rngs::SmallRng};
 
+/// Measures what a packet costs in the loaded datapath.
+#[derive(Debug, Parser)]
+struct Arguments {
+    #[command(flatten)]
+    options: Options,
+}
+
 fn main() -> ExitCode {
-    let words: Vec<String> = std::env::args().skip(1).collect();
-    match run(&words) {
+    match run(&Arguments::parse().options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -29,19 +36,18 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(words: &[String]) -> Result<()> {
-    let options = Options::parse(words)?;
+fn run(options: &Options) -> Result<()> {
     let mut random = SmallRng::from_os_rng();
     if options.veth && options.list {
-        trial::all(options.ipvs).iter().for_each(|trial| println!("{}", trial.name));
+        trial::all(options.with_ipvs).iter().for_each(|trial| println!("{}", trial.name));
         return Ok(());
     }
     if options.veth {
         ensure!(datapath::available(), "the datapath cannot be loaded");
         eprintln!("frames on CPU {}", stay()?);
-        return veth::run(&options, &mut random);
+        return veth::run(options, &mut random);
     }
-    let cases = selected(&options);
+    let cases = selected(options);
     if options.list {
         cases.iter().for_each(|case| println!("{}", case.name));
         return Ok(());
@@ -60,29 +66,23 @@ fn run(words: &[String]) -> Result<()> {
         let mut loaded = Loaded::new(&mut driver, &mut cases, &mut quiet, &mut random)?;
         for round in 1..=rounds {
             eprintln!("load {} of {loads}, round {round} of {rounds}", load + 1);
-            loaded.round(&mut random, load, options.packets())?;
+            loaded.round(&mut random, load as usize, options.packets())?;
         }
         loaded.free();
     }
     quiet.judge(&mut cases);
-    publish(&options, &Report::new(machine, (loads, rounds), &cases))
+    publish(options, &Report::new(machine, (loads, rounds), &cases))
 }
 
 /// Prints the report, and writes it where it was asked for.
 fn publish(options: &Options, report: &Report<'_>) -> Result<()> {
-    println!("{}", text::text(report));
+    println!("{}", document::text_of(report));
     if let Some(path) = &options.json {
         let text = serde_json::to_string_pretty(&json::document(report))? + "\n";
         fs::write(path, text).with_context(|| path.display().to_string())?;
     }
-    if let Some(path) = &options.svg {
-        fs::write(path, chart::draw(&report.machine, &report.rows))
-            .with_context(|| path.display().to_string())?;
-    }
     if options.write_docs {
-        for file in document::write(report)? {
-            eprintln!("written: {}", file.display());
-        }
+        document::write(report)?;
     }
     Ok(())
 }

@@ -1,102 +1,55 @@
-//! What was asked for on the command line.
+//! The options of the benchmark. `cargo xtask bench` shows them in its help and passes them on.
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use clap::{Args, value_parser};
 
 /// Options of a run.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
+#[group(id = "measurement")]
 pub struct Options {
-    /// How many times everything is loaded anew.
-    pub loads: usize,
-    /// Rounds of each load, where told.
-    pub rounds: Option<usize>,
-    /// Patterns of cases' names, in which `*` stands for anything; empty: all but the largest tables.
+    /// Measure only these cases and what they are compared with; `*` matches anything [default: all but the largest tables].
+    #[arg(long, value_name = "GLOB", value_delimiter = ',')]
     pub cases: Vec<String>,
-    /// Packets of one measurement, where told; cases of more flows take as many as there are flows.
+    /// Load program and maps this many times.
+    #[arg(long, default_value_t = 9, value_parser = value_parser!(u32).range(1..))]
+    pub loads: u32,
+    /// Measure each case this many times per load [default: 2, with --veth 9].
+    #[arg(long, value_parser = value_parser!(u32).range(1..))]
+    pub rounds: Option<u32>,
+    /// Packets of one measurement; cases with more flows take one per flow [default: 262144, with --veth 4194304].
+    #[arg(long, value_parser = value_parser!(u32).range(1..))]
     pub packets: Option<u32>,
-    /// Where to write JSON.
+    /// Also write machine, kernel, commit and the figures of all rounds as JSON.
+    #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
-    /// Where to draw a chart.
-    pub svg: Option<PathBuf>,
-    /// Whether the results go into the documentation, too.
+    /// Also write the results into docs/benchmarks.md.
+    #[arg(long, conflicts_with_all = ["cases", "veth"])]
     pub write_docs: bool,
-    /// Only list the cases.
+    /// List the cases, and measure nothing.
+    #[arg(long)]
     pub list: bool,
-    /// Real frames over a veth instead of a driver.
+    /// Measure real frames over a veth on one CPU.
+    #[arg(long)]
     pub veth: bool,
-    /// Over a veth, also IPVS.
-    pub ipvs: bool,
-    /// Over a veth, whether this machine's clock counts instructions: `qemu -icount shift=0`.
+    /// Over a veth, also measure IPVS.
+    #[arg(long, requires = "veth", hide = true)]
+    pub with_ipvs: bool,
+    /// The clock of this machine counts instructions, as with `qemu -icount shift=0`.
+    #[arg(long, requires = "veth", hide = true)]
     pub instructions: bool,
 }
 
 impl Options {
-    /// Reads the words after the command's name.
-    ///
-    /// # Errors
-    /// An option that there is not, or a value that is none.
-    pub fn parse(words: &[String]) -> Result<Self> {
-        let mut options = Self {
-            loads: 9,
-            rounds: None,
-            cases: Vec::new(),
-            packets: None,
-            json: None,
-            svg: None,
-            write_docs: false,
-            list: false,
-            veth: false,
-            ipvs: false,
-            instructions: false,
-        };
-        let mut words = words.iter();
-        while let Some(word) = words.next() {
-            let flag = match word.as_str() {
-                "--list" => Some(&mut options.list),
-                "--write-docs" => Some(&mut options.write_docs),
-                "--veth" => Some(&mut options.veth),
-                "--with-ipvs" => Some(&mut options.ipvs),
-                "--instructions" => Some(&mut options.instructions),
-                _ => None,
-            };
-            if let Some(flag) = flag {
-                *flag = true;
-                continue;
-            }
-            let mut value = || words.next().with_context(|| format!("{word}: expected a value"));
-            match word.as_str() {
-                "--loads" => options.loads = number(word, value()?)? as usize,
-                "--rounds" => options.rounds = Some(number(word, value()?)? as usize),
-                "--packets" => options.packets = Some(number(word, value()?)?),
-                "--cases" => options.cases.extend(value()?.split(',').map(str::to_owned)),
-                "--json" => options.json = Some(value()?.into()),
-                "--svg" => options.svg = Some(value()?.into()),
-                _ => bail!(
-                    "{word}: expected --loads N, --rounds N, --packets N, --cases GLOB, --json FILE, --svg FILE, --write-docs, --list, --veth, --with-ipvs or --instructions"
-                ),
-            }
-        }
-        ensure!(
-            options.veth || !(options.ipvs || options.instructions),
-            "--with-ipvs and --instructions: expected with --veth\nhint: cargo xtask bench --ipvs"
-        );
-        ensure!(
-            !options.write_docs || options.cases.is_empty() && !options.veth,
-            "--write-docs: expected without --cases and --veth, since the documentation shows all cases"
-        );
-        Ok(options)
-    }
-
     /// Rounds of each load.
     #[must_use]
-    pub fn rounds(&self) -> usize {
+    pub fn rounds(&self) -> u32 {
         self.rounds.unwrap_or(2)
     }
 
     /// Rounds over a veth, where everything is loaded once.
     #[must_use]
-    pub fn veth_rounds(&self) -> usize {
+    pub fn veth_rounds(&self) -> u32 {
         self.rounds.unwrap_or(9)
     }
 
@@ -122,12 +75,6 @@ impl Options {
     }
 }
 
-fn number(option: &str, value: &str) -> Result<u32> {
-    let number = value.parse().with_context(|| format!("{option} {value}: expected a number"))?;
-    ensure!(number > 0, "{option} {value}: expected more than 0");
-    Ok(number)
-}
-
 /// Whether a name fits a pattern, in which `*` stands for anything.
 fn matches(pattern: &str, name: &str) -> bool {
     match pattern.split_once('*') {
@@ -140,40 +87,25 @@ fn matches(pattern: &str, name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
+
     use super::*;
 
-    fn parse(words: &str) -> Result<Options> {
-        let words: Vec<String> = words.split_whitespace().map(str::to_owned).collect();
-        Options::parse(&words)
-    }
-
-    #[test]
-    fn options_are_read() {
-        let options =
-            parse("--loads 2 --rounds 4 --cases hit/*/1k,new/wrr --json out.json").unwrap();
-        assert_eq!((options.loads, options.rounds()), (2, 4));
-        assert_eq!(options.json, Some("out.json".into()));
-        assert_eq!(options.cases, ["hit/*/1k", "new/wrr"]);
-        let options = parse("--veth --packets 1000").unwrap();
-        assert_eq!((options.veth, options.ipvs, options.frames()), (true, false, 1000));
-    }
-
-    #[test]
-    fn what_is_no_option_is_refused() {
-        let alone = "--write-docs --cases new/wrr";
-        for words in ["--rounds", "--rounds 0", "--loads x", "--fast", "--with-ipvs", alone] {
-            assert!(parse(words).is_err(), "{words}");
-        }
+    #[derive(Debug, clap::Parser)]
+    struct Arguments {
+        #[command(flatten)]
+        options: Options,
     }
 
     #[test]
     fn patterns_select() {
-        let options = parse("--cases hit/*/1k,new/*").unwrap();
+        let parse = |words: &str| Arguments::parse_from(words.split_whitespace()).options;
+        let options = parse("bench --cases hit/*/1k,new/*");
         let wanted = ["hit/ipv4-tcp/1k", "hit/a/b/1k", "new/", "new/wrr"];
         assert!(wanted.iter().all(|name| options.wants(name)));
         assert!(
             !["hit/ipv4-tcp/64k", "renew/wrr", "hit/1k"].iter().any(|name| options.wants(name))
         );
-        assert!(!parse("").unwrap().wants("hit/ipv4-tcp/10M"));
+        assert!(!parse("bench").wants("hit/ipv4-tcp/10M"));
     }
 }

@@ -1,4 +1,4 @@
-//! A program under test, whichever: what becomes of a packet in it, and what has it counted?
+//! A program under test, the datapath or a floor: what it does with a packet, and what it has counted.
 
 use std::collections::BTreeMap;
 

@@ -47,7 +47,7 @@ impl Keys {
     }
 }
 
-/// TCP and UDP of a VIP of either family, scheduled so, with so many backends each; a table of so many ways.
+/// TCP and UDP of a VIP of either family, with this scheduler, this many backends each, and a table of this many ways.
 #[must_use]
 pub fn world(ways: u32, scheduler: Scheduler, backends: u16) -> World {
     [(VIP.into(), TCP), (VIP6.into(), TCP), (VIP.into(), UDP), (VIP6.into(), UDP)]
@@ -55,7 +55,7 @@ pub fn world(ways: u32, scheduler: Scheduler, backends: u16) -> World {
         .fold(empty(ways), |world, (vip, protocol)| with(world, vip, protocol, scheduler, backends))
 }
 
-/// TCP of so many VIPs, ten backends each.
+/// TCP of this many VIPs, ten backends each.
 #[must_use]
 pub fn many(ways: u32, services: u32) -> World {
     (0..services).fold(empty(ways), |world, number| {

@@ -22,11 +22,24 @@ pub const STICKY: u8 = 1 << 6;
 
 /// [`Forward::is_measured`].
 const MEASURED: u64 = 1 << 55;
+/// [`Forward::forwarding`].
+const FORWARDING: u64 = 1 << FORWARDING_SHIFT;
+const FORWARDING_SHIFT: u32 = 54;
+
+/// How packets are brought to a backend that is not on this host: the key `forward` of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Forwarding {
+    /// By replacing the MAC addresses.
+    Mac = 0,
+    /// By a mode that this datapath does not know: such a backend is not usable. The field has room for one mode more.
+    Unknown = 1,
+}
 
 /// Destination MAC, interface index and flags in one word, so that a reader never sees a mixture of two.
 ///
-/// Bits 0–47: MAC in transmission order (bits 0–7 the first byte); 48–53: interface index; 55: whether its connections are
-/// measured; 56–63: flags.
+/// Bits 0–47: MAC in transmission order (bits 0–7 the first byte); 48–53: interface index; 54: [`Forwarding`]; 55: whether its
+/// connections are measured; 56–63: flags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Forward(pub u64);
 
@@ -41,6 +54,28 @@ impl Forward {
     #[must_use]
     pub const fn measured(self, is_measured: bool) -> Self {
         Self(self.0 & !MEASURED | if is_measured { MEASURED } else { 0 })
+    }
+
+    /// The same word, with another forwarding mode.
+    #[must_use]
+    pub const fn by(self, forwarding: Forwarding) -> Self {
+        Self(self.0 & !FORWARDING | (forwarding as u64) << FORWARDING_SHIFT)
+    }
+
+    /// How packets are brought to the backend.
+    #[inline(always)]
+    #[must_use]
+    pub const fn forwarding(self) -> Forwarding {
+        if self.0 & FORWARDING == 0 { Forwarding::Mac } else { Forwarding::Unknown }
+    }
+
+    /// Whether the backend is up, usable and reached by [`Forwarding::Mac`]: one test for the fast path.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_plain(self) -> bool {
+        const FLAGS: u32 = 56 - FORWARDING_SHIFT;
+        const SEEN: u64 = ((USABLE | UP | LOCAL) as u64) << FLAGS | 1;
+        self.0 >> FORWARDING_SHIFT & SEEN == ((USABLE | UP) as u64) << FLAGS
     }
 
     /// Whether its connections are measured ([`crate::measure`]).
@@ -108,7 +143,7 @@ impl Share {
         self.0 >> 24
     }
 
-    /// Whether a backend with so many connections takes no more.
+    /// Whether a backend with this count of connections takes no more.
     ///
     /// Half-open ones count for half of the bound at most, rounded up: anybody opens them, under any address. The other half
     /// is for clients that complete a handshake.
@@ -140,6 +175,21 @@ shared! {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_word_gives_back_its_parts() {
+        let mac = [2, 0, 0, 0, 1, 9];
+        for (flags, is_plain) in
+            [(USABLE | UP | NEW, true), (UP, false), (USABLE, false), (USABLE | UP | LOCAL, false)]
+        {
+            let forward = Forward::new(mac, 63, flags).measured(true);
+            assert_eq!((forward.mac(), forward.interface(), forward.flags()), (mac, 63, flags));
+            assert_eq!((forward.forwarding(), forward.is_plain()), (Forwarding::Mac, is_plain));
+            let other = forward.by(Forwarding::Unknown);
+            assert_eq!((other.forwarding(), other.is_plain()), (Forwarding::Unknown, false));
+            assert_eq!((other.by(Forwarding::Mac), other.interface()), (forward, 63));
+        }
+    }
 
     #[test]
     fn half_open_connections_fill_half_of_the_bound() {

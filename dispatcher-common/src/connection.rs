@@ -207,7 +207,7 @@ shared! {
     }
 }
 
-/// Buckets (a power of two) of a table for so many connections at the recommended fill.
+/// Buckets (a power of two) of a table for `capacity` connections at the recommended fill.
 #[must_use]
 pub const fn buckets(capacity: u64) -> u64 {
     let ways = capacity * 100 / crate::limits::RECOMMENDED_FILL_PERCENT;

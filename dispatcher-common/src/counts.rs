@@ -1,4 +1,4 @@
-//! Counters: per CPU, summed by the reader, never reset while in use; and the counts of what there is, shared by all CPUs.
+//! Counters: per CPU, summed by the reader, never reset while in use; and the counts of connections, shared by all CPUs.
 
 use crate::reason::REASONS;
 

@@ -1,4 +1,4 @@
-//! Which backend is a probe of a VIP for? Its source port says so.
+//! The source ports of probes of VIPs, which name the backend that is probed.
 //!
 //! All backends of a service have the VIP, so addresses do not tell their probes apart. Every slot has a few source ports of its
 //! own, above [`FIRST_PORT`], which probes take in turn: a new one so does not meet what its predecessor left behind. Probes

@@ -7,7 +7,7 @@
 pub type RuleId = u32;
 
 shared! {
-    /// A record of `CONDITIONS`: what a packet must be like. Written by the controller where nobody reads, and never changed.
+    /// A record of `CONDITIONS`: what a packet must be like. The controller writes it where no packet reads, and never changes it.
     pub struct Condition [64] {
         /// Lowest client address: the [`crate::net::Address`] as a number, upper half first.
         pub first: [u64; 2],

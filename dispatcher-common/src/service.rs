@@ -40,7 +40,7 @@ shared! {
     pub struct Policy [64] {
         /// A [`Schedule`] descriptor.
         pub schedule: u64,
-        /// Orphan policy ([`orphan`]) in bits 0–7, scheduler ([`scheduler`]) in bits 8–15, protocol number in 16–23.
+        /// A [`Choices`] word.
         pub choices: u64,
         /// `stale_timeout` in ticks, rounded up: how long orphans are placed by hash after the last hash placement.
         pub stale_ticks: u64,
@@ -52,6 +52,40 @@ shared! {
         pub local: u64,
         /// Zero: room for measurement.
         pub _reserved: [u64; 2],
+    }
+}
+
+/// What a service does with packets, in one word.
+///
+/// Bits 0–7: orphan policy ([`orphan`]); 8–15: scheduler ([`scheduler`]); 16–23: protocol number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Choices(pub u64);
+
+impl Choices {
+    /// Packs the parts.
+    #[must_use]
+    pub const fn new(orphan: u8, scheduler: u8, protocol: u8) -> Self {
+        Self(orphan as u64 | (scheduler as u64) << 8 | (protocol as u64) << 16)
+    }
+
+    /// What becomes of TCP packets that open nothing and have no connection.
+    #[inline(always)]
+    #[must_use]
+    pub const fn orphan(self) -> u8 {
+        self.0 as u8
+    }
+
+    /// How new connections are placed.
+    #[inline(always)]
+    #[must_use]
+    pub const fn scheduler(self) -> u8 {
+        (self.0 >> 8) as u8
+    }
+
+    /// Protocol number.
+    #[must_use]
+    pub const fn protocol(self) -> u8 {
+        (self.0 >> 16) as u8
     }
 }
 
@@ -185,7 +219,7 @@ impl Schedule {
         (self.0 >> 32) as u32
     }
 
-    /// Ring slots that a schedule with so many members takes.
+    /// Ring slots that a schedule with this many members takes.
     #[must_use]
     pub const fn space(length: usize, members: usize) -> usize {
         if length == 0 { 0 } else { length + 1 + members }
@@ -232,6 +266,13 @@ pub mod scheduler {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn choices_give_back_their_parts() {
+        let choices = Choices::new(3, 6, 17);
+        assert_eq!((choices.orphan(), choices.scheduler(), choices.protocol()), (3, 6, 17));
+        assert_eq!(choices.0, 0x0011_0603);
+    }
 
     #[test]
     fn an_affinity_gives_back_its_parts() {

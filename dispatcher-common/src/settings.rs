@@ -1,4 +1,4 @@
-//! What one datapath was made with, and what the controller tells it at runtime.
+//! Settings of a datapath: what it was made with, and what the controller changes at runtime.
 
 use crate::{connection::EXPIRY_CLASSES, flow::HASH_KEYS};
 

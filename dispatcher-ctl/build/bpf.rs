@@ -76,9 +76,7 @@ impl Builder {
         ];
         let mut cargo = Command::new("rustup");
         cargo
-            .args(["run", name, "cargo", "build", "--release", "--package", package])
-            // The objects' dependencies are part of them: optimised like them, unlike the controller's.
-            .args(["--config", "profile.release.opt-level=3"])
+            .args(["run", name, "cargo", "build", "--profile", "bpf", "--package", package])
             .args(["--bins", "--target", "bpfel-unknown-none", "--target-dir"])
             .arg(&bpf_dir)
             .current_dir(&self.workspace)
@@ -101,7 +99,7 @@ impl Builder {
         if !status.success() {
             bail!("building {package} with toolchain {name} failed: {status}\n{HINT}");
         }
-        Ok(bpf_dir.join("bpfel-unknown-none/release"))
+        Ok(bpf_dir.join("bpfel-unknown-none/bpf"))
     }
 }
 

@@ -1,5 +1,5 @@
-//! Which capabilities does this process lack? Asked before anything is done: what the kernel says later, for want of one, names none
-//! of them.
+//! The capabilities that this process lacks. They are checked before anything is done, because the kernel's later errors do not name
+//! them.
 
 use std::fs;
 
@@ -15,7 +15,7 @@ pub enum Capability {
     NetRaw = 13,
     /// Programs that handle packets by pointers.
     Perfmon = 38,
-    /// Namespaces and mounts; holds the first and the fourth, too.
+    /// Namespaces and mounts; includes `CAP_BPF` and `CAP_PERFMON`.
     SysAdmin = 21,
 }
 
@@ -43,16 +43,16 @@ impl Capability {
 /// A capability, and what it is needed for.
 pub type Need = (Capability, &'static str);
 
-/// Capabilities that are needed and missing: a line, and a hint.
+/// Capabilities that are needed and missing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Missing {
     /// What is missing, and what for.
     pub error: String,
-    /// How to have it.
+    /// How to get it.
     pub hint: String,
 }
 
-/// Which of these capabilities this process lacks. None where the kernel does not say.
+/// Which of these capabilities this process lacks; none if it has all, or if the kernel does not say.
 #[must_use]
 pub fn missing(needs: &[Need]) -> Option<Missing> {
     let held = effective()?;
@@ -66,13 +66,13 @@ pub fn missing(needs: &[Need]) -> Option<Missing> {
     missing_of(held, needs)
 }
 
-/// Whether a process with this map of users is in another user namespace than the first.
+/// Whether a process with this map of users is in a user namespace other than the first.
 fn is_confined(uid_map: &str) -> bool {
     let ranges: Vec<_> = uid_map.split_whitespace().collect();
     !ranges.is_empty() && ranges != ["0", "0", "4294967295"]
 }
 
-/// The capabilities of this process that are in force.
+/// The effective capabilities of this process.
 fn effective() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let set = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;

@@ -9,7 +9,7 @@ use std::{
 };
 
 use dispatcher_ctl::{
-    dataplane::{Datapath, remove_all},
+    dataplane::{Datapath, Document, remove_all},
     model::{Config, OwnedVip, Record, State, XdpMode},
 };
 use nix::{
@@ -59,7 +59,10 @@ fn leftovers_are_removed(pins: &Path) {
 
     let (mut datapath, _) = Datapath::open(pins, 1_000).unwrap();
     datapath.attach(0, "dt0", if_nametoindex("dt0").unwrap(), XdpMode::Native).unwrap();
-    datapath.store_record(&serde_json::to_vec(&record(&socket)).unwrap()).unwrap();
+    // As the controller saves it, without services.
+    let head = serde_json::json!({ "applied_services": 0, "record": record(&socket) });
+    let head = Document::New(head.to_string().into_bytes());
+    datapath.saved_documents().save(&[head]).unwrap();
 
     // While a controller runs, nothing is touched.
     let (status, _, stderr) = detach_all(pins);

@@ -4,7 +4,7 @@
 // 80, eight backends each. The layouts are those of dispatcher-common.
 //
 //   gcc -O2 -Wall -shared -fPIC -I HARNESS -o dispatcher_plugin.so dispatcher_plugin.c
-//   DISPATCHER_OBJECT=target/bpf/bpfel-unknown-none/release/datapath ./xbench ./floor_plugin.so ./dispatcher_plugin.so
+//   DISPATCHER_OBJECT=target/bpf/bpfel-unknown-none/bpf/datapath ./xbench ./floor_plugin.so ./dispatcher_plugin.so
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <stdio.h>

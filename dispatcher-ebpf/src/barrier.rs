@@ -1,8 +1,9 @@
-//! How a value is kept out of the optimiser's sight.
+//! Barriers: the optimiser knows nothing of a value that went through one.
 //!
 //! LLVM turns branch-free arithmetic over the eight ways of a bucket back into branches, and the verifier then walks
 //! every combination of them (more than 10⁶ instructions, kernel 6.18). It also derives one packet pointer from another
-//! in ways the verifier cannot follow.
+//! in ways the verifier cannot follow. Each use says whether it is for the verifier or for the optimiser. The packet tests
+//! `object` (kernel 6.1's rules) and `record` (what the verifier walks, and what the programs cost) fail without them.
 
 /// The same value, of which the optimiser knows nothing.
 #[inline(always)]

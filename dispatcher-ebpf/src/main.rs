@@ -1,66 +1,86 @@
-//! Entries of the dispatcher's datapath: XDP, and TC for probes of VIPs; elsewhere than on BPF an empty program.
+//! Entry points of the datapath: XDP, TC for probes of VIPs, and tracepoints. On other targets than BPF the program is empty.
 #![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
 
 #[cfg(target_arch = "bpf")]
 mod bpf {
-    mod backend;
-    mod choose;
-    mod classify;
-    mod clock;
-    mod config;
+    // The two paths, and what all stages know.
+    mod context;
     mod fast_path;
-    mod filter;
-    mod forward;
-    mod fragment;
     mod full_path;
+    mod packet;
+
+    // The stages, in the order of the path.
+    mod filter;
+
+    mod fragment;
     mod icmp;
+
+    mod table;
+
+    mod classify;
+
+    mod choose;
+
+    mod measure;
+
+    mod loops;
+
+    mod forward;
+    mod reset;
+    mod too_big;
+
     #[cfg(feature = "log")]
     mod log;
-    mod loops;
+    mod verdict;
+
+    // What the stages stand on.
+    mod backend;
+    mod clock;
+    mod config;
+    mod global;
     mod maps;
-    mod measure;
-    mod packet;
+    mod shared_word;
+
+    // The other programs.
     mod probe;
     mod refused;
-    mod reset;
-    mod shared_word;
-    mod table;
-    mod too_big;
-    mod verdict;
 
     use aya_ebpf::{
         macros::{classifier, tracepoint, xdp},
         programs::{TcContext, TracePointContext, XdpContext},
     };
 
-    /// Every packet of a NIC: known flows by the short way, the others by the whole.
+    use context::Context;
+
+    /// Handles every packet of a NIC: known flows by the fast path, the others by the full path.
     #[xdp]
     fn dispatcher(ctx: XdpContext) -> u32 {
-        match fast_path::forward(&ctx) {
+        let ctx = Context::of(&ctx);
+        match fast_path::forward(ctx) {
             Some(action) => action,
-            None => full_path::walk(&ctx),
+            None => full_path::walk(ctx),
         }
     }
 
-    /// Every packet that the prober sends: out of a backend's NIC, or nowhere.
+    /// Sends what the prober sends out of a backend's NIC, or drops it.
     #[classifier]
     fn probe_out(ctx: TcContext) -> i32 {
         probe::send(&ctx)
     }
 
-    /// Every packet that a NIC leaves to the kernel: to the prober, if it answers a probe.
+    /// Handles every packet that a NIC leaves to the kernel: those that answer a probe go to the prober.
     #[classifier]
     fn probe_in(ctx: TcContext) -> i32 {
         probe::receive(&ctx)
     }
 
-    /// Every redirect that failed at once.
+    /// Counts every redirect that failed at once.
     #[tracepoint]
     fn redirect_refused(ctx: TracePointContext) -> u32 {
         refused::at_once(&ctx)
     }
 
-    /// Every handful of redirected packets that was given to a driver.
+    /// Counts what a driver refused of a batch of redirected packets.
     #[tracepoint]
     fn sending_refused(ctx: TracePointContext) -> u32 {
         refused::when_sent(&ctx)

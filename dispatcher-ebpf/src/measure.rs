@@ -1,4 +1,4 @@
-//! What a client's acknowledgement says of the bytes it was given.
+//! The arithmetic of acknowledgements: how many bytes a client received.
 
 /// A client acknowledges at most what fits its window (RFC 7323 §2.3: 2³⁰ bytes): a greater step is a step back, or made up.
 const LARGEST_STEP: u32 = 1 << 30;
@@ -17,37 +17,6 @@ pub const fn step(acknowledged: u32, acknowledgement: u32) -> u32 {
 pub const fn base(base: u64, acknowledged: u32, step: u32) -> u64 {
     let delivered = acknowledged.wrapping_sub(base as u32).wrapping_sub(1);
     if delivered.checked_add(step).is_none() { base.wrapping_add(1 << 32) } else { base }
-}
-
-/// What a TCP segment says, in one word: its acknowledgement number (host order) in the upper half, its payload's bytes in
-/// the lower.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-#[repr(transparent)]
-pub struct Segment(pub u64);
-
-impl Segment {
-    /// A segment with an acknowledgement number in network order, a header with this data offset (in the upper bits of its
-    /// byte), and so many bytes from the header on.
-    #[inline(always)]
-    #[must_use]
-    pub const fn new(acknowledgement: u32, data_offset: u8, bytes: u32) -> Self {
-        let payload = bytes.wrapping_sub(data_offset as u32 >> 4 << 2);
-        Self((u32::from_be(acknowledgement) as u64) << 32 | payload as u64)
-    }
-
-    /// Acknowledgement number.
-    #[inline(always)]
-    #[must_use]
-    pub const fn acknowledgement(self) -> u32 {
-        (self.0 >> 32) as u32
-    }
-
-    /// Bytes of the payload.
-    #[inline(always)]
-    #[must_use]
-    pub const fn payload(self) -> u32 {
-        self.0 as u32
-    }
 }
 
 #[cfg(test)]
@@ -77,11 +46,5 @@ mod tests {
             now = now.wrapping_add(1 << 30);
         }
         assert_eq!((kept as u32, kept >> 32), (isn, 2));
-    }
-
-    #[test]
-    fn a_segment_gives_back_its_parts() {
-        let segment = Segment::new(0x0102_0304_u32.to_be(), 0x5f, 1480);
-        assert_eq!((segment.acknowledgement(), segment.payload()), (0x0102_0304, 1460));
     }
 }

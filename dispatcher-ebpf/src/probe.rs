@@ -1,27 +1,20 @@
-//! Is a packet part of a probe of a VIP, and of which backend's?
+//! Tells packets that are part of a probe of a VIP, and the backend that is probed.
 //!
 //! Probes have their slot's source port ([`dispatcher_common::probe`]). They are plain: no VLAN tag, no extension header, and
 //! as far as they are in fragments only the first has ports.
 
 use dispatcher_common::{
-    net::{TCP, UDP},
+    net::{ICMP, ICMPV6, TCP, UDP},
     probe,
 };
 
 use crate::{
     barrier::hide,
     frame::Frame,
-    parse::{ETHERNET, FlowWords, IPV4, IPV6, IPV6_HEADER},
+    parse::{
+        ETHERNET, FlowWords, ICMP_HEADER, IPV4, IPV4_FRAGMENT_OFFSET, IPV6, IPV6_HEADER, is_error,
+    },
 };
-
-/// ICMP's protocol number (RFC 792).
-const ICMP: u8 = 1;
-/// ICMPv6's (RFC 4443).
-const ICMPV6: u8 = 58;
-/// Bytes of an ICMP error before the packet it quotes.
-const ERROR: u32 = 8;
-/// Fragment offset of an IPv4 header, as it stands in the packet.
-const FRAGMENT_OFFSET: u16 = 0x1fff_u16.to_be();
 
 /// A packet of a probe, in either direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +54,7 @@ pub fn answered(frame: Frame) -> Option<Probe> {
         TCP | UDP => u16::from_be(frame.window::<4>(header.payload)?.u16::<2>()),
         ICMP | ICMPV6 => {
             let kind = frame.window::<8>(header.payload)?.u8::<0>();
-            if is_error(header.protocol, kind) {
+            if is_error(kind, header.protocol == ICMP) {
                 return quoted(frame, header);
             }
             echo(frame, header, ECHO_REPLY)?
@@ -83,7 +76,7 @@ fn slot(port: u16) -> Option<u32> {
 #[inline(always)]
 fn quoted(frame: Frame, error: Header) -> Option<Probe> {
     let is_v4 = error.protocol == ICMP;
-    let header = header(frame, error.payload + ERROR, is_v4)?;
+    let header = header(frame, error.payload + ICMP_HEADER, is_v4)?;
     let (a, b) = (header.flow.client, error.flow.vip);
     if (a[0] ^ b[0]) | (a[1] ^ b[1]) | (a[2] ^ b[2]) | (a[3] ^ b[3]) != 0 {
         return None;
@@ -114,12 +107,6 @@ fn echo(frame: Frame, header: Header, kinds: (u8, u8)) -> Option<u16> {
     if icmp.u8::<0>() == kind { Some(u16::from_be(icmp.u16::<4>())) } else { None }
 }
 
-/// Whether a message says that something could not be delivered.
-#[inline(always)]
-const fn is_error(protocol: u8, kind: u8) -> bool {
-    if protocol == ICMP { matches!(kind, 3 | 11 | 12) } else { matches!(kind, 1..=4) }
-}
-
 /// The IP header of the frame.
 #[inline(always)]
 fn first(frame: Frame) -> Option<Header> {
@@ -136,7 +123,7 @@ fn header(frame: Frame, at: u32, is_v4: bool) -> Option<Header> {
     if is_v4 {
         let ip = frame.window::<20>(at)?;
         let first = ip.u8::<0>();
-        if first >> 4 != 4 || ip.u16::<6>() & FRAGMENT_OFFSET != 0 {
+        if first >> 4 != 4 || ip.u16::<6>() & IPV4_FRAGMENT_OFFSET != 0 {
             return None;
         }
         let flow = FlowWords::v4(ip.u32::<12>(), ip.u32::<16>(), 0, 0);
@@ -212,7 +199,7 @@ mod tests {
 
     /// Prober's address, VIP and slot.
     fn parts(probe: Option<Probe>) -> Option<(IpAddr, IpAddr, u32)> {
-        probe.map(|p| (ip(p.flow.client()), ip(p.flow.vip()), p.slot))
+        probe.map(|p| (ip(&p.flow.client()), ip(&p.flow.vip()), p.slot))
     }
 
     fn is(slot: u32) -> Option<(IpAddr, IpAddr, u32)> {

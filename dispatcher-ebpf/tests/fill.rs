@@ -1,5 +1,5 @@
-//! How many connections find both their buckets full in a table that is as full as is recommended? With the hash, the buckets
-//! and the choice of the datapath, in steady churn: one goes, by chance, for each that comes.
+//! Counts the connections that find both their buckets full in a table at the recommended fill. It uses the hash, the buckets
+//! and the choice of the datapath, in steady churn: for each connection that comes, one goes at random.
 
 use dispatcher_common::{
     connection::{State, WAYS, Way},

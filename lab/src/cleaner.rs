@@ -1,5 +1,5 @@
-//! How does a laboratory go away, whatever ends its process? A shell waits for the end of a pipe that only this process
-//! holds open; then it ends what runs in the laboratory's namespaces and removes them.
+//! Removes a laboratory, however its process ends. A shell waits for the end of a pipe that only this process holds open; then
+//! it ends what runs in the laboratory's namespaces and removes them.
 
 use std::{
     io::Write as _,
@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-/// `$1`: the prefix of the namespaces, `$2`: the directory. A line on the pipe means that all is to stay.
+/// `$1`: the prefix of the namespaces, `$2`: the directory. A line on the pipe means that everything stays.
 const SCRIPT: &str = r#"
 read -r keep && exit 0
 for ns in $(ip netns list | cut -d' ' -f1 | grep "^$1-"); do

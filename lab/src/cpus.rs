@@ -22,8 +22,8 @@ pub fn available() -> Result<Vec<usize>> {
         .collect())
 }
 
-/// Runs the work on two CPUs at once and yields both results; it is told which of the two it is. None where there is
-/// only one CPU: says so.
+/// Runs the work on two CPUs at once and returns both results; the work gets 0 on the first and 1 on the second. `None` where
+/// there is only one CPU, which it says.
 ///
 /// # Errors
 ///

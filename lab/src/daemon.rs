@@ -267,7 +267,7 @@ impl Daemon {
         self.process.as_mut().context("the daemon was not started")
     }
 
-    /// Leaves the daemon running when this value goes.
+    /// Leaves the daemon running when this value is dropped.
     pub fn release(mut self) {
         if let Some(process) = self.process.take() {
             process.release();

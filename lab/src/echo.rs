@@ -2,8 +2,7 @@
 
 use std::{
     io::{Read as _, Write as _},
-    net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream},
-    os::fd::AsRawFd as _,
+    net::{Ipv6Addr, SocketAddr, TcpStream},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
@@ -14,7 +13,7 @@ use std::{
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 
-use super::Node;
+use super::{Node, listen::Threads};
 
 /// Bytes that are sent and echoed at a time.
 const PIECE: usize = 64;
@@ -25,9 +24,11 @@ const OPENING: Duration = Duration::from_secs(4);
 /// Threads that open connections: those that wait must not hold up the others.
 const OPENERS: u32 = 24;
 
-/// A server that sends back what it gets; its threads end with the process.
+/// A server that sends back what it gets, until this value is dropped.
 #[derive(Debug)]
-pub struct EchoServer;
+pub struct EchoServer {
+    _threads: Threads,
+}
 
 impl EchoServer {
     /// Starts one on a node, on this port of all addresses.
@@ -35,24 +36,15 @@ impl EchoServer {
     /// # Errors
     /// When the port is taken.
     pub fn start(node: &Node, port: u16) -> Result<Self> {
-        let listener = node.enter(|| Ok(TcpListener::bind((Ipv6Addr::UNSPECIFIED, port))?))?;
-        // SAFETY: the descriptor is the listener's, which lives; a second listen(2) only changes the queue's length.
-        unsafe { libc::listen(listener.as_raw_fd(), 4096) };
-        std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                std::thread::spawn(move || echo(stream));
+        let mut threads = Threads::default();
+        threads.serve(node, (Ipv6Addr::UNSPECIFIED, port), |mut stream| {
+            let mut piece = [0; 4096];
+            while let read @ 1.. = stream.read(&mut piece)? {
+                stream.write_all(&piece[..read])?;
             }
-        });
-        Ok(Self)
-    }
-}
-
-fn echo(mut stream: TcpStream) {
-    let mut piece = [0; 4096];
-    while let Ok(read @ 1..) = stream.read(&mut piece) {
-        if stream.write_all(&piece[..read]).is_err() {
-            return;
-        }
+            Ok(())
+        })?;
+        Ok(Self { _threads: threads })
     }
 }
 
@@ -65,7 +57,7 @@ pub struct Established {
 }
 
 impl Established {
-    /// Opens so many from a node, and begins.
+    /// Opens this many from a node, and begins.
     ///
     /// # Errors
     /// When one cannot be opened.
@@ -140,7 +132,7 @@ pub struct Honest {
 }
 
 impl Honest {
-    /// Begins to open so many a second from a node.
+    /// Begins to open this many per second from a node.
     #[must_use]
     pub fn start(node: &Node, to: SocketAddr, rate: u32) -> Self {
         let (stop, next) = (Arc::<AtomicBool>::default(), Arc::<AtomicU32>::default());

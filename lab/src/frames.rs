@@ -97,7 +97,7 @@ impl Capture {
         parse(&fs::read(&self.file).with_context(|| format!("read {}", self.file.display()))?)
     }
 
-    /// Waits for so many frames, then ends the capture and returns them.
+    /// Waits for this many frames, then ends the capture and returns them.
     ///
     /// # Errors
     /// When fewer come within 5 s.

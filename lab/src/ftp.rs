@@ -1,4 +1,4 @@
-//! FTP servers: vsftpd on a node, anonymous, with a directory that anybody may write to.
+//! FTP servers: vsftpd on a node, anonymous, with a directory that everybody may write to.
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf, time::Duration};
 

@@ -17,7 +17,7 @@ const NARROW: u8 = 8;
 const BEHIND: u8 = 9;
 
 impl Lab {
-    /// Adds the hop, with an MTU of so many bytes, and yields the client behind it. Keep both: hop and client.
+    /// Adds the hop, with an MTU in bytes, and returns hop and client. Keep both.
     ///
     /// # Errors
     /// When a command fails.

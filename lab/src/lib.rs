@@ -12,8 +12,8 @@
 //! look in decimal (`fd00::11`). The VIPs, [`VIP4`] and [`VIP6`] (and one more of each), are on every backend's loopback.
 //! Replies go straight from backend to client, for `far` backends through the switch's router.
 //!
-//! Everything is named by a prefix with the process's number, and is taken away when the [`Lab`] is dropped, or when the
-//! process ends in whatever way: see [`cleaner`]. [`Lab::keep`] leaves it.
+//! All names begin with a prefix that has the process's number. Everything is removed when the [`Lab`] is dropped, or when the
+//! process ends, however it ends: see [`cleaner`]. [`Lab::keep`] leaves it.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
@@ -31,9 +31,11 @@ mod flood;
 mod frames;
 mod ftp;
 mod hop;
+mod listen;
 mod load;
 mod mute;
 mod node;
+pub mod objects;
 mod paced;
 mod pair;
 mod queueing;
@@ -43,7 +45,7 @@ mod stalls;
 mod udp;
 mod wait;
 mod web;
-pub mod xdp_pass;
+pub mod xdp;
 
 pub use daemon::{Daemon, Said, binary, sample};
 pub use echo::{EchoServer, Established, Honest};
@@ -71,7 +73,7 @@ pub const VIP6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0x80);
 /// A second IPv6 VIP.
 pub const OTHER_VIP6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0x81);
 
-/// What a laboratory is to have.
+/// What a laboratory has.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// Short name, part of the namespaces' names.
@@ -91,21 +93,21 @@ impl Plan {
         Self { name: name.to_owned(), clients: 1, backends: 3, far_backends: 0 }
     }
 
-    /// With so many backends on the first NIC.
+    /// With this many backends on the first NIC.
     #[must_use]
     pub const fn backends(mut self, number: u8) -> Self {
         self.backends = number;
         self
     }
 
-    /// With so many backends on a second NIC.
+    /// With this many backends on a second NIC.
     #[must_use]
     pub const fn far_backends(mut self, number: u8) -> Self {
         self.far_backends = number;
         self
     }
 
-    /// With so many clients.
+    /// With this many clients.
     #[must_use]
     pub const fn clients(mut self, number: u8) -> Self {
         self.clients = number;
@@ -163,7 +165,7 @@ impl Lab {
     /// Builds a laboratory. No server runs in it yet: see [`Lab::serve_web`] and [`Lab::serve_udp`].
     ///
     /// # Errors
-    /// When a command fails; what was made is taken away.
+    /// When a command fails; what was made is removed.
     pub fn new(plan: &Plan) -> Result<Self> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         if let Some(missing) = missing() {
@@ -226,8 +228,8 @@ impl Lab {
             .with_context(|| format!("node {name} is not in the laboratory"))
     }
 
-    /// Leaves everything as it is when the process ends: namespaces and servers stay. Returns the command that takes it
-    /// away.
+    /// Leaves everything as it is when the process ends: namespaces and servers stay. Returns the command that removes
+    /// it.
     #[must_use]
     pub fn keep(self) -> String {
         self.cleaner.disarm()
@@ -278,7 +280,7 @@ impl Lab {
         if node.name() == self.lb.name() {
             // Frames that XDP sends arrive at the other end of a veth only if that end runs XDP as well. What the
             // other end leaves to "the hardware" (checksums, VLAN tags) would never be done.
-            xdp_pass::attach(&self.switch, &port)?;
+            xdp::pass(&self.switch, &port)?;
             self.switch
                 .run(&format!("ethtool -K {port} tx off txvlan off tx-vlan-stag-hw-insert off"))?;
         } else if self.backends.iter().any(|backend| backend.name() == node.name()) {
@@ -315,8 +317,11 @@ pub fn mac(net: u8, host: u8) -> String {
     format!("02:00:00:00:{net:02x}:{host:02x}")
 }
 
-/// Runs a command line to its end.
-fn run(line: &str) -> Result<String> {
+/// Runs a command line to its end, and returns its output.
+///
+/// # Errors
+/// When it cannot be run or fails; the message carries what it said.
+pub fn run(line: &str) -> Result<String> {
     let words: Vec<_> = line.split_whitespace().collect();
     let (program, arguments) = words.split_first().context("empty command")?;
     let output = std::process::Command::new(program)

@@ -1,5 +1,5 @@
-//! Clients that do not wait for one another: what a weight is worth shows in who answers, and in how long requests take from
-//! the moment they were due.
+//! Clients that do not wait for one another. The effect of a weight shows in who answers, and in how long requests take from
+//! the moment at which they were due.
 
 use std::{
     io::{Read as _, Write as _},
@@ -37,7 +37,7 @@ pub struct Load {
 }
 
 impl Node {
-    /// Makes requests to port 80 of an address at random moments, on average so many a second, each on a connection of its own,
+    /// Makes requests to port 80 of an address at random moments, on average this many per second, each on a connection of its own,
     /// whether those before were answered or not.
     ///
     /// # Errors
@@ -52,7 +52,7 @@ impl Node {
         self.enter(|| requests(address, per_second, Instant::now(), |due| due < lasting))
     }
 
-    /// Starts to make such requests to an address and port, and does not wait for their end.
+    /// Starts such requests to an address and port, and does not wait for their end.
     #[must_use]
     pub fn start_load(&self, address: SocketAddr, per_second: f64) -> Load {
         let (began, stop) = (Instant::now(), Arc::new(AtomicBool::new(false)));
@@ -128,7 +128,7 @@ fn request(address: SocketAddr) -> Result<u8> {
     Ok(body.parse()?)
 }
 
-/// How long the slowest of so many percent took at most, of those that were due in this part of the time.
+/// A percentile of how long requests took, of those that were due from this moment on.
 #[must_use]
 pub fn percentile(answered: &[Answered], percent: f64, from: Duration) -> Duration {
     let late = answered.iter().filter(|answered| answered.due >= from);

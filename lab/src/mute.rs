@@ -1,25 +1,15 @@
-//! A server that takes connections and datagrams, and never says anything.
+//! A server that takes connections and datagrams, and never answers.
 
-use std::{
-    io::ErrorKind,
-    net::{Ipv4Addr, TcpListener, UdpSocket},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread::{JoinHandle, sleep},
-    time::Duration,
-};
+use std::net::{Ipv4Addr, UdpSocket};
 
 use anyhow::Result;
 
-use super::Node;
+use super::{Node, listen::Threads};
 
-/// It listens until this value goes.
+/// It listens until this value is dropped.
 #[derive(Debug)]
 pub struct Mute {
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    _threads: Threads,
     _datagrams: UdpSocket,
 }
 
@@ -30,31 +20,10 @@ impl Node {
     /// When a socket cannot be had.
     pub fn serve_mute(&self, port: u16) -> Result<Mute> {
         let any = (Ipv4Addr::UNSPECIFIED, port);
-        let (listener, datagrams) =
-            self.enter(|| Ok((TcpListener::bind(any)?, UdpSocket::bind(any)?)))?;
-        listener.set_nonblocking(true)?;
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
-        let thread = std::thread::spawn(move || take(&listener, &stopped));
-        Ok(Mute { stop, thread: Some(thread), _datagrams: datagrams })
-    }
-}
-
-fn take(listener: &TcpListener, stop: &AtomicBool) {
-    let mut taken = Vec::new();
-    while !stop.load(Ordering::Relaxed) {
-        match listener.accept() {
-            Ok((stream, _)) => taken.push(stream),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => sleep(Duration::from_millis(20)),
-            Err(_) => return,
-        }
-    }
-}
-
-impl Drop for Mute {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        // A panic there was said on standard error.
-        let _ = self.thread.take().map(JoinHandle::join);
+        let datagrams = self.enter(|| Ok(UdpSocket::bind(any)?))?;
+        let mut threads = Threads::default();
+        let mut taken = Vec::new();
+        threads.listen(self, any, move |stream| taken.push(stream))?;
+        Ok(Mute { _threads: threads, _datagrams: datagrams })
     }
 }

@@ -308,7 +308,7 @@ impl Process {
         let _ = self.child.wait();
     }
 
-    /// Leaves it running when this value goes.
+    /// Leaves it running when this value is dropped.
     pub fn release(self) {
         std::mem::forget(self);
     }

@@ -1,27 +1,22 @@
-//! TCP servers that answer with as many bytes as they are asked for, after as long as they are asked to wait.
+//! TCP servers that send as many bytes as a request asks for, after the wait that it asks for.
 //!
 //! A request is two big-endian words: bytes of the answer (at least 1), and milliseconds until it. Every byte of the answer is the server's number.
 
 use std::{
-    io::{ErrorKind, Read as _, Write as _},
-    net::{IpAddr, SocketAddr, TcpListener, TcpStream},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread::{JoinHandle, sleep, spawn},
+    io::{Read as _, Write as _},
+    net::{IpAddr, SocketAddr, TcpStream},
+    thread::sleep,
     time::Duration,
 };
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::{Lab, Node};
+use super::{Lab, Node, listen::Threads};
 
-/// Servers on threads of this process; they end when this value goes.
+/// Servers on threads of this process; they end when this value is dropped.
 #[derive(Debug)]
 pub struct Paced {
-    stop: Arc<AtomicBool>,
-    threads: Vec<JoinHandle<()>>,
+    _threads: Threads,
 }
 
 impl Lab {
@@ -31,36 +26,19 @@ impl Lab {
     /// # Errors
     /// When a socket cannot be had.
     pub fn serve_paced(&self, addresses: &[SocketAddr], slower: &[u64]) -> Result<Paced> {
-        let mut paced = Paced { stop: Arc::new(AtomicBool::new(false)), threads: Vec::new() };
+        let mut threads = Threads::default();
         for (number, backend) in (1..).zip(&self.backends) {
             let slower = slower.get(usize::from(number) - 1).copied().unwrap_or_default();
+            let slower = Duration::from_millis(slower);
             for address in addresses {
-                let listener = backend.enter(|| TcpListener::bind(address).context("bind"))?;
-                listener.set_nonblocking(true)?;
-                let stop = Arc::clone(&paced.stop);
-                let slower = Duration::from_millis(slower);
-                paced.threads.push(spawn(move || accept(&listener, number, slower, &stop)));
+                threads.serve(backend, address, move |stream| answer(&stream, number, slower))?;
             }
         }
-        Ok(paced)
+        Ok(Paced { _threads: threads })
     }
 }
 
-fn accept(listener: &TcpListener, number: u8, slower: Duration, stop: &AtomicBool) {
-    while !stop.load(Ordering::Relaxed) {
-        match listener.accept() {
-            Ok((stream, _)) => drop(spawn(move || {
-                // A client that goes ends it.
-                let _ = serve(&stream, number, slower);
-            })),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => sleep(Duration::from_millis(1)),
-            Err(_) => return,
-        }
-    }
-}
-
-fn serve(mut stream: &TcpStream, number: u8, slower: Duration) -> std::io::Result<()> {
-    stream.set_nonblocking(false)?;
+fn answer(mut stream: &TcpStream, number: u8, slower: Duration) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     loop {
         let mut request = [0; 8];
@@ -69,15 +47,6 @@ fn serve(mut stream: &TcpStream, number: u8, slower: Duration) -> std::io::Resul
         let (bytes, wait) = (u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h]));
         sleep(Duration::from_millis(wait.into()) + slower);
         stream.write_all(&vec![number; bytes as usize])?;
-    }
-}
-
-impl Drop for Paced {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        for thread in self.threads.drain(..) {
-            let _ = thread.join();
-        }
     }
 }
 
@@ -97,7 +66,7 @@ impl Node {
     }
 }
 
-/// Asks for so many bytes after a wait; the number of the server that sent them.
+/// Asks for this many bytes after a wait, and returns the number of the server that sent them.
 ///
 /// # Errors
 /// When they do not come, or come from two servers.

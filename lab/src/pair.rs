@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 
 use super::{Node, cleaner::Cleaner, missing_of};
 
-/// Two hosts; they are taken away when this is dropped, or the process ends in whatever way.
+/// Two hosts; they are removed when this is dropped or the process ends.
 #[derive(Debug)]
 pub struct Pair {
     /// One, 10.0.0.1.

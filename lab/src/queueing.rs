@@ -1,28 +1,27 @@
 //! Web servers with a queue: under load, requests wait for a worker.
 
 use std::{
-    io::{ErrorKind, Read as _, Write as _},
-    net::{IpAddr, SocketAddr, TcpListener, TcpStream},
+    io::{Read as _, Write as _},
+    net::{IpAddr, SocketAddr, TcpStream},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
         mpsc,
     },
-    thread::{JoinHandle, sleep, spawn},
+    thread::sleep,
     time::Duration,
 };
 
 use anyhow::{Context as _, Result};
 
-use super::Lab;
+use super::{Lab, listen::Threads};
 
-/// A server: so many workers take requests in turn, and each takes its time.
+/// A server: workers take requests in turn, and each request takes its time.
 #[derive(Debug)]
 pub struct Queueing {
     /// Microseconds that a request takes.
     time: Arc<AtomicU64>,
-    stop: Arc<AtomicBool>,
-    threads: Vec<JoinHandle<()>>,
+    _threads: Threads,
 }
 
 impl Lab {
@@ -53,64 +52,37 @@ impl Lab {
         time: Duration,
     ) -> Result<Queueing> {
         let backend = self.backends.get(number - 1).context("no such backend")?;
-        let mut server =
-            Queueing { time: Arc::default(), stop: Arc::default(), threads: Vec::new() };
-        server.takes(time);
-        let (requests, queue) = mpsc::channel();
-        let queue = Arc::new(Mutex::new(queue));
-        for address in addresses {
-            let listener = backend.enter(|| TcpListener::bind(address).context("bind"))?;
-            listener.set_nonblocking(true)?;
-            let (requests, stop) = (requests.clone(), Arc::clone(&server.stop));
-            server.threads.push(spawn(move || accept(&listener, &requests, &stop)));
-        }
+        let time = Arc::new(AtomicU64::new(time.as_micros() as u64));
+        let (requests, queue) = mpsc::channel::<TcpStream>();
+        let (mut threads, queue) = (Threads::default(), Arc::new(Mutex::new(queue)));
         for _ in 0..workers {
-            let (queue, time) = (Arc::clone(&queue), Arc::clone(&server.time));
-            server.threads.push(spawn(move || {
-                // A client that goes ends its request.
-                while let Ok(stream) =
-                    { queue.lock().map(|queue| queue.recv()) }.unwrap_or(Err(mpsc::RecvError))
-                {
-                    let _ = answer(
-                        &stream,
-                        number,
-                        Duration::from_micros(time.load(Ordering::Relaxed)),
-                    );
+            let (queue, time) = (Arc::clone(&queue), Arc::clone(&time));
+            threads.spawn(move |_| {
+                // The listeners' end ends the queue.
+                let next = || queue.lock().ok()?.recv().ok();
+                while let Some(stream) = next() {
+                    let time = Duration::from_micros(time.load(Ordering::Relaxed));
+                    // A client that goes ends its request.
+                    let _ = answer(&stream, number, time);
                 }
-            }));
+            });
         }
-        Ok(server)
+        for address in addresses {
+            let requests = requests.clone();
+            threads.listen(backend, address, move |stream| drop(requests.send(stream)))?;
+        }
+        Ok(Queueing { time, _threads: threads })
     }
 }
 
 impl Queueing {
-    /// From now on a request takes so long.
+    /// Sets how long a request takes from now on.
     pub fn takes(&self, time: Duration) {
         self.time.store(time.as_micros() as u64, Ordering::Relaxed);
     }
 }
 
-impl Drop for Queueing {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        for thread in self.threads.drain(..) {
-            let _ = thread.join();
-        }
-    }
-}
-
-fn accept(listener: &TcpListener, requests: &mpsc::Sender<TcpStream>, stop: &AtomicBool) {
-    while !stop.load(Ordering::Relaxed) {
-        match listener.accept() {
-            Ok((stream, _)) => drop(requests.send(stream)),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => sleep(Duration::from_millis(1)),
-            Err(_) => return,
-        }
-    }
-}
-
 fn answer(mut stream: &TcpStream, number: usize, time: Duration) -> std::io::Result<()> {
-    stream.set_nonblocking(false)?;
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
     let mut request = Vec::new();
     let mut piece = [0; 512];

@@ -135,7 +135,7 @@ http {{
         )
     }
 
-    /// OpenLDAP on 389; whoever binds as nobody may.
+    /// OpenLDAP on 389; anonymous binds are allowed.
     fn serve_directory(&self) -> Result<Process> {
         let data = self.directory().join("ldap");
         fs::create_dir_all(&data)?;

@@ -1,4 +1,4 @@
-//! A transfer that lasts as long as a test needs it: a client that reads slowly until it is told to hurry.
+//! A transfer that lasts as long as a test needs it: a client that reads slowly until [`SlowDownload::finish`].
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
@@ -15,10 +15,10 @@ use anyhow::{Context as _, Result, anyhow, ensure};
 
 use super::Node;
 
-/// Bytes read between two pauses; some megabytes a second.
+/// Bytes read between two pauses; some megabytes per second.
 const PIECE: usize = 32 * 1024;
 const PAUSE: Duration = Duration::from_millis(10);
-/// How long nothing may come, once it is to hurry.
+/// How long nothing may come once it reads fast.
 const STALLED: Duration = Duration::from_secs(60);
 
 /// A transfer under way.

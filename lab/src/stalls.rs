@@ -1,5 +1,5 @@
-//! Moments in which the machine stood still. A virtual machine's CPUs are taken away now and then, on a busy host for tenths
-//! of a second, and what a test says of times does not hold then.
+//! Moments in which the machine stood still. A busy host takes the CPUs of a virtual machine away, sometimes for tenths of a
+//! second; what a test says about times does not hold then.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},

@@ -3,23 +3,18 @@
 use std::{
     collections::BTreeMap,
     net::{IpAddr, SocketAddr, UdpSocket},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread::JoinHandle,
+    sync::atomic::Ordering,
     time::Duration,
 };
 
 use anyhow::{Context as _, Result};
 
-use super::{Lab, Node};
+use super::{Lab, Node, listen::Threads};
 
-/// Servers on threads of this process; they end when this value goes.
+/// Servers on threads of this process; they end when this value is dropped.
 #[derive(Debug)]
 pub struct UdpEcho {
-    stop: Arc<AtomicBool>,
-    threads: Vec<JoinHandle<()>>,
+    _threads: Threads,
 }
 
 impl Lab {
@@ -28,43 +23,28 @@ impl Lab {
     /// # Errors
     /// When a socket cannot be had.
     pub fn serve_udp(&self, addresses: &[SocketAddr]) -> Result<UdpEcho> {
-        let stop = Arc::new(AtomicBool::new(false));
-        let mut echo = UdpEcho { stop: Arc::clone(&stop), threads: Vec::new() };
+        let mut threads = Threads::default();
         for backend in &self.backends {
             for address in addresses {
-                let socket = backend.enter(|| {
-                    let socket = UdpSocket::bind(address).context("bind")?;
-                    socket.set_read_timeout(Some(Duration::from_millis(50)))?;
-                    Ok(socket)
-                })?;
-                let (name, stop) = (backend.name().to_owned(), Arc::clone(&stop));
-                echo.threads.push(std::thread::spawn(move || serve(&socket, &name, &stop)));
+                let socket = backend.enter(|| UdpSocket::bind(address).context("bind"))?;
+                socket.set_read_timeout(Some(Duration::from_millis(50)))?;
+                let name = backend.name().to_owned();
+                threads.spawn(move |stop| {
+                    let mut buffer = [0; 2048];
+                    while !stop.load(Ordering::Relaxed) {
+                        if let Ok((_, client)) = socket.recv_from(&mut buffer) {
+                            // A client that is gone needs no answer.
+                            let _ = socket.send_to(name.as_bytes(), client);
+                        }
+                    }
+                });
             }
         }
-        Ok(echo)
+        Ok(UdpEcho { _threads: threads })
     }
 }
 
-fn serve(socket: &UdpSocket, name: &str, stop: &AtomicBool) {
-    let mut buffer = [0; 2048];
-    while !stop.load(Ordering::Relaxed) {
-        if let Ok((_, client)) = socket.recv_from(&mut buffer) {
-            // A client that is gone needs no answer.
-            let _ = socket.send_to(name.as_bytes(), client);
-        }
-    }
-}
-
-impl Drop for UdpEcho {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        for thread in self.threads.drain(..) {
-            let _ = thread.join();
-        }
-    }
-}
-
-/// Sends so many datagrams from a node, each from a socket (so a port) of its own, and counts who answered. Each socket
+/// Sends datagrams of this many flows from a node, each flow from a socket (so a port) of its own, and counts who answered. Each socket
 /// sends `packets` of them; answers of different servers to one socket are counted as `error split`.
 ///
 /// # Errors

@@ -27,7 +27,7 @@ pub fn until<T>(
     }
 }
 
-/// Waits until something holds; an error counts as "not yet", and the last one is told when time is out.
+/// Waits until something holds; an error counts as "not yet", and the last one is reported at the deadline.
 ///
 /// # Errors
 /// When it does not hold in time.

@@ -90,7 +90,7 @@ impl Node {
         serve(self)
     }
 
-    /// Makes so many requests, one after the other, each on a connection of its own by one curl process each, and counts
+    /// Makes this many requests, one after the other, each on a connection of its own by a curl process of its own, and counts
     /// who answered.
     ///
     /// # Errors

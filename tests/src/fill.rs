@@ -1,4 +1,4 @@
-//! A connection table full of connections, written into the pinned maps as memory: a million real ones would take their time.
+//! A connection table full of connections, written into the pinned maps as memory: a million real ones would take too long.
 
 use std::{
     fs,
@@ -23,7 +23,7 @@ use dispatcher_lab::Lab;
 
 use crate::datapath::mapped::{self, Mapped};
 
-/// Enters so many established connections to a VIP's port, evenly on these slots, in the maps of this laboratory's
+/// Enters established connections to a VIP's port, evenly on these slots, in the maps of this laboratory's
 /// daemon. Clients are 10.128.0.0 and on, each with 1,000 connections.
 ///
 /// # Errors
@@ -63,7 +63,7 @@ pub fn fill_table(lab: &Lab, vip: Ipv4Addr, port: u16, slots: &[u32], number: u3
 }
 
 /// Makes the maps of this laboratory's daemon, which does not run, look like those of the layout before: by their version, and
-/// by the mark of TCP connections, which says nothing there. Yields how many connections of TCP there are.
+/// by the mark of TCP connections, which means nothing there. Returns how many connections of TCP there are.
 ///
 /// # Errors
 /// When the maps cannot be mapped.

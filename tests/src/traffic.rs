@@ -35,18 +35,18 @@ pub enum Event {
     Rule(u32, Rule),
     /// A service gets another scheduler, and other affinity.
     Choices(u32, u8, Affinity),
-    /// So many half-open connections are allowed from now on.
+    /// This many half-open connections are allowed from now on.
     Guard(u64),
-    /// So many ticks pass, and the table is swept.
+    /// This many ticks pass, and the table is swept.
     Pass(u64),
 }
 
 /// How traffic is mixed.
 #[derive(Clone, Copy, Debug)]
 pub struct Mix {
-    /// One event in so many is a change; 0: none is.
+    /// One event in this many is a change; 0: none is.
     pub changes: u32,
-    /// One frame in so many is damaged.
+    /// One frame in this many is damaged.
     pub damaged: u32,
 }
 

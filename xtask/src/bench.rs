@@ -1,17 +1,24 @@
-//! `cargo xtask bench [OPTIONS | --controller | --harness DIR]`: what a packet costs, or a change.
+//! `cargo xtask bench`: what a packet costs, or a change.
 //!
-//! Without more, or with options of its own: the package `dispatcher-bench`, packets of many flows through the loaded
-//! datapath, beside floor programs; with `--veth` real frames through two NICs. `--ipvs`:
-//! the same in a virtual machine that counts instructions, beside the kernel's own balancer. `--controller`: `dispatcher-ctl/benches/controller.rs`, changes and scrapes of a daemon
-//! with 10,000 backends. With a harness (a directory with
-//! `xbench.h`, a Makefile for `xbench` and its floor programs): [`PLUGINS`], the datapath and our own floor programs, are
-//! compiled against it, and their cases run side by side with its floor programs'.
+//! By default the package `dispatcher-bench` runs: packets of many flows through the loaded datapath, compared with floor
+//! programs; with `--veth`, real frames through two NICs. `--ipvs` does the latter in a virtual machine that counts
+//! instructions, compared with the kernel's own balancer. `--controller` runs `dispatcher-ctl/benches/controller.rs`: changes and
+//! scrapes of a daemon with 10,000 backends. `--harness` compiles [`PLUGINS`] against a C harness (a directory with
+//! `xbench.h`, a Makefile for `xbench` and its floor programs) and runs their cases with those of its floor programs.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, Result, bail};
+use clap::Args;
 
 use crate::{setup, shell::Cmd, test::vm, workspace};
+
+#[path = "../../bench/src/options.rs"]
+#[allow(dead_code, unreachable_pub, reason = "the benchmark's: here only for help and errors")]
+mod packets;
 
 /// The harness's cases to compare with.
 const CASES: &str = "base_pass,set4_vip_1stat*,new/lru,*dispatcher*,*rust_*";
@@ -19,59 +26,79 @@ const CASES: &str = "base_pass,set4_vip_1stat*,new/lru,*dispatcher*,*rust_*";
 const PLUGINS: [&str; 2] =
     ["dispatcher-ebpf/bench/dispatcher_plugin.c", "bench/rust_floors_plugin.c"];
 
-/// The kernel whose IPVS is measured, unless another is asked for.
-const KERNEL: &str = "6.12";
-/// What it loads. The connection table of IPVS has a million lines instead of 4,096, as whoever has many connections sets it.
+/// What the kernel loads for `--ipvs`. The connection table of IPVS has a million lines instead of 4,096, as hosts with many
+/// connections set it.
 const MODULES: &str = "veth sch_ingress cls_matchall act_mirred ip_vs ip_vs_wrr";
 const PARAMETERS: &str = "ip_vs.conn_tab_bits=20";
 
-/// Runs the task. What follows `--harness DIR` goes to xbench; other words are dispatcher-bench's.
+/// Options of the task.
+#[derive(Args, Debug)]
+#[group(skip)]
+pub(crate) struct Options {
+    #[command(flatten)]
+    _packets: packets::Options,
+    /// Measure what a change or a scrape costs the controller.
+    #[arg(long, exclusive = true)]
+    controller: bool,
+    /// Measure instructions per frame of the kernel's IPVS and of the datapath, in qemu.
+    #[arg(long, conflicts_with = "measurement")]
+    ipvs: bool,
+    /// The kernel whose IPVS is measured.
+    #[arg(long, requires = "ipvs", value_name = "VERSION", default_value = "6.12")]
+    kernel: String,
+    /// Measure what a packet costs in the C harness in this directory.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["measurement", "ipvs"])]
+    harness: Option<PathBuf>,
+    /// With --harness: options of xbench.
+    #[arg(last = true, value_name = "XBENCH_OPTION", requires = "harness")]
+    xbench: Vec<String>,
+}
+
+/// Runs the task.
 ///
 /// # Errors
 /// When not root, when something does not build, or when a case fails.
-pub(crate) fn run(words: &[&str]) -> Result<()> {
+pub(crate) fn run(options: &Options) -> Result<()> {
     if !setup::is_root()? {
         bail!("bench needs root: it loads BPF programs\nhint: sudo -E cargo xtask bench");
     }
-    match words {
-        ["--controller"] => {
-            setup::ensure(setup::Need::Run)?;
-            Cmd::new("cargo")
-                .args(["bench", "--package", "dispatcher-ctl", "--bench", "controller"])
-                .run()
-        }
-        ["--ipvs"] => ipvs(KERNEL),
-        ["--ipvs", "--kernel", version] => ipvs(version),
-        ["--ipvs", ..] => bail!("bench --ipvs: expected nothing more, or --kernel VERSION"),
-        ["--harness", directory, rest @ ..] => harness(Path::new(directory), rest),
-        _ => {
-            setup::ensure(setup::Need::Build)?;
-            // The profile is of no account: what is measured runs in the kernel.
-            Cmd::new("cargo")
-                .args(["run", "--quiet", "--package", "dispatcher-bench", "--"])
-                .args(words)
-                .run()
-        }
+    if options.controller {
+        setup::ensure(setup::Need::Run)?;
+        let bench = ["bench", "--package", "dispatcher-ctl", "--bench", "controller"];
+        return Cmd::new("cargo").args(bench).run();
     }
-}
-
-/// On an emulated CPU whose clock goes on by one nanosecond an instruction.
-fn ipvs(version: &str) -> Result<()> {
-    setup::ensure(setup::Need::Ipvs)?;
-    Cmd::new("cargo").args(["build", "--quiet", "--package", "dispatcher-bench"]).run()?;
-    let (deb, cache) = vm::kernel(version)?;
-    Cmd::new(workspace::root().join("tests/vm/vmrun"))
-        .args(["--accel", "icount", "--mem", "4096", "--timeout", "1500"])
-        .args(["--modules", MODULES, "--append", PARAMETERS, "--kernel"])
-        .arg(&deb)
-        .arg("--")
-        .arg(workspace::target()?.join("debug/dispatcher-bench"))
-        .args(["--veth", "--with-ipvs", "--instructions", "--rounds", "3", "--packets", "65536"])
-        .env("VMRUN_CACHE", &cache)
+    if options.ipvs {
+        return ipvs(&options.kernel);
+    }
+    if let Some(directory) = &options.harness {
+        return harness(directory, &options.xbench);
+    }
+    setup::ensure(setup::Need::Build)?;
+    // The profile does not matter: what is measured runs in the kernel.
+    Cmd::new("cargo")
+        .args(["run", "--quiet", "--package", "dispatcher-bench", "--"])
+        // All that follows `cargo xtask bench`: those are its options.
+        .args(std::env::args_os().skip(2))
         .run()
 }
 
-fn harness(directory: &Path, options: &[&str]) -> Result<()> {
+/// On an emulated CPU whose clock advances by one nanosecond per instruction.
+fn ipvs(version: &str) -> Result<()> {
+    setup::ensure(setup::Need::Ipvs)?;
+    Cmd::new("cargo").args(["build", "--quiet", "--package", "dispatcher-bench"]).run()?;
+    let kernel = vm::kernel(version)?;
+    Cmd::new(workspace::root().join("tests/vm/vmrun"))
+        .args(["--accel", "icount", "--mem", "4096", "--timeout", "1500"])
+        .args(["--modules", MODULES, "--append", PARAMETERS, "--kernel"])
+        .arg(&kernel.deb)
+        .arg("--")
+        .arg(workspace::target()?.join("debug/dispatcher-bench"))
+        .args(["--veth", "--with-ipvs", "--instructions", "--rounds", "3", "--packets", "65536"])
+        .env("VMRUN_CACHE", &kernel.cache)
+        .run()
+}
+
+fn harness(directory: &Path, options: &[String]) -> Result<()> {
     let header = directory.join("xbench.h");
     if !header.exists() {
         bail!("{}: no such file, expected a harness's interface", header.display());
@@ -102,10 +129,13 @@ fn harness(directory: &Path, options: &[&str]) -> Result<()> {
             .run()?;
         objects.push(format!("./{name}"));
     }
-    let options = if options.is_empty() { &["-r", "9", "-k", CASES] } else { options };
-    let built = target.join("bpf/bpfel-unknown-none/release");
-    Cmd::new("./xbench")
-        .args(options)
+    let built = target.join("bpf/bpfel-unknown-none/bpf");
+    let xbench = Cmd::new("./xbench");
+    let xbench = match options {
+        [] => xbench.args(["-r", "9", "-k", CASES]),
+        _ => xbench.args(options),
+    };
+    xbench
         .args(objects)
         .env("DISPATCHER_OBJECT", built.join("datapath"))
         .env("FLOORS_OBJECT", built.join("bench-floors"))

@@ -6,51 +6,57 @@ use anyhow::{Result, ensure};
 
 use crate::{setup, shell::Cmd, workspace};
 
-/// Builds it.
-const RELEASE: [&str; 4] = ["build", "--release", "--package", "dispatcher-ctl"];
+/// How the product is built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Profile {
+    /// As it is shipped.
+    Release,
+    /// For the demo: built sooner.
+    Demo,
+}
+
+impl Profile {
+    fn cargo(self) -> Cmd {
+        let build = Cmd::new("cargo").args(["build", "--package", "dispatcher-ctl"]);
+        match self {
+            Self::Release => build.arg("--release"),
+            Self::Demo => build.args(["--profile", "demo"]),
+        }
+    }
+}
 
 /// Builds the release binary.
 ///
 /// # Errors
 /// When set-up or the build fails.
 pub(crate) fn run() -> Result<()> {
-    let binary = from_cold(setup::Need::Build)?;
-    println!("built {}", binary.display());
+    from_cold(setup::Need::Build, Profile::Release)?;
+    println!("built {}", binary()?.display());
     Ok(())
 }
 
-/// Sets up for a task, builds the release binary, and says where it is.
+/// Sets up for a task, and builds the product.
 ///
-/// Where there is no linker yet, it is built while the binary's dependencies are: cargo comes to the datapath last, and then
+/// If there is no BPF linker yet, it is built while the binary's dependencies are: cargo comes to the datapath last, and then
 /// waits for it. Neither keeps two CPUs busy on its own.
 ///
 /// # Errors
 /// When set-up or the build fails.
-pub(crate) fn from_cold(need: setup::Need) -> Result<PathBuf> {
+pub(crate) fn from_cold(need: setup::Need, profile: Profile) -> Result<()> {
     if !setup::lacks_linker_only(need)? {
         setup::ensure(need)?;
-        return release();
+        return profile.cargo().run();
     }
-    let mut build =
-        Cmd::new("cargo").args(RELEASE).env("DISPATCHER_AWAIT_LINKER", "1").announced().spawn()?;
+    let mut build = profile.cargo().env("DISPATCHER_AWAIT_LINKER", "1").announced().spawn()?;
     if let Err(error) = setup::ensure(need) {
-        // Its build script sees that it is gone. It may have ended by itself.
+        // Its build script sees that this process is gone. The build may have ended by itself.
         let _ = build.kill();
         build.wait()?;
         return Err(error);
     }
     let status = build.wait()?;
-    ensure!(status.success(), "cargo {}: {status}", RELEASE.join(" "));
-    binary()
-}
-
-/// Builds the release binary, set-up being done, and says where it is.
-///
-/// # Errors
-/// When the build fails.
-pub(crate) fn release() -> Result<PathBuf> {
-    Cmd::new("cargo").args(RELEASE).run()?;
-    binary()
+    ensure!(status.success(), "the build failed: {status}");
+    Ok(())
 }
 
 fn binary() -> Result<PathBuf> {

@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result};
 
-use crate::{docs, setup, shell::Cmd, workspace};
+use crate::{docs, setup, shell::Cmd, wording, workspace};
 
 /// Tools beyond the toolchain: used where they are there, named where they are not.
 const OPTIONAL: [(&str, &[&str], &str); 2] = [
@@ -16,6 +16,7 @@ const OPTIONAL: [(&str, &[&str], &str); 2] = [
 /// At the first check that finds something.
 pub(crate) fn run() -> Result<()> {
     setup::ensure(setup::Need::Check)?;
+    wording::check(workspace::root())?;
     let deny: &[&str] = &["--", "-D", "warnings"];
     Cmd::new("cargo").args(["fmt", "--all", "--check"]).run()?;
     Cmd::new("cargo").args(["clippy", "--workspace", "--all-targets"]).args(deny).run()?;
@@ -52,11 +53,12 @@ fn datapath() -> Result<()> {
             name,
             "cargo",
             "clippy",
-            "--release",
+            "--profile",
+            "bpf",
             "--package",
             "dispatcher-ebpf",
             "--package",
-            "dispatcher-bench-ebpf",
+            "dispatcher-lab-ebpf",
             "--bins",
         ])
         .args(["--target", "bpfel-unknown-none", "--target-dir"])

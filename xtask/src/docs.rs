@@ -3,21 +3,26 @@
 //! The tests of the crates that own the tables make the pages: those with `reference_page` in their names. The pages are kept
 //! in the repository, so that they can be read there.
 
-use anyhow::{Result, bail};
+use anyhow::Result;
+use clap::Args;
 
 use crate::{setup, shell::Cmd};
 
-/// Runs the task: writes the pages, or with `--check` compares them.
+/// Options of the task.
+#[derive(Args, Debug)]
+pub(crate) struct Options {
+    /// Compare the pages with the code instead of writing them.
+    #[arg(long)]
+    check: bool,
+}
+
+/// Runs the task: writes the pages, or compares them.
 ///
 /// # Errors
 /// When a page cannot be written, or under `--check` differs from the code.
-pub(crate) fn run(words: &[&str]) -> Result<()> {
+pub(crate) fn run(options: &Options) -> Result<()> {
     setup::ensure(setup::Need::Build)?;
-    match words {
-        [] => pages().env("DISPATCHER_BLESS", "1").run(),
-        ["--check"] => check(),
-        _ => bail!("docs: {}: expected nothing or --check", words.join(" ")),
-    }
+    if options.check { check() } else { pages().env("DISPATCHER_BLESS", "1").run() }
 }
 
 /// Compares the pages with the code.

@@ -12,36 +12,42 @@ mod docs;
 mod setup;
 mod shell;
 mod test;
+mod wording;
 mod workspace;
 
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
+use clap::{CommandFactory as _, Parser, Subcommand};
 
-const USAGE: &str = "\
-usage: cargo xtask TASK
+/// Set-up, build, demo, test and check of the dispatcher.
+#[derive(Debug, Parser)]
+#[command(bin_name = "cargo xtask", max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    task: Option<Task>,
+}
 
-  setup                 install what build, demo and test need; quick when nothing is missing
-  build                 build target/release/dispatcher
-  demo [--keep]         show the product at work on real traffic (root); --keep leaves the lab up
-  test                  run every test (root; needs BPF)
-  test --kernel 6.1     run the packet tests under Debian's kernel of that version, in qemu
-  check                 formatting, lints, documentation, dependencies
-  bench [--cases GLOB] [--loads N] [--rounds N] [--json FILE] [--svg FILE] [--write-docs] [--list]
-                        what a packet costs beside floor programs (root); --write-docs puts it into docs/benchmarks.md
-  bench --veth [--cases GLOB] [--rounds N] [--packets N] [--json FILE]
-                        real frames a second over veth on one CPU, beside a floor program (root)
-  bench --ipvs [--kernel 6.12]
-                        instructions a frame of the kernel's IPVS and ours, in qemu (root)
-  bench --controller    what a change costs
-  bench --harness DIR   what a packet costs in a measuring harness in C, beside its floor programs
-  docs [--check]        write the reference pages that come from the code, or compare them
-";
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Install what build, demo and tests need; quick when nothing is missing.
+    Setup(setup::Options),
+    /// Build the product, target/release/dispatcher.
+    Build,
+    /// Show the product at work on real traffic (needs root).
+    Demo(demo::Options),
+    /// Run every test (needs root and BPF).
+    Test(test::Options),
+    /// Check formatting, lints, documentation and dependencies.
+    Check,
+    /// Measure what a packet costs, or a change (needs root).
+    Bench(bench::Options),
+    /// Write the reference pages that are made from the code.
+    Docs(docs::Options),
+}
 
 fn main() -> ExitCode {
-    let words: Vec<String> = std::env::args().skip(1).collect();
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    match run(&words) {
+    match run(Arguments::parse().task) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -50,19 +56,46 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(words: &[&str]) -> Result<()> {
-    match words {
-        ["setup", rest @ ..] => setup::run(rest),
-        ["build"] => build::run(),
-        ["demo", rest @ ..] => demo::run(rest),
-        ["test", rest @ ..] => test::run(rest),
-        ["bench", rest @ ..] => bench::run(rest),
-        ["check"] => check::run(),
-        ["docs", rest @ ..] => docs::run(rest),
-        [] | ["help" | "-h" | "--help"] => {
-            print!("{USAGE}");
-            Ok(())
+fn run(task: Option<Task>) -> Result<()> {
+    match task {
+        None => Ok(Arguments::command().print_help()?),
+        Some(Task::Setup(options)) => setup::run(&options),
+        Some(Task::Build) => build::run(),
+        Some(Task::Demo(options)) => demo::run(&options),
+        Some(Task::Test(options)) => test::run(&options),
+        Some(Task::Check) => check::run(),
+        Some(Task::Bench(options)) => bench::run(&options),
+        Some(Task::Docs(options)) => docs::run(&options),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_understood(words: &str) -> bool {
+        let words = ["xtask"].into_iter().chain(words.split_whitespace());
+        Arguments::try_parse_from(words).is_ok()
+    }
+
+    #[test]
+    fn tasks_and_their_options_are_told_apart() {
+        Arguments::command().debug_assert();
+        for words in [
+            "",
+            "setup --for demo",
+            "demo --keep",
+            "test --kernel 6.1 orphan",
+            "test --long",
+            "docs --check",
+            "bench --cases hit/*/1k,new/* --loads 2",
+            "bench --ipvs --kernel 6.12",
+            "bench --harness DIR -- -r 9",
+        ] {
+            assert!(is_understood(words), "{words}");
         }
-        _ => bail!("no such task: {}\n{USAGE}", words.join(" ")),
+        for words in ["dance", "setup --for fun", "test orphan", "bench --controller --veth"] {
+            assert!(!is_understood(words), "{words}");
+        }
     }
 }

@@ -1,8 +1,9 @@
-//! External commands: each is printed before it runs, and names itself when it fails.
+//! External commands: each is printed before it runs, and an error names it.
 
 use std::{
     ffi::OsStr,
     io::IsTerminal as _,
+    os::unix::process::CommandExt as _,
     path::Path,
     process::{Command, Stdio},
 };
@@ -11,7 +12,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::workspace;
 
-/// A command that says what it does.
+/// A command that is printed before it runs.
 #[derive(Debug)]
 pub(crate) struct Cmd {
     command: Command,
@@ -19,7 +20,7 @@ pub(crate) struct Cmd {
 }
 
 impl Cmd {
-    /// A command in the workspace's directory, without input and without what cargo told this program.
+    /// A command in the workspace's directory, without input and without the variables that cargo set for this program.
     pub(crate) fn new(program: impl AsRef<OsStr>) -> Self {
         let mut command = Command::new(&program);
         command
@@ -80,16 +81,25 @@ impl Cmd {
         Ok(())
     }
 
+    /// Prints the command and replaces this process by it.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub(crate) fn become_it(mut self) -> Result<()> {
+        self.announce();
+        Err(self.command.exec()).with_context(|| format!("cannot run {}", self.shown))
+    }
+
     /// Prints the command and hands it over, to be run by the caller.
     pub(crate) fn announced(self) -> Command {
         self.announce();
         self.command
     }
 
-    /// Runs the command without a word (it only asks) and yields its output.
+    /// Runs the command without printing it (it only asks), and returns its output.
     ///
     /// # Errors
-    /// When it cannot be started or does not end with status 0; the message carries what it said.
+    /// When it cannot be started or does not end with status 0; the message has what it printed.
     pub(crate) fn read(mut self) -> Result<String> {
         let output = self.command.output().with_context(|| format!("cannot run {}", self.shown))?;
         if !output.status.success() {

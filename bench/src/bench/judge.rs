@@ -1,4 +1,4 @@
-//! Did all packets of a measurement meet their fate?
+//! Checks that all packets of a measurement met their fate.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::{
     subject::{Counted, Subject},
 };
 
-/// Of 1,000 packets of known connections, so many may open one: of a floor, whose lines overflow, and of the product.
+/// How many of 1,000 packets of known connections may open one: of a floor, whose lines overflow, and of the product.
 const STRAYS: (u64, u64) = (150, 1);
 
 /// Packets of one measurement so far, in several runs.
@@ -23,7 +23,7 @@ pub(super) struct Sent {
 }
 
 impl Sent {
-    /// Counts a run of so many packets in.
+    /// Adds a run of this many packets.
     pub(super) const fn add(&mut self, packets: u32, driven: Driven) {
         self.packets += packets as u64;
         self.runs += 1;

@@ -1,7 +1,7 @@
 //! A case and its figures, and which of its packets come next.
 
 use anyhow::{Result, ensure};
-use dispatcher_bench_ebpf::Plan;
+use dispatcher_lab_ebpf::Plan;
 use dispatcher_tests::datapath::action;
 
 use crate::{
@@ -61,7 +61,7 @@ impl Chunk {
 }
 
 impl Figure {
-    /// Of the least disturbed chunks, so many of them; none of none.
+    /// The given number of chunks that were least disturbed.
     pub(super) fn of(mut chunks: Vec<Chunk>, wanted: usize, load: usize) -> Option<Self> {
         chunks.sort_by(|a, b| a.slowest().total_cmp(&b.slowest()));
         chunks.truncate(wanted);

@@ -1,4 +1,4 @@
-//! When has the kernel taken maps apart that nobody uses any more?
+//! Waits until the kernel has freed maps that are no longer in use.
 //!
 //! It does so later than the last handle is closed, and all tables together may be gigabytes: two loads side by side may not
 //! fit.

@@ -1,6 +1,6 @@
-//! One load of all cases: each program and its maps anew, and rounds in which each is measured once.
+//! One load of all cases: each program and its maps loaded again, and rounds in which each is measured once.
 //!
-//! Where a table lies in memory, and which of its places flows fall on, is chance that stays as long as it is loaded. So a
+//! Where a table lies in memory, and which of its places flows fall on, is chance, and stays the same as long as it is loaded. So a
 //! measurement is of several loads, each with keys, client addresses and an order of loading of its own.
 
 use std::collections::BTreeMap;
@@ -130,7 +130,7 @@ impl<'a> Loaded<'a> {
         Ok(())
     }
 
-    /// Sends so many packets of every case without regard to who disturbs, in order, and looks at their fate.
+    /// Sends packets of every case in order, however disturbed, and checks what becomes of them.
     ///
     /// # Errors
     /// As [`Self::new`].
@@ -155,7 +155,7 @@ impl<'a> Loaded<'a> {
         judge(case, subject, sent, (&before, &subject.counted()?))
     }
 
-    /// Times a case's packets chunk by chunk, until so many were left alone; the least disturbed ones count.
+    /// Times a case's packets chunk by chunk, until enough of them were undisturbed; the least disturbed ones count.
     fn measure(&mut self, number: usize, load: usize, packets: u32) -> Result<Figure> {
         let case = self.cases[number].case.clone();
         if case.reopens {
@@ -196,7 +196,7 @@ impl<'a> Loaded<'a> {
         Ok(ns)
     }
 
-    /// Sends so many of a case's packets.
+    /// Sends this many of a case's packets.
     fn drive(&mut self, number: usize, packets: u32) -> Result<Driven> {
         let measured = &mut self.cases[number];
         let case = &measured.case;

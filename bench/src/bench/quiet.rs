@@ -1,7 +1,7 @@
-//! Was anybody else on this core?
+//! Tells whether something else ran on this core.
 //!
 //! A thread on the other half of a core makes whatever runs here take about twice as long, an empty program, too; a case that
-//! waits for memory less so. So figures of a disturbed round are worth nothing beside those of a quiet one.
+//! waits for memory less so. So figures of disturbed and quiet rounds cannot be compared.
 
 use std::collections::BTreeMap;
 

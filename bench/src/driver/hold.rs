@@ -1,8 +1,8 @@
-//! How does a test run start at once?
+//! Lets a test run start at once.
 //!
 //! The kernel jumps into XDP programs by a table of those that are in use. A test run of many packets puts its program there
 //! before and takes it out after, and waits both times until no CPU can be inside the old table: some 20 ms, in which
-//! others have the CPU and its caches. What is attached somewhere stays in the table, and nobody waits.
+//! others have the CPU and its caches. A program that is attached somewhere stays in the table, and there is no wait.
 
 use std::{fs::File, io, thread};
 

@@ -8,13 +8,12 @@ use aya::{
     maps::{Array, MapData, ProgramArray},
     programs::{ProgramFd, Xdp},
 };
-use dispatcher_bench_ebpf::Plan;
+use dispatcher_lab::objects;
+use dispatcher_lab_ebpf::Plan;
 
 mod hold;
 
 use hold::hold;
-
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/driver.bpf.o"));
 
 /// Spreads the flows over a round: the golden ratio in 32 bits, odd.
 pub const SCRAMBLED: u32 = 0x9E37_79B1;
@@ -122,7 +121,7 @@ impl Driver {
     /// # Errors
     /// Whatever the kernel refuses.
     pub fn load() -> Result<Self> {
-        let mut ebpf = Ebpf::load(OBJECT).context("cannot load the driver")?;
+        let mut ebpf = Ebpf::load(objects::DRIVER).context("cannot load the driver")?;
         let mut namespaces = Vec::new();
         for (name, program) in ebpf.programs_mut() {
             let program: &mut Xdp = program.try_into()?;

@@ -1,32 +1,24 @@
-//! The report as `docs/benchmarks.md` and its chart show it: results are written by who measured them, not by hand.
+//! The report as text: `docs/benchmarks.md` shows what the terminal shows.
 
-use std::{
-    fmt::Write as _,
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fmt::Write as _, fs, path::Path};
 
 use anyhow::{Context as _, Result};
 
-use super::{Report, Row, aims::Reached, chart, machine::Machine};
+use super::{Report, Row, aims::Reached, machine::Machine, table::table};
 
-/// Where the results stand in the page: between these.
+/// Where the results are in the page: between these.
 const MARKS: [&str; 2] = ["<!-- results -->\n", "<!-- /results -->"];
 
-/// Writes results and chart into the sources' documentation, and yields what was written.
+/// Writes the results into `docs/benchmarks.md`.
 ///
 /// # Errors
-/// When a file cannot be read or written, or the page has no place for results.
-pub fn write(report: &Report<'_>) -> Result<[PathBuf; 2]> {
-    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
-    let files = ["benchmarks.md", "benchmarks.svg"].map(|name| docs.join(name));
-    let [page, svg] = &files;
-    let named = |file: &Path| file.display().to_string();
-    let text = fs::read_to_string(page).with_context(|| named(page))?;
-    let text = placed(&text, &results(report)).with_context(|| named(page))?;
-    fs::write(page, text).with_context(|| named(page))?;
-    fs::write(svg, chart::draw(&report.machine, &report.rows)).with_context(|| named(svg))?;
-    Ok(files)
+/// When the file cannot be read or written, or has no place for results.
+pub fn write(report: &Report<'_>) -> Result<()> {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/benchmarks.md");
+    let named = || page.display().to_string();
+    let text = fs::read_to_string(&page).with_context(named)?;
+    let text = placed(&text, &text_of(report)).with_context(named)?;
+    fs::write(&page, text).with_context(named)
 }
 
 /// The page with other results.
@@ -38,23 +30,28 @@ fn placed(page: &str, results: &str) -> Result<String> {
     Ok(format!("{before}{begin}\n{results}\n{end}{after}"))
 }
 
-fn results(report: &Report<'_>) -> String {
+/// Machine and method, the table, and the aims.
+#[must_use]
+pub fn text_of(report: &Report<'_>) -> String {
     let Machine { processor, cpus, kernel, commit } = &report.machine;
     let (least, most, loud) = report.noise();
     let mut text = format!(
         "`cargo xtask bench`, {} loads of {} rounds, commit {commit}. Machine: {processor}, {cpus} CPUs, Linux {kernel}.\n\
-         The empty program took {least:.1} to {most:.1} ns under the driver, {:.0} % of the measurements were disturbed and count only for least and most.\n\
-         ns a packet; beside a ratio the least and the most of the loads':\n\n",
+         The empty program took {least:.1} to {most:.1} ns under the driver. {:.0} % of the measurements were disturbed and count only for least and most.\n\
+         ns per packet; \"of loads\" are the least and the most of the loads' medians:\n\n",
         report.loads,
         report.rounds,
         100.0 * loud
     );
-    table(&mut text, &report.rows);
-    text += "\nWhat is wanted, and what is, of the same run (ratios of net figures; the last two are nanoseconds):\n\n";
-    aims(&mut text, &report.reached);
+    text += &cases(&report.rows);
+    if report.reached.is_empty() {
+        return text;
+    }
+    text += "\nAims and results of the same run (ratios of net figures; the last two are nanoseconds):\n\n";
+    text += &aims(&report.reached);
     let count =
         |is_met: fn(&Reached) -> bool| report.reached.iter().filter(|aim| is_met(aim)).count();
-    let _ = write!(
+    let _infallible = write!(
         text,
         "\n{} of {} are met by the medians, {} in every load, {} by the minima.\n",
         count(Reached::is_met),
@@ -65,42 +62,35 @@ fn results(report: &Report<'_>) -> String {
     text
 }
 
-fn table(text: &mut String, rows: &[Row]) {
-    *text += "| case | flows | median | min | max | net | best | ratio | of loads | best ratio |\n\
-              |---|---|---|---|---|---|---|---|---|---|\n";
-    for row in rows.iter().filter(|row| !row.name.starts_with("base/")) {
-        let Row { name, median, min, max, best, .. } = row;
-        let (flows, net) =
-            (row.flows.map_or_else(|| "each new".to_owned(), grouped), row.net.median);
-        let ratio = row.ratio.as_ref().map_or_else(
-            || " |  | ".to_owned(),
-            |ratio| {
-                let (least, most) = (ratio.net.least(), ratio.net.most());
-                format!("{:.2} | {least:.2} to {most:.2} | {:.2}", ratio.net.median, ratio.best)
-            },
-        );
-        let _ = writeln!(
-            text,
-            "| `{name}` | {flows} | {median:.1} | {min:.1} | {max:.1} | {net:.1} | {best:.1} | {ratio} |"
-        );
-    }
+fn cases(rows: &[Row]) -> String {
+    let head =
+        ["case", "flows", "median", "min", "max", "net", "best", "ratio", "of loads", "best ratio"];
+    let rows = rows.iter().filter(|row| !row.name.starts_with("base/")).map(|row| {
+        let flows = row.flows.map_or_else(|| "each new".to_owned(), grouped);
+        let [median, min, max, net, best] =
+            [row.median, row.min, row.max, row.net.median, row.best].map(|ns| format!("{ns:.1}"));
+        let ratio = row.ratio.as_ref();
+        let [ratio, loads, best_ratio] = ratio.map_or_else(Default::default, |ratio| {
+            let net = &ratio.net;
+            let loads = format!("{:.2} to {:.2}", net.least(), net.most());
+            [format!("{:.2}", net.median), loads, format!("{:.2}", ratio.best)]
+        });
+        [format!("`{}`", row.name), flows, median, min, max, net, best, ratio, loads, best_ratio]
+    });
+    table(head, &rows.collect::<Vec<_>>())
 }
 
-fn aims(text: &mut String, reached: &[Reached]) {
-    *text += "| | case | by | at most | is | of loads | met in | minima |\n|---|---|---|---|---|---|---|---|\n";
-    for aim in reached {
+fn aims(reached: &[Reached]) -> String {
+    let head = ["aim", "case", "by", "at most", "is", "of loads", "met in", "minima"];
+    let rows = reached.iter().map(|aim| {
         let Reached { what, case, than, most, is, best } = aim;
         let than = if than.is_empty() { "empty program".to_owned() } else { format!("`{than}`") };
-        let _ = writeln!(
-            text,
-            "| {what} | `{case}` | {than} | {most:.2} | {:.2} | {:.2} to {:.2} | {} of {} | {best:.2} |",
-            is.median,
-            is.least(),
-            is.most(),
-            aim.loads_met(),
-            is.by_load.len()
-        );
-    }
+        let loads = format!("{:.2} to {:.2}", is.least(), is.most());
+        let met = format!("{} of {}", aim.loads_met(), is.by_load.len());
+        let [most, is, best] = [*most, is.median, *best].map(|ratio| format!("{ratio:.2}"));
+        [(*what).to_owned(), format!("`{case}`"), than, most, is, loads, met, best]
+    });
+    table(head, &rows.collect::<Vec<_>>())
 }
 
 /// With commas between thousands.

@@ -6,12 +6,11 @@ use crate::{
 };
 
 pub mod aims;
-pub mod chart;
 pub mod document;
 pub mod json;
 pub mod machine;
 pub mod paired;
-pub mod text;
+pub mod table;
 
 use aims::Reached;
 use machine::Machine;
@@ -22,9 +21,9 @@ pub struct Report<'a> {
     /// Where it was made.
     pub machine: Machine,
     /// How many times everything was loaded.
-    pub loads: usize,
+    pub loads: u32,
     /// Rounds of each load.
-    pub rounds: usize,
+    pub rounds: u32,
     /// All figures.
     pub cases: &'a [Measured],
     /// The table's lines.
@@ -68,7 +67,7 @@ pub struct Ratio {
 impl<'a> Report<'a> {
     /// Of these figures. Cases without figures have no lines.
     #[must_use]
-    pub fn new(machine: Machine, (loads, rounds): (usize, usize), cases: &'a [Measured]) -> Self {
+    pub fn new(machine: Machine, (loads, rounds): (u32, u32), cases: &'a [Measured]) -> Self {
         let rows = cases.iter().filter_map(|measured| row(cases, measured)).collect();
         Self { machine, loads, rounds, cases, rows, reached: aims::reached(cases) }
     }
@@ -126,7 +125,7 @@ fn of<'a>(cases: &'a [Measured], name: &str) -> Option<&'a Measured> {
     cases.iter().find(|measured| measured.case.name == name)
 }
 
-/// The least that a case took without the least that the driver took beside it.
+/// The least that a case took without the least that the driver took in the same rounds.
 fn best(measured: &Measured) -> Option<f64> {
     let least = |of: fn(&Figure) -> f64| Some(bounds(measured.figures.iter().map(of))?.0);
     Some(least(|figure| figure.gross)? - least(|figure| figure.empty)?)

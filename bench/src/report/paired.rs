@@ -1,4 +1,4 @@
-//! One case beside another: what disturbs a round disturbs both, so they are compared round by round.
+//! Compares two cases round by round: what disturbs a round disturbs both.
 
 use super::{median, quiet_or_all};
 use crate::bench::{Figure, Measured};

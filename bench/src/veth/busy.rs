@@ -1,4 +1,4 @@
-//! How long has a CPU worked for frames, whatever else it did meanwhile?
+//! How long a CPU has worked for frames, without what else it did meanwhile.
 //!
 //! The thread that makes frames also takes them in at the other end, in what the kernel does on its way back to the thread;
 //! what gets too much for that is left to the CPU's `ksoftirqd`. Both together are the work; other processes' time is not.

@@ -21,7 +21,7 @@ pub fn prepare(host: &Node) -> Result<()> {
     Ok(())
 }
 
-/// Has IPVS take the VIP's connections, for so many backends of one weight. Their MACs are those that the datapath's have.
+/// Has IPVS take the VIP's connections, for this many backends of one weight. Their MACs are those that the datapath's have.
 ///
 /// # Errors
 /// When a command fails: without the module `ip_vs`, for one.

@@ -1,4 +1,4 @@
-//! How many real packets a second go through a veth?
+//! How many real packets per second go through a veth.
 //!
 //! ```text
 //!  near                                    far
@@ -38,7 +38,7 @@ pub struct Measured {
 pub fn run(options: &Options, random: &mut SmallRng) -> Result<()> {
     let mut wire = Wire::new()?;
     let mut trials = Vec::new();
-    for trial in trial::all(options.ipvs) {
+    for trial in trial::all(options.with_ipvs) {
         if !options.cases.is_empty() && !options.wants(&trial.name) && !trial.is_base() {
             continue;
         }

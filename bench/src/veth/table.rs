@@ -1,11 +1,9 @@
 //! The figures of frames over the veth, for readers and for programs.
 
-use std::fmt::Write as _;
-
 use serde_json::{Value, json};
 
 use super::Measured;
-use crate::report::machine::Machine;
+use crate::report::{machine::Machine, table::table};
 
 /// Nanoseconds a frame: median, least, most.
 fn spread(measured: &Measured) -> (f64, f64, f64) {
@@ -26,7 +24,7 @@ fn net(all: &[Measured], measured: &Measured) -> (f64, f64) {
     (median - base.0, least - base.1)
 }
 
-/// A trial beside its rival: the rival's share of the time for the whole way, by medians and by the least disturbed rounds,
+/// A trial compared with its rival: the rival's share of the time for the whole way, by medians and by the least disturbed rounds,
 /// and for the net of it by medians.
 struct Ratio {
     rival: String,
@@ -48,44 +46,38 @@ fn head(what: &str) -> String {
     format!("{what}; {processor}, {cpus} CPUs, Linux {kernel}, {commit}\n\n")
 }
 
-/// The table as text. Millions a second are of the median; ns are of the whole way, and net of it.
+/// The table as text. Millions per second are of the median; ns are of the whole way, and net of it.
 pub(super) fn text(all: &[Measured]) -> String {
-    let mut text = head("frames over veth");
-    let [a, b, c, d] = ["case", "Mpps", "least", "most"];
-    let [e, f, g, h, i] = ["ns", "net", "best", "Mpps by", "best"];
-    let _ = writeln!(text, "{a:18} {b:>7} {c:>7} {d:>7} {e:>8} {f:>8} {g:>8} {h:>8} {i:>6}");
-    for measured in all {
+    let columns =
+        ["case", "Mpps", "least", "most", "ns", "net", "best", "Mpps by", "best by", "rival"];
+    let rows = all.iter().map(|measured| {
         let (median, least, most) = spread(measured);
         let (net, least_net) = net(all, measured);
-        let [mpps, slowest, fastest] = [median, most, least].map(|ns| 1000.0 / ns);
-        let name = &measured.trial.name;
-        let _ = write!(text, "{name:18} {mpps:7.3} {slowest:7.3} {fastest:7.3}");
-        let _ = write!(text, " {median:8.1} {net:8.1} {least_net:8.1}");
-        if let Some(Ratio { rival, whole, best, .. }) = ratio(all, measured) {
-            let _ = write!(text, " {whole:8.2} {best:6.2}  {rival}");
-        }
-        text.push('\n');
-    }
-    text
+        let [mpps, slowest, fastest] =
+            [median, most, least].map(|ns| format!("{:.3}", 1000.0 / ns));
+        let [median, net, best] = [median, net, least_net].map(|ns| format!("{ns:.1}"));
+        let [by, best_by, rival] = ratio(all, measured).map_or_else(Default::default, |ratio| {
+            [format!("{:.2}", ratio.whole), format!("{:.2}", ratio.best), ratio.rival]
+        });
+        let name = measured.trial.name.clone();
+        [name, mpps, slowest, fastest, median, net, best, by, best_by, rival]
+    });
+    head("frames over veth") + &table(columns, &rows.collect::<Vec<_>>())
 }
 
 /// The table of a machine whose nanoseconds are instructions: how many times those of its rival each takes.
 pub(super) fn instructions(all: &[Measured]) -> String {
-    let mut text = head("instructions a frame over veth");
-    let [a, b, c, d] = ["case", "all", "least", "most"];
-    let [e, f, g, h] = ["net", "all by", "net by", "rival"];
-    let _ = writeln!(text, "{a:18} {b:>8} {c:>8} {d:>8} {e:>8} {f:>7} {g:>7}  {h}");
-    for measured in all {
+    let columns = ["case", "all", "least", "most", "net", "all by", "net by", "rival"];
+    let rows = all.iter().map(|measured| {
         let (median, least, most) = spread(measured);
-        let (net, _) = net(all, measured);
-        let name = &measured.trial.name;
-        let _ = write!(text, "{name:18} {median:8.0} {least:8.0} {most:8.0} {net:8.0}");
-        if let Some(Ratio { rival, whole, net, .. }) = ratio(all, measured) {
-            let _ = write!(text, " {:7.2} {:7.2}  {rival}", 1.0 / whole, 1.0 / net);
-        }
-        text.push('\n');
-    }
-    text
+        let [all_of_it, least, most, net] =
+            [median, least, most, net(all, measured).0].map(|number| format!("{number:.0}"));
+        let [by, net_by, rival] = ratio(all, measured).map_or_else(Default::default, |ratio| {
+            [format!("{:.2}", 1.0 / ratio.whole), format!("{:.2}", 1.0 / ratio.net), ratio.rival]
+        });
+        [measured.trial.name.clone(), all_of_it, least, most, net, by, net_by, rival]
+    });
+    head("instructions per frame over veth") + &table(columns, &rows.collect::<Vec<_>>())
 }
 
 /// The same, with every round's figure.

@@ -1,8 +1,8 @@
 //! What is at the far end of the veth, and which frames it is given.
 
 use anyhow::{Result, ensure};
-use dispatcher_bench_ebpf::Plan;
 use dispatcher_ctl::model::Scheduler;
+use dispatcher_lab_ebpf::Plan;
 use dispatcher_tests::{
     datapath::{CLIENT, VIP},
     packet_builder::{ACK, SYN, eth},
@@ -17,7 +17,7 @@ use crate::{
 
 /// Places for connections: as many as the cases without a veth have.
 const WAYS: u32 = 1 << 20;
-/// Of 1,000 frames, so many may not come back.
+/// How many of 1,000 frames may be lost.
 const LOST: u64 = 2;
 
 /// Who takes the frames at the far end.

@@ -8,14 +8,12 @@ use aya::{
     maps::{Array, PerCpuArray},
     programs::{ProgramFd, Xdp},
 };
-use dispatcher_bench_ebpf::Plan;
-use dispatcher_lab::{Node, Pair, xdp_pass};
+use dispatcher_lab::{Node, Pair, objects, xdp};
+use dispatcher_lab_ebpf::Plan;
 use dispatcher_tests::packet_builder::NIC_MAC;
 
 use super::busy::Busy;
 use crate::driver::Record;
-
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/live.bpf.o"));
 
 /// Frames that the kernel sends on before it makes the next: its default, and what a NIC hands over at once.
 const BATCH: u32 = 64;
@@ -42,7 +40,7 @@ impl Wire {
     /// # Errors
     /// When a command fails, or as the kernel's.
     pub fn new() -> Result<Self> {
-        let mut ebpf = Ebpf::load(OBJECT).context("cannot load the generator")?;
+        let mut ebpf = Ebpf::load(objects::LIVE).context("cannot load the generator")?;
         for (name, program) in ebpf.programs_mut() {
             let program: &mut Xdp = program.try_into()?;
             program.load().with_context(|| format!("program {name}"))?;
@@ -53,7 +51,7 @@ impl Wire {
         pair.far.ip(&format!("link set eth0 address {mac}"))?;
         let near = pair.near.ifindex("eth0")?;
         let wire = Self { ebpf, pair, near };
-        xdp_pass::put(&wire.pair.near, "eth0", wire.program("sink")?.fd()?.as_fd())?;
+        xdp::put(&wire.pair.near, "eth0", wire.program("sink")?.fd()?.as_fd())?;
         wire.leave()?;
         Ok(wire)
     }
@@ -69,7 +67,7 @@ impl Wire {
     /// # Errors
     /// As the kernel's.
     pub fn put(&self, program: &ProgramFd) -> Result<()> {
-        xdp_pass::put(&self.pair.far, "eth0", program.as_fd())
+        xdp::put(&self.pair.far, "eth0", program.as_fd())
     }
 
     /// Sends all back at the far end from now on, without a look.
@@ -88,7 +86,7 @@ impl Wire {
         self.put(self.program("leave")?.fd()?)
     }
 
-    /// Sends so many frames, made of this one as the plan says.
+    /// Sends this many frames, made of this one as the plan says.
     ///
     /// # Errors
     /// As the kernel's; when not every frame was made.

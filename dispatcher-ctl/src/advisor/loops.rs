@@ -9,12 +9,12 @@ use tokio::{
 };
 
 use super::{
+    disturbance::{TOO_STILL, Watch},
     lanes::Lanes,
     lateness::{Lateness, LatenessMeter},
     pace::Pace,
     probe::{Fault, Finding, Target, probe},
     question::{Askers, Question, SharedAskers, questions},
-    upheaval,
 };
 use crate::{
     model::{Advisor, AdvisorKind},
@@ -27,10 +27,6 @@ const SOCKETS: (usize, usize) = (256, 384);
 const COMMANDS: (usize, usize) = (32, 32);
 /// The first probes of many backends are spread over this time.
 const SPREAD: Duration = Duration::from_secs(1);
-
-/// A failed probe says nothing if this process stood still for this long during it: the backend may have given up.
-/// Shorter standstills only extend the probe's time limits.
-const TOO_STILL: Duration = Duration::from_millis(500);
 
 /// A backend that is probed, and how.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -154,26 +150,14 @@ async fn run_loop(advisor: Advisor, askers: SharedAskers, shared: Arc<Shared>) {
 
 /// Makes a probe if it can be made. A failure counts only if nothing was wrong on this host meanwhile.
 async fn probe_once(advisor: &Advisor, target: &Target) -> Result<Finding, String> {
-    let path = match &target.through {
-        Some(through) => Some(through.ready(target.address.ip()).await?),
-        None => None,
-    };
-    let (began, since) = (Mark::now(), Instant::now());
+    let watch = Watch::begin(target).await?;
     let finding = probe(advisor, target).await;
     match &finding.result {
         Ok(_) => return Ok(finding),
         Err(Fault::Here(why)) => return Err(why.clone()),
         Err(Fault::Backend(_)) => {}
     }
-    if began.stood_still() >= TOO_STILL {
-        return Err("this process did not run for a while".to_owned());
-    }
-    if upheaval::has_passed(since.into()) {
-        return Err("this host's addresses or NICs changed meanwhile".to_owned());
-    }
-    if let (Some(through), Some(path)) = (&target.through, path) {
-        through.is_still(&path).await?;
-    }
+    watch.end().await?;
     Ok(finding)
 }
 

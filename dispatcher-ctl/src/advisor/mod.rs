@@ -4,6 +4,7 @@
 //! that asks the same. [`Health`] turns outcomes into up or down. The daemon acts on that. `lanes` and `pace` keep dead
 //! backends from delaying probes of backends that are up.
 
+pub mod disturbance;
 mod health;
 mod lanes;
 mod lateness;
@@ -11,7 +12,6 @@ mod loops;
 mod pace;
 pub mod probe;
 mod question;
-pub mod upheaval;
 
 pub use health::Health;
 pub use lateness::Lateness;

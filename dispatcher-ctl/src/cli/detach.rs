@@ -7,7 +7,7 @@ use crate::{
     api::{routes, server::remove_dead},
     capabilities::{Capability, Missing, missing},
     daemon,
-    dataplane::{self, DataplaneError, StoredRecord},
+    dataplane::{self, DataplaneError, SavedState},
     model::{Config, OwnedVip},
     network::{Network, NetworkError},
     prober,
@@ -30,7 +30,7 @@ fn all(pin_dir: &Path, socket: Option<PathBuf>) -> Outcome {
     let mut found = None;
     require_capabilities()?;
     // VIPs first: without the program, the kernel would answer for them.
-    dataplane::remove_all(pin_dir, |bytes| found = Some(vips(pin_dir, bytes, socket)))
+    dataplane::remove_all(pin_dir, |saved| found = Some(vips(pin_dir, saved, socket)))
         .map_err(refused)?;
     let ours = match found {
         None => output::line(format!("pin directory {dir}: nothing is left there")),
@@ -62,9 +62,9 @@ fn dead(pin_dir: &Path) -> Outcome {
 }
 
 /// Removes what was added in addition to the datapath, as the saved state lists it.
-fn vips(pin_dir: &Path, stored: Option<StoredRecord>, socket: Option<PathBuf>) -> Outcome {
-    let Some(stored) = stored else { return Ok(String::new()) };
-    let record = daemon::read_record(&stored).map_err(|e| {
+fn vips(pin_dir: &Path, saved: Option<SavedState>, socket: Option<PathBuf>) -> Outcome {
+    let Some(saved) = saved else { return Ok(String::new()) };
+    let record = daemon::read_saved(&saved).map_err(|e| {
         CliError::failed(format!(
             "pin directory {}: removed, but the record of the vips added is not understood: {e}",
             pin_dir.display()

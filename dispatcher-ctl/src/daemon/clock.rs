@@ -1,4 +1,4 @@
-//! The daemon's only source of time.
+//! The daemon's only source of time; how long this process ran is the business of [`crate::standstill`].
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 

@@ -1,4 +1,4 @@
-//! What the API may ask: every request takes its turn on the core.
+//! Requests of the API; each of them takes its turn on the core.
 
 use std::sync::Arc;
 
@@ -83,13 +83,13 @@ impl Handle {
         for _ in 0..SAVES {
             let (applied, state) = {
                 let core = self.core().await;
-                (core.record.applied.clone(), core.as_in_file(edit(&core)?))
+                (core.record.applied.clone(), core.in_file(edit(&core)?))
             };
             let (saved, draft) = file.draft(&before, applied, state).await?;
             let mut core = self.core().await;
             let state = edit(&core)?;
             // Others may have changed something while the file was written.
-            if saved.says(&core.as_in_file(state.clone())) {
+            if saved.says(&core.in_file(state.clone())) {
                 let (_, names) = core.kernel_names(&saved.config).await?;
                 core.change(state, Some(saved.config)).await?;
                 core.keep_names(names);
@@ -123,9 +123,11 @@ impl Controller for Handle {
         let interface = {
             let mut core = self.core().await;
             core.edit().attach(&interface)?;
-            let interface = core.require_link(&interface).await?;
+            let interface = core.links.require(&interface).await?;
             core.edit().attach(&interface)?;
-            core.choose_mode(&interface, request.mode);
+            if let Some(mode) = request.mode {
+                core.links.choose_mode(&interface, mode);
+            }
             interface
         };
         let name = interface.clone();
@@ -138,13 +140,15 @@ impl Controller for Handle {
             }
         };
         let reading = core.read_quickly()?;
-        let views = core.interfaces(&reading);
-        let found = views.into_iter().find(|view| view.name == interface);
+        let found = core.interfaces(&reading).into_iter().find(|view| view.name == interface);
         found.ok_or_else(|| ApiError::failed(format!("interface {interface}: gone meanwhile")))
     }
 
     async fn detach(&self, interface: String, save: bool) -> Result<(), ApiError> {
-        let interface = self.core().await.running_name(interface).await?;
+        let interface = {
+            let core = self.core().await;
+            core.links.running_name(interface, core.state()).await?
+        };
         self.change(save, move |core| core.edit().detach(&interface)).await.map(drop)
     }
 
@@ -258,18 +262,12 @@ impl Controller for Handle {
             edit::find_service(core.state(), &wanted).map(|service| service.config.name.clone())
         };
         let service = service.map(named).transpose()?;
-        Ok(Events { receiver: core.events.subscribe(), service })
+        Ok(Events { receiver: core.reports.events().subscribe(), service })
     }
 
     async fn reload(&self) -> Result<Plan, ApiError> {
         let result = self.reload_file().await;
-        let mut core = self.core().await;
-        core.config_status.reload_success = result.is_ok();
-        core.config_status.last_reload = clock::epoch_seconds();
-        if let Err(error) = &result {
-            tracing::error!("reload refused: {error}");
-            error.errors.iter().for_each(|line| tracing::error!("{line}"));
-        }
+        self.core().await.reports.end_reload(&result);
         result
     }
 }
@@ -311,7 +309,7 @@ impl Core {
         let change = self.change_to(wanted);
         let changes = reconcile::plan(&change);
         let settings = reconcile::plan_settings(&self.record.applied, config);
-        let notes = self.stale_names(&names);
+        let notes = self.links.stale_names(&names, &self.reports.config().file);
         Ok(Planned { change, changes, settings, notes, names })
     }
 
@@ -321,10 +319,11 @@ impl Core {
         log_changes(&changes);
         self.carry_out(change, Some(config), Cause::File).await?;
         self.keep_names(names);
-        self.add_missed_vips().await;
+        let (links, store, _, events) = self.links();
+        links.add_missed_vips(store, events).await;
         notes.iter().for_each(|note| tracing::warn!("{note}"));
         let plan = shown_plan(changes, settings, notes);
-        self.events.tell(EventKind::Reloaded { changes: plan.changes.len() });
+        self.reports.events().tell(EventKind::Reloaded { changes: plan.changes.len() });
         Ok(plan)
     }
 

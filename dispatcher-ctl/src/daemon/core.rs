@@ -1,139 +1,71 @@
-//! The daemon's heart: what runs, and how a change of it reaches the kernel.
+//! The core of the daemon: what runs, and how a change of it reaches the kernel.
 //!
-//! Every change, from the file or by hand, takes one way ([`Core::commit`]):
+//! Every change, from the file or by hand, takes one path ([`Core::carry_out`]):
 //!
 //! 1. the new state is made and validated as a value; nothing is touched while that can fail;
-//! 2. the record, which lives beside the pinned maps, is amended or replaced by the new one, either in one step;
+//! 2. it is saved beside the pinned maps, in one step ([`super::store`]);
 //! 3. the maps are made to say it, in an order that is safe at every step ([`crate::dataplane`]);
 //! 4. NICs and VIPs follow.
 //!
-//! Killed after step 1, nothing happened; killed later, the next controller finds the new record and does the rest: steps
+//! Killed after step 1, nothing happened; killed later, the next controller finds what was saved and does the rest: steps
 //! 3 and 4 compare what is with what should be and write the difference, so they may be done again from anywhere.
 //!
 //! What a change must rewrite is its [`Dirty`] part. Where that is only words of some services and all else is known to be in
 //! force, steps 3 and 4 look at nothing else, so that the cost does not depend on how many other services there are.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
-    mem::replace,
-    net::IpAddr,
-    path::Path,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{borrow::Cow, collections::HashSet, path::Path, time::Duration};
 
 use dispatcher_common::limits::MAX_INTERFACES;
 
-use tokio::sync::Notify;
-
 use super::{
-    affinity::Cleaner,
     clock,
-    counts::Counts,
-    health::{advice::Advised, passive::Windows, standstill::Resumed, states::Health},
-    links::{
-        answers::Answers, neighbours::Neighbours, nics::Nic, probe_path::Probes,
-        refused::RefusedPackets, vips::Vips,
-    },
-    record::{Amendment, RecordText, differs_in_services},
-    reports::{Cause, Events, changes, problems::Problems, quiesce::Draining},
-    rules::Rates,
-    weights::manage::Managing,
+    health::Health,
+    links::{Links, with_names},
+    plane::Plane,
+    reports::{Cause, Events, Problems, Reports},
+    store::Store,
+    weights::Weights,
 };
 use crate::{
     advisor::Advisors,
-    api::types::{ApiError, ConfigStatus, EventKind},
+    api::types::ApiError,
     config::check,
-    dataplane::{
-        CounterReader, Counters, Datapath,
-        connections::{ConnectionTable, Sweeper},
-    },
-    model::{Config, OnDown, Record, RetiredSlot, Service, State, XdpMode},
-    network::{Network, shortages},
+    dataplane::Datapath,
+    model::{Config, NicName, OnDown, Record, RetiredSlot, Service, State},
+    network::Network,
     reconcile::{Change, Dirty},
-    schedule::Schedules,
 };
 
 /// How long a change waits for the MACs of backends it brought, before it is published without them.
 pub(super) const RESOLVE_WAIT: Duration = Duration::from_millis(300);
 
-/// Neighbours for which the kernel's table has room in any case: half of what it may hold by default.
-const MANY_NEIGHBOURS: usize = 512;
-
-/// Counters that were read so lately are not read again.
-const RECENT: Duration = Duration::from_millis(100);
-
 /// Everything the daemon knows and holds.
 #[derive(Debug)]
 pub(super) struct Core {
     /// What the next controller will find.
-    pub(super) record: Record,
+    pub(super) record: Store,
     /// Slots of all schedules of what runs, as they are counted for a check.
     pub(super) rings: usize,
-    /// How it was last put into words.
-    pub(super) text: RecordText,
-    /// Told when it had better be written whole.
-    pub(super) rewrite_due: Arc<Notify>,
-    /// Schedules as last made.
-    pub(super) schedules: Schedules,
     /// Whether kernel and network say what the record says, as far as is known.
     pub(super) in_force: bool,
     /// Whether a change has left memory behind that is worth giving back.
     pub(super) is_untidy: bool,
-    pub(super) datapath: Datapath,
-    pub(super) table: Arc<ConnectionTable>,
-    pub(super) counters: CounterReader,
-    /// Counters as last read by one of those who look at them in turn.
-    recent: Option<(Instant, Arc<Counters>)>,
-    pub(super) sweeper: Sweeper,
-    pub(super) cleaner: Cleaner,
-    pub(super) network: Network,
-    pub(super) advised: Advised,
-    pub(super) managing: Managing,
-    pub(super) probes: Probes,
-    /// NICs that are wanted, by name.
-    pub(super) nics: BTreeMap<String, Nic>,
-    /// Modes of NICs that are not attached as configured: by hand, or found so.
-    pub(super) modes: HashMap<String, XdpMode>,
+    /// The datapath, its table and counters.
+    pub(super) plane: Plane,
     /// How long a change waits for the MACs of backends it brought.
     pub(super) resolve_wait: Duration,
-    /// Addresses whose MACs are being followed.
-    watched: BTreeSet<IpAddr>,
-    /// VIPs on NICs.
-    pub(super) vips: Vips,
-    /// NICs without the datapath that answer for VIPs.
-    pub(super) answers: Answers,
-    /// What was last said of each backend without traffic, to say it once.
-    pub(super) reported: HashMap<u32, String>,
-    /// Tells what happens.
-    pub(super) events: Events,
-    /// Which backends are up, as last told.
+    /// NICs, VIPs and next hops.
+    pub(super) links: Links,
+    /// Which state each backend is in, and why.
     pub(super) health: Health,
-    /// Where backends' addresses were last told to be.
-    pub(super) neighbours: Neighbours,
-    /// Connections that quiesced backends had left, as last told.
-    pub(super) draining: Draining,
-    /// Counters of the past, and rates.
-    pub(super) counts: Counts,
-    /// Rates that rules go by.
-    pub(super) rates: Rates,
-    /// Handshakes that fail, window by window.
-    pub(super) windows: Windows,
-    /// Redirects that NICs refused.
-    pub(super) refused: RefusedPackets,
-    /// When the controller last stood still.
-    pub(super) resumed: Resumed,
-    pub(super) problems: Problems,
-    pub(super) config_status: ConfigStatus,
-    pub(super) weight_updates: u64,
-    /// Since when more connections have been half-open than `syn_guard`, if they are; seconds since the epoch.
-    pub(super) guarded_since: Option<f64>,
-    /// When the daemon started, in seconds since the epoch.
-    pub(super) started: f64,
+    /// The manager, and backends that ramp up.
+    pub(super) weights: Weights,
+    /// What is told, and what of it was told last.
+    pub(super) reports: Reports,
 }
 
 impl Core {
-    /// Puts the parts together; nothing is written yet.
+    /// Puts the rooms together; nothing is written yet.
     pub(super) fn new(
         file: &Path,
         record: Record,
@@ -141,67 +73,35 @@ impl Core {
         network: Network,
         advisors: Advisors,
         problems: Problems,
+        is_takeover: bool,
     ) -> Result<Self, ApiError> {
-        let table = datapath.table()?;
-        let timeouts = super::publish::timeouts(&record);
-        let sweeper = Sweeper::start(Arc::clone(&table), timeouts)?;
-        let counters = datapath.counters();
-        let cleaner = Cleaner::new(datapath.affinity_records());
-        // Slots that an earlier controller retired: only a sweep from now on can say that they are free.
-        let mut counts = Counts::default();
-        record.retired_slots.iter().for_each(|r| counts.retire(r.slot, clock::now()));
         let rings = record.state.services.iter().map(|s| check::ring_slots_in_force(s)).sum();
-        let config_status = ConfigStatus {
-            file: file.display().to_string(),
-            reload_success: true,
-            last_reload: clock::epoch_seconds(),
-            note: None,
-        };
+        let documents = datapath.saved_documents();
+        let plane = Plane::new(datapath, &record)?;
+        let record = Store::new(record, documents);
         Ok(Self {
             record,
             rings,
-            text: RecordText::default(),
-            rewrite_due: Arc::default(),
-            schedules: Schedules::default(),
             in_force: false,
             is_untidy: false,
-            datapath,
-            table,
-            counters,
-            recent: None,
-            sweeper,
-            cleaner,
-            network,
-            advised: Advised::new(advisors),
-            managing: Managing::default(),
-            probes: Probes::default(),
-            nics: BTreeMap::new(),
-            modes: HashMap::new(),
+            plane,
             resolve_wait: RESOLVE_WAIT,
-            watched: BTreeSet::new(),
-            vips: Vips::default(),
-            answers: Answers::default(),
-            reported: HashMap::new(),
-            events: Events::default(),
-            health: Health::default(),
-            neighbours: Neighbours::default(),
-            draining: Draining::default(),
-            counts,
-            rates: Rates::default(),
-            windows: Windows::default(),
-            refused: RefusedPackets::default(),
-            resumed: Resumed::default(),
-            problems,
-            config_status,
-            weight_updates: 0,
-            guarded_since: None,
-            started: clock::epoch_seconds(),
+            links: Links::new(network),
+            health: Health::new(advisors, is_takeover),
+            weights: Weights::default(),
+            reports: Reports::new(file, problems),
         })
     }
 
     /// What runs.
     pub(super) fn state(&self) -> &State {
         &self.record.state
+    }
+
+    /// The links, with all that they work on.
+    pub(super) fn links(&mut self) -> (&mut Links, &mut Store, &mut Datapath, &Events) {
+        let Self { links, record, plane, reports, .. } = self;
+        (links, record, plane.datapath_mut(), reports.events())
     }
 
     /// The change that makes a state follow what runs.
@@ -235,70 +135,33 @@ impl Core {
         let interface_names = numbered(&self.record.interface_names, change.state())?;
         let gone = gone(&change);
         let dirty = self.dirty(&change, applied.as_ref());
-        let retired_slots =
-            (!gone.is_empty()).then(|| [&self.record.retired_slots[..], &gone].concat());
-        let amendment = Amendment::of_services(&self.record, change.state(), applied.as_ref())
-            .map(|amendment| Amendment { retired_slots: retired_slots.clone(), ..amendment });
-        let state = change.state().clone();
-        self.take_in(state, applied, interface_names, retired_slots, amendment)?;
+        self.record.commit(|record| {
+            record.state = change.state().clone();
+            if let Some(applied) = applied {
+                record.applied = applied;
+            }
+            record.interface_names = interface_names;
+            record.retired_slots.extend(&gone);
+        })?;
         self.rings = rings(self.rings, &change);
         self.tell_changes(&change, cause);
-        for retired in &gone {
-            self.counts.retire(retired.slot, clock::now());
-        }
+        self.plane.follow(&change, &gone);
         self.enforce(&dirty).await
     }
 
     /// What a change must rewrite: everything, unless everything that it does not concern is in force.
     fn dirty(&self, change: &Change, applied: Option<&Config>) -> Dirty {
         let is_rest_in_force = self.in_force
-            && self.nics.values().all(Nic::is_attached)
-            && applied.is_none_or(|applied| differs_in_services(&self.record.applied, applied));
+            && self.links.nics().are_attached()
+            && applied.is_none_or(|applied| has_same_settings(&self.record.applied, applied));
         if is_rest_in_force { change.dirty().clone() } else { Dirty::All }
     }
 
     /// What follows beside the kernel from a change of what ran.
     fn tell_changes(&mut self, change: &Change, cause: Cause) {
-        self.events.exits().set(&self.record.applied.exits);
-        for (_, new) in change.pairs().filter(|(was, _)| was.is_none()) {
-            // What former backends of its id had counted. (The datapath's own counters begin at 0 when it is published.)
-            new.iter().for_each(|new| self.counts.forget(new.id));
-        }
-        // In the record it has happened, even where the kernel is yet to follow. The log says it line by line, as a plan.
-        for event in changes(change, cause) {
-            self.weight_updates += u64::from(matches!(event, EventKind::WeightChanged { .. }));
-            self.events.tell_readers(event);
-        }
-    }
-
-    /// Replaces the record and keeps it; returns the state that ran before. Where it cannot be kept, nothing has changed.
-    /// (Values are exchanged rather than copied: with thousands of backends that is most of the work.)
-    fn take_in(
-        &mut self,
-        state: State,
-        applied: Option<Config>,
-        interface_names: Vec<String>,
-        retired: Option<Vec<RetiredSlot>>,
-        amendment: Option<Amendment>,
-    ) -> Result<State, ApiError> {
-        let record = &mut self.record;
-        let retired = retired.map(|retired| replace(&mut record.retired_slots, retired));
-        let names = replace(&mut record.interface_names, interface_names);
-        let state = replace(&mut record.state, state);
-        let applied = applied.map(|applied| replace(&mut record.applied, applied));
-        if let Err(error) = self.keep(amendment) {
-            let record = &mut self.record;
-            record.interface_names = names;
-            record.state = state;
-            if let Some(retired) = retired {
-                record.retired_slots = retired;
-            }
-            if let Some(applied) = applied {
-                record.applied = applied;
-            }
-            return Err(error);
-        }
-        Ok(state)
+        self.reports.events().exits().set(&self.record.applied.exits);
+        // In the record it has happened, even where the kernel is yet to follow.
+        self.reports.report_change(change, cause);
     }
 
     /// Makes kernel and network say what the record says, as far as it is dirty. NICs, VIPs and advisors have nothing to follow
@@ -311,128 +174,71 @@ impl Core {
             return self.publish(dirty);
         }
         self.in_force = false;
-        self.adopt_nics();
-        // NICs that are attached are followed by the kernel's reports: only others need a look.
-        if self.nics.values().any(|nic| !nic.is_attached()) {
-            let links = self.network.links().await?;
-            self.take_links(links);
-        }
-        if self.watch_backends() {
-            self.network.settled(self.resolve_wait).await;
-        }
+        let resolve_wait = self.resolve_wait;
+        let (links, store, datapath, events) = self.links();
+        links.adopt(store, datapath, events).await?;
+        links.resolve(&store.state, resolve_wait).await;
         self.publish(dirty)?;
-        let attached = self.attach_nics();
-        self.place_vips(false).await;
-        self.vips.look_soon();
-        self.follow_probes().await;
+        let (links, store, datapath, events) = self.links();
+        let attached = links.attach(datapath, events);
+        links.place_vips(store, events, false).await;
+        links.check_vips_soon();
+        links.follow_probes(datapath, store).await;
         // Last: a backend on this host has its VIP by then, and its first probe an answer.
-        self.advised.follow(&self.record.state, &self.probes.prober);
-        self.in_force = attached.is_ok() && self.has_placed_vips();
+        self.health.follow(&self.record.state, self.links.prober());
+        self.in_force = attached.is_ok() && self.links.has_placed_vips(&self.record);
         self.is_untidy = true;
         attached
     }
 
-    /// Follows the MACs of the backends there are. Says whether that set has changed.
-    pub(super) fn watch_backends(&mut self) -> bool {
-        let addresses = self.followed_addresses();
-        let grown = !addresses.is_subset(&self.watched);
-        if grown && addresses.len() > self.watched.len() {
-            for shortage in shortages(&addresses) {
-                tracing::warn!("{}; hint: {}", shortage.error(), shortage.hint());
-            }
-        }
-        self.watched.clone_from(&addresses);
-        self.neighbours.retain(&addresses);
-        self.network.watch(addresses, self.watched_nics());
-        grown
+    /// A configuration with the kernel's names of its NICs, and which of them it calls otherwise.
+    ///
+    /// # Errors
+    /// As the kernel.
+    pub(super) async fn kernel_names<'c>(
+        &self,
+        config: &'c Config,
+    ) -> Result<(Cow<'c, Config>, Vec<NicName>), ApiError> {
+        self.links.kernel_names(config, &self.record.nic_names).await
     }
 
-    /// Addresses whose neighbours are followed: each has an entry of the kernel's neighbour table, which is small. Where there are
-    /// many, those do without that need none: their MAC is configured, and the NIC is the only one.
-    fn followed_addresses(&self) -> BTreeSet<IpAddr> {
-        let remote = || self.state().backends().filter(|b| !b.config.local);
-        let all: BTreeSet<IpAddr> = remote().map(|b| b.config.address).collect();
-        if all.len() <= MANY_NEIGHBOURS || self.nics.len() != 1 {
-            return all;
-        }
-        remote().filter(|b| b.config.mac.is_none()).map(|b| b.config.address).collect()
+    /// A state with its NICs named as the file names them.
+    pub(super) fn in_file(&self, state: State) -> State {
+        self.links.as_in_file(state, &self.record.nic_names)
     }
 
-    /// Keeps the record with the maps whole, in one step.
-    fn store(&mut self) -> Result<(), ApiError> {
-        let bytes = self.text.bytes(&self.record, || ())?;
-        Ok(self.datapath.store_record(&bytes)?)
+    /// The file as last applied, with the kernel's names of its NICs.
+    pub(super) fn applied_names(&self) -> Cow<'_, Config> {
+        with_names(&self.record.applied, &self.record.nic_names)
     }
 
-    /// Keeps with the maps what the record says, in one step: by an amendment, where it can be told by one, or whole.
-    pub(super) fn keep(&mut self, amendment: Option<Amendment>) -> Result<(), ApiError> {
-        if let Some(amendment) = amendment {
-            let bytes = serde_json::to_vec(&amendment)?;
-            let is_amended = self.datapath.amend_record(&bytes);
-            if self.datapath.is_much_amended() {
-                self.rewrite_due.notify_one();
-            }
-            if is_amended {
-                return Ok(());
-            }
+    /// Keeps which NICs the file calls otherwise than the kernel.
+    pub(super) fn keep_names(&mut self, names: Vec<NicName>) {
+        if self.record.nic_names != names {
+            self.record.note(|record| record.nic_names.clone_from(&names));
         }
-        self.store()
     }
 
-    /// Gives back the slots of removed backends that no connection and no affinity record points to any more.
-    pub(super) fn release_slots(&mut self) -> Result<(), ApiError> {
-        let sweep = self.sweeper.latest();
-        let unused = |r: &RetiredSlot| {
-            self.counts.retired_before(r.slot, sweep.started) && sweep.slot(r.slot).total() == 0
-        };
-        let retired = &self.record.retired_slots;
-        let waiting = retired.iter().filter(|r| unused(r)).map(|r| r.slot).collect();
-        self.cleaner.turn(&self.record.state, waiting)?;
-        let (released, kept): (Vec<_>, Vec<_>) =
-            retired.iter().copied().partition(|r| self.cleaner.is_cleared(r.slot));
-        if released.is_empty() {
-            return Ok(());
-        }
-        let counters = self.counters.read(&self.record.retired_slots)?;
-        let retired = replace(&mut self.record.retired_slots, kept.clone());
-        let amendment = Amendment { retired_slots: Some(kept), ..Amendment::default() };
-        if let Err(error) = self.keep(Some(amendment)) {
-            self.record.retired_slots = retired;
-            return Err(error);
-        }
-        // The slot's counters stay as they are, read by nobody, until a backend is published there.
-        for retired in released {
-            self.counts.fold(retired, counters.backend(retired.slot));
-        }
+    /// Takes everything away. Without a daemon, `dispatcher detach --all` does the same.
+    ///
+    /// # Errors
+    /// As the kernel.
+    pub(super) async fn dismantle(&mut self) -> Result<(), ApiError> {
+        let (links, store, _, events) = self.links();
+        links.give_back(store, events).await;
+        self.plane.datapath().remove()?;
+        tracing::info!("detached");
         Ok(())
-    }
-
-    /// Takes a sample of the counters, for rates.
-    pub(super) fn sample_rates(&mut self) -> Result<(), ApiError> {
-        if self.counts.is_due(clock::now()) {
-            let (at, counters) = self.recent_counters()?;
-            self.counts.sample(at, counters.backends.clone());
-        }
-        Ok(())
-    }
-
-    /// Counters as they were a moment ago, and when: what looks at them in turn reads them once. Those of retired slots are
-    /// among them.
-    pub(super) fn recent_counters(&mut self) -> Result<(Instant, Arc<Counters>), ApiError> {
-        let now = clock::now();
-        if let Some((at, counters)) = &self.recent
-            && now.saturating_duration_since(*at) < RECENT
-        {
-            return Ok((*at, Arc::clone(counters)));
-        }
-        let counters = self.counters.read(&self.record.retired_slots)?;
-        let counters = Arc::new(counters);
-        self.recent = Some((now, Arc::clone(&counters)));
-        Ok((now, counters))
     }
 }
 
-/// Slots of all schedules after a change of services, before which there were so many.
+/// Whether two files say the same but for services.
+fn has_same_settings(was: &Config, is: &Config) -> bool {
+    let settings = |config: &Config| Config { services: Vec::new(), ..config.clone() };
+    settings(was) == settings(is)
+}
+
+/// Slots of all schedules after a change of services; `before` is their number before it.
 fn rings(before: usize, change: &Change) -> usize {
     let of = |service: Option<&Service>| service.map_or(0, check::ring_slots_in_force);
     let (was, is) = change.pairs().fold((0, 0), |(a, b), (was, is)| (a + of(was), b + of(is)));

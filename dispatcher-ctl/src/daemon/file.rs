@@ -1,7 +1,7 @@
-//! The configuration file: who reads or writes it takes a turn, and the core waits for none of that.
+//! The configuration file: requests that read or write it take turns, and the core never waits for them.
 //!
-//! All work is done on other threads and within a time: a mount that hangs, or a file that takes long to read, costs the request
-//! an error. Holding the turn, nobody else reloads or saves, so that what was read is what is replaced.
+//! All work is done on other threads and within a time limit: if a mount hangs, or a file takes long to read, the request fails.
+//! While a request has its turn, no other reloads or saves, so that a save replaces the file that was read.
 
 use std::{
     path::PathBuf,
@@ -22,10 +22,10 @@ use crate::{
     model::{Config, State},
 };
 
-/// How long a text may take to be understood: more than the largest does on a slow machine.
+/// How long it may take to read a text: more than the largest takes on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Reads texts, one after the other, on a thread where that holds up nobody.
+/// Reads texts, one after the other, on a thread of its own.
 #[derive(Clone, Debug)]
 pub(super) struct Reading {
     turns: Arc<Semaphore>,
@@ -44,7 +44,7 @@ impl Reading {
         self.run(move |_| config::parse(&text, &file)).await
     }
 
-    /// Reads a text that is a little different from the one before.
+    /// Reads a text that differs a little from the one before.
     async fn reread(&self, text: String, file: String) -> Result<Config, ApiError> {
         self.run(move |reader| reader.parse(&text, &file)).await
     }
@@ -74,7 +74,7 @@ impl Reading {
     }
 }
 
-/// The file, and who may have it.
+/// The file, and whose turn it is.
 #[derive(Clone, Debug)]
 pub(super) struct ConfigFile {
     path: Arc<PathBuf>,
@@ -88,7 +88,7 @@ impl ConfigFile {
         Self { path: Arc::new(path), turns, reading: Reading::default() }
     }
 
-    /// The file, for as long as nobody else may have it.
+    /// Waits for a turn: until it is dropped, nobody else has the file.
     pub(super) async fn turn(&self) -> Result<Turn, ApiError> {
         let turns = Arc::clone(&self.turns).acquire_owned();
         match timeout(files::PATIENCE, turns).await {
@@ -101,7 +101,7 @@ impl ConfigFile {
     }
 }
 
-/// The file in the hands of one who reads or writes it.
+/// A turn at the file.
 #[derive(Debug)]
 pub(super) struct Turn {
     file: ConfigFile,
@@ -144,7 +144,7 @@ impl Turn {
         Ok((saved, written.map_err(|e| self.unsaved(&e))?))
     }
 
-    /// Puts what was written in the place of the file, whole or not at all.
+    /// Replaces the file with what was written, whole or not at all.
     pub(super) async fn keep(&self, draft: Draft) -> Result<(), ApiError> {
         let kept = files::in_time(&self.file.path, move || draft.keep()).await;
         kept.map_err(|e| ApiError::failed(format!("{}: in force, but not saved: {e}", self.name())))

@@ -1,13 +1,13 @@
-//! How is memory given back that only a large change or answer took?
+//! Returns memory to the system after a large change or answer.
 //!
-//! glibc keeps what is freed, in pieces, for each thread of its own: after a reload of thousands of backends that is more than
-//! the daemon needs to live.
+//! glibc keeps freed memory in pieces, for each thread separately: after a reload of thousands of backends that is more than
+//! the daemon needs otherwise.
 
-/// Large buffers (records, answers) are mapped and go back when they are freed; small values lie in one place.
+/// Large buffers (answers) are mapped, and returned when they are freed; small values share one arena.
 #[cfg(target_env = "gnu")]
 pub fn set_up() {
     const LARGE: libc::c_int = 256 << 10;
-    // SAFETY: three numbers of the allocator are set; at worst they are refused, and all is as it was.
+    // SAFETY: this sets three parameters of the allocator; at worst it refuses them and nothing changes.
     unsafe {
         libc::mallopt(libc::M_ARENA_MAX, 1);
         libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE);
@@ -15,19 +15,19 @@ pub fn set_up() {
     }
 }
 
-/// Gives back what lies free between values.
+/// Returns free memory between values.
 #[cfg(target_env = "gnu")]
 pub(super) fn give_back() {
-    // SAFETY: only memory that is nobody's is given back.
+    // SAFETY: only free memory is returned.
     unsafe {
         libc::malloc_trim(0);
     }
 }
 
-/// Other allocators know by themselves.
+/// Other allocators need no help.
 #[cfg(not(target_env = "gnu"))]
 pub fn set_up() {}
 
-/// Other allocators know by themselves.
+/// Other allocators need no help.
 #[cfg(not(target_env = "gnu"))]
 pub(super) fn give_back() {}

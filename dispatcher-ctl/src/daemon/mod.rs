@@ -1,30 +1,28 @@
 //! The daemon: puts datapath, network, API and metrics together and keeps them in step.
 //!
-//! One [`core::Core`] holds everything behind one lock; requests ([`control`]), the kernel's reports and the clock take
-//! turns on it. [`start`] takes over or makes the datapath, [`nics`] follows NICs and VIPs, [`view`] answers questions.
+//! One [`core::Core`] holds everything behind one lock; requests ([`control`]), the kernel's reports and the clock ([`react`]) take
+//! turns on it. It is made of rooms that own what they hold: [`links`] follows NICs, VIPs and next hops, [`health`] says which state
+//! backends are in and why, [`weights`] runs the manager, [`reports`] tells what happens, and [`store`] keeps the saved state.
+//! [`start`] takes over or makes the datapath, and [`view`] answers questions.
 
-mod affinity;
 mod clock;
 mod control;
 mod core;
-mod counts;
 mod error;
 mod file;
 mod health;
 mod links;
 mod memory;
-mod publish;
-mod record;
+mod plane;
+mod react;
 mod reports;
-mod rewrite;
-mod rules;
 mod saved;
 mod start;
-mod teardown;
+mod store;
 mod view;
 mod weights;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -34,37 +32,21 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use self::links::answers::give_back as give_back_arp;
+pub(crate) use self::links::give_back_arp;
 pub use self::{
-    memory::set_up as set_up_memory, record::read_record, reports::problems::Problems,
-    start::StartError,
+    memory::set_up as set_up_memory,
+    reports::Problems,
+    start::{RunOptions, StartError},
+    store::read_saved,
 };
 
-use self::{control::Handle, core::Core};
+use self::control::Handle;
 use crate::{
-    advisor::{Outcome, upheaval},
-    api,
-    api::Controller,
-    metrics,
-    network::NetworkEvent,
-    standstill,
+    advisor::Outcome, api, api::Controller, metrics, network::NetworkEvent, standstill,
 };
 
 /// How often slots are released and rates sampled.
 const TICK: Duration = Duration::from_secs(1);
-
-/// What `dispatcher run` was told.
-#[derive(Clone, Debug)]
-pub struct RunOptions {
-    /// The configuration file.
-    pub config: PathBuf,
-    /// On SIGTERM, leave the datapath attached and forwarding.
-    pub leave_attached: bool,
-    /// API socket, where it is not the configuration's.
-    pub api_socket: Option<PathBuf>,
-    /// The log's warnings and errors, for status.
-    pub problems: Problems,
-}
 
 /// Runs the daemon until SIGTERM or SIGINT.
 ///
@@ -77,33 +59,31 @@ pub async fn run(options: RunOptions) -> Result<(), StartError> {
     standstill::watch();
     let leave_attached = options.leave_attached;
     let started = start::start(options).await?;
-    let start::Started { core, file, events, outcomes, socket, metrics_listener } = started;
+    let start::Started { core, file, kernel_reports, outcomes, socket, metrics_listener } = started;
     let handle = Handle::new(Arc::new(Mutex::new(core)), file);
 
     let shutdown = CancellationToken::new();
-    let exits = handle.core().await.events.exits().clone().run(shutdown.clone());
+    let exits = handle.core().await.reports.events().exits().clone().run(shutdown.clone());
     let exits = tokio::spawn(exits);
     let mut tasks = JoinSet::new();
     let controller: Arc<dyn Controller> = Arc::new(handle.clone());
     let patience = api::server::Patience::default();
     tasks.spawn(api::server::serve(socket, Arc::clone(&controller), patience, shutdown.clone()));
     tasks.spawn(metrics::server::serve(metrics_listener, controller, shutdown.clone()));
-    let due = Arc::clone(&handle.core().await.rewrite_due);
-    tasks.spawn(rewrite::run(handle.clone(), due, shutdown.clone()));
     tasks.spawn(reload_at(hangups, handle.clone(), shutdown.clone()));
     if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
         tracing::warn!("the service manager was not told that we are ready: {error}");
     }
     tracing::info!("ready");
 
-    let failure = watch(&handle, events, outcomes, signals, &mut tasks).await;
+    let failure = watch(&handle, kernel_reports, outcomes, signals, &mut tasks).await;
     // Readiness ends with the loop; nobody may be listening.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     shutdown.cancel();
     while tasks.join_next().await.is_some() {}
     // It ends with the others; if it has ended before, it has said why.
     let _ = exits.await;
-    handle.core().await.close_probes("the daemon ends").await;
+    handle.core().await.links.close_probes("the daemon ends").await;
     match failure {
         None if !leave_attached => handle.core().await.dismantle().await.map_err(StartError::from),
         None => Ok(()),
@@ -114,24 +94,24 @@ pub async fn run(options: RunOptions) -> Result<(), StartError> {
 /// Takes in events, time and signals until it is time to stop; says why, if that is a failure.
 async fn watch(
     handle: &Handle,
-    mut events: mpsc::UnboundedReceiver<NetworkEvent>,
+    mut kernel_reports: mpsc::UnboundedReceiver<NetworkEvent>,
     mut outcomes: mpsc::Receiver<Outcome>,
     mut signals: Signals,
     tasks: &mut JoinSet<std::io::Result<()>>,
 ) -> Option<StartError> {
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut sample = tokio::time::interval(weights::manage::SAMPLE);
+    let mut sample = tokio::time::interval(weights::SAMPLE);
     sample.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            event = events.recv() => match event {
-                Some(event) => {
-                    let mut batch = vec![event];
-                    while let Ok(event) = events.try_recv() {
-                        batch.push(event);
+            report = kernel_reports.recv() => match report {
+                Some(report) => {
+                    let mut batch = vec![report];
+                    while let Ok(report) = kernel_reports.try_recv() {
+                        batch.push(report);
                     }
-                    handle.core().await.take_events(batch).await;
+                    handle.core().await.follow_reports(batch).await;
                 }
                 None => return Some(StartError::task("the network watcher", None)),
             },
@@ -141,7 +121,7 @@ async fn watch(
                     while let Ok(outcome) = outcomes.try_recv() {
                         batch.push(outcome);
                     }
-                    if let Err(error) = handle.core().await.take_outcomes(batch).await {
+                    if let Err(error) = handle.core().await.follow_outcomes(batch).await {
                         tracing::error!("{error}");
                     }
                 }
@@ -193,68 +173,5 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
         })
-    }
-}
-
-impl Core {
-    /// What is due every second.
-    async fn tick(&mut self) {
-        if std::mem::take(&mut self.is_untidy) {
-            memory::give_back();
-        }
-        self.watch_standstill();
-        self.watch_guard();
-        self.tell_progress();
-        self.look_at_refused();
-        self.watch_probes().await;
-        self.tend_vips().await;
-        for result in [
-            self.watch_handshakes().await,
-            self.release_slots(),
-            self.sample_rates(),
-            self.watch_rules(),
-            self.keep_deadlines().await,
-        ] {
-            if let Err(error) = result {
-                tracing::error!("{error}");
-            }
-        }
-    }
-
-    /// Takes in what the kernel reported.
-    async fn take_events(&mut self, events: Vec<NetworkEvent>) {
-        self.tell_neighbours(&events);
-        let is_link = |e: &NetworkEvent| {
-            matches!(e, NetworkEvent::LinkChanged(_) | NetworkEvent::LinkGone { .. })
-        };
-        let is_address = |e: &NetworkEvent| {
-            matches!(
-                e,
-                NetworkEvent::AddressGone { .. }
-                    | NetworkEvent::AddressesChanged
-                    | NetworkEvent::ReadAnew
-            )
-        };
-        if events.iter().any(|event| is_link(event) || is_address(event)) {
-            upheaval::note();
-            self.vips.look_soon();
-        }
-        let result = if events.iter().any(is_link) {
-            self.links_changed(&events).await
-        } else if events.iter().all(is_address) && !self.has_wildcards() {
-            // The host's own addresses matter to services on any address only.
-            Ok(())
-        } else {
-            self.publish_moved(&events)
-        };
-        if let Err(error) = result {
-            tracing::error!("{error}");
-        }
-        if events.iter().any(|e| matches!(e, NetworkEvent::LinkGone { .. })) {
-            self.watch_probes().await;
-        }
-        if self.has_lost_vips(&events) {
-            self.look_around(&events).await;
-        }
     }
 }

@@ -1,7 +1,7 @@
-//! Writing the configuration file anew: whole or not at all, and in all but its text as it was.
+//! Replaces the configuration file: whole or not at all, and only its text changes.
 //!
 //! The text is written beside the file and renamed over it. The new file gets owner, group, mode, access lists and other
-//! attributes of the one before; where that cannot be, nothing is changed. A symbolic link stays one: what it points to is
+//! attributes of the one before; if that fails, nothing is changed. A symbolic link stays: the file that it points to is
 //! replaced.
 
 use std::{
@@ -34,7 +34,7 @@ pub(super) struct Before {
 }
 
 impl Before {
-    /// Reads a file that is to be replaced. What would be refused in the end is refused now.
+    /// Reads a file that is to be replaced. Refuses now what would be refused in the end.
     pub(super) fn open(file: &Path) -> Result<Self, FileError> {
         let path = fs::canonicalize(file)?;
         let files::Contents { bytes, metadata } = files::read(&path, files::CONFIGURATION)?;
@@ -51,7 +51,7 @@ impl Before {
     }
 }
 
-/// What shall take the file's place; dropped, it is removed.
+/// The file that is to replace it; removed when dropped.
 #[derive(Debug)]
 pub(super) struct Draft {
     before: Before,

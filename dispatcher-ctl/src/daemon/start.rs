@@ -1,15 +1,18 @@
 //! Starting: takes over the datapath that is there, or makes a fresh one.
 //!
-//! A takeover must not cost a packet: until the new controller knows as much as the old one did (record, NICs, MACs of
-//! backends), it writes nothing, and forwarding goes on as the maps have it.
+//! A takeover must not cost a packet: the new controller writes nothing until it knows as much as the old one did (record, NICs,
+//! MACs of backends). Meanwhile the datapath goes on with the maps as they are.
 
-use std::{io, net::TcpListener as StdTcpListener, time::Duration};
+use std::{io, net::TcpListener as StdTcpListener, path::PathBuf, time::Duration};
 
 use tokio::sync::mpsc;
 
 use super::{
-    RunOptions, clock, core::Core, file::ConfigFile, health::states::Health, record::read_record,
-    reports::Cause,
+    clock,
+    core::Core,
+    file::ConfigFile,
+    reports::{Cause, Problems},
+    store::read_saved,
 };
 use crate::{
     advisor::{Advisors, Outcome},
@@ -23,6 +26,19 @@ use crate::{
 
 /// How long a start waits for the MACs of all backends: as long as the kernel takes to give one up.
 const RESOLVE_WAIT: Duration = Duration::from_secs(4);
+
+/// What `dispatcher run` was told.
+#[derive(Clone, Debug)]
+pub struct RunOptions {
+    /// The configuration file.
+    pub config: PathBuf,
+    /// On SIGTERM, leave the datapath attached and forwarding.
+    pub leave_attached: bool,
+    /// API socket, where it is not the configuration's.
+    pub api_socket: Option<PathBuf>,
+    /// The log's warnings and errors, for status.
+    pub problems: Problems,
+}
 
 /// Why the daemon did not start, or stopped; of a configuration that is not valid: all errors.
 #[derive(Debug)]
@@ -56,7 +72,7 @@ where
 pub(super) struct Started {
     pub(super) core: Core,
     pub(super) file: ConfigFile,
-    pub(super) events: mpsc::UnboundedReceiver<NetworkEvent>,
+    pub(super) kernel_reports: mpsc::UnboundedReceiver<NetworkEvent>,
     pub(super) outcomes: mpsc::Receiver<Outcome>,
     pub(super) socket: Socket,
     pub(super) metrics_listener: tokio::net::TcpListener,
@@ -75,7 +91,7 @@ pub(super) async fn start(options: RunOptions) -> Result<Started, StartError> {
         Err(error) => tracing::warn!("what other namespaces left behind stays: {error}"),
     }
     let fresh = matches!(origin, Origin::Fresh);
-    let result = go_on(options, config.clone(), datapath, file).await;
+    let result = set_up(options, config.clone(), datapath, file).await;
     if result.is_err() && fresh {
         // Nobody depends on it yet.
         if let Err(error) = remove_all(&config.pin_dir, drop) {
@@ -122,7 +138,7 @@ fn probes_vip_of(service: &ServiceConfig) -> bool {
     target == Some(Target::Vip) && service.backends.iter().any(|backend| !backend.local)
 }
 
-async fn go_on(
+async fn set_up(
     options: RunOptions,
     config: Config,
     datapath: Datapath,
@@ -131,15 +147,23 @@ async fn go_on(
     let path = options.api_socket.as_deref().unwrap_or(&config.api_socket);
     let socket = Socket::bind(path)?;
     let metrics_listener = listen(&config)?;
-    let (network, events) = Network::start().await?;
+    let (network, kernel_reports) = Network::start().await?;
     let found = found_record(&datapath)?;
     let takeover = found.is_some();
     let record = found.unwrap_or_else(|| empty_record(&config));
     let (advisors, outcomes) = Advisors::new();
-    let mut core =
-        Core::new(&options.config, record, datapath, network, advisors, options.problems)?;
+    let mut core = Core::new(
+        &options.config,
+        record,
+        datapath,
+        network,
+        advisors,
+        options.problems,
+        takeover,
+    )?;
     if takeover {
-        core.follow_former_renames().await?;
+        let (links, store, datapath, _) = core.links();
+        links.follow_former_renames(store, datapath)?;
     }
     let (named, names) = core.kernel_names(&config).await?;
     let wanted = {
@@ -148,39 +172,40 @@ async fn go_on(
         reconcile::merge(applied.as_deref(), &named, core.state(), retired, clock::epoch_ms())?
     };
     drop(named);
-    let capacity = core.table.capacity();
+    let capacity = core.plane.table().capacity();
     if config.connections.capacity != capacity {
         let asked = config.connections.capacity;
-        core.config_status.note = Some(format!(
+        core.reports.note_config(format!(
             "connections.capacity {asked} waits for the next fresh start, the table has {capacity}"
         ));
     }
-    for attached in core.datapath.attached()? {
-        core.modes.insert(attached.name, attached.mode);
+    for attached in core.plane.datapath().attached()? {
+        core.links.choose_mode(&attached.name, attached.mode);
     }
     core.resolve_wait = RESOLVE_WAIT;
     if !takeover {
         for name in &wanted.interfaces {
-            core.require_link(name).await?;
+            core.links.require(name).await?;
         }
     }
     let cause = if takeover { Cause::File } else { Cause::Start };
-    if takeover {
-        core.health = Health::of_takeover();
-    }
     core.commit(wanted, Some(config), cause).await?;
     core.resolve_wait = super::core::RESOLVE_WAIT;
     core.keep_names(names);
-    core.name_warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
-    core.detach_unwanted()?;
-    core.look_around(&[]).await;
+    core.links
+        .stale_names(&core.record.nic_names, &core.reports.config().file)
+        .iter()
+        .for_each(|warning| tracing::warn!("{warning}"));
+    let (links, store, datapath, events) = core.links();
+    links.nics().detach_unwanted(datapath, events)?;
+    links.check_vips(store, events, &[]).await;
     tracing::info!(
         "{} services on {}, {}",
         core.state().services.len(),
         core.state().interfaces.join(", "),
         if takeover { "taken over" } else { "fresh start" },
     );
-    Ok(Started { core, file, events, outcomes, socket, metrics_listener })
+    Ok(Started { core, file, kernel_reports, outcomes, socket, metrics_listener })
 }
 
 fn listen(config: &Config) -> Result<tokio::net::TcpListener, StartError> {
@@ -191,11 +216,11 @@ fn listen(config: &Config) -> Result<tokio::net::TcpListener, StartError> {
     tokio::net::TcpListener::from_std(listener).map_err(failed)
 }
 
-/// The former controller's record.
+/// What the former controller saved.
 fn found_record(datapath: &Datapath) -> Result<Option<Record>, StartError> {
-    let stored = datapath.record()?;
+    let stored = datapath.saved_state()?;
     let Some(stored) = stored else { return Ok(None) };
-    let record = read_record(&stored).map_err(|e| {
+    let record = read_saved(&stored).map_err(|e| {
         ApiError::failed(format!("the record of the former controller cannot be read: {e}"))
             .hint("dispatcher detach --all")
     })?;

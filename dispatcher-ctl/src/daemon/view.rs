@@ -10,18 +10,18 @@ use dispatcher_common::{
     reason::{Reason, Verdict},
 };
 
-use super::{clock, core::Core, counts::sum, health::advice::Shown, links::nics::Nic};
+use super::{clock, core::Core, health::Shown, links::NextHops, plane::sum, weights};
 use crate::{
     api::types::{
         self, ApiError, Connection, ConnectionQuery, ConnectionTable, Connections, Interface,
-        Rates, ReasonCount, ResponseBucket, ResponseSeconds, Status,
+        ManagerReport, Rates, ReasonCount, ResponseBucket, ResponseSeconds, Status,
     },
     dataplane::{
         Counters, Responses,
         connections::{ConnectionTable as Table, Filter, SweepResult},
     },
     model::{Backend, Protocol, RetiredSlot, Rule, Service},
-    reconcile::{self, edit},
+    reconcile::edit,
 };
 
 /// Counters and table as they were at one time, for a view of all.
@@ -29,7 +29,7 @@ pub(super) struct Reading {
     counters: Counters,
     sweep: Arc<SweepResult>,
     now: std::time::Instant,
-    nics: Vec<reconcile::Nic>,
+    hops: NextHops,
 }
 
 impl Core {
@@ -38,7 +38,7 @@ impl Core {
     /// # Errors
     /// As the kernel.
     pub(super) fn read(&self) -> Result<Reading, ApiError> {
-        self.reading(self.sweeper.count_now())
+        self.reading(self.plane.count_now())
     }
 
     /// Reads counters; the table is as the last sweep saw it. For answers to changes, which must not take long.
@@ -46,7 +46,7 @@ impl Core {
     /// # Errors
     /// As the kernel.
     pub(super) fn read_quickly(&self) -> Result<Reading, ApiError> {
-        self.reading(self.sweeper.latest())
+        self.reading(self.plane.swept())
     }
 
     /// Reads one backend's counters; the table is as the last sweep saw it.
@@ -55,20 +55,20 @@ impl Core {
     /// As the kernel.
     pub(super) fn read_backend(&self, slot: u32) -> Result<Reading, ApiError> {
         let mut counters = Counters::default();
-        counters.backends.insert(slot, self.counters.backend(slot)?);
-        if let Some(responses) = self.counters.measured(slot)? {
+        counters.backends.insert(slot, self.plane.counters().backend(slot)?);
+        if let Some(responses) = self.plane.counters().measured(slot)? {
             counters.responses.insert(slot, responses);
         }
-        Ok(self.reading_of(counters, self.sweeper.latest()))
+        Ok(self.reading_of(counters, self.plane.swept()))
     }
 
     fn reading(&self, sweep: Arc<SweepResult>) -> Result<Reading, ApiError> {
-        let counters = self.counters.read(&self.record.retired_slots)?;
+        let counters = self.plane.counters().read(&self.record.retired_slots)?;
         Ok(self.reading_of(counters, sweep))
     }
 
     fn reading_of(&self, counters: Counters, sweep: Arc<SweepResult>) -> Reading {
-        Reading { counters, sweep, now: clock::now(), nics: self.table_nics() }
+        Reading { counters, sweep, now: clock::now(), hops: self.links.next_hops() }
     }
 
     /// Everything.
@@ -77,40 +77,33 @@ impl Core {
     /// As the kernel.
     pub(super) fn status(&self) -> Result<Status, ApiError> {
         let reading = self.read()?;
+        let started = self.reports.started();
         let services = &self.record.state.services;
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
-            started: self.started,
-            uptime_seconds: clock::epoch_seconds() - self.started,
+            started,
+            uptime_seconds: clock::epoch_seconds() - started,
             interfaces: self.interfaces(&reading),
             services: services.iter().map(|s| self.service_view(s, &reading)).collect(),
             connections: self.table_view(&reading),
-            config: self.config_status.clone(),
-            weight_updates: self.weight_updates,
-            probe_lateness: self.advised.lateness(),
-            exits: self.events.exits().counts(),
-            warnings: self.warnings(),
-            last_errors: self.problems.list(),
+            config: self.reports.config().clone(),
+            weight_updates: self.reports.events().weight_updates(),
+            probe_lateness: self.health.lateness(),
+            exits: self.reports.exits(),
+            warnings: self.links.warnings(&self.record, &self.reports.config().file),
+            last_errors: self.reports.last_errors(),
         })
-    }
-
-    /// What an operator should look after.
-    fn warnings(&self) -> Vec<String> {
-        [self.name_warnings(), self.vip_warnings(), self.answer_warnings()].concat()
     }
 
     /// The NICs.
     pub(super) fn interfaces(&self, reading: &Reading) -> Vec<Interface> {
-        let view = |(name, nic): (&String, &Nic)| {
-            let mut view = interface_view(name, nic, &reading.counters);
-            if let Some(ifindex) = view.ifindex {
-                view.refused = self.refused.of(ifindex, |from| self.nic_name(from));
-                view.note = view.note.or_else(|| self.refused.note(ifindex, reading.now));
-            }
-            view
-        };
-        self.nics.iter().map(view).collect()
+        self.links.view(&reading.counters)
+    }
+
+    /// What the manager made of what it knows.
+    pub(super) fn manager_report(&self) -> ManagerReport {
+        self.weights.report(self.state(), &self.health, &self.links.next_hops())
     }
 
     /// One service.
@@ -119,7 +112,7 @@ impl Core {
             service.backends.iter().map(|b| self.backend_view(b, reading)).collect();
         let retired = self.record.retired_slots.iter().filter(|r| r.service == service.id);
         let former = retired
-            .fold(self.counts.former(service.id), |total, RetiredSlot { slot, .. }| {
+            .fold(self.plane.former(service.id), |total, RetiredSlot { slot, .. }| {
                 sum(total, reading.counters.backend(*slot))
             });
         let total = |of: fn(&types::Backend) -> u64| backends.iter().map(of).sum::<u64>();
@@ -146,8 +139,8 @@ impl Core {
     fn rule_view(&self, service: u32, rule: &Rule) -> types::Rule {
         types::Rule {
             config: rule.config.clone(),
-            active: self.is_active(service, rule.id),
-            connections: self.counters.rule(rule.id),
+            active: self.plane.is_active(service, rule.id),
+            connections: self.plane.counters().rule(rule.id),
         }
     }
 
@@ -155,21 +148,22 @@ impl Core {
     pub(super) fn backend_view(&self, backend: &Backend, reading: &Reading) -> types::Backend {
         let counts: BackendCounts = reading.counters.backend(backend.slot);
         let measured = reading.counters.responses.get(&backend.slot);
-        let active = self.table.active().slot(backend.slot);
-        let Shown { advisor, agent } = self.advised.shown(backend.slot);
+        let active = self.plane.table().active().slot(backend.slot);
+        let Shown { advisor, agent } = self.health.shown(backend.slot);
         let config = &backend.config;
-        let resolve = |address| self.network.resolution(address);
-        let idle = self.idle_reason(backend, &reading.nics);
-        let way = reconcile::way(config, &reading.nics, &resolve).ok().filter(|_| !config.local);
+        let idle = self.health.idle_reason(backend, &reading.hops);
+        let next_hop = reading.hops.to(config).filter(|_| !config.local);
         types::Backend {
             name: config.name.clone(),
             address: config.address,
-            mac: way.map(|(mac, _)| mac),
-            interface: way.map(|(_, nic)| nic.name.clone()),
-            weight: self.shown_weight(backend),
+            mac: next_hop.map(|hop| hop.mac),
+            interface: next_hop.map(|hop| hop.nic.name.clone()),
+            weight: weights::shown(backend, &self.record.state.manager),
             fixed_weight: backend.is_fixed(),
             sorry: config.sorry,
-            up: !backend.down && backend.advised_down.is_none() && (config.local || way.is_some()),
+            up: !backend.down
+                && backend.advised_down.is_none()
+                && (config.local || next_hop.is_some()),
             quiesced: backend.is_quiesced(),
             quiesce_deadline: backend.quiesce_deadline_ms.map(|ms| ms as f64 / 1000.0),
             down_by_hand: backend.down,
@@ -188,19 +182,19 @@ impl Core {
             response_seconds: measured.map(response_seconds),
             advisor,
             agent,
-            rates: self.counts.rates(backend.slot, &counts, reading.now),
+            rates: self.plane.rates(backend.slot, &counts, reading.now),
         }
     }
 
     fn table_view(&self, reading: &Reading) -> ConnectionTable {
         let sweep = &reading.sweep;
-        let capacity = self.table.capacity();
+        let capacity = self.plane.table().capacity();
         ConnectionTable {
             connections: sweep.connections(),
             connections_capacity: capacity,
-            half_open_connections: self.table.active().half_open(),
+            half_open_connections: self.plane.table().active().half_open(),
             syn_guard: self.record.applied.connections.syn_guard,
-            syn_guard_since: self.guarded_since,
+            syn_guard_since: self.reports.guarded_since(),
             overflow_connections: u64::from(sweep.overflow),
             fill: sweep.connections() as f64 / capacity.max(1) as f64,
             connections_expired: [
@@ -241,7 +235,7 @@ impl Core {
             return Err(ApiError::not_found(error));
         }
         Ok(Search {
-            table: Arc::clone(&self.table),
+            table: Arc::clone(self.plane.table()),
             slots,
             client: query.client,
             from: query.from,
@@ -313,35 +307,6 @@ fn response_seconds(responses: &Responses) -> ResponseSeconds {
         count: responses.count(),
         sum: responses.micros as f64 / 1e6,
         buckets: RESPONSE_BOUNDS.iter().zip(counts).map(bucket).collect(),
-    }
-}
-
-fn interface_view(name: &str, nic: &Nic, counters: &Counters) -> Interface {
-    let counted = |reason: &Reason| (*reason, counters.packets(nic.index, *reason));
-    let reasons: Vec<ReasonCount> = Reason::ALL
-        .iter()
-        .map(counted)
-        .filter(|(_, counts)| counts.packets != 0)
-        .map(|(reason, counts)| ReasonCount {
-            verdict: Cow::Borrowed(reason.verdict().as_str()),
-            reason: Cow::Borrowed(reason.as_str()),
-            packets: counts.packets,
-            bytes: counts.bytes,
-        })
-        .collect();
-    Interface {
-        name: name.to_owned(),
-        index: Some(nic.index),
-        ifindex: nic.link.as_ref().map(|link| link.ifindex),
-        mac: nic.link.as_ref().map(|link| link.mac),
-        mode: nic.mode,
-        attached: nic.attached.is_some(),
-        since: nic.since,
-        packets: reasons.iter().map(|r| r.packets).sum(),
-        bytes: reasons.iter().map(|r| r.bytes).sum(),
-        reasons,
-        refused: Vec::new(),
-        note: nic.note.clone(),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Affinity records as the controller sees them: those that are void are removed.
+//! Removes affinity records that are void.
 
 use std::{collections::BTreeSet, io, sync::Arc};
 
@@ -17,7 +17,7 @@ impl AffinityRecords {
         Self { maps }
     }
 
-    /// Removes records that are older than so many ticks, and those of slots that are to be given to other backends.
+    /// Removes records that are older than this many ticks, and those of slots that will be given to other backends.
     /// Returns how many.
     ///
     /// # Errors

@@ -187,7 +187,7 @@ fn end(in_use: &[bool]) -> u32 {
     in_use.iter().rposition(|used| *used).map_or(0, |last| last as u32 + 1)
 }
 
-/// Sums one entry of a per-CPU array over CPUs; its value is so many words.
+/// Sums one entry of a per-CPU array over CPUs; its value has this many words.
 fn sum_of<const WORDS: usize>(
     map: &Map,
     name: &'static str,

@@ -1,4 +1,4 @@
-//! The datapath as the controller holds it: locked, opened or made anew, attached to NICs.
+//! The datapath as the controller holds it: locked, taken over or made, attached to NICs.
 
 use std::{
     collections::BTreeMap,
@@ -29,8 +29,8 @@ use super::{
     namespace,
     pins::{LinkName, PinDir},
     publish::{Changes, Contents, Publisher},
-    record::{self, StoredRecord},
     refusal::{self, Refusal},
+    saved::{self, SavedDocuments, SavedState},
     sections,
     tables::Tables,
 };
@@ -71,10 +71,6 @@ pub struct Datapath {
     pins: PinDir,
     maps: Arc<MapSet>,
     publisher: Publisher<KernelStore>,
-    /// The record, once this controller has written one.
-    record: Option<record::Written>,
-    /// Records that this controller has written whole.
-    records: u64,
     /// Interface index and name by ifindex, of NICs this controller attached.
     attached: BTreeMap<u32, (u8, String)>,
     /// Who reads the programs' logs, by ifindex.
@@ -83,7 +79,7 @@ pub struct Datapath {
 }
 
 impl Datapath {
-    /// Takes over the pinned maps of this network namespace, or makes them for so many connections.
+    /// Takes over the pinned maps of this network namespace, or makes them for this many connections.
     ///
     /// The calling thread's network namespace counts. Links of NICs that are gone are removed.
     ///
@@ -115,8 +111,6 @@ impl Datapath {
             pins,
             maps,
             publisher,
-            record: None,
-            records: 0,
             attached: BTreeMap::new(),
             #[cfg(feature = "datapath-log")]
             logs: BTreeMap::new(),
@@ -126,61 +120,18 @@ impl Datapath {
         Ok((datapath, origin))
     }
 
-    /// The controller's own record, as last stored.
+    /// What a controller last saved here.
     ///
     /// # Errors
     /// As the kernel.
-    pub fn record(&self) -> Result<Option<StoredRecord>, DataplaneError> {
-        record::read(&self.pins.path)
+    pub fn saved_state(&self) -> Result<Option<SavedState>, DataplaneError> {
+        saved::read(&self.pins.path)
     }
 
-    /// Replaces the controller's own record, whole or not at all.
-    ///
-    /// # Errors
-    /// As the kernel.
-    pub fn store_record(&mut self, document: &[u8]) -> Result<(), DataplaneError> {
-        self.take_record(record::Draft::new(document, || ())?)
-    }
-
-    /// Where the record is that this controller wrote: what a draft of the next one is begun from.
+    /// Where this controller saves what it must not forget.
     #[must_use]
-    pub fn record_mark(&self) -> Option<record::Mark> {
-        self.record.as_ref().map(|record| record.mark(self.records))
-    }
-
-    /// Replaces the record by a draft, with what was amended since it was begun. Where there has been another record since, or
-    /// so much was amended that the draft has no room for it, the record stays.
-    ///
-    /// # Errors
-    /// As the kernel.
-    pub fn replace_record(
-        &mut self,
-        mut draft: record::Draft,
-        begun: record::Mark,
-    ) -> Result<(), DataplaneError> {
-        let same = self.record.as_ref().filter(|_| begun.generation == self.records);
-        if same.is_some_and(|record| draft.follow(record, begun)) {
-            self.take_record(draft)?;
-        }
-        Ok(())
-    }
-
-    fn take_record(&mut self, draft: record::Draft) -> Result<(), DataplaneError> {
-        self.record = Some(draft.put_in_place(&self.pins.path)?);
-        self.records += 1;
-        Ok(())
-    }
-
-    /// Amends the record that this controller stored, wholly or not at all, without a call to the kernel. False: there is
-    /// no record of this controller yet, or no room in it; it is to be stored anew.
-    pub fn amend_record(&mut self, amendment: &[u8]) -> bool {
-        self.record.as_mut().is_some_and(|record| record.amend(amendment))
-    }
-
-    /// Whether so much has been amended that the record had better be stored anew soon.
-    #[must_use]
-    pub fn is_much_amended(&self) -> bool {
-        self.record.as_ref().is_some_and(record::Written::is_long)
+    pub fn saved_documents(&self) -> SavedDocuments {
+        SavedDocuments::new(self.pins.path.clone())
     }
 
     /// Attaches the program to a NIC under an interface index. Where it is attached already, the program is replaced
@@ -242,7 +193,7 @@ impl Datapath {
         Ok(())
     }
 
-    /// Takes in that a NIC has another name.
+    /// Notes that a NIC has another name.
     pub fn rename(&mut self, ifindex: u32, name: &str) {
         if let Some((_, known)) = self.attached.get_mut(&ifindex) {
             name.clone_into(known);
@@ -381,16 +332,16 @@ impl Datapath {
 }
 
 /// Detaches from all NICs and removes all pins of this network namespace, of whatever version or state. `before` is
-/// given the controller's record, if there is one and it can be read, while everything is still in place.
+/// given the saved state, if there is one and it can be read, while everything is still in place.
 ///
 /// # Errors
 /// Where a controller holds the pins, and as the kernel.
 pub fn remove_all(
     pin_dir: &Path,
-    before: impl FnOnce(Option<StoredRecord>),
+    before: impl FnOnce(Option<SavedState>),
 ) -> Result<(), DataplaneError> {
     let Some(pins) = PinDir::existing(pin_dir)? else { return Ok(()) };
-    before(record::read(&pins.path).unwrap_or_else(|error| {
+    before(saved::read(&pins.path).unwrap_or_else(|error| {
         tracing::warn!(%error, "the controller's record is lost");
         None
     }));
@@ -467,7 +418,7 @@ fn refused(interface: &str, mode: XdpMode, source: io::Error, refusal: Refusal) 
     let interface = interface.to_owned();
     let Refusal { words, mtu } = refusal;
     let is_of_mtu = match &words {
-        // A veth speaks of the MTU of its other end, which may be in another namespace.
+        // A veth checks the MTU of its other end, which may be in another namespace.
         Some(words) => words.to_ascii_lowercase().contains("mtu"),
         None => mtu.is_some_and(|mtu| mtu > LARGEST_NATIVE_MTU),
     };

@@ -1,4 +1,4 @@
-//! What can go wrong between the controller and the kernel, as one line each, with a hint where the mend is known.
+//! Errors between the controller and the kernel: one line each, with a hint where the remedy is known.
 
 use std::{io, path::PathBuf};
 

@@ -54,11 +54,13 @@ pub(super) fn load_program(
 ) -> Result<Program, DataplaneError> {
     let mut loader = EbpfLoader::new();
     pinned(&mut loader, dir, contents).override_global(CONFIG, config, true);
+    #[cfg(not(feature = "datapath-log"))]
+    let object = OBJECT;
     #[cfg(feature = "datapath-log")]
     let level = super::log::Level::wanted();
     #[cfg(feature = "datapath-log")]
-    level.set(&mut loader);
-    let mut ebpf = undisturbed(|| loader.load(OBJECT)).map_err(DataplaneError::Load)?;
+    let object = level.as_ref().map_or(OBJECT, |level| level.set(&mut loader));
+    let mut ebpf = undisturbed(|| loader.load(object)).map_err(DataplaneError::Load)?;
     let program: &mut Xdp = ebpf
         .program_mut(PROGRAM)
         .ok_or(ProgramError::UnexpectedProgramType)
@@ -70,21 +72,24 @@ pub(super) fn load_program(
     Ok(Program {
         fd,
         #[cfg(feature = "datapath-log")]
-        log: super::log::Reader::start(&mut ebpf, interface)?,
+        log: match level {
+            Some(_) => super::log::Reader::start(&mut ebpf, interface)?,
+            None => None,
+        },
     })
 }
 
-/// Does work while no signal reaches this thread. The verifier gives up when one does (`EAGAIN`), and any command that the
-/// controller runs sends one when it ends; it reaches another thread now.
+/// Does work while signals are blocked in this thread. The verifier gives up when one arrives (`EAGAIN`), and any command that the
+/// controller runs sends one when it ends; another thread receives it.
 pub(super) fn undisturbed<T>(work: impl FnOnce() -> T) -> T {
-    // Where signals cannot be kept off, the work is at worst as it was without.
+    // Where signals cannot be blocked, the work may fail as it would have without this.
     let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_BLOCK);
     let done = work();
     let _best_effort = before.and_then(|mask| mask.thread_set_mask());
     done
 }
 
-/// Pins every map under its own name; sections keep these contents, which are theirs.
+/// Pins every map under its own name; sections keep their contents.
 pub(super) fn pinned<'l, 'a>(
     loader: &'l mut EbpfLoader<'a>,
     dir: &Path,

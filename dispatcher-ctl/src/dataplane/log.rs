@@ -1,4 +1,5 @@
-//! What does the datapath of a debug build say? Its lines, taken to the controller's log under the target "datapath".
+//! Takes what a datapath that logs says to the controller's log, under the target "datapath". Such a datapath is loaded only
+//! where that log takes its lines.
 //!
 //! Each loaded program has its own ring buffer of lines, `AYA_LOGS`. It is pinned nowhere: no layout knows of it, and it
 //! goes when neither program nor reader holds it.
@@ -14,25 +15,30 @@ use tokio::{
 
 use super::error::DataplaneError;
 
-/// The most verbose level that a program is to say anything at; 0: nothing.
+/// The object whose programs log.
+static OBJECT: &[u8] =
+    aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/dispatcher-log.bpf.o"));
+
+/// The most verbose level at which a program logs.
 #[derive(Debug)]
 pub(super) struct Level(u8);
 
 impl Level {
-    /// What the controller's log takes.
-    pub(super) fn wanted() -> Self {
-        Self(if tracing::enabled!(target: "datapath", tracing::Level::TRACE) {
-            aya_log::Level::Trace as u8
+    /// The level that the controller's log takes. `None`: it takes nothing, and the program that does not log is to be loaded.
+    pub(super) fn wanted() -> Option<Self> {
+        if tracing::enabled!(target: "datapath", tracing::Level::TRACE) {
+            Some(Self(aya_log::Level::Trace as u8))
         } else if tracing::enabled!(target: "datapath", tracing::Level::DEBUG) {
-            aya_log::Level::Debug as u8
+            Some(Self(aya_log::Level::Debug as u8))
         } else {
-            0
-        })
+            None
+        }
     }
 
-    /// Makes it the program's.
-    pub(super) fn set<'a>(&'a self, loader: &mut EbpfLoader<'a>) {
+    /// Makes it the level of the programs to be loaded, and returns the object that has them.
+    pub(super) fn set<'a>(&'a self, loader: &mut EbpfLoader<'a>) -> &'static [u8] {
         loader.override_global(aya_log::LEVEL, &self.0, true);
+        OBJECT
     }
 }
 
@@ -41,7 +47,7 @@ impl Level {
 pub(super) struct Reader(AbortHandle);
 
 impl Reader {
-    /// Starts reading the lines of a program that was loaded for a NIC. None outside of a runtime: nobody reads then.
+    /// Starts reading the lines of a program that was loaded for a NIC. None outside of a runtime.
     pub(super) fn start(ebpf: &mut Ebpf, interface: &str) -> Result<Option<Self>, DataplaneError> {
         let Ok(runtime) = Handle::try_current() else { return Ok(None) };
         let lines = Lines { interface: interface.to_owned() };
@@ -70,7 +76,7 @@ impl Drop for Reader {
     }
 }
 
-/// Takes lines of one NIC's program to the controller's log.
+/// Writes the lines of one NIC's program to the controller's log.
 struct Lines {
     interface: String,
 }

@@ -1,4 +1,4 @@
-//! The pinned maps as one set: are they all there, of which layout, and each typed.
+//! The set of pinned maps: checks that it is whole and of a known layout, and opens each map with its type.
 
 use std::{io, path::Path};
 
@@ -48,7 +48,7 @@ pub(super) struct MapSet {
 /// What a pin directory holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Found {
-    /// Nothing, or the beginnings of a set that nothing is attached to: to be made anew.
+    /// Nothing, or an incomplete set that nothing is attached to: it is made again.
     Nothing,
     /// A whole set of this layout, or of the one before.
     Whole,

@@ -1,7 +1,7 @@
-//! The memory that measurement takes: made when the first service asks for it, given back when the last no longer does.
+//! The memory of measurement: allocated for the first service that is measured, freed after the last one.
 //!
-//! Each of `EXCHANGES` and `RESPONSES` holds one array, which is pinned besides, because an unprivileged process may not open
-//! a map by its id. `EXCHANGES` is filled last and emptied first: while it holds an array, all is there.
+//! Each of `EXCHANGES` and `RESPONSES` holds one array, which is also pinned, because an unprivileged process may not open
+//! a map by its id. `EXCHANGES` is filled last and emptied first: while it holds an array, everything is there.
 
 use std::{
     os::fd::{AsFd, AsRawFd},
@@ -82,10 +82,10 @@ impl Measurement {
         self.slots().is_some()
     }
 
-    /// Makes the arrays and lets the datapath have them.
+    /// Makes the arrays and gives them to the datapath.
     ///
     /// # Errors
-    /// As the kernel, for want of memory for one.
+    /// As the kernel, for example without enough memory.
     pub(super) fn start(&self) -> Result<(), DataplaneError> {
         let buckets = open(&self.dir, maps::CONNECTIONS)?.info().max_entries;
         let ways = buckets * WAYS as u32;
@@ -128,7 +128,7 @@ impl Measurement {
         self.exchanges.lookup(&ONLY, &mut [0; 4]).map_err(failed)
     }
 
-    /// Pins an array, in the place of one that a controller left which died over it.
+    /// Pins an array; replaces one that a killed controller left behind.
     fn pin(&self, map: &Map, name: &'static str) -> Result<(), DataplaneError> {
         unpin(&self.dir.join(name))?;
         map.pin(&self.dir.join(name)).map_err(DataplaneError::map(name, "pin it"))
@@ -163,13 +163,13 @@ fn responses_array() -> Result<Map, DataplaneError> {
         .map_err(DataplaneError::map(maps::RESPONSES_SLOTS, "make it"))
 }
 
-/// Puts an array into an array of maps: the kernel is told by its descriptor.
+/// Puts an array into an array of maps, by its descriptor.
 fn put(outer: &Map, inner: &Map, name: &'static str) -> Result<(), DataplaneError> {
     let descriptor = inner.as_fd().as_raw_fd().to_ne_bytes();
     outer.update(&ONLY, &descriptor).map_err(DataplaneError::map(name, "fill it"))
 }
 
-/// What is known of the ways' connections, for as long as it is looked at; none while nothing is measured.
+/// The measured exchanges, by way, mapped until dropped; none while nothing is measured.
 ///
 /// # Errors
 /// As the kernel.

@@ -1,8 +1,8 @@
 //! The datapath in the kernel: loading, pinning, taking over, and typed access to its maps.
 //!
 //! [`Datapath`] is what the daemon holds. Beneath it, from the kernel upwards: `bpf` and `mapped` (system calls and
-//! memory), `pins` and `namespace` (where things are, whose, and whether anybody is left), `maps` and `load` (the set of maps and the program), `record` (the
-//! controller's own bytes), `probes` (what carries probes of VIPs), [`publish`] with `kernel` (what the maps should hold), [`connections`] and `counters` (what
+//! memory), `pins` and `namespace` (where things are, whose, and whether anybody is left), `maps` and `load` (the set of maps and the program), `saved` (what the
+//! controller saves), `probes` (what carries probes of VIPs), [`publish`] with `kernel` (what the maps should hold), [`connections`] and `counters` (what
 //! the datapath has to tell).
 
 mod affinity;
@@ -24,9 +24,9 @@ mod pins;
 mod pool;
 mod probes;
 pub mod publish;
-mod record;
 mod refusal;
 mod refused;
+mod saved;
 mod sections;
 pub mod tables;
 
@@ -38,8 +38,8 @@ pub use measurement::Responses;
 pub use namespace::remove_dead_namespaces;
 pub use probes::{ProbeEnds, ProbePrograms, is_attached, leaves_filters, remove_filter};
 pub use publish::Changes;
-pub use record::{Draft as RecordDraft, Mark as RecordMark, StoredRecord};
 pub use refused::{Refused, RefusedRedirects};
+pub use saved::{Document, Place, SavedDocuments, SavedState};
 
 /// The datapath as built: a relocatable BPF object, aligned as the loader wants it.
 pub static OBJECT: &[u8] =

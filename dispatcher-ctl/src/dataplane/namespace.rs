@@ -1,9 +1,9 @@
-//! Is the network namespace of a directory of pins still there?
+//! Finds out whether the network namespace of a pin directory still exists.
 //!
 //! Pins outlive their namespace: a container that goes leaves the maps' memory behind. `NAMESPACE` is a device map with
-//! one entry, the namespace's loopback, which goes with the namespace and never before it. The kernel takes a device that
-//! goes out of every device map, and the map itself does not keep the namespace alive: an empty entry says that the
-//! namespace is gone. (That no link has a NIC would not say so: a NIC may come back.)
+//! one entry, the namespace's loopback, which goes with the namespace and never before it. The kernel removes a device that
+//! goes from every device map, and the map itself does not keep the namespace alive: an empty entry means that the
+//! namespace is gone. (Links without a NIC do not mean that: a NIC may come back.)
 
 use std::{
     fs, io,

@@ -1,7 +1,7 @@
-//! Where do the pins live, and who holds them?
+//! The pin directory: its place, its names and its lock.
 //!
 //! `PIN_DIR/netns-COOKIE/` has the maps under their names, the controller's `RECORD`, one `LINK-MODE-IFINDEX` for each
-//! NIC, and `NAMESPACE`. The cookie is the network namespace's, unique until reboot: two dispatchers in two namespaces do not meet. The
+//! NIC, and `NAMESPACE`. The cookie is the network namespace's, unique until reboot, so dispatchers in two namespaces have two directories. The
 //! lock is flock(2) on the directory itself, which the kernel releases with the process.
 
 use std::{
@@ -32,7 +32,7 @@ const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
 const BPFFS: &str = "/sys/fs/bpf";
 /// How the names of namespaces' directories begin.
 const NAMESPACE: &str = "netns-";
-/// Name of the pinned record.
+/// Name of the saved state.
 pub(super) const RECORD: &str = "RECORD";
 
 /// The directory of this network namespace's pins, locked.
@@ -199,7 +199,7 @@ fn netns_cookie() -> io::Result<u64> {
     super::bpf::netns_cookie(socket.as_fd())
 }
 
-/// Sees to it that the directory will be on a bpffs, mounting it where convention has it.
+/// Makes sure that the directory will be on a bpffs; mounts one at the conventional place.
 fn require_bpffs(dir: &Path) -> Result<(), DataplaneError> {
     let parent = nearest_parent(dir);
     if is_bpffs(&parent) {
@@ -227,7 +227,7 @@ fn is_bpffs(path: &Path) -> bool {
     statfs(path).is_ok_and(|fs| fs.filesystem_type().0 == BPF_FS_MAGIC)
 }
 
-/// The process that holds a lock on a file, as /proc/locks has it.
+/// The process that holds a lock on a file, according to /proc/locks.
 fn holder(file: &fs::Metadata) -> Option<u32> {
     let (major, minor) = (libc::major(file.dev()), libc::minor(file.dev()));
     let wanted = format!("{major:02x}:{minor:02x}:{}", file.ino());

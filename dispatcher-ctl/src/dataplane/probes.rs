@@ -1,7 +1,7 @@
-//! The programs that carry probes of VIPs: loaded, attached by TC, and gone again.
+//! The programs that carry probes of VIPs: loads, attaches (by TC) and removes them.
 //!
-//! From Linux 6.6 on an attachment is a link that ends with this process. Before, it is a filter of the NIC's `clsact` queue
-//! that somebody has to remove: we do, as does the next controller and `detach --all`. Left behind it only drops what a VIP
+//! From Linux 6.6 on an attachment is a link that ends with this process. On older kernels it is a filter of the NIC's `clsact` queue,
+//! which the controller, the next controller or `detach --all` removes. A filter that is left behind only drops what a VIP
 //! sends to a probe's port.
 
 use std::{collections::BTreeMap, path::Path};
@@ -45,7 +45,7 @@ impl Means {
 pub struct ProbeEnds(HashMap<MapData, Address, ProbeEnd>);
 
 impl ProbeEnds {
-    /// Takes answers to this address there from now on.
+    /// Sends answers to this address there.
     ///
     /// # Errors
     /// As the kernel.
@@ -97,7 +97,7 @@ impl ProbePrograms {
         Ok((Self { ebpf, means, nics: BTreeMap::new() }, ends))
     }
 
-    /// Takes what comes by this NIC, the prober's, to backends.
+    /// Sends packets that arrive at this NIC, the prober's, to backends.
     ///
     /// # Errors
     /// As the kernel.
@@ -105,7 +105,7 @@ impl ProbePrograms {
         self.attach(OUT, name).map(drop)
     }
 
-    /// Takes answers from these NICs, by ifindex and name, to the prober, and no longer from others.
+    /// Sends answers that arrive at these NICs (ifindex and name) to the prober; detaches from all other NICs.
     ///
     /// # Errors
     /// The first that could not be attached, as the kernel; the others are.
@@ -168,7 +168,7 @@ pub fn is_attached(nic: &str, program: u32) -> Option<bool> {
     if Means::of_kernel() == Means::Filter {
         return None;
     }
-    // What cannot be found out is no sign that it is gone.
+    // An error does not mean that it is gone.
     Some(match SchedClassifier::query_tcx(nic, TcAttachType::Ingress) {
         Ok((_, programs)) => programs.iter().any(|there| there.id() == program),
         Err(_) => true,

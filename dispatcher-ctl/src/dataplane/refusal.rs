@@ -1,6 +1,6 @@
-//! Why was the program not attached? bpf(2) answers with a number. Netlink's way to attach a program passes the same checks of
-//! kernel and driver, and says in words which failed ("Peer MTU is too large to set XDP"): so what was refused is asked for once
-//! more that way.
+//! Finds out why a program was not attached. bpf(2) answers with a number only. Attaching by netlink passes the same checks of kernel
+//! and driver, and names the one that failed ("Peer MTU is too large to set XDP"): so a refused program is attached once more
+//! by netlink.
 
 use std::{
     io,
@@ -34,7 +34,7 @@ pub(super) struct Refusal {
     pub(super) mtu: Option<u32>,
 }
 
-/// Asks why a program is not attached to a NIC in this mode (`XDP_FLAGS_…`).
+/// Finds out why a program is not attached to a NIC in this mode (`XDP_FLAGS_…`).
 pub(super) fn explain(program: BorrowedFd<'_>, ifindex: u32, mode: u32) -> Refusal {
     ask(program, ifindex, mode).unwrap_or_else(|error| {
         tracing::debug!(%error, "the kernel was not asked why it refuses");
@@ -53,7 +53,7 @@ fn ask(program: BorrowedFd<'_>, ifindex: u32, mode: u32) -> io::Result<Refusal> 
     let words = match request(&socket, set(wanted))? {
         Answer::Refused(error) => extack::words(&error.header),
         Answer::Done | Answer::Link(_) => {
-            // What stood in the way is gone. A program that is attached so has no link, and is not what was wanted.
+            // The obstacle is gone. A program that is attached by netlink has no link, so it is detached again.
             let this = LinkXdp::ExpectedFd(fd.cast_unsigned());
             let off = vec![LinkXdp::Fd(-1), LinkXdp::Flags(mode | IF_THIS), this];
             request(&socket, set(off))?;

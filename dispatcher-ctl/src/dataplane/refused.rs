@@ -1,5 +1,5 @@
-//! Redirects that a device refused. The datapath has counted them as forwarded when it redirected them: only the kernel's
-//! tracepoints tell what became of them. The programs there, and what they count, end with this process.
+//! Redirects that a device refused. The datapath counted them as forwarded when it redirected them: only the kernel's
+//! tracepoints report that they were dropped. The programs there, and what they count, end with this process.
 
 use std::fs;
 
@@ -12,7 +12,7 @@ use dispatcher_common::{maps, refused::RefusedKey};
 
 use super::{Datapath, OBJECT, error::DataplaneError, load, load::undisturbed};
 
-/// A program, its tracepoint, and where it reads what: field and offset.
+/// A program, its tracepoint, and the fields that it reads with their offsets.
 type Watch = (&'static str, &'static str, &'static [(&'static str, u32)]);
 
 const WATCHES: [Watch; 2] = [
@@ -33,7 +33,7 @@ const TRACING: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
 /// What follows refused redirects.
 #[derive(Debug)]
 pub struct RefusedRedirects {
-    /// Its links hold the programs where they are.
+    /// Keeps the programs attached.
     _ebpf: Ebpf,
     counts: HashMap<MapData, RefusedKey, u64>,
     /// The kernel's id of our device map.
@@ -57,7 +57,7 @@ impl Datapath {
     /// Begins to count redirects that devices refuse.
     ///
     /// # Errors
-    /// Where the kernel's tracepoints cannot be used, which costs nothing but this.
+    /// Where the kernel's tracepoints cannot be used; nothing else depends on them.
     pub fn refused_redirects(&self) -> Result<RefusedRedirects, DataplaneError> {
         WATCHES.iter().try_for_each(check)?;
         let mut loader = EbpfLoader::new();
@@ -84,8 +84,8 @@ impl Datapath {
 }
 
 impl RefusedRedirects {
-    /// What was counted between these NICs, given by ifindex. Of what a driver refused only indices are told, which another
-    /// network namespace may have, too: with both of them ours it is most likely ours.
+    /// What was counted between these NICs, given by ifindex. For packets that a driver refused only indices are known, which another
+    /// network namespace may use, too: where both are ours, the packet is most likely ours.
     #[must_use]
     pub fn read(&self, nics: &[u32]) -> Vec<Refused> {
         let is_ours = |key: &RefusedKey| {

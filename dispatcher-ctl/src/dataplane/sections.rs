@@ -1,9 +1,9 @@
 //! The maps that are sections of the object, whose values a loader writes.
 //!
-//! aya puts what the object has there, nothing, into such a map whenever it loads a program, into a pinned one that packets are
-//! looked up in, too. So it is given what the map holds. Nobody else writes meanwhile: only the [`Datapath`](super::Datapath)
-//! publishes, and it is borrowed while a program is loaded. Equal bytes written over equal bytes do no harm, wherever
-//! they are cut short.
+//! Loading a program makes aya overwrite these maps with the object's (empty) sections, even pinned ones that packets are
+//! looked up in. So it is given their current contents. Nobody else writes meanwhile: only the [`Datapath`](super::Datapath)
+//! publishes, and it is borrowed while a program is loaded. Writing the same bytes again does no harm, wherever it is cut
+//! short.
 
 use std::{path::Path, sync::atomic::Ordering};
 
@@ -27,12 +27,12 @@ pub(super) fn make(dir: &Path) -> Result<(), DataplaneError> {
 pub(super) struct Contents([(Section, Vec<u8>); SECTIONS.len()]);
 
 impl Contents {
-    /// Nothing.
+    /// Empty sections.
     pub(super) fn empty() -> Self {
         Self(SECTIONS.map(|section| (section, vec![0; section.bytes as usize])))
     }
 
-    /// What is in these.
+    /// The contents of these maps.
     pub(super) fn of(maps: &MapSet) -> Self {
         Self(SECTIONS.map(|section| {
             let words = match section.name {
@@ -46,7 +46,7 @@ impl Contents {
         }))
     }
 
-    /// Has a loader use the pinned maps, and leave in them what is there.
+    /// Makes a loader use the pinned maps and keep their contents.
     pub(super) fn keep<'a>(&'a self, loader: &mut EbpfLoader<'a>, dir: &Path) {
         for (Section { name, section, .. }, bytes) in &self.0 {
             loader.map_pin_path(section, dir.join(name));

@@ -1,4 +1,4 @@
-//! What the maps should hold: a value that is compared with what they do hold, and whose difference is written.
+//! What the maps should hold. It is compared with what they hold, and the difference is written.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -81,7 +81,7 @@ impl ScheduleTable {
         Schedule::space(self.ring.len(), self.members.len())
     }
 
-    /// As it lies in the pool: the ring, the number of members, and they.
+    /// Its layout in the pool: the ring, the number of members, the members.
     #[must_use]
     pub fn words(&self) -> Vec<u16> {
         if self.ring.is_empty() {

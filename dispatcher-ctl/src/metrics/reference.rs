@@ -9,9 +9,9 @@ use super::families;
 #[test]
 fn reference_page_of_metrics() -> std::fmt::Result {
     let mut page = format!(
-        "# Metrics\n\n{MADE_FROM_CODE}`GET /metrics` at `metrics_listen` (default `127.0.0.1:9464`) serves them in Prometheus' text \
-         format. Bytes are those of\nlayer 3, times seconds. Counters of the datapath live with its maps: they go on over a \
-         restart of the controller. The\nvalues of `reason` stand in [reasons.md](reasons.md).\n\n\
+        "# Metrics\n\n{MADE_FROM_CODE}`GET /metrics` at `metrics_listen` (default `127.0.0.1:9464`) serves these metrics in Prometheus' \
+         text format. Bytes are\nlayer-3 bytes, times are seconds. Counters of the datapath are in its maps and survive a restart of \
+         the controller.\n[reasons.md](reasons.md) explains the values of `reason`.\n\n\
          | metric | kind | labels | |\n|---|---|---|---|\n"
     );
     for family in families::ALL {

@@ -18,7 +18,7 @@ use crate::{
     serve::http::{self, Limits},
 };
 
-/// At most 32 scrapes at a time; none can keep a connection open.
+/// At most 32 scrapes at a time, each on a connection of its own.
 const LIMITS: Limits = Limits {
     connections: 32,
     silent: Duration::from_secs(5),
@@ -37,7 +37,7 @@ pub struct BindError {
 /// Listens for scrapes.
 ///
 /// # Errors
-/// The address is in use, or not an address of this host.
+/// Where the address is in use, or is not an address of this host.
 pub async fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
     TcpListener::bind(address).await.map_err(|source| BindError { address, source })
 }
@@ -45,7 +45,7 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
 /// Serves metrics until `shutdown`.
 ///
 /// # Errors
-/// None: the error of a connection concerns only its client.
+/// None: an error ends one connection only.
 pub async fn serve(
     listener: TcpListener,
     controller: Arc<dyn Controller>,

@@ -1,4 +1,4 @@
-//! From services that keep their clients to the words and peers that tell the datapath so.
+//! Affinity: the words and peers by which the datapath keeps clients with their backends.
 
 use std::{collections::BTreeMap, net::IpAddr};
 

@@ -1,4 +1,4 @@
-//! Which numbers are free: the lowest slot and service id that nothing runs under and no connection remembers.
+//! Free numbers: the lowest slot, service id and rule id that are not in use and that no connection points to.
 
 use dispatcher_common::limits::{MAX_RULES, MAX_SERVICES, MAX_SLOTS};
 
@@ -23,7 +23,7 @@ struct Numbers {
 
 impl Ids {
     /// Everything but what runs (also what is about to be removed: packets still find it) and what is retired. Slot 0
-    /// is nobody's.
+    /// is never used.
     pub(super) fn new(running: &State, retired: &[RetiredSlot]) -> Self {
         let mut ids = Self {
             slots: Numbers::new(MAX_SLOTS),

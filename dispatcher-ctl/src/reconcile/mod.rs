@@ -8,20 +8,20 @@ mod change;
 pub mod edit;
 mod ids;
 mod merge;
+mod next_hop;
 mod plan;
 mod rules;
 mod settle;
 mod tables;
-mod way;
 mod weights;
 
 pub use affinity::affinity_ticks;
 pub use change::{Change, Dirty, Pair};
 pub use merge::merge;
+pub use next_hop::{NextHop, Nic, down_reason, idle_reason, next_hop};
 pub use plan::{PlanLine, plan, plan_settings};
 pub use rules::{LocalTime, Measured, Rate, active};
 pub use tables::{lingering, service_ticks, tables, ticks};
-pub use way::{Nic, down_reason, idle_reason, way};
 pub use weights::{come_back, delay, is_coming_back};
 
 #[cfg(test)]

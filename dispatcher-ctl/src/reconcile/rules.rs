@@ -1,7 +1,7 @@
-//! Rules: what the datapath must know of them, and which of them hold as far as only the controller can tell.
+//! Rules: what the datapath must know of them, and which are on.
 //!
-//! What a packet tells (client, port, TOS) is left to the datapath. Time of day, rates and counts are looked at here, once a
-//! second and with every change: [`active`] says what is to be written.
+//! The datapath checks what a packet shows (client, port, TOS). The controller checks time of day, rates and counts, once a
+//! second and with every change: [`active`] says which rules are on.
 
 use std::collections::{BTreeMap, HashSet};
 

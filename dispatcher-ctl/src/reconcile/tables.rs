@@ -1,25 +1,25 @@
-//! From what runs to the contents of maps.
+//! Turns what runs into the contents of maps.
 
 use std::{net::IpAddr, time::Duration};
 
 use dispatcher_common::{
-    backend::{Forward, LOCAL, NEW, NO_MAC, PRESENT, RESET, STICKY, Share, UP, USABLE},
+    backend::{Forward, Forwarding, LOCAL, NEW, NO_MAC, PRESENT, RESET, STICKY, Share, UP, USABLE},
     connection::{EXPIRY_CLASSES, State as WayState, TICK_NS},
     net,
-    service::{ServiceKey, orphan},
+    service::{Choices, ServiceKey, orphan},
 };
 
 use super::{
     affinity::{affinity, affinity_ticks},
     change::Dirty,
+    next_hop::{NextHop, Nic, next_hop},
     rules::rules,
-    way::{Nic, way},
 };
 use crate::{
     dataplane::tables::{BackendTable, InterfaceTable, ScheduleTable, ServiceTable, Tables},
     model::{
-        Backend, BackendConfig, Connections, OnDown, Orphan, Protocol, RetiredSlot, Scheduler,
-        Service, ServiceSettings, State,
+        Backend, BackendConfig, Connections, ForwardMode, OnDown, Orphan, Protocol, RetiredSlot,
+        Scheduler, Service, ServiceSettings, State,
     },
     network::Resolution,
     schedule::{self, Schedules, Taker},
@@ -94,7 +94,9 @@ enum Need {
 impl Need {
     fn of(service: &Service, nics: &[Nic], resolve: &dyn Fn(IpAddr) -> Resolution) -> Self {
         let could = |b: &&Backend| {
-            !b.down && !b.is_quiesced() && (b.config.local || way(&b.config, nics, resolve).is_ok())
+            !b.down
+                && !b.is_quiesced()
+                && (b.config.local || next_hop(&b.config, nics, resolve).is_ok())
         };
         let candidates = service.backends.iter().filter(could);
         let is_up = |is_sorry: bool| {
@@ -178,12 +180,7 @@ fn service_table(
     let protocol = config.protocol.number();
     ServiceTable {
         key: ServiceKey::new(net::address(config.vip), config.port, protocol),
-        choices: u64::from(u32::from_le_bytes([
-            orphan_number(orphan),
-            schedule::number(scheduler),
-            protocol,
-            0,
-        ])),
+        choices: Choices::new(orphan_number(orphan), schedule::number(scheduler), protocol).0,
         stale_ticks: ticks(config.stale_timeout),
         affinity: 0,
         local: local_slot(service),
@@ -221,22 +218,22 @@ fn forward(
     nics: &[Nic],
     resolve: &dyn Fn(IpAddr) -> Resolution,
 ) -> Forward {
-    let (mac, interface, way_flags) = if backend.config.local {
+    let (mac, interface, hop_flags) = if backend.config.local {
         ([0; 6], 0, LOCAL)
     } else {
-        match way(&backend.config, nics, resolve) {
-            Ok((mac, nic)) => (mac.0, nic.index, 0),
+        match next_hop(&backend.config, nics, resolve) {
+            Ok(NextHop { mac, nic }) => (mac.0, nic.index, 0),
             Err(_) => ([0; 6], 0, NO_MAC),
         }
     };
-    let mut flags = PRESENT | way_flags;
+    let mut flags = PRESENT | hop_flags;
     let is_up = !backend.down && (need == Need::Dire || backend.advised_down.is_none());
     if is_up {
         flags |= UP;
     }
     // Down by hand drops established connections where `on_down` says that they are kept; an advisor does not.
     let is_kept = is_up || !backend.down && service.on_down == OnDown::Keep;
-    if is_kept && way_flags & NO_MAC == 0 {
+    if is_kept && hop_flags & NO_MAC == 0 {
         flags |= USABLE;
         if is_up && !backend.is_quiesced() && need.takes(backend) {
             flags |= NEW;
@@ -252,7 +249,10 @@ fn forward(
         // Not while only the MAC is missing: a neighbour that does not answer for a moment is not down.
         flags |= RESET;
     }
-    Forward::new(mac, interface, flags).measured(service.is_measured())
+    let forwarding = match service.forward {
+        ForwardMode::Mac => Forwarding::Mac,
+    };
+    Forward::new(mac, interface, flags).by(forwarding).measured(service.is_measured())
 }
 
 #[cfg(test)]

@@ -23,13 +23,13 @@ const FIRST_PLACE: [u64; 2] = [0x243F_6A88_85A3_08D3, 0x1319_8A2E_0370_7345];
 /// As [`FIRST_PLACE`], for the distance from one place to the next.
 const DISTANCE: [u64; 2] = [0xA409_3822_299F_31D1, 0x082E_FA98_EC4E_6C89];
 
-/// The size of the table for so many backends.
+/// The size of the table for this many backends.
 pub(super) fn length(backends: usize) -> usize {
     let fitting = SIZES.into_iter().find(|size| *size >= backends * PLACES);
     fitting.unwrap_or(SIZES[SIZES.len() - 1])
 }
 
-/// The table of a service with so many backends, of which `takers` take new connections.
+/// The table of a service with this many backends, of which `takers` take new connections.
 pub(super) fn ring(takers: &[Taker], backends: usize) -> Vec<u16> {
     let mut takers: Vec<_> = takers.iter().filter(|taker| taker.weight > 0).collect();
     takers.sort_by_key(|taker| net::address(taker.address));

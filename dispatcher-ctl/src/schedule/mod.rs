@@ -25,7 +25,7 @@ pub struct Taker {
     pub address: IpAddr,
 }
 
-/// The schedule of a service with so many backends, of which `takers` take new connections, in their order. Empty where
+/// The schedule of a service with this many backends, of which `takers` take new connections, in their order. Empty where
 /// none has a weight above 0.
 #[must_use]
 pub fn schedule(scheduler: Scheduler, takers: &[Taker], backends: usize) -> ScheduleTable {

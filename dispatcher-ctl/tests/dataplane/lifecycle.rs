@@ -8,7 +8,7 @@ use std::{
 
 use dispatcher_common::{connection::Bucket, maps};
 use dispatcher_ctl::{
-    dataplane::{Datapath, Origin, RecordDraft, StoredRecord, remove_all, remove_dead_namespaces},
+    dataplane::{Datapath, Document, Origin, SavedState, remove_all, remove_dead_namespaces},
     model::XdpMode,
 };
 use nix::{
@@ -30,7 +30,7 @@ fn a_new_controller_takes_over_maps_and_link() {
         first.attach(3, "dt0", ifindex, XdpMode::Native).unwrap();
         let changes = first.publish(&tables(ifindex)).unwrap();
         assert!(changes.writes > 10 && changes.missing_interfaces.is_empty(), "{changes:?}");
-        first.store_record(b"first").unwrap();
+        save(&first, b"first");
         let before = (only(&first), map_ids(dir), settings(dir).get(&0, 0).unwrap());
         let contents = first.contents().clone();
         assert!(before.2.hash_keys.iter().all(|key| *key != 0));
@@ -39,7 +39,7 @@ fn a_new_controller_takes_over_maps_and_link() {
 
         let (mut second, origin) = Datapath::open(dir, 20_000).unwrap();
         assert_eq!(origin, Origin::TakenOver { capacity: 10_000 });
-        assert_eq!(second.record().unwrap().unwrap().document, b"first");
+        assert_eq!(second.saved_state().unwrap(), saved(b"first"));
         assert!(*second.contents() == contents, "read back from the kernel");
         assert_eq!(only(&second).index, None);
         second.attach(3, "dt0", ifindex, XdpMode::Native).unwrap();
@@ -157,7 +157,7 @@ fn another_layout_is_refused_and_can_be_removed() {
             ours + 1
         );
         assert!(refused(dir).ends_with(&wanted), "{}", refused(dir));
-        remove_all(dir, |record| assert_eq!(record, None)).unwrap();
+        remove_all(dir, |state| assert_eq!(state, None)).unwrap();
         assert_eq!(open(dir).1, Origin::Fresh);
     });
 }
@@ -215,78 +215,38 @@ fn a_set_up_cut_short_is_made_anew_unless_attached() {
     });
 }
 
-#[test]
-fn a_record_goes_on_being_amended_while_the_next_is_drafted() {
-    in_namespace("draft", |dir| {
-        let (mut datapath, _) = Datapath::open(dir, 16).unwrap();
-        assert_eq!(datapath.record_mark(), None);
-        datapath.store_record(b"first").unwrap();
-        assert!(datapath.amend_record(b"a part of the draft"));
-        let begun = datapath.record_mark().unwrap();
-        let draft = RecordDraft::new(b"second", || ()).unwrap();
-        let later = [&b"later"[..], b"and later still"];
-        assert!(later.iter().all(|amendment| datapath.amend_record(amendment)));
-        assert_eq!(datapath.record().unwrap().unwrap().document, b"first", "it is a draft");
-        datapath.replace_record(draft, begun).unwrap();
-        let second = StoredRecord {
-            document: b"second".into(),
-            amendments: later.map(<[u8]>::to_vec).into(),
-        };
-        assert_eq!(datapath.record().unwrap().unwrap(), second);
-        assert!(datapath.amend_record(b"one more"));
-        // A draft of a record that is no longer there says nothing that is true.
-        datapath.replace_record(RecordDraft::new(b"late", || ()).unwrap(), begun).unwrap();
-        let amendments = [&second.amendments[..], &[b"one more".to_vec()]].concat();
-        assert_eq!(
-            datapath.record().unwrap().unwrap(),
-            StoredRecord { amendments, ..second },
-            "it stays"
-        );
-        // One that has no room for what was amended is none either.
-        let begun = datapath.record_mark().unwrap();
-        let draft = RecordDraft::new(b"small", || ()).unwrap();
-        datapath.store_record(&[7; 1 << 20]).unwrap();
-        let wide = datapath.record_mark().unwrap();
-        let amended = (0..100).take_while(|_| datapath.amend_record(&[1; 4096])).count();
-        assert!((20..100).contains(&amended), "{amended}");
-        for (draft, begun) in [(draft, begun), (RecordDraft::new(b"small", || ()).unwrap(), wide)] {
-            datapath.replace_record(draft, begun).unwrap();
-            assert_eq!(datapath.record().unwrap().unwrap().document, [7; 1 << 20]);
-        }
-    });
+/// Makes this document the saved state.
+fn save(datapath: &Datapath, text: &[u8]) {
+    datapath.saved_documents().save(&[Document::New(text.to_vec())]).unwrap();
+}
+
+fn saved(text: &[u8]) -> Option<SavedState> {
+    Some(SavedState::Documents(vec![text.to_vec()]))
 }
 
 #[test]
-fn the_record_is_replaced_whole() {
+fn the_saved_state_is_replaced_whole() {
     in_namespace("record", |dir| {
-        let (mut datapath, _) = open(dir);
-        assert_eq!(datapath.record().unwrap(), None);
-        assert!(!datapath.amend_record(b"of nothing"));
-        // Around the sizes of a word and of an array element, and a large one.
-        for length in [0, 1, 7, 8, 9, 4087, 4088, 4089, 3_000_000] {
-            let record: Vec<u8> = (0..length).map(|i| (i * 7 % 251) as u8).collect();
-            datapath.store_record(&record).unwrap();
-            let mut wanted = StoredRecord { document: record, amendments: Vec::new() };
-            assert!(datapath.record().unwrap().unwrap() == wanted, "{length} bytes");
-            for length in [5, 0, 8, 4096] {
-                let amendment = vec![7; length];
-                assert!(datapath.amend_record(&amendment));
-                wanted.amendments.push(amendment);
-                assert!(datapath.record().unwrap().unwrap() == wanted, "amended by {length}");
-            }
+        let (datapath, _) = open(dir);
+        assert_eq!(datapath.saved_state().unwrap(), None);
+        let mut documents = datapath.saved_documents();
+        let (mut all, mut wanted) = (Vec::new(), Vec::new());
+        // Around the sizes of a word and of an array element, a large one, and one that fits behind it.
+        for length in [0, 1, 7, 8, 9, 4087, 4088, 4089, 3_000_000, 5] {
+            let text: Vec<u8> = (0..length).map(|i| (i * 7 % 251) as u8).collect();
+            wanted.push(text.clone());
+            all.push(Document::New(text));
+            let places = documents.save(&all).unwrap();
+            all = places.into_iter().map(Document::Kept).collect();
+            let saved = datapath.saved_state().unwrap().unwrap();
+            assert!(saved == SavedState::Documents(wanted.clone()), "{length} bytes");
         }
-        // At least 64 KiB are there for amendments.
-        datapath.store_record(b"short").unwrap();
-        let amended = (0..100).take_while(|_| datapath.amend_record(&[1; 4096])).count();
-        assert!((15..20).contains(&amended) && datapath.is_much_amended(), "{amended}");
-        assert_eq!(datapath.record().unwrap().unwrap().amendments, vec![vec![1; 4096]; amended]);
-        assert!(datapath.amend_record(b"fits"), "what did not fit left nothing behind");
         // Somebody died after pinning the next one.
-        let dir = namespace_dir(dir);
-        std::fs::rename(dir.join("RECORD"), dir.join("RECORD_NEXT")).unwrap();
-        datapath.store_record(b"whole").unwrap();
-        assert_eq!(datapath.record().unwrap().unwrap().document, b"whole");
-        assert!(!dir.join("RECORD_NEXT").exists());
+        let pins = namespace_dir(dir);
+        std::fs::rename(pins.join("RECORD"), pins.join("RECORD_NEXT")).unwrap();
+        save(&datapath, b"whole");
+        assert_eq!(datapath.saved_state().unwrap(), saved(b"whole"));
+        assert!(!pins.join("RECORD_NEXT").exists());
     });
 }
 
@@ -296,12 +256,12 @@ fn removal_leaves_nothing() {
         let ifindex = veth();
         let (mut datapath, _) = open(dir);
         datapath.attach(0, "dt0", ifindex, XdpMode::Native).unwrap();
-        datapath.store_record(b"vips").unwrap();
+        save(&datapath, b"vips");
         let (attached, maps) = (only(&datapath), map_ids(dir));
         drop(datapath);
         let mut found = None;
-        remove_all(dir, |record| found = record).unwrap();
-        assert_eq!(found.unwrap().document, b"vips");
+        remove_all(dir, |state| found = state).unwrap();
+        assert_eq!(found, saved(b"vips"));
         assert!(!dir.exists());
         // Programs of other tests may disappear while they are listed.
         let links = || aya::programs::loaded_links().flatten().map(|link| link.id());
@@ -310,7 +270,7 @@ fn removal_leaves_nothing() {
         eventually("the link goes", || !links().any(|id| id == attached.link_id));
         eventually("the program goes", || !programs().any(|id| id == attached.program_id));
         eventually("the maps go", || !loaded().any(|id| maps.contains(&id)));
-        remove_all(dir, |record| assert_eq!(record, None)).unwrap();
+        remove_all(dir, |state| assert_eq!(state, None)).unwrap();
     });
 }
 

@@ -7,7 +7,7 @@ use dispatcher_common::{
 };
 use dispatcher_ebpf::{
     outcome::Exit,
-    parse::{FlowWords, MAPPED},
+    parse::{FlowWords, MAPPED, address},
 };
 
 use super::maps;
@@ -16,7 +16,7 @@ use super::maps;
 #[inline(always)]
 pub(crate) fn classify(flow: &FlowWords) -> Result<ServiceId, Exit> {
     let mut key =
-        ServiceKey { vip: *flow.vip(), port: port(flow), protocol: flow.protocol as u8, any: 0 };
+        ServiceKey { vip: flow.vip(), port: port(flow), protocol: flow.protocol as u8, any: 0 };
     if let Some(service) = maps::service(&key) {
         return Ok(service);
     }
@@ -27,7 +27,7 @@ pub(crate) fn classify(flow: &FlowWords) -> Result<ServiceId, Exit> {
     if !has_wildcards(flow) {
         return Err(if_vip(Reason::NoService, flow));
     }
-    let number = maps::vip(flow.vip());
+    let number = maps::vip(flow);
     if number == Some(OWN) || flow.is_special() {
         return Err(Exit::new(Reason::NotOurs));
     }
@@ -46,14 +46,14 @@ pub(crate) fn classify(flow: &FlowWords) -> Result<ServiceId, Exit> {
 /// packet is not ours.
 #[inline(always)]
 pub(crate) fn if_vip(reason: Reason, flow: &FlowWords) -> Exit {
-    let is_vip = maps::vip(flow.vip()).is_some_and(|services| services != OWN);
+    let is_vip = maps::vip(flow).is_some_and(|services| services != OWN);
     Exit::new(if is_vip { reason } else { Reason::NotOurs })
 }
 
 /// Whether a flow's destination is a VIP, or one that services on any address may take.
 #[inline(always)]
 pub(crate) fn is_ours(flow: &FlowWords) -> bool {
-    match maps::vip(flow.vip()) {
+    match maps::vip(flow) {
         Some(services) => services != OWN,
         None => has_wildcards(flow) && !flow.is_special(),
     }
@@ -74,6 +74,5 @@ const fn port(flow: &FlowWords) -> [u8; 2] {
 #[inline(always)]
 const fn unspecified(is_v6: bool) -> Address {
     let words = if is_v6 { [0; 4] } else { [MAPPED[0], MAPPED[1], MAPPED[2], 0] };
-    // SAFETY: four words are sixteen bytes, and any bytes are an address.
-    unsafe { core::mem::transmute::<[u32; 4], Address>(words) }
+    address(words)
 }

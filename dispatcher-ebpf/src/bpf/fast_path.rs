@@ -1,65 +1,61 @@
-//! The short way: packets whose headers are plain.
+//! The fast path: packets whose headers are plain.
 //!
-//! Those of established connections to backends that are up, and what is not ours, are done with here. The others'
-//! connections are found or made by the stages of [`super::full_path`]. Whatever is out of the ordinary takes the whole
-//! way there: tags, options, extension headers, fragments, what is cut short.
+//! Packets of established connections to backends that are up leave here, and so do packets that are not ours. For other
+//! packets with plain headers, the stages of [`super::full_path`] find or make the connection. Anything else takes the full path
+//! from its start: tags, options, extension headers, fragments, packets that are cut short.
 //!
 //! How many packets' cold lines the processor waits for at once depends on how few instructions are between two of them. So what
 //! the packet says is read again where it is needed, instead of being kept on the stack.
 
-use aya_ebpf::{
-    bindings::{xdp_action::XDP_DROP, xdp_md},
-    programs::XdpContext,
-};
+use aya_ebpf::bindings::xdp_action::XDP_DROP;
 use dispatcher_common::{
-    backend::{Forward, LOCAL, UP, USABLE},
+    backend::Forward,
     connection::{State, WAYS, Way},
     reason::Reason,
 };
 use dispatcher_ebpf::{
     barrier::compute,
-    measure::Segment,
     outcome::Exit,
-    parse::{IPV4, IPV6, Plain, PlainV4, PlainV6},
-    table::tracking::{FIN, RST, SYN},
+    parse::{FIN, IPV4, IPV6, Plain, PlainV4, PlainV6, RST, SYN, Segment},
 };
 
 use super::{
     clock::tick,
-    config, filter,
+    config,
+    context::Context,
+    filter,
     forward::{self, Size},
-    full_path, loops,
+    full_path,
+    global::global,
+    loops,
     maps::{self, Ways},
     measure,
-    packet::{self, Packet},
+    packet::Packet,
     table::position::{Position, first_bucket, second_bucket},
-    too_big, verdict,
+    verdict,
 };
 
-/// The action for a packet with plain headers, none for one that must take the whole way.
+/// The action for a packet with plain headers, none for one that must take the full path.
 #[inline(always)]
-pub(crate) fn forward(ctx: &XdpContext) -> Option<u32> {
-    let frame = packet::frame(ctx);
+pub(crate) fn forward(ctx: Context) -> Option<u32> {
+    let frame = ctx.frame();
     let head = frame.head::<54>()?;
     match head.u16::<12>() {
-        IPV4 => plain(ctx, PlainV4(head), dispatcher_fill_v4),
-        IPV6 => plain(ctx, PlainV6(frame.head::<74>()?), dispatcher_fill_v6),
+        IPV4 => plain(ctx, PlainV4(head), fill_v4),
+        IPV6 => plain(ctx, PlainV6(frame.head::<74>()?), fill_v6),
         _ => None,
     }
 }
 
-/// [`fill`] of a family.
-type Fill = extern "C" fn(*mut xdp_md, *mut Packet, u64, u64, u64) -> u64;
-
 #[inline(always)]
-fn plain(ctx: &XdpContext, head: impl Plain, fill: Fill) -> Option<u32> {
+fn plain(ctx: Context, head: impl Plain, fill: Fill) -> Option<u32> {
     if !head.has_form() {
         return None;
     }
     if !filter::may_be_vip(head.filter_bit()) {
         return Some(verdict::leave(Exit::new(Reason::NotOurs), head.bytes()));
     }
-    if !head.agrees(packet::frame(ctx).length()) {
+    if !head.agrees(ctx.frame().length()) {
         return None;
     }
     let hash = compute(head.again().hash(config::hash_key));
@@ -80,65 +76,48 @@ fn plain(ctx: &XdpContext, head: impl Plain, fill: Fill) -> Option<u32> {
             None => compute(0),
         };
     }
-    Some(go_on(ctx, hash, now, is_to_be_found, fill))
+    Some(hand_over(ctx, hash, now, is_to_be_found, fill))
 }
 
-/// Hands the packet to the stages of the whole way.
+/// Hands the packet to the stages of the full path.
 #[inline(always)]
-fn go_on(ctx: &XdpContext, hash: u64, now: u64, is_to_be_found: u64, fill: Fill) -> u32 {
+fn hand_over(ctx: Context, hash: u64, now: u64, is_to_be_found: u64, fill: Fill) -> u32 {
     let Some(packet) = maps::packet() else { return XDP_DROP };
-    if fill(ctx.ctx, packet, hash, now, is_to_be_found) == 0 {
-        return verdict::leave(Exit::new(Reason::NotOurs), bytes(packet));
+    if !fill(ctx, packet, hash, now, is_to_be_found) {
+        return verdict::leave(Exit::new(Reason::NotOurs), packet.bytes);
     }
-    full_path::dispatcher_dispatch(ctx.ctx, packet)
+    full_path::whole(ctx, packet)
 }
 
-/// L3 bytes of a packet that was filled in.
-#[inline(always)]
-fn bytes(packet: *mut Packet) -> u32 {
-    // SAFETY: the pointer comes from a lookup.
-    unsafe { (*packet).bytes }
-}
+/// Fills in the packet from plain headers of a family; false if it is not ours after all.
+type Fill = fn(Context, &mut Packet, u64, u64, u64) -> bool;
 
-/// Fills in the packet from plain headers of IPv4; yields 0 if it is not ours after all. A global function: what it needs of the
-/// headers would else be kept on the stack by every packet.
-#[inline(never)]
-#[unsafe(no_mangle)]
-extern "C" fn dispatcher_fill_v4(
-    ctx: *mut xdp_md,
-    packet: *mut Packet,
-    hash: u64,
-    tick: u64,
-    is_to_be_found: u64,
-) -> u64 {
-    let head = packet::frame(&XdpContext::new(ctx)).head().map(PlainV4);
-    fill(head, packet, hash, tick, is_to_be_found)
-}
+global! {
+    /// Fills in the packet from plain headers of IPv4. In line, every packet would keep on the stack what this needs of the
+    /// headers.
+    fn fill_v4(
+        ctx: Context, packet: &mut Packet, hash: u64, tick: u64, is_to_be_found: u64,
+    ) -> bool as dispatcher_fill_v4 {
+        fill(ctx.frame().head().map(PlainV4), packet, hash, tick, is_to_be_found)
+    }
 
-/// As [`dispatcher_fill_v4`], of IPv6.
-#[inline(never)]
-#[unsafe(no_mangle)]
-extern "C" fn dispatcher_fill_v6(
-    ctx: *mut xdp_md,
-    packet: *mut Packet,
-    hash: u64,
-    tick: u64,
-    is_to_be_found: u64,
-) -> u64 {
-    let head = packet::frame(&XdpContext::new(ctx)).head().map(PlainV6);
-    fill(head, packet, hash, tick, is_to_be_found)
+    /// As [`fill_v4`], of IPv6.
+    fn fill_v6(
+        ctx: Context, packet: &mut Packet, hash: u64, tick: u64, is_to_be_found: u64,
+    ) -> bool as dispatcher_fill_v6 {
+        fill(ctx.frame().head().map(PlainV6), packet, hash, tick, is_to_be_found)
+    }
 }
 
 #[inline(always)]
 fn fill<P: Plain>(
     head: Option<P>,
-    packet: *mut Packet,
+    packet: &mut Packet,
     hash: u64,
     tick: u64,
     is_to_be_found: u64,
-) -> u64 {
-    // SAFETY: `go_on` passes this CPU's packet; the verifier insists on the check for null.
-    let (Some(head), Some(packet)) = (head, unsafe { packet.as_mut() }) else { return 0 };
+) -> bool {
+    let Some(head) = head else { return false };
     head.write_flow(&mut packet.flow);
     (packet.hash, packet.tick, packet.is_to_be_found) = (hash, tick, is_to_be_found);
     packet.source = loops::source(head.ethernet());
@@ -150,13 +129,13 @@ fn fill<P: Plain>(
         packet.segment = head.segment();
     }
     // An IPv4 address in mapped form has no business on the wire, and would be taken for the IPv4 VIP.
-    u64::from(P::IS_V4 || !packet.flow.has_mapped_vip())
+    P::IS_V4 || !packet.flow.has_mapped_vip()
 }
 
 /// Forwards the packet of an established connection; none if there is more to it.
 #[inline(always)]
 fn follow(
-    ctx: &XdpContext,
+    ctx: Context,
     head: impl Plain,
     hash: u64,
     found: Found,
@@ -168,7 +147,7 @@ fn follow(
         return None;
     }
     let forward = maps::forward(way.slot());
-    if forward.flags() & (USABLE | UP | LOCAL) != USABLE | UP {
+    if !forward.is_plain() {
         return None;
     }
     if loops::is_back(loops::source(head.ethernet()), forward) {
@@ -188,12 +167,10 @@ fn follow(
         measure::learn(position, hash, way.slot(), head.flags(), head.segment());
     }
     let head = head.again();
-    match forward::send(head.ethernet(), forward, own, way.slot(), Size::plain(head.bytes())) {
+    let size = Size::plain(head.bytes());
+    match forward::by_mac(ctx, head.ethernet(), forward, own, way.slot(), size) {
         Ok(action) => Some(action),
-        Err(Exit { reason: Reason::TooBig, .. }) => {
-            Some(too_big::dispatcher_too_big(ctx.ctx, u64::from(way.slot())))
-        }
-        Err(exit) => Some(verdict::leave(exit, head.bytes())),
+        Err(exit) => Some(verdict::leave(exit, size.bytes())),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Which packets are none of our business: a bit for the destination address, then the frame's own destination.
+//! Sorts out packets that are not for a VIP: a bit for the destination address, then the frame's own destination.
 
 use dispatcher_common::flow::{filter_bit, fold};
 use dispatcher_common::reason::Reason;

@@ -1,17 +1,17 @@
-//! Sends a packet to a backend: rewritten and out of a NIC, or left to the kernel if the backend is this host.
+//! Sends a packet to its backend: out of a NIC by the backend's forwarding mode, or to the kernel if the backend is this host.
 
 use dispatcher_common::{
-    backend::{Forward, LOCAL, NO_MAC, PRESENT, RESET, USABLE},
+    backend::{Forward, Forwarding, LOCAL, NO_MAC, PRESENT, RESET, USABLE},
     reason::Reason,
 };
 use dispatcher_ebpf::{
     barrier::hide,
     frame::Window,
-    outcome::Exit,
+    outcome::{Answer, Exit},
     rewrite::{mac, too_big::OVERHEAD},
 };
 
-use super::{config, loops, maps, verdict};
+use super::{classify, config, context::Context, loops, maps, packet::Packet, too_big, verdict};
 
 /// How large a packet is.
 #[derive(Clone, Copy)]
@@ -35,6 +35,12 @@ impl Size {
         Self { bytes, needed: bytes.max(length.saturating_sub(OVERHEAD)) }
     }
 
+    /// L3 bytes.
+    #[inline(always)]
+    pub(crate) const fn bytes(self) -> u32 {
+        self.bytes
+    }
+
     /// Whether it is too large for a NIC whose MTU is this; 0: not known.
     #[inline(always)]
     const fn exceeds(self, mtu: u32) -> bool {
@@ -42,26 +48,60 @@ impl Size {
     }
 }
 
-/// Sends a packet to a slot's backend, if that can be.
+/// Forwards the packet to the slot that was found for it, or lets it leave; yields its XDP action.
 #[inline(always)]
-pub(crate) fn deliver(head: Window<14>, slot: u32, size: Size) -> Result<u32, Exit> {
+pub(crate) fn finish(ctx: Context, packet: &Packet, slot: Result<u32, Exit>) -> u32 {
+    match slot.and_then(|slot| forward(ctx, packet, slot)) {
+        Ok(action) => action,
+        Err(exit) => verdict::leave(exit, packet.bytes),
+    }
+}
+
+/// Forwards the packet to a slot's backend, if that can be.
+#[inline(always)]
+pub(crate) fn forward(ctx: Context, packet: &Packet, slot: u32) -> Result<u32, Exit> {
+    let frame = ctx.frame();
+    let head = frame.head::<14>().ok_or(Reason::NotIp)?;
+    let size = Size::of_frame(packet.bytes, frame.length());
+    send(ctx, head, slot, size).map_err(|exit| still_ours(exit, packet))
+}
+
+/// A connection may outlive its service: the packet is dropped only while services may take what is sent there.
+#[inline(always)]
+fn still_ours(exit: Exit, packet: &Packet) -> Exit {
+    if classify::is_ours(&packet.flow) { exit } else { Exit::new(Reason::NotOurs) }
+}
+
+/// Sends the packet to a slot's backend, if that can be: the one place that knows all forwarding modes.
+///
+/// This is the last stage that looks at the frame: a mode may move its head, which voids `head`.
+#[inline(always)]
+fn send(ctx: Context, head: Window<14>, slot: u32, size: Size) -> Result<u32, Exit> {
     let forward = maps::forward(slot);
     let flags = forward.flags();
     if flags & USABLE == 0 {
-        return Err(refuse(slot, unusable(flags)).resetting(flags & RESET != 0));
+        let answer = if flags & RESET != 0 { Answer::Reset } else { Answer::Nothing };
+        return Err(refuse(slot, unusable(flags)).answered(answer));
     }
     if flags & LOCAL != 0 {
-        return Ok(verdict::deliver(Reason::Local, slot, size.bytes));
+        return Ok(verdict::forwarded(Reason::Local, slot, size.bytes));
     }
     if loops::is_back(loops::source(head), forward) {
-        return Ok(verdict::deliver(Reason::Local, loops::stand_in(slot)?, size.bytes));
+        return Ok(verdict::forwarded(Reason::Local, loops::stand_in(slot)?, size.bytes));
     }
-    send(head, forward, maps::own_address(config::interface()), slot, size)
+    match forward.forwarding() {
+        Forwarding::Mac => {
+            by_mac(ctx, head, forward, maps::own_address(config::interface()), slot, size)
+        }
+        Forwarding::Unknown => Err(refuse(slot, unusable(flags))),
+    }
 }
 
-/// Sends a packet out of the NIC on which a backend lives; `own` is the address of the NIC it came by.
+/// Sends a packet out of the NIC on which a backend lives, with other MAC addresses; `own` is the address of the NIC it came
+/// by.
 #[inline(always)]
-pub(crate) fn send(
+pub(crate) fn by_mac(
+    ctx: Context,
     head: Window<14>,
     forward: Forward,
     own: Forward,
@@ -71,20 +111,20 @@ pub(crate) fn send(
     let interface = forward.interface();
     if interface == config::interface() {
         mac::rewrite(head, forward.0, own.0);
-        return Ok(verdict::deliver(Reason::Forwarded, slot, size.bytes));
+        return Ok(verdict::forwarded(Reason::Forwarded, slot, size.bytes));
     }
     let own = maps::own_address(interface);
     if own.flags() == 0 {
         return Err(refuse(slot, Reason::NoInterface));
     }
     if size.exceeds(maps::mtu(interface)) {
-        return Err(refuse(slot, Reason::TooBig));
+        return Ok(too_big::answer(ctx, slot));
     }
     if !maps::redirect(interface) {
         return Err(refuse(slot, Reason::NoInterface));
     }
     mac::rewrite(head, forward.0, own.0);
-    Ok(verdict::deliver(Reason::Redirected, slot, size.bytes))
+    Ok(verdict::forwarded(Reason::Redirected, slot, size.bytes))
 }
 
 /// Why a backend that is not usable is given no packets.

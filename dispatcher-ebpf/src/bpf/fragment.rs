@@ -1,6 +1,5 @@
-//! Where does a fragment go? The first like a whole packet, which its ports make it; the others after the first.
+//! Fragments: the first has ports and is handled like a whole packet; the others follow it to its backend.
 
-use aya_ebpf::{bindings::xdp_md, programs::XdpContext};
 use dispatcher_common::{
     fragment::{Followed, FragmentKey},
     reason::Reason,
@@ -10,73 +9,54 @@ use dispatcher_ebpf::{
     parse::{Contents, FlowWords},
 };
 
-use super::{classify, clock::now, full_path, maps, packet::Packet};
+use super::{
+    classify, clock::now, context::Context, forward, full_path, global::global, maps,
+    packet::Packet,
+};
 
 /// The slot of datagrams that are left to the kernel.
 const KERNEL: u32 = 0;
 
-/// Sends a fragment on its way; `contents` are [`Contents`]. A global function: see [`super::full_path`].
-#[inline(never)]
-#[unsafe(no_mangle)]
-pub(crate) extern "C" fn dispatcher_fragment(
-    ctx: *mut xdp_md,
-    packet: *const Packet,
-    contents: u64,
-) -> u32 {
-    // SAFETY: `dispatcher_walk` passes its own packet; the verifier insists on the check for null.
-    let Some(packet) = (unsafe { packet.as_ref() }) else { return 0 };
-    let contents = Contents(contents);
-    let slot = if contents.is_later() { follow(packet, contents) } else { lead(packet, contents) };
-    full_path::end(&XdpContext::new(ctx), packet, slot)
+global! {
+    /// Forwards a fragment, or lets it leave.
+    pub(crate) fn forward(ctx: Context, packet: &Packet, contents: Contents) -> u32
+    as dispatcher_fragment {
+        let id = contents.id();
+        let slot = if contents.is_later() { follow(packet, id) } else { lead(packet, id) };
+        forward::finish(ctx, packet, slot)
+    }
+
+    /// Notes where a first fragment goes. If that fails, the others are dropped.
+    fn remember(packet: &Packet, id: u32, slot: u32) -> () as dispatcher_remember {
+        maps::remember_fragment(&key(&packet.flow, id), Followed::new(now(), slot));
+    }
+
+    /// The slot that was noted for a datagram, not too long ago.
+    fn recall(packet: &Packet, id: u32) -> Option<u32> as dispatcher_recall {
+        let followed = maps::followed(&key(&packet.flow, id))?;
+        (!followed.is_stale(now())).then_some(followed.slot())
+    }
 }
 
 /// The first fragment's slot, which the others will follow.
 #[inline(always)]
-fn lead(packet: &Packet, contents: Contents) -> Result<u32, Exit> {
+fn lead(packet: &Packet, id: u32) -> Result<u32, Exit> {
     let slot = full_path::slot(packet);
     match slot {
-        Ok(slot) => dispatcher_remember(packet, contents.id(), slot),
-        Err(Exit { reason: Reason::OrphanPassed, .. }) => {
-            dispatcher_remember(packet, contents.id(), KERNEL)
-        }
-        Err(_) => 0,
-    };
+        Ok(slot) => remember(packet, id, slot),
+        Err(exit) if exit.reason() == Reason::OrphanPassed => remember(packet, id, KERNEL),
+        Err(_) => {}
+    }
     slot
 }
 
 /// The slot to which the first fragment went.
 #[inline(always)]
-fn follow(packet: &Packet, contents: Contents) -> Result<u32, Exit> {
-    match dispatcher_recall(packet, contents.id()) {
-        UNKNOWN => Err(classify::if_vip(Reason::Fragment, &packet.flow)),
-        KERNEL => Err(classify::if_vip(Reason::OrphanPassed, &packet.flow)),
-        slot => Ok(slot),
-    }
-}
-
-/// A slot that is none: the first fragment was not seen, or too long ago.
-const UNKNOWN: u32 = u32::MAX;
-
-/// Notes where a first fragment goes. If that fails, the others are dropped. Like [`dispatcher_recall`] a global function:
-/// the key is on the stack only here.
-#[inline(never)]
-#[unsafe(no_mangle)]
-extern "C" fn dispatcher_remember(packet: *const Packet, id: u32, slot: u32) -> u32 {
-    // SAFETY: the caller passes a packet; the verifier insists on the check for null.
-    let Some(packet) = (unsafe { packet.as_ref() }) else { return 0 };
-    maps::remember_fragment(&key(&packet.flow, id), Followed::new(now(), slot));
-    0
-}
-
-/// The slot that was noted for a datagram, or [`UNKNOWN`].
-#[inline(never)]
-#[unsafe(no_mangle)]
-extern "C" fn dispatcher_recall(packet: *const Packet, id: u32) -> u32 {
-    // SAFETY: the caller passes a packet; the verifier insists on the check for null.
-    let Some(packet) = (unsafe { packet.as_ref() }) else { return UNKNOWN };
-    match maps::followed(&key(&packet.flow, id)) {
-        Some(followed) if !followed.is_stale(now()) => followed.slot(),
-        _ => UNKNOWN,
+fn follow(packet: &Packet, id: u32) -> Result<u32, Exit> {
+    match recall(packet, id) {
+        None => Err(classify::if_vip(Reason::Fragment, &packet.flow)),
+        Some(KERNEL) => Err(classify::if_vip(Reason::OrphanPassed, &packet.flow)),
+        Some(slot) => Ok(slot),
     }
 }
 
@@ -84,5 +64,5 @@ extern "C" fn dispatcher_recall(packet: *const Packet, id: u32) -> u32 {
 #[inline(always)]
 fn key(flow: &FlowWords, id: u32) -> FragmentKey {
     let protocol = if flow.has_mapped_vip() { flow.protocol } else { 0 };
-    FragmentKey { client: *flow.client(), vip: *flow.vip(), id, protocol }
+    FragmentKey { client: flow.client(), vip: flow.vip(), id, protocol }
 }

@@ -7,13 +7,12 @@ use dispatcher_common::{
     backend::{Forward, LOCAL, UP, USABLE},
     reason::Reason,
 };
-use dispatcher_ebpf::{
-    barrier::hide,
-    frame::Window,
-    outcome::{Exit, Outcome},
-};
+use dispatcher_ebpf::{barrier::hide, frame::Window, outcome::Exit};
 
-use super::maps::{self, Backend};
+use super::{
+    global::global,
+    maps::{self, Backend},
+};
 
 /// A frame's source address in the lower 48 bits; the EtherType is above it.
 #[inline(always)]
@@ -36,21 +35,15 @@ pub(crate) fn away(source: u64, slot: u32) -> Result<u32, Exit> {
     if has_returned { stand_in(slot) } else { Ok(slot) }
 }
 
-/// The slot of the local backend that takes what another slot's backend sent back.
-#[inline(always)]
-pub(crate) fn stand_in(slot: u32) -> Result<u32, Exit> {
-    Outcome(dispatcher_stand_in(u64::from(slot))).result()
-}
-
-/// As [`stand_in`], its result packed. A global function: see [`super::full_path`].
-#[inline(never)]
-#[unsafe(no_mangle)]
-extern "C" fn dispatcher_stand_in(slot: u64) -> u64 {
-    let service = maps::service_of(slot as u32);
-    let local = maps::policy(service).map_or(0, |policy| policy.local.load() as u32);
-    let Backend { forward, service: owner, .. } = maps::backend(local);
-    // The slot may have been given to another service since. Slot 0 is no backend's, and has no flags.
-    let is_there =
-        owner == service && forward.flags() & (LOCAL | USABLE | UP) == LOCAL | USABLE | UP;
-    Outcome::new(if is_there { Ok(local) } else { Err(Exit::of(service, Reason::Loop)) }).0
+global! {
+    /// The slot of the local backend that takes what another slot's backend sent back.
+    pub(crate) fn stand_in(slot: u32) -> Result<u32, Exit> as dispatcher_stand_in {
+        let service = maps::service_of(slot);
+        let local = maps::policy(service).map_or(0, |policy| policy.local.load() as u32);
+        let Backend { forward, service: owner, .. } = maps::backend(local);
+        // The slot may have been given to another service since. Slot 0 is no backend's, and has no flags.
+        let is_there =
+            owner == service && forward.flags() & (LOCAL | USABLE | UP) == LOCAL | USABLE | UP;
+        if is_there { Ok(local) } else { Err(Exit::of(service, Reason::Loop)) }
+    }
 }

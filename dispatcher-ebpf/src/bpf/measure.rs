@@ -1,4 +1,4 @@
-//! What a client's packet tells of its server: how long the answer took, and how many bytes arrived.
+//! Measures servers by their clients' packets: how long the answer took, and how many bytes arrived.
 //!
 //! Only connections of backends that are measured come here. The clock is read precisely at a SYN, at the packet that ends a
 //! handshake, at the first segment of a request and at the first acknowledgement of its answer; the others cost one
@@ -11,13 +11,15 @@ use dispatcher_common::{
     net::TCP,
 };
 use dispatcher_ebpf::{
-    measure::{self, Segment},
-    table::tracking::{ACK, Event, RST, event},
+    measure,
+    parse::{ACK, RST, Segment},
+    table::tracking::{Event, event},
 };
 
 use super::{
     clock::{now, precisely},
-    maps::{self, ExchangeWords},
+    global::global,
+    maps::{self, ExchangeWords, Ways},
     packet::Packet,
     table::{lookup, position::Position},
 };
@@ -39,31 +41,27 @@ pub(crate) fn observe(packet: &Packet, slot: u32) {
 /// Learns from a TCP segment of a slot's connection, which is at this position.
 #[inline(always)]
 pub(crate) fn learn(position: Position, hash: u64, slot: u32, flags: u8, segment: Segment) {
-    dispatcher_measure(position.0, hash, u64::from(slot) | u64::from(flags) << 32, segment.0);
+    learn_packed(position, hash, u64::from(slot) | u64::from(flags) << 32, segment);
 }
 
-/// As [`learn`], with slot and flags in one word. A global function: the verifier checks it once.
-#[inline(never)]
-#[unsafe(no_mangle)]
-extern "C" fn dispatcher_measure(
-    position: u64,
-    hash: u64,
-    slot_and_flags: u64,
-    segment: u64,
-) -> u64 {
-    let (slot, flags) = (slot_and_flags as u32, (slot_and_flags >> 32) as u8);
-    let (bucket, number) = (Position(position).bucket(), Position(position).number());
-    let Some(exchange) = maps::exchange(bucket, number) else { return 0 };
-    if event(TCP, flags, 0) == Event::OPEN {
-        // A SYN on an established connection is answered by an acknowledgement and changes nothing.
-        if maps::ways(bucket).is_some_and(|ways| ways.way(number).state() != State::Established) {
-            exchange.progress.store(Progress::new(hash, 0).0);
-            exchange.pending.store(Pending::new(Pending::SYN, precisely()).0);
+global! {
+    /// As [`learn`], with slot and flags in one word: the fast path has no register for a fifth argument.
+    fn learn_packed(position: Position, hash: u64, slot_and_flags: u64, segment: Segment) -> ()
+    as dispatcher_measure {
+        let (slot, flags) = (slot_and_flags as u32, (slot_and_flags >> 32) as u8);
+        let (bucket, number) = (position.bucket(), position.number());
+        let Some(exchange) = maps::exchange(bucket, number) else { return };
+        if event(TCP, flags, 0) == Event::OPEN {
+            // A SYN on an established connection is answered by an acknowledgement and changes nothing.
+            let is_established = |ways: Ways| ways.way(number).state() == State::Established;
+            if maps::ways(bucket).is_some_and(|ways| !is_established(ways)) {
+                exchange.progress.store(Progress::new(hash, 0).0);
+                exchange.pending.store(Pending::new(Pending::SYN, precisely()).0);
+            }
+        } else if flags & (ACK | RST) == ACK {
+            acknowledge(exchange, hash, slot, segment);
         }
-    } else if flags & (ACK | RST) == ACK {
-        acknowledge(exchange, hash, slot, Segment(segment));
     }
-    0
 }
 
 #[inline(always)]

@@ -1,11 +1,8 @@
-//! What the stages know of the packet that is on its way.
+//! The packet as the stages know it.
 
-use aya_ebpf::programs::XdpContext;
 use dispatcher_common::flow::{WORDS_V4, WORDS_V6, flow_hash, table_hash};
 use dispatcher_ebpf::{
-    frame::Frame,
-    measure::Segment,
-    parse::{FlowWords, Tcp},
+    parse::{FlowWords, Segment, Tcp},
     table::tracking::{self, Event},
 };
 
@@ -68,11 +65,4 @@ impl Packet {
     pub(crate) const fn event(&self) -> Event {
         tracking::event(self.flow.protocol as u8, self.flags as u8, self.segment.payload())
     }
-}
-
-/// The frame of a context.
-#[inline(always)]
-pub(crate) fn frame(ctx: &XdpContext) -> Frame {
-    // SAFETY: the kernel keeps the frame from `data` to `data_end`. Only the answer to a client cuts it, and ends with that.
-    unsafe { Frame::new(ctx.data(), ctx.data_end()) }
 }

@@ -1,12 +1,10 @@
-//! Probes of VIPs: to the MAC of the backend whose slot the source port names, and what answers them to the prober.
+//! Probes of VIPs: sends each to the backend whose slot its source port names, and the answers to the prober.
 //!
 //! The prober is in a network namespace of its own, behind a veth. [`send`] is on the veth's end at our side, [`receive`] on
 //! every NIC, behind XDP. Neither routing nor the connection table of this host is asked.
 
 use aya_ebpf::{
-    EbpfContext as _,
-    bindings::{__sk_buff, TC_ACT_SHOT, TC_ACT_UNSPEC},
-    helpers::generated::{bpf_redirect, bpf_skb_pull_data},
+    bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC},
     programs::TcContext,
 };
 use dispatcher_common::{
@@ -14,13 +12,15 @@ use dispatcher_common::{
     service::OWN,
 };
 use dispatcher_ebpf::{
-    frame::Frame,
     parse::FlowWords,
     probe::{self, Probe},
     rewrite::mac,
 };
 
-use super::{filter, maps};
+use super::{
+    context::{had_tag, redirect, skb_frame},
+    filter, maps,
+};
 
 /// What of a packet has to be in one piece: an ICMPv6 error with the headers of the packet that it quotes.
 const HEAD: u32 = 14 + 40 + 8 + 40 + 8;
@@ -33,7 +33,7 @@ pub(crate) fn send(ctx: &TcContext) -> i32 {
 
 #[inline(always)]
 fn to_backend(ctx: &TcContext) -> Option<i32> {
-    let frame = frame(ctx);
+    let frame = skb_frame(ctx, HEAD);
     let Probe { flow, slot } = probe::sent(frame)?;
     if !is_vip(&flow) {
         return None;
@@ -59,11 +59,10 @@ pub(crate) fn receive(ctx: &TcContext) -> i32 {
 
 #[inline(always)]
 fn to_prober(ctx: &TcContext) -> Option<i32> {
-    // SAFETY: the context is the one that the program was called with.
-    if unsafe { (*ctx.skb.skb).vlan_present } != 0 {
+    if had_tag(ctx) {
         return None;
     }
-    let frame = frame(ctx);
+    let frame = skb_frame(ctx, HEAD);
     let Probe { flow, slot } = probe::answered(frame)?;
     if maps::forward(slot).flags() & PRESENT == 0 || !is_vip(&flow) {
         return None;
@@ -76,18 +75,6 @@ fn to_prober(ctx: &TcContext) -> Option<i32> {
     Some(redirect(end.ifindex))
 }
 
-/// The packet, with its headers in one piece.
-#[inline(always)]
-fn frame(ctx: &TcContext) -> Frame {
-    let wanted = if ctx.len() < HEAD { ctx.len() } else { HEAD };
-    if ctx.data() + wanted as usize > ctx.data_end() {
-        // SAFETY: the context is the one that the program was called with. Pointers into the packet are made after this.
-        let _short = unsafe { bpf_skb_pull_data(ctx.as_ptr().cast::<__sk_buff>(), wanted) };
-    }
-    // SAFETY: the kernel lets programs of this type read and write what lies between the two.
-    unsafe { Frame::new(ctx.data(), ctx.data_end()) }
-}
-
 /// Whether a flow's VIP is one.
 #[inline(always)]
 fn is_vip(flow: &FlowWords) -> bool {
@@ -96,12 +83,5 @@ fn is_vip(flow: &FlowWords) -> bool {
     } else {
         filter::may_be_vip_v6(flow.vip)
     };
-    may_be && maps::vip(flow.vip()).is_some_and(|services| services != OWN)
-}
-
-/// Sends the packet out of a NIC.
-#[inline(always)]
-fn redirect(ifindex: u32) -> i32 {
-    // SAFETY: the helper takes numbers only. It yields TC_ACT_REDIRECT, or TC_ACT_SHOT.
-    unsafe { bpf_redirect(ifindex, 0) as i32 }
+    may_be && maps::vip(flow).is_some_and(|services| services != OWN)
 }

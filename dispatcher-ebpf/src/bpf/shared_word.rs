@@ -1,4 +1,4 @@
-//! A 64-bit word that is shared: with other CPUs, with the controller, or only with the compiler's imagination.
+//! A u64 in map memory that other CPUs and the controller use at the same time: volatile access, compare-and-swap, atomic add.
 
 use core::{arch::asm, ptr};
 

@@ -1,4 +1,4 @@
-//! What becomes of a packet, and what is counted for it: the only place that turns a reason into an XDP action.
+//! The verdict: the only place that turns a reason into an XDP action, and counts it.
 //!
 //! Every packet counts exactly one reason.
 
@@ -13,17 +13,17 @@ use super::{config, maps};
 pub(crate) fn leave(exit: Exit, bytes: u32) -> u32 {
     #[cfg(feature = "log")]
     super::log::left(exit, bytes);
-    if exit.service != NO_SERVICE
-        && let Some(packets) = maps::service_count(exit.service, exit.reason)
+    if exit.service() != NO_SERVICE
+        && let Some(packets) = maps::service_count(exit.service(), exit.reason())
     {
         packets.add(1);
     }
-    count(exit.reason, bytes)
+    count(exit.reason(), bytes)
 }
 
-/// Counts a packet that goes to a slot's backend.
+/// Counts a packet that is forwarded to a slot's backend.
 #[inline(always)]
-pub(crate) fn deliver(reason: Reason, slot: u32, bytes: u32) -> u32 {
+pub(crate) fn forwarded(reason: Reason, slot: u32, bytes: u32) -> u32 {
     if let Some(counts) = maps::backend_counts(slot) {
         counts.packets.add(1);
         counts.bytes.add(u64::from(bytes));

@@ -1,4 +1,4 @@
-//! Who is one client? Addresses cut to a service's masks.
+//! The client of a flow for affinity: its address, cut to a service's mask.
 
 use dispatcher_common::service::Affinity;
 

@@ -1,4 +1,4 @@
-//! Which backend has the fewest connections for its weight: compared without a division.
+//! Compares backends by connections for their weight, without a division.
 
 use crate::barrier::hide;
 
@@ -32,7 +32,7 @@ impl Least {
     pub fn or(self, other: Self) -> Self {
         let difference =
             (other.active() * self.weight()).wrapping_sub(self.active() * other.weight());
-        let take = hide(difference >> 63).wrapping_neg();
+        let take = (hide(difference) >> 63).wrapping_neg();
         Self(hide(self.0 ^ (self.0 ^ other.0) & take))
     }
 

@@ -1,4 +1,4 @@
-//! Does a rule's condition hold for a packet? Address, port and TOS of the client's packet; the rest is the controller's.
+//! Whether a rule's condition holds for a packet: the client's address and port, and TOS. The controller decides the rest.
 
 use dispatcher_common::rule::Condition;
 

@@ -1,5 +1,5 @@
-//! Which backend is the fastest, or has sent the least: the smallest sample wins; one without a sample counts as the mean of
-//! the others, and none at all leaves the fewest connections to decide.
+//! The backend with the smallest sample, which is the fastest or has sent the least. One without a sample counts as the mean of
+//! the others; if none has a sample, the one with the fewest connections wins.
 //!
 //! The smallest sample is below the mean unless all are equal. So one pass over the members suffices: the best of those with
 //! a sample and the best of those without, and whether the samples differ.

@@ -5,15 +5,9 @@
 
 use dispatcher_common::net::{TCP, UDP};
 
-use super::{FlowWords, IPV4_HEADER, IPV6_HEADER, Network, Payload, ipv4, ipv6};
+use super::{FlowWords, ICMP_HEADER, IPV4_HEADER, IPV6_HEADER, Network, Payload, ipv4, ipv6};
 use crate::frame::Frame;
 
-/// Bytes of an error before the packet it quotes.
-const HEADER: u32 = 8;
-/// Types of ICMP errors, a bit each: destination unreachable, time exceeded, parameter problem.
-const ERRORS_V4: u32 = 1 << 3 | 1 << 11 | 1 << 12;
-/// Types of ICMPv6 errors: destination unreachable, packet too big, time exceeded, parameter problem.
-const ERRORS_V6: u32 = 1 << 1 | 1 << 2 | 1 << 3 | 1 << 4;
 /// An error further back than this is not looked into: what it quotes would be out of a frame's reach.
 const LAST_OFFSET: u32 = 0x3e00;
 
@@ -24,10 +18,10 @@ const LAST_OFFSET: u32 = 0x3e00;
 #[must_use]
 pub fn quoted(frame: Frame, network: Network, at: u32, flow: &mut FlowWords) -> bool {
     let end = network.offset + network.bytes;
-    if at > LAST_OFFSET || !is_error(frame, at, network.is_v4) {
+    if at > LAST_OFFSET || !has_error(frame, at, network.is_v4) {
         return false;
     }
-    let header = at + HEADER;
+    let header = at + ICMP_HEADER;
     let payload = if network.is_v4 {
         quoted_v4(frame, header, end, flow)
     } else {
@@ -42,13 +36,17 @@ pub fn quoted(frame: Frame, network: Network, at: u32, flow: &mut FlowWords) -> 
     }
 }
 
+/// Whether a message of this type is an error, which quotes a packet: destination unreachable, packet too big, time exceeded,
+/// parameter problem.
 #[inline(always)]
-fn is_error(frame: Frame, at: u32, is_v4: bool) -> bool {
-    let errors = if is_v4 { ERRORS_V4 } else { ERRORS_V6 };
-    frame.window::<8>(at).is_some_and(|icmp| {
-        let kind = icmp.u8::<0>();
-        kind < 32 && errors >> kind & 1 != 0
-    })
+#[must_use]
+pub const fn is_error(kind: u8, is_v4: bool) -> bool {
+    if is_v4 { matches!(kind, 3 | 11 | 12) } else { matches!(kind, 1..=4) }
+}
+
+#[inline(always)]
+fn has_error(frame: Frame, at: u32, is_v4: bool) -> bool {
+    frame.window::<8>(at).is_some_and(|icmp| is_error(icmp.u8::<0>(), is_v4))
 }
 
 /// What a quoted IPv4 header carries, if it is the VIP's. Its length field is of no use: the packet is cut.

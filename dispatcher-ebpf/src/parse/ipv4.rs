@@ -1,17 +1,14 @@
 //! IPv4 (RFC 791): options are skipped, fragments told apart.
 
 use dispatcher_common::{
-    net::{TCP, UDP},
+    net::{ICMP, TCP, UDP},
     reason::Reason,
 };
 
-use super::{Contents, FlowWords, IPV4_FRAGMENT, IPV4_HEADER, Network, Payload};
+use super::{
+    Contents, FlowWords, IPV4_FRAGMENT, IPV4_FRAGMENT_OFFSET, IPV4_HEADER, Network, Payload,
+};
 use crate::frame::Frame;
-
-/// ICMP's protocol number (RFC 792).
-const ICMP: u8 = 1;
-/// Fragment offset of a header, as it stands in the packet.
-const FRAGMENT_OFFSET: u16 = 0x1fff_u16.to_be();
 
 /// The header at an offset.
 #[inline(always)]
@@ -51,7 +48,7 @@ pub(super) fn payload(frame: Frame, offset: u32, bytes: u32) -> Result<Payload, 
 const fn contents(fragment: u16, id: u16) -> Contents {
     if fragment & IPV4_FRAGMENT == 0 {
         Contents::WHOLE
-    } else if fragment & FRAGMENT_OFFSET == 0 {
+    } else if fragment & IPV4_FRAGMENT_OFFSET == 0 {
         Contents::first(id as u32)
     } else {
         Contents::later(id as u32)

@@ -2,15 +2,13 @@
 
 use dispatcher_common::{
     limits::MAX_IPV6_EXT_HEADERS,
-    net::{TCP, UDP},
+    net::{ICMPV6, TCP, UDP},
     reason::Reason,
 };
 
 use super::{Contents, FlowWords, IPV6_HEADER, Network, Payload};
 use crate::{barrier::hide, frame::Frame};
 
-/// ICMPv6's protocol number (RFC 4443).
-const ICMP: u8 = 58;
 const HOP_BY_HOP: u8 = 0;
 const ROUTING: u8 = 43;
 const FRAGMENT: u8 = 44;
@@ -74,10 +72,10 @@ pub(super) fn payload(frame: Frame, offset: u32, end: u32) -> Result<Payload, Re
     }
     match next {
         TCP | UDP => Ok(Payload { offset: at, protocol: next, contents }),
-        ICMP if contents.is_whole() => {
+        ICMPV6 if contents.is_whole() => {
             Ok(Payload { offset: at, protocol: next, contents: Contents::icmp(at) })
         }
-        ICMP => Err(Reason::Icmp),
+        ICMPV6 => Err(Reason::Icmp),
         _ => Err(Reason::OtherProtocol),
     }
 }
@@ -102,7 +100,7 @@ const fn is_extension(next: u8) -> bool {
 #[inline(always)]
 const fn later(offset: u32, next: u8, id: u32) -> Result<Payload, Reason> {
     match next {
-        ICMP => Err(Reason::Icmp),
+        ICMPV6 => Err(Reason::Icmp),
         _ if matches!(next, TCP | UDP) || is_extension(next) => {
             Ok(Payload { offset, protocol: next, contents: Contents::later(id) })
         }

@@ -27,8 +27,8 @@ mod plain;
 
 pub use contents::Contents;
 pub use ethernet::{IPV4, IPV6};
-pub use icmp::quoted;
-pub use l4::Tcp;
+pub use icmp::{is_error, quoted};
+pub use l4::{ACK, FIN, RST, SYN, Segment, Tcp};
 pub use plain::{Plain, PlainV4, PlainV6};
 
 /// Bytes of an Ethernet header without tags.
@@ -37,8 +37,16 @@ pub const ETHERNET: u32 = 14;
 pub const IPV4_HEADER: u32 = 20;
 /// Bytes of an IPv6 header (RFC 8200 §3).
 pub const IPV6_HEADER: u32 = 40;
+/// Bytes of a TCP header without options (RFC 9293 §3.1).
+pub const TCP_HEADER: u32 = 20;
+/// Bytes of a UDP header (RFC 768).
+pub const UDP_HEADER: u32 = 8;
+/// Bytes of an ICMP or ICMPv6 error before the packet that it quotes (RFC 792, RFC 4443).
+pub const ICMP_HEADER: u32 = 8;
 /// More-fragments bit and fragment offset of an IPv4 header, as they stand in the packet.
 pub const IPV4_FRAGMENT: u16 = 0x3fff_u16.to_be();
+/// The fragment offset alone.
+pub const IPV4_FRAGMENT_OFFSET: u16 = 0x1fff_u16.to_be();
 
 /// What an IP header says of what it carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +91,21 @@ const _: () = assert!(size_of::<FlowWords>() == size_of::<Flow>());
 /// First twelve bytes of an IPv4 address in mapped form (RFC 4291 §2.5.5.2), as words.
 pub const MAPPED: [u32; 3] = [0, 0, 0xffff_u32.to_be()];
 
+/// The address whose bytes are those of four native words.
+#[inline(always)]
+#[must_use]
+pub const fn address(words: [u32; 4]) -> Address {
+    *as_address(&words)
+}
+
+/// Four native words as the address whose bytes they are.
+#[inline(always)]
+#[must_use]
+pub const fn as_address(words: &[u32; 4]) -> &Address {
+    // SAFETY: four words are sixteen bytes, any bytes are an address, and bytes need no alignment.
+    unsafe { &*(&raw const *words).cast::<Address>() }
+}
+
 impl FlowWords {
     /// An IPv4 flow.
     #[inline(always)]
@@ -104,17 +127,15 @@ impl FlowWords {
     /// The VIP in the form of a map key.
     #[inline(always)]
     #[must_use]
-    pub const fn vip(&self) -> &Address {
-        // SAFETY: four words are sixteen bytes, and bytes need no alignment.
-        unsafe { &*(&raw const self.vip).cast::<Address>() }
+    pub const fn vip(&self) -> Address {
+        address(self.vip)
     }
 
     /// The client in the form of a map key.
     #[inline(always)]
     #[must_use]
-    pub const fn client(&self) -> &Address {
-        // SAFETY: as for `vip`.
-        unsafe { &*(&raw const self.client).cast::<Address>() }
+    pub const fn client(&self) -> Address {
+        address(self.client)
     }
 
     /// Whether the VIP is an IPv4 address in mapped form.

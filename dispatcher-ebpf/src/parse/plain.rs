@@ -1,5 +1,5 @@
-//! Plain headers: Ethernet without tags, a whole IP packet without options or extension headers, TCP or UDP. Everything is where
-//! it always is.
+//! Plain headers: Ethernet without tags, a whole IP packet without options or extension headers, TCP or UDP. Every field is at
+//! a fixed offset.
 
 use dispatcher_common::{
     flow::{WORDS_V4, WORDS_V6, filter_bit, flow_hash, fold, table_hash},
@@ -7,10 +7,10 @@ use dispatcher_common::{
 };
 
 use super::{
-    ETHERNET, FlowWords, IPV4_FRAGMENT, IPV4_HEADER, IPV6_HEADER,
+    ETHERNET, FlowWords, IPV4_FRAGMENT, IPV4_HEADER, IPV6_HEADER, Segment,
     l4::{tcp_agrees, udp_agrees},
 };
-use crate::{frame::Window, measure::Segment};
+use crate::frame::Window;
 
 /// The first bytes of a frame, read as plain headers of a family. Unless [`Plain::has_form`] and [`Plain::agrees`], the rest says
 /// nothing.
@@ -39,7 +39,7 @@ pub trait Plain: Copy {
     /// Flags of TCP.
     fn flags(self) -> u8;
 
-    /// What TCP says besides.
+    /// Acknowledgement number and payload of TCP.
     fn segment(self) -> Segment;
 
     /// Writes down the flow, word by word: what is read is stored at once.
@@ -265,7 +265,7 @@ mod tests {
         })
     }
 
-    /// What is plain says what the whole way would have found; yields how many were.
+    /// Checks that plain headers are read as on the full path; yields how many were plain.
     fn agree<P: Plain>(of: impl Fn(Window<74>) -> P) -> u32 {
         let mut plain = 0;
         for mut bytes in frames(P::IS_V4) {
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_plain_is_read_as_by_the_whole_way() {
+    fn plain_headers_are_read_as_on_the_full_path() {
         let plain = [agree(|head| PlainV4(head.first())), agree(PlainV6)];
         assert!(plain.iter().all(|plain| (30_000..99_000).contains(plain)), "{plain:?}");
     }

@@ -1,5 +1,6 @@
-//! IP headers of answers, and the Internet checksum.
+//! IP headers of answers.
 
+use super::checksum::{checksum, sum};
 use crate::{
     frame::Window,
     parse::{FlowWords, IPV4_HEADER},
@@ -8,7 +9,7 @@ use crate::{
 /// Hops that an answer may take.
 const TTL: u8 = 64;
 
-/// Writes the IPv4 header of an answer from the flow's VIP to its client, with so many bytes behind it.
+/// Writes the IPv4 header of an answer from the flow's VIP to its client, with this many bytes behind it.
 #[inline(always)]
 pub(super) fn write_v4(header: Window<20>, flow: &FlowWords, protocol: u8, payload: u16) {
     let [high, low] = (IPV4_HEADER as u16 + payload).to_be_bytes();
@@ -44,47 +45,4 @@ pub(super) fn write_v6(header: Window<40>, flow: &FlowWords, protocol: u8, paylo
     header.set_u32::<28>(b);
     header.set_u32::<32>(c);
     header.set_u32::<36>(d);
-}
-
-/// What a checksum covers besides the payload: both addresses, protocol and length, in whatever words (RFC 1071 §2).
-#[inline(always)]
-pub(super) fn pseudo(flow: &FlowWords, is_v4: bool, protocol: u8, payload: u16) -> u64 {
-    let [high, low] = payload.to_be_bytes();
-    let fixed = u64::from(u32::from_ne_bytes([0, protocol, high, low]));
-    if is_v4 {
-        fixed + u64::from(flow.vip[3]) + u64::from(flow.client[3])
-    } else {
-        fixed + sum(flow.vip) + sum(flow.client)
-    }
-}
-
-/// The sum of words, which do not overflow it.
-#[inline(always)]
-pub(super) fn sum(words: [u32; 4]) -> u64 {
-    let [a, b, c, d] = words;
-    u64::from(a) + u64::from(b) + u64::from(c) + u64::from(d)
-}
-
-/// The Internet checksum (RFC 1071) by the sum of native words, as it is stored.
-#[inline(always)]
-pub(super) const fn checksum(sum: u64) -> u16 {
-    let mut sum = (sum & 0xffff_ffff) + (sum >> 32);
-    sum = (sum & 0xffff) + (sum >> 16);
-    sum = (sum & 0xffff) + (sum >> 16);
-    sum = (sum & 0xffff) + (sum >> 16);
-    !(sum as u16)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_checksum_is_the_rfcs() {
-        // The example of RFC 1071 §3: 0001 f203 f4f5 f6f7 add up to ddf2.
-        let words = [[0x00, 0x01, 0xf2, 0x03], [0xf4, 0xf5, 0xf6, 0xf7]].map(u32::from_ne_bytes);
-        let found = checksum(sum([words[0], words[1], 0, 0]));
-        assert_eq!(found.to_ne_bytes(), (!0xddf2_u16).to_be_bytes());
-        assert_eq!(checksum(0xffff_ffff * 8), 0);
-    }
 }

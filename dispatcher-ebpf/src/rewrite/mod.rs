@@ -1,5 +1,6 @@
-//! What is changed in a frame: one file for each forwarding mode, and one for each answer to a client.
+//! Changes to a frame: one file for each forwarding mode, and one for each answer to a client.
 
+pub(crate) mod checksum;
 mod headers;
 pub mod mac;
 pub mod reset;

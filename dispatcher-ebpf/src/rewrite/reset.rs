@@ -1,22 +1,23 @@
-//! The answer to a TCP packet that nobody will answer: an RST made of it, in its place (RFC 9293 §3.10.7.1).
+//! The RST that answers a TCP packet, made in its place (RFC 9293 §3.10.7.1).
 //!
-//! Tags stay; options and extension headers do not. Nothing of it is later than in the packet: it is never longer.
+//! Tags stay; options and extension headers do not. So the answer is never longer than the packet.
 
 use dispatcher_common::net::TCP;
 
 use crate::{
     frame::{Frame, Window},
-    parse::{self, ETHERNET, FlowWords, IPV4_HEADER, IPV6_HEADER, Network},
-    table::tracking::{ACK, FIN, RST, SYN},
+    parse::{
+        self, ACK, ETHERNET, FIN, FlowWords, IPV4_HEADER, IPV6_HEADER, Network, RST, SYN,
+        TCP_HEADER,
+    },
 };
 
 use super::{
-    headers::{checksum, pseudo, sum, write_v4, write_v6},
+    checksum::{checksum, pseudo, sum},
+    headers::{write_v4, write_v6},
     mac,
 };
 
-/// Bytes of a TCP header without options.
-const TCP_HEADER: u32 = 20;
 /// A frame that has this many bytes keeps them: it is what Ethernet carries at least, its checksum left out.
 const LEAST_FRAME: u32 = 60;
 
@@ -39,7 +40,7 @@ const fn answer(sequence: u32, acknowledgement: u32, flags: u8, length: u32) -> 
     Answer { sequence: 0, acknowledgement: next.to_be(), flags: RST | ACK }
 }
 
-/// Makes the answer of a whole TCP packet, and yields how long the frame shall be; none if it is no such packet.
+/// Makes the answer of a whole TCP packet, and yields the new length of the frame; none if it is no such packet.
 /// `flow` is the packet's, but for the protocol.
 #[inline(always)]
 pub fn make(frame: Frame, flow: &mut FlowWords) -> Option<u32> {

@@ -1,20 +1,19 @@
-//! The answer to a packet that is larger than the MTU of its way: "fragmentation needed" (RFC 1191 §4) or "packet too big"
+//! The answer to a packet that is larger than the MTU of the NIC by which it would leave: "fragmentation needed" (RFC 1191 §4) or "packet too big"
 //! (RFC 4443 §3.2), from the VIP. It quotes the packet, before whose IP header its own are put; tags stay.
 
 use dispatcher_common::net::{ICMP, ICMPV6};
 
 use crate::{
     frame::Frame,
-    parse::{self, ETHERNET, FlowWords, IPV4_HEADER, IPV6_HEADER, Network},
+    parse::{self, ETHERNET, FlowWords, ICMP_HEADER, IPV4_HEADER, IPV6_HEADER, Network},
 };
 
 use super::{
-    headers::{checksum, pseudo, sum, write_v4, write_v6},
+    checksum::{checksum, pseudo, sum},
+    headers::{write_v4, write_v6},
     mac,
 };
 
-/// Bytes of an ICMP error before what it quotes.
-const ICMP_HEADER: u32 = 8;
 /// Bytes that an IPv4 error quotes: the longest header and the eight bytes that must follow it (RFC 792). No IPv4 MTU is so
 /// small that a larger packet has fewer.
 pub const QUOTE_V4: u32 = 68;

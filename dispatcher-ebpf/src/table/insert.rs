@@ -7,7 +7,7 @@ use dispatcher_common::connection::{BIAS, FINGERPRINT_SHIFT, WAYS, Way, fingerpr
 
 use crate::barrier::hide;
 
-/// The ways of a bucket that are nobody's: a bit each.
+/// The free ways of a bucket, one bit for each.
 #[inline(always)]
 #[must_use]
 pub fn free(load: impl Fn(usize) -> Way) -> u64 {

@@ -6,14 +6,7 @@ use dispatcher_common::{
     reason::Reason,
 };
 
-/// TCP flag FIN (RFC 9293 §3.1).
-pub const FIN: u8 = 0x01;
-/// TCP flag SYN.
-pub const SYN: u8 = 0x02;
-/// TCP flag RST.
-pub const RST: u8 = 0x04;
-/// TCP flag ACK.
-pub const ACK: u8 = 0x10;
+use crate::parse::{ACK, FIN, RST, SYN};
 
 /// What a packet means to its connection: a nibble for each [`Way::stage`], which says the next one.
 ///
@@ -70,7 +63,7 @@ const fn after(state: State, is_marked: bool, kind: Kind) -> (State, bool) {
         (Aborted, Kind::Answer | Kind::Plain | Kind::Reset) => (Aborted, is_marked),
         (_, Kind::Payload) => (Established, true),
         (Established, Kind::Open | Kind::Answer | Kind::Plain) => (Established, is_marked),
-        // An RST beside a FIN says nothing new. A FIN after an RST does: the client had not gone.
+        // An RST after a FIN says nothing new. A FIN after an RST does: the client had not gone.
         (Established | Closing, Kind::Fin) => (Closing, false),
         (Established, Kind::Reset) => (Closing, true),
         // The port is used again. The server has the last word, and the handshake's ACK tells of it as of an RST forged.

@@ -1,4 +1,5 @@
-//! What does the kernel say that its programs take: verification, instructions, compiled bytes, by function?
+//! What the kernel says that the programs take: verification, instructions and compiled bytes, by function. aya's `ProgramInfo` has
+//! no function lengths, so this asks bpf(2) with the generated types of aya-obj.
 
 use std::{
     collections::BTreeMap,
@@ -180,7 +181,7 @@ unsafe fn info<T: Copy>(object: BorrowedFd<'_>, mut record: T) -> io::Result<T> 
 ///
 /// # Safety
 /// What the attributes point to must live through the call and be as long as they say.
-unsafe fn bpf(command: libc::c_long, attributes: &mut bpf_attr) -> io::Result<i32> {
+pub(super) unsafe fn bpf(command: libc::c_long, attributes: &mut bpf_attr) -> io::Result<i32> {
     let size = size_of::<bpf_attr>();
     // SAFETY: the attributes' size is given as it is, and the caller answers for what they point to.
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut *attributes, size) };

@@ -1,4 +1,5 @@
-//! Filling the maps, at the start and while packets flow.
+//! Fills the maps, at the start and while packets flow. This is a second writer beside the controller's on purpose: tests of the
+//! datapath must not depend on the code that they would then test as well.
 
 use std::net::IpAddr;
 
@@ -19,8 +20,8 @@ use dispatcher_common::{
     net,
     rule::{self, Condition, RuleSet},
     service::{
-        Affinity, AffinityKey, AffinityRecord, OWN, PeerKey, Policy, SCHEDULE_PACK, Schedule,
-        ServiceKey, ServiceState,
+        Affinity, AffinityKey, AffinityRecord, Choices, OWN, PeerKey, Policy, SCHEDULE_PACK,
+        Schedule, ServiceKey, ServiceState,
     },
     settings::Settings,
 };
@@ -169,9 +170,7 @@ impl Datapath {
     pub fn add_service(&mut self, service: &Service) -> Result<()> {
         let policy = Policy {
             schedule: self.write_ring(&service.ring)?.0,
-            choices: u64::from(service.orphan)
-                | u64::from(service.scheduler) << 8
-                | u64::from(service.protocol) << 16,
+            choices: Choices::new(service.orphan, service.scheduler, service.protocol).0,
             stale_ticks: service.stale_ticks,
             affinity: service.affinity.0,
             rules: self.write_rules(service)?.0,
@@ -232,7 +231,8 @@ impl Datapath {
     pub fn set_choices(&mut self, service: u32, scheduler: u8, affinity: Affinity) -> Result<()> {
         let mut policies = self.array_mut::<Policy>(maps::POLICIES)?;
         let mut policy = policies.get(&service, 0)?;
-        policy.choices = policy.choices & !0xff00 | u64::from(scheduler) << 8;
+        let choices = Choices(policy.choices);
+        policy.choices = Choices::new(choices.orphan(), scheduler, choices.protocol()).0;
         policy.affinity = affinity.0;
         Ok(policies.set(service, policy, 0)?)
     }
@@ -248,7 +248,7 @@ impl Datapath {
         Ok(map.set(0, settings, 0)?)
     }
 
-    /// Writes several rings for a service and yields where they lie, without using any.
+    /// Writes several rings for a service and returns where they are, without using any.
     ///
     /// # Errors
     ///
@@ -320,7 +320,7 @@ impl Datapath {
         Ok(map.set(place.bucket, bucket, 0)?)
     }
 
-    /// Makes every affinity record so many ticks older.
+    /// Makes every affinity record this many ticks older.
     ///
     /// # Errors
     ///
@@ -367,7 +367,7 @@ impl Datapath {
         Ok(self.array_mut(maps::SERVICE_STATE)?.set(service, state, 0)?)
     }
 
-    /// Makes all first fragments so many nanoseconds older.
+    /// Makes all first fragments this many nanoseconds older.
     ///
     /// # Errors
     ///

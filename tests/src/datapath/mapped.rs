@@ -57,7 +57,7 @@ impl Datapath {
 }
 
 impl Mapped {
-    /// Maps so many words of an array.
+    /// Maps this many words of an array.
     ///
     /// # Errors
     ///
@@ -112,7 +112,7 @@ pub fn now_ns() -> u64 {
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
-/// The same way, stamped so many ticks ago.
+/// The same way, stamped this many ticks ago.
 #[must_use]
 pub fn aged(way: Way, ticks: u64) -> Way {
     let stamp = now().wrapping_sub(ticks) & ((1 << STAMP_BITS) - 1);

@@ -1,4 +1,4 @@
-//! The loaded object: what does the datapath do with this packet?
+//! The datapath loaded into the kernel, and what it does with single packets.
 //!
 //! Loads the object into the kernel, unpinned and attached to nothing, fills its maps from a [`World`], and runs packets
 //! through it with `BPF_PROG_TEST_RUN`. [`reading`] looks at what it left in its maps. No part of the controller is used

@@ -19,7 +19,7 @@ use super::{
 const PAST: u64 = 1000;
 
 impl Datapath {
-    /// Lets so many ticks pass, and removes the connections that have been idle for as long as their class may be. False
+    /// Lets this many ticks pass, and removes the connections that have been idle for as long as their class may be. False
     /// on a machine that has just started and has not that much of a past: nothing has changed then.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! Loaded datapaths that wait for the next test: a load takes the verifier half a second, and minutes in an emulated VM.
+//! Loaded datapaths, kept for the next test: to verify one takes half a second, and minutes in an emulated VM.
 
 use std::sync::{Mutex, PoisonError};
 

@@ -12,7 +12,7 @@ use dispatcher_common::{
 
 use crate::packet_builder::{Mac, NIC_MAC};
 
-/// Everything that is told to the datapath before the first packet.
+/// Everything that the maps hold before the first packet.
 #[derive(Clone, Debug)]
 pub struct World {
     /// Buckets of the connection table: a power of two.
@@ -212,7 +212,7 @@ impl World {
             .service(4, VIP6.into(), 53, udp, 3)
     }
 
-    /// With one more service of so many backends; slots and ring as in [`Self::standard`].
+    /// With one more service of this many backends; slots and ring as in [`Self::standard`].
     #[must_use]
     pub fn service(mut self, id: u32, vip: IpAddr, port: u16, protocol: u8, backends: u16) -> Self {
         let ring: Vec<u16> = (1..=backends).map(|n| id as u16 * 10 + n).collect();

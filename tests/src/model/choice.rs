@@ -32,7 +32,7 @@ pub(super) enum Turn {
 }
 
 impl Model {
-    /// The backend of a flow that has none, or is to have another; the packet has these flags and this TOS.
+    /// The backend of a flow that has none, or needs another; the packet has these flags and this TOS.
     pub(super) fn choose(
         &mut self,
         flow: &Flow,

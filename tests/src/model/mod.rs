@@ -1,8 +1,8 @@
 //! The reference: what a plain load balancer would do with this packet.
 //!
 //! Hash maps and `if`s after the specification, without BPF, tables of words, hashes or atomics. It shares no code with
-//! the datapath: it is given the same [`World`] and the same frames, and must come to the same end. It knows no bound on
-//! connections, and only the time that it is told: whoever compares sees to it that neither plays a part.
+//! the datapath: it gets the same [`World`] and the same frames, and must come to the same result. It has no bound on
+//! connections, and knows only the time that it is given: its caller makes sure that neither matters.
 
 use std::{
     collections::{HashMap, HashSet},

@@ -1,4 +1,4 @@
-//! Packets, byte by byte: what exactly went into the datapath?
+//! Builds packets byte by byte.
 //!
 //! A frame is built from the outside in: `eth().vlan(7).ipv4(client, vip).tcp(40_000, 80, SYN).payload(b"x").build()`.
 //! Lengths and checksums come out right by themselves; [`PacketBuilder::patch`] and [`PacketBuilder::cut`] then break what
@@ -227,7 +227,7 @@ impl PacketBuilder {
         self
     }
 
-    /// With one more extension header of so many bytes (a multiple of 8; an authentication header: of 4).
+    /// With one more extension header of this many bytes (a multiple of 8; an authentication header: of 4).
     #[must_use]
     pub fn extension(mut self, kind: u8, length: usize) -> Self {
         if let Network::V6 { extensions, .. } = &mut self.network {
@@ -293,7 +293,7 @@ impl PacketBuilder {
         self
     }
 
-    /// With at most so many bytes of a packet's IP header and what follows it as payload.
+    /// With at most this many bytes of a packet's IP header and what follows it as payload.
     #[must_use]
     pub fn quoting(self, packet: Self, length: usize) -> Self {
         let packet = packet.build();
@@ -322,7 +322,7 @@ impl PacketBuilder {
         self
     }
 
-    /// Cuts the finished frame, or fills it up with zeros, to so many bytes from the start of a header.
+    /// Cuts the finished frame, or fills it up with zeros, to this many bytes from the start of a header.
     #[must_use]
     pub fn cut(mut self, at: At, length: usize) -> Self {
         let packet = self.clone().build();

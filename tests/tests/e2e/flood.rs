@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use dispatcher_lab::{
     Daemon, EchoServer, Established, Honest, Lab, OTHER_VIP4, Plan, SPOOFED_NET, VIP4, eventually,
-    xdp_pass,
+    xdp,
 };
 
 use serde_json::Value;
@@ -51,7 +51,7 @@ fn a_flood_harms_neither_those_who_are_there_nor_those_who_come() -> Result<()> 
     // From here on only the static neighbour entry knows the sink.
     let sink = &lab.backends[2];
     lab.lb.ip(&format!("neigh replace {} lladdr {} dev eth0", sink.v4(), sink.mac()))?;
-    xdp_pass::swallow(sink, "eth0")?;
+    xdp::swallow(sink, "eth0")?;
 
     let to = (VIP4, PORT).into();
     let established = Established::open(lab.client(), to, STAYING)?;

@@ -1,7 +1,7 @@
 //! Packets that come back: from a dispatcher that is a backend, and from a backend that forwards.
 
 use anyhow::{Context as _, Result, ensure};
-use dispatcher_lab::{Lab, Node, Plan, VIP4, VIP6, url, xdp_pass};
+use dispatcher_lab::{Lab, Node, Plan, VIP4, VIP6, url, xdp};
 
 use crate::common::{
     VIPS, address_of, all_up, backend, lab, reason, service, state_contains, tally, web,
@@ -31,7 +31,7 @@ fn services(here: &Node, other: &Node) -> String {
 /// Lets a node's NIC send by XDP, like that of the dispatcher's host.
 fn for_xdp(lab: &Lab, node: &Node) -> Result<()> {
     let port = lab.port(node, "eth0");
-    xdp_pass::attach(&lab.switch, &port)?;
+    xdp::pass(&lab.switch, &port)?;
     lab.switch.run(&format!("ethtool -K {port} tx off txvlan off tx-vlan-stag-hw-insert off"))?;
     Ok(())
 }

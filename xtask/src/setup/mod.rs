@@ -1,6 +1,6 @@
-//! `cargo xtask setup`: what is missing is installed, or named with the command that gets it.
+//! `cargo xtask setup`: installs what is missing, or names it with the command that gets it.
 //!
-//! Finding out what is missing costs only look-ups of files and four short commands, so every task begins with it.
+//! To find out what is missing costs only look-ups of files and four short commands, so every task begins with it.
 
 mod apt;
 mod bpffs;
@@ -9,47 +9,49 @@ mod packages;
 mod schemathesis;
 mod toolchain;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
+use clap::{Args, ValueEnum};
 
 pub(crate) use apt::{is_root, refresh_package_lists};
 
-/// What a task needs; each includes the one before, [`Need::Check`], [`Need::Vm`], [`Need::Ipvs`] and [`Need::Bench`] only [`Need::Build`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Options of the task.
+#[derive(Args, Debug)]
+pub(crate) struct Options {
+    /// Install only what this task needs.
+    #[arg(long = "for", value_enum, value_name = "TASK", default_value = "test")]
+    need: Need,
+}
+
+/// What a task needs: each variant includes [`Need::Build`], [`Need::Test`] also [`Need::Run`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Need {
     /// A toolchain for BPF and its linker.
     Build,
     /// What demo and tests run: servers, clients, network tools, bpffs.
+    #[value(name = "demo")]
     Run,
     /// What only tests run: servers of more protocols.
     Test,
+    /// What the checks run.
+    Check,
     /// What boots another kernel.
     Vm,
     /// What boots another kernel and runs IPVS in it.
+    #[value(skip)]
     Ipvs,
-    /// What builds the measuring harness.
+    /// What builds the C harness.
     Bench,
-    /// What the checks run.
-    Check,
 }
 
-/// The task: all that build, demo and test need, or only what `--for TASK` names.
+/// Installs all that build, demo and tests need, or only what `--for TASK` names.
 ///
 /// # Errors
 /// When something is missing and cannot be installed.
-pub(crate) fn run(words: &[&str]) -> Result<()> {
-    let need = match words {
-        [] | ["--for", "test"] => Need::Test,
-        ["--for", "demo"] => Need::Run,
-        ["--for", "build"] => Need::Build,
-        ["--for", "vm"] => Need::Vm,
-        ["--for", "bench"] => Need::Bench,
-        ["--for", "check"] => Need::Check,
-        _ => bail!("setup: {}: expected --for build|test|demo|check|vm|bench", words.join(" ")),
-    };
-    ensure(need)
+pub(crate) fn run(options: &Options) -> Result<()> {
+    ensure(options.need)
 }
 
-/// Sees to it that all is there that a build needs but the linker; yields whether that is missing.
+/// Installs what is missing except the BPF linker; returns whether that is missing.
 ///
 /// # Errors
 /// As [`ensure`].
@@ -59,7 +61,7 @@ pub(crate) fn lacks_linker_only(need: Need) -> Result<bool> {
     linker::is_missing()
 }
 
-/// Sees to it that what is needed is there; what it installs, it announces.
+/// Installs what is missing, and announces what it installs.
 ///
 /// # Errors
 /// When something is missing and cannot be installed; the message names it and the command that gets it.

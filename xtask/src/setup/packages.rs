@@ -5,7 +5,7 @@ use std::path::Path;
 use super::Need;
 use crate::workspace;
 
-/// Something a package brings, by which its presence is told without asking dpkg.
+/// Something that a package brings. It shows whether the package is there, without asking dpkg.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Tool {
     /// A program of the search path, or a file where it starts with a slash.
@@ -73,7 +73,7 @@ const VM: [Tool; 6] = [
     Tool::new("dpkg-deb", "dpkg"),
 ];
 
-/// What is measured in such a kernel, beside this product.
+/// What is measured in such a kernel in addition to this product.
 const IPVS: [Tool; 4] = [
     Tool::new("ipvsadm", "ipvsadm"),
     Tool::new("ethtool", "ethtool"),
@@ -89,7 +89,7 @@ const BENCH: [Tool; 4] = [
     Tool::new("/usr/include/bpf/libbpf.h", "libbpf-dev"),
 ];
 
-/// Programs a task needs beside what builds the product.
+/// Programs that a task needs in addition to what builds the product.
 pub(super) fn of(need: Need) -> Vec<Tool> {
     match need {
         Need::Build | Need::Check => Vec::new(),

@@ -1,7 +1,9 @@
 //! `cargo xtask test`: every test, as root, with BPF; nothing is skipped in silence.
 //!
-//! All of it uses one profile (dev), so that nothing is compiled twice; the datapath is optimised in either.
+//! All of it is one build: one profile (dev), one selection of packages, one set of features. The feature `datapath-log` only
+//! adds the datapath that logs; what the other tests load is the object that is shipped.
 
+mod long;
 mod summary;
 pub(crate) mod vm;
 
@@ -11,50 +13,60 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
+use clap::Args;
 
 use crate::{setup, shell::Cmd, workspace};
 use summary::Summary;
 
-/// Runs the task: here, or the packet tests under another kernel (`--kernel 6.1`).
+/// Options of the task.
+#[derive(Args, Debug)]
+pub(crate) struct Options {
+    /// Run the packet tests under another kernel, in qemu: Debian's 6.1 or 6.12, or a package FILE.deb.
+    #[arg(long, value_name = "VERSION", conflicts_with = "long")]
+    kernel: Option<String>,
+    /// Also run what takes long: a million random packets, every step of a takeover, measurements, other kernels.
+    #[arg(long)]
+    long: bool,
+    /// With --kernel: only tests whose names contain one of these.
+    #[arg(value_name = "FILTER", requires = "kernel")]
+    filters: Vec<String>,
+}
+
+/// Runs the task.
 ///
 /// # Errors
 /// When not root, without BPF, when a test fails, when none ran, or when a test program does not build.
-pub(crate) fn run(words: &[&str]) -> Result<()> {
-    match words {
-        [] => here(),
-        ["--kernel", version, filters @ ..] => vm::run(version, filters),
-        _ => bail!("test: {}: expected nothing, or --kernel VERSION", words.join(" ")),
-    }
-}
-
-fn here() -> Result<()> {
-    require_privileges()?;
-    setup::ensure(setup::Need::Test)?;
-    require_bpf()?;
+pub(crate) fn run(options: &Options) -> Result<()> {
     let mut summary = Summary::default();
-    let mut all_well = stream(cargo_test(&["--no-fail-fast"])?, &mut summary)?;
-    // Last: it replaces the binary by one with a datapath that logs.
-    let log = ["--features", "dispatcher-ctl/datapath-log", "--test", "datapath_log"];
-    all_well &= stream(cargo_test(&log)?, &mut summary)?;
+    let mut all_well = true;
+    if let Some(version) = &options.kernel {
+        setup::ensure(setup::Need::Vm)?;
+        all_well &= vm::run(&vm::kernel(version)?, &options.filters, &mut summary)?;
+    } else {
+        require_privileges()?;
+        setup::ensure(setup::Need::Test)?;
+        require_bpf()?;
+        all_well &= stream(cargo_test(&["--no-fail-fast"])?.announced(), &mut summary)?;
+    }
+    if options.long {
+        all_well &= long::run(&mut summary)?;
+    }
     println!("{summary}");
     summary.judge(all_well)
 }
 
-/// One selection of packages: another would have other features, and build their dependencies anew. The binary that the
-/// end-to-end tests start is built with dispatcher-ctl's own tests.
-fn cargo_test(arguments: &[&str]) -> Result<Command> {
-    let mut command = Cmd::new("cargo")
-        .args(["test", "--workspace"])
-        .args(arguments.iter().copied())
+/// The end-to-end tests start the binary that is built with dispatcher-ctl's own tests.
+fn cargo_test(arguments: &[&str]) -> Result<Cmd> {
+    Ok(Cmd::new("cargo")
+        .args(["test", "--workspace", "--features", "dispatcher-ctl/datapath-log"])
+        .args(arguments)
         .env("DISPATCHER_REQUIRE_BPF", "1")
-        .env("DISPATCHER_BIN", workspace::target()?.join("debug/dispatcher"))
-        .announced();
-    command.stdout(Stdio::piped());
-    Ok(command)
+        .env("DISPATCHER_BIN", workspace::target()?.join("debug/dispatcher")))
 }
 
-/// Runs test programs, shows what they say and adds it up. Yields whether they ended with status 0.
+/// Runs test programs, shows their output and adds up the results. Returns whether they ended with status 0.
 fn stream(mut command: Command, summary: &mut Summary) -> Result<bool> {
+    command.stdout(Stdio::piped());
     let mut child = command.spawn().with_context(|| format!("cannot run {command:?}"))?;
     let output = child.stdout.take().context("the output is piped")?;
     for line in BufReader::new(output).split(b'\n') {

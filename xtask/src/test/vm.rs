@@ -11,51 +11,54 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use super::{stream, summary::Summary};
+use super::{cargo_test, stream, summary::Summary};
 use crate::{setup, shell::Cmd, workspace};
 
 /// The guest runs on an emulated CPU: about ten times slower than this machine.
 const TIMEOUT_SECONDS: &str = "1500";
 
-/// Runs the packet tests under the newest kernel package of a version such as `6.12`, or under the package in a file.
+/// A kernel's package, and the directory of what was downloaded and unpacked.
+pub(crate) struct Kernel {
+    /// The package's file.
+    pub(crate) deb: PathBuf,
+    /// The directory.
+    pub(crate) cache: PathBuf,
+}
+
+/// Runs the packet tests under a kernel. Returns whether all test programs ended with status 0.
 ///
 /// # Errors
-/// When there is no such kernel, when the machine does not start, when a test fails or none ran.
-pub(super) fn run(version: &str, filters: &[&str]) -> Result<()> {
-    setup::ensure(setup::Need::Vm)?;
-    let (deb, cache) = kernel(version)?;
-    let mut summary = Summary::default();
+/// When the tests do not build or the machine does not start.
+pub(super) fn run(kernel: &Kernel, filters: &[String], summary: &mut Summary) -> Result<bool> {
     let mut all_well = true;
     for program in test_programs()? {
-        let mut command = Cmd::new(workspace::root().join("tests/vm/vmrun"))
+        let command = Cmd::new(workspace::root().join("tests/vm/vmrun"))
             .args(["--mem", "4096", "--timeout", TIMEOUT_SECONDS, "--modules", "veth"])
             .arg("--kernel")
-            .arg(&deb)
+            .arg(&kernel.deb)
             .args(["--", "env", "DISPATCHER_REQUIRE_BPF=1"])
             .arg(&program)
             .args(["--test-threads", "2"])
             .args(filters)
-            .env("VMRUN_CACHE", &cache)
-            .announced();
-        command.stdout(Stdio::piped());
-        all_well &= stream(command, &mut summary)?;
+            .env("VMRUN_CACHE", &kernel.cache);
+        all_well &= stream(command.announced(), summary)?;
     }
-    println!("{summary} (kernel {version})");
-    summary.judge(all_well)
+    Ok(all_well)
 }
 
-/// The package's file for what was asked for, and the directory of what was fetched and unpacked.
+/// The newest kernel package of a version such as `6.12`, or the package in a file.
 ///
 /// # Errors
 /// When there is no such kernel.
-pub(crate) fn kernel(version: &str) -> Result<(PathBuf, PathBuf)> {
+pub(crate) fn kernel(version: &str) -> Result<Kernel> {
     let cache = workspace::target()?.join("vm");
     fs::create_dir_all(&cache).with_context(|| cache.display().to_string())?;
     if version.ends_with(".deb") {
-        return Ok((fs::canonicalize(version).with_context(|| version.to_owned())?, cache));
+        let deb = fs::canonicalize(version).with_context(|| version.to_owned())?;
+        return Ok(Kernel { deb, cache });
     }
     setup::refresh_package_lists()?;
-    Ok((download(&package(version)?, &cache)?, cache))
+    Ok(Kernel { deb: download(&package(version)?, &cache)?, cache })
 }
 
 /// The newest package of this kernel version that apt knows: neither cloud (it lacks 9p) nor rt, debug or unsigned.
@@ -93,8 +96,7 @@ fn download(package: &str, cache: &Path) -> Result<PathBuf> {
 
 /// The built test programs that need a kernel but no network namespaces: `packet` and what begins with `packet_`.
 fn test_programs() -> Result<Vec<PathBuf>> {
-    let output = Cmd::new("cargo")
-        .args(["test", "--package", "dispatcher-tests", "--no-run", "--message-format=json"])
+    let output = cargo_test(&["--test", "packet", "--no-run", "--message-format=json"])?
         .announced()
         .stderr(Stdio::inherit())
         .output()

@@ -13,7 +13,7 @@
 //! | an agent with another key, or one that falls silent after its greeting | a key or CA file that was never readable; an agent that hangs up before its greeting: it is full |
 //!
 //! A failure during or shortly after a change of this host's own addresses or NICs says nothing
-//! ([`super::super::upheaval`]). Probes of VIPs use paths of their own ([`crate::prober`]): a failure while such a path
+//! ([`super::super::disturbance`]). Probes of VIPs use paths of their own ([`crate::prober`]): a failure while such a path
 //! is incomplete says nothing, either.
 
 use std::{

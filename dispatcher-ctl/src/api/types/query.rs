@@ -29,7 +29,7 @@ pub struct ConnectionQuery {
     pub backend: Option<String>,
     /// List at most this number of connections.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[param(default = 1000, maximum = 4294967295_u64)]
+    #[param(default = 1000)]
     pub limit: Option<usize>,
     /// Where the daemon goes on with a long answer.
     #[serde(skip)]

@@ -1,4 +1,4 @@
-//! What advisors say of backends, and what follows: down, and up again.
+//! What advisors say of backends: up, or down and why.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -7,38 +7,38 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::daemon::{clock, core::Core, reports::Cause};
 use crate::{
     advisor::{
         Advisors, Health, Outcome, Subject,
         probe::{Finding, Load, Target},
     },
-    api::types::{ApiError, BackendAdvisor, ProbeLateness, Probes},
+    api::types::{BackendAdvisor, ProbeLateness, Probes},
+    daemon::clock,
     model::{self, Advisor, AdvisorKind, Backend, Choice as _, Service, State},
     prober::{Prober, Through},
 };
 
-/// Why backends cannot be probed the log says again after as long.
-const SAID: Duration = Duration::from_secs(60);
-/// And so many different reasons in that time.
-const KEPT: usize = 20;
+/// How often the log says at most for the same reason that backends cannot be probed.
+const LOG_EVERY: Duration = Duration::from_secs(60);
+/// For how many different reasons it says so in that time.
+const REASONS: usize = 20;
 
-/// What the probes of a backend have said that one advisor made.
+/// What one advisor's probes of a backend have found.
 #[derive(Debug)]
 struct Advice {
-    /// By whom.
+    /// How it probes.
     advisor: Arc<Advisor>,
-    /// Where the configuration says so.
+    /// The key of the configuration that says so: `advisor` or `agent`.
     key: &'static str,
     health: Health,
-    /// Why it is down, if it is: what the last probe said that failed.
+    /// Why the backend is down, if it is: what the last failed probe found.
     why: Option<String>,
-    /// What the last probe measured, if it was good, and when, as [`crate::standstill::running`] has it.
+    /// What the last probe measured, if it was good, and when, in the time of [`crate::standstill::running`].
     load: Option<(Load, Duration)>,
     good: u64,
     bad: u64,
     /// Probes that could not be made.
-    none: u64,
+    not_made: u64,
     /// Why it cannot be probed, if it cannot.
     not_probed: Option<String>,
     last_error: Option<String>,
@@ -47,7 +47,7 @@ struct Advice {
 }
 
 impl Advice {
-    /// Of a backend that is down, if it is, for this reason.
+    /// Nothing was found yet of a backend that is down for this reason, if it is.
     fn new(key: &'static str, advisor: Arc<Advisor>, why: Option<String>) -> Self {
         Self {
             advisor,
@@ -57,20 +57,20 @@ impl Advice {
             load: None,
             good: 0,
             bad: 0,
-            none: 0,
+            not_made: 0,
             not_probed: None,
             last_error: None,
             certificate_expiry: None,
         }
     }
 
-    /// Takes in what a probe found; true if the backend has come up or gone down by it.
-    fn take(&mut self, finding: Result<Finding, String>, at: Duration) -> bool {
+    /// Adds what a probe found; true if the backend has come up or gone down by it.
+    fn add(&mut self, finding: Result<Finding, String>, at: Duration) -> bool {
         let finding = match finding {
             Ok(finding) => finding,
             Err(why) => {
-                // Nothing was found: it is what it was.
-                self.none += 1;
+                // Nothing was found: the backend stays up or down.
+                self.not_made += 1;
                 (self.last_error, self.not_probed) = (Some(why.clone()), Some(why));
                 return false;
             }
@@ -95,15 +95,15 @@ impl Advice {
         if self.health.is_up() {
             self.why = None;
         } else if why.is_some() {
-            // What is wrong may turn out to be another thing than what was seen first.
+            // The newest reason counts: the fault may have become another.
             self.why = why;
         }
         changed
     }
 
-    /// Takes in why clients do not get through to it; true if the backend has gone down by that. Of one that is down it is no
-    /// news, and only probes have it up again.
-    fn doubt(&mut self, why: String) -> bool {
+    /// Adds a failure that was seen without a probe; true if the backend has gone down by it. Ignored while the backend is down:
+    /// only probes bring it back up.
+    fn add_failure(&mut self, why: String) -> bool {
         if !self.health.is_up() {
             return false;
         }
@@ -115,13 +115,13 @@ impl Advice {
         is_down
     }
 
-    fn shown(&self) -> BackendAdvisor {
+    fn view(&self) -> BackendAdvisor {
         BackendAdvisor {
             kind: self.advisor.kind,
             target: self.advisor.target,
             load_seconds: self.load.and_then(|(load, _)| load.seconds()),
             system_load: self.load.and_then(|(load, _)| load.system()),
-            probes: Probes { success: self.good, failure: self.bad, not_probed: self.none },
+            probes: Probes { success: self.good, failure: self.bad, not_probed: self.not_made },
             last_error: self.last_error.clone(),
             not_probed: self.not_probed.clone(),
             certificate_expiry: self.certificate_expiry,
@@ -129,41 +129,42 @@ impl Advice {
     }
 }
 
-/// By slot, why backends are down from now on, or none where they are up.
-type Changed = HashMap<u32, Option<String>>;
+/// By slot, why backends are down from now on; none: they are up.
+pub(in crate::daemon) type Changed = HashMap<u32, Option<String>>;
 
-/// All advisors, and what they have said, by slot: the service's advisor, then the metric agent.
+/// All advisors, and what they have found.
 #[derive(Debug)]
-pub(in crate::daemon) struct Advised {
+pub(super) struct Advised {
     advisors: Advisors,
-    said: HashMap<u32, Vec<Advice>>,
+    /// By slot: of the service's advisor, then of the metric agent.
+    found: HashMap<u32, Vec<Advice>>,
     /// Why backends could not be probed, and when the log last said so.
-    complaints: HashMap<String, Instant>,
+    logged: HashMap<String, Instant>,
 }
 
-/// What has been said of a backend, as the API tells it.
+/// What probes have found of a backend, as the API shows it.
 #[derive(Debug, Default)]
 pub(in crate::daemon) struct Shown {
     /// By the service's advisor.
     pub(in crate::daemon) advisor: Option<BackendAdvisor>,
-    /// By its metric agent, beside that.
+    /// By its metric agent, in addition.
     pub(in crate::daemon) agent: Option<BackendAdvisor>,
 }
 
 impl Advised {
-    pub(in crate::daemon) fn new(advisors: Advisors) -> Self {
-        Self { advisors, said: HashMap::new(), complaints: HashMap::new() }
+    pub(super) fn new(advisors: Advisors) -> Self {
+        Self { advisors, found: HashMap::new(), logged: HashMap::new() }
     }
 
     /// How late probes began lately.
-    pub(in crate::daemon) fn lateness(&self) -> ProbeLateness {
+    pub(super) fn lateness(&self) -> ProbeLateness {
         let late = self.advisors.lateness();
         ProbeLateness { up: late.up.as_secs_f64(), other: late.other.as_secs_f64() }
     }
 
-    /// Probes the backends of a state, and forgets what was said of others.
-    pub(in crate::daemon) fn follow(&mut self, state: &State, prober: &Prober) {
-        let mut former = std::mem::take(&mut self.said);
+    /// Probes the backends of a state, and forgets what was found of others.
+    pub(super) fn follow(&mut self, state: &State, prober: &Prober) {
+        let mut former = std::mem::take(&mut self.found);
         let mut subjects = Vec::new();
         for service in &state.services {
             let asked: Vec<_> =
@@ -174,78 +175,78 @@ impl Advised {
             for backend in &service.backends {
                 let mut before = former.remove(&backend.slot).unwrap_or_default();
                 let advice = |(key, advisor): &(&'static str, Arc<Advisor>)| {
-                    let is_same = |said: &Advice| said.key == *key && said.advisor == *advisor;
+                    let is_same = |found: &Advice| found.key == *key && found.advisor == *advisor;
                     before.iter().position(is_same).map_or_else(
                         || Advice::new(key, Arc::clone(advisor), backend.advised_down.clone()),
                         |at| before.swap_remove(at),
                     )
                 };
-                self.said.insert(backend.slot, asked.iter().map(advice).collect());
+                self.found.insert(backend.slot, asked.iter().map(advice).collect());
                 subjects.extend(asked.iter().map(|(_, a)| subject(service, backend, a, prober)));
             }
         }
         self.advisors.follow(subjects);
     }
 
-    /// Takes in an outcome; yields why the backend is down, or none where it is up, if that has changed.
-    fn take(&mut self, outcome: Outcome) -> Option<Option<String>> {
+    /// Adds an outcome; yields why the backend is down, or none if it is up, where that has changed.
+    pub(super) fn add(&mut self, outcome: Outcome) -> Option<Option<String>> {
         let Outcome { slot, advisor, at, finding } = outcome;
-        let all = self.said.get_mut(&slot)?;
+        let all = self.found.get_mut(&slot)?;
         // A probe may end after its advisor was replaced.
-        let said = all.iter_mut().find(|said| said.advisor == advisor)?;
-        let was_probed = said.not_probed.is_none();
-        let has_changed = said.take(finding, at);
-        let complaint = said.not_probed.clone().filter(|_| was_probed);
+        let found = all.iter_mut().find(|found| found.advisor == advisor)?;
+        let was_probed = found.not_probed.is_none();
+        let has_changed = found.add(finding, at);
+        let not_probed = found.not_probed.clone().filter(|_| was_probed);
         let changed = has_changed.then(|| reasons(all));
-        complaint.into_iter().for_each(|why| self.complain(why));
+        not_probed.into_iter().for_each(|why| self.log_not_probed(why));
         changed
     }
 
-    /// Has the log say why backends cannot be probed, now and then.
-    fn complain(&mut self, why: String) {
+    /// Logs why backends cannot be probed, but not too often.
+    fn log_not_probed(&mut self, why: String) {
         let now = clock::now();
-        self.complaints.retain(|_, at| now.saturating_duration_since(*at) < SAID);
-        if self.complaints.len() < KEPT && !self.complaints.contains_key(&why) {
+        self.logged.retain(|_, at| now.saturating_duration_since(*at) < LOG_EVERY);
+        if self.logged.len() < REASONS && !self.logged.contains_key(&why) {
             tracing::warn!("backends cannot be probed, and are left as they were: {why}");
-            self.complaints.insert(why, now);
+            self.logged.insert(why, now);
         }
     }
 
-    /// Takes in why clients do not get through to slots' backends; yields those that are down for it, if they were not.
-    pub(in crate::daemon) fn doubt(&mut self, bad: HashMap<u32, String>) -> Changed {
+    /// Adds failures that were seen without a probe, by slot; yields the backends that have gone down by them.
+    pub(super) fn add_failures(&mut self, bad: HashMap<u32, String>) -> Changed {
         let mut changed = HashMap::new();
         for (slot, why) in bad {
-            let all = self.said.get_mut(&slot).map_or(&mut [][..], Vec::as_mut_slice);
-            let said = all.iter_mut().find(|said| said.key == "advisor");
-            if said.is_some_and(|said| said.doubt(why)) {
+            let all = self.found.get_mut(&slot).map_or(&mut [][..], Vec::as_mut_slice);
+            let advisor = all.iter_mut().find(|found| found.key == "advisor");
+            if advisor.is_some_and(|advisor| advisor.add_failure(why)) {
                 changed.insert(slot, reasons(all));
             }
         }
         changed
     }
 
-    /// What was last measured of a slot's backend by its advisor, by its metric agent, and when, as
-    /// [`crate::standstill::running`] has it.
-    pub(in crate::daemon) fn loads(&self, slot: u32) -> impl Iterator<Item = (Load, Duration)> {
-        self.said.get(&slot).into_iter().flatten().filter_map(|said| said.load)
+    /// What was last measured of a slot's backend by its advisor and by its metric agent, and when, in the time of
+    /// [`crate::standstill::running`].
+    pub(super) fn loads(&self, slot: u32) -> impl Iterator<Item = (Load, Duration)> {
+        self.found.get(&slot).into_iter().flatten().filter_map(|found| found.load)
     }
 
-    /// Why a slot's backend is down, as it was said last, if it is.
-    pub(in crate::daemon) fn why_down(&self, slot: u32) -> Option<String> {
-        reasons(self.said.get(&slot)?)
+    /// Why a slot's backend is down, if it is, by what was found last.
+    pub(super) fn why_down(&self, slot: u32) -> Option<String> {
+        reasons(self.found.get(&slot)?)
     }
 
-    /// What has been said of a slot's backend.
-    pub(in crate::daemon) fn shown(&self, slot: u32) -> Shown {
-        let all = self.said.get(&slot).map_or(&[][..], Vec::as_slice);
-        let of = |key: &str| all.iter().find(|said| said.key == key).map(Advice::shown);
+    /// What probes have found of a slot's backend.
+    pub(super) fn shown(&self, slot: u32) -> Shown {
+        let all = self.found.get(&slot).map_or(&[][..], Vec::as_slice);
+        let of = |key: &str| all.iter().find(|found| found.key == key).map(Advice::view);
         Shown { advisor: of("advisor"), agent: of("agent") }
     }
 }
 
-/// Why a backend is down, by whoever says so.
+/// Why a backend is down, by all advisors that say so.
 fn reasons(all: &[Advice]) -> Option<String> {
-    let reasons: Vec<_> = all.iter().filter_map(|said| said.why.as_deref()).collect();
+    let reasons: Vec<_> = all.iter().filter_map(|found| found.why.as_deref()).collect();
     (!reasons.is_empty()).then(|| reasons.join("; "))
 }
 
@@ -291,51 +292,22 @@ fn host(vip: SocketAddr, usual: u16) -> String {
     }
 }
 
-impl Core {
-    /// Takes in outcomes of probes; backends that came up or went down are so from now on.
-    ///
-    /// # Errors
-    /// Where the kernel refuses.
-    pub(in crate::daemon) async fn take_outcomes(
-        &mut self,
-        outcomes: Vec<Outcome>,
-    ) -> Result<(), ApiError> {
-        let mut changed = HashMap::new();
-        for outcome in outcomes {
-            let slot = outcome.slot;
-            if let Some(why) = self.advised.take(outcome) {
-                changed.insert(slot, why);
-            }
-        }
-        self.take_changed(changed).await
-    }
-
-    /// Has backends down, or up again.
-    ///
-    /// # Errors
-    /// Where the kernel refuses.
-    pub(in crate::daemon) async fn take_changed(
-        &mut self,
-        mut changed: Changed,
-    ) -> Result<(), ApiError> {
-        if changed.is_empty() {
-            return Ok(());
-        }
-        let mut state = self.state().clone();
-        let slots: HashSet<u32> = changed.keys().copied().collect();
-        let is_meant = |service: &Service| service.backends.iter().any(|b| slots.contains(&b.slot));
-        state.change(is_meant, |service| {
-            for backend in &mut service.backends {
-                if let Some(why) = changed.remove(&backend.slot) {
-                    if why.is_some() != backend.advised_down.is_some() {
-                        backend.since_ms = clock::epoch_ms();
-                    }
-                    backend.advised_down = why;
+/// A state in which backends have come up or gone down; `now_ms` is in milliseconds since the epoch.
+pub(in crate::daemon) fn advise(state: &State, mut changed: Changed, now_ms: u64) -> State {
+    let mut state = state.clone();
+    let slots: HashSet<u32> = changed.keys().copied().collect();
+    let is_meant = |service: &Service| service.backends.iter().any(|b| slots.contains(&b.slot));
+    state.change(is_meant, |service| {
+        for backend in &mut service.backends {
+            if let Some(why) = changed.remove(&backend.slot) {
+                if why.is_some() != backend.advised_down.is_some() {
+                    backend.since_ms = now_ms;
                 }
+                backend.advised_down = why;
             }
-        });
-        self.commit(state, None, Cause::Advisor).await
-    }
+        }
+    });
+    state
 }
 
 #[cfg(test)]
@@ -355,10 +327,10 @@ mod tests {
         let mut advised = Advised::new(Advisors::new().0);
         let advice = [("advisor", &http), ("agent", &agent)];
         let advice = advice.map(|(key, a)| Advice::new(key, Arc::clone(a), None));
-        advised.said.insert(7, advice.into());
+        advised.found.insert(7, advice.into());
         let mut take = |advisor: &Arc<Advisor>, finding| {
             let (advisor, at) = (Arc::clone(advisor), running());
-            advised.take(Outcome { slot: 7, advisor, at, finding })
+            advised.add(Outcome { slot: 7, advisor, at, finding })
         };
         let (fine, load) = (Load::Time(Duration::from_millis(3)), Load::System(40.0));
         assert_eq!(take(&http, found(Ok(fine))), None);
@@ -378,8 +350,8 @@ mod tests {
         let http = Arc::new(Advisor { rise: 2, fall: 2, ..Advisor::new(AdvisorKind::Http) });
         let fine = || found(Ok(Load::Time(Duration::from_millis(3))));
         let local = || Err("too many open files".to_owned());
-        let mut said = Advice::new("advisor", Arc::clone(&http), None);
-        // Neither up nor down, nor does it begin the counting anew.
+        let mut advice = Advice::new("advisor", Arc::clone(&http), None);
+        // It neither changes up or down nor restarts the count.
         for (finding, is_news) in [
             (fine(), false),
             (found(Err("status 503")), false),
@@ -392,20 +364,20 @@ mod tests {
             (fine(), true),
             (local(), false),
         ] {
-            assert_eq!(said.take(finding, running()), is_news);
+            assert_eq!(advice.add(finding, running()), is_news);
         }
-        let shown = said.shown();
+        let shown = advice.view();
         assert_eq!(shown.probes, Probes { success: 3, failure: 2, not_probed: 5 });
         assert_eq!(shown.not_probed.as_deref(), Some("too many open files"));
         assert_eq!(shown.load_seconds, Some(0.003), "what was measured holds");
-        said.take(fine(), running());
-        assert_eq!(said.shown().not_probed, None);
+        advice.add(fine(), running());
+        assert_eq!(advice.view().not_probed, None);
     }
 
     #[test]
     fn what_is_wrong_is_what_was_seen_last() {
         let http = Arc::new(Advisor { rise: 2, ..Advisor::new(AdvisorKind::Http) });
-        let mut said = Advice::new("advisor", http, None);
+        let mut advice = Advice::new("advisor", http, None);
         let fine = Load::Time(Duration::from_millis(3));
         for (result, is_news, why) in [
             (Err("no answer"), true, Some("http no answer")),
@@ -413,8 +385,8 @@ mod tests {
             (Ok(fine), false, Some("http status 503")),
             (Ok(fine), true, None),
         ] {
-            assert_eq!(said.take(found(result), running()), is_news, "{result:?}");
-            assert_eq!(said.why.as_deref(), why, "{result:?}");
+            assert_eq!(advice.add(found(result), running()), is_news, "{result:?}");
+            assert_eq!(advice.why.as_deref(), why, "{result:?}");
         }
     }
 

@@ -1,7 +1,7 @@
 //! Passive signals: handshakes that clients retry or never complete, judged window by window.
 //!
-//! A window in which too many failed at a backend is a bad probe of it. A window with few failures says nothing: there may
-//! have been no clients. SYNs may be forged, so that failures alone prove little. Three more things must hold:
+//! A window in which too many handshakes failed at a backend counts as a failed probe of it. A window with few failures says
+//! nothing: there may have been no clients. SYNs may be forged, so failures alone prove little. Three more things must hold:
 //!
 //! - They outweigh the handshakes that clients completed at the backend by [`OUTWEIGHS`] to one: forged SYNs do not keep
 //!   clients from completing theirs.
@@ -13,20 +13,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::daemon::{clock, core::Core};
 use crate::{
-    api::types::ApiError,
-    dataplane::Counters,
-    model::{Backend, Passive, Service, duration},
+    daemon::clock,
+    dataplane::{Counters, connections::ConnectionTable},
+    model::{Backend, Passive, Service, State, duration},
 };
 
-/// Windows are looked at once a second: one that lacks less than this is over.
+/// Windows are checked once a second: one that ends within this time is over.
 const SLACK: Duration = Duration::from_millis(100);
 /// Half-open connections are removed this much later than they are due, at most: the clock of connections ticks every 4.3 s,
 /// and a large table is swept every 4 s.
 const SWEPT: Duration = Duration::from_secs(10);
 
-/// As many failed handshakes as this must stand against each completed one, or as many completed ones against each failed one.
+/// How many failed handshakes per completed one make a backend bad, and how many completed ones per failed one make it good.
 const OUTWEIGHS: u64 = 4;
 
 /// Handshakes at a backend, counted from some time on.
@@ -45,13 +44,13 @@ struct Handshakes {
 }
 
 impl Handshakes {
-    /// What came of handshakes since an earlier count.
-    fn since(self, before: Self) -> Outcomes {
+    /// How handshakes ended since an earlier count.
+    fn since(self, before: Self) -> Ended {
         let ran_out = self.ran_out.saturating_sub(before.ran_out);
         let begun = before.half_open + self.begun.saturating_sub(before.begun);
         // A client that sends a SYN a hundred times has failed once: no more can have failed than have not completed.
         let failed = self.half_open + ran_out;
-        Outcomes {
+        Ended {
             completed: begun.saturating_sub(failed),
             retried: self.retried.saturating_sub(before.retried).min(failed),
             unanswered: if before.is_own && self.is_own { ran_out } else { 0 },
@@ -59,9 +58,9 @@ impl Handshakes {
     }
 }
 
-/// What came of handshakes at a backend in a window.
+/// How handshakes at a backend ended in a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Outcomes {
+struct Ended {
     completed: u64,
     /// Failed, by SYNs that were seen again.
     retried: u64,
@@ -69,7 +68,7 @@ struct Outcomes {
     unanswered: u64,
 }
 
-impl Outcomes {
+impl Ended {
     /// Why the window was bad, as far as this backend can tell.
     fn judge(self, passive: Passive) -> Option<String> {
         let mut found = [
@@ -96,7 +95,7 @@ impl Outcomes {
     }
 }
 
-/// What a service's backends had counted when its window began.
+/// What was counted of a service's backends when its window began.
 #[derive(Debug)]
 struct Window {
     began: Instant,
@@ -107,16 +106,53 @@ struct Window {
 
 /// The windows of all services that have any.
 #[derive(Debug, Default)]
-pub(in crate::daemon) struct Windows {
+pub(super) struct Windows {
     /// By service id.
     of: HashMap<u32, Window>,
-    /// When more connections were last half-open than `syn_guard`.
+    /// When more connections than `syn_guard` were last half-open.
     flooded: Option<Instant>,
 }
 
 impl Windows {
-    /// Begins all anew: the controller stood still, and they are longer than they should be.
-    pub(in crate::daemon) fn forget(&mut self) {
+    /// Whether any service's window is over; forgets those of services that have none any more. While there is a flood of
+    /// half-open connections, all windows are void.
+    pub(super) fn are_any_over(&mut self, state: &State, is_flooded: bool, now: Instant) -> bool {
+        let services = &state.services;
+        let watched: HashSet<u32> =
+            services.iter().filter(|s| passive_of(s).is_some()).map(|s| s.id).collect();
+        self.of.retain(|service, _| watched.contains(service));
+        if is_flooded {
+            self.of.clear();
+            self.flooded = Some(now);
+            return false;
+        }
+        services.iter().any(|s| passive_of(s).is_some_and(|p| self.is_due(s.id, p, now)))
+    }
+
+    /// Ends the windows that are over; yields by slot why they were bad. Idle backends are left out.
+    pub(super) fn judge(
+        &mut self,
+        state: &State,
+        is_idle: &dyn Fn(u32) -> bool,
+        table: &ConnectionTable,
+        counters: &Counters,
+        now: Instant,
+    ) -> HashMap<u32, String> {
+        let mut bad = HashMap::new();
+        for service in &state.services {
+            let due = passive_of(service).filter(|passive| self.is_due(service.id, *passive, now));
+            let Some(passive) = due else { continue };
+            let backends = service.backends.iter().filter(|b| !is_idle(b.slot));
+            let flooded = self.flooded.map(|at| now.saturating_duration_since(at));
+            let handshakes = |b: &Backend| handshakes(service, b, flooded, table, counters);
+            let counted = backends.map(|b| (b.slot, handshakes(b))).collect();
+            bad.extend(self.next(service.id, passive, now, counted));
+        }
+        bad
+    }
+
+    /// Restarts all windows.
+    pub(super) fn clear(&mut self) {
         self.of.clear();
     }
 
@@ -129,7 +165,7 @@ impl Windows {
     }
 
     /// Ends a service's window and begins the next; yields by slot why it was bad.
-    fn turn(
+    fn next(
         &mut self,
         service: u32,
         passive: Passive,
@@ -138,7 +174,7 @@ impl Windows {
     ) -> HashMap<u32, String> {
         let mut bad = HashMap::new();
         if let Some(last) = self.of.get(&service).filter(|last| last.passive == passive) {
-            // One that was looked at far too late says more than was asked for.
+            // A window that was ended far too late is longer than the limits are meant for.
             let is_timely = now.saturating_duration_since(last.began) < passive.window * 2;
             let outcomes: Vec<_> = counted
                 .iter()
@@ -155,84 +191,29 @@ impl Windows {
     }
 }
 
-/// What a service's advisor goes by beside its probes, if by anything.
+/// The passive signals that a service's advisor goes by, if any.
 fn passive_of(service: &Service) -> Option<Passive> {
     service.config.advisor.as_ref().map(|advisor| advisor.passive).filter(|passive| passive.is_on())
 }
 
-impl Core {
-    /// Ends windows that are over; backends to which clients do not get through are down from now on.
-    ///
-    /// # Errors
-    /// As the kernel.
-    pub(in crate::daemon) async fn watch_handshakes(&mut self) -> Result<(), ApiError> {
-        let now = clock::now();
-        let mut windows = std::mem::take(&mut self.windows);
-        let bad = match self.is_window_over(&mut windows, now) {
-            true => {
-                self.recent_counters().map(|(_, all)| self.bad_windows(&mut windows, now, &all))
-            }
-            false => Ok(HashMap::new()),
-        };
-        self.windows = windows;
-        let changed = self.advised.doubt(bad?);
-        self.take_changed(changed).await
-    }
-
-    /// Whether any service's window is over; forgets those of services that have none any more.
-    fn is_window_over(&self, windows: &mut Windows, now: Instant) -> bool {
-        let services = &self.state().services;
-        let watched: HashSet<u32> =
-            services.iter().filter(|s| passive_of(s).is_some()).map(|s| s.id).collect();
-        windows.of.retain(|service, _| watched.contains(service));
-        if self.table.active().half_open() > self.record.applied.connections.syn_guard {
-            windows.of.clear();
-            windows.flooded = Some(now);
-            return false;
-        }
-        services.iter().any(|s| passive_of(s).is_some_and(|p| windows.is_due(s.id, p, now)))
-    }
-
-    /// By slot, why the window that is over now was bad.
-    fn bad_windows(
-        &self,
-        windows: &mut Windows,
-        now: Instant,
-        counters: &Counters,
-    ) -> HashMap<u32, String> {
-        let mut bad = HashMap::new();
-        for service in &self.state().services {
-            let due =
-                passive_of(service).filter(|passive| windows.is_due(service.id, *passive, now));
-            let Some(passive) = due else { continue };
-            let backends = service.backends.iter().filter(|b| !self.is_idle(b.slot));
-            let flooded = windows.flooded.map(|at| now.saturating_duration_since(at));
-            let handshakes = |b: &Backend| self.handshakes(service, b, flooded, counters);
-            let counted = backends.map(|b| (b.slot, handshakes(b))).collect();
-            bad.extend(windows.turn(service.id, passive, now, counted));
-        }
-        bad
-    }
-
-    /// Handshakes at a backend so far; there was a flood as long ago as is said, if ever.
-    fn handshakes(
-        &self,
-        service: &Service,
-        backend: &Backend,
-        flooded: Option<Duration>,
-        counters: &Counters,
-    ) -> Handshakes {
-        // Until then what runs out may be from before the backend came up, or from the flood.
-        let late = service.config.syn_timeout + SWEPT;
-        let age = Duration::from_millis(clock::epoch_ms().saturating_sub(backend.since_ms));
-        let counted = counters.backend(backend.slot);
-        Handshakes {
-            begun: counted.connections,
-            half_open: self.table.active().slot(backend.slot).half_open(),
-            retried: counted.retransmissions,
-            ran_out: self.table.unanswered(backend.slot),
-            is_own: age > late && flooded.is_none_or(|ago| ago > late),
-        }
+/// Handshakes at a backend so far; there was a flood as long ago as is given, if ever.
+fn handshakes(
+    service: &Service,
+    backend: &Backend,
+    flooded: Option<Duration>,
+    table: &ConnectionTable,
+    counters: &Counters,
+) -> Handshakes {
+    // Until then what expires may be from before the backend came up, or from the flood.
+    let late = service.config.syn_timeout + SWEPT;
+    let age = Duration::from_millis(clock::epoch_ms().saturating_sub(backend.since_ms));
+    let counted = counters.backend(backend.slot);
+    Handshakes {
+        begun: counted.connections,
+        half_open: table.active().slot(backend.slot).half_open(),
+        retried: counted.retransmissions,
+        ran_out: table.unanswered(backend.slot),
+        is_own: age > late && flooded.is_none_or(|ago| ago > late),
     }
 }
 
@@ -254,7 +235,7 @@ mod tests {
             .zip(counts)
             .map(|(i, counts)| {
                 let counted = counts.iter().copied().collect();
-                windows.turn(7, PASSIVE, start + PASSIVE.window * i, counted)
+                windows.next(7, PASSIVE, start + PASSIVE.window * i, counted)
             })
             .collect()
     }
@@ -341,15 +322,15 @@ mod tests {
         let counted =
             |one, two| HashMap::from([(1, count(one, one, one, 0)), (2, count(two, 0, 0, 0))]);
         assert!(windows.is_due(7, PASSIVE, start));
-        windows.turn(7, PASSIVE, start, counted(0, 0));
+        windows.next(7, PASSIVE, start, counted(0, 0));
         assert!(!windows.is_due(7, PASSIVE, at(4)) && windows.is_due(7, PASSIVE, at(5)));
-        let late = windows.turn(7, PASSIVE, at(10), counted(99, 50));
+        let late = windows.next(7, PASSIVE, at(10), counted(99, 50));
         assert_eq!(late, HashMap::new());
         let other = Passive { retried: 1, ..PASSIVE };
         assert!(windows.is_due(7, other, at(11)));
-        let new = windows.turn(7, other, at(11), counted(200, 100));
+        let new = windows.next(7, other, at(11), counted(200, 100));
         assert_eq!(new, HashMap::new());
-        let next = windows.turn(7, other, at(16), counted(300, 150));
+        let next = windows.next(7, other, at(16), counted(300, 150));
         assert_eq!(next.len(), 1);
     }
 }

@@ -1,85 +1,70 @@
-//! NICs beside those with the datapath that answer ARP requests for VIPs: warned of, or with `manage_arp` kept from it.
+//! NICs without the datapath that answer ARP requests for VIPs: the operator is warned, or with `manage_arp` they are silenced.
 //!
-//! What such a NIC's `arp_ignore` was stands in the record before it is set, and is put back at the end, also by the next
+//! What such a NIC's `arp_ignore` was is in the record before it is set, and is put back at the end, also by the next
 //! controller or `detach --all`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
-use crate::daemon::core::Core;
+use super::nics::Nics;
 use crate::{
-    model::ArpIgnored,
+    daemon::store::Store,
+    model::{ArpIgnored, State},
     network::{Held, Link, arp},
 };
 
-/// NICs that answer for VIPs as far as is known, but for what their settings say now.
+/// NICs that would answer for VIPs if their settings let them.
 #[derive(Debug, Default)]
-pub(in crate::daemon) struct Answers {
+pub(super) struct Answers {
     nics: Vec<arp::Answering>,
-    /// Those that the log was told of, by ifindex.
-    told: BTreeSet<u32>,
+    /// Those that the log has warned of, by ifindex.
+    warned: BTreeSet<u32>,
 }
 
-impl Core {
-    /// Takes in which NICs there are, and which of them would answer for VIPs that others have.
-    pub(in crate::daemon) fn look_for_answers(&mut self, links: &[Link], held: &[Held]) {
-        let there = self.nics.values().filter_map(|nic| nic.link.as_ref());
-        let served: BTreeSet<u32> = there.map(|link| link.ifindex).collect();
-        let vips = self.state().services.iter().filter_map(|s| match s.config.vip {
-            std::net::IpAddr::V4(vip) if !vip.is_unspecified() => Some(vip),
-            std::net::IpAddr::V4(_) | std::net::IpAddr::V6(_) => None,
-        });
-        let vips = vips.collect();
-        self.answers.nics = match served.is_empty() {
+impl Answers {
+    /// Finds which of these links answer for VIPs that others have; silences them, or warns of them.
+    pub(super) fn find(&mut self, links: &[Link], held: &[Held], nics: &Nics, store: &mut Store) {
+        let served: BTreeSet<u32> = nics.present().map(|link| link.ifindex).collect();
+        self.nics = match served.is_empty() {
             true => Vec::new(),
-            false => arp::answering(links, held, &served, &vips),
+            false => arp::answering(links, held, &served, &ipv4_vips(&store.state)),
         };
-        if self.record.applied.manage_arp {
-            self.silence();
+        let is_managed = store.applied.manage_arp;
+        if is_managed {
+            self.silence(store);
         }
-        self.give_back_arp(|core, ignored| {
-            let nics = &core.answers.nics;
-            let wanted = core.record.applied.manage_arp;
-            wanted && nics.iter().any(|nic| nic.ifindex == ignored.ifindex)
+        give_back_unless(store, |ignored| {
+            is_managed && self.nics.iter().any(|nic| nic.ifindex == ignored.ifindex)
         });
-        let names: BTreeMap<u32, String> =
+        let warnings: BTreeMap<u32, String> =
             self.answering().map(|nic| (nic.ifindex, warning(nic))).collect();
-        for (ifindex, warning) in &names {
-            if !self.answers.told.contains(ifindex) {
+        for (ifindex, warning) in &warnings {
+            if !self.warned.contains(ifindex) {
                 tracing::warn!("{warning}");
             }
         }
-        self.answers.told = names.into_keys().collect();
+        self.warned = warnings.into_keys().collect();
     }
 
     /// What an operator should know of NICs that answer for VIPs.
-    pub(in crate::daemon) fn answer_warnings(&self) -> Vec<String> {
+    pub(super) fn warnings(&self) -> Vec<String> {
         self.answering().map(warning).collect()
-    }
-
-    /// Gives NICs back the `arp_ignore` they had, but for those that are to be kept.
-    pub(in crate::daemon) fn give_back_arp(&mut self, keep: impl Fn(&Self, &ArpIgnored) -> bool) {
-        let (kept, back): (Vec<_>, Vec<_>) =
-            self.record.arp_ignored.clone().into_iter().partition(|ignored| keep(self, ignored));
-        if back.is_empty() {
-            return;
-        }
-        back.iter().for_each(give_back);
-        self.record.arp_ignored = kept;
-        self.keep_all();
     }
 
     /// NICs that answer for VIPs, as their settings are now.
     fn answering(&self) -> impl Iterator<Item = &arp::Answering> {
-        self.answers.nics.iter().filter(|nic| arp::answers(&nic.name))
+        self.nics.iter().filter(|nic| arp::answers(&nic.name))
     }
 
-    /// Has NICs answer for their own addresses only.
-    fn silence(&mut self) {
-        let loud: Vec<_> = self.answering().cloned().collect();
+    /// Makes NICs answer for their own addresses only.
+    fn silence(&self, store: &mut Store) {
+        let loud: Vec<_> = self.answering().collect();
         if loud.is_empty() {
             return;
         }
-        let known = &mut self.record.arp_ignored;
+        let mut known = store.arp_ignored.clone();
         for nic in &loud {
             if let Some(former) = arp::arp_ignore(&nic.name)
                 && !known.iter().any(|ignored| ignored.ifindex == nic.ifindex)
@@ -87,8 +72,8 @@ impl Core {
                 known.push(ArpIgnored { ifindex: nic.ifindex, former });
             }
         }
-        // Before anything is set: who comes after a controller that was killed knows what to give back.
-        self.keep_all();
+        // Before anything is set: if this controller is killed, the next one knows what to give back.
+        store.note(|record| record.arp_ignored.clone_from(&known));
         for nic in loud {
             match arp::set_arp_ignore(&nic.name, arp::OWN_ONLY) {
                 Ok(()) => tracing::info!("{}: arp_ignore is {} now", nic.name, arp::OWN_ONLY),
@@ -96,13 +81,24 @@ impl Core {
             }
         }
     }
+}
 
-    /// Keeps the record whole.
-    pub(in crate::daemon) fn keep_all(&mut self) {
-        if let Err(error) = self.keep(None) {
-            tracing::error!("the controller's record cannot be written: {error}");
-        }
+/// Gives NICs back the `arp_ignore` they had, except those to be kept silent.
+pub(super) fn give_back_unless(store: &mut Store, is_kept: impl Fn(&ArpIgnored) -> bool) {
+    let (kept, back): (Vec<_>, Vec<_>) = store.arp_ignored.iter().copied().partition(is_kept);
+    if back.is_empty() {
+        return;
     }
+    back.iter().for_each(give_back);
+    store.note(|record| record.arp_ignored.clone_from(&kept));
+}
+
+fn ipv4_vips(state: &State) -> BTreeSet<std::net::Ipv4Addr> {
+    let vips = state.services.iter().filter_map(|service| match service.config.vip {
+        IpAddr::V4(vip) if !vip.is_unspecified() => Some(vip),
+        IpAddr::V4(_) | IpAddr::V6(_) => None,
+    });
+    vips.collect()
 }
 
 /// Gives a NIC back the `arp_ignore` it had, unless somebody has set another since.

@@ -6,188 +6,19 @@
 
 use std::borrow::Cow;
 
-use crate::daemon::core::Core;
+use super::nics::Nics;
 use crate::{
     api::types::ApiError,
-    model::{Config, NicName, State},
+    dataplane::Attached,
+    model::{Config, NicName, Record, State},
     network::Link,
 };
 
-impl Core {
-    /// A configuration with the kernel's names of its NICs, and which of them it calls otherwise.
-    ///
-    /// # Errors
-    /// As the kernel.
-    pub(in crate::daemon) async fn kernel_names<'c>(
-        &self,
-        config: &'c Config,
-    ) -> Result<(Cow<'c, Config>, Vec<NicName>), ApiError> {
-        if config.interfaces.iter().all(|name| self.nics.contains_key(name)) {
-            return Ok((Cow::Borrowed(config), Vec::new()));
-        }
-        let links = self.network.links().await?;
-        let names = names(&config.interfaces, &links, &self.record.nic_names);
-        Ok((with_names(config, &names), names))
-    }
+/// Names that have changed: former and present.
+type Renames = [(String, String)];
 
-    /// The file as last applied, with the kernel's names of its NICs.
-    pub(in crate::daemon) fn applied_names(&self) -> Cow<'_, Config> {
-        with_names(&self.record.applied, &self.record.nic_names)
-    }
-
-    /// Keeps which NICs the file calls otherwise than the kernel.
-    pub(in crate::daemon) fn keep_names(&mut self, names: Vec<NicName>) {
-        if self.record.nic_names != names {
-            self.record.nic_names = names;
-            self.keep_all();
-        }
-    }
-
-    /// A state with its NICs named as the file had better name them: alternative names stay.
-    pub(in crate::daemon) fn as_in_file(&self, state: State) -> State {
-        let written = |name: &String| {
-            let known = self.record.nic_names.iter().find(|known| known.name == *name);
-            let known = known.filter(|known| !self.is_stale(known));
-            known.map_or_else(|| name.clone(), |known| known.written.clone())
-        };
-        let interfaces = state.interfaces.iter().map(written).collect();
-        State { interfaces, ..state }
-    }
-
-    /// What an operator should know of names in the file that is in force.
-    pub(in crate::daemon) fn name_warnings(&self) -> Vec<String> {
-        self.stale_names(&self.record.nic_names)
-    }
-
-    /// What is wrong with names in a file.
-    pub(in crate::daemon) fn stale_names(&self, names: &[NicName]) -> Vec<String> {
-        let stale = names.iter().filter(|known| self.is_stale(known));
-        let file = &self.config_status.file;
-        let line = |NicName { written, name }: &NicName| {
-            format!(
-                "interface {written} of {file} is called {name} now; hint: write {name:?} there"
-            )
-        };
-        stale.map(line).collect()
-    }
-
-    /// The kernel's name of a NIC that runs, given that or an alternative one.
-    ///
-    /// # Errors
-    /// As the kernel.
-    pub(in crate::daemon) async fn running_name(&self, name: String) -> Result<String, ApiError> {
-        if self.state().interfaces.contains(&name) {
-            return Ok(name);
-        }
-        let links = self.network.links().await?;
-        let found = links.into_iter().find(|link| link.is_called(&name));
-        Ok(found.map_or(name, |link| link.name))
-    }
-
-    /// Whether a NIC no longer has the name by which the file calls it.
-    fn is_stale(&self, known: &NicName) -> bool {
-        let link = self.nics.get(&known.name).and_then(|nic| nic.link.as_ref());
-        link.is_some_and(|link| !link.is_called(&known.written))
-    }
-
-    /// Follows NICs that have other names than before.
-    pub(in crate::daemon) fn follow_renames(&mut self, links: &[Link]) {
-        let renames = self.renames(links);
-        if !renames.is_empty() {
-            self.rename_nics(&renames);
-        }
-    }
-
-    /// Follows NICs that were renamed while no controller ran: the maps have their indices, and pinned links the program.
-    ///
-    /// # Errors
-    /// As the kernel.
-    pub(in crate::daemon) async fn follow_former_renames(&mut self) -> Result<(), ApiError> {
-        let attached = self.datapath.attached()?;
-        let held = &self.datapath.contents().interfaces;
-        let mut renames = Vec::new();
-        for (name, held) in self.record.interface_names.iter().zip(held) {
-            let nic = attached.iter().find(|nic| nic.ifindex == held.ifindex);
-            if let Some(nic) = nic.filter(|nic| !name.is_empty() && nic.name != *name) {
-                renames.push((name.clone(), nic.name.clone()));
-            }
-        }
-        if !renames.is_empty() {
-            self.rename_nics(&renames);
-        }
-        Ok(())
-    }
-
-    fn rename_nics(&mut self, renames: &[(String, String)]) {
-        // All at once: two may have changed names with each other.
-        let mut nics = std::mem::take(&mut self.nics);
-        let taken: Vec<_> = renames
-            .iter()
-            .filter_map(|(from, to)| Some((from, to, nics.remove(from)?, self.modes.remove(from))))
-            .collect();
-        for (from, to) in renames {
-            tracing::info!("{from}: is called {to} now");
-        }
-        for (_, to, nic, mode) in taken {
-            if let Some(link) = &nic.link {
-                self.datapath.rename(link.ifindex, to);
-            }
-            nics.insert(to.clone(), nic);
-            self.modes.extend(mode.map(|mode| (to.clone(), mode)));
-        }
-        self.nics = nics;
-        let renamed = |name: &String| {
-            let found = renames.iter().find(|(from, _)| from == name);
-            found.map_or_else(|| name.clone(), |(_, to)| to.clone())
-        };
-        let record = &mut self.record;
-        record.state.interfaces = record.state.interfaces.iter().map(renamed).collect();
-        record.interface_names = record.interface_names.iter().map(renamed).collect();
-        for (from, to) in renames {
-            let written = record.applied.interfaces.contains(from);
-            match record.nic_names.iter_mut().find(|known| known.name == *from) {
-                Some(known) => to.clone_into(&mut known.name),
-                None if written => {
-                    let (written, name) = (from.clone(), to.clone());
-                    record.nic_names.push(NicName { written, name });
-                }
-                None => {}
-            }
-        }
-        record.nic_names.retain(|known| known.written != known.name);
-        self.rename_vips(renames);
-        self.keep_all();
-    }
-
-    /// Which NICs of ours have another name: former and present. Where the present one is that of a NIC that is wanted but not
-    /// there, the names stay, and the NIC is taken for that one.
-    fn renames(&self, links: &[Link]) -> Vec<(String, String)> {
-        let name_of = |ifindex| links.iter().find(|link| link.ifindex == ifindex);
-        let mut renames = Vec::new();
-        for (name, nic) in &self.nics {
-            let now = match &nic.link {
-                Some(link) => name_of(link.ifindex),
-                // Not there so far: it may have come under another name than the file's.
-                None if links.iter().any(|link| link.name == *name) => None,
-                None => {
-                    let known = self.record.nic_names.iter().find(|known| known.name == *name);
-                    let wanted = known.map_or(name, |known| &known.written);
-                    links.iter().find(|link| link.is_called(wanted))
-                }
-            };
-            if let Some(now) = now.filter(|now| now.name != *name) {
-                renames.push((name.clone(), now.name.clone()));
-            }
-        }
-        let leaves = |name: &String| renames.iter().any(|(from, _)| from == name);
-        let is_free = |(_, to): &&(String, String)| !self.nics.contains_key(to) || leaves(to);
-        let free: Vec<_> = renames.iter().filter(is_free).cloned().collect();
-        if free.len() == renames.len() { renames } else { Vec::new() }
-    }
-}
-
-/// Which NICs a file calls otherwise than the kernel.
-fn names(written: &[String], links: &[Link], known: &[NicName]) -> Vec<NicName> {
+/// Which NICs a file calls otherwise than the kernel. `known`: those of the file before.
+pub(super) fn of(written: &[String], links: &[Link], known: &[NicName]) -> Vec<NicName> {
     let name = |written: &String| {
         if links.iter().any(|link| link.name == *written) {
             return None;
@@ -200,7 +31,8 @@ fn names(written: &[String], links: &[Link], known: &[NicName]) -> Vec<NicName> 
     written.iter().filter_map(name).collect()
 }
 
-fn with_names<'c>(config: &'c Config, names: &[NicName]) -> Cow<'c, Config> {
+/// A configuration with the kernel's names of its NICs.
+pub(in crate::daemon) fn with_names<'c>(config: &'c Config, names: &[NicName]) -> Cow<'c, Config> {
     if names.is_empty() {
         return Cow::Borrowed(config);
     }
@@ -218,6 +50,110 @@ fn with_names<'c>(config: &'c Config, names: &[NicName]) -> Cow<'c, Config> {
     let mut config = config.clone();
     config.interfaces = interfaces;
     Cow::Owned(config)
+}
+
+/// A state with its NICs named as the file had better name them: alternative names stay.
+pub(super) fn as_in_file(state: State, known: &[NicName], nics: &Nics) -> State {
+    let written = |name: &String| {
+        let known = known.iter().find(|known| known.name == *name);
+        let known = known.filter(|known| !is_stale(known, nics));
+        known.map_or_else(|| name.clone(), |known| known.written.clone())
+    };
+    let interfaces = state.interfaces.iter().map(written).collect();
+    State { interfaces, ..state }
+}
+
+/// What is wrong with names in a file.
+pub(super) fn stale(names: &[NicName], nics: &Nics, file: &str) -> Vec<String> {
+    let stale = names.iter().filter(|known| is_stale(known, nics));
+    let line = |NicName { written, name }: &NicName| {
+        format!("interface {written} of {file} is called {name} now; hint: write {name:?} there")
+    };
+    stale.map(line).collect()
+}
+
+/// Whether a NIC no longer has the name by which the file calls it.
+fn is_stale(known: &NicName, nics: &Nics) -> bool {
+    nics.link(&known.name).is_some_and(|link| !link.is_called(&known.written))
+}
+
+/// The kernel's name of a NIC, given that or an alternative one.
+///
+/// # Errors
+/// There is no such NIC.
+pub(super) fn require(name: &str, links: &[Link]) -> Result<String, ApiError> {
+    let found = links.iter().find(|link| link.name == name);
+    if let Some(link) = found.or_else(|| links.iter().find(|link| link.is_called(name))) {
+        return Ok(link.name.clone());
+    }
+    let there: Vec<_> = links.iter().map(|link| link.name.as_str()).collect();
+    let error = format!("interface {name:?} is not there, expected a NIC of this host");
+    Err(ApiError::not_found(error).hint(format!("there are {}", there.join(", "))))
+}
+
+/// Which NICs have another name now. Where that is the name of a NIC that is wanted but not there, the names stay, and the NIC is
+/// taken for that one.
+pub(super) fn renames(nics: &Nics, links: &[Link], known: &[NicName]) -> Vec<(String, String)> {
+    let mut renames = Vec::new();
+    for (name, link) in nics.links() {
+        let now = match link {
+            Some(link) => links.iter().find(|now| now.ifindex == link.ifindex),
+            // Not there so far: it may have come under another name than the file's.
+            None if links.iter().any(|link| link.name == *name) => None,
+            None => {
+                let known = known.iter().find(|known| known.name == *name);
+                let wanted = known.map_or(name, |known| &known.written);
+                links.iter().find(|link| link.is_called(wanted))
+            }
+        };
+        if let Some(now) = now.filter(|now| now.name != *name) {
+            renames.push((name.clone(), now.name.clone()));
+        }
+    }
+    let leaves = |name: &String| renames.iter().any(|(from, _)| from == name);
+    let is_free = |(_, to): &(String, String)| !nics.contains(to) || leaves(to);
+    if renames.iter().all(is_free) { renames } else { Vec::new() }
+}
+
+/// Which NICs were renamed while no controller ran: `held` are the ifindexes that the maps have for these names.
+pub(super) fn former_renames(
+    names: &[String],
+    held: impl Iterator<Item = u32>,
+    attached: &[Attached],
+) -> Vec<(String, String)> {
+    let renamed = |(name, held): (&String, u32)| {
+        let nic = attached.iter().find(|nic| nic.ifindex == held)?;
+        (!name.is_empty() && nic.name != *name).then(|| (name.clone(), nic.name.clone()))
+    };
+    names.iter().zip(held).filter_map(renamed).collect()
+}
+
+/// The present name of what had a name before.
+pub(super) fn renamed(name: &str, renames: &Renames) -> String {
+    let found = renames.iter().find(|(from, _)| from == name);
+    found.map_or(name, |(_, to)| to).to_owned()
+}
+
+/// Gives NICs their present names in all that the record says.
+pub(super) fn rename(record: &mut Record, renames: &Renames) {
+    for name in record.state.interfaces.iter_mut().chain(&mut record.interface_names) {
+        *name = renamed(name, renames);
+    }
+    for vip in &mut record.vips {
+        vip.interface = renamed(&vip.interface, renames);
+    }
+    for (from, to) in renames {
+        let written = record.applied.interfaces.contains(from);
+        match record.nic_names.iter_mut().find(|known| known.name == *from) {
+            Some(known) => to.clone_into(&mut known.name),
+            None if written => {
+                let (written, name) = (from.clone(), to.clone());
+                record.nic_names.push(NicName { written, name });
+            }
+            None => {}
+        }
+    }
+    record.nic_names.retain(|known| known.written != known.name);
 }
 
 #[cfg(test)]
@@ -238,10 +174,10 @@ mod tests {
         let written = ["eth0".to_owned()];
         let former = [known("eth0", "lan0")];
         let lan0 = link("lan0", &[]);
-        let found = |links: &[Link]| names(&written, links, &former);
+        let found = |links: &[Link]| of(&written, links, &former);
         assert_eq!(found(std::slice::from_ref(&lan0)), former);
         assert_eq!(found(&[lan0.clone(), link("eth1", &["eth0"])]), [known("eth0", "eth1")]);
         assert_eq!(found(&[lan0, link("eth1", &["eth0"]), link("eth0", &[])]), []);
-        assert_eq!(names(&written, &[], &[]), []);
+        assert_eq!(of(&written, &[], &[]), []);
     }
 }

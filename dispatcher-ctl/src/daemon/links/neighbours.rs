@@ -1,43 +1,82 @@
-//! Where are the backends' addresses, as last told? What the kernel reports of them is told where it is news.
+//! The MACs of backends: which addresses are followed, where they answer, and what is reported when that changes.
 
 use std::{
     collections::{BTreeSet, HashMap},
     net::IpAddr,
 };
 
-use crate::daemon::core::Core;
+use super::nics::Nics;
 use crate::{
     api::types::EventKind,
-    model::Mac,
-    network::{NetworkEvent, Resolution},
+    daemon::reports::Events,
+    model::{Mac, State},
+    network::{Network, NetworkEvent, Resolution, shortages},
 };
 
-/// MAC and ifindex of every address that answered once; none: it does not any more.
+/// Neighbours for which the kernel's table has room in any case: half of what it may hold by default.
+const MANY: usize = 512;
+
+/// MAC and ifindex.
+type Found = Option<(Mac, u32)>;
+
+/// The addresses that are followed.
 #[derive(Debug, Default)]
-pub(in crate::daemon) struct Neighbours(HashMap<IpAddr, Option<(Mac, u32)>>);
+pub(super) struct Neighbours {
+    watched: BTreeSet<IpAddr>,
+    /// Where each address answers that has answered once; none: it no longer does.
+    found: HashMap<IpAddr, Found>,
+}
 
 /// What has become of an address.
 #[derive(Debug, PartialEq, Eq)]
 struct Change {
-    former: Option<(Mac, u32)>,
-    now: Option<(Mac, u32)>,
+    former: Found,
+    now: Found,
 }
 
 impl Neighbours {
-    /// Forgets addresses that nobody follows any more.
-    pub(in crate::daemon) fn retain(&mut self, watched: &BTreeSet<IpAddr>) {
-        self.0.retain(|address, _| watched.contains(address));
+    /// Follows the MACs of a state's backends, and of no others. Says whether there are new ones.
+    pub(super) fn watch(&mut self, state: &State, nics: &Nics, network: &Network) -> bool {
+        let addresses = followed(state, nics.count());
+        let grown = !addresses.is_subset(&self.watched);
+        if grown && addresses.len() > self.watched.len() {
+            for shortage in shortages(&addresses) {
+                tracing::warn!("{}; hint: {}", shortage.error(), shortage.hint());
+            }
+        }
+        self.watched.clone_from(&addresses);
+        self.found.retain(|address, _| addresses.contains(address));
+        network.watch(addresses, nics.watched());
+        grown
     }
 
-    /// Takes in where an address is; yields what has changed. That it is found for the first time is no news.
-    fn take(&mut self, address: IpAddr, found: &Resolution) -> Option<Change> {
+    /// Reports addresses that answer elsewhere, no longer, or again.
+    pub(super) fn report(&mut self, reports: &[NetworkEvent], nics: &Nics, events: &Events) {
+        for report in reports {
+            let NetworkEvent::ResolutionChanged { address, to, .. } = report else { continue };
+            let Some(Change { former, now }) = self.observe(*address, to) else { continue };
+            events.tell(EventKind::NeighbourChanged {
+                address: *address,
+                mac: now.map(|(mac, _)| mac),
+                interface: now.and_then(|(_, ifindex)| nics.name(ifindex)),
+                former_mac: former.map(|(mac, _)| mac),
+                reason: match to {
+                    Resolution::Resolved { .. } => None,
+                    Resolution::Unresolved(why) => Some(why.clone()),
+                },
+            });
+        }
+    }
+
+    /// Notes where an address is; yields what has changed. A first answer is no change.
+    fn observe(&mut self, address: IpAddr, found: &Resolution) -> Option<Change> {
         let now = match found {
             Resolution::Resolved { ifindex, mac } => Some((*mac, *ifindex)),
             Resolution::Unresolved(_) => None,
         };
-        let Some(former) = self.0.get_mut(&address) else {
+        let Some(former) = self.found.get_mut(&address) else {
             if now.is_some() {
-                self.0.insert(address, now);
+                self.found.insert(address, now);
             }
             return None;
         };
@@ -46,28 +85,15 @@ impl Neighbours {
     }
 }
 
-impl Core {
-    /// Tells of addresses that answer elsewhere, no longer, or again.
-    pub(in crate::daemon) fn tell_neighbours(&mut self, events: &[NetworkEvent]) {
-        for event in events {
-            let NetworkEvent::ResolutionChanged { address, to, .. } = event else { continue };
-            let Some(change) = self.neighbours.take(*address, to) else { continue };
-            let nic = |(_, ifindex): (Mac, u32)| {
-                let nics = self.watched_nics();
-                nics.into_iter().find(|(index, _)| *index == ifindex).map(|(_, name)| name)
-            };
-            self.events.tell(EventKind::NeighbourChanged {
-                address: *address,
-                mac: change.now.map(|(mac, _)| mac),
-                interface: change.now.and_then(nic),
-                former_mac: change.former.map(|(mac, _)| mac),
-                reason: match to {
-                    Resolution::Resolved { .. } => None,
-                    Resolution::Unresolved(why) => Some(why.clone()),
-                },
-            });
-        }
+/// The addresses to follow: each takes an entry of the kernel's neighbour table, which is small. If there are many, backends are
+/// left out that need no entry: their MAC is configured, and there is one NIC only.
+fn followed(state: &State, nics: usize) -> BTreeSet<IpAddr> {
+    let remote = || state.backends().map(|b| &b.config).filter(|config| !config.local);
+    let all: BTreeSet<IpAddr> = remote().map(|config| config.address).collect();
+    if all.len() <= MANY || nics != 1 {
+        return all;
     }
+    remote().filter(|config| config.mac.is_none()).map(|config| config.address).collect()
 }
 
 #[cfg(test)]
@@ -81,14 +107,14 @@ mod tests {
         let at = |ifindex| Resolution::Resolved { ifindex, mac };
         let silent = |why: &str| Resolution::Unresolved(why.to_owned());
         let neighbours = &mut Neighbours::default();
-        let mut take = |found| neighbours.take(address, &found).map(|c| (c.former, c.now));
+        let mut take = |found| neighbours.observe(address, &found).map(|c| (c.former, c.now));
         assert_eq!(take(silent("is being looked up")), None);
         assert_eq!(take(at(2)), None);
         assert_eq!(take(at(2)), None);
         assert_eq!(take(silent("does not answer")), Some((Some((mac, 2)), None)));
         assert_eq!(take(silent("is being looked up")), None);
         assert_eq!(take(at(3)), Some((None, Some((mac, 3)))));
-        neighbours.retain(&BTreeSet::new());
-        assert_eq!(neighbours.take(address, &at(4)), None);
+        neighbours.found.clear();
+        assert_eq!(neighbours.observe(address, &at(4)), None);
     }
 }

@@ -1,30 +1,32 @@
-//! When is there a way for probes of VIPs, and over which NICs? As long as an advisor probes VIPs, over all that are attached.
+//! The path of probes of VIPs: open as long as an advisor probes VIPs, over all NICs that are attached.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
+    net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use crate::daemon::core::Core;
+use super::nics::Nics;
 use crate::{
-    dataplane::ProbePrograms,
-    model::{Service, State, Target},
+    daemon::clock,
+    dataplane::{Datapath, ProbePrograms},
+    model::{Record, Service, State, Target},
     prober::{self, OpenError, Path, Prober, Surroundings},
 };
 
-/// After a failure it is tried again.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// Of a way that breaks again and again the log speaks no oftener.
-const SAID: Duration = Duration::from_secs(60);
-/// MTU of the prober's veth where no NIC tells a smaller one.
+/// How long after a failure it is tried again.
+const RETRY: Duration = Duration::from_secs(2);
+/// How often the log says at most that the path is broken.
+const LOG_EVERY: Duration = Duration::from_secs(60);
+/// MTU of the prober's veth, unless a NIC has a smaller one.
 const ETHERNET_MTU: u32 = 1500;
 
-/// The way for probes of VIPs.
+/// The path of probes of VIPs.
 #[derive(Debug, Default)]
-pub(in crate::daemon) struct Probes {
-    /// What probes ask for it.
-    pub(in crate::daemon) prober: Prober,
+pub(super) struct ProbePath {
+    /// What probes ask for the path.
+    prober: Prober,
     open: Option<Open>,
     /// Why it could not be opened, and when that was last tried.
     failed: Option<(String, Instant)>,
@@ -32,7 +34,7 @@ pub(in crate::daemon) struct Probes {
     broken: Option<Instant>,
 }
 
-/// An open way.
+/// An open path.
 #[derive(Debug)]
 struct Open {
     programs: ProbePrograms,
@@ -48,50 +50,53 @@ fn probes_vip(service: &Service) -> bool {
         && service.backends.iter().any(|backend| !backend.config.local)
 }
 
-impl Core {
-    /// Opens, closes or adapts the way to what is wanted and which NICs there are.
-    pub(in crate::daemon) async fn follow_probes(&mut self) {
-        if !self.state().services.iter().any(|service| probes_vip(service)) {
-            self.close_probes("no advisor probes a VIP").await;
+impl ProbePath {
+    /// What probes ask for the path.
+    pub(super) const fn prober(&self) -> &Prober {
+        &self.prober
+    }
+
+    /// Opens, closes or adapts the path to what is wanted and which NICs there are.
+    pub(super) async fn follow(&mut self, datapath: &Datapath, record: &Record, nics: &Nics) {
+        if !record.state.services.iter().any(|service| probes_vip(service)) {
+            self.close("no advisor probes a VIP").await;
             return;
         }
-        match self.try_probes().await {
-            Ok(()) => self.probes.failed = None,
+        match self.adapt(datapath, record, nics).await {
+            Ok(()) => self.failed = None,
             Err(error) => {
                 let text = error.to_string();
-                // Probes find out nothing then: of a way that is open only half way they would find backends down.
-                self.close_probes(text.split('\n').next().unwrap_or_default()).await;
-                if self.probes.failed.as_ref().is_none_or(|(before, _)| *before != text) {
+                // Probes find out nothing then. Over a path that is only half open they would find backends down.
+                self.close(text.split('\n').next().unwrap_or_default()).await;
+                if self.failed.as_ref().is_none_or(|(before, _)| *before != text) {
                     tracing::error!("{text}");
                 }
-                self.probes.failed = Some((text, Instant::now()));
+                self.failed = Some((text, clock::now()));
             }
         }
     }
 
-    /// Tries again what has failed, and opens anew a way that somebody has broken.
-    pub(in crate::daemon) async fn watch_probes(&mut self) {
-        if let Some(open) = &self.probes.open
+    /// Tries again to open the path, and replaces one that somebody has broken.
+    pub(super) async fn watch(&mut self, datapath: &Datapath, record: &Record, nics: &Nics) {
+        let is_due = |at: Instant, pause| clock::now().saturating_duration_since(at) >= pause;
+        if let Some(open) = &self.open
             && let Err(why) = Arc::clone(&open.path).is_whole().await
         {
-            if self.probes.broken.is_none_or(|at| at.elapsed() >= SAID) {
+            if self.broken.is_none_or(|at| is_due(at, LOG_EVERY)) {
                 tracing::warn!("{why}: it is made anew; VIPs are not probed meanwhile");
-                self.probes.broken = Some(Instant::now());
+                self.broken = Some(clock::now());
             }
-            self.close_probes(&why).await;
-            self.follow_probes().await;
-            return;
-        }
-        let is_due = |(_, at): &(String, Instant)| at.elapsed() >= PATIENCE;
-        if self.probes.failed.as_ref().is_some_and(is_due) {
-            self.follow_probes().await;
+            self.close(&why).await;
+            self.follow(datapath, record, nics).await;
+        } else if self.failed.as_ref().is_some_and(|(_, at)| is_due(*at, RETRY)) {
+            self.follow(datapath, record, nics).await;
         }
     }
 
-    /// Closes the way; probes of VIPs are told why.
-    pub(in crate::daemon) async fn close_probes(&mut self, why: &str) {
-        self.probes.prober.set(Err(why.to_owned()));
-        let Some(Open { programs, path, nics }) = self.probes.open.take() else { return };
+    /// Closes the path; probes of VIPs are told why.
+    pub(super) async fn close(&mut self, why: &str) {
+        self.prober.set(Err(why.to_owned()));
+        let Some(Open { programs, path, nics }) = self.open.take() else { return };
         drop(programs);
         for name in nics.values() {
             prober::tidy(name).await;
@@ -101,52 +106,50 @@ impl Core {
         }
     }
 
-    async fn try_probes(&mut self) -> Result<(), OpenError> {
-        let nics = self.probed_nics();
-        let mut open = match self.probes.open.take() {
+    async fn adapt(
+        &mut self,
+        datapath: &Datapath,
+        record: &Record,
+        nics: &Nics,
+    ) -> Result<(), OpenError> {
+        let attached = nics.attached();
+        let mut open = match self.open.take() {
             Some(open) => open,
-            None => self.open_probes().await?,
+            None => open_path(datapath, record, nics).await?,
         };
-        let followed = open.programs.follow(&nics);
+        let followed = open.programs.follow(&attached);
         for (ifindex, name) in &open.nics {
-            if !nics.contains_key(ifindex) {
+            if !attached.contains_key(ifindex) {
                 prober::tidy(name).await;
             }
         }
-        let names = nics.values().cloned().collect();
-        open.path.set_surroundings(Surroundings { vips: vips(self.state()), nics: names });
+        let names = attached.values().cloned().collect();
+        open.path.set_surroundings(Surroundings { vips: vips(&record.state), nics: names });
         let path = Arc::clone(&open.path);
-        path.set_programs(open.programs.attached(path.host_end(), &nics));
-        open.nics = nics;
-        self.probes.open = Some(open);
+        path.set_programs(open.programs.attached(path.host_end(), &attached));
+        open.nics = attached;
+        self.open = Some(open);
         followed?;
-        self.probes.prober.set(Ok(path));
+        self.prober.set(Ok(path));
         Ok(())
-    }
-
-    async fn open_probes(&self) -> Result<Open, OpenError> {
-        let (mut programs, ends) = self.datapath.probe_programs()?;
-        let mtus = self.nics.values().filter_map(|nic| nic.link.as_ref()).map(|link| link.mtu);
-        let owner = self.record.applied.pin_dir.display().to_string();
-        let path = Path::open(ends, mtus.min().unwrap_or(ETHERNET_MTU), &owner).await?;
-        let name = path.host_end();
-        if let Err(error) = programs.attach_prober(name) {
-            // It would stay until the namespace is gone.
-            let _best_effort = path.close().await;
-            return Err(error.into());
-        }
-        tracing::info!("VIPs are probed by way of {name}");
-        Ok(Open { programs, path: Arc::new(path), nics: BTreeMap::new() })
-    }
-
-    /// NICs by which answers may come: ifindex and name.
-    fn probed_nics(&self) -> BTreeMap<u32, String> {
-        let attached = self.nics.values().filter(|nic| nic.is_attached());
-        let links = attached.filter_map(|nic| nic.link.as_ref());
-        links.map(|link| (link.ifindex, link.name.clone())).collect()
     }
 }
 
-fn vips(state: &State) -> std::collections::HashSet<std::net::IpAddr> {
+async fn open_path(datapath: &Datapath, record: &Record, nics: &Nics) -> Result<Open, OpenError> {
+    let (mut programs, ends) = datapath.probe_programs()?;
+    let mtu = nics.present().map(|link| link.mtu).min().unwrap_or(ETHERNET_MTU);
+    let owner = record.applied.pin_dir.display().to_string();
+    let path = Path::open(ends, mtu, &owner).await?;
+    let name = path.host_end();
+    if let Err(error) = programs.attach_prober(name) {
+        // It would stay until the namespace is gone.
+        let _best_effort = path.close().await;
+        return Err(error.into());
+    }
+    tracing::info!("VIPs are probed by way of {name}");
+    Ok(Open { programs, path: Arc::new(path), nics: BTreeMap::new() })
+}
+
+fn vips(state: &State) -> HashSet<IpAddr> {
     state.services.iter().map(|service| service.config.vip).collect()
 }

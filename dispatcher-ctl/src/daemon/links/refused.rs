@@ -1,24 +1,25 @@
-//! Redirects that a NIC refuses: who, how many, why, and what mends it.
+//! Redirects that a NIC refuses: which NIC, how many packets, why, and how to mend it.
 
 use std::{
     collections::BTreeMap,
     time::{Duration, Instant},
 };
 
-use crate::daemon::{clock, core::Core};
+use super::nics::Nics;
 use crate::{
     api::types::RefusedCount,
-    dataplane::{Refused, RefusedRedirects},
+    daemon::clock,
+    dataplane::{Datapath, Refused, RefusedRedirects},
 };
 
-/// For so long after the last refused packet a NIC's note says so.
+/// How long a NIC's note mentions the last refused packet.
 const RECENT: Duration = Duration::from_secs(60);
 
 /// What is known of refused redirects.
 #[derive(Debug, Default)]
-pub(in crate::daemon) struct RefusedPackets {
+pub(super) struct RefusedPackets {
     watch: Option<RefusedRedirects>,
-    /// Whether it was asked for already: what failed once is not tried again.
+    /// Whether it was asked for already: it is not tried again if it fails.
     is_tried: bool,
     /// By ifindex that they came by, ifindex that refused them, and errno.
     seen: BTreeMap<(u32, u32, i32), Seen>,
@@ -32,8 +33,34 @@ struct Seen {
 }
 
 impl RefusedPackets {
-    /// Takes in what was counted; yields what is new, or new again.
-    fn take(&mut self, counts: Vec<Refused>, now: Instant) -> Vec<Refused> {
+    /// Counts what NICs have refused, and logs when that begins.
+    pub(super) fn count(&mut self, datapath: &Datapath, nics: &Nics) {
+        self.begin(datapath, nics);
+        let Some(watch) = &self.watch else { return };
+        let ifindexes: Vec<u32> = nics.present().map(|link| link.ifindex).collect();
+        let counts = watch.read(&ifindexes);
+        for refused in self.add(counts, clock::now()) {
+            let name = nics.name(refused.to).unwrap_or_default();
+            tracing::warn!("{name}: refuses redirected packets: {}", mend(refused.errno));
+        }
+    }
+
+    /// Begins to count once there are two NICs: with one, nothing is redirected.
+    fn begin(&mut self, datapath: &Datapath, nics: &Nics) {
+        if self.is_tried || nics.count() < 2 {
+            return;
+        }
+        self.is_tried = true;
+        match datapath.refused_redirects() {
+            Ok(watch) => self.watch = Some(watch),
+            Err(error) => {
+                tracing::info!("packets that a nic refuses are not counted: {error}");
+            }
+        }
+    }
+
+    /// Adds what was counted; yields what is new, or new after a pause.
+    fn add(&mut self, counts: Vec<Refused>, now: Instant) -> Vec<Refused> {
         let mut news = Vec::new();
         for refused in counts {
             let key = (refused.from, refused.to, refused.errno);
@@ -50,7 +77,7 @@ impl RefusedPackets {
     }
 
     /// What a NIC has refused, by the names of the NICs by which it came.
-    pub(in crate::daemon) fn of(
+    pub(super) fn of(
         &self,
         ifindex: u32,
         name: impl Fn(u32) -> Option<String>,
@@ -69,46 +96,17 @@ impl RefusedPackets {
     }
 
     /// What an operator should know of a NIC that has refused packets lately.
-    pub(in crate::daemon) fn note(&self, ifindex: u32, now: Instant) -> Option<String> {
+    pub(super) fn note(&self, ifindex: u32) -> Option<String> {
+        self.note_at(ifindex, clock::now())
+    }
+
+    fn note_at(&self, ifindex: u32, now: Instant) -> Option<String> {
         let recent = self
             .seen
             .iter()
             .filter(|((_, to, _), seen)| *to == ifindex && now.duration_since(seen.last) <= RECENT);
         let ((_, _, errno), _) = recent.max_by_key(|(_, seen)| seen.packets)?;
         Some(format!("refuses redirected packets: {}", mend(*errno)))
-    }
-}
-
-impl Core {
-    /// Begins to follow what NICs refuse, once there are two of them: before that nothing is redirected.
-    fn follow_refused(&mut self) {
-        if self.refused.is_tried || self.nics.len() < 2 {
-            return;
-        }
-        self.refused.is_tried = true;
-        match self.datapath.refused_redirects() {
-            Ok(watch) => self.refused.watch = Some(watch),
-            Err(error) => {
-                tracing::info!("packets that a nic refuses are not counted: {error}");
-            }
-        }
-    }
-
-    /// Looks whether NICs have refused packets, and says so when that begins.
-    pub(in crate::daemon) fn look_at_refused(&mut self) {
-        self.follow_refused();
-        let Some(watch) = &self.refused.watch else { return };
-        let nics: Vec<u32> = self.table_nics().iter().map(|nic| nic.ifindex).collect();
-        let counts = watch.read(&nics);
-        for refused in self.refused.take(counts, clock::now()) {
-            let name = self.nic_name(refused.to).unwrap_or_default();
-            tracing::warn!("{name}: refuses redirected packets: {}", mend(refused.errno));
-        }
-    }
-
-    /// The name of a NIC that is ours.
-    pub(in crate::daemon) fn nic_name(&self, ifindex: u32) -> Option<String> {
-        self.table_nics().into_iter().find(|nic| nic.ifindex == ifindex).map(|nic| nic.name)
     }
 }
 
@@ -154,16 +152,16 @@ mod tests {
         let refused = |packets| Refused { from: 2, to: 3, errno: libc::ENXIO, packets };
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        assert_eq!(packets.take(vec![refused(1)], at(0)), [refused(1)]);
-        assert!(packets.take(vec![refused(5)], at(1)).is_empty(), "it goes on");
-        assert!(packets.take(vec![refused(5)], at(90)).is_empty(), "nothing new");
-        let note = packets.note(3, at(2)).unwrap();
+        assert_eq!(packets.add(vec![refused(1)], at(0)), [refused(1)]);
+        assert!(packets.add(vec![refused(5)], at(1)).is_empty(), "it goes on");
+        assert!(packets.add(vec![refused(5)], at(90)).is_empty(), "nothing new");
+        let note = packets.note_at(3, at(2)).unwrap();
         assert!(
             note.starts_with("refuses redirected packets: the other end of the veth"),
             "{note}"
         );
-        assert_eq!((packets.note(3, at(90)), packets.note(2, at(2))), (None, None));
-        assert_eq!(packets.take(vec![refused(6)], at(91)), [refused(6)], "again");
+        assert_eq!((packets.note_at(3, at(90)), packets.note_at(2, at(2))), (None, None));
+        assert_eq!(packets.add(vec![refused(6)], at(91)), [refused(6)], "again");
         let name = |ifindex: u32| Some(format!("eth{ifindex}"));
         let expected =
             RefusedCount { from: "eth2".into(), cause: "no_receiver".into(), packets: 6 };

@@ -1,17 +1,31 @@
-//! What has changed between two states, as events tell it of the services that differ: weights, quiesced or not, services and backends that came and
-//! went. A service that has kept its id and a backend that has kept its slot are the same, whatever their names.
+//! The events that follow from a change of the state: weights, quiesced backends, services and backends that came or went. A
+//! service that has kept its id and a backend that has kept its slot are the same, whatever their names.
 
 use std::collections::HashMap;
 
-use super::Cause;
 use crate::{
     api::types::{ChangedBy, EventKind},
     model::{Backend, Service},
     reconcile::Change,
 };
 
-/// The events. A service that comes or goes tells nothing of its backends.
-pub(in crate::daemon) fn changes(change: &Change, cause: Cause) -> Vec<EventKind> {
+/// Who or what changes the state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::daemon) enum Cause {
+    /// The daemon starts: nothing has changed.
+    Start,
+    /// Somebody, by command or API.
+    Hand,
+    /// The file.
+    File,
+    /// Probes.
+    Advisor,
+    /// The manager, which reports weights itself: it knows the numbers.
+    Manager,
+}
+
+/// The events. Of a service that comes or goes, its backends are not reported.
+pub(super) fn changes(change: &Change, cause: Cause) -> Vec<EventKind> {
     let mut events = Vec::new();
     if cause == Cause::Start {
         return events;

@@ -1,131 +1,146 @@
-//! Who is told what happens? The log, and everybody who listens: [`Events::tell`].
+//! What is reported: events for the log, for readers and for user exits, and what `status` tells of the daemon itself.
 //!
-//! Telling never waits: a reader that is too slow misses the oldest events, and is told how many. What follows from a change of
-//! what runs is found in one place ([`mod@changes`]), which backends are up in another ([`super::health::states`]).
+//! [`Reports`] owns it. [`events`] hands out events, [`changes`] finds those that follow from a change of the state, [`exits`]
+//! runs commands at them, [`draining`] follows quiesced backends, and [`problems`] keeps the log's last warnings.
 
 mod changes;
-pub(super) mod exits;
-pub(super) mod problems;
-pub(super) mod quiesce;
-mod report;
+mod draining;
+mod events;
+mod exits;
+mod problems;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::Path;
 
-use tokio::sync::broadcast;
-
-pub(in crate::daemon) use self::changes::changes;
-
-use self::exits::Exits;
+use self::draining::Draining;
+pub use self::problems::Problems;
+pub(super) use self::{
+    changes::Cause,
+    draining::{Left, past_deadline},
+    events::Events,
+};
+use super::clock;
 use crate::{
-    api::types::{Event, EventKind},
-    daemon::clock,
+    api::types::{ApiError, ConfigStatus, EventKind, ExitCount, LoggedError},
+    model::{Backend, State},
+    reconcile::Change,
 };
 
-/// Events that a reader may be behind before it misses some.
-const KEPT: usize = 4096;
-
-/// What runs has changed: by whom.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::daemon) enum Cause {
-    /// It runs for the first time: nothing has changed.
-    Start,
-    /// Somebody, by command or API.
-    Hand,
-    /// The file.
-    File,
-    /// Probes.
-    Advisor,
-    /// The manager, which tells of weights itself: it knows why.
-    Manager,
-}
-
-/// Tells events; cheap to clone.
-#[derive(Clone, Debug, Default)]
-pub(in crate::daemon) struct Events {
-    bus: Arc<Mutex<Bus>>,
-    exits: Exits,
-}
-
+/// Everything that is reported, and what of it was reported last.
 #[derive(Debug)]
-struct Bus {
-    readers: broadcast::Sender<Event>,
-    /// Id of the last event.
-    last: u64,
+pub(super) struct Reports {
+    events: Events,
+    problems: Problems,
+    draining: Draining,
+    config: ConfigStatus,
+    /// Since when more connections than `syn_guard` are half-open, if they are; seconds since the epoch.
+    guarded_since: Option<f64>,
+    /// When the daemon started, in seconds since the epoch.
+    started: f64,
 }
 
-impl Default for Bus {
-    fn default() -> Self {
-        let (readers, _) = broadcast::channel(KEPT);
-        Self { readers, last: 0 }
-    }
-}
-
-impl Events {
-    /// Tells everybody, the log too.
-    pub(in crate::daemon) fn tell(&self, kind: EventKind) {
-        if kind.is_bad() {
-            tracing::warn!("{kind}");
-        } else {
-            tracing::info!("{kind}");
+impl Reports {
+    /// Begins with a daemon that has just read this file.
+    pub(super) fn new(file: &Path, problems: Problems) -> Self {
+        let config = ConfigStatus {
+            file: file.display().to_string(),
+            reload_success: true,
+            last_reload: clock::epoch_seconds(),
+            note: None,
+        };
+        Self {
+            events: Events::default(),
+            problems,
+            draining: Draining::default(),
+            config,
+            guarded_since: None,
+            started: clock::epoch_seconds(),
         }
-        self.tell_readers(kind);
     }
 
-    /// Tells everybody but the log, which says it in other words, or is not to say it.
-    pub(in crate::daemon) fn tell_readers(&self, kind: EventKind) {
-        let mut bus = self.bus.lock().unwrap_or_else(PoisonError::into_inner);
-        let time = clock::epoch_seconds();
-        // Ids grow from one daemon to the next, too, as long as the clock does.
-        let id = ((time * 1e6) as u64).max(bus.last + 1);
-        bus.last = id;
-        let event = Event { id, time, kind };
-        self.exits.push(&event);
-        // Nobody may be listening.
-        let _ = bus.readers.send(event);
+    /// Where events are told.
+    pub(super) const fn events(&self) -> &Events {
+        &self.events
     }
 
-    /// Commands that are run at events.
-    pub(in crate::daemon) fn exits(&self) -> &Exits {
-        &self.exits
-    }
-
-    /// What happens from now on.
-    pub(in crate::daemon) fn subscribe(&self) -> broadcast::Receiver<Event> {
-        self.bus.lock().unwrap_or_else(PoisonError::into_inner).readers.subscribe()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use tokio::sync::broadcast::error::{RecvError, TryRecvError};
-
-    use super::*;
-
-    #[test]
-    fn ids_grow_and_everybody_is_told() {
-        let events = Events::default();
-        let (mut one, mut two) = (events.subscribe(), events.subscribe());
-        for changes in 0..100 {
-            events.tell(EventKind::Reloaded { changes });
+    /// Reports what a change of the state comes to. The log has it line by line, as a plan.
+    pub(super) fn report_change(&self, change: &Change, cause: Cause) {
+        for event in changes::changes(change, cause) {
+            self.events.tell_readers(event);
         }
-        let mut last = 0;
-        for changes in 0..100 {
-            let (event, same) = (one.try_recv().unwrap(), two.try_recv().unwrap());
-            assert_eq!((&event, &event.kind), (&same, &EventKind::Reloaded { changes }));
-            assert!(event.id > last, "{} after {last}", event.id);
-            last = event.id;
-        }
-        assert_eq!(one.try_recv(), Err(TryRecvError::Empty));
     }
 
-    #[tokio::test]
-    async fn a_slow_reader_learns_how_many_it_missed() {
-        let events = Events::default();
-        let mut slow = events.subscribe();
-        for changes in 0..KEPT + 10 {
-            events.tell_readers(EventKind::Reloaded { changes });
+    /// Reports backends that went down or came up, and services that have none.
+    pub(super) fn report_health(&self, events: Vec<EventKind>) {
+        for event in events {
+            if event.backend().is_some() {
+                // The log has just said why.
+                self.events.tell_readers(event);
+            } else {
+                self.events.tell(event);
+            }
         }
-        assert_eq!(slow.recv().await, Err(RecvError::Lagged(10)));
-        assert_eq!(slow.recv().await.unwrap().kind, EventKind::Reloaded { changes: 10 });
+    }
+
+    /// Reports when more connections become half-open than `syn_guard`, and when no longer.
+    pub(super) fn watch_guard(&mut self, half_open_connections: u64, syn_guard: u64) {
+        let now = clock::epoch_seconds();
+        match (half_open_connections > syn_guard, self.guarded_since) {
+            (true, None) => {
+                self.guarded_since = Some(now);
+                self.events.tell(EventKind::HalfOpenAlert { half_open_connections, syn_guard });
+            }
+            (false, Some(since)) => {
+                self.guarded_since = None;
+                let seconds = now - since;
+                let clear = EventKind::HalfOpenClear { half_open_connections, syn_guard, seconds };
+                self.events.tell(clear);
+            }
+            (true, Some(_)) | (false, None) => {}
+        }
+    }
+
+    /// Since when more connections than `syn_guard` are half-open, if they are; seconds since the epoch.
+    pub(super) const fn guarded_since(&self) -> Option<f64> {
+        self.guarded_since
+    }
+
+    /// Reports how many connections quiesced backends have left, if that has changed.
+    pub(super) fn report_draining(&mut self, state: &State, left: impl Fn(&Backend) -> Left) {
+        self.draining.report(state, left, &self.events);
+    }
+
+    /// Notes how a reload ended, and logs why it was refused.
+    pub(super) fn end_reload<T>(&mut self, result: &Result<T, ApiError>) {
+        self.config.reload_success = result.is_ok();
+        self.config.last_reload = clock::epoch_seconds();
+        if let Err(error) = result {
+            tracing::error!("reload refused: {error}");
+            error.errors.iter().for_each(|line| tracing::error!("{line}"));
+        }
+    }
+
+    /// Notes what of the configuration is not in force.
+    pub(super) fn note_config(&mut self, note: String) {
+        self.config.note = Some(note);
+    }
+
+    /// The configuration file, and how its last reload ended.
+    pub(super) const fn config(&self) -> &ConfigStatus {
+        &self.config
+    }
+
+    /// How commands of user exits have ended.
+    pub(super) fn exits(&self) -> Vec<ExitCount> {
+        self.events.exits().counts()
+    }
+
+    /// The last warnings and errors of the log.
+    pub(super) fn last_errors(&self) -> Vec<LoggedError> {
+        self.problems.list()
+    }
+
+    /// When the daemon started, in seconds since the epoch.
+    pub(super) const fn started(&self) -> f64 {
+        self.started
     }
 }

@@ -1,5 +1,4 @@
-//! How many connections are there at this moment? The counts that the datapath and the sweeper change by atomic adds
-//! ([`ActiveCount`]).
+//! The current number of connections: counts that the datapath and the sweeper change by atomic adds ([`ActiveCount`]).
 
 use std::{
     path::Path,
@@ -43,7 +42,7 @@ impl ActiveCounts {
         self.half_open_word().load(Ordering::Relaxed)
     }
 
-    /// Counts a connection no longer that was just removed.
+    /// Subtracts a connection that was just removed.
     pub(super) fn lower(&self, way: Way) {
         let amount = ActiveCount::of(way);
         if amount == 0 {

@@ -1,4 +1,4 @@
-//! Which connections are there? Names them by their flow records.
+//! Lists connections, named by their flow records.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -49,7 +49,7 @@ pub struct Filter {
     pub client: Option<IpAddr>,
 }
 
-/// A set of backend slots, asked once for every way of the table.
+/// A set of backend slots; it is looked up once for every way of the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SlotSet(Box<[bool]>);
 
@@ -83,15 +83,15 @@ pub struct Listing {
     /// Connections of the slots that were met and have no record, and so are counted only; of a search for a client, those
     /// with an old record of it.
     pub unnamed: u64,
-    /// Where to go on, if the limit cut the list off.
+    /// Where to continue, if the limit cut the list off.
     pub next: Option<usize>,
 }
 
 impl ConnectionTable {
     /// Lists connections, at most `limit`, in the table's (that is, in no) order, from its way `from` on.
     ///
-    /// The flow records are five times as large as the ways, and needed here only: they are mapped for this listing, so
-    /// that they are not on the controller's account for the rest of its life.
+    /// The flow records are five times as large as the ways, and needed here only: they are mapped for this listing only, so
+    /// that they do not count as the controller's memory afterwards.
     ///
     /// # Errors
     /// Where the kernel does not map them.
@@ -112,7 +112,7 @@ impl ConnectionTable {
                 continue;
             }
             let Some(flow) = flow(&flows, number) else { break };
-            // Before the hash, which costs more than all else.
+            // Before the hash, which costs more than everything else.
             if client.is_some_and(|client| client != flow.client) {
                 continue;
             }

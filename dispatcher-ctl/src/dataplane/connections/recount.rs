@@ -1,9 +1,9 @@
-//! Do the counts say what the table holds? A controller that was killed between its swap of a way and its change of the
-//! counts leaves them wrong; this sets them right.
+//! Corrects the counts of connections. A controller that was killed between its swap of a way and its change of the counts
+//! leaves them wrong.
 //!
 //! While packets flow a pass over the table and the counts never agree exactly. So a difference counts only if two passes,
 //! at least [`APART`] apart, found the same connections, and the count was the same before and after each of them: then
-//! nothing was under way, and the difference is a mistake. It is made good by an atomic add, like any other change.
+//! no change was in progress, and the difference is an error. An atomic add corrects it, like any other change.
 
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ const APART: Duration = Duration::from_secs(1);
 /// Index of the half-open connections of all slots, beside the slots.
 const HALF_OPEN: usize = MAX_SLOTS as usize;
 
-/// What tells connections apart from others: sums over them, by slot and, at [`HALF_OPEN`], over all that are half-open.
+/// Identifies a set of connections: sums over them, by slot and, at [`HALF_OPEN`], over all that are half-open.
 #[derive(Clone, Debug)]
 pub(super) struct Marks(Vec<u64>);
 

@@ -1,4 +1,4 @@
-//! One look at part of the table: what is there, and what has been idle for too long.
+//! Sweeps a part of the table: counts connections, and removes those that have been idle for too long.
 
 use std::{ops::Range, sync::atomic::Ordering};
 
@@ -93,12 +93,12 @@ impl Expired {
     }
 }
 
-/// What one or several looks found.
+/// What was found in one or several parts.
 #[derive(Clone, Debug)]
 pub struct Sweep {
     /// By slot.
     pub slots: Vec<SlotCounts>,
-    /// What tells the connections counted apart from others.
+    /// Identifies the set of connections that was counted.
     pub(super) marks: Marks,
     /// Connections removed.
     pub expired: Expired,
@@ -160,7 +160,7 @@ impl ConnectionTable {
     }
 
     /// Whether a closing connection that is due is kept because it was established for long: it may be alive, and its end forged
-    /// by somebody who filled `fin_count`. One without a record never was established.
+    /// by somebody who filled `fin_count`. A connection without a record was never established.
     fn is_spared(&self, number: usize, way: Way, now: u64, ages: &Ages) -> bool {
         let age = way.age(now);
         let Some(least) = ages.spared_after(way, age) else { return false };
@@ -184,7 +184,8 @@ fn is_silent(way: Way, now: u64) -> bool {
     is_open && way.is_tcp() && (SILENT_TICKS..HORIZON).contains(&way.age(now))
 }
 
-/// Whether a way is due. A way touched since `now` was read seems old by almost all that a stamp can tell: it is not.
+/// Whether a way is due. A way that was touched after `now` was read seems to have almost the greatest age that a stamp can express:
+/// it is not due.
 #[inline]
 pub(super) fn is_expired(way: Way, now: u64, ages: &Ages) -> bool {
     let (age, least) = (way.age(now), u64::from(ages.of(way.slot(), way.expiry_class())));

@@ -1,4 +1,4 @@
-//! The thread that sweeps the table all the time: in slices, so that it never holds a CPU for long.
+//! The thread that sweeps the table continuously, in slices, so that it never occupies a CPU for long.
 
 use std::{
     io,
@@ -16,7 +16,7 @@ use crate::dataplane::clock;
 
 /// A pass over the whole table takes this long, pauses included...
 const PERIOD: Duration = Duration::from_millis(1500);
-/// ... or, where the table is so large that sweeping would be more than one part in so many of that, longer...
+/// ... or longer, where the table is so large that sweeping would take more than one part in this many of that time...
 const SHARE: u32 = 50;
 /// ... but never longer than this, which is less than a tick of the connections' clock.
 const LONGEST: Duration = Duration::from_secs(4);

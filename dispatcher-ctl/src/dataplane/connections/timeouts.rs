@@ -1,4 +1,4 @@
-//! How long may a connection be idle? Timeouts by backend slot, in ticks.
+//! How long connections may be idle: timeouts by backend slot, in ticks.
 
 use std::{sync::Arc, time::Duration};
 
@@ -31,7 +31,7 @@ pub struct ServiceTimeouts {
     pub fin_count: u64,
 }
 
-/// Timeouts by slot. Connections of slots that were not told of are kept.
+/// Timeouts by slot. Connections of slots without timeouts are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Timeouts {
     /// By slot: index into `services`.
@@ -65,7 +65,7 @@ impl Timeouts {
         }
     }
 
-    /// The backend of this slot was removed: what still points there is removed, however fresh.
+    /// The backend of this slot was removed: every connection that points there is removed, however recent.
     pub fn gone(&mut self, slot: u32) {
         self.set(slot, GONE);
     }
@@ -78,7 +78,8 @@ impl Timeouts {
 }
 
 impl Ages {
-    /// The ages by these timeouts, while so many connections of each slot are closing, and the table has room or not.
+    /// The ages that follow from these timeouts, the number of closing connections of each slot, and whether the table has
+    /// room.
     pub(super) fn new(
         timeouts: Arc<Timeouts>,
         has_room: bool,

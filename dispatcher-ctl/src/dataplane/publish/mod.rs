@@ -66,7 +66,7 @@ pub trait TableStore {
 pub struct Changes {
     /// Writes made.
     pub writes: usize,
-    /// Schedules written anew.
+    /// Schedules written.
     pub schedules: usize,
     /// Interface indices whose NIC the kernel does not know (any more): not in use until a later publication.
     pub missing_interfaces: Vec<u8>,
@@ -132,7 +132,7 @@ impl<S: TableStore> Publisher<S> {
         result.map(|()| changes)
     }
 
-    /// Makes rules hold or not, as far as packets do not tell; those that are not there are left out.
+    /// Turns rules on or off, as far as packets do not decide; rules that do not exist are skipped.
     ///
     /// # Errors
     /// As the store.

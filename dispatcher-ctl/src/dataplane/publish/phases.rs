@@ -1,4 +1,4 @@
-//! In which order is a difference written? Pure: each phase compares what the maps hold with what they should hold.
+//! The order in which a difference is written. Pure: each phase compares what the maps hold with what they should hold.
 //!
 //! Packets flow meanwhile, and the controller may die between any two writes. The order keeps these true throughout:
 //!
@@ -304,7 +304,7 @@ fn peers(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
         .collect()
 }
 
-/// Those that are to be another slot, too: what is in between stays nobody's.
+/// Also peers that become another slot: no slot in between changes hands while a peer points to it.
 fn peers_unwanted(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
     let differs = |(key, peer): &(&(u32, u32), &u32)| wanted.tables.peers.get(key) != Some(*peer);
     let unwanted = now.peers.iter().filter(differs);

@@ -1,4 +1,4 @@
-//! Rules among the phases: what a condition leads to is there before it, and goes after it.
+//! Phases of rules: a rule is written before the conditions that lead to it, and removed after them.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ use crate::dataplane::{
     tables::{ScheduleTable, Tables},
 };
 
-/// Rules that are new, are another service's, or hold now and did not, or the other way round.
+/// Rules that are new, change their service, or are turned on or off.
 pub(super) fn gaining(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
     let mut writes = Vec::new();
     for (&id, table) in &wanted.tables.rules {

@@ -6,53 +6,42 @@ use dispatcher_common::{
 };
 use dispatcher_ebpf::choose::least::Least;
 
-use super::members::{RUN, UNAVAILABLE, member};
-use crate::bpf::maps;
+use super::members::{RUN, member};
+use crate::bpf::{global::global, maps};
 
 /// The member with the fewest active connections, for its weight if the scheduler says so; the first of equals.
 #[inline(always)]
-pub(super) fn least(service: ServiceId, scheduler: u8, ring: Schedule) -> Option<u32> {
-    let is_weighted = scheduler == scheduler::WEIGHTED_LEAST;
-    let least = dispatcher_least(u64::from(service), ring.0, u64::from(is_weighted));
-    let slot = Least(least).slot();
+pub(super) fn best(service: ServiceId, ring: Schedule, scheduler: u8) -> Option<u32> {
+    let slot = of_all(service, ring, scheduler == scheduler::WEIGHTED_LEAST).slot();
     (slot != Least::NOBODY.slot()).then_some(slot)
 }
 
-#[inline(never)]
-#[unsafe(no_mangle)]
-extern "C" fn dispatcher_least(service: u64, ring: u64, is_weighted: u64) -> u64 {
-    let members = maps::members(Schedule(ring));
-    let mut least = Least::NOBODY.0;
-    for run in 0..MAX_COUNTED_BACKENDS as u64 / RUN {
-        if run * RUN >= u64::from(members) {
-            break;
+global! {
+    fn of_all(service: ServiceId, ring: Schedule, is_weighted: bool) -> Least as dispatcher_least {
+        let members = u64::from(maps::members(ring));
+        let mut least = Least::NOBODY;
+        for run in 0..MAX_COUNTED_BACKENDS as u64 / RUN {
+            if run * RUN >= members {
+                break;
+            }
+            least = of_run(service, ring, is_weighted, run * RUN, least);
         }
-        least = dispatcher_least_run(service, ring, is_weighted, run * RUN, least);
+        least
     }
-    least
-}
 
-/// As [`dispatcher_least`], of the least so far and one run of members.
-#[inline(never)]
-#[unsafe(no_mangle)]
-extern "C" fn dispatcher_least_run(
-    service: u64,
-    ring: u64,
-    is_weighted: u64,
-    from: u64,
-    least: u64,
-) -> u64 {
-    let members = u64::from(maps::members(Schedule(ring)));
-    let mut least = Least(least);
-    for number in from..from + RUN {
-        if number >= members {
-            break;
+    /// As [`of_all`], of the least so far and one run of members.
+    fn of_run(service: ServiceId, ring: Schedule, is_weighted: bool, from: u64, least: Least) -> Least
+    as dispatcher_least_run {
+        let members = u64::from(maps::members(ring));
+        let mut least = least;
+        for number in from..from + RUN {
+            if number >= members {
+                break;
+            }
+            if let Some(member) = member(service, ring, number as u32) {
+                least = least.or(if is_weighted { member } else { member.unweighted() });
+            }
         }
-        let member = member(service, ring, number);
-        if member != UNAVAILABLE {
-            let member = Least(member);
-            least = least.or(if is_weighted != 0 { member } else { member.unweighted() });
-        }
+        least
     }
-    least.0
 }

@@ -1,5 +1,4 @@
-//! Which backend takes a new connection, by what was measured in the current window: the fastest, or the one that delivered
-//! the fewest bytes.
+//! Chooses a backend by what was measured in the current window: the fastest, or the one that delivered the fewest bytes.
 
 use dispatcher_common::{
     backend::NEW,
@@ -10,11 +9,11 @@ use dispatcher_common::{
 use dispatcher_ebpf::choose::sampled::Pick;
 
 use super::members::RUN;
-use crate::bpf::{backend::load, clock::now, maps};
+use crate::bpf::{backend::load, clock::now, global::global, maps};
 
 /// The member with the best sample; see [`Pick`].
 #[inline(always)]
-pub(crate) fn best(service: ServiceId, ring: Schedule, scheduler: u8) -> Option<u32> {
+pub(super) fn best(service: ServiceId, ring: Schedule, scheduler: u8) -> Option<u32> {
     let (members, window) = (u64::from(maps::members(ring)), window(now()));
     let mut pick = Pick::EMPTY;
     let is_by_bytes = u64::from(scheduler == scheduler::BYTES);
@@ -23,54 +22,36 @@ pub(crate) fn best(service: ServiceId, ring: Schedule, scheduler: u8) -> Option<
             break;
         }
         let what = u64::from(service) | is_by_bytes << 32;
-        dispatcher_measured_run(what, ring.0, run * RUN, window, &raw mut pick);
+        see_run(what, ring, run * RUN, window, &mut pick);
     }
     maps::member(ring, pick.best()?)
 }
 
-/// Sees one run of members. Service and scheduler come in one word: five arguments are all there are.
-#[inline(never)]
-#[unsafe(no_mangle)]
-extern "C" fn dispatcher_measured_run(
-    service_and_scheduler: u64,
-    ring: u64,
-    from: u64,
-    window: u64,
-    pick: *mut Pick,
-) -> u64 {
-    // SAFETY: `best` passes its own pick; the verifier insists on the check for null.
-    let Some(pick) = (unsafe { pick.as_mut() }) else { return 0 };
-    let members = u64::from(maps::members(Schedule(ring)));
-    for number in 0..RUN {
-        let number = from + number;
-        if number >= members {
-            break;
+global! {
+    /// Sees one run of members. Service and scheduler come in one word: five arguments are all there are.
+    fn see_run(service_and_scheduler: u64, ring: Schedule, from: u64, window: u64, pick: &mut Pick) -> ()
+    as dispatcher_measured_run {
+        let members = u64::from(maps::members(ring));
+        for number in 0..RUN {
+            let number = from + number;
+            if number >= members {
+                break;
+            }
+            see_member(service_and_scheduler, ring, number, window, pick);
         }
-        dispatcher_measured_member(service_and_scheduler, ring, number, window, pick);
     }
-    0
-}
 
-/// Sees one member, if it takes connections.
-#[inline(never)]
-#[unsafe(no_mangle)]
-extern "C" fn dispatcher_measured_member(
-    service_and_scheduler: u64,
-    ring: u64,
-    number: u64,
-    window: u64,
-    pick: *mut Pick,
-) -> u64 {
-    // SAFETY: as above.
-    let Some(pick) = (unsafe { pick.as_mut() }) else { return 0 };
-    let Some(slot) = maps::member(Schedule(ring), number as u32) else { return 0 };
-    let Some((active, _)) = load(service_and_scheduler as u32, slot, NEW) else { return 0 };
-    let sample = if service_and_scheduler >> 32 != 0 {
-        maps::byte_window(slot).map(|bytes| ByteWindow(bytes.load()).bytes(window))
-    } else {
-        maps::response_window(slot)
-            .and_then(|responses| ResponseWindow(responses.load()).mean(window))
-    };
-    pick.see(number, active, sample);
-    0
+    /// Sees one member, if it takes connections.
+    fn see_member(service_and_scheduler: u64, ring: Schedule, number: u64, window: u64, pick: &mut Pick) -> ()
+    as dispatcher_measured_member {
+        let Some(slot) = maps::member(ring, number as u32) else { return };
+        let Some((active, _)) = load(service_and_scheduler as u32, slot, NEW) else { return };
+        let sample = if service_and_scheduler >> 32 != 0 {
+            maps::byte_window(slot).map(|bytes| ByteWindow(bytes.load()).bytes(window))
+        } else {
+            maps::response_window(slot)
+                .and_then(|responses| ResponseWindow(responses.load()).mean(window))
+        };
+        pick.see(number, active, sample);
+    }
 }

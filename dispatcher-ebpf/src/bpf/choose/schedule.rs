@@ -1,4 +1,4 @@
-//! Which backend takes a new connection: the next of the service's ring, the one a hash says, or the one with the fewest.
+//! Chooses a backend by the service's scheduler: the next of the ring, the one at a hash, or the best of all members.
 
 use dispatcher_common::{
     backend::NEW,
@@ -8,8 +8,8 @@ use dispatcher_common::{
 use dispatcher_ebpf::parse::FlowWords;
 
 use super::{
-    least::least,
-    members::{dispatcher_any, position, some},
+    least,
+    members::{any, position},
     sampled,
 };
 use crate::bpf::{backend::takes, config, maps, shared_word::Word};
@@ -20,64 +20,68 @@ const TRIES: u32 = 8;
 
 /// From what connections are placed: the schedule of a service, or that of one of its rules.
 #[derive(Clone, Copy)]
-pub(crate) struct Source {
+pub(super) struct Source {
     /// Ring and members.
-    pub(crate) schedule: Word,
+    pub(super) schedule: Word,
     /// Next position of the ring.
-    pub(crate) cursor: Word,
+    pub(super) cursor: Word,
 }
 
 /// The slot of a new connection, by the service's scheduler.
 #[inline(always)]
-pub(crate) fn next(
+pub(super) fn next(
     service: ServiceId,
     scheduler: u8,
     source: Source,
     flow: &FlowWords,
 ) -> Option<u32> {
     let ring = ring(source)?;
-    match scheduler {
-        scheduler::LEAST | scheduler::WEIGHTED_LEAST => least(service, scheduler, ring),
-        scheduler::RESPONSE | scheduler::BYTES => sampled::best(service, ring, scheduler),
-        _ if is_hashed(scheduler) => hashed(service, scheduler, ring, flow),
-        _ => in_turn(service, ring, source.cursor),
-    }
+    let position = match scheduler {
+        scheduler::LEAST | scheduler::WEIGHTED_LEAST => {
+            return least::best(service, ring, scheduler);
+        }
+        scheduler::RESPONSE | scheduler::BYTES => return sampled::best(service, ring, scheduler),
+        _ if is_hashed(scheduler) => hashed(scheduler, ring, flow),
+        _ => in_turn(ring, source.cursor),
+    };
+    pick(service, ring, position)
 }
 
 /// Whether a service places all its connections by hash, so that a packet tells its backend without an entry.
 #[inline(always)]
-pub(crate) const fn is_hashed(scheduler: u8) -> bool {
+pub(super) const fn is_hashed(scheduler: u8) -> bool {
     scheduler == scheduler::FLOW_HASH || scheduler == scheduler::CLIENT_HASH
 }
 
-/// The slot whose turn it is. The cursor is taken once for each connection, so that shares are exact.
+/// The position whose turn it is. The cursor is taken once for each connection, so that shares are exact.
 #[inline(always)]
-fn in_turn(service: ServiceId, ring: Schedule, cursor: Word) -> Option<u32> {
-    let turn = cursor.fetch_add(1);
-    pick(service, ring, position(turn, ring.length()))
+fn in_turn(ring: Schedule, cursor: Word) -> u32 {
+    position(cursor.fetch_add(1), ring.length())
 }
 
 /// The slot that a hash of the flow says, or of its client's address: the same for all packets of the flow while the ring
 /// stays.
 #[inline(always)]
-pub(crate) fn by_hash(
+pub(super) fn by_hash(
     service: ServiceId,
     scheduler: u8,
     source: Source,
     flow: &FlowWords,
 ) -> Option<u32> {
-    hashed(service, scheduler, ring(source)?, flow)
+    let ring = ring(source)?;
+    pick(service, ring, hashed(scheduler, ring, flow))
 }
 
+/// The position that the hash says.
 #[inline(always)]
-fn hashed(service: ServiceId, scheduler: u8, ring: Schedule, flow: &FlowWords) -> Option<u32> {
+fn hashed(scheduler: u8, ring: Schedule, flow: &FlowWords) -> u32 {
     let mut words = flow.words();
     if scheduler == scheduler::CLIENT_HASH {
         let [a, b, c, d, ..] = words;
         words = [a, b, c, d, 0, 0, 0, 0, 0, 0];
     }
     let hash = schedule_hash(words, config::schedule_keys());
-    pick(service, ring, position(hash >> 32, ring.length()))
+    position(hash >> 32, ring.length())
 }
 
 /// The ring, if it has slots.
@@ -100,5 +104,5 @@ fn pick(service: ServiceId, ring: Schedule, mut position: u32) -> Option<u32> {
             position = 0;
         }
     }
-    some(dispatcher_any(u64::from(service), ring.0, u64::from(position)))
+    any(service, ring, u64::from(position))
 }

@@ -29,16 +29,28 @@ use dispatcher_common::{
     settings::Settings,
 };
 
-use dispatcher_ebpf::barrier::hide;
+use dispatcher_ebpf::{
+    barrier::hide,
+    parse::{FlowWords, as_address},
+};
 
 use super::{packet::Packet, shared_word::Word};
 
-/// A field of a map value as a [`Word`].
+/// A map value that is a u64, or a field of one that is, as a [`Word`].
 macro_rules! word {
-    ($value:expr, $($place:tt)*) => {{
+    ($value:expr $(, $($place:tt)*)?) => {{
         let value = $value;
         // SAFETY: `value` comes from a lookup or is an element of a section, and the field is an aligned u64 of it.
-        unsafe { Word::new(&raw mut (*value) $($place)*) }
+        unsafe { Word::new(&raw mut (*value) $($($place)*)?) }
+    }};
+}
+
+/// An integer that is a map value or a field of one, read whole: the controller may write it at the same time, by one store.
+macro_rules! read {
+    ($value:expr $(, $($place:tt)*)?) => {{
+        let value = $value;
+        // SAFETY: `value` comes from a lookup or is an element of a section, and what is read is an aligned integer.
+        unsafe { ptr::read_volatile(&raw const (*value) $($($place)*)?) }
     }};
 }
 
@@ -171,8 +183,7 @@ static REFUSED: HashMap<RefusedKey, u64, { limits::REFUSED_KEYS as usize }, NO_P
 pub(crate) fn refuse(key: &RefusedKey, packets: u64) {
     match REFUSED.get_ptr_mut(key) {
         Some(count) => {
-            // SAFETY: the value is one aligned u64.
-            unsafe { Word::new(count) }.fetch_add(packets);
+            word!(count).fetch_add(packets);
         }
         // Two CPUs may be the first at once: what one of them counts is lost then. A full map takes no more keys.
         None => {
@@ -181,10 +192,12 @@ pub(crate) fn refuse(key: &RefusedKey, packets: u64) {
     }
 }
 
-/// This CPU's place for the packet it is at work on.
+/// The packet that this CPU handles, once: a second call voids what the first one yielded.
 #[inline(always)]
-pub(crate) fn packet() -> Option<*mut Packet> {
-    PACKET.get_ptr_mut(0)
+pub(crate) fn packet() -> Option<&'static mut Packet> {
+    // SAFETY: the pointer comes from a lookup of this CPU's element, which no other packet uses before this one has left. Of
+    // the two calls on a packet's path, the second is the last stage: nobody uses the packet of the first any more.
+    PACKET.get_ptr_mut(0).map(|packet| unsafe { &mut *packet })
 }
 
 /// Where and whether to forward to a slot's backend; nothing set for a slot that does not exist.
@@ -196,8 +209,7 @@ pub(crate) fn forward(slot: u32) -> Forward {
 /// The service of a slot.
 #[inline(always)]
 pub(crate) fn service_of(slot: u32) -> ServiceId {
-    // SAFETY: an element of the section; the controller writes the field by one store.
-    unsafe { ptr::read_volatile(&raw const (*BACKENDS.element(slot)).service) }
+    read!(BACKENDS.element(slot), .service)
 }
 
 /// What there is of a slot's backend.
@@ -215,19 +227,13 @@ pub(crate) struct Backend {
 pub(crate) fn backend(slot: u32) -> Backend {
     let value = BACKENDS.element(slot);
     let forward = Forward(word!(value, .forward).load());
-    // SAFETY: an element of the section; the controller writes each field by one store.
-    let (service, share) = unsafe {
-        let service = ptr::read_volatile(&raw const (*value).service);
-        (service, ptr::read_volatile(&raw const (*value).share))
-    };
-    Backend { forward, service, share: Share(share) }
+    Backend { forward, service: read!(value, .service), share: Share(read!(value, .share)) }
 }
 
 /// How many connections a slot's backend has.
 #[inline(always)]
 pub(crate) fn active_count(slot: u32) -> Option<Word> {
-    // SAFETY: the value is one aligned u64.
-    ACTIVE_COUNTS.get_ptr_mut(slot).map(|count| unsafe { Word::new(count) })
+    ACTIVE_COUNTS.get_ptr_mut(slot).map(|count| word!(count))
 }
 
 /// How many half-open connections there are.
@@ -251,21 +257,18 @@ pub(crate) fn own_address(interface: u32) -> Forward {
 /// The kernel's index of a NIC.
 #[inline(always)]
 pub(crate) fn ifindex(interface: u32) -> u32 {
-    // SAFETY: an element of the section; the controller writes the field by one store.
-    unsafe { ptr::read_volatile(&raw const (*INTERFACES.element(interface)).ifindex) }
+    read!(INTERFACES.element(interface), .ifindex)
 }
 
 /// The MTU of a NIC in bytes of L3; 0: not known.
 #[inline(always)]
 pub(crate) fn mtu(interface: u32) -> u32 {
-    // SAFETY: an element of the section; the controller writes the field by one store.
-    unsafe { ptr::read_volatile(&raw const (*INTERFACES.element(interface)).mtu) }
+    read!(INTERFACES.element(interface), .mtu)
 }
 
 /// Where what answers a probe from this address is to go.
 #[inline(always)]
-pub(crate) fn probe_end(address: &Address) -> Option<ProbeEnd> {
-    let key = *address;
+pub(crate) fn probe_end(key: Address) -> Option<ProbeEnd> {
     // SAFETY: the pointer comes from a lookup. An element is written once, before a probe leaves from its address, and goes
     // when no probe is answered any more.
     PROBE_ENDS.get_ptr(&key).map(|end| unsafe { ptr::read(end) })
@@ -280,17 +283,17 @@ pub(crate) fn redirect(interface: u32) -> bool {
 /// A word of the destination-address filter.
 #[inline(always)]
 pub(crate) fn filter_word(number: u32) -> u64 {
-    word!(ADDRESS_FILTER.element(number),).load()
+    word!(ADDRESS_FILTER.element(number)).load()
 }
 
-/// How many services an address has as a VIP; [`dispatcher_common::service::OWN`] of one that is the host's.
+/// How many services the address has as a VIP to which a flow goes; [`dispatcher_common::service::OWN`] of one that is the host's.
 #[inline(always)]
-pub(crate) fn vip(address: &Address) -> Option<u32> {
+pub(crate) fn vip(flow: &FlowWords) -> Option<u32> {
     // A copy on the function's own stack: kernel 6.1 takes no key from the memory that a global function was given.
-    let key = *address;
-    // SAFETY: the pointer comes from a lookup. Of an element that is removed and reused meanwhile, the number is another
-    // address's: the packet is then treated as one that came a moment earlier or later.
-    VIPS.get_ptr(&key).map(|services| unsafe { ptr::read_volatile(services) })
+    let key = flow.vip;
+    // If the element is removed and reused meanwhile, the number is another address's: the packet is then treated as one that
+    // came a moment earlier or later.
+    VIPS.get_ptr(as_address(&key)).map(|services| read!(services))
 }
 
 /// Families with services on any address ([`Settings::wildcards`]).

@@ -19,7 +19,6 @@ impl<T, const N: usize> Section<T, N> {
     pub(crate) fn element(&self, index: u32) -> *mut T {
         const { assert!(N.is_power_of_two()) };
         let index = index as usize & (N - 1);
-        // SAFETY: the index is below `N`.
-        unsafe { self.0.get().cast::<T>().add(index) }
+        self.0.get().cast::<T>().wrapping_add(index)
     }
 }

@@ -15,9 +15,9 @@ use crate::bpf::shared_word::Word;
 /// The service with exactly this key.
 #[inline(always)]
 pub(crate) fn service(key: &ServiceKey) -> Option<ServiceId> {
-    // SAFETY: the pointer comes from a lookup. An element that the controller removes meanwhile is reused at the earliest
-    // after the next insertion: the id read is then that of another service, whose ring names no backend of this one.
-    SERVICES.get_ptr(key).map(|id| unsafe { ptr::read_volatile(id) })
+    // If the controller removes the element meanwhile, and the next insertion reuses it, the id is that of another service,
+    // whose ring names no backend of this one.
+    SERVICES.get_ptr(key).map(|id| read!(id))
 }
 
 /// Ring, orphan policy and stale time of a service.
@@ -87,9 +87,9 @@ pub(crate) fn condition(number: u32) -> Option<Condition> {
 /// The affinity record of a client.
 #[inline(always)]
 pub(crate) fn affinity(key: &AffinityKey) -> Option<u64> {
-    // SAFETY: the value is one aligned u64, stored whole. Of an element that is removed and reused meanwhile, its record is
-    // another client's: the backend then is not the client's own, but one of the service, or none.
-    AFFINITY.get_ptr(key).map(|record| unsafe { ptr::read_volatile(record) })
+    // If the element is removed and reused meanwhile, the record is another client's: the backend then is not the client's
+    // own, but one of the service, or none.
+    AFFINITY.get_ptr(key).map(|record| read!(record))
 }
 
 /// Keeps the affinity record of a client; without room for it nothing is kept.
@@ -101,8 +101,8 @@ pub(crate) fn remember(key: &AffinityKey, record: AffinityRecord) {
 /// The slot of the same backend in another service of an affinity group.
 #[inline(always)]
 pub(crate) fn peer(key: &PeerKey) -> Option<u32> {
-    // SAFETY: the value is one aligned u32, stored whole; the caller checks whose slot it is.
-    PEERS.get_ptr(key).map(|slot| unsafe { ptr::read_volatile(slot) })
+    // The caller checks whose slot it is.
+    PEERS.get_ptr(key).map(|slot| read!(slot))
 }
 
 /// What the datapath keeps of a service.
@@ -138,8 +138,7 @@ pub(crate) fn member(schedule: Schedule, number: u32) -> Option<u32> {
 pub(crate) fn scheduled(schedule: Schedule, position: u32) -> Option<u32> {
     let at = schedule.offset().wrapping_add(position);
     let pack = SCHEDULES.get_ptr(at / SCHEDULE_PACK as u32)?;
-    // SAFETY: the pointer comes from a lookup, and the index is cut to the element.
-    let slot = unsafe { pack.cast::<u16>().add(at as usize & (SCHEDULE_PACK - 1)) };
-    // SAFETY: as above; the controller stores ring slots whole.
-    Some(u32::from(unsafe { ptr::read_volatile(slot) }))
+    // The index is cut to the element.
+    let slot = pack.cast::<u16>().wrapping_add(at as usize & (SCHEDULE_PACK - 1));
+    Some(u32::from(read!(slot)))
 }

@@ -1,12 +1,13 @@
 //! Words of the connection table, of what overflows from it, and of fragments.
 
-use core::ptr;
+use core::{mem::offset_of, ptr};
 
 use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
 use dispatcher_common::{
     connection::{Bucket, EXPIRY_CLASSES, FINGERPRINT, WAYS, Way},
     flow::Flow,
     fragment::{Followed, FragmentKey},
+    settings::Settings,
 };
 use dispatcher_ebpf::barrier::hide;
 
@@ -21,8 +22,8 @@ impl Ways {
     /// The word of a way.
     #[inline(always)]
     pub(crate) fn word(self, number: usize) -> Word {
-        // SAFETY: the bucket comes from a lookup, and the number is cut to its ways.
-        unsafe { Word::new(self.0.cast::<u64>().add(number & (WAYS - 1))) }
+        // The number is cut to the bucket's ways.
+        word!(self.0.cast::<u64>().wrapping_add(number & (WAYS - 1)))
     }
 
     /// What a way says.
@@ -35,7 +36,7 @@ impl Ways {
     #[inline(always)]
     pub(crate) fn find(self, hash: u64) -> Option<(usize, Way)> {
         let mask = hide(FINGERPRINT);
-        // Both are hidden from LLVM, which would compute an address in every turn, and keep the word besides.
+        // Both are hidden from LLVM, which would compute an address in every round, and keep the word as well.
         let mut number = 0;
         while number < WAYS {
             let difference = self.way(number).0 ^ hash;
@@ -72,7 +73,7 @@ impl Record {
     pub(crate) fn store(self, flow: Flow) {
         // SAFETY: a `Flow` is integers without padding, and so as many words as `FLOW_WORDS`.
         let words = unsafe { core::mem::transmute::<Flow, [u64; FLOW_WORDS]>(flow) };
-        // SAFETY: see `record`: the record lies whole and aligned in the map value.
+        // SAFETY: see `record`: the record lies whole in the map value, whose elements are aligned to eight bytes.
         unsafe { self.0.write(words) }
     }
 
@@ -87,10 +88,9 @@ impl Record {
 /// The flow record of a way.
 #[inline(always)]
 pub(crate) fn record(bucket: u32, number: usize) -> Option<Record> {
-    let bucket = FLOWS.get_ptr_mut(bucket)?;
-    // SAFETY: the value has WAYS records of FLOW_WORDS words, aligned as array elements are to eight bytes, and the number
-    // is cut to them.
-    Some(Record(unsafe { bucket.cast::<[u64; FLOW_WORDS]>().add(number & (WAYS - 1)) }))
+    // The bucket has `WAYS` records of `FLOW_WORDS` words, and the number is cut to them.
+    let records = FLOWS.get_ptr_mut(bucket)?.cast::<[u64; FLOW_WORDS]>();
+    Some(Record(records.wrapping_add(number & (WAYS - 1))))
 }
 
 /// Idle ticks after which a way of each class is free.
@@ -111,8 +111,7 @@ impl Expiry {
 #[inline(always)]
 pub(crate) fn expiry() -> Option<Expiry> {
     let settings = SETTINGS.get_ptr_mut(0)?;
-    // SAFETY: the pointer comes from a lookup.
-    Some(Expiry(unsafe { &raw mut (*settings).expiry_ticks }))
+    Some(Expiry(settings.wrapping_byte_add(offset_of!(Settings, expiry_ticks)).cast()))
 }
 
 /// Nanoseconds between two RSTs of a CPU.
@@ -124,8 +123,7 @@ pub(crate) fn reset_interval() -> Option<Word> {
 /// When this CPU's next RST is due.
 #[inline(always)]
 pub(crate) fn reset_due() -> Option<Word> {
-    // SAFETY: the value is one aligned u64.
-    RESET_DUE.get_ptr_mut(0).map(|word| unsafe { Word::new(word) })
+    RESET_DUE.get_ptr_mut(0).map(|due| word!(due))
 }
 
 /// How many connections are in the overflow map.
@@ -143,8 +141,7 @@ pub(crate) fn overflows() -> bool {
 /// The word of a connection in the overflow map.
 #[inline(always)]
 pub(crate) fn overflow(hash: u64) -> Option<Word> {
-    // SAFETY: the value is one aligned u64.
-    OVERFLOW.get_ptr_mut(&hash).map(|word| unsafe { Word::new(word) })
+    OVERFLOW.get_ptr_mut(&hash).map(|way| word!(way))
 }
 
 /// Puts a connection into the overflow map.
@@ -166,7 +163,7 @@ pub(crate) fn remember_fragment(key: &FragmentKey, followed: Followed) {
 /// Where the first fragment of a datagram went.
 #[inline(always)]
 pub(crate) fn followed(key: &FragmentKey) -> Option<Followed> {
-    // SAFETY: the pointer comes from a lookup. An element that is reused meanwhile holds another datagram's word: this
-    // fragment then goes astray, and the datagram is lost.
-    FRAGMENTS.get_ptr(key).map(|word| Followed(unsafe { ptr::read_volatile(word) }))
+    // If the element is reused meanwhile, the word is another datagram's: this fragment then goes astray, and the datagram is
+    // lost.
+    FRAGMENTS.get_ptr(key).map(|followed| Followed(read!(followed)))
 }

@@ -1,4 +1,4 @@
-//! How a new flow gets a way of the table: take a free one, or the best of both buckets, and make sure it is the only one.
+//! Enters a new connection: takes a free way, or the best of both buckets, and makes sure that the flow has one entry only.
 
 use dispatcher_common::connection::{State, Way};
 use dispatcher_ebpf::table::{
@@ -12,6 +12,7 @@ use super::{
     victim,
 };
 use crate::bpf::{
+    global::global,
     maps::{self, Ways},
     packet::Packet,
     shared_word::Word,
@@ -36,7 +37,7 @@ pub(crate) fn claim(packet: &Packet, slot: u32) -> Claim {
     let claimed = Way::new(packet.hash, packet.tick, State::HalfOpen, slot);
     let mut missed = Claim::Full;
     for _ in 0..ATTEMPTS {
-        let position = Position(dispatcher_candidate(packet.hash, packet.tick));
+        let position = candidate(packet.hash, packet.tick);
         if position == Position::NOWHERE {
             return Claim::Full;
         }
@@ -45,7 +46,7 @@ pub(crate) fn claim(packet: &Packet, slot: u32) -> Claim {
         let old = Way(word.load());
         if may_be_taken(position, old, packet) && count::replace(word, old, claimed) {
             match settle(packet, word, claimed) {
-                // The other one withdrew, too. The flow's packets must not part: one of both has to enter it.
+                // Both CPUs backed out; retry so that exactly one entry remains.
                 Claim::Withdrawn(None) => missed = Claim::Withdrawn(None),
                 settled => return settled,
             }
@@ -54,26 +55,20 @@ pub(crate) fn claim(packet: &Packet, slot: u32) -> Claim {
     missed
 }
 
-/// The [`Position`] of the way that a new flow is to take.
-///
-/// A global function: the verifier goes on once from here, not once for each of the sixteen ways.
-#[inline(never)]
-#[unsafe(no_mangle)]
-extern "C" fn dispatcher_candidate(hash: u64, tick: u64) -> u64 {
-    candidate(hash, tick).0
-}
-
-#[inline(always)]
-fn candidate(hash: u64, tick: u64) -> Position {
-    let [first, second] = buckets(hash);
-    let (Some(in_first), Some(in_second)) = (maps::ways(first), maps::ways(second)) else {
-        return Position::NOWHERE;
-    };
-    let free_in = |ways: Ways| free(|number| ways.way(number));
-    match choose(free_in(in_first), || free_in(in_second)) {
-        Some((Choice::First, number)) => Position::new(first, number).free(),
-        Some((Choice::Second, number)) => Position::new(second, number).free(),
-        None => victim::find([first, second], in_first, tick),
+global! {
+    /// The position that a new connection is to take. The verifier goes on from here once, not once for each of the sixteen
+    /// ways.
+    fn candidate(hash: u64, tick: u64) -> Position as dispatcher_candidate {
+        let [first, second] = buckets(hash);
+        let (Some(in_first), Some(in_second)) = (maps::ways(first), maps::ways(second)) else {
+            return Position::NOWHERE;
+        };
+        let free_in = |ways: Ways| free(|number| ways.way(number));
+        match choose(free_in(in_first), || free_in(in_second)) {
+            Some((Choice::First, number)) => Position::new(first, number).free(),
+            Some((Choice::Second, number)) => Position::new(second, number).free(),
+            None => victim::find([first, second], in_first, tick),
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use dispatcher_common::connection::Way;
 
 use super::position::{Position, buckets};
-use crate::bpf::{maps, packet::Packet, shared_word::Word};
+use crate::bpf::{global::global, maps, packet::Packet, shared_word::Word};
 
 /// A known connection: its word, and what it said.
 pub(super) struct Known {
@@ -34,28 +34,23 @@ pub(super) fn find(packet: &Packet) -> Option<Known> {
     known(maps::ways(position.bucket())?.word(position.number()), position, packet.hash)
 }
 
-/// Where in the table a flow with this hash is.
-#[inline(always)]
-pub(crate) fn position_of(hash: u64) -> Position {
-    Position(dispatcher_find(hash))
-}
-
-/// As [`position_of`]. A global function: the verifier goes on once from here, not once for each of the sixteen ways.
-#[inline(never)]
-#[unsafe(no_mangle)]
-extern "C" fn dispatcher_find(hash: u64) -> u64 {
-    let [first, second] = buckets(hash);
-    let (Some(in_first), Some(in_second)) = (maps::ways(first), maps::ways(second)) else {
-        return Position::NOWHERE.0;
-    };
-    // Both lines are on their way before either is looked at.
-    in_second.touch();
-    for (bucket, ways) in [(first, in_first), (second, in_second)] {
-        if let Some((number, _)) = ways.find(hash) {
-            return Position::new(bucket, number).0;
+global! {
+    /// Where in the table the flow with this hash is. The verifier goes on from here once, not once for each of the sixteen
+    /// ways.
+    pub(crate) fn position_of(hash: u64) -> Position as dispatcher_find {
+        let [first, second] = buckets(hash);
+        let (Some(in_first), Some(in_second)) = (maps::ways(first), maps::ways(second)) else {
+            return Position::NOWHERE;
+        };
+        // Both lines are on their way before either is looked at.
+        in_second.touch();
+        for (bucket, ways) in [(first, in_first), (second, in_second)] {
+            if let Some((number, _)) = ways.find(hash) {
+                return Position::new(bucket, number);
+            }
         }
+        Position::NOWHERE
     }
-    Position::NOWHERE.0
 }
 
 #[inline(always)]

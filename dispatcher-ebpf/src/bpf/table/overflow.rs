@@ -1,4 +1,4 @@
-//! Where connections go when both their buckets are full of established ones.
+//! The overflow map: connections whose buckets were both full of entries that do not give way.
 
 use dispatcher_common::connection::{State, Way};
 

@@ -1,17 +1,17 @@
-//! Where a flow's way is, or is to be, in the connection table.
+//! The position of an entry in the connection table.
 
 use dispatcher_common::{connection::WAYS, flow};
 
-use crate::bpf::config;
+use crate::bpf::{config, global::registers};
 
 /// Bucket and number of a way in one word, as global functions take and yield it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(transparent)]
-pub(crate) struct Position(pub(crate) u64);
+pub(crate) struct Position(u64);
 
-/// Beside a position: its way is nobody's.
+/// Mark of a position: its way is free.
 const FREE: u64 = 1 << 62;
-/// Beside a position: its way is a last resort.
+/// Mark of a position: its entry gives way only if no other does.
 const LAST_RESORT: u64 = 1 << 61;
 
 impl Position {
@@ -24,13 +24,13 @@ impl Position {
         Self((bucket as u64) << 8 | number as u64)
     }
 
-    /// The same, known to be of nobody's way.
+    /// The same, for a way that was free when read.
     #[inline(always)]
     pub(crate) const fn free(self) -> Self {
         Self(self.0 | FREE)
     }
 
-    /// Whether it was known to be of nobody's way.
+    /// Whether its way was free when read.
     #[inline(always)]
     pub(crate) const fn is_free(self) -> bool {
         self.0 & FREE != 0
@@ -59,6 +59,10 @@ impl Position {
     pub(crate) const fn number(self) -> usize {
         self.0 as usize & (WAYS - 1)
     }
+}
+
+registers! {
+    Position: |position| position.0, |word| Position(word);
 }
 
 /// The first bucket of a flow's hash.

@@ -6,7 +6,8 @@ use dispatcher_common::{
     reason::Reason,
 };
 use dispatcher_ebpf::{
-    outcome::{Exit, Outcome},
+    outcome::{Exit, pack, unpack},
+    parse::RST,
     table::tracking::{self, Event, is_idle},
 };
 
@@ -17,6 +18,7 @@ use super::{
 };
 use crate::bpf::{
     backend::takes,
+    global::{global, registers},
     loops,
     maps::{self, Record},
     packet::Packet,
@@ -25,11 +27,6 @@ use crate::bpf::{
 /// Attempts to write a word that others write, too. A flow's packets come by one CPU, and the controller changes only
 /// ways that have expired: more than one repetition is rare.
 const ATTEMPTS: u32 = 3;
-
-/// A slot that is none: the packet has no connection.
-const NO_CONNECTION: u32 = u32::MAX;
-/// A slot that is none: the packet's connection is to be given another one.
-const TO_BE_RENEWED: u32 = u32::MAX - 1;
 
 /// What a packet finds.
 #[derive(Clone, Copy)]
@@ -42,17 +39,42 @@ pub(crate) enum Found {
     Ended,
 }
 
+/// [`Found::Nothing`] in a register: no slot.
+const NOTHING: u64 = u32::MAX as u64;
+/// [`Found::Ended`] in a register: no slot.
+const ENDED: u64 = u32::MAX as u64 - 1;
+
+registers! {
+    Result<Found, Exit>: |found| pack(found.map(Found::to_word)), |word| unpack(word).map(Found::of_word);
+}
+
+impl Found {
+    #[inline(always)]
+    const fn to_word(self) -> u64 {
+        match self {
+            Self::Nothing => NOTHING,
+            Self::Ended => ENDED,
+            Self::Slot(slot) => slot as u64,
+        }
+    }
+
+    #[inline(always)]
+    const fn of_word(word: u64) -> Self {
+        match word {
+            NOTHING => Self::Nothing,
+            ENDED => Self::Ended,
+            slot => Self::Slot(slot as u32),
+        }
+    }
+}
+
 /// Finds the packet's connection, and moves it on.
 #[inline(always)]
 pub(crate) fn resume(packet: &Packet) -> Result<Found, Exit> {
     if packet.is_to_be_found == 0 && !maps::overflows() {
         return Ok(Found::Nothing);
     }
-    Ok(match Outcome(dispatcher_resume(packet)).result()? {
-        NO_CONNECTION => Found::Nothing,
-        TO_BE_RENEWED => Found::Ended,
-        slot => Found::Slot(slot),
-    })
+    search(packet)
 }
 
 /// Gives the packet's connection, if it is still to be renewed, a new slot in place; none if it is not there any more.
@@ -74,52 +96,43 @@ pub(crate) fn renew_in_place(packet: &Packet, slot: u32) -> Option<u32> {
 /// Ends the packet's connection, if there is one, as if the packet were an RST.
 #[inline(always)]
 pub(crate) fn close(packet: &mut Packet) {
-    packet.flags = u32::from(tracking::RST);
+    packet.flags = u32::from(RST);
     packet.is_to_be_found = 1;
-    dispatcher_close(packet);
+    end(packet);
 }
 
-/// Moves the packet's connection on, and nothing else: for packets that end it. A global function, for the stack's sake.
-#[inline(never)]
-#[unsafe(no_mangle)]
-extern "C" fn dispatcher_close(packet: *const Packet) -> u64 {
-    // SAFETY: the caller above passes a packet; the verifier insists on the check for null.
-    let Some(packet) = (unsafe { packet.as_ref() }) else { return 0 };
-    if let Some(known) = find(packet) {
-        touch(packet, &known);
+global! {
+    /// As [`resume`], whatever the packet says of the table.
+    fn search(packet: &Packet) -> Result<Found, Exit> as dispatcher_resume {
+        match find(packet) {
+            Some(known) => advance(packet, &known),
+            None => Ok(Found::Nothing),
+        }
     }
-    0
-}
 
-/// As [`resume`], its result packed. A global function: the verifier checks it once, for any packet, and not once for
-/// each way that leads here.
-#[inline(never)]
-#[unsafe(no_mangle)]
-extern "C" fn dispatcher_resume(packet: *const Packet) -> u64 {
-    // SAFETY: the caller above passes a packet; the verifier insists on the check for null.
-    let Some(packet) = (unsafe { packet.as_ref() }) else { return 0 };
-    let slot = match find(packet) {
-        Some(known) => advance(packet, &known),
-        None => Ok(NO_CONNECTION),
-    };
-    Outcome::new(slot).0
+    /// Moves the packet's connection on, and nothing else: for packets that end it.
+    fn end(packet: &Packet) -> () as dispatcher_close {
+        if let Some(known) = find(packet) {
+            touch(packet, &known);
+        }
+    }
 }
 
 #[inline(always)]
-fn advance(packet: &Packet, known: &Known) -> Result<u32, Exit> {
+fn advance(packet: &Packet, known: &Known) -> Result<Found, Exit> {
     let way = known.way;
     let opens = packet.event() == Event::OPEN;
     if opens && way.state() == State::Established {
         same_flow(packet, known)?;
     }
     if is_to_be_renewed(packet, way) {
-        return Ok(TO_BE_RENEWED);
+        return Ok(Found::Ended);
     }
     if opens {
         count_again(packet, way);
     }
     touch(packet, known);
-    Ok(way.slot())
+    Ok(Found::Slot(way.slot()))
 }
 
 /// Whether the packet is to go elsewhere than its connection did: a SYN or a UDP packet whose backend is down, and a SYN on
@@ -182,7 +195,7 @@ fn touch(packet: &Packet, known: &Known) {
     }
 }
 
-/// Whoever makes a flow established sees to its record; at its first packet that would cost a second cold line. One that was
+/// Writes the flow record when the flow becomes established: at its first packet that would cost a second cold line. One that was
 /// established before has its record, and is as old as that says; unless it is of an older layout's.
 #[inline(always)]
 fn keep_record(packet: &Packet, known: &Known, was: State) {

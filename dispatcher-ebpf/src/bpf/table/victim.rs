@@ -4,7 +4,10 @@ use dispatcher_common::connection::{State, Way};
 use dispatcher_ebpf::table::victim::{best, oldest_half_open};
 
 use super::position::Position;
-use crate::bpf::maps::{self, Ways};
+use crate::bpf::{
+    global::global,
+    maps::{self, Ways},
+};
 
 /// The position of a way that has expired, or else may be evicted, of two full buckets. A look at the first usually suffices.
 #[inline(always)]
@@ -15,11 +18,11 @@ pub(crate) fn find([first, second]: [u32; 2], in_first: Ways, tick: u64) -> Posi
     if oldest.is_takeable() {
         return Position::new(first, oldest.number());
     }
-    let best = Position(dispatcher_best(u64::from(first), tick));
+    let best = best_in(first, tick);
     if best != Position::NOWHERE && !best.is_last_resort() {
         return best;
     }
-    let other = Position(dispatcher_best(u64::from(second), tick));
+    let other = best_in(second, tick);
     if other != Position::NOWHERE && !other.is_last_resort() || best == Position::NOWHERE {
         return other;
     }
@@ -29,18 +32,17 @@ pub(crate) fn find([first, second]: [u32; 2], in_first: Ways, tick: u64) -> Posi
 /// Class of established connections of TCP.
 const ESTABLISHED: usize = Way::new(1 << 63, 0, State::Established, 0).expiry_class();
 
-/// The [`Position`] of the way of a full bucket that suits a new flow best. Global for the same reason as the others.
-#[inline(never)]
-#[unsafe(no_mangle)]
-extern "C" fn dispatcher_best(bucket: u64, tick: u64) -> u64 {
-    let bucket = bucket as u32;
-    let (Some(ways), Some(expiry)) = (maps::ways(bucket), maps::expiry()) else {
-        return Position::NOWHERE.0;
-    };
-    let rank = best(|number| ways.way(number), tick, |class| expiry.ticks(class));
-    if !rank.is_takeable() {
-        return Position::NOWHERE.0;
+global! {
+    /// The position in a full bucket that suits a new connection best.
+    fn best_in(bucket: u32, tick: u64) -> Position as dispatcher_best {
+        let (Some(ways), Some(expiry)) = (maps::ways(bucket), maps::expiry()) else {
+            return Position::NOWHERE;
+        };
+        let rank = best(|number| ways.way(number), tick, |class| expiry.ticks(class));
+        if !rank.is_takeable() {
+            return Position::NOWHERE;
+        }
+        let position = Position::new(bucket, rank.number());
+        if rank.is_last_resort() { position.last_resort() } else { position }
     }
-    let position = Position::new(bucket, rank.number());
-    if rank.is_last_resort() { position.last_resort().0 } else { position.0 }
 }

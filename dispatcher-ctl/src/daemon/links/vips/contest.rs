@@ -1,12 +1,12 @@
-//! When is a VIP that something takes away put back? At once; after [`MANY`] losses in [`WINDOW`] with pauses that grow, so
-//! that two that both want to have their way do not keep the host and the segment busy.
+//! When a VIP that something takes away is put back: at once, and after [`MANY`] losses in [`WINDOW`] with growing pauses.
+//! Otherwise dispatcher and whoever removes the VIP would keep the host and the segment busy.
 
 use std::{
     collections::VecDeque,
     time::{Duration, Instant},
 };
 
-/// Losses within [`WINDOW`] from which on somebody is taken to do it on purpose.
+/// From this many losses within [`WINDOW`] on, the pauses grow.
 const MANY: usize = 5;
 const WINDOW: Duration = Duration::from_secs(30);
 /// The first pause, and the longest.
@@ -19,11 +19,11 @@ pub(super) struct Contest {
     recent: VecDeque<Instant>,
     /// How often it was lost.
     pub(super) losses: u64,
-    /// Who took it away last, where that is known.
+    /// Who took it away last, if that is known.
     pub(super) by: Option<String>,
     /// Why it could not be put back.
     pub(super) failure: Option<String>,
-    /// Since when it is told as one that is taken away again and again, or cannot be put back.
+    /// When it was reported as one that is taken away again and again, or cannot be put back.
     pub(super) alert: Option<Instant>,
     pause: Duration,
     /// When it is to be put back; none: it is there.
@@ -46,8 +46,8 @@ impl Contest {
         }
     }
 
-    /// Takes in that it is missing. Says whether that is new.
-    pub(super) fn missing(&mut self, now: Instant) -> bool {
+    /// Notes that it is missing. Says whether that is new.
+    pub(super) fn mark_missing(&mut self, now: Instant) -> bool {
         if self.retry_at.is_some() {
             return false;
         }
@@ -72,16 +72,16 @@ impl Contest {
         self.retry_at.map(|at| at.saturating_duration_since(now))
     }
 
-    /// Takes in that it could not be put back. Says whether that was not known yet.
-    pub(super) fn failed(&mut self, now: Instant, why: String) -> bool {
+    /// Notes that it could not be put back, and why. Says whether that is new.
+    pub(super) fn mark_failed(&mut self, now: Instant, why: String) -> bool {
         self.grow();
         self.retry_at = Some(now + self.pause);
         let why = Some(why);
         std::mem::replace(&mut self.failure, why.clone()) != why
     }
 
-    /// Takes in that it is there: put back, or found.
-    pub(super) fn there(&mut self, now: Instant) {
+    /// Notes that it is there: put back, or found.
+    pub(super) fn mark_there(&mut self, now: Instant) {
         self.failure = None;
         if self.retry_at.take().is_some() {
             self.since = now;
@@ -93,7 +93,7 @@ impl Contest {
         self.failure.is_some() || !self.pause.is_zero()
     }
 
-    /// Whether it has been there for so long that what was is over.
+    /// Whether it has been there for so long that the contest is over.
     pub(super) fn is_over(&self, now: Instant) -> bool {
         let quiet = WINDOW.max(self.pause * 2);
         self.retry_at.is_none() && now.saturating_duration_since(self.since) >= quiet
@@ -115,11 +115,11 @@ mod tests {
     use super::*;
 
     fn lose_and_put(contest: &mut Contest, now: &mut Instant) -> Duration {
-        assert!(contest.missing(*now) && !contest.missing(*now));
+        assert!(contest.mark_missing(*now) && !contest.mark_missing(*now));
         let wait = contest.wait(*now).unwrap();
         *now += wait;
         assert!(contest.is_due(*now));
-        contest.there(*now);
+        contest.mark_there(*now);
         wait
     }
 
@@ -161,14 +161,14 @@ mod tests {
     fn what_cannot_be_put_back_is_tried_again_and_told_once() {
         let mut now = Instant::now();
         let mut contest = Contest::new(now);
-        assert!(contest.missing(now));
-        assert!(contest.failed(now, "no".to_owned()) && contest.is_grave());
+        assert!(contest.mark_missing(now));
+        assert!(contest.mark_failed(now, "no".to_owned()) && contest.is_grave());
         for seconds in [1, 2, 4] {
             assert_eq!(contest.wait(now), Some(Duration::from_secs(seconds)));
             now += Duration::from_secs(seconds);
-            assert!(contest.is_due(now) && !contest.failed(now, "no".to_owned()));
+            assert!(contest.is_due(now) && !contest.mark_failed(now, "no".to_owned()));
         }
-        contest.there(now);
+        contest.mark_there(now);
         assert_eq!((contest.wait(now), &contest.failure), (None, &None));
     }
 }

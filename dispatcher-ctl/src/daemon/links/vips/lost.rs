@@ -1,5 +1,5 @@
-//! VIPs that are missing: put back where they are ours, with pauses where somebody takes them away again and again ([`Contest`]);
-//! where they were somebody else's, missed with a warning.
+//! VIPs that are missing: those that are ours are put back, with pauses if somebody takes them away again and again
+//! ([`Contest`]). Those that somebody else had put there are missed with a warning.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -7,104 +7,78 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Contest, Core, Place, Vips, clock};
+use super::{Contest, Place, Site, Vips, owned, wanted};
 use crate::{
     api::types::EventKind,
+    daemon::{clock, reports::Events},
+    model::Record,
     network::{Held, Link, NetworkEvent},
 };
 
-/// How often it is looked whether all are there, whatever the kernel reported.
-const LOOK: Duration = Duration::from_secs(10);
+/// How often it is checked whether all are there, whatever the kernel reported.
+const CHECK: Duration = Duration::from_secs(10);
 /// Lines of the log, and warnings of `status`, about single VIPs; more are summed up.
 const SINGLE: usize = 5;
 
 impl Vips {
-    fn is_due(&self, now: Instant) -> bool {
-        self.looked.is_none_or(|at| now.saturating_duration_since(at) >= LOOK)
+    /// Whether it is time to check whether all are there.
+    pub(in crate::daemon::links) fn is_due(&self) -> bool {
+        let now = clock::now();
+        self.checked.is_none_or(|at| now.saturating_duration_since(at) >= CHECK)
             || self.contests.values().any(|c| c.is_due(now) || c.is_over(now))
     }
-}
 
-impl Core {
-    /// Whether reports of the kernel are about VIPs that should be there.
-    pub(in crate::daemon) fn has_lost_vips(&self, events: &[NetworkEvent]) -> bool {
-        let read_anew = |event: &NetworkEvent| matches!(event, NetworkEvent::ReadAnew);
-        if events.iter().any(read_anew) {
-            return true;
-        }
-        let gone = |event: &NetworkEvent| match event {
-            NetworkEvent::AddressGone { ifindex, address, .. } => Some((*ifindex, *address)),
-            NetworkEvent::LinkChanged(_)
-            | NetworkEvent::LinkGone { .. }
-            | NetworkEvent::AddressesChanged
-            | NetworkEvent::ReadAnew
-            | NetworkEvent::ResolutionChanged { .. } => None,
-        };
-        let gone: Vec<_> = events.iter().filter_map(gone).collect();
-        if gone.is_empty() || !self.record.applied.manage_vips {
-            return false;
-        }
-        let vips: HashSet<_> = self.state().services.iter().map(|s| s.config.vip).collect();
-        let nics: HashSet<_> = self.nics.keys().filter_map(|name| self.ifindex(name)).collect();
-        gone.iter().any(|(ifindex, vip)| nics.contains(ifindex) && vips.contains(vip))
+    /// Begins a check; yields when.
+    pub(in crate::daemon::links) fn begin_check(&mut self) -> Instant {
+        *self.checked.insert(clock::now())
     }
 
-    /// Looks after VIPs where it is time to.
-    pub(in crate::daemon) async fn tend_vips(&mut self) {
-        if self.vips.is_due(clock::now()) {
-            self.look_around(&[]).await;
-        }
-    }
-
-    /// Looks which addresses and NICs this host has, puts back VIPs that are missing, and notes which NICs answer for them.
-    /// `events`: what the kernel reported.
-    pub(in crate::daemon) async fn look_around(&mut self, events: &[NetworkEvent]) {
-        let found = tokio::join!(self.network.held(), self.network.links());
-        let (held, links) = match found {
-            (Ok(held), Ok(links)) => (held, links),
-            (Err(error), _) | (_, Err(error)) => {
-                tracing::warn!("VIPs cannot be looked after: {error}");
-                return;
-            }
-        };
-        let now = clock::now();
-        self.vips.looked = Some(now);
-        self.look_for_answers(&links, &held);
-        let lost = self.find_lost(&held, &links, &takers(events), now);
-        self.put_back(lost, now).await;
-        self.tell_contests(now);
+    /// Puts VIPs back that are missing, and reports what has changed. `found`: addresses and links as they were at `now`, and
+    /// what the kernel reported before.
+    pub(in crate::daemon::links) async fn put_back(
+        &mut self,
+        site: Site<'_>,
+        record: &Record,
+        found: (&[Held], &[Link], &[NetworkEvent]),
+        now: Instant,
+    ) {
+        let (held, links, reports) = found;
+        let lost = self.find_lost(site, record, (held, links), &takers(reports), now);
+        self.put_each(site, lost, now).await;
+        self.report_contests(site.events, now);
     }
 
     /// VIPs that are missing and are to be put back now.
     fn find_lost(
         &mut self,
-        held: &[Held],
-        links: &[Link],
+        site: Site<'_>,
+        record: &Record,
+        (held, links): (&[Held], &[Link]),
         takers: &HashMap<(u32, IpAddr), String>,
         now: Instant,
     ) -> Vec<Place> {
         let there: HashMap<_, _> =
             held.iter().map(|held| ((held.ifindex, held.address), held.is_duplicate)).collect();
         let up: HashSet<u32> = links.iter().filter(|l| l.set_up).map(|l| l.ifindex).collect();
-        let (wanted, owned) = (self.wanted_vips(), self.owned_vips());
-        self.vips.contests.retain(|place, _| wanted.contains(place));
-        self.vips.missed.retain(|place, _| wanted.contains(place));
+        let (wanted, owned) = (wanted(record, site.nics), owned(record));
+        self.contests.retain(|place, _| wanted.contains(place));
+        self.missed.retain(|place, _| wanted.contains(place));
         let mut lost = Vec::new();
         for place in wanted {
-            let Some(ifindex) = self.ifindex(&place.0) else { continue };
+            let Some(ifindex) = site.ifindex(&place.0) else { continue };
             let found = there.get(&(ifindex, place.1));
             if found == Some(&false) {
-                if let Some(contest) = self.vips.contests.get_mut(&place) {
-                    contest.there(now);
+                if let Some(contest) = self.contests.get_mut(&place) {
+                    contest.mark_there(now);
                 }
-                self.found_again(&place, now);
+                self.end_missed(&place, site.events, now);
             } else if !owned.contains(&place) {
-                self.miss(place, found.is_some(), now);
+                self.miss(place, found.is_some(), site.events, now);
             } else if up.contains(&ifindex) {
                 // A NIC that is set down loses its IPv6 addresses. They are put back when it is up.
-                let contests = &mut self.vips.contests;
-                let contest = contests.entry(place.clone()).or_insert_with(|| Contest::new(now));
-                if contest.missing(now)
+                let contest =
+                    self.contests.entry(place.clone()).or_insert_with(|| Contest::new(now));
+                if contest.mark_missing(now)
                     && let Some(taker) = takers.get(&(ifindex, place.1))
                 {
                     contest.by = Some(taker.clone());
@@ -117,58 +91,56 @@ impl Core {
         lost
     }
 
-    /// Puts VIPs back, and says so.
-    async fn put_back(&mut self, lost: Vec<Place>, now: Instant) {
+    /// Puts VIPs back, and reports it.
+    async fn put_each(&mut self, site: Site<'_>, lost: Vec<Place>, now: Instant) {
         let mut back: BTreeMap<String, Vec<EventKind>> = BTreeMap::new();
         for place in lost {
-            if self.put_vip(&place).await.is_none() {
+            if self.put(site, &place).await.is_none() {
                 continue;
             }
-            self.vips.placed.insert(place.clone());
-            let Some(contest) = self.vips.contests.get_mut(&place) else { continue };
-            contest.there(now);
+            self.placed.insert(place.clone());
+            let Some(contest) = self.contests.get_mut(&place) else { continue };
+            contest.mark_there(now);
             let (interface, vip) = place;
             let (losses, taken_by) = (contest.losses, contest.by.clone());
             let event =
                 EventKind::VipRestored { interface: interface.clone(), vip, losses, taken_by };
             back.entry(interface).or_default().push(event);
         }
-        for (interface, events) in back {
-            if events.len() <= SINGLE {
-                events.into_iter().for_each(|event| self.events.tell(event));
+        for (interface, restored) in back {
+            if restored.len() <= SINGLE {
+                restored.into_iter().for_each(|event| site.events.tell(event));
             } else {
-                tracing::warn!("{interface}: {} VIPs were taken away, put back", events.len());
-                events.into_iter().for_each(|event| self.events.tell_readers(event));
+                tracing::warn!("{interface}: {} VIPs were taken away, put back", restored.len());
+                restored.into_iter().for_each(|event| site.events.tell_readers(event));
             }
         }
     }
 
-    /// Tells of VIPs that are taken away again and again or cannot be put back, and of those that no longer are.
-    fn tell_contests(&mut self, now: Instant) {
-        let mut told = Vec::new();
-        for ((interface, vip), contest) in &mut self.vips.contests {
+    /// Reports VIPs that are taken away again and again or cannot be put back, and those that no longer are.
+    fn report_contests(&mut self, events: &Events, now: Instant) {
+        for ((interface, vip), contest) in &mut self.contests {
             let (interface, vip, losses) = (interface.clone(), *vip, contest.losses);
             match (contest.alert, contest.is_grave()) {
                 (None, true) => {
                     contest.alert = Some(now);
                     let reason = reason(contest, now);
-                    told.push(EventKind::VipAlert { interface, vip, losses, reason });
+                    events.tell(EventKind::VipAlert { interface, vip, losses, reason });
                 }
                 (Some(since), _) if contest.is_over(now) => {
                     let seconds = now.saturating_duration_since(since).as_secs_f64();
-                    told.push(EventKind::VipClear { interface, vip, seconds });
+                    events.tell(EventKind::VipClear { interface, vip, seconds });
                 }
                 _ => {}
             }
         }
-        self.vips.contests.retain(|_, contest| !contest.is_over(now));
-        told.into_iter().for_each(|event| self.events.tell(event));
+        self.contests.retain(|_, contest| !contest.is_over(now));
     }
 
-    /// Takes in that an address of somebody else's, which is a VIP, is missing.
-    fn miss(&mut self, place: Place, is_duplicate: bool, now: Instant) {
-        let known = self.vips.missed.contains_key(&place);
-        if known || !self.vips.placed.remove(&place) {
+    /// Notes that a VIP that somebody else had put there is missing.
+    fn miss(&mut self, place: Place, is_duplicate: bool, events: &Events, now: Instant) {
+        let known = self.missed.contains_key(&place);
+        if known || !self.placed.remove(&place) {
             return;
         }
         let reason = if is_duplicate {
@@ -176,29 +148,29 @@ impl Core {
         } else {
             "the address is gone, and was not added by dispatcher"
         };
-        self.vips.missed.insert(place.clone(), (reason, now));
+        self.missed.insert(place.clone(), (reason, now));
         let ((interface, vip), reason) = (place, reason.to_owned());
-        self.events.tell(EventKind::VipAlert { interface, vip, losses: 1, reason });
+        events.tell(EventKind::VipAlert { interface, vip, losses: 1, reason });
     }
 
-    /// Takes in that a VIP that was missed is there.
-    fn found_again(&mut self, place: &Place, now: Instant) {
-        if let Some((_, since)) = self.vips.missed.remove(place) {
-            self.vips.placed.insert(place.clone());
+    /// Notes that a VIP that was missed is there.
+    fn end_missed(&mut self, place: &Place, events: &Events, now: Instant) {
+        if let Some((_, since)) = self.missed.remove(place) {
+            self.placed.insert(place.clone());
             let seconds = now.saturating_duration_since(since).as_secs_f64();
             let (interface, vip) = place.clone();
-            self.events.tell(EventKind::VipClear { interface, vip, seconds });
+            events.tell(EventKind::VipClear { interface, vip, seconds });
         }
     }
 
     /// What an operator should know of VIPs.
-    pub(in crate::daemon) fn vip_warnings(&self) -> Vec<String> {
+    pub(in crate::daemon::links) fn warnings(&self) -> Vec<String> {
         let now = clock::now();
-        let contested = self.vips.contests.iter().filter(|(_, contest)| contest.is_grave());
+        let contested = self.contests.iter().filter(|(_, contest)| contest.is_grave());
         let contested = contested.map(|((interface, vip), contest)| {
             format!("{interface}: VIP {vip} {}", reason(contest, now))
         });
-        let missed = self.vips.missed.iter().map(|((interface, vip), (reason, _))| {
+        let missed = self.missed.iter().map(|((interface, vip), (reason, _))| {
             format!(
                 "{interface}: VIP {vip} is missing: {reason}; hint: add it again, or have dispatcher do so: dispatcher reload"
             )
@@ -213,7 +185,7 @@ impl Core {
     }
 }
 
-/// What is the matter with a VIP.
+/// What is wrong with a VIP.
 fn reason(contest: &Contest, now: Instant) -> String {
     let again = match contest.wait(now) {
         Some(wait) => format!("to be put back in {} s", wait.as_secs_f64().ceil()),
@@ -230,7 +202,7 @@ fn reason(contest: &Contest, now: Instant) -> String {
     )
 }
 
-/// Who took which address away, as far as the kernel tells: for IPv4, by a number that mostly is that of a process.
+/// Who took which address away, as far as the kernel tells: for IPv4, by a number that is mostly the id of a process.
 fn takers(events: &[NetworkEvent]) -> HashMap<(u32, IpAddr), String> {
     let mut names: HashMap<u32, Option<String>> = HashMap::new();
     let mut takers = HashMap::new();

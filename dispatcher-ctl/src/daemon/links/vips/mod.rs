@@ -1,4 +1,4 @@
-//! VIPs on NICs: put there, announced, followed ([`lost`]), and taken away.
+//! VIPs on NICs: put there, announced, followed (`lost`), and taken away.
 //!
 //! The record says that a VIP is ours before it is put on a NIC, and until it is gone from it: whenever the controller dies, the
 //! next one knows what to take away. An address that somebody else put there is left alone.
@@ -13,72 +13,88 @@ use std::{
 };
 
 use self::contest::Contest;
-use crate::daemon::{clock, core::Core, record::Amendment};
-use crate::{api::types::EventKind, model::OwnedVip, network::VipAdded};
+use super::{names::renamed, nics::Nics};
+use crate::{
+    api::types::EventKind,
+    daemon::{clock, reports::Events, store::Store},
+    model::{OwnedVip, Record},
+    network::{Network, NetworkEvent, VipAdded},
+};
 
 /// A VIP on a NIC, by the NIC's name.
-pub(in crate::daemon) type Place = (String, IpAddr);
+type Place = (String, IpAddr);
+
+/// Where VIPs are put, and who reports it.
+#[derive(Clone, Copy)]
+pub(super) struct Site<'l> {
+    pub(super) network: &'l Network,
+    pub(super) nics: &'l Nics,
+    pub(super) events: &'l Events,
+}
 
 /// What is known of VIPs on NICs.
 #[derive(Debug, Default)]
-pub(in crate::daemon) struct Vips {
-    /// Those that this controller has seen to.
+pub(super) struct Vips {
+    /// Those that this controller has put or found there.
     placed: BTreeSet<Place>,
     /// Those that were lost lately.
     contests: BTreeMap<Place, Contest>,
-    /// Addresses of somebody else's that are VIPs, and are gone: what is the matter.
+    /// VIPs that somebody else put there and that are gone: what is wrong.
     missed: BTreeMap<Place, (&'static str, Instant)>,
-    /// When it was last looked whether all are there; none: it is to be looked soon.
-    looked: Option<Instant>,
+    /// When it was last checked whether all are there; none: to be checked soon.
+    checked: Option<Instant>,
 }
 
 impl Vips {
-    /// Has it looked with the next tick whether all are there.
-    pub(in crate::daemon) const fn look_soon(&mut self) {
-        self.looked = None;
+    /// Checks with the next tick whether all are there.
+    pub(super) const fn check_soon(&mut self) {
+        self.checked = None;
     }
-}
 
-impl Core {
-    /// Puts VIPs where they belong and takes them from where they do not. `again`: those that are there already, too, and
-    /// announces them.
-    pub(in crate::daemon) async fn place_vips(&mut self, again: bool) {
-        let wanted = self.wanted_vips();
-        let owned = self.owned_vips();
+    /// Whether VIPs are missing that somebody else had put there.
+    pub(super) fn misses_any(&self) -> bool {
+        !self.missed.is_empty()
+    }
+
+    /// Puts VIPs where they belong and takes them from where they do not. `again`: announces those that are there already, too.
+    pub(super) async fn place(&mut self, site: Site<'_>, store: &mut Store, again: bool) {
+        let wanted = wanted(store, site.nics);
+        let owned = owned(store);
         let gone: Vec<_> = owned.difference(&wanted).cloned().map(owned_vip).collect();
-        self.remove_each(&gone).await;
-        // What was once seen to is not asked for again with every change.
-        self.vips.placed.retain(|placed| !again && wanted.contains(placed));
-        let open: Vec<Place> = wanted.difference(&self.vips.placed).cloned().collect();
+        remove_each(site, store, &gone).await;
+        // What was placed once is not asked for again with every change.
+        self.placed.retain(|placed| !again && wanted.contains(placed));
+        let open: Vec<Place> = wanted.difference(&self.placed).cloned().collect();
         if open.is_empty() {
             return;
         }
-        let held: HashSet<_> = match self.network.held().await {
+        let held: HashSet<_> = match site.network.held().await {
             Ok(held) => held.iter().map(|held| (held.ifindex, held.address)).collect(),
             Err(error) => {
                 tracing::error!("VIPs cannot be seen to: {error}");
                 return;
             }
         };
-        let is_there = |core: &Self, place: &Place| {
-            core.ifindex(&place.0).is_some_and(|ifindex| held.contains(&(ifindex, place.1)))
+        let is_there = |place: &Place| {
+            site.ifindex(&place.0).is_some_and(|ifindex| held.contains(&(ifindex, place.1)))
         };
         let is_new = |place: &&Place| !owned.contains(*place);
         let added: Vec<Place> =
-            open.iter().filter(is_new).filter(|p| !is_there(self, p)).cloned().collect();
+            open.iter().filter(is_new).filter(|p| !is_there(p)).cloned().collect();
         if !added.is_empty() {
-            self.record.vips.extend(added.into_iter().map(owned_vip));
-            self.keep_vips();
+            store.note(|record| record.vips.extend(added.iter().cloned().map(owned_vip)));
         }
         let mut foreign = BTreeSet::new();
         for place in &open {
-            let found = is_there(self, place);
+            let found = is_there(place);
             if found && (again || is_new(&place)) {
-                self.announce_vip(place).await;
+                site.announce(place).await;
             }
             if !found {
-                match self.put_vip(place).await {
-                    Some(VipAdded::Added) if !is_new(&place) => self.tell_found_missing(place),
+                match self.put(site, place).await {
+                    Some(VipAdded::Added) if !is_new(&place) => {
+                        report_found_missing(site.events, place);
+                    }
                     Some(VipAdded::AlreadyThere) if is_new(&place) => {
                         foreign.insert(place.clone());
                     }
@@ -86,125 +102,75 @@ impl Core {
                     None => continue,
                 }
             }
-            self.vips.placed.insert(place.clone());
+            self.placed.insert(place.clone());
         }
         if !foreign.is_empty() {
-            self.record.vips.retain(|vip| !foreign.contains(&key(vip.clone())));
-            self.keep_vips();
-        }
-    }
-
-    /// Puts VIPs that are missing where somebody else had them.
-    pub(in crate::daemon) async fn add_missed_vips(&mut self) {
-        if !self.vips.missed.is_empty() {
-            self.place_vips(false).await;
-            self.vips.look_soon();
+            store.note(|record| record.vips.retain(|vip| !foreign.contains(&key(vip))));
         }
     }
 
     /// Takes every VIP that is ours off its NIC.
-    pub(in crate::daemon) async fn remove_vips(&mut self) {
-        self.remove_each(&self.record.vips.clone()).await;
+    pub(super) async fn remove_all(&self, site: Site<'_>, store: &mut Store) {
+        let all = store.vips.clone();
+        remove_each(site, store, &all).await;
     }
 
     /// Whether VIPs are where they belong and nowhere else, as far as is known.
-    pub(in crate::daemon) fn has_placed_vips(&self) -> bool {
-        let wanted = self.wanted_vips();
-        let owned = self.record.vips.iter().cloned().map(key);
-        wanted.is_subset(&self.vips.placed) && owned.into_iter().all(|vip| wanted.contains(&vip))
+    pub(super) fn are_placed(&self, record: &Record, nics: &Nics) -> bool {
+        let wanted = wanted(record, nics);
+        wanted.is_subset(&self.placed) && owned(record).is_subset(&wanted)
     }
 
-    /// Takes in that NICs have other names: former and present.
-    pub(in crate::daemon) fn rename_vips(&mut self, renames: &[(String, String)]) {
-        let renamed = |(name, vip): Place| {
-            let found = renames.iter().find(|(from, _)| *from == name);
-            (found.map_or(name, |(_, to)| to.clone()), vip)
-        };
-        let owned = std::mem::take(&mut self.record.vips);
-        self.record.vips = owned.into_iter().map(|vip| owned_vip(renamed(key(vip)))).collect();
-        let vips = std::mem::take(&mut self.vips);
-        self.vips = Vips {
-            placed: vips.placed.into_iter().map(renamed).collect(),
-            contests: vips.contests.into_iter().map(|(p, c)| (renamed(p), c)).collect(),
-            missed: vips.missed.into_iter().map(|(p, m)| (renamed(p), m)).collect(),
-            looked: None,
+    /// Gives NICs their present names: former and present.
+    pub(super) fn rename(&mut self, renames: &[(String, String)]) {
+        let renamed = |(name, vip): Place| (renamed(&name, renames), vip);
+        let Self { placed, contests, missed, .. } = std::mem::take(self);
+        *self = Self {
+            placed: placed.into_iter().map(renamed).collect(),
+            contests: contests.into_iter().map(|(p, c)| (renamed(p), c)).collect(),
+            missed: missed.into_iter().map(|(p, m)| (renamed(p), m)).collect(),
+            checked: None,
         };
     }
 
-    fn tell_found_missing(&mut self, place: &Place) {
-        let (interface, vip) = place.clone();
-        tracing::info!("{interface}: VIP {vip} was missing, put back");
-        let event = EventKind::VipRestored { interface, vip, losses: 1, taken_by: None };
-        self.events.tell_readers(event);
-    }
-
-    /// NIC and VIP for every VIP on every NIC that is there.
-    fn wanted_vips(&self) -> BTreeSet<Place> {
-        if !self.record.applied.manage_vips {
-            return BTreeSet::new();
-        }
-        let vips = self.record.state.services.iter().map(|s| s.config.vip);
-        // A service on any address has none of its own.
-        let vips: BTreeSet<_> = vips.filter(|vip| !vip.is_unspecified()).collect();
-        let there = self.nics.iter().filter(|(_, nic)| nic.link.is_some());
-        there.flat_map(|(name, _)| vips.iter().map(|vip| (name.clone(), *vip))).collect()
-    }
-
-    fn owned_vips(&self) -> BTreeSet<Place> {
-        self.record.vips.iter().cloned().map(key).collect()
-    }
-
-    fn ifindex(&self, interface: &str) -> Option<u32> {
-        self.nics.get(interface)?.link.as_ref().map(|link| link.ifindex)
-    }
-
-    /// Puts a VIP on a NIC and announces it. `None`: that has failed, and will be tried again.
-    async fn put_vip(&mut self, place: &Place) -> Option<VipAdded> {
+    /// Puts a VIP on a NIC and announces it. None: that has failed, and will be tried again.
+    async fn put(&mut self, site: Site<'_>, place: &Place) -> Option<VipAdded> {
         let (interface, vip) = place;
-        let ifindex = self.ifindex(interface)?;
-        match self.network.put_vip(ifindex, *vip).await {
+        let ifindex = site.ifindex(interface)?;
+        match site.network.put_vip(ifindex, *vip).await {
             Ok(put) => {
-                self.announce_vip(place).await;
+                site.announce(place).await;
                 Some(put)
             }
             Err(error) => {
                 let now = clock::now();
-                let contests = &mut self.vips.contests;
-                let contest = contests.entry(place.clone()).or_insert_with(|| Contest::new(now));
-                contest.missing(now);
-                if contest.failed(now, error.to_string()) {
+                let contest =
+                    self.contests.entry(place.clone()).or_insert_with(|| Contest::new(now));
+                contest.mark_missing(now);
+                if contest.mark_failed(now, error.to_string()) {
                     tracing::error!("{interface}: VIP {vip} cannot be added: {error}");
                 }
                 None
             }
         }
     }
+}
 
-    async fn announce_vip(&self, (interface, vip): &Place) {
-        let link = self.nics.get(interface).and_then(|nic| nic.link.as_ref());
-        let Some(link) = link else { return };
+impl Site<'_> {
+    fn ifindex(&self, interface: &str) -> Option<u32> {
+        self.nics.link(interface).map(|link| link.ifindex)
+    }
+
+    async fn announce(&self, (interface, vip): &Place) {
+        let Some(link) = self.nics.link(interface) else { return };
         if let Err(error) = self.network.announce(link.ifindex, link.mac, *vip).await {
             tracing::warn!("{interface}: VIP {vip} cannot be announced: {error}");
         }
     }
 
-    /// Takes VIPs off their NICs; the record says that they are ours until all are gone.
-    async fn remove_each(&mut self, gone: &[OwnedVip]) {
-        let mut removed = HashSet::new();
-        for vip in gone {
-            if self.remove_vip(vip).await {
-                removed.insert(vip);
-            }
-        }
-        if !removed.is_empty() {
-            self.record.vips.retain(|vip| !removed.contains(vip));
-            self.keep_vips();
-        }
-    }
-
     /// Takes a VIP off its NIC, and says whether it is gone from there.
-    async fn remove_vip(&self, gone: &OwnedVip) -> bool {
-        // Else a NIC that is no longer served.
+    async fn remove(&self, gone: &OwnedVip) -> bool {
+        // It may be on a NIC that is no longer served.
         let ifindex = self.ifindex(&gone.interface);
         let ifindex =
             ifindex.or_else(|| nix::net::if_::if_nametoindex(gone.interface.as_str()).ok());
@@ -216,19 +182,70 @@ impl Core {
         }
         true
     }
+}
 
-    fn keep_vips(&mut self) {
-        let vips = Some(self.record.vips.clone());
-        if let Err(error) = self.keep(Some(Amendment { vips, ..Amendment::default() })) {
-            tracing::error!("the controller's record cannot be written: {error}");
+/// Whether reports of the kernel are about VIPs that should be there.
+pub(super) fn has_lost(reports: &[NetworkEvent], record: &Record, nics: &Nics) -> bool {
+    if reports.contains(&NetworkEvent::ReadAnew) {
+        return true;
+    }
+    let gone = |report: &NetworkEvent| match report {
+        NetworkEvent::AddressGone { ifindex, address, .. } => Some((*ifindex, *address)),
+        NetworkEvent::LinkChanged(_)
+        | NetworkEvent::LinkGone { .. }
+        | NetworkEvent::AddressesChanged
+        | NetworkEvent::ReadAnew
+        | NetworkEvent::ResolutionChanged { .. } => None,
+    };
+    let gone: Vec<_> = reports.iter().filter_map(gone).collect();
+    if gone.is_empty() || !record.applied.manage_vips {
+        return false;
+    }
+    let vips: HashSet<_> = record.state.services.iter().map(|s| s.config.vip).collect();
+    let nics: HashSet<_> = nics.present().map(|link| link.ifindex).collect();
+    gone.iter().any(|(ifindex, vip)| nics.contains(ifindex) && vips.contains(vip))
+}
+
+/// NIC and VIP for every VIP on every NIC that is there.
+fn wanted(record: &Record, nics: &Nics) -> BTreeSet<Place> {
+    if !record.applied.manage_vips {
+        return BTreeSet::new();
+    }
+    let vips = record.state.services.iter().map(|s| s.config.vip);
+    // A service on any address has none of its own.
+    let vips: BTreeSet<_> = vips.filter(|vip| !vip.is_unspecified()).collect();
+    let there = nics.links().filter(|(_, link)| link.is_some());
+    there.flat_map(|(name, _)| vips.iter().map(|vip| (name.clone(), *vip))).collect()
+}
+
+/// Those that are ours.
+fn owned(record: &Record) -> BTreeSet<Place> {
+    record.vips.iter().map(key).collect()
+}
+
+/// Takes VIPs off their NICs; the record says that they are ours until all are gone.
+async fn remove_each(site: Site<'_>, store: &mut Store, gone: &[OwnedVip]) {
+    let mut removed = HashSet::new();
+    for vip in gone {
+        if site.remove(vip).await {
+            removed.insert(vip);
         }
     }
+    if !removed.is_empty() {
+        store.note(|record| record.vips.retain(|vip| !removed.contains(vip)));
+    }
+}
+
+fn report_found_missing(events: &Events, (interface, vip): &Place) {
+    tracing::info!("{interface}: VIP {vip} was missing, put back");
+    let (interface, vip) = (interface.clone(), *vip);
+    events.tell_readers(EventKind::VipRestored { interface, vip, losses: 1, taken_by: None });
 }
 
 fn owned_vip((interface, vip): Place) -> OwnedVip {
     OwnedVip { interface, vip }
 }
 
-fn key(vip: OwnedVip) -> Place {
-    (vip.interface, vip.vip)
+fn key(vip: &OwnedVip) -> Place {
+    (vip.interface.clone(), vip.vip)
 }

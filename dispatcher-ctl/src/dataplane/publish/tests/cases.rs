@@ -1,4 +1,4 @@
-//! Publications of which it is known beforehand what they write.
+//! Publications with known writes.
 
 use dispatcher_common::{
     backend::{Forward, InterfaceValue, NEW, PRESENT},

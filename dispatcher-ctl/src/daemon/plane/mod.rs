@@ -1,0 +1,205 @@
+//! The datapath as the daemon holds it: its handle, the connection table, counters, and what sweeps and cleans them.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use dispatcher_common::counts::BackendCounts;
+
+use self::{affinity::Cleaner, counts::Counts, rules::Rules, timeouts::timeouts};
+use super::{clock, core::Core};
+use crate::{
+    api::types::{self, ApiError},
+    dataplane::{
+        CounterReader, Counters, Datapath,
+        connections::{ConnectionTable, SweepResult, Sweeper},
+    },
+    model::{Record, RetiredSlot},
+    reconcile::Change,
+    schedule::Schedules,
+};
+
+mod affinity;
+mod counts;
+mod publish;
+mod rules;
+mod timeouts;
+
+pub(in crate::daemon) use counts::sum;
+
+/// Counters that were read so lately are not read again.
+const RECENT: Duration = Duration::from_millis(100);
+
+/// The datapath and what the daemon keeps of it.
+#[derive(Debug)]
+pub(in crate::daemon) struct Plane {
+    datapath: Datapath,
+    table: Arc<ConnectionTable>,
+    counters: CounterReader,
+    /// Counters as last read by a loop, and when.
+    recent: Option<(Instant, Arc<Counters>)>,
+    sweeper: Sweeper,
+    cleaner: Cleaner,
+    /// Counters of removed backends, and rates for answers.
+    counts: Counts,
+    /// Which rules hold.
+    rules: Rules,
+    /// Schedules of everything that was last published.
+    schedules: Schedules,
+}
+
+impl Plane {
+    /// Maps the table and starts to sweep it.
+    ///
+    /// # Errors
+    /// As the kernel.
+    pub(in crate::daemon) fn new(datapath: Datapath, record: &Record) -> Result<Self, ApiError> {
+        let table = datapath.table()?;
+        let sweeper = Sweeper::start(Arc::clone(&table), timeouts(record))?;
+        let counters = datapath.counters();
+        let cleaner = Cleaner::new(datapath.affinity_records());
+        // Slots that an earlier controller retired: only a sweep from now on can say that they are free.
+        let mut counts = Counts::default();
+        record.retired_slots.iter().for_each(|r| counts.retire(r.slot, clock::now()));
+        Ok(Self {
+            datapath,
+            table,
+            counters,
+            recent: None,
+            sweeper,
+            cleaner,
+            counts,
+            rules: Rules::default(),
+            schedules: Schedules::default(),
+        })
+    }
+
+    /// The datapath.
+    pub(in crate::daemon) const fn datapath(&self) -> &Datapath {
+        &self.datapath
+    }
+
+    /// The datapath, to be changed.
+    pub(in crate::daemon) const fn datapath_mut(&mut self) -> &mut Datapath {
+        &mut self.datapath
+    }
+
+    /// The connection table.
+    pub(in crate::daemon) const fn table(&self) -> &Arc<ConnectionTable> {
+        &self.table
+    }
+
+    /// The counters' reader.
+    pub(in crate::daemon) const fn counters(&self) -> &CounterReader {
+        &self.counters
+    }
+
+    /// What the last sweep of the table found.
+    pub(in crate::daemon) fn swept(&self) -> Arc<SweepResult> {
+        self.sweeper.latest()
+    }
+
+    /// Counts the table now.
+    pub(in crate::daemon) fn count_now(&self) -> Arc<SweepResult> {
+        self.sweeper.count_now()
+    }
+
+    /// Whether the datapath has the rule of a service on.
+    pub(in crate::daemon) fn is_active(&self, service: u32, rule: u32) -> bool {
+        rules::is_active(self.datapath.contents(), service, rule)
+    }
+
+    /// What a service's former backends had counted.
+    pub(in crate::daemon) fn former(&self, service: u32) -> BackendCounts {
+        self.counts.former(service)
+    }
+
+    /// What a slot did per second lately.
+    pub(in crate::daemon) fn rates(
+        &self,
+        slot: u32,
+        counts: &BackendCounts,
+        now: Instant,
+    ) -> types::Rates {
+        self.counts.rates(slot, counts, now)
+    }
+
+    /// Notes which slots a change retires, and which service ids it gives away.
+    pub(in crate::daemon) fn follow(&mut self, change: &Change, gone: &[RetiredSlot]) {
+        for (_, new) in change.pairs().filter(|(was, _)| was.is_none()) {
+            // What former backends of its id had counted. (The datapath's own counters begin at 0 when it is published.)
+            new.iter().for_each(|new| self.counts.forget(new.id));
+        }
+        gone.iter().for_each(|retired| self.counts.retire(retired.slot, clock::now()));
+    }
+}
+
+impl Core {
+    /// Turns rules on and off by what the last second was like.
+    pub(in crate::daemon) fn watch_rules(&mut self) -> Result<(), ApiError> {
+        let go_by_rates = rules::go_by_rates(self.state());
+        let counted = if go_by_rates { Some(self.recent_counters()?) } else { None };
+        self.plane.rules.update(counted.as_ref().map(|(at, counters)| (*at, &**counters)));
+        let active = self.active_rules();
+        rules::log_changes(self.state(), self.plane.datapath.contents(), &active);
+        self.plane.datapath.set_active(&active)?;
+        Ok(())
+    }
+
+    /// Which rules hold now.
+    fn active_rules(&self) -> BTreeMap<u32, bool> {
+        let Plane { datapath, table, rules, .. } = &self.plane;
+        rules.active(self.state(), table, datapath.contents(), clock::local())
+    }
+
+    /// Gives back the slots of removed backends that no connection and no affinity record points to any more.
+    pub(in crate::daemon) fn release_slots(&mut self) -> Result<(), ApiError> {
+        let Self { plane, record, .. } = self;
+        let sweep = plane.sweeper.latest();
+        let unused = |r: &RetiredSlot| {
+            plane.counts.retired_before(r.slot, sweep.started) && sweep.slot(r.slot).total() == 0
+        };
+        let retired = &record.retired_slots;
+        let waiting = retired.iter().filter(|r| unused(r)).map(|r| r.slot).collect();
+        plane.cleaner.advance(&record.state, waiting)?;
+        let (released, kept): (Vec<_>, Vec<_>) =
+            retired.iter().copied().partition(|r| plane.cleaner.is_cleared(r.slot));
+        if released.is_empty() {
+            return Ok(());
+        }
+        let counters = plane.counters.read(retired)?;
+        record.commit(|record| record.retired_slots = kept)?;
+        // The slot's counters stay as they are, read by nobody, until a backend is published there.
+        for retired in released {
+            plane.counts.fold(retired, counters.backend(retired.slot));
+        }
+        Ok(())
+    }
+
+    /// Takes a sample of the counters for rates, if that is due.
+    pub(in crate::daemon) fn sample_rates(&mut self) -> Result<(), ApiError> {
+        if self.plane.counts.is_due(clock::now()) {
+            let (at, counters) = self.recent_counters()?;
+            self.plane.counts.sample(at, counters.backends.clone());
+        }
+        Ok(())
+    }
+
+    /// Counters as they were a moment ago, and when: loops that look at them in turn read them once. Those of retired slots are
+    /// among them.
+    pub(in crate::daemon) fn recent_counters(
+        &mut self,
+    ) -> Result<(Instant, Arc<Counters>), ApiError> {
+        let now = clock::now();
+        if let Some((at, counters)) = &self.plane.recent
+            && now.saturating_duration_since(*at) < RECENT
+        {
+            return Ok((*at, Arc::clone(counters)));
+        }
+        let counters = Arc::new(self.plane.counters.read(&self.record.retired_slots)?);
+        self.plane.recent = Some((now, Arc::clone(&counters)));
+        Ok((now, counters))
+    }
+}

@@ -1,0 +1,38 @@
+//! How long connections may be idle, as the sweeper needs it.
+
+use std::time::Duration;
+
+use crate::{
+    dataplane::connections::{ServiceTimeouts, Timeouts},
+    model::{Record, RetiredSlot},
+};
+
+/// How long connections may be idle, by slot.
+pub(super) fn timeouts(record: &Record) -> Timeouts {
+    let mut timeouts = Timeouts::default();
+    for service in &record.state.services {
+        let config = &service.config;
+        let of_service = ServiceTimeouts {
+            stale: config.stale_timeout,
+            syn: config.syn_timeout,
+            fin: config.fin_timeout,
+            fin_count: config.fin_count,
+        };
+        timeouts.service(of_service, service.backends.iter().map(|b| b.slot));
+    }
+    for RetiredSlot { slot, lingers, .. } in &record.retired_slots {
+        if lingers.is_zero() {
+            timeouts.gone(*slot);
+        } else {
+            timeouts.service(lingering(*lingers), [*slot]);
+        }
+    }
+    timeouts
+}
+
+/// For connections of a removed backend whose clients are to be told: those that were told are closing, and are kept until
+/// the RST has surely come.
+fn lingering(stale: Duration) -> ServiceTimeouts {
+    const TOLD: Duration = Duration::from_secs(30);
+    ServiceTimeouts { stale, syn: stale.min(TOLD), fin: stale.min(TOLD), fin_count: 0 }
+}

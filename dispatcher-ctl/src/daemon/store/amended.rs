@@ -1,0 +1,52 @@
+//! The saved state as controllers wrote it before each service was a document: the JSON of a [`Record`], and of amendments to it.
+
+use std::collections::HashMap;
+
+use serde::{Deserialize, de::Error as _};
+
+use crate::model::{OwnedVip, Record, RetiredSlot, Service, ServiceConfig, Shared};
+
+/// What of a record is another than it was.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Amendment {
+    /// Services of the file as last applied, which replace those of the same names.
+    #[serde(default)]
+    applied: Vec<Shared<ServiceConfig>>,
+    /// Services that run, which replace those of the same ids.
+    #[serde(default)]
+    running: Vec<Shared<Service>>,
+    /// All VIPs that are ours.
+    #[serde(default)]
+    vips: Option<Vec<OwnedVip>>,
+    /// All slots that are retired.
+    #[serde(default)]
+    retired_slots: Option<Vec<RetiredSlot>>,
+}
+
+/// A record with its amendments.
+///
+/// # Errors
+/// It is not understood.
+pub(super) fn read(document: &[u8], amendments: &[Vec<u8>]) -> serde_json::Result<Record> {
+    let mut record: Record = serde_json::from_slice(document)?;
+    let (applied, state) = (&record.applied.services, &record.state.services);
+    let by_name: HashMap<_, _> = applied.iter().map(|s| s.name.clone()).zip(0..).collect();
+    let by_id: HashMap<u32, usize> = state.iter().map(|s| s.id).zip(0..).collect();
+    let unknown = || serde_json::Error::custom("an amendment is of a service that is not there");
+    for amendment in amendments {
+        let Amendment { applied, running, vips, retired_slots } =
+            serde_json::from_slice(amendment)?;
+        for service in applied {
+            let at = *by_name.get(&service.name).ok_or_else(unknown)?;
+            record.applied.services[at] = service;
+        }
+        for service in running {
+            let at = *by_id.get(&service.id).ok_or_else(unknown)?;
+            record.state.services[at] = service;
+        }
+        record.vips = vips.unwrap_or(record.vips);
+        record.retired_slots = retired_slots.unwrap_or(record.retired_slots);
+    }
+    Ok(record)
+}

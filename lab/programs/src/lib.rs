@@ -1,0 +1,135 @@
+//! What the programs and their users agree on: the flood's frame, which flow of a benchmark is the next one, and the records in
+//! maps.
+#![cfg_attr(target_arch = "bpf", no_std)]
+
+/// What every BPF object has: a panic handler, and the licence with which the kernel lets it call all helpers.
+#[cfg(target_arch = "bpf")]
+mod object {
+    #[panic_handler]
+    fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+        loop {}
+    }
+
+    #[unsafe(link_section = "license")]
+    #[unsafe(no_mangle)]
+    static LICENSE: [u8; 4] = *b"GPL\0";
+}
+
+/// Half words of the flood's frame: headers of Ethernet, IPv4 and TCP.
+pub const SYN_WORDS: usize = (14 + 20 + 20) / 2;
+/// First byte of the addresses that the flood comes from: 100.0.0.0/8.
+pub const SPOOFED: u8 = 100;
+
+/// What the driver writes into each frame, and which flow comes next. The one element of the driver's map `PLAN`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Plan {
+    /// Number of the next packet; counts up.
+    pub next: u64,
+    /// Packets which the program under test had rewritten: the source MAC was another one.
+    pub changed: u64,
+    /// Bytes 0 to 7 of the frame, as they stand.
+    pub mac_head: u64,
+    /// Bytes 8 to 11 of the frame, as they stand: the source MAC's last four.
+    pub mac_tail: u32,
+    /// Bytes 12 and 13 of the frame, as they stand.
+    pub ethertype: u32,
+    /// The four bytes after the client's address, host order: the VIP, or the start of an IPv6 one.
+    pub vip: u32,
+    /// How many VIPs there are, from that one on: a power of two, of which this is one less.
+    pub vip_mask: u32,
+    /// The word in which the client's port stands, without it, as it stands.
+    pub ports: u32,
+    /// Where in that word the port stands: 0 for its first half, 16 for its second.
+    pub shift: u32,
+    /// The client's address of flow 0 (or the last four bytes of an IPv6 one), host order.
+    pub address: u32,
+    /// Visiting order: packet n is of flow ([`Self::first`] + (n × multiplier mod 2^k)), of which this is 2^k − 1.
+    pub mask: u32,
+    /// Odd, so that each flow comes once in 2^k packets. 1: in order.
+    pub multiplier: u32,
+    /// The first flow.
+    pub first: u32,
+}
+
+/// Client ports in use: as many flows have one client address.
+const PORTS: u32 = 1 << 15;
+
+impl Plan {
+    /// The flow of a packet.
+    #[inline(always)]
+    #[must_use]
+    pub const fn flow(&self, packet: u64) -> u32 {
+        self.first.wrapping_add((packet as u32).wrapping_mul(self.multiplier) & self.mask)
+    }
+
+    /// The client's address (or the end of it) and the VIP behind it, as they stand in the frame.
+    #[inline(always)]
+    #[must_use]
+    pub const fn address_of(&self, flow: u32) -> u64 {
+        let address = self.address.wrapping_add(flow / PORTS).to_be();
+        let vip = self.vip.wrapping_add(flow & self.vip_mask).to_be();
+        address as u64 | (vip as u64) << 32
+    }
+
+    /// The word with the client's port, as it stands in the frame.
+    #[inline(always)]
+    #[must_use]
+    pub const fn ports_of(&self, flow: u32) -> u32 {
+        let port = (PORTS as u16 | (flow % PORTS) as u16).to_be();
+        self.ports | (port as u32) << (self.shift & 16)
+    }
+}
+
+/// Ways in a line of the floors' table.
+pub const FLOOR_WAYS: usize = 4;
+/// Backends of the floors: a power of two.
+pub const FLOOR_BACKENDS: u32 = 64;
+
+/// A connection in the floors' table; one without a backend + 1 is free.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct FloorWay {
+    /// Client, as it stands in the frame.
+    pub client: u32,
+    /// VIP, as it stands in the frame.
+    pub vip: u32,
+    /// Both ports, as they stand in the frame.
+    pub ports: u32,
+    /// Number of the backend + 1.
+    pub backend: u32,
+}
+
+/// One cache line of the floors' table.
+pub type FloorLine = [FloorWay; FLOOR_WAYS];
+
+/// The first twelve bytes of a frame to a backend, as they stand.
+pub type FloorMacs = [u32; 3];
+
+/// Key of the floors' services: VIP as it stands in the frame; port as it stands, and protocol << 16.
+pub type FloorService = [u32; 2];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn each_flow_comes_once_in_a_scrambled_round() {
+        let plan = Plan { mask: 1023, multiplier: 0x9E37_79B1, first: 5000, ..Plan::default() };
+        let flows: BTreeSet<u32> = (7..7 + 1024).map(|packet| plan.flow(packet)).collect();
+        assert_eq!(flows, (5000..6024).collect());
+    }
+
+    #[test]
+    fn two_flows_differ_in_address_or_port() {
+        let plan = Plan { address: 0x0a01_0000, shift: 16, ..Plan::default() };
+        let words = |flow| (plan.address_of(flow) as u32, plan.ports_of(flow));
+        assert_eq!(words(0), (0x0a01_0000_u32.to_be(), u32::from(0x8000_u16.to_be()) << 16));
+        assert_eq!(
+            words(PORTS + 1),
+            (0x0a01_0001_u32.to_be(), u32::from(0x8001_u16.to_be()) << 16)
+        );
+    }
+}
