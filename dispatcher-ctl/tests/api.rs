@@ -97,7 +97,7 @@ fn changes_arrive_as_they_were_sent() {
     assert_eq!(
         daemon.changes(),
         [
-            "patch backend web/web-1 PatchBackend { address: None, weight: Some(4), fixed_weight: None, sorry: None, mac: None, local: None, \
+            "patch backend web/web-1 PatchBackend { address: None, mac: None, weight: Some(4), fixed_weight: None, sorry: None, local: None, \
           max_connections: None, sticky: None, quiesced: Some(false), now: None, deadline: None, up: Some(true) } save=true"
         ]
     );

@@ -125,7 +125,7 @@ fn changing_verbs_say_what_holds_now() {
         (
             "backend add web web-9 --address 10.0.0.19 --weight 7 --mac 02:00:00:00:00:19",
             "backend web/web-9: up, weight 7",
-            "mac: Some(02:00:00:00:00:19)",
+            "mac: Some(Some(02:00:00:00:00:19))",
         ),
         ("backend set web web-9 --mac auto", "backend web/web-9: up", "mac: Some(None)"),
         (

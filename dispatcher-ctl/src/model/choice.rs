@@ -37,7 +37,7 @@ macro_rules! choice {
     ) => {
         $(#[$meta])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        #[derive(serde::Serialize, serde::Deserialize, clap::ValueEnum, utoipa::ToSchema)]
+        #[derive(serde::Serialize, serde::Deserialize, clap::ValueEnum)]
         pub enum $name {
             $($(#[$variant_meta])* #[serde(rename = $word)] #[value(name = $word)] $variant,)+
         }
@@ -49,6 +49,14 @@ macro_rules! choice {
                 match self { $(Self::$variant => $word),+ }
             }
         }
+
+        impl utoipa::PartialSchema for $name {
+            fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+                $crate::settings::schema::words(&[$($word),+])
+            }
+        }
+
+        impl utoipa::ToSchema for $name {}
 
         impl std::fmt::Display for $name {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

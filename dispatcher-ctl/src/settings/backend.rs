@@ -35,6 +35,9 @@ settings! {
         address: IpAddr => Spec::NEW.expected("an IPv4 or IPv6 address");
     }
     optional {
+        /// Its MAC address; `auto` on the command line and the API: looked up.
+        mac: Option<Mac> = None => Spec::NEW.expected("six hexadecimal bytes such as \"02:00:00:00:00:01\"")
+            .default_is("looked up in the neighbour table");
         /// Share of new connections, up to the service's `weight_bound`; 0: none.
         ///
         /// Set at runtime, the manager leaves it alone from then on.
@@ -50,9 +53,6 @@ settings! {
         /// The others may be down, quiesced or without a MAC. Clients never stay with such a backend.
         #[serde(default)]
         sorry alone "true": bool = false => Spec::NEW.left_out();
-        /// Its MAC address; `auto` on the command line and the API: looked up.
-        mac: Option<Mac> = None => Spec::NEW.expected("six hexadecimal bytes such as \"02:00:00:00:00:01\"")
-            .default_is("looked up in the neighbour table");
         /// Whether it is on the dispatcher's own host.
         local alone "true": bool = false => Spec::NEW.left_out();
         /// Active connections it takes at most; 0: any number.

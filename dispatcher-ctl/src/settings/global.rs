@@ -52,13 +52,13 @@ settings! {
         #[serde(default)]
         manage_arp: bool = false => Spec::NEW.more("See [a second NIC](operations.md#a-second-nic)");
         /// The connection table.
-        connections: Connections = Connections::new() => Spec::NEW.more("See [connections](#connections)");
+        connections: Connections = Connections::new() => Spec::NEW.default_is("`{}`").more("See [connections](#connections)");
         /// How weights are made.
         #[serde(default)]
-        manager: Manager = Manager::new() => Spec::NEW.more("See [manager](#manager)");
+        manager: Manager = Manager::new() => Spec::NEW.default_is("`{}`").more("See [manager](#manager)");
         /// Commands that are run when something happens.
         #[serde(default)]
-        exits: Exits = Exits::new() => Spec::NEW.more("See [exits](#exits)");
+        exits: Exits = Exits::new() => Spec::NEW.default_is("`{}`").more("See [exits](#exits)");
     }
 }
 

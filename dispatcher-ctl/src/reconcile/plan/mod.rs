@@ -164,19 +164,29 @@ fn changed_rule(service: &str, before: &RuleConfig, after: &RuleConfig, lines: &
     }
 }
 
-/// Settings of a backend in the order in which its line has them, before any others.
-const FIRST: [&str; 6] = ["fixed_weight", "mac", "local", "sticky", "sorry", "max_connections"];
+/// The settings of a backend that come first in the line of a whole one, and among the lines of one that changes.
+const FIRST_OF_WHOLE: [&str; 6] =
+    ["fixed_weight", "mac", "local", "sticky", "sorry", "max_connections"];
+const FIRST_OF_CHANGED: [&str; 4] = ["name", "weight", "fixed_weight", "sorry"];
+
+/// The settings of a backend that change, some of them first.
+fn backend_changes(
+    before: &BackendConfig,
+    after: &BackendConfig,
+    first: &[&str],
+) -> Vec<(&'static Row<BackendConfig>, String, String)> {
+    let mut changes: Vec<_> = changes(before, after).collect();
+    let place = |key: &str| first.iter().position(|first| *first == key);
+    changes.sort_by_key(|(row, ..)| place(row.key).unwrap_or(first.len()));
+    changes
+}
 
 fn whole_backend(action: Action, service: &str, backend: &Backend, lines: &mut Vec<PlanLine>) {
     let config = &backend.config;
     let bare = BackendConfig::new(config.name.clone(), config.address, config.weight);
     let mut what = format!("{} weight {}", config.address, config.weight);
-    let mut others: Vec<_> =
-        changes(&bare, config).filter(|(row, ..)| row.key != "weight").collect();
-    others.sort_by_key(|(row, ..)| {
-        FIRST.iter().position(|key| *key == row.key).unwrap_or(FIRST.len())
-    });
-    for (row, _, value) in others {
+    let others = backend_changes(&bare, config, &FIRST_OF_WHOLE).into_iter();
+    for (row, _, value) in others.filter(|(row, ..)| row.key != "weight") {
         what += &match (row.key, &*value) {
             ("fixed_weight", _) => " fixed".to_owned(),
             ("sticky", "false") => " not sticky".to_owned(),
@@ -219,8 +229,8 @@ fn changed_service(before: &Service, after: &Service, lines: &mut Vec<PlanLine>)
 
 fn changed_backend(service: &str, before: &Backend, after: &Backend, lines: &mut Vec<PlanLine>) {
     let object = format!("backend {service}/{}", after.config.name);
-    let settings = changes(&before.config, &after.config);
-    lines.extend(settings.map(|change| PlanLine::setting(&object, change)));
+    let settings = backend_changes(&before.config, &after.config, &FIRST_OF_CHANGED);
+    lines.extend(settings.into_iter().map(|change| PlanLine::setting(&object, change)));
     let quiesced =
         |b: &Backend| if b.quiesced_now { "now".to_owned() } else { b.quiesced.to_string() };
     for (field, from, to) in [
