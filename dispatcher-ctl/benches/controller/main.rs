@@ -1,7 +1,7 @@
-//! How long do changes take, and what does a scrape cost, with 1,000 services of 10 backends?
+//! Measures how long changes take, and what a scrape costs, with 1,000 services of 10 backends each.
 //!
-//! The real daemon runs in a network namespace with a veth pair, and is asked over its socket: figures are from the request to
-//! the answer, when what was asked for is in force. Half of the services have `wrr`, half `maglev`; ten services share a VIP.
+//! The real daemon runs in a network namespace with a veth pair. Requests go over its socket; times are from the request to the
+//! answer, which the daemon gives when the change is in force. Half of the services have `wrr`, half `maglev`; ten services share a VIP.
 //! Needs root. With `--brief` it leaves out the manager, which takes three minutes.
 
 use std::{

@@ -1,5 +1,5 @@
-//! How long is it from a request to the datapath going by it? The policies of services are looked at where the datapath has
-//! them.
+//! Measures the time from a request until the datapath acts on it: reads the policies of services in the datapath's own
+//! map.
 
 use std::{
     fs,

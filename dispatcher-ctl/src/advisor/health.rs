@@ -22,7 +22,7 @@ impl Health {
     }
 
     /// Adds an outcome; returns true if the backend changed between up and down.
-    pub fn take(&mut self, is_good: bool, rise: u32, fall: u32) -> bool {
+    pub fn record(&mut self, is_good: bool, rise: u32, fall: u32) -> bool {
         if is_good == self.is_up {
             self.against = 0;
             return false;
@@ -46,7 +46,7 @@ mod tests {
             .iter()
             .map(|outcome| {
                 let was = health.is_up();
-                let changed = health.take(*outcome == 1, rise, fall);
+                let changed = health.record(*outcome == 1, rise, fall);
                 assert_eq!(changed, was != health.is_up());
                 health.is_up()
             })

@@ -41,7 +41,7 @@ pub struct Subject {
 
 /// What a probe found.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Outcome {
+pub struct ProbeOutcome {
     /// The slot that was probed.
     pub slot: u32,
     /// How it was probed.
@@ -66,13 +66,13 @@ struct Shared {
     sockets: Lanes,
     commands: Lanes,
     late: LatenessMeter,
-    outcomes: mpsc::Sender<Outcome>,
+    outcomes: mpsc::Sender<ProbeOutcome>,
 }
 
 impl Advisors {
     /// Starts without loops; the receiver yields all outcomes.
     #[must_use]
-    pub fn new() -> (Self, mpsc::Receiver<Outcome>) {
+    pub fn new() -> (Self, mpsc::Receiver<ProbeOutcome>) {
         let (outcomes, receiver) = mpsc::channel(SOCKETS.0 + SOCKETS.1);
         let [sockets, commands] = [SOCKETS, COMMANDS].map(|(up, other)| Lanes::new(up, other));
         let shared = Arc::new(Shared { sockets, commands, late: LatenessMeter::new(), outcomes });
@@ -138,7 +138,7 @@ async fn run_loop(advisor: Advisor, askers: SharedAskers, shared: Arc<Shared>) {
         // Askers that joined or left during the probe do not change who gets this outcome.
         pace.record(&finding, askers.get().fall(), at);
         for (slot, advisor) in all {
-            let outcome = Outcome { slot, advisor, at, finding: finding.clone() };
+            let outcome = ProbeOutcome { slot, advisor, at, finding: finding.clone() };
             if shared.outcomes.send(outcome).await.is_err() {
                 return;
             }

@@ -15,4 +15,4 @@ mod question;
 
 pub use health::Health;
 pub use lateness::Lateness;
-pub use loops::{Advisors, Outcome, Subject};
+pub use loops::{Advisors, ProbeOutcome, Subject};

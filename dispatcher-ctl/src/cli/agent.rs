@@ -2,20 +2,20 @@
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Outcome, args::Agent, error::CliError, run, waited};
+use super::{Outcome, args::Agent, error::CliError, run, block_on};
 use crate::agent::{AgentConfig, serve};
 
 pub(super) fn agent(args: Agent) -> Outcome {
     run::log(args.log_format, &args.log_level, None)?;
     let config = configured(args).map_err(CliError::usage)?;
-    waited(served(config))?.map_err(CliError::failed)?;
+    block_on(served(config))?.map_err(CliError::failed)?;
     Ok(String::new())
 }
 
 /// The file's settings, overridden by the command line.
 fn configured(args: Agent) -> Result<AgentConfig, String> {
     let mut config = match args.config {
-        Some(file) => waited(AgentConfig::read(&file)).map_err(|error| error.message)??,
+        Some(file) => block_on(AgentConfig::read(&file)).map_err(|error| error.message)??,
         None => AgentConfig::new(args.key_file.clone().unwrap_or_default()),
     };
     if let Some(key_file) = args.key_file {

@@ -1,11 +1,11 @@
 //! `dispatcher check`: checks a configuration.
 
-use super::{Outcome, args::Check, waited};
+use super::{Outcome, args::Check, block_on};
 use crate::config;
 
 pub(super) fn check(args: &Check) -> Outcome {
     let file = args.config.display();
-    let text = waited(config::read(&args.config))??;
+    let text = block_on(config::read(&args.config))??;
     let config = config::parse(&text, &file.to_string())?;
     let services = config.services.len();
     let backends: usize = config.services.iter().map(|service| service.backends.len()).sum();

@@ -73,7 +73,7 @@ fn vips(pin_dir: &Path, saved: Option<SavedState>, socket: Option<PathBuf>) -> O
     })?;
     tidy(&record.state.interfaces)?;
     let removed = remove_vips(&record.vips)?;
-    record.arp_ignored.iter().for_each(daemon::give_back_arp);
+    record.arp_ignored.iter().for_each(daemon::restore_arp_ignore);
     let line = |vip: &OwnedVip| {
         output::line(format!("interface {}: vip {} removed", vip.interface, vip.vip))
     };
@@ -86,7 +86,7 @@ fn vips(pin_dir: &Path, saved: Option<SavedState>, socket: Option<PathBuf>) -> O
 fn tidy(nics: &[String]) -> Result<(), CliError> {
     runtime()?.block_on(async {
         for nic in nics {
-            prober::tidy(nic).await;
+            prober::remove_leftovers(nic).await;
         }
     });
     Ok(())

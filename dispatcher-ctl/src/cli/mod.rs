@@ -114,12 +114,12 @@ impl Ask {
         requests: impl FnOnce(Client) -> F,
     ) -> Result<T, CliError> {
         let socket = self.socket.clone().unwrap_or_else(|| API_SOCKET.into());
-        Ok(waited(requests(Client::new(socket)))??)
+        Ok(block_on(requests(Client::new(socket)))??)
     }
 }
 
 /// Waits for a future, on this thread.
-fn waited<T>(future: impl Future<Output = T>) -> Result<T, CliError> {
+fn block_on<T>(future: impl Future<Output = T>) -> Result<T, CliError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

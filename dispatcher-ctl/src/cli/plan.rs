@@ -1,6 +1,6 @@
 //! `dispatcher plan`: shows what a reload would change.
 
-use super::{Ask, Outcome, args::Plan, output, show, waited};
+use super::{Ask, Outcome, args::Plan, output, show, block_on};
 use crate::{
     api::{routes, types::PlanQuery},
     config,
@@ -11,7 +11,7 @@ pub(super) fn plan(ask: &Ask, args: &Plan) -> Outcome {
         None => ask.daemon(async |client| client.read(&routes::PLAN, []).await)?,
         Some(path) => {
             let query = PlanQuery { file: path.display().to_string() };
-            let text = waited(config::read(path))??;
+            let text = block_on(config::read(path))??;
             ask.daemon(async |client| client.call(&routes::PLAN_OTHER, [], &query, &text).await)?
         }
     };

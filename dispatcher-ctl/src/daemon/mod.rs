@@ -32,7 +32,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use self::links::give_back_arp;
+pub(crate) use self::links::restore_arp_ignore;
 pub use self::{
     memory::set_up as set_up_memory,
     reports::Problems,
@@ -95,7 +95,7 @@ pub async fn run(options: RunOptions) -> Result<(), StartError> {
 async fn watch(
     handle: &Handle,
     mut kernel_reports: mpsc::UnboundedReceiver<NetworkEvent>,
-    mut outcomes: mpsc::Receiver<Outcome>,
+    mut outcomes: mpsc::Receiver<ProbeOutcome>,
     mut signals: Signals,
     tasks: &mut JoinSet<std::io::Result<()>>,
 ) -> Option<StartError> {

@@ -53,7 +53,7 @@ impl Core {
                 e,
                 NetworkEvent::AddressGone { .. }
                     | NetworkEvent::AddressesChanged
-                    | NetworkEvent::ReadAnew
+                    | NetworkEvent::ReadAgain
             )
         };
         if reports.iter().any(|report| is_link(report) || is_address(report)) {

@@ -15,7 +15,7 @@ use super::{
     store::read_saved,
 };
 use crate::{
-    advisor::{Advisors, Outcome},
+    advisor::{Advisors, ProbeOutcome},
     api::{server::Socket, types::ApiError},
     capabilities::{Capability, Missing, missing},
     dataplane::{Datapath, Origin, remove_all, remove_dead_namespaces},
@@ -73,7 +73,7 @@ pub(super) struct Started {
     pub(super) core: Core,
     pub(super) file: ConfigFile,
     pub(super) kernel_reports: mpsc::UnboundedReceiver<NetworkEvent>,
-    pub(super) outcomes: mpsc::Receiver<Outcome>,
+    pub(super) outcomes: mpsc::Receiver<ProbeOutcome>,
     pub(super) socket: Socket,
     pub(super) metrics_listener: tokio::net::TcpListener,
 }

@@ -8,5 +8,5 @@ mod formula;
 mod sample;
 mod weights;
 
-pub use sample::{Sampler, Seen};
-pub use weights::{Cycle, Input, Weighed, Weights};
+pub use sample::{Sampler, Sampled};
+pub use weights::{Cycle, Input, WeightResult, Weights};

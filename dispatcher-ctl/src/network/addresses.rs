@@ -12,7 +12,7 @@ use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessa
 
 /// An address of this host, on a NIC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Held {
+pub struct HeldAddress {
     /// The kernel's index of the NIC.
     pub ifindex: u32,
     /// The address.
@@ -21,7 +21,7 @@ pub struct Held {
     pub is_duplicate: bool,
 }
 
-impl Held {
+impl HeldAddress {
     pub(super) fn parse(message: &AddressMessage) -> Option<Self> {
         let (mut local, mut address) = (None, None);
         let mut is_duplicate = false;

@@ -10,7 +10,7 @@ use std::{
     net::{IpAddr, Ipv4Addr},
 };
 
-use super::{Held, Link};
+use super::{HeldAddress, Link};
 
 /// The value with which a NIC answers only for its own addresses. It is enough: the VIP is on another NIC.
 pub const OWN_ONLY: u32 = 1;
@@ -36,7 +36,7 @@ pub struct Answering {
 #[must_use]
 pub fn answering(
     links: &[Link],
-    held: &[Held],
+    held: &[HeldAddress],
     served: &BTreeSet<u32>,
     vips: &BTreeSet<Ipv4Addr>,
 ) -> Vec<Answering> {
@@ -128,8 +128,8 @@ mod tests {
         }
     }
 
-    fn held(ifindex: u32, address: &str) -> Held {
-        Held { ifindex, address: address.parse().unwrap(), is_duplicate: false }
+    fn held(ifindex: u32, address: &str) -> HeldAddress {
+        HeldAddress { ifindex, address: address.parse().unwrap(), is_duplicate: false }
     }
 
     #[test]

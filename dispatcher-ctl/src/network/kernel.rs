@@ -22,7 +22,7 @@ use rtnetlink::{
 use tokio::sync::Mutex;
 
 use super::{
-    Held, Link, NetworkError, VipAdded, addresses, extack,
+    HeldAddress, Link, NetworkError, VipAdded, addresses, extack,
     neighbour::{self, Ask, Entry, Key},
 };
 
@@ -43,7 +43,7 @@ pub(super) enum Event {
     /// This host has these addresses, perhaps new ones.
     Addresses(Vec<IpAddr>),
     /// This host has lost an address; by whose request (a netlink port, mostly a process id), if the kernel says so.
-    AddressGone(Option<Held>, Option<u32>),
+    AddressGone(Option<HeldAddress>, Option<u32>),
     /// Reports were lost.
     Overrun,
 }
@@ -242,8 +242,8 @@ impl Kernel {
     }
 
     /// All addresses of this host, by NIC.
-    pub(super) async fn held(&self) -> Result<Vec<Held>, NetworkError> {
-        Ok(self.address_messages().await?.iter().filter_map(Held::parse).collect())
+    pub(super) async fn held(&self) -> Result<Vec<HeldAddress>, NetworkError> {
+        Ok(self.address_messages().await?.iter().filter_map(HeldAddress::parse).collect())
     }
 
     async fn address_messages(&self) -> Result<Vec<AddressMessage>, NetworkError> {
@@ -271,7 +271,7 @@ impl Kernel {
             .map_err(|e| {
                 NetworkError::from_netlink(|| format!("addresses of ifindex {ifindex}"), e)
             })?;
-        let held = messages.iter().filter_map(Held::parse);
+        let held = messages.iter().filter_map(HeldAddress::parse);
         Ok(held.into_iter().any(|held| held.ifindex == ifindex && held.address == address))
     }
 
@@ -321,7 +321,7 @@ fn event(message: NetlinkMessage<RouteNetlinkMessage>) -> Option<Event> {
             neighbour::parse(&m).map(|(key, _)| Event::Neighbour(key, Entry::Absent))
         }
         M::NewAddress(m) => Some(Event::Addresses(addresses::parse(&m))),
-        M::DelAddress(m) => Some(Event::AddressGone(Held::parse(&m), (port != 0).then_some(port))),
+        M::DelAddress(m) => Some(Event::AddressGone(HeldAddress::parse(&m), (port != 0).then_some(port))),
         M::NewRoute(_) | M::DelRoute(_) | M::NewRule(_) | M::DelRule(_) => Some(Event::Routes),
         _ => None,
     }

@@ -28,7 +28,7 @@ mod neighbour;
 mod resolver;
 mod room;
 
-pub use addresses::Held;
+pub use addresses::HeldAddress;
 pub use error::NetworkError;
 pub use limits::{Shortage, shortages};
 pub use link::Link;
@@ -74,7 +74,7 @@ pub enum NetworkEvent {
         by: Option<u32>,
     },
     /// Everything was read again: regularly, and when reports were lost.
-    ReadAnew,
+    ReadAgain,
     /// The resolution of a watched address has changed.
     ResolutionChanged {
         /// The address.
@@ -226,7 +226,7 @@ impl Network {
     ///
     /// # Errors
     /// Netlink refuses.
-    pub async fn held(&self) -> Result<Vec<Held>, NetworkError> {
+    pub async fn held(&self) -> Result<Vec<HeldAddress>, NetworkError> {
         self.kernel.held().await
     }
 

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Removes the leftovers of probes from a NIC, and its `clsact` queue if there are no other filters.
-pub async fn tidy(nic: &str) {
+pub async fn remove_leftovers(nic: &str) {
     if leaves_filters() {
         remove_filter(nic);
         remove_unused(nic).await;

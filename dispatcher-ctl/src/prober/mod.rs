@@ -26,7 +26,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::model::Mac;
 
-pub use clsact::tidy;
+pub use clsact::remove_leftovers;
 pub use expired::was_forwarded;
 pub use path::{OpenError, Path};
 pub use source::Surroundings;

@@ -151,7 +151,7 @@ pub struct Weight {
     /// Weight, 0 to the service's weight bound; 0: no new connections
     #[arg(value_name = "N")]
     pub weight: u32,
-    /// The manager leaves it alone, also after the backend is configured anew
+    /// The manager leaves this weight alone, also after the backend is configured again
     #[arg(long, conflicts_with = "managed")]
     pub fixed: bool,
     /// The manager goes on from there

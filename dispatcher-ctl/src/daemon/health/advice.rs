@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     advisor::{
-        Advisors, Health, Outcome, Subject,
+        Advisors, Health, ProbeOutcome, Subject,
         probe::{Finding, Load, Target},
     },
     api::types::{BackendAdvisor, ProbeLateness, Probes},
@@ -77,7 +77,7 @@ impl Advice {
         };
         self.not_probed = None;
         let Advisor { rise, fall, kind, .. } = *self.advisor;
-        let changed = self.health.take(finding.result.is_ok(), rise, fall);
+        let changed = self.health.record(finding.result.is_ok(), rise, fall);
         // What was seen of a certificate holds until another is seen.
         self.certificate_expiry = finding.certificate_expiry.or(self.certificate_expiry);
         let why = match finding.result {
@@ -108,7 +108,7 @@ impl Advice {
             return false;
         }
         self.last_error = Some(why.clone());
-        let is_down = self.health.take(false, self.advisor.rise, self.advisor.fall);
+        let is_down = self.health.record(false, self.advisor.rise, self.advisor.fall);
         if is_down {
             (self.load, self.why) = (None, Some(why));
         }
@@ -189,8 +189,8 @@ impl Advised {
     }
 
     /// Adds an outcome; yields why the backend is down, or none if it is up, where that has changed.
-    pub(super) fn add(&mut self, outcome: Outcome) -> Option<Option<String>> {
-        let Outcome { slot, advisor, at, finding } = outcome;
+    pub(super) fn add(&mut self, outcome: ProbeOutcome) -> Option<Option<String>> {
+        let ProbeOutcome { slot, advisor, at, finding } = outcome;
         let all = self.found.get_mut(&slot)?;
         // A probe may end after its advisor was replaced.
         let found = all.iter_mut().find(|found| found.advisor == advisor)?;
@@ -330,7 +330,7 @@ mod tests {
         advised.found.insert(7, advice.into());
         let mut take = |advisor: &Arc<Advisor>, finding| {
             let (advisor, at) = (Arc::clone(advisor), running());
-            advised.add(Outcome { slot: 7, advisor, at, finding })
+            advised.add(ProbeOutcome { slot: 7, advisor, at, finding })
         };
         let (fine, load) = (Load::Time(Duration::from_millis(3)), Load::System(40.0));
         assert_eq!(take(&http, found(Ok(fine))), None);

@@ -15,7 +15,7 @@ mod vips;
 
 use std::{borrow::Cow, time::Duration};
 
-pub(crate) use self::answers::give_back as give_back_arp;
+pub(crate) use self::answers::give_back as restore_arp_ignore;
 use self::{
     answers::Answers,
     neighbours::Neighbours,

@@ -210,7 +210,7 @@ impl Nics {
             NetworkEvent::LinkGone { name, .. } => self.contains(name),
             NetworkEvent::AddressGone { .. }
             | NetworkEvent::AddressesChanged
-            | NetworkEvent::ReadAnew
+            | NetworkEvent::ReadAgain
             | NetworkEvent::ResolutionChanged { .. } => false,
         }
     }

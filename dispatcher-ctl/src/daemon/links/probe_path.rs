@@ -99,7 +99,7 @@ impl ProbePath {
         let Some(Open { programs, path, nics }) = self.open.take() else { return };
         drop(programs);
         for name in nics.values() {
-            prober::tidy(name).await;
+            prober::remove_leftovers(name).await;
         }
         if let Err(error) = path.close().await {
             tracing::warn!("{error}");
@@ -120,7 +120,7 @@ impl ProbePath {
         let followed = open.programs.follow(&attached);
         for (ifindex, name) in &open.nics {
             if !attached.contains_key(ifindex) {
-                prober::tidy(name).await;
+                prober::remove_leftovers(name).await;
             }
         }
         let names = attached.values().cloned().collect();

@@ -55,7 +55,7 @@ impl Core {
             | NetworkEvent::LinkGone { .. }
             | NetworkEvent::AddressGone { .. }
             | NetworkEvent::AddressesChanged
-            | NetworkEvent::ReadAnew => None,
+            | NetworkEvent::ReadAgain => None,
         };
         let addresses: Option<HashSet<IpAddr>> = events.iter().map(moved).collect();
         let Some(addresses) = addresses.filter(|_| self.in_force) else {

@@ -16,7 +16,7 @@ use crate::{
         ManagerSettings, WeightNumbers,
     },
     dataplane::{Counters, connections::ConnectionTable},
-    manager::{self, Input, Sampler, Seen, Weighed},
+    manager::{self, Input, Sampler, Sampled, WeightResult},
     model::{Backend, Manager, Service, State},
     reconcile,
     standstill::{Mark, running},
@@ -34,11 +34,11 @@ const RAMP_UP: Duration = Duration::from_secs(2);
 pub(super) struct Weights {
     sampler: Sampler,
     /// What was seen when counters were last read, by slot.
-    seen: BTreeMap<u32, Seen>,
+    seen: BTreeMap<u32, Sampled>,
     /// By service id.
     services: HashMap<u32, manager::Weights>,
     /// The result of the last interval, by slot.
-    weighed: HashMap<u32, Weighed>,
+    weighed: HashMap<u32, WeightResult>,
     /// When connections are sampled next.
     next_sample: Option<Instant>,
     /// When the interval ends.
@@ -74,7 +74,7 @@ impl Weights {
         for backend in state.backends() {
             backends += 1;
             if health.is_idle(backend.slot) {
-                self.sampler.pass_over(backend.slot);
+                self.sampler.skip(backend.slot);
                 continue;
             }
             let connections = active.slot(backend.slot).active();
@@ -156,9 +156,9 @@ impl Weights {
     fn inputs(&self, service: &Service, manager: &Manager, health: &Health) -> Vec<Input> {
         let seen = |b: &Backend| self.seen.get(&b.slot).copied().filter(|s| s.weight > 0.0);
         let takers = service.backends.iter().filter(|b| !health.is_idle(b.slot));
-        let takers: Vec<(&Backend, Seen)> = takers.filter_map(|b| Some((b, seen(b)?))).collect();
-        let [active, new] = Seen::are_telling(takers.iter().map(|(_, seen)| *seen));
-        let input = |(backend, seen): &(&Backend, Seen)| {
+        let takers: Vec<(&Backend, Sampled)> = takers.filter_map(|b| Some((b, seen(b)?))).collect();
+        let [active, new] = Sampled::are_enough(takers.iter().map(|(_, seen)| *seen));
+        let input = |(backend, seen): &(&Backend, Sampled)| {
             let (advisor, system) = loads(backend.slot, manager, health);
             Input {
                 slot: backend.slot,
@@ -259,8 +259,8 @@ fn loads(slot: u32, manager: &Manager, health: &Health) -> (Option<f64>, Option<
 }
 
 /// The event of a weight that is published, with the numbers that made it.
-fn changed(service: &Service, weighed: &Weighed, seen: Option<&Seen>) -> EventKind {
-    let Weighed { input, components, target, weight } = *weighed;
+fn changed(service: &Service, weighed: &WeightResult, seen: Option<&Sampled>) -> EventKind {
+    let WeightResult { input, components, target, weight } = *weighed;
     let backend = service.backends.iter().find(|b| b.slot == input.slot);
     EventKind::WeightChanged {
         service: service.config.name.clone(),

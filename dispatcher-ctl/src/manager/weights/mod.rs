@@ -22,7 +22,7 @@ pub struct Input {
 
 /// The result for a backend.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Weighed {
+pub struct WeightResult {
     /// Its input.
     pub input: Input,
     /// The component of each input: active, new, advisor, system.
@@ -37,7 +37,7 @@ pub struct Weighed {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Cycle {
     /// Every backend, in the order of the inputs.
-    pub weighed: Vec<Weighed>,
+    pub weighed: Vec<WeightResult>,
     /// Whether the weights are to be published.
     pub is_published: bool,
 }
@@ -74,7 +74,7 @@ impl Weights {
                 true => input.weight,
                 false => self.step(input, target, manager.smoothing, bound),
             };
-            weighed.push(Weighed { input: *input, components, target, weight });
+            weighed.push(WeightResult { input: *input, components, target, weight });
         }
         let changes = weighed.iter().map(|w| (w.input.weight, w.weight));
         let is_published = is_enough(changes, manager.sensitivity);

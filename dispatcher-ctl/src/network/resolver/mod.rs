@@ -14,7 +14,7 @@ use futures_util::{StreamExt as _, future::join_all};
 use tokio::sync::{mpsc, watch};
 
 use super::{
-    Held, Link, NetworkError, NetworkEvent, OwnAddresses, Progress, Resolution, Resolutions, Watch,
+    HeldAddress, Link, NetworkError, NetworkEvent, OwnAddresses, Progress, Resolution, Resolutions, Watch,
     backends::{Backend, Backends},
     kernel::{Event, Events, Kernel, Route},
     neighbour::{Ask, Entry, Key, Neighbour},
@@ -179,7 +179,7 @@ impl Resolver {
                 self.look_up_all(Instant::now() + GATHER);
             }
             Event::AddressGone(held, by) => {
-                if let Some(Held { ifindex, address, .. }) = held {
+                if let Some(HeldAddress { ifindex, address, .. }) = held {
                     self.send(NetworkEvent::AddressGone { ifindex, address, by });
                 }
                 // Another NIC may have it, too.
@@ -372,7 +372,7 @@ impl Resolver {
         }
         self.read_addresses().await;
         self.look_up_all(Instant::now());
-        self.send(NetworkEvent::ReadAnew);
+        self.send(NetworkEvent::ReadAgain);
     }
 
     /// Reads this host's addresses.

@@ -175,7 +175,7 @@ proptest! {
         prop_assert_eq!(merge(Some(&file), &file, &running, &[], 9).unwrap(), running);
     }
 
-    /// What a file shares with the one before is as if it had been read anew.
+    /// Reading only what differs from the former file gives the same result as reading all of it.
     #[test]
     fn shared_services_are_merged_as_others_are(
         old in any_config(), new in any_config(), acts in any_acts(), same in any::<[bool; 3]>(),

@@ -12,7 +12,7 @@ use crate::{
     api::types::EventKind,
     daemon::{clock, reports::Events},
     model::Record,
-    network::{Held, Link, NetworkEvent},
+    network::{HeldAddress, Link, NetworkEvent},
 };
 
 /// How often it is checked whether all are there, whatever the kernel reported.
@@ -39,7 +39,7 @@ impl Vips {
         &mut self,
         site: Site<'_>,
         record: &Record,
-        found: (&[Held], &[Link], &[NetworkEvent]),
+        found: (&[HeldAddress], &[Link], &[NetworkEvent]),
         now: Instant,
     ) {
         let (held, links, reports) = found;
@@ -53,7 +53,7 @@ impl Vips {
         &mut self,
         site: Site<'_>,
         record: &Record,
-        (held, links): (&[Held], &[Link]),
+        (held, links): (&[HeldAddress], &[Link]),
         takers: &HashMap<(u32, IpAddr), String>,
         now: Instant,
     ) -> Vec<Place> {

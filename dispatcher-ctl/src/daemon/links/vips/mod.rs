@@ -186,7 +186,7 @@ impl Site<'_> {
 
 /// Whether reports of the kernel are about VIPs that should be there.
 pub(super) fn has_lost(reports: &[NetworkEvent], record: &Record, nics: &Nics) -> bool {
-    if reports.contains(&NetworkEvent::ReadAnew) {
+    if reports.contains(&NetworkEvent::ReadAgain) {
         return true;
     }
     let gone = |report: &NetworkEvent| match report {
@@ -194,7 +194,7 @@ pub(super) fn has_lost(reports: &[NetworkEvent], record: &Record, nics: &Nics) -
         NetworkEvent::LinkChanged(_)
         | NetworkEvent::LinkGone { .. }
         | NetworkEvent::AddressesChanged
-        | NetworkEvent::ReadAnew
+        | NetworkEvent::ReadAgain
         | NetworkEvent::ResolutionChanged { .. } => None,
     };
     let gone: Vec<_> = reports.iter().filter_map(gone).collect();

@@ -1,6 +1,6 @@
-//! User exits: which commands are to be run at what has happened? One after the other, in a task of its own.
+//! User exits: runs the commands that are configured for events, one after the other, in a task of its own.
 //!
-//! Telling never waits: events wait in a bounded queue, from which the oldest are dropped when there are too many.
+//! Reporting an event never blocks: events wait in a bounded queue, and the oldest are dropped when it is full.
 
 mod command;
 

@@ -75,7 +75,7 @@ fn rules_outlast_changes_at_runtime_and_hold_on_to_their_backends() {
         Some("quiesce it, or take it out of the rule in the file and reload"),
     );
     edit(&state).remove_backend("web", "web-1").unwrap();
-    // Another port is another service: its rules begin anew.
+    // Another port is another service: its rules start again.
     let moved = json(serde_json::json!({ "vip": "192.0.2.80", "port": 81, "protocol": "tcp" }));
     let moved = edit(&state).put_service("web", &moved, true).unwrap();
     assert_eq!(moved.services[0].rules[0].id, 1);
