@@ -2,7 +2,7 @@
 //!
 //! The control loop: a configuration ([`config`]) is merged with what was set at runtime ([`reconcile`]) into the
 //! desired state ([`model::State`]). The daemon combines that with what it knows about NICs and neighbours
-//! ([`network`]), computes the contents of maps ([`dataplane`], [`schedule`]) and writes the difference. [`advisor`]
+//! ([`network`]), computes the contents of maps ([`datapath`], [`schedule`]) and writes the difference. [`advisor`]
 //! probes backends, by VIP through [`prober`]. [`api`], [`cli`] and [`metrics`] send requests to the daemon.
 
 pub mod advisor;
@@ -12,7 +12,7 @@ pub mod capabilities;
 pub mod cli;
 pub mod config;
 pub mod daemon;
-pub mod dataplane;
+pub mod datapath;
 pub mod files;
 pub mod manager;
 pub mod metrics;

@@ -9,7 +9,7 @@ use std::{
 };
 
 use dispatcher_ctl::{
-    dataplane::{Datapath, Document, remove_all},
+    datapath::{Datapath, Document, remove_all},
     model::{Config, OwnedVip, Record, State, XdpMode},
 };
 use nix::{

@@ -2,7 +2,7 @@
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Outcome, args::Agent, error::CliError, run, block_on};
+use super::{Outcome, args::Agent, block_on, error::CliError, run};
 use crate::agent::{AgentConfig, serve};
 
 pub(super) fn agent(args: Agent) -> Outcome {

@@ -7,7 +7,7 @@ use crate::{
     api::{routes, server::remove_dead},
     capabilities::{Capability, Missing, missing},
     daemon,
-    dataplane::{self, DataplaneError, SavedState},
+    datapath::{self, DatapathError, SavedState},
     model::{Config, OwnedVip},
     network::{Network, NetworkError},
     prober,
@@ -30,7 +30,7 @@ fn all(pin_dir: &Path, socket: Option<PathBuf>) -> Outcome {
     let mut found = None;
     require_capabilities()?;
     // VIPs first: without the program, the kernel would answer for them.
-    dataplane::remove_all(pin_dir, |saved| found = Some(vips(pin_dir, saved, socket)))
+    datapath::remove_all(pin_dir, |saved| found = Some(vips(pin_dir, saved, socket)))
         .map_err(refused)?;
     let ours = match found {
         None => output::line(format!("pin directory {dir}: nothing is left there")),
@@ -54,7 +54,7 @@ fn require_capabilities() -> Result<(), CliError> {
 
 /// Removes what deleted network namespaces have left; reports which.
 fn dead(pin_dir: &Path) -> Outcome {
-    let removed = dataplane::remove_dead_namespaces(pin_dir).map_err(refused)?;
+    let removed = datapath::remove_dead_namespaces(pin_dir).map_err(refused)?;
     let line = |dir: &PathBuf| {
         output::line(format!("{}: its network namespace is gone, removed", dir.display()))
     };
@@ -127,8 +127,8 @@ fn stays(vip: Option<&OwnedVip>, error: &NetworkError) -> CliError {
     }
 }
 
-fn refused(error: DataplaneError) -> CliError {
-    let hint = if let DataplaneError::Locked { pid, .. } = &error {
+fn refused(error: DatapathError) -> CliError {
+    let hint = if let DatapathError::Locked { pid, .. } = &error {
         let pid = pid.map_or_else(|| "PID".to_owned(), |pid| pid.to_string());
         Some(format!("kill {pid}, which stops that controller and detaches"))
     } else {

@@ -1,6 +1,6 @@
 //! `dispatcher plan`: shows what a reload would change.
 
-use super::{Ask, Outcome, args::Plan, output, show, block_on};
+use super::{Ask, Outcome, args::Plan, block_on, output, show};
 use crate::{
     api::{routes, types::PlanQuery},
     config,

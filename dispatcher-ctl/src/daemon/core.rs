@@ -4,7 +4,7 @@
 //!
 //! 1. the new state is made and validated as a value; nothing is touched while that can fail;
 //! 2. it is saved beside the pinned maps, in one step ([`super::store`]);
-//! 3. the maps are made to say it, in an order that is safe at every step ([`crate::dataplane`]);
+//! 3. the maps are made to say it, in an order that is safe at every step ([`crate::datapath`]);
 //! 4. NICs and VIPs follow.
 //!
 //! Killed after step 1, nothing happened; killed later, the next controller finds what was saved and does the rest: steps
@@ -30,7 +30,7 @@ use crate::{
     advisor::Advisors,
     api::types::ApiError,
     config::check,
-    dataplane::Datapath,
+    datapath::Datapath,
     model::{Config, NicName, OnDown, Record, RetiredSlot, Service, State},
     network::Network,
     reconcile::{Change, Dirty},

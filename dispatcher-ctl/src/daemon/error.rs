@@ -4,7 +4,7 @@ use std::{fmt::Display, io};
 
 use crate::{
     api::{server::SocketError, types::ApiError},
-    dataplane::DataplaneError,
+    datapath::DatapathError,
     network::NetworkError,
 };
 
@@ -19,7 +19,7 @@ macro_rules! failed {
     )*};
 }
 
-failed!(DataplaneError, NetworkError, SocketError, io::Error, serde_json::Error);
+failed!(DatapathError, NetworkError, SocketError, io::Error, serde_json::Error);
 
 fn failed(error: &dyn Display) -> ApiError {
     let text = error.to_string();

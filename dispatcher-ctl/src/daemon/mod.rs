@@ -41,9 +41,7 @@ pub use self::{
 };
 
 use self::control::Handle;
-use crate::{
-    advisor::Outcome, api, api::Controller, metrics, network::NetworkEvent, standstill,
-};
+use crate::{advisor::Outcome, api, api::Controller, metrics, network::NetworkEvent, standstill};
 
 /// How often slots are released and rates sampled.
 const TICK: Duration = Duration::from_secs(1);

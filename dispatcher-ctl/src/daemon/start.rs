@@ -18,7 +18,7 @@ use crate::{
     advisor::{Advisors, ProbeOutcome},
     api::{server::Socket, types::ApiError},
     capabilities::{Capability, Missing, missing},
-    dataplane::{Datapath, Origin, remove_all, remove_dead_namespaces},
+    datapath::{Datapath, Origin, remove_all, remove_dead_namespaces},
     model::{AdvisorKind, Config, Record, ServiceConfig, State, Target},
     network::{Network, NetworkEvent},
     reconcile,

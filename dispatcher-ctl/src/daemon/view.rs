@@ -16,7 +16,7 @@ use crate::{
         self, ApiError, Connection, ConnectionQuery, ConnectionTable, Connections, Interface,
         ManagerReport, Rates, ResponseBucket, ResponseSeconds, Status,
     },
-    dataplane::{
+    datapath::{
         Counters, Responses,
         connections::{ConnectionTable as Table, Filter, SweepResult},
     },
@@ -268,7 +268,7 @@ impl Search {
         Ok(Connections { connections, truncated: found.next.is_some(), next: found.next })
     }
 
-    fn shown(&self, found: &crate::dataplane::connections::Connection) -> Option<Connection> {
+    fn shown(&self, found: &crate::datapath::connections::Connection) -> Option<Connection> {
         let (service, backend) = self.slots.get(&found.slot)?;
         let protocol = match found.protocol {
             dispatcher_common::net::UDP => Protocol::Udp,

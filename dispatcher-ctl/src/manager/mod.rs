@@ -8,5 +8,5 @@ mod formula;
 mod sample;
 mod weights;
 
-pub use sample::{Sampler, Sampled};
+pub use sample::{Sampled, Sampler};
 pub use weights::{Cycle, Input, WeightResult, Weights};

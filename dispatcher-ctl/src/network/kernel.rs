@@ -321,7 +321,9 @@ fn event(message: NetlinkMessage<RouteNetlinkMessage>) -> Option<Event> {
             neighbour::parse(&m).map(|(key, _)| Event::Neighbour(key, Entry::Absent))
         }
         M::NewAddress(m) => Some(Event::Addresses(addresses::parse(&m))),
-        M::DelAddress(m) => Some(Event::AddressGone(HeldAddress::parse(&m), (port != 0).then_some(port))),
+        M::DelAddress(m) => {
+            Some(Event::AddressGone(HeldAddress::parse(&m), (port != 0).then_some(port)))
+        }
         M::NewRoute(_) | M::DelRoute(_) | M::NewRule(_) | M::DelRule(_) => Some(Event::Routes),
         _ => None,
     }

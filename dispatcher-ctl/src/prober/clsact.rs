@@ -4,7 +4,7 @@ use futures_util::StreamExt as _;
 use netlink_packet_route::tc::TcHandle;
 
 use crate::{
-    dataplane::{leaves_filters, remove_filter},
+    datapath::{leaves_filters, remove_filter},
     network::extack,
 };
 

@@ -1,7 +1,7 @@
 //! The prober: sends a probe of a VIP to one backend, whatever the scheduler does, and receives the answer.
 //!
 //! It is a network namespace of its own ([`namespace`]), known only to this process. A veth ([`wire`]) joins it to the
-//! host's namespace. There, TC programs ([`crate::dataplane::ProbePrograms`]) send its packets to the backend whose
+//! host's namespace. There, TC programs ([`crate::datapath::ProbePrograms`]) send its packets to the backend whose
 //! slot the source port encodes ([`dispatcher_common::probe`]), and return the answers. The prober uses the host's own
 //! address ([`source`]), so only L2 is rewritten, and backends answer as they answer any client. Routes, neighbours,
 //! filters and connections of the host are not involved.

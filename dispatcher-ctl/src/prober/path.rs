@@ -18,7 +18,7 @@ use super::{
     wire::{self, Wire},
 };
 use crate::{
-    dataplane::{DataplaneError, ProbeEnds, is_attached},
+    datapath::{DatapathError, ProbeEnds, is_attached},
     network::{NetworkError, extack},
 };
 
@@ -33,7 +33,7 @@ pub enum OpenError {
     Veth(NetworkError),
     /// The programs cannot be loaded or attached.
     #[error("{0}")]
-    Programs(#[from] DataplaneError),
+    Programs(#[from] DatapathError),
 }
 
 fn namespace_hint(error: &io::Error) -> &'static str {

@@ -6,7 +6,7 @@ use dispatcher_common::service;
 
 use super::tables::ticks;
 use crate::{
-    dataplane::tables::Tables,
+    datapath::tables::Tables,
     model::{Affinity, Service, State, affinity_groups},
 };
 
@@ -69,7 +69,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        dataplane::tables::Tables,
+        datapath::tables::Tables,
         network::Resolution,
         reconcile::{
             Dirty, tables,

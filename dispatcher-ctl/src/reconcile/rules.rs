@@ -11,7 +11,7 @@ use dispatcher_common::{
 };
 
 use crate::{
-    dataplane::tables::{RuleTable, ServiceTable},
+    datapath::tables::{RuleTable, ServiceTable},
     model::{Day, Evaluate, Rule, RuleConfig, Service, Share, State, TimeRange},
     schedule::{Schedules, Taker},
 };

@@ -16,7 +16,7 @@ use super::{
     rules::rules,
 };
 use crate::{
-    dataplane::tables::{BackendTable, InterfaceTable, ScheduleTable, ServiceTable, Tables},
+    datapath::tables::{BackendTable, InterfaceTable, ScheduleTable, ServiceTable, Tables},
     model::{
         Backend, BackendConfig, Connections, ForwardMode, OnDown, Orphan, Protocol, RetiredSlot,
         Scheduler, Service, ServiceSettings, State,

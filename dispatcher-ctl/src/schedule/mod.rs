@@ -8,7 +8,7 @@ use std::{collections::HashMap, net::IpAddr};
 
 use dispatcher_common::service::{Schedule, scheduler};
 
-use crate::{dataplane::tables::ScheduleTable, model::Scheduler};
+use crate::{datapath::tables::ScheduleTable, model::Scheduler};
 
 mod maglev;
 mod rr;

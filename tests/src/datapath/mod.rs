@@ -13,7 +13,7 @@ use aya::{
     programs::{ProgramError, ProgramFd, Xdp},
 };
 use dispatcher_common::{flow::HASH_KEYS, maps, settings::Config};
-use dispatcher_ctl::dataplane::clock::Jiffies;
+use dispatcher_ctl::datapath::clock::Jiffies;
 
 mod costs;
 mod filling;
@@ -200,7 +200,7 @@ impl Datapath {
 /// That file cannot be read.
 pub fn object() -> Result<Cow<'static, [u8]>> {
     match env::var_os("DISPATCHER_OBJECT") {
-        None => Ok(Cow::Borrowed(dispatcher_ctl::dataplane::OBJECT)),
+        None => Ok(Cow::Borrowed(dispatcher_ctl::datapath::OBJECT)),
         Some(path) => {
             let bytes = fs::read(&path).with_context(|| format!("DISPATCHER_OBJECT={path:?}"))?;
             Ok(Cow::Owned(bytes))

@@ -17,7 +17,7 @@ use super::{clock, links::NextHops};
 use crate::{
     advisor::{Advisors, Outcome, probe::Load},
     api::types::{EventKind, ProbeLateness},
-    dataplane::{Counters, connections::ConnectionTable},
+    datapath::{Counters, connections::ConnectionTable},
     model::{Backend, Service, State},
     prober::Prober,
 };

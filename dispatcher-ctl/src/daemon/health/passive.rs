@@ -15,7 +15,7 @@ use std::{
 
 use crate::{
     daemon::clock,
-    dataplane::{Counters, connections::ConnectionTable},
+    datapath::{Counters, connections::ConnectionTable},
     model::{Backend, Passive, Service, State, duration},
 };
 

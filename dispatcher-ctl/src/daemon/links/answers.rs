@@ -25,7 +25,13 @@ pub(super) struct Answers {
 
 impl Answers {
     /// Finds which of these links answer for VIPs that others have; silences them, or warns of them.
-    pub(super) fn find(&mut self, links: &[Link], held: &[HeldAddress], nics: &Nics, store: &mut Store) {
+    pub(super) fn find(
+        &mut self,
+        links: &[Link],
+        held: &[HeldAddress],
+        nics: &Nics,
+        store: &mut Store,
+    ) {
         let served: BTreeSet<u32> = nics.present().map(|link| link.ifindex).collect();
         self.nics = match served.is_empty() {
             true => Vec::new(),

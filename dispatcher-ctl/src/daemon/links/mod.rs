@@ -27,7 +27,7 @@ pub(super) use self::{names::with_names, next_hops::NextHops, nics::Nics};
 use super::{reports::Events, store::Store};
 use crate::{
     api::types::{ApiError, Interface},
-    dataplane::{Counters, Datapath},
+    datapath::{Counters, Datapath},
     model::{Config, NicName, Record, State, XdpMode},
     network::{Link, Network, NetworkEvent},
     prober::Prober,

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use super::nics::Nics;
 use crate::{
     api::types::ApiError,
-    dataplane::Attached,
+    datapath::Attached,
     model::{Config, NicName, Record, State},
     network::Link,
 };

@@ -13,7 +13,7 @@ use dispatcher_common::reason::Reason;
 use crate::{
     api::types::{ApiError, EventKind, Interface, ReasonCount},
     daemon::{clock, reports::Events},
-    dataplane::{Counters, Datapath},
+    datapath::{Counters, Datapath},
     model::{NicName, Record, XdpMode},
     network::{Link, NetworkEvent},
     reconcile,

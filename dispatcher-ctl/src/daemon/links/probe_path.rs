@@ -10,7 +10,7 @@ use std::{
 use super::nics::Nics;
 use crate::{
     daemon::clock,
-    dataplane::{Datapath, ProbePrograms},
+    datapath::{Datapath, ProbePrograms},
     model::{Record, Service, State, Target},
     prober::{self, OpenError, Path, Prober, Surroundings},
 };

@@ -9,7 +9,7 @@ use super::nics::Nics;
 use crate::{
     api::types::RefusedCount,
     daemon::clock,
-    dataplane::{Datapath, Refused, RefusedRedirects},
+    datapath::{Datapath, Refused, RefusedRedirects},
 };
 
 /// How long a NIC's note mentions the last refused packet.

@@ -11,7 +11,7 @@ use std::{
 
 use crate::daemon::clock;
 use crate::{
-    dataplane::{AffinityRecords, DataplaneError},
+    datapath::{AffinityRecords, DatapathError},
     model::State,
     reconcile::affinity_ticks,
 };
@@ -20,7 +20,7 @@ use crate::{
 const PERIOD: Duration = Duration::from_secs(30);
 
 /// A walk over the records: how many it removed.
-type Walk = JoinHandle<Result<usize, DataplaneError>>;
+type Walk = JoinHandle<Result<usize, DatapathError>>;
 
 /// Removes affinity records.
 #[derive(Debug)]

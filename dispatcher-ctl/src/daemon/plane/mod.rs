@@ -12,7 +12,7 @@ use self::{affinity::Cleaner, counts::Counts, rules::Rules, timeouts::timeouts};
 use super::{clock, core::Core};
 use crate::{
     api::types::{self, ApiError},
-    dataplane::{
+    datapath::{
         CounterReader, Counters, Datapath,
         connections::{ConnectionTable, SweepResult, Sweeper},
     },

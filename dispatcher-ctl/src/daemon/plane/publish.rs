@@ -8,7 +8,7 @@ use super::timeouts::timeouts;
 use crate::daemon::{core::Core, links::NextHops};
 use crate::{
     api::types::ApiError,
-    dataplane::tables::Tables,
+    datapath::tables::Tables,
     model::{Record, Service},
     network::NetworkEvent,
     reconcile::{self, Dirty},

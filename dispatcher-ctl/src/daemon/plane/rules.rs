@@ -9,7 +9,7 @@ use std::{
 };
 
 use crate::{
-    dataplane::{Counters, connections::ConnectionTable, publish::Contents},
+    datapath::{Counters, connections::ConnectionTable, publish::Contents},
     model::{Rule, State},
     reconcile::{self, LocalTime, Measured, Rate},
 };

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    dataplane::connections::{ServiceTimeouts, Timeouts},
+    datapath::connections::{ServiceTimeouts, Timeouts},
     model::{Record, RetiredSlot},
 };
 

@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use super::events::Events;
 use crate::{
     api::types::EventKind,
-    dataplane::connections::SlotCounts,
+    datapath::connections::SlotCounts,
     model::{Backend, Service, State},
 };
 

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize, de::Error as _};
 
 use crate::{
     api::types::ApiError,
-    dataplane::{Document, Place, SavedDocuments, SavedState},
+    datapath::{Document, Place, SavedDocuments, SavedState},
     model::{Record, Service, ServiceConfig, Shared},
 };
 

@@ -14,7 +14,8 @@ use futures_util::{StreamExt as _, future::join_all};
 use tokio::sync::{mpsc, watch};
 
 use super::{
-    HeldAddress, Link, NetworkError, NetworkEvent, OwnAddresses, Progress, Resolution, Resolutions, Watch,
+    HeldAddress, Link, NetworkError, NetworkEvent, OwnAddresses, Progress, Resolution, Resolutions,
+    Watch,
     backends::{Backend, Backends},
     kernel::{Event, Events, Kernel, Route},
     neighbour::{Ask, Entry, Key, Neighbour},

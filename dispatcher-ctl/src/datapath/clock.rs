@@ -1,0 +1,61 @@
+//! The datapath's clock: the monotonic clock as of the last timer interrupt, in ticks of 2³² ns.
+//!
+//! The datapath reads it from the count of jiffies, which advances with it. The controller reads the clock itself, and tells
+//! the datapath, with its constants, what a jiffy is.
+
+use std::{io, time::Duration};
+
+use dispatcher_common::connection::TICK_SHIFT;
+use nix::time::{ClockId, clock_getres, clock_gettime};
+
+use super::{bpf, error::DatapathError};
+
+/// Attempts to read clock and jiffies in the same jiffy.
+const ATTEMPTS: usize = 10;
+
+/// The tick it is.
+#[must_use]
+pub fn now() -> u64 {
+    monotonic_ns().map_or(0, |ns| ns >> TICK_SHIFT)
+}
+
+/// How the monotonic clock follows from the count of jiffies. It stays so until the next boot: the kernel counts a jiffy each
+/// time that the clock has advanced by one (`tick_do_update_jiffies64`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Jiffies {
+    /// Nanoseconds of a jiffy.
+    pub length_ns: u64,
+    /// The clock, in nanoseconds, when the count was 0, modulo 2⁶⁴.
+    pub epoch_ns: u64,
+}
+
+impl Jiffies {
+    /// Those of this kernel, to a jiffy.
+    ///
+    /// # Errors
+    /// As bpf(2) and the clock's.
+    pub fn of_kernel() -> Result<Self, DatapathError> {
+        Self::read().map_err(DatapathError::system("read the kernel's clock"))
+    }
+
+    fn read() -> io::Result<Self> {
+        let length = Duration::from(clock_getres(ClockId::CLOCK_MONOTONIC_COARSE)?);
+        let length_ns = u64::try_from(length.as_nanos()).unwrap_or(0);
+        let mut before = monotonic_ns()?;
+        for _ in 0..ATTEMPTS {
+            let count = bpf::jiffies()?;
+            let after = monotonic_ns()?;
+            if before == after {
+                let epoch_ns = after.wrapping_sub(count.wrapping_mul(length_ns));
+                return Ok(Self { length_ns, epoch_ns });
+            }
+            before = after;
+        }
+        Err(io::Error::other("it does not stand still"))
+    }
+}
+
+fn monotonic_ns() -> io::Result<u64> {
+    let time = Duration::from(clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE)?);
+    u64::try_from(time.as_nanos()).map_err(io::Error::other)
+}

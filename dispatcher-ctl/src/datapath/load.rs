@@ -1,0 +1,103 @@
+//! Turns the object into maps and programs: aya does the parsing, relocation and loading.
+
+use std::{
+    os::fd::{AsFd, OwnedFd},
+    path::Path,
+};
+
+use aya::{
+    EbpfLoader,
+    programs::{ProgramError, Xdp},
+};
+use dispatcher_common::{maps, settings::Config};
+use nix::sys::signal::{SigSet, SigmaskHow};
+
+use super::{
+    OBJECT,
+    error::DatapathError,
+    measurement,
+    sections::{self, Contents},
+};
+
+/// Symbol of the program's constants.
+const CONFIG: &str = "CONFIG";
+/// Name of the XDP program.
+const PROGRAM: &str = "dispatcher";
+
+/// Makes all maps and pins them under their names; existing pins are used as they are.
+pub(super) fn make_maps(dir: &Path, buckets: u32) -> Result<(), DatapathError> {
+    measurement::make(dir)?;
+    sections::make(dir)?;
+    let (mut loader, contents) = (EbpfLoader::new(), Contents::empty());
+    pinned(&mut loader, dir, &contents)
+        .map_max_entries(maps::CONNECTIONS, buckets)
+        .map_max_entries(maps::FLOWS, buckets);
+    undisturbed(|| loader.load(OBJECT)).map(drop).map_err(DatapathError::Load)
+}
+
+/// A program in the kernel.
+#[derive(Debug)]
+pub(super) struct Program {
+    pub(super) fd: OwnedFd,
+    /// Who reads its log.
+    #[cfg(feature = "datapath-log")]
+    pub(super) log: Option<super::log::Reader>,
+}
+
+/// Loads the program for a NIC, with the pinned maps and these constants. Nothing else of it is kept.
+#[cfg_attr(not(feature = "datapath-log"), expect(unused_variables, reason = "its log names it"))]
+pub(super) fn load_program(
+    dir: &Path,
+    contents: &Contents,
+    config: &Config,
+    interface: &str,
+) -> Result<Program, DatapathError> {
+    let mut loader = EbpfLoader::new();
+    pinned(&mut loader, dir, contents).override_global(CONFIG, config, true);
+    #[cfg(not(feature = "datapath-log"))]
+    let object = OBJECT;
+    #[cfg(feature = "datapath-log")]
+    let level = super::log::Level::wanted();
+    #[cfg(feature = "datapath-log")]
+    let object = level.as_ref().map_or(OBJECT, |level| level.set(&mut loader));
+    let mut ebpf = undisturbed(|| loader.load(object)).map_err(DatapathError::Load)?;
+    let program: &mut Xdp = ebpf
+        .program_mut(PROGRAM)
+        .ok_or(ProgramError::UnexpectedProgramType)
+        .and_then(TryInto::try_into)
+        .map_err(DatapathError::Program)?;
+    undisturbed(|| program.load()).map_err(DatapathError::Program)?;
+    let fd = program.fd().map_err(DatapathError::Program)?;
+    let fd = fd.as_fd().try_clone_to_owned().map_err(DatapathError::system("keep the program"))?;
+    Ok(Program {
+        fd,
+        #[cfg(feature = "datapath-log")]
+        log: match level {
+            Some(_) => super::log::Reader::start(&mut ebpf, interface)?,
+            None => None,
+        },
+    })
+}
+
+/// Does work while signals are blocked in this thread. The verifier gives up when one arrives (`EAGAIN`), and any command that the
+/// controller runs sends one when it ends; another thread receives it.
+pub(super) fn undisturbed<T>(work: impl FnOnce() -> T) -> T {
+    // Where signals cannot be blocked, the work may fail as it would have without this.
+    let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_BLOCK);
+    let done = work();
+    let _best_effort = before.and_then(|mask| mask.thread_set_mask());
+    done
+}
+
+/// Pins every map under its own name; sections keep their contents.
+pub(super) fn pinned<'l, 'a>(
+    loader: &'l mut EbpfLoader<'a>,
+    dir: &Path,
+    contents: &'a Contents,
+) -> &'l mut EbpfLoader<'a> {
+    for name in maps::ALL {
+        loader.map_pin_path(name, dir.join(name));
+    }
+    contents.keep(loader, dir);
+    loader
+}

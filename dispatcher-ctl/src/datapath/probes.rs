@@ -1,0 +1,199 @@
+//! The programs that carry probes of VIPs: loads, attaches (by TC) and removes them.
+//!
+//! From Linux 6.6 on an attachment is a link that ends with this process. On older kernels it is a filter of the NIC's `clsact` queue,
+//! which the controller, the next controller or `detach --all` removes. A filter that is left behind only drops what a VIP
+//! sends to a probe's port.
+
+use std::{collections::BTreeMap, path::Path};
+
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::{HashMap, MapData},
+    programs::{
+        LinkOrder, ProgramError, SchedClassifier, TcAttachType,
+        tc::{self, NlOptions, SchedClassifierLinkId, TcAttachOptions},
+    },
+    util::KernelVersion,
+};
+use dispatcher_common::{maps, net::Address, probe::ProbeEnd};
+
+use super::{Datapath, OBJECT, error::DatapathError, load, load::undisturbed, sections::Contents};
+
+/// What takes probes to backends.
+const OUT: &str = "probe_out";
+/// What takes answers to the prober.
+const IN: &str = "probe_in";
+
+/// How programs are attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Means {
+    /// By a link (`tcx`).
+    Link,
+    /// By a filter of `clsact`.
+    Filter,
+}
+
+impl Means {
+    fn of_kernel() -> Self {
+        let has_links = KernelVersion::current().is_ok_and(|v| v >= KernelVersion::new(6, 6, 0));
+        if has_links { Self::Link } else { Self::Filter }
+    }
+}
+
+/// Where answers to probes go, by the address that was probed from.
+#[derive(Debug)]
+pub struct ProbeEnds(HashMap<MapData, Address, ProbeEnd>);
+
+impl ProbeEnds {
+    /// Sends answers to this address there.
+    ///
+    /// # Errors
+    /// As the kernel.
+    pub fn add(&mut self, address: Address, end: ProbeEnd) -> Result<(), DatapathError> {
+        self.0.insert(address, end, 0).map_err(|error| {
+            DatapathError::map(maps::PROBE_ENDS, "write it")(std::io::Error::other(error))
+        })
+    }
+}
+
+/// Both programs. Dropping them detaches them.
+#[derive(Debug)]
+pub struct ProbePrograms {
+    ebpf: Ebpf,
+    means: Means,
+    /// Attachments to NICs, by ifindex.
+    nics: BTreeMap<u32, SchedClassifierLinkId>,
+}
+
+impl Datapath {
+    /// Loads the programs for probes of VIPs, with the maps of this datapath.
+    ///
+    /// # Errors
+    /// As the kernel.
+    pub fn probe_programs(&self) -> Result<(ProbePrograms, ProbeEnds), DatapathError> {
+        ProbePrograms::load(self.pins(), &self.section_contents(), Means::of_kernel())
+    }
+}
+
+impl ProbePrograms {
+    fn load(
+        pins: &Path,
+        contents: &Contents,
+        means: Means,
+    ) -> Result<(Self, ProbeEnds), DatapathError> {
+        let mut loader = EbpfLoader::new();
+        load::pinned(&mut loader, pins, contents);
+        let mut ebpf = undisturbed(|| loader.load(OBJECT)).map_err(DatapathError::Load)?;
+        for name in [OUT, IN] {
+            let program = program(&mut ebpf, name)?;
+            undisturbed(|| program.load()).map_err(DatapathError::Program)?;
+        }
+        let failed = |error: aya::maps::MapError| {
+            DatapathError::map(maps::PROBE_ENDS, "open it")(std::io::Error::other(error))
+        };
+        let map = ebpf.take_map(maps::PROBE_ENDS);
+        let map = map.ok_or(DatapathError::Program(ProgramError::UnexpectedProgramType))?;
+        let ends = ProbeEnds(HashMap::try_from(map).map_err(failed)?);
+        Ok((Self { ebpf, means, nics: BTreeMap::new() }, ends))
+    }
+
+    /// Sends packets that arrive at this NIC, the prober's, to backends.
+    ///
+    /// # Errors
+    /// As the kernel.
+    pub fn attach_prober(&mut self, name: &str) -> Result<(), DatapathError> {
+        self.attach(OUT, name).map(drop)
+    }
+
+    /// Sends answers that arrive at these NICs (ifindex and name) to the prober; detaches from all other NICs.
+    ///
+    /// # Errors
+    /// The first that could not be attached, as the kernel; the others are.
+    pub fn follow(&mut self, nics: &BTreeMap<u32, String>) -> Result<(), DatapathError> {
+        let gone: Vec<_> =
+            self.nics.keys().filter(|ifindex| !nics.contains_key(ifindex)).copied().collect();
+        gone.into_iter().for_each(|ifindex| self.detach(ifindex));
+        let mut result = Ok(());
+        for (ifindex, name) in nics {
+            if self.nics.contains_key(ifindex) {
+                continue;
+            }
+            match self.attach(IN, name) {
+                Ok(link) => drop(self.nics.insert(*ifindex, link)),
+                Err(error) => result = result.and(Err(error)),
+            }
+        }
+        result
+    }
+
+    /// Which program is attached where, by NIC: to carry probes out of the prober's, by this name, and answers back from others.
+    #[must_use]
+    pub fn attached(&mut self, prober: &str, nics: &BTreeMap<u32, String>) -> Vec<(String, u32)> {
+        let mut id = |name| program(&mut self.ebpf, name).ok()?.info().ok().map(|info| info.id());
+        let (out, back) = (id(OUT), id(IN));
+        let served = nics.iter().filter(|(ifindex, _)| self.nics.contains_key(ifindex));
+        let back = served.filter_map(|(_, name)| Some((name.clone(), back?)));
+        out.map(|out| (prober.to_owned(), out)).into_iter().chain(back).collect()
+    }
+
+    fn attach(
+        &mut self,
+        program_name: &str,
+        nic: &str,
+    ) -> Result<SchedClassifierLinkId, DatapathError> {
+        let options = match self.means {
+            Means::Link => TcAttachOptions::TcxOrder(LinkOrder::default()),
+            Means::Filter => {
+                // It may be there already. What a predecessor left must go first.
+                let _there = tc::qdisc_add_clsact(nic);
+                remove(nic, program_name);
+                TcAttachOptions::Netlink(NlOptions::default())
+            }
+        };
+        program(&mut self.ebpf, program_name)?
+            .attach_with_options(nic, TcAttachType::Ingress, options)
+            .map_err(|source| DatapathError::AttachProbes { interface: nic.to_owned(), source })
+    }
+
+    fn detach(&mut self, ifindex: u32) {
+        let Some(link) = self.nics.remove(&ifindex) else { return };
+        // A NIC that is gone has taken its attachment with it.
+        let _gone = program(&mut self.ebpf, IN).map(|program| program.detach(link));
+    }
+}
+
+/// Whether a program is attached to what comes in by a NIC; none where this kernel attaches by filters.
+#[must_use]
+pub fn is_attached(nic: &str, program: u32) -> Option<bool> {
+    if Means::of_kernel() == Means::Filter {
+        return None;
+    }
+    // An error does not mean that it is gone.
+    Some(match SchedClassifier::query_tcx(nic, TcAttachType::Ingress) {
+        Ok((_, programs)) => programs.iter().any(|there| there.id() == program),
+        Err(_) => true,
+    })
+}
+
+/// Whether this kernel may keep attachments of a process that is gone, for [`remove_filter`] to remove.
+#[must_use]
+pub fn leaves_filters() -> bool {
+    Means::of_kernel() == Means::Filter
+}
+
+/// Removes what takes answers from a NIC to the prober, where a process has left it behind.
+pub fn remove_filter(nic: &str) {
+    remove(nic, IN);
+}
+
+/// Removes a program's filter. Most often there is none.
+fn remove(nic: &str, program: &str) {
+    let _none = tc::qdisc_detach_program(nic, TcAttachType::Ingress, program);
+}
+
+fn program<'e>(ebpf: &'e mut Ebpf, name: &str) -> Result<&'e mut SchedClassifier, DatapathError> {
+    ebpf.program_mut(name)
+        .ok_or(ProgramError::UnexpectedProgramType)
+        .and_then(TryInto::try_into)
+        .map_err(DatapathError::Program)
+}
