@@ -153,7 +153,7 @@ impl Core {
     fn dirty(&self, change: &Change, applied: Option<&Config>) -> Dirty {
         let is_rest_in_force = self.in_force
             && self.links.nics().are_attached()
-            && applied.is_none_or(|applied| has_same_settings(&self.record.applied, applied));
+            && applied.is_none_or(|applied| self.record.applied.settings == applied.settings);
         if is_rest_in_force { change.dirty().clone() } else { Dirty::All }
     }
 
@@ -230,12 +230,6 @@ impl Core {
         tracing::info!("detached");
         Ok(())
     }
-}
-
-/// Whether two files say the same but for services.
-fn has_same_settings(was: &Config, is: &Config) -> bool {
-    let settings = |config: &Config| Config { services: Vec::new(), ..config.clone() };
-    settings(was) == settings(is)
 }
 
 /// Slots of all schedules after a change of services; `before` is their number before it.

@@ -14,6 +14,7 @@ mod health;
 mod links;
 mod memory;
 mod plane;
+mod publish;
 mod react;
 mod reports;
 mod saved;
@@ -41,7 +42,7 @@ pub use self::{
 };
 
 use self::control::Handle;
-use crate::{advisor::Outcome, api, api::Controller, metrics, network::NetworkEvent, standstill};
+use crate::{advisor::ProbeOutcome, api, api::Controller, metrics, network::NetworkEvent, standstill};
 
 /// How often slots are released and rates sampled.
 const TICK: Duration = Duration::from_secs(1);

@@ -8,7 +8,7 @@ use super::{
     reports::{Cause, Left, past_deadline},
 };
 use crate::{
-    advisor::{Outcome, disturbance},
+    advisor::{ProbeOutcome, disturbance},
     api::types::ApiError,
     network::NetworkEvent,
     reconcile::Dirty,
@@ -30,9 +30,9 @@ impl Core {
         links.tend_vips(store, events).await;
         for result in [
             self.watch_handshakes().await,
-            self.release_slots(),
-            self.sample_rates(),
-            self.watch_rules(),
+            self.plane.release_slots(&mut self.record),
+            self.plane.sample_rates(&self.record.retired_slots),
+            self.plane.watch_rules(&self.record),
             self.keep_deadlines().await,
         ] {
             if let Err(error) = result {
@@ -62,7 +62,7 @@ impl Core {
         }
         let result = if reports.iter().any(is_link) {
             self.follow_links(&reports).await
-        } else if reports.iter().all(is_address) && !self.has_wildcards() {
+        } else if reports.iter().all(is_address) && !self.state().has_wildcards() {
             // The host's own addresses matter to services on any address only.
             Ok(())
         } else {
@@ -99,7 +99,10 @@ impl Core {
     ///
     /// # Errors
     /// As the kernel.
-    pub(super) async fn follow_outcomes(&mut self, outcomes: Vec<Outcome>) -> Result<(), ApiError> {
+    pub(super) async fn follow_outcomes(
+        &mut self,
+        outcomes: Vec<ProbeOutcome>,
+    ) -> Result<(), ApiError> {
         let changed = self.health.add_outcomes(outcomes);
         self.advise(changed).await
     }
@@ -110,7 +113,7 @@ impl Core {
         if !self.health.is_window_over(&self.record.state, self.plane.table(), syn_guard) {
             return Ok(());
         }
-        let (_, counters) = self.recent_counters()?;
+        let (_, counters) = self.plane.recent_counters(&self.record.retired_slots)?;
         let changed = self.health.judge_windows(&self.record.state, self.plane.table(), &counters);
         self.advise(changed).await
     }
@@ -132,7 +135,7 @@ impl Core {
         self.weights.sample(now, &self.record.state, &self.health, self.plane.table());
         if self.weights.is_interval_over(now, &self.record.state.manager) {
             if self.weights.is_reread_due(&self.record.state.manager) {
-                let (_, counters) = self.recent_counters()?;
+                let (_, counters) = self.plane.recent_counters(&self.record.retired_slots)?;
                 self.weights.reread(&counters);
             }
             let events = self.reports.events();

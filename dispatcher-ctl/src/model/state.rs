@@ -144,6 +144,12 @@ impl RetiredSlot {
 }
 
 impl State {
+    /// Whether there are services on any address.
+    #[must_use]
+    pub fn has_wildcards(&self) -> bool {
+        self.services.iter().any(|service| service.config.vip.is_unspecified())
+    }
+
     /// Changes services of which something is wanted; those of which it is not stay shared with other states.
     pub fn change(
         &mut self,

@@ -15,7 +15,7 @@ pub(super) use self::advice::{Changed, Shown, advise};
 use self::{advice::Advised, passive::Windows, standstill::Standstill, states::States};
 use super::{clock, links::NextHops};
 use crate::{
-    advisor::{Advisors, Outcome, probe::Load},
+    advisor::{Advisors, ProbeOutcome, probe::Load},
     api::types::{EventKind, ProbeLateness},
     datapath::{Counters, connections::ConnectionTable},
     model::{Backend, Service, State},
@@ -48,7 +48,7 @@ impl Health {
     }
 
     /// Adds outcomes of probes; yields which backends have come up or gone down by them.
-    pub(super) fn add_outcomes(&mut self, outcomes: Vec<Outcome>) -> Changed {
+    pub(super) fn add_outcomes(&mut self, outcomes: Vec<ProbeOutcome>) -> Changed {
         let mut changed = HashMap::new();
         for outcome in outcomes {
             let slot = outcome.slot;

@@ -9,14 +9,14 @@ use std::{
 use dispatcher_common::counts::BackendCounts;
 
 use self::{affinity::Cleaner, counts::Counts, rules::Rules, timeouts::timeouts};
-use super::{clock, core::Core};
+use super::{clock, store::Store};
 use crate::{
     api::types::{self, ApiError},
     datapath::{
         CounterReader, Counters, Datapath,
         connections::{ConnectionTable, SweepResult, Sweeper},
     },
-    model::{Record, RetiredSlot},
+    model::{Record, RetiredSlot, State},
     reconcile::Change,
     schedule::Schedules,
 };
@@ -134,72 +134,73 @@ impl Plane {
         }
         gone.iter().for_each(|retired| self.counts.retire(retired.slot, clock::now()));
     }
-}
 
-impl Core {
-    /// Turns rules on and off by what the last second was like.
-    pub(in crate::daemon) fn watch_rules(&mut self) -> Result<(), ApiError> {
-        let go_by_rates = rules::go_by_rates(self.state());
-        let counted = if go_by_rates { Some(self.recent_counters()?) } else { None };
-        self.plane.rules.update(counted.as_ref().map(|(at, counters)| (*at, &**counters)));
-        let active = self.active_rules();
-        rules::log_changes(self.state(), self.plane.datapath.contents(), &active);
-        self.plane.datapath.set_active(&active)?;
+    /// Turns rules on and off according to the last second.
+    pub(in crate::daemon) fn watch_rules(&mut self, record: &Record) -> Result<(), ApiError> {
+        let go_by_rates = rules::go_by_rates(&record.state);
+        let counted =
+            if go_by_rates { Some(self.recent_counters(&record.retired_slots)?) } else { None };
+        self.rules.update(counted.as_ref().map(|(at, counters)| (*at, &**counters)));
+        let active = self.active_rules(&record.state);
+        rules::log_changes(&record.state, self.datapath.contents(), &active);
+        self.datapath.set_active(&active)?;
         Ok(())
     }
 
     /// Which rules hold now.
-    fn active_rules(&self) -> BTreeMap<u32, bool> {
-        let Plane { datapath, table, rules, .. } = &self.plane;
-        rules.active(self.state(), table, datapath.contents(), clock::local())
+    fn active_rules(&self, state: &State) -> BTreeMap<u32, bool> {
+        self.rules.active(state, &self.table, self.datapath.contents(), clock::local())
     }
 
     /// Gives back the slots of removed backends that no connection and no affinity record points to any more.
-    pub(in crate::daemon) fn release_slots(&mut self) -> Result<(), ApiError> {
-        let Self { plane, record, .. } = self;
-        let sweep = plane.sweeper.latest();
+    pub(in crate::daemon) fn release_slots(&mut self, store: &mut Store) -> Result<(), ApiError> {
+        let sweep = self.sweeper.latest();
         let unused = |r: &RetiredSlot| {
-            plane.counts.retired_before(r.slot, sweep.started) && sweep.slot(r.slot).total() == 0
+            self.counts.retired_before(r.slot, sweep.started) && sweep.slot(r.slot).total() == 0
         };
-        let retired = &record.retired_slots;
+        let retired = &store.retired_slots;
         let waiting = retired.iter().filter(|r| unused(r)).map(|r| r.slot).collect();
-        plane.cleaner.advance(&record.state, waiting)?;
+        self.cleaner.advance(&store.state, waiting)?;
         let (released, kept): (Vec<_>, Vec<_>) =
-            retired.iter().copied().partition(|r| plane.cleaner.is_cleared(r.slot));
+            retired.iter().copied().partition(|r| self.cleaner.is_cleared(r.slot));
         if released.is_empty() {
             return Ok(());
         }
-        let counters = plane.counters.read(retired)?;
-        record.commit(|record| record.retired_slots = kept)?;
-        // The slot's counters stay as they are, read by nobody, until a backend is published there.
+        let counters = self.counters.read(retired)?;
+        store.commit(|record| record.retired_slots = kept)?;
+        // The slot's counters keep their values, and nobody reads them, until a backend is published there.
         for retired in released {
-            plane.counts.fold(retired, counters.backend(retired.slot));
+            self.counts.fold(retired, counters.backend(retired.slot));
         }
         Ok(())
     }
 
-    /// Takes a sample of the counters for rates, if that is due.
-    pub(in crate::daemon) fn sample_rates(&mut self) -> Result<(), ApiError> {
-        if self.plane.counts.is_due(clock::now()) {
-            let (at, counters) = self.recent_counters()?;
-            self.plane.counts.sample(at, counters.backends.clone());
+    /// Samples the counters for rates, if a sample is due.
+    pub(in crate::daemon) fn sample_rates(
+        &mut self,
+        retired: &[RetiredSlot],
+    ) -> Result<(), ApiError> {
+        if self.counts.is_due(clock::now()) {
+            let (at, counters) = self.recent_counters(retired)?;
+            self.counts.sample(at, counters.backends.clone());
         }
         Ok(())
     }
 
-    /// Counters as they were a moment ago, and when: loops that look at them in turn read them once. Those of retired slots are
-    /// among them.
+    /// Counters of a moment ago, those of retired slots included, and when they were read: loops that need them at the same
+    /// time read them once.
     pub(in crate::daemon) fn recent_counters(
         &mut self,
+        retired: &[RetiredSlot],
     ) -> Result<(Instant, Arc<Counters>), ApiError> {
         let now = clock::now();
-        if let Some((at, counters)) = &self.plane.recent
+        if let Some((at, counters)) = &self.recent
             && now.saturating_duration_since(*at) < RECENT
         {
             return Ok((*at, Arc::clone(counters)));
         }
-        let counters = Arc::new(self.plane.counters.read(&self.record.retired_slots)?);
-        self.plane.recent = Some((now, Arc::clone(&counters)));
+        let counters = Arc::new(self.counters.read(retired)?);
+        self.recent = Some((now, Arc::clone(&counters)));
         Ok((now, counters))
     }
 }
