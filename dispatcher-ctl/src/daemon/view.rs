@@ -14,7 +14,7 @@ use super::{clock, core::Core, health::Shown, links::NextHops, plane::sum, weigh
 use crate::{
     api::types::{
         self, ApiError, Connection, ConnectionQuery, ConnectionTable, Connections, Interface,
-        ManagerReport, Rates, ReasonCount, ResponseBucket, ResponseSeconds, Status,
+        ManagerReport, Rates, ResponseBucket, ResponseSeconds, Status,
     },
     dataplane::{
         Counters, Responses,

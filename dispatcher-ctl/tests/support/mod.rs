@@ -123,9 +123,10 @@ impl Controller for Memory {
                 return Err(ApiError::conflict(format!("service {name}: is there already")));
             }
             let PutService { vip, port, protocol, .. } = request;
-            let (backends, first) = (vec![], status.services[0].clone());
-            status.services.push(Service { name, vip, port, protocol, backends, ..first });
-            Ok(status.services[status.services.len() - 1].clone())
+            let mut new = Service { backends: vec![], ..status.services[0].clone() };
+            (new.name, new.vip, new.port, new.protocol) = (name, vip, port, protocol);
+            status.services.push(new.clone());
+            Ok(new)
         })
     }
 
