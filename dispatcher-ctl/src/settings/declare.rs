@@ -46,7 +46,7 @@ macro_rules! settings {
             @table $name $at $also $later [$($from: $from_ty)?] $given [$fixed $required]
             [$optional $tables $file]
         }
-        $crate::settings::settings! { @put $put $patch [$fixed $required] $optional $tables }
+        $crate::settings::settings! { @put $put $name [$fixed $required] $optional $tables }
         $crate::settings::settings! { @patch $patch $name [$required $optional] $tables $runtime }
         $crate::settings::settings! { @view $view $name $given $fixed $required $optional $tables }
     };
@@ -132,7 +132,7 @@ macro_rules! settings {
 
     // What a request says to create it.
     (@put {} $($rest:tt)*) => {};
-    (@put {$(#[doc = $about:literal])+ $put:ident} {$(#[doc = $patch_about:literal])+ $patch:ident}
+    (@put {$(#[doc = $about:literal])+ $put:ident} $name:ident
         [$({$(
             $(#[doc = $must_doc:literal])+ $(#[serde($($must_serde:tt)+)])?
             $must:ident: $must_ty:ty => $must_spec:expr;
@@ -180,14 +180,11 @@ macro_rules! settings {
         }
 
         impl $put {
-            /// What it says of settings that have a default.
-            #[must_use]
-            pub fn settings(&self) -> $patch {
-                $patch {
-                    $($key: self.$key.clone(),)*
-                    $($table: self.$table.clone(),)*
-                    ..$patch::default()
-                }
+            /// Changes settings; what is not said stays.
+            pub fn apply(&self, to: &mut $name) {
+                use $crate::settings::Stated;
+                $(if let Some(said) = &self.$key { Stated::take(&mut to.$key, said) })*
+                $(if let Some(said) = &self.$table { Stated::take(&mut to.$table, said) })*
             }
         }
     };

@@ -92,7 +92,10 @@ macro_rules! values {
 values! {
     "boolean": bool => |s, key, _spec| s.boolean(key), |v| Some((*v).into()), v.to_string();
     "number": f64 => |s, key, _spec| s.number(key), |v| Some((*v).into()), v.to_string();
-    "whole number": u8, u16, u32, u64, usize =>
+    "whole number": u8, u16, u32 =>
+        |s, key, spec| s.integer(key, spec.range.0..=spec.range.1, spec.expected),
+        |v| Some(i64::from(*v).into()), v.to_string();
+    "whole number": u64, usize =>
         |s, key, spec| s.integer(key, spec.range.0..=spec.range.1, spec.expected),
         |v| i64::try_from(*v).ok().map(Toml::from), v.to_string();
     "text": String, Statuses, Hex, PortRange, TimeRange, Tos =>

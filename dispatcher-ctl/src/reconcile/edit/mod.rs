@@ -103,7 +103,7 @@ impl Edit<'_> {
         let before = self.state.services.iter().position(|s| s.config.name == name);
         let &PutService { vip, port, protocol, .. } = request;
         let mut settings = ServiceSettings::new(name.to_owned(), vip, port, protocol);
-        request.settings().apply(&mut settings);
+        request.apply(&mut settings);
         match before {
             Some(_) if !replace => Err(exists(format!("service {name}"), "service set")),
             Some(at) => self.change_service(at, |service| service.settings = settings),
@@ -147,7 +147,7 @@ impl Edit<'_> {
         let service = find_service(self.state, service)?;
         let bound = service.config.weight_bound;
         let mut backend = BackendConfig::new(name.to_owned(), request.address, bound);
-        request.settings().apply(&mut backend);
+        request.apply(&mut backend);
         let at = self.position(service);
         match service.backends.iter().position(|b| b.config.name == name) {
             Some(_) if !replace => {
