@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, net::IpAddr, process::Stdio, time::Duration};
 
 use dispatcher_ctl::{
     model::Mac,
-    network::{Held, Network, NetworkEvent, Resolution, VipAdded},
+    network::{HeldAddress, Network, NetworkEvent, Resolution, VipAdded},
 };
 use lab::{Lab, becomes, event, mac, run};
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -347,7 +347,7 @@ fn an_address_that_goes_is_told_with_who_took_it_and_tables_are_read_in_turn() {
         let readings = tokio::join!(network.held(), network.links(), network.held());
         let (held, links, again) = (readings.0.unwrap(), readings.1.unwrap(), readings.2.unwrap());
         assert_eq!(held, again);
-        let ours = |held: &&Held| held.ifindex == lab.ifindex() && held.address == vip;
+        let ours = |held: &&HeldAddress| held.ifindex == lab.ifindex() && held.address == vip;
         assert!(!held.iter().find(ours).unwrap().is_duplicate);
         assert!(links.iter().any(|link| link.name == "eth0" && link.set_up && link.arp));
         assert!(links.iter().any(|link| link.name == "lo" && !link.arp));

@@ -42,7 +42,9 @@ pub use self::{
 };
 
 use self::control::Handle;
-use crate::{advisor::ProbeOutcome, api, api::Controller, metrics, network::NetworkEvent, standstill};
+use crate::{
+    advisor::ProbeOutcome, api, api::Controller, metrics, network::NetworkEvent, standstill,
+};
 
 /// How often slots are released and rates sampled.
 const TICK: Duration = Duration::from_secs(1);

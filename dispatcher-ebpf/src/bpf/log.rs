@@ -5,7 +5,10 @@
 
 use aya_log_ebpf::{debug, log, macro_support::Level};
 use dispatcher_common::reason::{REASONS, Reason};
-use dispatcher_ebpf::outcome::{Exit, NO_SERVICE};
+use dispatcher_ebpf::{
+    barrier::hide,
+    outcome::{Exit, NO_SERVICE},
+};
 
 use super::{global::global, maps, packet::Packet};
 
@@ -20,7 +23,9 @@ global! {
     /// Says why a packet leaves early; `bytes` are its L3 bytes.
     pub(crate) fn left(exit: Exit, bytes: u32) -> () as dispatcher_log_left {
         let (reason, service) = (exit.reason(), exit.service());
-        let Some(label) = LABELS.get(reason as usize) else { return };
+        // Hidden, so that the check of the bound stays: the verifier does not know what a reason may be (kernel 6.18,
+        // `datapath_log`).
+        let Some(label) = LABELS.get(hide(reason as u64) as usize) else { return };
         // SAFETY: labels are ASCII.
         let label = unsafe { core::str::from_utf8_unchecked(label) };
         let is_foreign = matches!(reason, Reason::NotOurs | Reason::NotIp);
