@@ -10,6 +10,7 @@ pub mod bench;
 pub mod cases;
 pub mod driver;
 pub mod floor;
+mod median;
 pub mod options;
 pub mod report;
 pub mod subject;

@@ -7,7 +7,7 @@ use dispatcher_tests::datapath::action;
 use crate::{
     cases::{Case, Fate, Flows},
     driver::{Layout, SCRAMBLED},
-    report::median,
+    median::median,
     subject::Subject,
 };
 

@@ -1,6 +1,9 @@
 //! What this project wants its figures to be, and what they are.
 
-use super::{best, of, paired::Paired};
+use super::{
+    figures::{best, of},
+    paired::Paired,
+};
 use crate::bench::Measured;
 
 /// One figure by another.

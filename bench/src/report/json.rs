@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Report, Row, aims::Reached, of};
+use super::{Report, Row, aims::Reached, figures::of};
 use crate::bench::Figure;
 
 /// Machine, cases with every round's figure (nanoseconds a packet), and aims.

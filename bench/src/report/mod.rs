@@ -1,18 +1,17 @@
 //! Figures: medians, what they are net of the driver, and how they compare with a floor.
 
-use crate::{
-    bench::{Figure, Measured},
-    cases::Flows,
-};
+use crate::{bench::Measured, cases::Flows, median::median};
 
 pub mod aims;
 pub mod document;
+mod figures;
 pub mod json;
 pub mod machine;
 pub mod paired;
 pub mod table;
 
 use aims::Reached;
+use figures::{best, bounds, counted, of};
 use machine::Machine;
 use paired::Paired;
 
@@ -105,56 +104,4 @@ fn row(cases: &[Measured], measured: &Measured) -> Option<Row> {
         best: best(measured)?,
         ratio,
     })
-}
-
-/// The figures that count.
-fn counted(measured: &Measured) -> Vec<&Figure> {
-    quiet_or_all(measured.figures.iter().collect(), |figure| figure.is_quiet)
-}
-
-/// What is of quiet rounds, or all where there is none.
-fn quiet_or_all<T>(mut figures: Vec<T>, is_quiet: impl Fn(&T) -> bool) -> Vec<T> {
-    if figures.iter().any(&is_quiet) {
-        figures.retain(is_quiet);
-    }
-    figures
-}
-
-/// The case of a name.
-fn of<'a>(cases: &'a [Measured], name: &str) -> Option<&'a Measured> {
-    cases.iter().find(|measured| measured.case.name == name)
-}
-
-/// The least that a case took without the least that the driver took in the same rounds.
-fn best(measured: &Measured) -> Option<f64> {
-    let least = |of: fn(&Figure) -> f64| Some(bounds(measured.figures.iter().map(of))?.0);
-    Some(least(|figure| figure.gross)? - least(|figure| figure.empty)?)
-}
-
-fn bounds(figures: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
-    figures.fold(None, |bounds, figure| {
-        let (min, max): (f64, f64) = bounds.unwrap_or((figure, figure));
-        Some((min.min(figure), max.max(figure)))
-    })
-}
-
-/// The middle of the figures, or what lies in the middle of two.
-pub(crate) fn median(figures: impl Iterator<Item = f64>) -> Option<f64> {
-    let mut figures: Vec<f64> = figures.collect();
-    figures.sort_by(f64::total_cmp);
-    let upper = figures.len() / 2;
-    let lower = figures.len().checked_sub(1)? / 2;
-    Some(f64::midpoint(figures[lower], figures[upper]))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_middle_counts() {
-        assert_eq!(median([9.0, 1.0, 3.0].into_iter()), Some(3.0));
-        assert_eq!(median([9.0, 1.0, 3.0, 5.0].into_iter()), Some(4.0));
-        assert_eq!(median(std::iter::empty()), None);
-    }
 }

@@ -1,7 +1,10 @@
 //! Compares two cases round by round: what disturbs a round disturbs both.
 
-use super::{median, quiet_or_all};
-use crate::bench::{Figure, Measured};
+use super::figures::quiet_or_all;
+use crate::{
+    bench::{Figure, Measured},
+    median::median,
+};
 
 /// Net figures of one case, or by those of another.
 #[derive(Clone, Debug, PartialEq)]

@@ -6,8 +6,16 @@ use anyhow::{Context as _, Result};
 use dispatcher_lab::Node;
 use dispatcher_tests::datapath::VIP;
 
-use super::trial::Seen;
 use crate::worlds::PORT;
+
+/// What a taker has counted so far.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seen {
+    /// Packets, where others could have sent them back.
+    pub(super) packets: Option<u64>,
+    /// Connections opened.
+    pub(super) connections: u64,
+}
 
 /// Address of the first backend; they are in the network of the NIC.
 const FIRST: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 101);

@@ -8,7 +8,10 @@ use dispatcher_tests::{
     packet_builder::{ACK, SYN, eth},
 };
 
-use super::{ipvs, wire::Wire};
+use super::{
+    ipvs::{self, Seen},
+    wire::Wire,
+};
 use crate::{
     driver::{IN_ORDER, Layout, SCRAMBLED},
     subject::Subject,
@@ -33,15 +36,6 @@ pub enum Taker {
     Mirror,
     /// The kernel, by IPVS in direct routing.
     Ipvs,
-}
-
-/// What a taker has counted so far.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Seen {
-    /// Packets, where others could have sent them back.
-    pub(super) packets: Option<u64>,
-    /// Connections opened.
-    pub(super) connections: u64,
 }
 
 /// Frames to one taker.

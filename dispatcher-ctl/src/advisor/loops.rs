@@ -14,7 +14,7 @@ use super::{
     lateness::{Lateness, LatenessMeter},
     pace::Pace,
     probe::{Fault, Finding, Target, probe},
-    question::{Askers, Question, SharedAskers, questions},
+    question::{Askers, Question, SharedAskers, Subject, questions},
 };
 use crate::{
     model::{Advisor, AdvisorKind},
@@ -27,17 +27,6 @@ const SOCKETS: (usize, usize) = (256, 384);
 const COMMANDS: (usize, usize) = (32, 32);
 /// The first probes of many backends are spread over this time.
 const SPREAD: Duration = Duration::from_secs(1);
-
-/// A backend that is probed, and how.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Subject {
-    /// Its slot.
-    pub slot: u32,
-    /// What is probed.
-    pub target: Target,
-    /// How it is probed.
-    pub advisor: Arc<Advisor>,
-}
 
 /// What a probe found.
 #[derive(Clone, Debug, PartialEq)]

@@ -15,4 +15,5 @@ mod question;
 
 pub use health::Health;
 pub use lateness::Lateness;
-pub use loops::{Advisors, ProbeOutcome, Subject};
+pub use loops::{Advisors, ProbeOutcome};
+pub use question::Subject;

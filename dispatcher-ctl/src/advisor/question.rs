@@ -9,8 +9,19 @@ use std::{
 
 use tokio::sync::Notify;
 
-use super::{loops::Subject, probe::Target};
+use super::probe::Target;
 use crate::model::{Advisor, AdvisorKind, Passive, Protocol, Transport};
+
+/// A backend that is probed, and how.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Subject {
+    /// Its slot.
+    pub slot: u32,
+    /// What is probed.
+    pub target: Target,
+    /// How it is probed.
+    pub advisor: Arc<Advisor>,
+}
 
 /// A question. Two questions differ on the wire or in when they are asked.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -11,14 +11,14 @@ use crate::{
 };
 
 pub mod check;
-mod error;
 mod read;
 mod reader;
 mod save;
 
-pub use error::{ConfigError, ConfigErrors, MOST_LISTED, Place};
 pub use reader::Reader;
 pub use save::{Saved, save};
+
+pub use crate::settings::{ConfigError, ConfigErrors, Place};
 
 /// Reads and checks a configuration file.
 ///

@@ -6,6 +6,7 @@ use super::{ConfigError, ConfigErrors, check};
 use crate::{
     model::{BackendConfig, Config, GlobalSettings, RuleConfig, ServiceConfig, ServiceSettings},
     settings::{
+        TABLES,
         document::{Document, Section},
         row::Table as _,
     },
@@ -13,7 +14,7 @@ use crate::{
 
 /// Reads and checks a whole configuration.
 pub(super) fn configuration(text: &str, file: &str) -> Result<Config, ConfigErrors> {
-    let mut document = Document::new(file, text);
+    let mut document = Document::new(file, text, &*TABLES);
     let parsed = match toml_edit::Document::parse(text) {
         Ok(parsed) => parsed,
         Err(error) => return Err(broken(document, text, &error)),
@@ -38,7 +39,7 @@ pub(super) fn service_of(text: &str) -> Option<ServiceConfig> {
     if parsed.as_table().len() != 1 || services.len() != 1 {
         return None;
     }
-    let mut document = Document::new("", text);
+    let mut document = Document::new("", text, &*TABLES);
     let service = service(&mut document, services.get(0)?, 0);
     document.finish().ok().map(|()| service)
 }

@@ -10,19 +10,19 @@ use std::{
 
 use toml_edit::{Item, TableLike};
 
-use super::keys::Keys;
-use crate::{
-    config::{
-        ConfigError, ConfigErrors, MOST_LISTED, Place,
-        check::{self, Problem},
-    },
-    model::Choice,
+use super::{
+    error::{ConfigError, ConfigErrors, MOST_LISTED, Place, Problem},
+    keys::Keys,
+    show::{cut, quoted, shown},
 };
+use crate::model::Choice;
 
 /// A file that is being read, and its errors so far.
 pub(crate) struct Document<'a> {
     file: &'a str,
     text: &'a str,
+    /// The keys of all tables that the file may have, in the order in which a misplaced key is looked for.
+    tables: &'a [&'static Keys],
     /// The first errors of the text, the last of them on top.
     errors: BinaryHeap<Wrong>,
     /// How many errors there are.
@@ -70,8 +70,9 @@ pub(crate) struct Section<'d, 'a> {
 }
 
 impl<'a> Document<'a> {
-    pub(crate) fn new(file: &'a str, text: &'a str) -> Self {
+    pub(crate) fn new(file: &'a str, text: &'a str, tables: &'a [&'static Keys]) -> Self {
         Self {
+            tables,
             file,
             text,
             errors: BinaryHeap::new(),
@@ -167,7 +168,7 @@ impl<'a> Document<'a> {
     /// A value as the file has it, shortened.
     fn written(&self, item: &Item) -> String {
         let text = item.span().and_then(|span| self.text.get(span)).unwrap_or_default();
-        check::cut(&text.split_whitespace().collect::<Vec<_>>().join(" ")).into_owned()
+        cut(&text.split_whitespace().collect::<Vec<_>>().join(" ")).into_owned()
     }
 }
 
@@ -215,7 +216,7 @@ impl<'a> Section<'_, 'a> {
         };
         let value = parse(text);
         if value.is_none() {
-            self.wrong(key, format!("{key} {} is not {expected}", check::quoted(text)), None);
+            self.wrong(key, format!("{key} {} is not {expected}", quoted(text)), None);
         }
         value
     }
@@ -248,7 +249,7 @@ impl<'a> Section<'_, 'a> {
                 true => "is not supported in this version",
                 false => "is unknown",
             };
-            let word = check::quoted(&word);
+            let word = quoted(&word);
             self.wrong(key, format!("{key} {word} {complaint}, expected {expected}"), None);
         }
         value
@@ -423,11 +424,12 @@ impl<'a> Section<'_, 'a> {
             self.document.report(span.map_or(0, |span| span.start), || {
                 let (message, hint) = match self.keys.later.contains(&key) {
                     true => (format!("{key} is not supported in this version"), None),
-                    false => {
-                        (format!("key {} is unknown", check::quoted(key)), self.keys.hint(key))
-                    }
+                    false => (
+                        format!("key {} is unknown", quoted(key)),
+                        self.keys.hint(key, self.document.tables),
+                    ),
                 };
-                let path = join(&self.path, &check::shown(key));
+                let path = join(&self.path, &shown(key));
                 ConfigError { hint, ..ConfigError::new(path, about(&self.object, &message)) }
             });
         }

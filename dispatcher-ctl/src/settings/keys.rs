@@ -1,12 +1,5 @@
 //! The keys of each table of the configuration, and hints for unknown keys.
 
-use std::sync::LazyLock;
-
-use super::{
-    Advisor, Affinity, BackendConfig, Connections, Exits, GlobalSettings, Manager, Passive,
-    Proportions, RuleConfig, ServiceSettings, advisor::AGENT_KEYS, row::Table as _,
-};
-
 /// The keys of one kind of table.
 #[derive(Debug)]
 pub(crate) struct Keys {
@@ -18,33 +11,16 @@ pub(crate) struct Keys {
     pub(crate) later: &'static [&'static str],
 }
 
-/// All tables, in the order in which a key is looked for.
-static ALL: LazyLock<[&Keys; 12]> = LazyLock::new(|| {
-    [
-        GlobalSettings::KEYS,
-        Connections::KEYS,
-        Manager::KEYS,
-        Proportions::KEYS,
-        Exits::KEYS,
-        ServiceSettings::KEYS,
-        Affinity::KEYS,
-        Advisor::KEYS,
-        &AGENT_KEYS,
-        Passive::KEYS,
-        BackendConfig::KEYS,
-        RuleConfig::KEYS,
-    ]
-});
 /// Similarity (Jaro-Winkler, 0 to 1) from which a key is taken for a mistyped one.
 const SIMILAR: f64 = 0.8;
 /// The same for one that another table has: `backends` of a service is `backend`, although a rule has `backends`.
 const ALIKE: f64 = 0.95;
 
 impl Keys {
-    /// A hint for an unknown key: it is misspelt, or belongs elsewhere.
-    pub(crate) fn hint(&self, unknown: &str) -> Option<String> {
+    /// A hint for an unknown key: it is misspelt, or belongs into another of all tables.
+    pub(crate) fn hint(&self, unknown: &str, tables: &[&Keys]) -> Option<String> {
         let has = |keys: &Keys| keys.known.contains(&unknown) || keys.later.contains(&unknown);
-        let elsewhere = ALL.iter().find(|keys| has(keys));
+        let elsewhere = tables.iter().find(|keys| has(keys));
         let similar = if elsewhere.is_some() { ALIKE } else { SIMILAR };
         self.known
             .iter()
@@ -58,7 +34,7 @@ impl Keys {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::settings::{Connections, ServiceSettings, TABLES, row::Table as _};
 
     #[test]
     fn a_mistyped_key_is_recognised() {
@@ -71,22 +47,22 @@ mod tests {
             ("weightbound", "weight_bound"),
         ] {
             assert_eq!(
-                ServiceSettings::KEYS.hint(typed),
+                ServiceSettings::KEYS.hint(typed, &*TABLES),
                 Some(format!("did you mean {meant}?")),
                 "{typed}"
             );
         }
-        assert_eq!(ServiceSettings::KEYS.hint("colour"), None);
+        assert_eq!(ServiceSettings::KEYS.hint("colour", &*TABLES), None);
     }
 
     #[test]
     fn a_key_in_the_wrong_table_is_sent_to_the_right_one() {
         assert_eq!(
-            ServiceSettings::KEYS.hint("capacity").unwrap(),
+            ServiceSettings::KEYS.hint("capacity", &*TABLES).unwrap(),
             "capacity belongs in [connections]"
         );
         assert_eq!(
-            Connections::KEYS.hint("pin_dir").unwrap(),
+            Connections::KEYS.hint("pin_dir", &*TABLES).unwrap(),
             "pin_dir belongs at the top of the file, before the first [table]"
         );
     }

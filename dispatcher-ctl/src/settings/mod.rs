@@ -6,12 +6,17 @@
 //! API's types as its options. [`value`] and [`stated`] say how each type of value is read, written, shown and typed.
 //! What the settings mean, and whether they go together, is not decided here.
 
+use std::sync::LazyLock;
+
+use self::{advisor::AGENT_KEYS, keys::Keys, row::Table as _};
+
 pub(crate) mod advisor;
 mod affinity;
 mod backend;
 mod connections;
 pub(crate) mod declare;
 pub(crate) mod document;
+mod error;
 mod exits;
 mod global;
 pub(crate) mod keys;
@@ -24,6 +29,7 @@ pub(crate) mod row;
 mod rule;
 pub mod schema;
 mod service;
+pub(crate) mod show;
 mod stated;
 pub(crate) mod value;
 
@@ -33,6 +39,7 @@ pub(crate) use backend::MOST_CONNECTIONS_RANGE;
 pub use backend::{BackendConfig, PatchBackend, PutBackend};
 pub use connections::Connections;
 pub(crate) use declare::settings;
+pub use error::{ConfigError, ConfigErrors, MOST_LISTED, Place, Problem};
 pub use exits::Exits;
 pub use global::{API_SOCKET, GlobalSettings};
 pub use manager::{Manager, ManagerSettings, PatchManager};
@@ -43,3 +50,21 @@ pub(crate) use service::BOUND_RANGE;
 pub use service::{PatchService, PutService, ServiceSettings, ServiceView};
 pub use stated::{Nullable, Said, SaidOf, ShownOf, Stated};
 pub(crate) use stated::{from_json, names, parser};
+
+/// The keys of all tables of a configuration, in the order in which a misplaced key is looked for.
+pub(crate) static TABLES: LazyLock<[&Keys; 12]> = LazyLock::new(|| {
+    [
+        GlobalSettings::KEYS,
+        Connections::KEYS,
+        Manager::KEYS,
+        Proportions::KEYS,
+        Exits::KEYS,
+        ServiceSettings::KEYS,
+        Affinity::KEYS,
+        Advisor::KEYS,
+        &AGENT_KEYS,
+        Passive::KEYS,
+        BackendConfig::KEYS,
+        RuleConfig::KEYS,
+    ]
+});

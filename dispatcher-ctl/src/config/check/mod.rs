@@ -9,9 +9,10 @@ use dispatcher_common::limits::{
     MAX_BACKENDS_PER_SERVICE, MAX_COUNTED_BACKENDS, MAX_INTERFACES, MAX_WEIGHT_BOUND,
 };
 
-use super::{ConfigError, ConfigErrors};
-use crate::model::{BackendConfig, Config, Manager, Outline, Protocol, Service, ServiceSettings};
-use crate::settings::BOUND_RANGE;
+use crate::{
+    model::{BackendConfig, Config, Manager, Outline, Protocol, Service, ServiceSettings},
+    settings::{BOUND_RANGE, ConfigError, ConfigErrors, Problem},
+};
 
 mod advisor;
 mod affinity;
@@ -22,21 +23,15 @@ mod together;
 mod value;
 
 pub use together::ring_slots_in_force;
+pub use value::weight;
 use value::{
     LONGEST_INTERFACE, address, is_interface, max_connections, name, timeout, unicast, vip,
 };
-pub use value::{cut, quoted, shown, weight};
+
+pub use crate::settings::show::{cut, quoted, shown};
 
 /// Longest path of a Unix socket: `sun_path` without its NUL.
 const LONGEST_SOCKET: usize = 107;
-/// An error, and the values that it follows from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
-    /// The error with its path.
-    pub error: ConfigError,
-    /// Paths of other values that it depends on: if one of them is wrong itself, this error is not reported. `[*]` means any.
-    pub causes: Vec<String>,
-}
 
 /// Everything wrong with a configuration, in its order.
 #[must_use]

@@ -1,7 +1,6 @@
 //! Checks single values.
 
 use std::{
-    borrow::Cow,
     net::{IpAddr, Ipv4Addr},
     time::Duration,
 };
@@ -10,15 +9,16 @@ use dispatcher_common::backend::Share;
 
 use crate::{
     model::{Mac, duration},
-    settings::MOST_CONNECTIONS_RANGE,
+    settings::{
+        MOST_CONNECTIONS_RANGE,
+        show::{LONGEST_NAME, is_name, quoted},
+    },
 };
 
 /// Longest name of a NIC: IFNAMSIZ − 1. Alternative names may be longer (ALTIFNAMSIZ), but a longer name is usually a mistake.
 pub(super) const LONGEST_INTERFACE: usize = 15;
 /// Longest timeout: stamps in the connection table wrap after 4.9 h.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(4 * 3600);
-/// Longest name of a service or backend.
-const LONGEST_NAME: usize = 63;
 
 /// Checks a weight.
 ///
@@ -38,33 +38,6 @@ pub(super) fn max_connections(most: u32) -> Result<(), String> {
         return Ok(());
     }
     Err(format!("max_connections {most} is out of range, expected {MOST_CONNECTIONS_RANGE}"))
-}
-
-/// A name as messages show it: in quotes if it is not valid.
-#[must_use]
-pub fn shown(name: &str) -> String {
-    if is_name(name) { name.to_owned() } else { quoted(name) }
-}
-
-/// A text in quotes, shortened.
-#[must_use]
-pub fn quoted(text: &str) -> String {
-    format!("{:?}", cut(text))
-}
-
-/// A text as messages show it: shortened.
-#[must_use]
-pub fn cut(text: &str) -> Cow<'_, str> {
-    const LONGEST: usize = 60;
-    match text.char_indices().nth(LONGEST) {
-        Some((end, _)) => format!("{}…", &text[..end]).into(),
-        None => text.into(),
-    }
-}
-
-fn is_name(name: &str) -> bool {
-    let is_part = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
-    (1..=LONGEST_NAME).contains(&name.len()) && name.bytes().all(is_part)
 }
 
 pub(super) fn name(name: &str) -> Result<(), String> {

@@ -8,7 +8,7 @@ use crate::{
         BackendConfig, Connections, GlobalSettings, Manager, OnDown, Orphan, Protocol, RuleConfig,
         Scheduler, ServiceSettings, XdpMode,
     },
-    settings::row::Table as _,
+    settings::{MOST_LISTED, row::Table as _},
 };
 
 mod broken;

@@ -28,6 +28,15 @@ pub struct ConfigError {
     pub hint: Option<String>,
 }
 
+/// An error, and the values that it follows from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The error with its path.
+    pub error: ConfigError,
+    /// Paths of other values that it depends on: if one of them is wrong itself, this error is not reported. `[*]` means any.
+    pub causes: Vec<String>,
+}
+
 /// All errors: never empty.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub struct ConfigErrors {
