@@ -1,4 +1,4 @@
-//! Backends as the datapath sees them: where to forward, and whether.
+//! Backends as the datapath sees them: next hop, state and limits.
 
 use crate::{counts::ActiveCount, limits::MAX_INTERFACES, net::MacBytes};
 
@@ -26,13 +26,13 @@ const MEASURED: u64 = 1 << 55;
 const FORWARDING: u64 = 1 << FORWARDING_SHIFT;
 const FORWARDING_SHIFT: u32 = 54;
 
-/// How packets are brought to a backend that is not on this host: the key `forward` of a service.
+/// How packets are sent to a backend that is not on this host: the key `forward` of a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Forwarding {
     /// By replacing the MAC addresses.
     Mac = 0,
-    /// By a mode that this datapath does not know: such a backend is not usable. The field has room for one mode more.
+    /// A mode that this datapath does not know: such a backend is not usable. One more mode fits into the field.
     Unknown = 1,
 }
 
@@ -50,7 +50,7 @@ impl Forward {
         Self(u64::from_le_bytes([mac[0], mac[1], mac[2], mac[3], mac[4], mac[5], interface, flags]))
     }
 
-    /// The same word, with connections that are measured or not.
+    /// The same word, with or without measured connections.
     #[must_use]
     pub const fn measured(self, is_measured: bool) -> Self {
         Self(self.0 & !MEASURED | if is_measured { MEASURED } else { 0 })
@@ -62,7 +62,7 @@ impl Forward {
         Self(self.0 & !FORWARDING | (forwarding as u64) << FORWARDING_SHIFT)
     }
 
-    /// How packets are brought to the backend.
+    /// How packets are sent to the backend.
     #[inline(always)]
     #[must_use]
     pub const fn forwarding(self) -> Forwarding {
@@ -119,7 +119,7 @@ shared! {
     }
 }
 
-/// What a backend is given: its weight and how many connections it takes, in one word.
+/// A backend's weight and its bound on connections, in one word.
 ///
 /// Bits 0–23: most active connections, 0 for any number; 24–31: weight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -129,7 +129,7 @@ impl Share {
     /// The largest bound on connections that fits.
     pub const MOST_CONNECTIONS: u32 = (1 << 24) - 1;
 
-    /// Packs the parts; a bound that does not fit is none.
+    /// Packs the parts; a bound that does not fit counts as no bound.
     #[must_use]
     pub const fn new(weight: u8, max_connections: u32) -> Self {
         let bound = if max_connections > Self::MOST_CONNECTIONS { 0 } else { max_connections };
@@ -145,8 +145,8 @@ impl Share {
 
     /// Whether a backend with this count of connections takes no more.
     ///
-    /// Half-open ones count for half of the bound at most, rounded up: anybody opens them, under any address. The other half
-    /// is for clients that complete a handshake.
+    /// Half-open ones count for at most half of the bound, rounded up: anybody can open them, from forged addresses. The other
+    /// half is for clients that complete a handshake.
     #[inline(always)]
     #[must_use]
     pub const fn is_full(self, count: ActiveCount) -> bool {
@@ -154,7 +154,7 @@ impl Share {
         if bound == 0 {
             return false;
         }
-        // With as many half-open ones as may count it is full if the others are half of the bound, rounded down.
+        // If half-open ones use their half, it is full when the others reach half of the bound, rounded down.
         let active = count.active();
         active >= bound && active.wrapping_sub(count.half_open()) >= bound / 2
     }

@@ -1,4 +1,4 @@
-//! The connection table's word: one way, one u64, one compare-and-swap.
+//! The word of the connection table: each way is one u64, changed by one compare-and-swap.
 //!
 //! ```text
 //! 63   62                      28 27        16 15 14 13           0
@@ -78,11 +78,11 @@ impl State {
 /// Index of expiry tables: state + 4 for TCP.
 pub const EXPIRY_CLASSES: usize = 8;
 
-/// The bits of a word that tell flows of either protocol from others: all above the stamp without the mark. By these alone a
-/// free way passes for that of one UDP flow in 2³⁴; [`fingerprint`] tells it apart.
+/// The bits of a word that distinguish flows of either protocol: all above the stamp except the mark. By these bits alone, a
+/// free way looks like one UDP flow in 2³⁴; [`fingerprint`] distinguishes them.
 pub const FINGERPRINT: u64 = (u64::MAX << FINGERPRINT_SHIFT) & !MARK;
 
-/// The bits of a word that tell flows with this hash from others: all above the stamp, of TCP without the mark.
+/// The bits of a word that distinguish flows with this hash from others: all above the stamp; for TCP, except the mark.
 #[inline(always)]
 #[must_use]
 pub const fn fingerprint(hash: u64) -> u64 {
@@ -94,7 +94,7 @@ pub const fn fingerprint(hash: u64) -> u64 {
 pub struct Way(pub u64);
 
 impl Way {
-    /// The word of a flow with this hash, of TCP without the mark. `stamp` is a tick, cut to its lower bits.
+    /// The word of a flow with this hash; for TCP, without the mark. `stamp` is a tick, cut to its lower bits.
     #[inline(always)]
     #[must_use]
     pub const fn new(hash: u64, stamp: u64, state: State, slot: u32) -> Self {
@@ -127,21 +127,21 @@ impl Way {
         Self(self.0 & !(MARK | STATE) | (stage & 3) << 14 | (stage >> 2 & 1) << 62)
     }
 
-    /// Whether the way may be the flow's with this hash ([`crate::flow::table_hash`]): one that is free is no flow's.
+    /// Whether the way may belong to the flow with this hash ([`crate::flow::table_hash`]); a free way belongs to none.
     #[inline(always)]
     #[must_use]
     pub const fn matches(self, hash: u64) -> bool {
         (self.0 ^ hash) & fingerprint(hash) == 0
     }
 
-    /// Whether it has the mark, as each way of UDP has.
+    /// Whether it has the mark; every UDP way has it.
     #[inline(always)]
     #[must_use]
     pub const fn is_marked(self) -> bool {
         self.0 & MARK != 0
     }
 
-    /// Whether an established connection is TCP's and unproven.
+    /// Whether an established connection is TCP and unproven.
     #[inline(always)]
     #[must_use]
     pub const fn is_unproven(self) -> bool {

@@ -41,7 +41,7 @@ pub fn flow_hash<const N: usize>(word: impl Fn(usize) -> u32, key: impl Fn(usize
 }
 
 /// Keyed hash that places a flow on a schedule, whatever its family: `words` as for [`flow_hash`] in the IPv6 form, an
-/// IPv4 address mapped. Its keys are apart from the table's, and two dispatchers that share them choose alike.
+/// IPv4 address mapped. Its keys are not the table's; two dispatchers with the same keys choose the same backends.
 #[inline(always)]
 #[must_use]
 pub const fn schedule_hash(words: [u32; WORDS_V6], keys: [u64; 2]) -> u64 {
@@ -218,7 +218,7 @@ mod tests {
                 x.wrapping_mul(0x2545_F491_4F6C_DD1D)
             });
             for is_v4 in [true, false] {
-                // By chance it is one in 10⁶: of 131,072 none, seldom one.
+                // The chance is one in 10⁶: of 131,072 flows mostly none, rarely one.
                 let homeless = homeless(&keys, is_v4);
                 assert!(homeless <= 4, "keys {round}, IPv4 {is_v4}: {homeless}");
             }

@@ -1,13 +1,13 @@
-//! Fragments: where the first fragment of a datagram went, so that the others go there, too.
+//! Fragments: stores where the first fragment of a datagram went, so that the others go there, too.
 
 use crate::net::Address;
 
-/// Nanoseconds after its first fragment for which a datagram's others are followed. Reassembly waits as long as RFC 791
-/// and RFC 8200 say: 15 s at first, 60 s; Linux 30 s. Identifications come again.
+/// Nanoseconds after its first fragment in which a datagram's other fragments are forwarded. Reassembly waits 15 s at first
+/// (RFC 791), 60 s (RFC 8200), or 30 s (Linux). A longer time is wrong, since identifications are reused.
 pub const FRAGMENT_TIMEOUT_NS: u64 = 30_000_000_000;
 
 shared! {
-    /// Key of `FRAGMENTS`: what the fragments of a datagram have in common.
+    /// Key of `FRAGMENTS`: the fields that are equal in all fragments of a datagram.
     pub struct FragmentKey [40] {
         /// Client address.
         pub client: Address,
@@ -21,7 +21,7 @@ shared! {
 }
 
 /// A value of `FRAGMENTS`, in one word: nanoseconds of the monotonic clock at which the first fragment came, the lowest
-/// 14 bits replaced by the backend slot it went to. Slot 0, never a backend's: it was left to the kernel.
+/// 14 bits replaced by the backend slot it went to. Slot 0, which no backend has: it was passed to the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Followed(pub u64);
 
@@ -43,7 +43,7 @@ impl Followed {
         (self.0 & SLOT) as u32
     }
 
-    /// Whether it came too long ago to be followed.
+    /// Whether it came too long ago to be used.
     #[inline(always)]
     #[must_use]
     pub const fn is_stale(self, now_ns: u64) -> bool {

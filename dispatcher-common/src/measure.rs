@@ -1,8 +1,8 @@
-//! What the datapath learns of servers whose replies it never sees, from the acknowledgements of their clients.
+//! Measurements of servers whose replies the datapath never sees, from the acknowledgements of their clients.
 //!
 //! Per connection: the server's initial sequence number, the time of the handshake, how far the client has acknowledged, and
-//! when a request that is not answered yet went by. Per backend: delivered bytes, a histogram of response times, and both once
-//! more in the current averaging window, by which `rtt` and `xmitbyte` choose. Only backends with
+//! when a request that is not answered yet was seen. Per backend: delivered bytes, a histogram of response times, and both
+//! again for the current averaging window, which `rtt` and `xmitbyte` use to choose. Only backends with
 //! [`crate::backend::Forward::is_measured`] are measured; the first two maps have memory only while there are such.
 
 /// Number of the averaging window at a time of the monotonic clock in nanoseconds. Windows last 1 s, within 3 × 10⁻⁸: a
@@ -24,7 +24,7 @@ pub const RESPONSE_BOUNDS: [u64; 13] = [
 pub const RESPONSE_BUCKETS: usize = RESPONSE_BOUNDS.len() + 1;
 
 shared! {
-    /// An element of `EXCHANGES`: what is known of a way's connection, at bucket × 8 + way.
+    /// An element of `EXCHANGES`: the measurements of a way's connection, at bucket × 8 + way.
     pub struct Exchange [32] {
         /// A [`Progress`] word.
         pub progress: u64,
@@ -38,7 +38,7 @@ shared! {
 }
 
 /// How far a client has acknowledged: the number (host order) in bits 0–31, bits 32–63 of the flow's hash in 32–63, so that
-/// what an earlier connection left is not taken for this one's.
+/// values of an earlier connection are not mistaken for this one's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Progress(pub u64);
 
@@ -65,7 +65,7 @@ impl Progress {
     }
 }
 
-/// What a client waits for, and since when: the kind in bits 0–1, the rest are nanoseconds of the monotonic clock. 0: nothing.
+/// The answer that a client waits for, and since when: kind in bits 0–1, the rest: nanoseconds of the monotonic clock. 0: none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Pending(pub u64);
 
@@ -82,14 +82,14 @@ impl Pending {
         Self(since & !3 | kind)
     }
 
-    /// For what.
+    /// The kind of answer.
     #[inline(always)]
     #[must_use]
     pub const fn kind(self) -> u64 {
         self.0 & 3
     }
 
-    /// Since when.
+    /// Start of the wait.
     #[inline(always)]
     #[must_use]
     pub const fn since(self) -> u64 {
@@ -139,7 +139,7 @@ shared! {
     }
 }
 
-/// Bits of a window's number that are kept: 12 days pass until one is taken for another.
+/// Bits of a window's number that are kept: the numbers repeat after 12 days.
 const NUMBER_BITS: u32 = 20;
 const NUMBER: u64 = (1 << NUMBER_BITS) - 1;
 

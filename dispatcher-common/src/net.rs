@@ -26,7 +26,7 @@ pub const fn address(ip: IpAddr) -> Address {
     }
 }
 
-/// The address a mapped form stands for.
+/// The address of a mapped form.
 #[must_use]
 pub fn ip(address: &Address) -> IpAddr {
     let v6 = Ipv6Addr::from(*address);

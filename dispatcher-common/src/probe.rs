@@ -1,8 +1,8 @@
 //! The source ports of probes of VIPs, which name the backend that is probed.
 //!
-//! All backends of a service have the VIP, so addresses do not tell their probes apart. Every slot has a few source ports of its
-//! own, above [`FIRST_PORT`], which probes take in turn: a new one so does not meet what its predecessor left behind. Probes
-//! by ICMP have their echo identifier from the same range.
+//! All backends of a service have the VIP, so addresses do not distinguish their probes. Every slot has a few source ports of
+//! its own, above [`FIRST_PORT`]. Its probes use them in turn, so that a new probe does not find the state of its predecessor.
+//! ICMP probes take their echo identifier from the same range.
 
 use crate::{limits::MAX_SLOTS, net::MacBytes};
 
@@ -13,7 +13,7 @@ pub const PORTS: u16 = 3;
 
 const _: () = assert!(FIRST_PORT as u32 + MAX_SLOTS * PORTS as u32 - 1 <= u16::MAX as u32);
 
-/// The source port of a slot's probe; `turn` counts its probes. None for what is no slot.
+/// The source port of a slot's probe; `turn` counts its probes. None if this is not a slot.
 #[must_use]
 pub const fn port(slot: u32, turn: u16) -> Option<u16> {
     if slot >= MAX_SLOTS {
@@ -30,7 +30,7 @@ pub const fn slot(port: u16) -> Option<u32> {
 }
 
 shared! {
-    /// A record of `PROBE_ENDS`: where what answers a probe from this address is to go.
+    /// A record of `PROBE_ENDS`: the destination of answers to probes from this address.
     pub struct ProbeEnd [12] {
         /// The kernel's ifindex of the NIC that leads to the prober.
         pub ifindex: u32,

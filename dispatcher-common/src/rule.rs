@@ -1,13 +1,13 @@
-//! Rules as the datapath sees them: which new connections are placed on some of their service's backends only.
+//! Rules as the datapath sees them: conditions under which new connections use only some of their service's backends.
 //!
 //! A service's rules lie one after the other in `CONDITIONS`, in ascending priority; one with several ranges of clients has
-//! as many conditions in a row. What a packet cannot tell (time, rates, counts) the controller tells in the rule itself.
+//! as many conditions in a row. The controller checks what is not in a packet (time, rates, counts) and writes it to the rule.
 
 /// Index into `RULES`.
 pub type RuleId = u32;
 
 shared! {
-    /// A record of `CONDITIONS`: what a packet must be like. The controller writes it where no packet reads, and never changes it.
+    /// A record of `CONDITIONS`, which a packet must meet. The controller writes it to unused space and never changes it.
     pub struct Condition [64] {
         /// Lowest client address: the [`crate::net::Address`] as a number, upper half first.
         pub first: [u64; 2],
@@ -15,7 +15,7 @@ shared! {
         pub last: [u64; 2],
         /// Lowest client port in bits 0–15, highest in 16–31.
         pub ports: u32,
-        /// What is to be left of TOS or traffic class in bits 0–7, under the mask in 8–15.
+        /// Required value of TOS or traffic class in bits 0–7, under the mask in bits 8–15.
         pub tos: u32,
         /// The [`RuleId`] that it leads to.
         pub rule: RuleId,
@@ -27,7 +27,7 @@ shared! {
 }
 
 impl Condition {
-    /// The condition that every packet meets, of a rule.
+    /// A rule's condition that every packet meets.
     #[must_use]
     pub const fn any(rule: RuleId) -> Self {
         Self { last: [u64::MAX; 2], ports: 0xffff_0000, rule, ..Self::ZERO }
@@ -40,7 +40,7 @@ shared! {
     pub struct Rule [64] {
         /// A [`crate::service::Schedule`] descriptor, of the rule's backends only.
         pub schedule: u64,
-        /// 1 while everything holds that a packet does not tell, else 0.
+        /// 1 while all conditions hold that are not in a packet, else 0.
         pub active: u64,
         /// The rule's [`crate::service::ServiceId`] + 1; 0: the record is not in use.
         pub owner: u64,

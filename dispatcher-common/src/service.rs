@@ -23,7 +23,7 @@ shared! {
 /// [`ServiceKey::any`] of a service on any address.
 pub const ANY: u8 = 1;
 
-/// In `VIPS`: an address of this host, which no service on any address takes.
+/// In `VIPS`: an address of this host, which services on any address must not serve.
 pub const OWN: u32 = u32::MAX;
 
 impl ServiceKey {
@@ -68,7 +68,7 @@ impl Choices {
         Self(orphan as u64 | (scheduler as u64) << 8 | (protocol as u64) << 16)
     }
 
-    /// What becomes of TCP packets that open nothing and have no connection.
+    /// What happens to TCP packets without SYN and without a connection.
     #[inline(always)]
     #[must_use]
     pub const fn orphan(self) -> u8 {
@@ -163,7 +163,7 @@ impl AffinityRecord {
         self.0 as u32
     }
 
-    /// Ticks since the last new connection; 0 for a record from the next tick, which another CPU wrote.
+    /// Ticks since the last new connection; 0 if another CPU wrote the record in the next tick.
     #[inline(always)]
     #[must_use]
     pub const fn age(self, now: u64) -> u32 {
@@ -175,7 +175,7 @@ impl AffinityRecord {
 shared! {
     /// Key of `PEERS`.
     pub struct PeerKey [8] {
-        /// The service that is asked for.
+        /// The service that looks for the slot.
         pub service: ServiceId,
         /// A slot of another service of its affinity group.
         pub slot: u32,

@@ -1,4 +1,4 @@
-//! Settings of a datapath: what it was made with, and what the controller changes at runtime.
+//! Settings of a datapath: those fixed when it was made, and those that the controller changes at runtime.
 
 use crate::{connection::EXPIRY_CLASSES, flow::HASH_KEYS};
 

@@ -3,7 +3,7 @@
 
 #[cfg(target_arch = "bpf")]
 mod bpf {
-    // The two paths, and what all stages know.
+    // The two paths, and the data that all stages use.
     mod context;
     mod fast_path;
     mod full_path;
@@ -33,7 +33,7 @@ mod bpf {
     mod log;
     mod verdict;
 
-    // What the stages stand on.
+    // The base of the stages.
     mod backend;
     mod clock;
     mod config;
@@ -62,7 +62,7 @@ mod bpf {
         }
     }
 
-    /// Sends what the prober sends out of a backend's NIC, or drops it.
+    /// Sends the prober's packets out of a backend's NIC, or drops them.
     #[classifier]
     fn probe_out(ctx: TcContext) -> i32 {
         probe::send(&ctx)
@@ -80,7 +80,7 @@ mod bpf {
         refused::at_once(&ctx)
     }
 
-    /// Counts what a driver refused of a batch of redirected packets.
+    /// Counts redirected packets that a driver refused.
     #[tracepoint]
     fn sending_refused(ctx: TracePointContext) -> u32 {
         refused::when_sent(&ctx)

@@ -5,7 +5,7 @@ use dispatcher_common::{reason::Reason, service::ServiceId};
 /// [`Exit::service`] where no service is known.
 pub const NO_SERVICE: ServiceId = u32::MAX;
 
-/// Why a packet leaves, from which service, and what its client is answered.
+/// Why a packet leaves, its service, and the answer to its client.
 ///
 /// One word, so that a BPF function can yield it or another value. Bit 63 is set; bits 56–62: [`Answer`]; 32–55: reason;
 /// 0–31: service.
@@ -13,7 +13,7 @@ pub const NO_SERVICE: ServiceId = u32::MAX;
 #[must_use]
 pub struct Exit(pub u64);
 
-/// What a client is answered whose packet leaves.
+/// The answer to a client whose packet leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Answer {
@@ -64,7 +64,7 @@ impl Exit {
         self.0 as u32
     }
 
-    /// What the client is answered.
+    /// The answer to the client.
     #[inline(always)]
     #[must_use]
     pub const fn answer(self) -> Answer {

@@ -1,4 +1,4 @@
-//! Requests of the API; each of them takes its turn on the core.
+//! Requests of the API; each one locks the core in turn.
 
 use std::sync::Arc;
 
@@ -25,16 +25,15 @@ use crate::{
     reconcile::{self, Change, PlanLine, edit, edit::Edit},
 };
 
-/// How often a file is written at most until it says what runs: others may change that meanwhile.
+/// How often a file is written at most until it agrees with the running state, which others may change in the meantime.
 const SAVES: usize = 5;
 
-/// The daemon, as requests see it. Who needs both takes the file before the core, and never waits for the file while
-/// holding the core.
+/// The daemon, as requests see it. Lock order: the file before the core; never wait for the file while holding the core.
 #[derive(Clone, Debug)]
 pub(super) struct Handle {
     core: Arc<Mutex<Core>>,
     file: ConfigFile,
-    /// Configurations that were posted are read one after the other.
+    /// Reads posted configurations one at a time.
     posted: FileReading,
 }
 
@@ -43,7 +42,7 @@ impl Handle {
         Self { core, file, posted: FileReading::default() }
     }
 
-    /// The core, for as long as nobody else may have it.
+    /// Locks the core.
     pub(super) async fn core(&self) -> MutexGuard<'_, Core> {
         self.core.lock().await
     }
@@ -56,7 +55,7 @@ impl Handle {
     ) -> Result<MutexGuard<'_, Core>, ApiError> {
         if save {
             let handle = self.clone();
-            // A client that goes away must not leave the file half done.
+            // A client that disconnects must not interrupt the save.
             tokio::spawn(async move { handle.change_and_save(edit).await })
                 .await
                 .map_err(|e| ApiError::failed(format!("the change was cut short: {e}")))??;
@@ -68,13 +67,13 @@ impl Handle {
         Ok(core)
     }
 
-    /// What can fail about the file fails before anything is changed; what is left to do afterwards is a rename.
+    /// All file operations that can fail come before the change; only a rename comes after it.
     async fn change_and_save(
         &self,
         edit: impl Fn(&Core) -> Result<State, ApiError> + Send + 'static,
     ) -> Result<(), ApiError> {
         let file = self.file.turn().await?;
-        // What the request asks for may be wrong: that needs no file.
+        // Check the request first: that does not need the file.
         {
             let core = self.core().await;
             edit(&core)?;
@@ -88,7 +87,7 @@ impl Handle {
             let (saved, draft) = file.draft(&before, applied, state).await?;
             let mut core = self.core().await;
             let state = edit(&core)?;
-            // Others may have changed something while the file was written.
+            // The running state may have changed while the file was written.
             if saved.says(&core.in_file(state.clone())) {
                 let (_, names) = core.kernel_names(&saved.config).await?;
                 core.change(state, Some(saved.config)).await?;
@@ -100,7 +99,7 @@ impl Handle {
         Err(ApiError::conflict(format!("{}: what runs changes while it is saved", file.name())))
     }
 
-    /// Rereads the file and makes the difference.
+    /// Rereads the file and applies the difference.
     async fn reload_file(&self) -> Result<Plan, ApiError> {
         let file = self.file.turn().await?;
         let config = file.load().await?;
@@ -134,7 +133,7 @@ impl Controller for Handle {
         let core = match self.change(save, move |core| core.edit().attach(&name)).await {
             Ok(core) => core,
             Err(error) => {
-                // The driver may have refused it: what was not done is not kept either.
+                // The driver may have refused it: remove the NIC from the state again.
                 self.core().await.abandon(&interface).await?;
                 return Err(error);
             }
@@ -241,7 +240,7 @@ impl Controller for Handle {
 
     async fn connections(&self, query: ConnectionQuery) -> Result<Connections, ApiError> {
         let search = self.core().await.search(&query)?;
-        // Walking a large table takes a while: not while holding the core, nor on a thread that others wait for.
+        // To walk a large table takes long: release the core, and use a thread of its own.
         tokio::task::spawn_blocking(move || search.run())
             .await
             .map_err(|e| ApiError::failed(format!("the search was cut short: {e}")))?
@@ -273,7 +272,7 @@ impl Controller for Handle {
 }
 
 impl Core {
-    /// Changes of what runs, to be tried.
+    /// An editor for changes of the running state.
     fn edit(&self) -> Edit<'_> {
         Edit {
             state: self.state(),
@@ -283,23 +282,23 @@ impl Core {
         }
     }
 
-    /// Puts a state in force that was made by hand; `applied` is what the file says by then, where it is written, too.
+    /// Carries out a change by hand; `applied` is the new content of the file if the change is also saved.
     async fn change(&mut self, state: State, applied: Option<Config>) -> Result<(), ApiError> {
         let change = self.change_to(state);
         log_changes(&reconcile::plan(&change));
         self.carry_out(change, applied, Cause::Hand).await
     }
 
-    /// Takes back a NIC that could not be attached.
+    /// Removes a NIC that could not be attached.
     async fn abandon(&mut self, interface: &str) -> Result<(), ApiError> {
         match self.edit().detach(interface) {
             Ok(without) if !self.in_force => self.commit(without, None, Cause::Hand).await,
-            // It is attached, but not saved; or nothing was changed yet.
+            // It is attached, but not saved; or nothing has changed yet.
             Ok(_) | Err(_) => Ok(()),
         }
     }
 
-    /// What applying a configuration would change, and the state it would lead to.
+    /// The change that a configuration would make, and the resulting state.
     async fn planned(&self, config: &Config) -> Result<Planned, ApiError> {
         let (named, names) = self.kernel_names(config).await?;
         let applied = self.applied_names();
@@ -313,7 +312,7 @@ impl Core {
         Ok(Planned { change, changes, settings, notes, names })
     }
 
-    /// Makes the difference between what runs and what the file says now.
+    /// Applies the difference between the running state and the present file.
     async fn reload(&mut self, config: Config) -> Result<Plan, ApiError> {
         let Planned { change, changes, settings, notes, names } = self.planned(&config).await?;
         log_changes(&changes);
@@ -332,7 +331,7 @@ impl Core {
         Ok(self.service_view(service, reading))
     }
 
-    /// A backend, after a change of it: only its own counters are read.
+    /// A backend after a change: reads only its own counters.
     fn shown_backend_quickly(
         &self,
         service: &str,
@@ -355,17 +354,17 @@ impl Core {
     }
 }
 
-/// What applying a configuration comes to.
+/// The effects of applying a configuration.
 struct Planned {
-    /// The change of what runs.
+    /// The change of the running state.
     change: Change,
-    /// The same, of NICs and services, line by line.
+    /// The same for NICs and services, one item per line.
     changes: Vec<PlanLine>,
-    /// What would change beside them.
+    /// Other changes.
     settings: Vec<PlanLine>,
-    /// What is wrong with names of NICs.
+    /// Problems with names of NICs.
     notes: Vec<String>,
-    /// NICs that the file calls otherwise than the kernel.
+    /// NICs that have another name in the file than in the kernel.
     names: Vec<NicName>,
 }
 

@@ -1,17 +1,18 @@
-//! The core of the daemon: what runs, and how a change of it reaches the kernel.
+//! The core of the daemon: holds the running state and carries changes of it to the kernel.
 //!
 //! Every change, from the file or by hand, takes one path ([`Core::carry_out`]):
 //!
-//! 1. the new state is made and validated as a value; nothing is touched while that can fail;
-//! 2. it is saved beside the pinned maps, in one step ([`super::store`]);
-//! 3. the maps are made to say it, in an order that is safe at every step ([`crate::datapath`]);
-//! 4. NICs and VIPs follow.
+//! 1. build and validate the new state as a value; nothing is touched while this can fail;
+//! 2. save it next to the pinned maps, in one step ([`super::store`]);
+//! 3. write it to the maps, in an order that is safe at every step ([`crate::datapath`]);
+//! 4. update NICs and VIPs.
 //!
-//! Killed after step 1, nothing happened; killed later, the next controller finds what was saved and does the rest: steps
-//! 3 and 4 compare what is with what should be and write the difference, so they may be done again from anywhere.
+//! If the controller is killed in step 1, nothing happened. If it is killed later, the next controller finds the saved state
+//! and does the rest: steps 3 and 4 compare the present with the desired state and write the difference, so they can be
+//! repeated at any time.
 //!
-//! What a change must rewrite is its [`Dirty`] part. Where that is only words of some services and all else is known to be in
-//! force, steps 3 and 4 look at nothing else, so that the cost does not depend on how many other services there are.
+//! What a change must rewrite is its [`Dirty`] part. If only words of some services are dirty and all else is known to be in
+//! force, steps 3 and 4 look at those services alone. Then the cost does not depend on the number of other services.
 
 use std::{borrow::Cow, collections::HashSet, path::Path, time::Duration};
 
@@ -36,36 +37,36 @@ use crate::{
     reconcile::{Change, Dirty},
 };
 
-/// How long a change waits for the MACs of backends it brought, before it is published without them.
+/// How long a change waits for the MACs of new backends, before it is published without them.
 pub(super) const RESOLVE_WAIT: Duration = Duration::from_millis(300);
 
 /// Everything the daemon knows and holds.
 #[derive(Debug)]
 pub(super) struct Core {
-    /// What the next controller will find.
+    /// The saved state, which the next controller reads.
     pub(super) record: Store,
-    /// Slots of all schedules of what runs, as they are counted for a check.
+    /// Slots that all schedules of the running state take, as the check counts them.
     pub(super) rings: usize,
-    /// Whether kernel and network say what the record says, as far as is known.
+    /// Whether kernel and network agree with the record, as far as is known.
     pub(super) in_force: bool,
-    /// Whether a change has left memory behind that is worth giving back.
+    /// Whether a change freed memory that should be returned to the system.
     pub(super) is_untidy: bool,
     /// The datapath, its table and counters.
     pub(super) plane: Plane,
-    /// How long a change waits for the MACs of backends it brought.
+    /// How long a change waits for the MACs of new backends.
     pub(super) resolve_wait: Duration,
     /// NICs, VIPs and next hops.
     pub(super) links: Links,
-    /// Which state each backend is in, and why.
+    /// The state of each backend, and its reason.
     pub(super) health: Health,
     /// The manager, and backends that ramp up.
     pub(super) weights: Weights,
-    /// What is told, and what of it was told last.
+    /// Events, exits and problems, and what was last reported.
     pub(super) reports: Reports,
 }
 
 impl Core {
-    /// Puts the rooms together; nothing is written yet.
+    /// Makes the core from its rooms; nothing is written yet.
     pub(super) fn new(
         file: &Path,
         record: Record,
@@ -93,23 +94,23 @@ impl Core {
         })
     }
 
-    /// What runs.
+    /// The running state.
     pub(super) fn state(&self) -> &State {
         &self.record.state
     }
 
-    /// The links, with all that they work on.
+    /// The links, with everything they work on.
     pub(super) fn links(&mut self) -> (&mut Links, &mut Store, &mut Datapath, &Events) {
         let Self { links, record, plane, reports, .. } = self;
         (links, record, plane.datapath_mut(), reports.events())
     }
 
-    /// The change that makes a state follow what runs.
+    /// The change from the running state to another one.
     pub(super) fn change_to(&self, state: State) -> Change {
         Change::new(self.state(), state, clock::epoch_ms())
     }
 
-    /// As [`Core::carry_out`], of the change to this state.
+    /// As [`Core::carry_out`], with the change to this state.
     ///
     /// # Errors
     /// As [`Core::carry_out`].
@@ -122,10 +123,10 @@ impl Core {
         self.carry_out(self.change_to(state), applied, cause).await
     }
 
-    /// Carries out a change of what runs, makes a configuration the one last applied, and tells what that changes.
+    /// Carries out a change of the running state, records the configuration as last applied, and reports the change.
     ///
     /// # Errors
-    /// Where the kernel refuses. The record then says what was wanted; the next try goes on from there.
+    /// When the kernel refuses. The record then holds the desired state; the next try continues from there.
     pub(super) async fn carry_out(
         &mut self,
         change: Change,
@@ -149,7 +150,7 @@ impl Core {
         self.enforce(&dirty).await
     }
 
-    /// What a change must rewrite: everything, unless everything that it does not concern is in force.
+    /// What a change must rewrite: only what it concerns if all else is in force, otherwise everything.
     fn dirty(&self, change: &Change, applied: Option<&Config>) -> Dirty {
         let is_rest_in_force = self.in_force
             && self.links.nics().are_attached()
@@ -157,15 +158,15 @@ impl Core {
         if is_rest_in_force { change.dirty().clone() } else { Dirty::All }
     }
 
-    /// What follows beside the kernel from a change of what ran.
+    /// Effects of a change outside the kernel.
     fn tell_changes(&mut self, change: &Change, cause: Cause) {
         self.reports.events().exits().set(&self.record.applied.exits);
-        // In the record it has happened, even where the kernel is yet to follow.
+        // The record already has the change, even if the kernel does not yet.
         self.reports.report_change(change, cause);
     }
 
-    /// Makes kernel and network say what the record says, as far as it is dirty. NICs, VIPs and advisors have nothing to follow
-    /// where only words of services are.
+    /// Makes kernel and network agree with the record, as far as it is dirty. If only words of services are dirty,
+    /// NICs, VIPs and advisors do not change.
     ///
     /// # Errors
     /// Where the kernel refuses.
@@ -184,14 +185,14 @@ impl Core {
         links.place_vips(store, events, false).await;
         links.check_vips_soon();
         links.follow_probes(datapath, store).await;
-        // Last: a backend on this host has its VIP by then, and its first probe an answer.
+        // Last: by then a backend on this host has its VIP, so its first probe gets an answer.
         self.health.follow(&self.record.state, self.links.prober());
         self.in_force = attached.is_ok() && self.links.has_placed_vips(&self.record);
         self.is_untidy = true;
         attached
     }
 
-    /// A configuration with the kernel's names of its NICs, and which of them it calls otherwise.
+    /// A configuration with the kernel's names of its NICs, and the NICs that have another name in it.
     ///
     /// # Errors
     /// As the kernel.
@@ -212,14 +213,14 @@ impl Core {
         with_names(&self.record.applied, &self.record.nic_names)
     }
 
-    /// Keeps which NICs the file calls otherwise than the kernel.
+    /// Stores which NICs have another name in the file than in the kernel.
     pub(super) fn keep_names(&mut self, names: Vec<NicName>) {
         if self.record.nic_names != names {
             self.record.note(|record| record.nic_names.clone_from(&names));
         }
     }
 
-    /// Takes everything away. Without a daemon, `dispatcher detach --all` does the same.
+    /// Removes everything. Without a daemon, `dispatcher detach --all` does the same.
     ///
     /// # Errors
     /// As the kernel.
@@ -239,7 +240,7 @@ fn rings(before: usize, change: &Change) -> usize {
     (before + is).saturating_sub(was)
 }
 
-/// Slots of backends that a change removes: they are kept from being given out again.
+/// Slots of backends that a change removes: they must not be reused yet.
 fn gone(change: &Change) -> Vec<RetiredSlot> {
     let mut gone = Vec::new();
     for (service, after) in change.pairs() {
@@ -248,7 +249,7 @@ fn gone(change: &Change) -> Vec<RetiredSlot> {
         let stays: HashSet<u32> = after.map(|backend| backend.slot).collect();
         for backend in &service.backends {
             if !stays.contains(&backend.slot) {
-                // Its clients are told when they send something, however late.
+                // Its clients get an RST when they send something, however late.
                 let is_told = service.config.on_down == OnDown::Reset;
                 let lingers = if is_told { service.config.stale_timeout } else { Duration::ZERO };
                 gone.push(RetiredSlot { slot: backend.slot, service: service.id, lingers });
@@ -258,7 +259,7 @@ fn gone(change: &Change) -> Vec<RetiredSlot> {
     gone
 }
 
-/// Gives every NIC of the state a number (its place), and takes back those no longer used.
+/// Gives every NIC of the state a number (its position), and frees numbers that are no longer used.
 fn numbered(names: &[String], state: &State) -> Result<Vec<String>, ApiError> {
     let mut names = names.to_vec();
     for name in &mut names {

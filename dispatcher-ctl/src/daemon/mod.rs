@@ -1,9 +1,9 @@
 //! The daemon: puts datapath, network, API and metrics together and keeps them in step.
 //!
-//! One [`core::Core`] holds everything behind one lock; requests ([`control`]), the kernel's reports and the clock ([`react`]) take
-//! turns on it. It is made of rooms that own what they hold: [`links`] follows NICs, VIPs and next hops, [`health`] says which state
-//! backends are in and why, [`weights`] runs the manager, [`reports`] tells what happens, and [`store`] keeps the saved state.
-//! [`start`] takes over or makes the datapath, and [`view`] answers questions.
+//! One [`core::Core`] holds everything behind one lock. Requests ([`control`]), events of the kernel and timers ([`react`]) use
+//! it in turn. It consists of rooms, each of which owns its data: [`links`] follows NICs, VIPs and next hops, [`health`] decides
+//! the state of backends, [`weights`] runs the manager, [`reports`] reports events, [`store`] keeps the saved state, and
+//! [`plane`] holds the datapath. [`start`] takes over or makes the datapath, and [`view`] builds the API's answers.
 
 mod clock;
 mod control;
@@ -52,9 +52,9 @@ const TICK: Duration = Duration::from_secs(1);
 /// Runs the daemon until SIGTERM or SIGINT.
 ///
 /// # Errors
-/// Where it cannot start, or a task that should run for ever ends.
+/// When it cannot start, or a task ends that should not.
 pub async fn run(options: RunOptions) -> Result<(), StartError> {
-    // Before anything is attached: a signal from here on ends the daemon in order.
+    // Before anything is attached: from here on, a signal stops the daemon cleanly.
     let signals = Signals::new().map_err(StartError::signals)?;
     let hangups = signal(SignalKind::hangup()).map_err(StartError::signals)?;
     standstill::watch();
@@ -82,7 +82,7 @@ pub async fn run(options: RunOptions) -> Result<(), StartError> {
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     shutdown.cancel();
     while tasks.join_next().await.is_some() {}
-    // It ends with the others; if it has ended before, it has said why.
+    // It ends with the others; if it ended earlier, it reported the cause.
     let _ = exits.await;
     handle.core().await.links.close_probes("the daemon ends").await;
     match failure {
@@ -92,7 +92,7 @@ pub async fn run(options: RunOptions) -> Result<(), StartError> {
     }
 }
 
-/// Takes in events, time and signals until it is time to stop; says why, if that is a failure.
+/// Handles events, timers and signals until the daemon must stop; returns the cause if that is a failure.
 async fn watch(
     handle: &Handle,
     mut kernel_reports: mpsc::UnboundedReceiver<NetworkEvent>,
@@ -142,7 +142,7 @@ async fn watch(
     }
 }
 
-/// Reloads at each SIGHUP. Those that come during a reload are one more: the file may have changed since it was read.
+/// Reloads at each SIGHUP. All signals during a reload cause one more reload: the file may have changed since it was read.
 async fn reload_at(
     mut hangups: Signal,
     handle: Handle,
@@ -155,7 +155,7 @@ async fn reload_at(
                 tracing::warn!("nothing was changed");
             }
         };
-        // A reload that is broken off is as one that is killed: whatever it has begun, the next controller ends.
+        // An interrupted reload is like a killed one: the next controller completes it.
         tokio::select! {
             () = reload => {}
             () = shutdown.cancelled() => return Ok(()),

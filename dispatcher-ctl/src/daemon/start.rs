@@ -1,7 +1,7 @@
-//! Starting: takes over the datapath that is there, or makes a fresh one.
+//! The start: takes over the existing datapath, or makes a new one.
 //!
-//! A takeover must not cost a packet: the new controller writes nothing until it knows as much as the old one did (record, NICs,
-//! MACs of backends). Meanwhile the datapath goes on with the maps as they are.
+//! A takeover must not lose a packet: the new controller writes nothing until it knows as much as the old one did (record,
+//! NICs, MACs of backends). In the meantime the datapath continues with the maps as they are.
 
 use std::{io, net::TcpListener as StdTcpListener, path::PathBuf, time::Duration};
 
@@ -24,23 +24,23 @@ use crate::{
     reconcile,
 };
 
-/// How long a start waits for the MACs of all backends: as long as the kernel takes to give one up.
+/// How long a start waits for the MACs of all backends: as long as the kernel tries to resolve one.
 const RESOLVE_WAIT: Duration = Duration::from_secs(4);
 
-/// What `dispatcher run` was told.
+/// The options of `dispatcher run`.
 #[derive(Clone, Debug)]
 pub struct RunOptions {
     /// The configuration file.
     pub config: PathBuf,
     /// On SIGTERM, leave the datapath attached and forwarding.
     pub leave_attached: bool,
-    /// API socket, where it is not the configuration's.
+    /// API socket, if it differs from the configuration's.
     pub api_socket: Option<PathBuf>,
-    /// The log's warnings and errors, for status.
+    /// The log's warnings and errors, for `status`.
     pub problems: Problems,
 }
 
-/// Why the daemon did not start, or stopped; of a configuration that is not valid: all errors.
+/// Why the daemon did not start, or stopped; for an invalid configuration: all errors.
 #[derive(Debug)]
 pub struct StartError(pub ApiError);
 
@@ -68,7 +68,7 @@ where
     }
 }
 
-/// What a start leaves to be run.
+/// The started parts, for the main loop.
 pub(super) struct Started {
     pub(super) core: Core,
     pub(super) file: ConfigFile,
@@ -78,7 +78,8 @@ pub(super) struct Started {
     pub(super) metrics_listener: tokio::net::TcpListener,
 }
 
-/// Starts everything. What fails before the datapath is complete leaves a running one as it was, and removes a fresh one.
+/// Starts everything. On a failure before the datapath is complete, an existing datapath stays as it was; a new one is
+/// removed.
 pub(super) async fn start(options: RunOptions) -> Result<Started, StartError> {
     let file = ConfigFile::new(options.config.clone());
     let config = file.turn().await?.load().await?;
@@ -93,7 +94,7 @@ pub(super) async fn start(options: RunOptions) -> Result<Started, StartError> {
     let fresh = matches!(origin, Origin::Fresh);
     let result = set_up(options, config.clone(), datapath, file).await;
     if result.is_err() && fresh {
-        // Nobody depends on it yet.
+        // Nothing depends on it yet.
         if let Err(error) = remove_all(&config.pin_dir, drop) {
             tracing::error!("{error}");
         }
@@ -101,7 +102,7 @@ pub(super) async fn start(options: RunOptions) -> Result<Started, StartError> {
     result
 }
 
-/// Refuses to start without the capabilities that this configuration takes.
+/// Refuses to start without the capabilities that this configuration needs.
 fn require_capabilities(config: &Config) -> Result<(), StartError> {
     let mut needs = vec![
         (Capability::Bpf, "load the datapath and open its maps"),
@@ -132,7 +133,7 @@ fn require_capabilities(config: &Config) -> Result<(), StartError> {
     Ok(())
 }
 
-/// Whether a service's advisor probes a VIP from elsewhere than this host.
+/// Whether a service's advisor probes a VIP from the prober.
 fn probes_vip_of(service: &ServiceConfig) -> bool {
     let target = service.advisor.as_ref().map(|advisor| advisor.target);
     target == Some(Target::Vip) && service.backends.iter().any(|backend| !backend.local)
@@ -216,7 +217,7 @@ fn listen(config: &Config) -> Result<tokio::net::TcpListener, StartError> {
     tokio::net::TcpListener::from_std(listener).map_err(failed)
 }
 
-/// What the former controller saved.
+/// The former controller's saved state.
 fn found_record(datapath: &Datapath) -> Result<Option<Record>, StartError> {
     let stored = datapath.saved_state()?;
     let Some(stored) = stored else { return Ok(None) };

@@ -1,4 +1,4 @@
-//! What runs, as the API tells it.
+//! The API's views of the running state.
 
 use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
@@ -24,7 +24,7 @@ use crate::{
     reconcile::edit,
 };
 
-/// Counters and table as they were at one time, for a view of all.
+/// Counters and table at one time, for views.
 pub(super) struct Reading {
     counters: Counters,
     sweep: Arc<SweepResult>,
@@ -41,7 +41,7 @@ impl Core {
         self.reading(self.plane.count_now())
     }
 
-    /// Reads counters; the table is as the last sweep saw it. For answers to changes, which must not take long.
+    /// Reads counters; the table's figures are those of the last sweep. For answers to changes, which must be fast.
     ///
     /// # Errors
     /// As the kernel.
@@ -49,7 +49,7 @@ impl Core {
         self.reading(self.plane.swept())
     }
 
-    /// Reads one backend's counters; the table is as the last sweep saw it.
+    /// Reads one backend's counters; the table's figures are those of the last sweep.
     ///
     /// # Errors
     /// As the kernel.
@@ -71,7 +71,7 @@ impl Core {
         Reading { counters, sweep, now: clock::now(), hops: self.links.next_hops() }
     }
 
-    /// Everything.
+    /// The whole state.
     ///
     /// # Errors
     /// As the kernel.
@@ -101,7 +101,7 @@ impl Core {
         self.links.view(&reading.counters)
     }
 
-    /// What the manager made of what it knows.
+    /// The manager's inputs and results.
     pub(super) fn manager_report(&self) -> ManagerReport {
         self.weights.report(self.state(), &self.health, &self.links.next_hops())
     }
@@ -209,7 +209,7 @@ impl Core {
         }
     }
 
-    /// A search for connections, to be run without the core.
+    /// A search for connections, which runs without the core.
     ///
     /// # Errors
     /// There is no such service or backend.
@@ -247,7 +247,7 @@ impl Core {
 /// A search through the connection table.
 pub(super) struct Search {
     table: Arc<Table>,
-    /// Service and backend of every slot that is meant.
+    /// Service and backend of every slot that matches.
     slots: BTreeMap<u32, (String, String)>,
     client: Option<std::net::IpAddr>,
     from: usize,
@@ -296,7 +296,7 @@ impl Search {
     }
 }
 
-/// The datapath's histogram, its buckets cumulated.
+/// The datapath's histogram with cumulative buckets.
 fn response_seconds(responses: &Responses) -> ResponseSeconds {
     let counts = responses.buckets.iter().scan(0, |sum, count| {
         *sum += count;
@@ -310,7 +310,7 @@ fn response_seconds(responses: &Responses) -> ResponseSeconds {
     }
 }
 
-/// The state of a backend for which nothing stands in the way of new connections but those it has.
+/// The state of a backend that takes new connections unless it is full.
 fn usable_state(max_connections: u32, count: ActiveCount) -> String {
     if Share::new(0, max_connections).is_full(count) {
         return format!("full: {} of {max_connections} connections", count.active());
@@ -318,7 +318,7 @@ fn usable_state(max_connections: u32, count: ActiveCount) -> String {
     "up".to_owned()
 }
 
-/// What was dropped of a service's packets, by reason.
+/// Dropped packets of a service, by reason.
 fn drops(service: u32, counters: &Counters) -> BTreeMap<types::Label, u64> {
     Reason::ALL
         .iter()

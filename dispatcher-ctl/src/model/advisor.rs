@@ -49,12 +49,12 @@ pub enum Transport {
     Udp,
     /// Whatever the service's clients use.
     Service,
-    /// Neither: there is no port.
+    /// Neither TCP nor UDP: there is no port.
     None,
 }
 
 impl AdvisorKind {
-    /// How it reaches its target.
+    /// How the probe reaches its target.
     #[must_use]
     pub const fn transport(self) -> Transport {
         match self {
@@ -75,7 +75,7 @@ impl AdvisorKind {
         }
     }
 
-    /// Whether it asks of a backend what has nothing to do with the VIP.
+    /// Whether the probe's request has nothing to do with the VIP.
     #[must_use]
     pub const fn asks_host(self) -> bool {
         matches!(self, Self::Exec | Self::Agent)
@@ -95,7 +95,7 @@ impl AdvisorKind {
 choice! {
     /// Whom a probe talks to.
     pub enum Target {
-        /// The VIP, by way of this backend: as clients reach it.
+        /// The VIP, through this backend: as clients reach it.
         Vip = "vip",
         /// The backend's own address.
         Address = "address",

@@ -1,4 +1,4 @@
-//! What a probe asks, and which answers are good: statuses, codes, bytes.
+//! Requests of probes and their expected answers: statuses, codes, bytes.
 
 use std::fmt;
 
@@ -142,7 +142,7 @@ impl Statuses {
     pub const EXPECTED: &'static str =
         "statuses from 100 to 599 such as \"200-399\" or \"200,204\"";
 
-    /// Whether a status is in it.
+    /// Whether it contains a status.
     #[must_use]
     pub fn contains(&self, status: u16) -> bool {
         self.0.iter().any(|(first, last)| (*first..=*last).contains(&status))

@@ -47,7 +47,7 @@ choice! {
 }
 
 choice! {
-    /// What becomes of established TCP connections of a backend that goes down.
+    /// What happens to established TCP connections of a backend that goes down.
     pub enum OnDown {
         /// Forwarded as long as they live.
         Keep = "keep",
@@ -89,7 +89,7 @@ impl Protocol {
 }
 
 impl Scheduler {
-    /// Whether it goes by what is measured.
+    /// Whether it uses measurements.
     #[must_use]
     pub const fn measures(self) -> bool {
         matches!(self, Self::Rtt | Self::Xmitbyte)

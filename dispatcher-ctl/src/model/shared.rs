@@ -1,7 +1,7 @@
-//! A value that copies have in common until one of them is changed.
+//! A value that copies share until one of them is changed.
 //!
-//! One state follows another, and most services are the same in both: a copy of a state costs a count for each of them, and
-//! whether a service is as it was is told by its address.
+//! Most services are the same in a state and its successor. To copy a state costs one reference count per service, and equal
+//! addresses prove that a service did not change.
 
 use std::{
     ops::{Deref, DerefMut},
@@ -10,13 +10,12 @@ use std::{
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A value that is copied when it is changed, if it has another owner. Mind that to ask for a mutable reference is to
-/// change it.
+/// A value that is copied when it is changed, if it has another owner. Taking a mutable reference counts as a change.
 #[derive(Debug, Default)]
 pub struct Shared<T>(Arc<T>);
 
 impl<T> Shared<T> {
-    /// Whether both are one and the same: equal without a comparison.
+    /// Whether both share one value: equal without a comparison.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)

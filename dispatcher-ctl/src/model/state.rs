@@ -1,4 +1,4 @@
-//! What runs, and the record that the controller keeps of it.
+//! The running state, and the record that the controller keeps of it.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{BackendConfig, Config, Manager, Rule, RuleConfig, ServiceSettings, Shared, duration};
 
-/// What runs: configuration and what was set at runtime, merged.
+/// The running state: the configuration merged with what was set at runtime.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct State {
-    /// NICs to be attached to, those attached at runtime included.
+    /// NICs to attach to, including those attached at runtime.
     pub interfaces: Vec<String>,
     /// How weights are made.
     #[serde(default)]
@@ -45,32 +45,32 @@ pub struct Backend {
     /// The weight that the manager gave it, if it has.
     #[serde(default)]
     pub managed: Option<u32>,
-    /// How far it has come back, while it does.
+    /// Its ramp-up, while it recovers.
     #[serde(default)]
     pub slow_start: Option<SlowStart>,
-    /// No new connections; existing ones go on.
+    /// No new connections; existing ones continue.
     pub quiesced: bool,
-    /// Quiesced, and clients with an affinity record go elsewhere, too.
+    /// Quiesced, and clients with an affinity record use other backends, too.
     #[serde(default)]
     pub quiesced_now: bool,
-    /// When it is taken down if it is still quiesced and has connections left: milliseconds since the epoch.
+    /// When to take it down if it is still quiesced and has connections left: milliseconds since the epoch.
     #[serde(default)]
     pub quiesce_deadline_ms: Option<u64>,
     /// Taken down by hand.
     pub down: bool,
-    /// Why its advisor has it down, if it has.
+    /// Why its advisor took it down; none: it did not.
     #[serde(default)]
     pub advised_down: Option<String>,
     /// Milliseconds since the epoch at which `down`, `advised_down` or `quiesced` last changed, or the backend was added.
     pub since_ms: u64,
 }
 
-/// How far a backend has come back.
+/// The ramp-up of a recovered backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SlowStart {
-    /// Milliseconds since the epoch at which it came back.
+    /// Milliseconds since the epoch at which it recovered.
     pub since_ms: u64,
-    /// The most that its weight may be yet.
+    /// Upper limit of its weight for now.
     pub weight: u32,
 }
 
@@ -90,53 +90,53 @@ pub struct Record {
     pub applied: Config,
     /// What runs.
     pub state: State,
-    /// VIPs on NICs that are ours to remove.
+    /// VIPs on NICs that the controller added and must remove.
     pub vips: Vec<OwnedVip>,
     /// Slots of removed backends that ways may still point to.
     pub retired_slots: Vec<RetiredSlot>,
     /// Interface indices by NIC name: position is the index in the datapath, empty where free.
     pub interface_names: Vec<String>,
-    /// NICs that the file as last applied calls otherwise than the kernel.
+    /// NICs that have another name in the file as last applied than in the kernel.
     #[serde(default)]
     pub nic_names: Vec<NicName>,
-    /// NICs whose `arp_ignore` is ours to give back.
+    /// NICs whose `arp_ignore` the controller changed and must restore.
     #[serde(default)]
     pub arp_ignored: Vec<ArpIgnored>,
 }
 
-/// A NIC that the file calls otherwise than the kernel.
+/// A NIC that has another name in the file than in the kernel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NicName {
-    /// What the file calls it: an alternative name, or one that it had.
+    /// Its name in the file: an alternative name, or a former name.
     pub written: String,
-    /// What the kernel calls it, and what it is called in all that runs.
+    /// Its name in the kernel, which the running state uses everywhere.
     pub name: String,
 }
 
-/// A NIC that is kept from answering ARP requests for addresses of others.
+/// A NIC that must not answer ARP requests for addresses of other NICs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ArpIgnored {
-    /// The kernel's index of it.
+    /// Its index in the kernel.
     pub ifindex: u32,
-    /// Its `arp_ignore` before.
+    /// Its former `arp_ignore`.
     pub former: u32,
 }
 
-/// The slot of a removed backend. Neither slot nor service id may be given away while a way points to the slot.
+/// The slot of a removed backend. Neither slot nor service id may be reused while a way points to the slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct RetiredSlot {
     /// The slot.
     pub slot: u32,
-    /// Id of the service it belonged to, which counts what becomes of packets that still find their way there.
+    /// Id of the service it belonged to. Packets that still find the slot are counted for that service.
     pub service: u32,
-    /// How long its connections are kept after their last packet, so that their clients can be told by an RST; 0: they go
-    /// with the next sweep.
+    /// How long its connections are kept after their last packet, so that their clients can get an RST; 0: the next sweep
+    /// removes them.
     #[serde(default, with = "duration")]
     pub lingers: Duration,
 }
 
 impl RetiredSlot {
-    /// A slot whose connections go with the next sweep.
+    /// A slot whose connections the next sweep removes.
     #[must_use]
     pub const fn new(slot: u32, service: u32) -> Self {
         Self { slot, service, lingers: Duration::ZERO }
@@ -150,7 +150,7 @@ impl State {
         self.services.iter().any(|service| service.config.vip.is_unspecified())
     }
 
-    /// Changes services of which something is wanted; those of which it is not stay shared with other states.
+    /// Changes the services that match; the others stay shared with other states.
     pub fn change(
         &mut self,
         is_wanted: impl Fn(&Service) -> bool,
@@ -198,7 +198,7 @@ impl Backend {
         self.config.fixed_weight || self.weight_by_hand
     }
 
-    /// Its weight once it is wholly there: the manager's, or as configured or set by hand.
+    /// Its weight after the ramp-up: the manager's, or as configured or set by hand.
     #[must_use]
     pub fn whole_weight(&self) -> u32 {
         self.managed.unwrap_or(self.config.weight)

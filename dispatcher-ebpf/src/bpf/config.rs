@@ -1,4 +1,4 @@
-//! The program's constants: what the controller sets in `.rodata` before it loads the program for a NIC.
+//! The program's constants: the controller sets them in `.rodata` before it loads the program for a NIC.
 //!
 //! Every read is volatile, because the values are those of load time, not of compile time.
 

@@ -60,7 +60,7 @@ fn follow(packet: &Packet, id: u32) -> Result<u32, Exit> {
     }
 }
 
-/// What the fragments of a datagram have in common.
+/// The fields that are equal in all fragments of a datagram.
 #[inline(always)]
 fn key(flow: &FlowWords, id: u32) -> FragmentKey {
     let protocol = if flow.has_mapped_vip() { flow.protocol } else { 0 };

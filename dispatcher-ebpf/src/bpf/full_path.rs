@@ -41,7 +41,7 @@ global! {
         }
     }
 
-    /// Fills in the packet from its headers, if it is for us; yields what it holds.
+    /// Fills in the packet from its headers, if it is for us; returns its contents.
     fn headers(ctx: Context, packet: &mut Packet) -> Result<Contents, Exit> as dispatcher_headers {
         let frame = ctx.frame();
         packet.bytes = frame.length().saturating_sub(parse::ETHERNET);

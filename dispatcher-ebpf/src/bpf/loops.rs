@@ -36,7 +36,7 @@ pub(crate) fn away(source: u64, slot: u32) -> Result<u32, Exit> {
 }
 
 global! {
-    /// The slot of the local backend that takes what another slot's backend sent back.
+    /// The slot of the local backend that takes packets which another slot's backend sent back.
     pub(crate) fn stand_in(slot: u32) -> Result<u32, Exit> as dispatcher_stand_in {
         let service = maps::service_of(slot);
         let local = maps::policy(service).map_or(0, |policy| policy.local.load() as u32);

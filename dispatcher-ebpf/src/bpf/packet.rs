@@ -30,7 +30,7 @@ pub(crate) struct Packet {
 }
 
 impl Packet {
-    /// Adds what follows from the flow, and what else there is to know.
+    /// Adds the values that follow from the flow, and the remaining ones.
     #[inline(always)]
     pub(crate) fn complete(&mut self, is_v4: bool, tcp: Tcp, tos: u8) {
         let FlowWords { client, vip, ports, protocol } = self.flow;
@@ -60,7 +60,7 @@ impl Packet {
         self.hash >> 63 != 0
     }
 
-    /// What it means to its connection.
+    /// Its effect on its connection.
     #[inline(always)]
     pub(crate) const fn event(&self) -> Event {
         tracking::event(self.flow.protocol as u8, self.flags as u8, self.segment.payload())

@@ -22,7 +22,7 @@ use super::{
     filter, maps,
 };
 
-/// What of a packet has to be in one piece: an ICMPv6 error with the headers of the packet that it quotes.
+/// Bytes of a packet that must be contiguous: an ICMPv6 error with the headers of the packet that it quotes.
 const HEAD: u32 = 14 + 40 + 8 + 40 + 8;
 
 /// Sends a probe to its backend, whatever the scheduler thinks of that; drops everything else.
@@ -51,7 +51,7 @@ fn to_backend(ctx: &TcContext) -> Option<i32> {
     Some(redirect(ifindex))
 }
 
-/// Hands what answers a probe to the prober; leaves everything else as it is, to whoever is next.
+/// Sends answers to probes to the prober; leaves everything else unchanged to the next program.
 #[inline(always)]
 pub(crate) fn receive(ctx: &TcContext) -> i32 {
     to_prober(ctx).unwrap_or(TC_ACT_UNSPEC)

@@ -1,4 +1,4 @@
-//! A packet that is larger than the MTU of the NIC by which it would leave: its sender is told how large a packet may be.
+//! Answers packets that exceed the MTU of the NIC by which they would leave: the sender gets the largest size that fits.
 
 use core::ptr;
 

@@ -1,5 +1,5 @@
-//! The driver: in each repetition of a test run it restores the frame, makes it one of the next flow and hands it to the
-//! program under test. One program for each place where client address and port stand.
+//! The driver: in each repetition of a test run it restores the frame, changes it to the next flow and hands it to the
+//! program under test. There is one program for each location of client address and port.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 
 #[cfg(target_arch = "bpf")]
@@ -49,7 +49,7 @@ mod bpf {
         drive::<58, 62>(&ctx)
     }
 
-    /// Does not return where a program under test is set.
+    /// Does not return if a program under test is set.
     #[inline(always)]
     fn drive<const ADDRESS: usize, const PORTS: usize>(ctx: &XdpContext) -> u32 {
         let Some(plan) = PLAN.get_ptr_mut(0) else { return XDP_ABORTED };
@@ -63,7 +63,7 @@ mod bpf {
         unsafe {
             let packet = (*plan).next;
             (*plan).next = packet + 1;
-            // Without a branch, so that it takes what it takes whatever became of the packet: 2³² − 1 carries where they differ.
+            // Without a branch, so that the time does not depend on the packet's outcome: 2³² − 1 carries if they differ.
             let differs = ptr::read_volatile((start + 8) as *const u32) ^ (*plan).mac_tail;
             (*plan).changed += (u64::from(differs) + u64::from(u32::MAX)) >> 32;
             let flow = (*plan).flow(packet);

@@ -1,4 +1,4 @@
-//! Floors: what the least work costs that every forwarder with a connection table has to do. IPv4 and TCP, without options.
+//! Floors: programs that do the least work of any forwarder with a connection table. IPv4 and TCP, without options.
 //!
 //! `line`: parse, one cache line of a table by a hash of the flow, a backend's addresses, out. `service`: the same with a
 //! search for the service before and a counter after. `lru`: the table is one of the kernel's LRU hash maps. `pass`: nothing.
@@ -85,7 +85,7 @@ mod bpf {
             return packet.send(unsafe { (*way).backend });
         }
         let backend = packet.hash() >> 20 & (FLOOR_BACKENDS - 1);
-        // Sixteen bytes, as much as a backend and a time would be.
+        // Sixteen bytes: the size of a backend and a time.
         let way = FloorWay { backend, ..FloorWay::default() };
         if LRU.insert(key, way, 0).is_err() {
             return XDP_DROP;
@@ -94,7 +94,7 @@ mod bpf {
         packet.send(backend)
     }
 
-    /// What is needed of a packet, as it stands in the frame.
+    /// The needed fields of a packet, in the frame's byte order.
     struct Packet {
         start: usize,
         length: usize,
@@ -142,7 +142,7 @@ mod bpf {
             (hash ^ hash >> 32) as u32
         }
 
-        /// Gives the frame a backend's addresses.
+        /// Writes a backend's addresses into the frame.
         #[inline(always)]
         fn send(&self, backend: u32) -> u32 {
             let Some(macs) = BACKENDS.get_ptr(backend) else { return XDP_DROP };
@@ -156,7 +156,7 @@ mod bpf {
         }
     }
 
-    /// The backend of a packet by its line of the table, which it is put into if it is not there.
+    /// The backend of a packet from its line of the table; inserts the packet's connection if it is missing.
     #[inline(always)]
     fn by_line(packet: &Packet) -> Option<u32> {
         let state = STATE.get_ptr(0)?;

@@ -1,8 +1,8 @@
-//! What the programs and their users agree on: the flood's frame, which flow of a benchmark is the next one, and the records in
+//! The contract between the programs and their users: the flood's frame, the order of a benchmark's flows, and the records in
 //! maps.
 #![cfg_attr(target_arch = "bpf", no_std)]
 
-/// What every BPF object has: a panic handler, and the licence with which the kernel lets it call all helpers.
+/// Common parts of every BPF object: a panic handler, and the licence that allows it to call all helpers.
 #[cfg(target_arch = "bpf")]
 mod object {
     #[panic_handler]
@@ -20,13 +20,13 @@ pub const SYN_WORDS: usize = (14 + 20 + 20) / 2;
 /// First byte of the addresses that the flood comes from: 100.0.0.0/8.
 pub const SPOOFED: u8 = 100;
 
-/// What the driver writes into each frame, and which flow comes next. The one element of the driver's map `PLAN`.
+/// The driver's input for each frame, and the next flow. The one element of the driver's map `PLAN`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Plan {
     /// Number of the next packet; counts up.
     pub next: u64,
-    /// Packets which the program under test had rewritten: the source MAC was another one.
+    /// Packets that the program under test rewrote: their source MAC differed.
     pub changed: u64,
     /// Bytes 0 to 7 of the frame, as they stand.
     pub mac_head: u64,

@@ -1,5 +1,5 @@
-//! Both ends of a veth while real frames go through it: the generator that makes them, and the sink that counts what
-//! comes back. TCP over IPv4, without options.
+//! Programs for both ends of a veth with real frames: the generator that makes them, and the sink that counts those that
+//! come back. TCP over IPv4, without options.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 
 #[cfg(target_arch = "bpf")]
@@ -23,8 +23,8 @@ mod bpf {
     /// TTL 64, TCP, and no checksum yet, as they stand.
     const FRESH: u32 = u32::from_ne_bytes([64, 6, 0, 0]);
 
-    /// Makes a frame one of the next flow and sends it out of the NIC it is said to have come by. Frames come back
-    /// changed, so addresses, TTL and checksum are written again.
+    /// Changes a frame to the next flow and sends it out of the NIC on which it pretends to arrive. Frames come back changed,
+    /// so addresses, TTL and checksum are written again.
     #[xdp]
     fn generate(ctx: XdpContext) -> u32 {
         let Some(plan) = PLAN.get_ptr_mut(0) else { return XDP_ABORTED };
@@ -66,7 +66,7 @@ mod bpf {
         XDP_DROP
     }
 
-    /// The least that can be done between the two: out by where it came.
+    /// The least work between the two: sends the frame out of the NIC on which it arrived.
     #[xdp]
     fn bounce(_ctx: XdpContext) -> u32 {
         XDP_TX

@@ -1,4 +1,4 @@
-//! What laboratories attach to the NICs of their hosts, and a flood of SYNs.
+//! Programs that laboratories attach to the NICs of their hosts, and a flood of SYNs.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 
 #[cfg(target_arch = "bpf")]
@@ -32,7 +32,7 @@ mod bpf {
         XDP_DROP
     }
 
-    /// Makes a frame a SYN from a random address and port, and sends it. Writes the whole frame: pages come back as the
+    /// Turns a frame into a SYN from a random address and port, and sends it. Writes the whole frame: pages come back as the
     /// receiver left them.
     #[xdp]
     fn flood(ctx: XdpContext) -> u32 {

@@ -19,7 +19,7 @@ use crate::{
 /// How often records that have run out are removed.
 const PERIOD: Duration = Duration::from_secs(30);
 
-/// A walk over the records: how many it removed.
+/// A walk over the records; it returns how many it removed.
 type Walk = JoinHandle<Result<usize, DatapathError>>;
 
 /// Removes affinity records.
@@ -39,11 +39,11 @@ impl Cleaner {
         Self { records, began: clock::now(), walk: None, cleared: BTreeSet::new() }
     }
 
-    /// Takes in a walk that has ended, and begins the next if it is time or `slots` wait to be cleared: retired ones that
-    /// nothing is placed on any more.
+    /// Handles the end of a walk, and begins the next if it is time or `slots` wait to be cleared. These are retired slots that
+    /// get no new connections any more.
     ///
     /// # Errors
-    /// What the walk that has ended met with, or the next cannot begin: it is tried again.
+    /// When the last walk failed, or the next cannot begin; it is tried again.
     pub(super) fn advance(&mut self, state: &State, slots: BTreeSet<u32>) -> io::Result<()> {
         self.cleared.retain(|slot| slots.contains(slot));
         if self.walk.as_ref().is_some_and(|(walk, _)| !walk.is_finished()) {

@@ -1,7 +1,7 @@
-//! Counters over time: what removed backends had counted, and rates.
+//! Counters over time: rates, and the counters of removed backends.
 //!
-//! The datapath counts by slot. When a removed backend's slot is given back, what it had counted is kept here for its
-//! service, so that a service's totals never fall.
+//! The datapath counts by slot. When a removed backend's slot is freed, its counters are kept here for its service, so that
+//! a service's totals never fall.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -12,13 +12,13 @@ use dispatcher_common::counts::BackendCounts;
 
 use crate::{api::types::Rates, model::RetiredSlot};
 
-/// Time over which rates are averaged, at least.
+/// Shortest time over which rates are averaged.
 const RATE_WINDOW: Duration = Duration::from_secs(2);
 
 /// Counters of removed backends, and samples for rates.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
-    /// By service id: what its former backends had counted.
+    /// By service id: the counters of its former backends.
     former: HashMap<u32, BackendCounts>,
     /// When a slot was retired.
     retired: HashMap<u32, Instant>,
@@ -43,7 +43,7 @@ impl Counts {
         self.retired.get(&slot).is_none_or(|at| *at < start)
     }
 
-    /// Keeps for its service what a slot had counted, before the slot is given to another backend.
+    /// Adds a slot's counters to those of its service's former backends, before another backend gets the slot.
     pub(super) fn fold(&mut self, retired: RetiredSlot, counted: BackendCounts) {
         let former = self.former.entry(retired.service).or_insert(BackendCounts::ZERO);
         *former = sum(*former, counted);
@@ -53,12 +53,12 @@ impl Counts {
         }
     }
 
-    /// Forgets a service whose number is given to another one.
+    /// Forgets a service whose id another service gets.
     pub(super) fn forget(&mut self, service: u32) {
         self.former.remove(&service);
     }
 
-    /// What a service's former backends had counted.
+    /// The counters of a service's former backends.
     pub(super) fn former(&self, service: u32) -> BackendCounts {
         self.former.get(&service).copied().unwrap_or(BackendCounts::ZERO)
     }
@@ -74,7 +74,7 @@ impl Counts {
         self.newer = Some(Sample { at: now, backends });
     }
 
-    /// What a slot did per second, between the sample before last and now.
+    /// A slot's rates per second, between the sample before last and now.
     pub(super) fn rates(&self, slot: u32, counts: &BackendCounts, now: Instant) -> Rates {
         let Some(sample) = self.older.as_ref().or(self.newer.as_ref()) else {
             return Rates::default();

@@ -1,4 +1,4 @@
-//! The datapath as the daemon holds it: its handle, the connection table, counters, and what sweeps and cleans them.
+//! The datapath as the daemon holds it: its handle, the connection table and counters, with their sweeper and cleaner.
 
 use std::{
     collections::BTreeMap,
@@ -29,10 +29,10 @@ mod timeouts;
 
 pub(in crate::daemon) use counts::sum;
 
-/// Counters that were read so lately are not read again.
+/// Counters that are not older than this are not read again.
 const RECENT: Duration = Duration::from_millis(100);
 
-/// The datapath and what the daemon keeps of it.
+/// The datapath, and the daemon's data about it.
 #[derive(Debug)]
 pub(in crate::daemon) struct Plane {
     datapath: Datapath,
@@ -60,7 +60,7 @@ impl Plane {
         let sweeper = Sweeper::start(Arc::clone(&table), timeouts(record))?;
         let counters = datapath.counters();
         let cleaner = Cleaner::new(datapath.affinity_records());
-        // Slots that an earlier controller retired: only a sweep from now on can say that they are free.
+        // Slots that an earlier controller retired: only a sweep that begins later can show that they are free.
         let mut counts = Counts::default();
         record.retired_slots.iter().for_each(|r| counts.retire(r.slot, clock::now()));
         Ok(Self {
@@ -96,7 +96,7 @@ impl Plane {
         &self.counters
     }
 
-    /// What the last sweep of the table found.
+    /// The result of the last sweep of the table.
     pub(in crate::daemon) fn swept(&self) -> Arc<SweepResult> {
         self.sweeper.latest()
     }
@@ -106,17 +106,17 @@ impl Plane {
         self.sweeper.count_now()
     }
 
-    /// Whether the datapath has the rule of a service on.
+    /// Whether a rule of a service is on in the datapath.
     pub(in crate::daemon) fn is_active(&self, service: u32, rule: u32) -> bool {
         rules::is_active(self.datapath.contents(), service, rule)
     }
 
-    /// What a service's former backends had counted.
+    /// The counters of a service's former backends.
     pub(in crate::daemon) fn former(&self, service: u32) -> BackendCounts {
         self.counts.former(service)
     }
 
-    /// What a slot did per second lately.
+    /// A slot's recent rates per second.
     pub(in crate::daemon) fn rates(
         &self,
         slot: u32,
@@ -126,16 +126,16 @@ impl Plane {
         self.counts.rates(slot, counts, now)
     }
 
-    /// Notes which slots a change retires, and which service ids it gives away.
+    /// Records which slots a change retires, and which service ids it reuses.
     pub(in crate::daemon) fn follow(&mut self, change: &Change, gone: &[RetiredSlot]) {
         for (_, new) in change.pairs().filter(|(was, _)| was.is_none()) {
-            // What former backends of its id had counted. (The datapath's own counters begin at 0 when it is published.)
+            // Drop the counters of its id's former backends. (The datapath's own counters begin at 0 when it is published.)
             new.iter().for_each(|new| self.counts.forget(new.id));
         }
         gone.iter().for_each(|retired| self.counts.retire(retired.slot, clock::now()));
     }
 
-    /// Turns rules on and off according to the last second.
+    /// Turns rules on and off by the rates of the last second.
     pub(in crate::daemon) fn watch_rules(&mut self, record: &Record) -> Result<(), ApiError> {
         let go_by_rates = rules::go_by_rates(&record.state);
         let counted =
@@ -152,7 +152,7 @@ impl Plane {
         self.rules.active(state, &self.table, self.datapath.contents(), clock::local())
     }
 
-    /// Gives back the slots of removed backends that no connection and no affinity record points to any more.
+    /// Frees the slots of removed backends that no connection and no affinity record points to any more.
     pub(in crate::daemon) fn release_slots(&mut self, store: &mut Store) -> Result<(), ApiError> {
         let sweep = self.sweeper.latest();
         let unused = |r: &RetiredSlot| {
@@ -168,7 +168,7 @@ impl Plane {
         }
         let counters = self.counters.read(retired)?;
         store.commit(|record| record.retired_slots = kept)?;
-        // The slot's counters keep their values, and nobody reads them, until a backend is published there.
+        // The slot's counters keep their values until a backend is published there; nothing reads them before.
         for retired in released {
             self.counts.fold(retired, counters.backend(retired.slot));
         }
@@ -187,8 +187,8 @@ impl Plane {
         Ok(())
     }
 
-    /// Counters of a moment ago, those of retired slots included, and when they were read: loops that need them at the same
-    /// time read them once.
+    /// Recent counters, including those of retired slots, and when they were read: loops that need them at the same time read
+    /// them once.
     pub(in crate::daemon) fn recent_counters(
         &mut self,
         retired: &[RetiredSlot],

@@ -1,4 +1,4 @@
-//! Makes the maps hold what the record says.
+//! Writes the record's state to the maps.
 
 use dispatcher_common::net::address;
 
@@ -18,7 +18,7 @@ impl Plane {
     /// compared: everything, if the maps were not as they were left.
     ///
     /// # Errors
-    /// Where the kernel refuses, or the schedule pool is full.
+    /// When the kernel refuses, or the schedule pool is full.
     pub(in crate::daemon) fn publish<'d>(
         &mut self,
         record: &Record,
@@ -38,7 +38,7 @@ impl Plane {
         Ok(dirty)
     }
 
-    /// What the maps should hold of what is dirty.
+    /// The desired content of the dirty part of the maps.
     fn tables(
         &mut self,
         record: &Record,
@@ -48,7 +48,7 @@ impl Plane {
     ) -> Tables {
         let resolve = |address| hops.resolution(address);
         let Record { state, applied, retired_slots, .. } = record;
-        // Schedules of single services come and go too often to be kept.
+        // Schedules of single services change too often to be kept.
         let (all, mut some) = (&mut self.schedules, Schedules::default());
         let schedules = if *dirty == Dirty::All { all } else { &mut some };
         let connections = &applied.connections;

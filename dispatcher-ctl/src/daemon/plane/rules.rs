@@ -14,10 +14,10 @@ use crate::{
     reconcile::{self, LocalTime, Measured, Rate},
 };
 
-/// A shorter time is not taken for a second: rates over a moment say nothing.
+/// Shortest time between two samples: rates over less are not meaningful.
 const SHORTEST: Duration = Duration::from_millis(500);
 
-/// What backends had counted.
+/// The backends' counters at one time.
 #[derive(Debug)]
 struct Sample {
     at: Instant,
@@ -25,17 +25,17 @@ struct Sample {
     counted: BTreeMap<u32, (u64, u64)>,
 }
 
-/// The rates that rules go by.
+/// The rates that rules depend on.
 #[derive(Debug, Default)]
 pub(super) struct Rules {
-    /// What was last read.
+    /// The last sample.
     sample: Option<Sample>,
     /// By slot, over the last second.
     rates: Option<BTreeMap<u32, Rate>>,
 }
 
 impl Rules {
-    /// Updates the rates; none: no rule goes by them.
+    /// Updates the rates; none: no rule depends on them.
     pub(super) fn update(&mut self, counted: Option<(Instant, &Counters)>) {
         match counted {
             Some((at, counters)) => self.sample(at, counters),
@@ -43,7 +43,7 @@ impl Rules {
         }
     }
 
-    /// Which rules hold; those of which that is not known stay as the datapath has them.
+    /// Which rules hold; a rule for which this is not known stays as it is in the datapath.
     pub(super) fn active(
         &self,
         state: &State,
@@ -60,7 +60,7 @@ impl Rules {
         active
     }
 
-    /// Adds what the datapath has counted.
+    /// Adds the datapath's counters.
     fn sample(&mut self, now: Instant, counters: &Counters) {
         let delivered =
             |slot: &u32| counters.responses.get(slot).map_or(0, |responses| responses.delivered);
@@ -74,7 +74,7 @@ impl Rules {
             }
             let seconds = elapsed.as_secs_f64();
             let rate = |(slot, (connections, delivered)): (&u32, &(u64, u64))| {
-                // A slot that is not among them, or had counted more, has begun at 0 since.
+                // A slot that was missing, or whose counters fell, has begun at 0 since.
                 let (c, d) = before.get(slot).copied().unwrap_or_default();
                 let per_second =
                     |now: u64, before: u64| now.checked_sub(before).unwrap_or(now) as f64 / seconds;
@@ -87,18 +87,18 @@ impl Rules {
     }
 }
 
-/// Whether any rule goes by rates.
+/// Whether any rule depends on rates.
 pub(super) fn go_by_rates(state: &State) -> bool {
     rules(state).any(|(_, rule)| rule.config.has_rates())
 }
 
-/// Whether the datapath has the rule of a service on.
+/// Whether a rule of a service is on in the datapath.
 pub(super) fn is_active(held: &Contents, service: u32, rule: u32) -> bool {
     let held = held.rules.get(rule as usize);
     held.is_some_and(|held| held.owner == u64::from(service) + 1 && held.active != 0)
 }
 
-/// Logs which rules begin or cease to hold.
+/// Logs which rules start or stop to hold.
 pub(super) fn log_changes(state: &State, held: &Contents, active: &BTreeMap<u32, bool>) {
     for service in &state.services {
         for rule in &service.rules {

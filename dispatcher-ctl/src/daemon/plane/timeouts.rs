@@ -30,8 +30,8 @@ pub(super) fn timeouts(record: &Record) -> Timeouts {
     timeouts
 }
 
-/// For connections of a removed backend whose clients are to be told: those that were told are closing, and are kept until
-/// the RST has surely come.
+/// For connections of a removed backend whose clients get an RST. Those that got one are closing, and are kept until the RST
+/// has certainly arrived.
 fn lingering(stale: Duration) -> ServiceTimeouts {
     const TOLD: Duration = Duration::from_secs(30);
     ServiceTimeouts { stale, syn: stale.min(TOLD), fin: stale.min(TOLD), fin_count: 0 }

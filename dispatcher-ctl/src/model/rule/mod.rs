@@ -1,4 +1,4 @@
-//! Rules: which new connections of a service are placed on some of its backends only.
+//! Rules: conditions under which new connections use only some of a service's backends.
 
 use std::collections::HashSet;
 
@@ -46,7 +46,7 @@ pub struct Rule {
 }
 
 impl RuleConfig {
-    /// Its settings by key, as a configuration writes them; those that say nothing are left out.
+    /// Its settings by key, as a configuration writes them, without empty ones.
     #[must_use]
     pub fn settings(&self) -> serde_json::Map<String, serde_json::Value> {
         match serde_json::to_value(self) {
@@ -56,13 +56,13 @@ impl RuleConfig {
         }
     }
 
-    /// The names of its backends: there may be a thousand, and as many to be looked for among them.
+    /// The names of its backends, as a set: there may be a thousand, and a thousand lookups.
     #[must_use]
     pub fn names(&self) -> HashSet<&str> {
         self.backends.iter().map(String::as_str).collect()
     }
 
-    /// Whether it goes by rates that are measured from one second to the next.
+    /// Whether it depends on rates, which are measured every second.
     #[must_use]
     pub const fn has_rates(&self) -> bool {
         self.min_new_connections.is_some()
@@ -70,7 +70,7 @@ impl RuleConfig {
             || self.has_bandwidth()
     }
 
-    /// Whether it goes by delivered bytes.
+    /// Whether it depends on delivered bytes.
     #[must_use]
     pub const fn has_bandwidth(&self) -> bool {
         self.min_bandwidth.is_some()
@@ -89,19 +89,19 @@ impl RuleConfig {
             || self.max_bandwidth.is_some()
     }
 
-    /// Whether it goes by rates or counts.
+    /// Whether it depends on rates or counts.
     #[must_use]
     pub const fn is_measured(&self) -> bool {
         self.is_evaluated() || self.shared_bandwidth.is_some()
     }
 
-    /// Whether something must hold that a packet does not tell.
+    /// Whether it has conditions that cannot be read from a packet.
     #[must_use]
     pub const fn is_switched(&self) -> bool {
         self.time.is_some() || !self.days.is_empty() || self.is_measured()
     }
 
-    /// Whether any condition is named, `always` not among them.
+    /// Whether it has any condition other than `always`.
     #[must_use]
     pub const fn has_condition(&self) -> bool {
         self.is_switched()
@@ -110,7 +110,7 @@ impl RuleConfig {
             || self.tos.is_some()
     }
 
-    /// Records that its conditions take in the datapath.
+    /// Number of records that its conditions take in the datapath.
     #[must_use]
     pub fn conditions(&self) -> usize {
         self.clients.len().max(1)

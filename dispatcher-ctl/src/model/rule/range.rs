@@ -1,4 +1,4 @@
-//! Ranges that rules are made of, and how they are written.
+//! The ranges in the conditions of rules, and their syntax.
 
 use std::{
     fmt,
@@ -30,23 +30,23 @@ pub struct PortRange {
     pub last: u16,
 }
 
-/// A time of day, over midnight where it begins later than it ends.
+/// A period of the day; it spans midnight if it begins later than it ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct TimeRange {
     /// When it begins, in seconds since midnight.
     pub start: u32,
-    /// When it is over, likewise; at most a day's.
+    /// When it ends, in seconds since midnight; at most a full day.
     pub end: u32,
 }
 
-/// TOS or traffic class: what is left of it under a mask.
+/// TOS or traffic class under a mask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Tos {
-    /// What is to be left.
+    /// The value after masking.
     pub value: u8,
-    /// The bits that count.
+    /// The mask: the bits that are compared.
     pub mask: u8,
 }
 
@@ -70,7 +70,7 @@ choice! {
     }
 }
 
-/// A text that is no such range.
+/// A text that is not a valid range.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is no such range")]
 pub struct ParseRangeError(String);
@@ -98,7 +98,7 @@ impl TimeRange {
     /// A whole day.
     pub const WHOLE_DAY: Self = Self { start: 0, end: DAY };
 
-    /// Whether a time of day lies in it, and if so whether it began the day before.
+    /// Whether it contains a time of day; if it does, whether it began the day before.
     #[must_use]
     pub const fn holds(self, second: u32) -> Option<bool> {
         let is_over_midnight = self.end <= self.start;
@@ -134,7 +134,7 @@ impl ClientRange {
         };
         let free = 128 - (128 - bits) - length.min(bits);
         let rest = if free == 128 { u128::MAX } else { (1 << free) - 1 };
-        // Bits beyond the length are most likely a slip.
+        // Bits beyond the length are most likely a typing error.
         if length > bits || number & rest != 0 {
             return None;
         }
@@ -245,7 +245,7 @@ impl FromStr for Tos {
             None => number(text),
         };
         let (value, mask) = text.split_once('/').unwrap_or((text, "0xff"));
-        // Bits beyond the mask could never be met.
+        // Bits outside the mask could never match.
         let parsed =
             byte(value).zip(byte(mask)).filter(|(value, mask)| value & !mask == 0 && *mask != 0);
         parsed
