@@ -98,4 +98,9 @@ mod tests {
             assert_eq!(slips(fine, false), [""; 0], "{fine}");
         }
     }
+
+    #[test]
+    fn this_workspace_is_in_plain_english() {
+        check(crate::workspace::root()).unwrap();
+    }
 }
