@@ -18,6 +18,7 @@
 //! as `RECORD_NEXT`, and renamed over `RECORD`: again one step.
 
 use std::{
+    collections::HashSet,
     fs, io,
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
@@ -172,13 +173,15 @@ impl Layout {
             saved.store(word, Ordering::Release);
         }
         let former = std::mem::replace(&mut self.documents, places);
-        let mut gone: Vec<Place> = Vec::new();
-        for (at, place) in former.into_iter().enumerate() {
-            if self.documents.get(at) != Some(&place) && !self.documents.contains(&place) {
-                gone.push(place);
-            }
-        }
-        gone.iter().for_each(|place| self.pool.leave(place.space(), now));
+        // Most stay where they are in the list; a document that moved in it is found among those that did.
+        let is_moved = |(at, place): &(usize, &Place)| former.get(*at) != Some(*place);
+        let moved = self.documents.iter().enumerate().filter(is_moved);
+        let moved: HashSet<u32> = moved.map(|(_, place)| place.offset).collect();
+        let is_gone = |(at, place): &(usize, &Place)| {
+            self.documents.get(*at) != Some(*place) && !moved.contains(&place.offset)
+        };
+        let gone = former.iter().enumerate().filter(is_gone);
+        gone.for_each(|(_, place)| self.pool.leave(place.space(), now));
         self.pool.leave(std::mem::replace(&mut self.index, index), now);
         // Nobody reads while this controller writes.
         self.pool.rested();
