@@ -46,6 +46,8 @@ pub const MARK: u64 = 1 << 62;
 const STAMP: u64 = ((1 << STAMP_BITS) - 1) << 16;
 /// Bits of the state in a word.
 const STATE: u64 = 3 << 14;
+/// Bits of the slot in a word.
+pub(crate) const SLOT: u64 = crate::limits::MAX_SLOTS as u64 - 1;
 
 /// State of a way that is not free: two bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -102,7 +104,7 @@ impl Way {
             hash & fingerprint(hash)
                 | (stamp & ((1 << STAMP_BITS) - 1)) << 16
                 | (state as u64) << 14
-                | slot as u64 & 0x3fff,
+                | slot as u64 & SLOT,
         )
     }
 
@@ -166,7 +168,7 @@ impl Way {
     #[inline(always)]
     #[must_use]
     pub const fn slot(self) -> u32 {
-        (self.0 & 0x3fff) as u32
+        (self.0 & SLOT) as u32
     }
 
     /// Whether the flow is TCP.

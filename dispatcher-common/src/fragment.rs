@@ -1,6 +1,6 @@
 //! Fragments: stores where the first fragment of a datagram went, so that the others go there, too.
 
-use crate::net::Address;
+use crate::{connection::SLOT, net::Address};
 
 /// Nanoseconds after its first fragment in which a datagram's other fragments are forwarded. Reassembly waits 15 s at first
 /// (RFC 791), 60 s (RFC 8200), or 30 s (Linux). A longer time is wrong, since identifications are reused.
@@ -24,9 +24,6 @@ shared! {
 /// 14 bits replaced by the backend slot it went to. Slot 0, which no backend has: it was passed to the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Followed(pub u64);
-
-/// Bits of a slot.
-const SLOT: u64 = (1 << 14) - 1;
 
 impl Followed {
     /// A first fragment that came at this time and went to this slot.

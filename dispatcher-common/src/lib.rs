@@ -14,7 +14,7 @@
 compile_error!("the shared layout is little-endian");
 
 #[macro_use]
-mod shared;
+pub mod shared;
 
 pub mod backend;
 pub mod connection;

@@ -8,14 +8,46 @@ pub type Address = [u8; 16];
 /// Ethernet address in transmission order.
 pub type MacBytes = [u8; 6];
 
-/// TCP's protocol number (RFC 9293).
-pub const TCP: u8 = 6;
-/// ICMP's protocol number (RFC 792).
+/// Protocol number of ICMP (RFC 792).
 pub const ICMP: u8 = 1;
-/// ICMPv6's protocol number (RFC 4443).
-pub const ICMPV6: u8 = 58;
-/// UDP's protocol number (RFC 768).
+/// Protocol number of TCP (RFC 9293).
+pub const TCP: u8 = 6;
+/// Protocol number of UDP (RFC 768).
 pub const UDP: u8 = 17;
+/// Protocol number of ICMPv6 (RFC 4443).
+pub const ICMPV6: u8 = 58;
+
+/// Types of ICMP messages (RFC 792).
+pub mod icmp {
+    /// Echo reply.
+    pub const ECHO_REPLY: u8 = 0;
+    /// Destination unreachable.
+    pub const UNREACHABLE: u8 = 3;
+    /// Code of [`UNREACHABLE`]: fragmentation needed (RFC 1191).
+    pub const FRAGMENTATION_NEEDED: u8 = 4;
+    /// Echo request.
+    pub const ECHO_REQUEST: u8 = 8;
+    /// Time exceeded.
+    pub const TIME_EXCEEDED: u8 = 11;
+    /// Parameter problem.
+    pub const PARAMETER_PROBLEM: u8 = 12;
+}
+
+/// Types of ICMPv6 messages (RFC 4443).
+pub mod icmpv6 {
+    /// Destination unreachable.
+    pub const UNREACHABLE: u8 = 1;
+    /// Packet too big.
+    pub const TOO_BIG: u8 = 2;
+    /// Time exceeded.
+    pub const TIME_EXCEEDED: u8 = 3;
+    /// Parameter problem.
+    pub const PARAMETER_PROBLEM: u8 = 4;
+    /// Echo request.
+    pub const ECHO_REQUEST: u8 = 128;
+    /// Echo reply.
+    pub const ECHO_REPLY: u8 = 129;
+}
 
 /// The mapped form of an address, as it stands in map keys and flow records.
 #[must_use]

@@ -40,6 +40,23 @@ macro_rules! reasons {
             /// Every reason, by number.
             pub const ALL: &'static [Self] = &[$(Self::$name),+];
 
+            /// The reason with a number; the first one if no reason has it.
+            #[inline(always)]
+            #[must_use]
+            pub const fn of(number: u32) -> Self {
+                const {
+                    let mut next = 0;
+                    while next < Self::ALL.len() {
+                        assert!(Self::ALL[next] as usize == next, "numbers have a gap");
+                        next += 1;
+                    }
+                }
+                // Not a `match`, from which LLVM makes eleven instructions instead of two.
+                let number = if (number as usize) < Self::ALL.len() { number } else { 0 };
+                // SAFETY: the enum is `repr(u32)` and has every number below `ALL.len()`, as is asserted above.
+                unsafe { core::mem::transmute::<u32, Self>(number) }
+            }
+
             /// The metric label.
             #[must_use]
             pub const fn as_str(self) -> &'static str { match self { $(Self::$name => $label),+ } }
@@ -102,7 +119,7 @@ reasons! {
     NoInterface = 21 Drop "no_interface",
     /// Answered with an RST, by `orphan = "reset"` or `on_down = "reset"`.
     Reset = 22 Tx "reset",
-    /// Came from the very backend that it would go to, and the service has no local backend that is up.
+    /// Came from the backend to which it would go, and the service has no local backend that is up.
     Loop = 23 Drop "loop",
     /// Larger than the MTU of the NIC behind which the backend lives, and its sender was not told: it may be fragmented, is an
     /// ICMP error or a later fragment, or too many senders were told just now.
@@ -119,7 +136,9 @@ mod tests {
     fn numbers_are_positions_and_leave_room() {
         for (i, reason) in Reason::ALL.iter().enumerate() {
             assert_eq!(*reason as usize, i);
+            assert_eq!(Reason::of(i as u32), *reason);
         }
+        assert_eq!(Reason::of(u32::MAX), Reason::Forwarded);
         assert!(Reason::ALL.len() <= REASONS);
     }
 

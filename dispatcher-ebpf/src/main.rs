@@ -38,6 +38,7 @@ mod bpf {
     mod clock;
     mod config;
     mod global;
+    mod helper;
     mod maps;
     mod shared_word;
 

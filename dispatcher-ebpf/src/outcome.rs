@@ -50,11 +50,7 @@ impl Exit {
     #[inline(always)]
     #[must_use]
     pub const fn reason(self) -> Reason {
-        let number = (self.0 >> REASON_SHIFT) as u32 & 0xff_ffff;
-        // Only numbers of reasons get here: the bound is for the compiler.
-        let number = if (number as usize) < Reason::ALL.len() { number } else { 0 };
-        // SAFETY: `Reason` is `repr(u32)` and its numbers are 0..ALL.len() (tested in dispatcher-common).
-        unsafe { core::mem::transmute::<u32, Reason>(number) }
+        Reason::of((self.0 >> REASON_SHIFT) as u32 & 0xff_ffff)
     }
 
     /// Service whose counters show it, or [`NO_SERVICE`].

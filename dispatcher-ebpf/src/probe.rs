@@ -4,7 +4,7 @@
 //! as far as they are in fragments only the first has ports.
 
 use dispatcher_common::{
-    net::{ICMP, ICMPV6, TCP, UDP},
+    net::{ICMP, ICMPV6, TCP, UDP, icmp, icmpv6},
     probe,
 };
 
@@ -95,9 +95,9 @@ fn source(frame: Frame, header: Header) -> Option<u16> {
 }
 
 /// Types of echo requests, of ICMP and ICMPv6.
-const ECHO_REQUEST: (u8, u8) = (8, 128);
+const ECHO_REQUEST: (u8, u8) = (icmp::ECHO_REQUEST, icmpv6::ECHO_REQUEST);
 /// Types of echo replies.
-const ECHO_REPLY: (u8, u8) = (0, 129);
+const ECHO_REPLY: (u8, u8) = (icmp::ECHO_REPLY, icmpv6::ECHO_REPLY);
 
 /// The identifier of an echo message of this type.
 #[inline(always)]
@@ -189,7 +189,7 @@ mod tests {
         bytes
     }
 
-    fn icmp(kind: u8, id: u16, rest: &[u8]) -> Vec<u8> {
+    fn message(kind: u8, id: u16, rest: &[u8]) -> Vec<u8> {
         let mut bytes = vec![kind, 0, 0, 0];
         bytes.extend(id.to_be_bytes());
         bytes.extend([0, 1]);
@@ -215,14 +215,14 @@ mod tests {
         }
         let mut bytes = ethernet(0x0800, &v4(TCP, OWN, VIP, &ports(80, PORT)));
         assert_eq!(sent(frame(&mut bytes)), None);
-        let mut bytes = ethernet(0x0800, &v4(1, OWN, VIP, &icmp(8, PORT, &[])));
+        let mut bytes = ethernet(0x0800, &v4(1, OWN, VIP, &message(8, PORT, &[])));
         assert_eq!(parts(sent(frame(&mut bytes))), is(5));
     }
 
     #[test]
     fn an_answer_is_known_by_its_destination_port() {
         for (protocol, payload) in
-            [(TCP, ports(80, PORT)), (UDP, ports(53, PORT)), (1, icmp(0, PORT, &[]))]
+            [(TCP, ports(80, PORT)), (UDP, ports(53, PORT)), (1, message(0, PORT, &[]))]
         {
             let mut bytes = ethernet(0x0800, &v4(protocol, VIP, OWN, &payload));
             assert_eq!(parts(answered(frame(&mut bytes))), is(5), "protocol {protocol}");
@@ -242,13 +242,13 @@ mod tests {
         // Whoever says so: the backend may do so by its own address.
         for from in [VIP, [10, 0, 0, 11]] {
             for kind in [3, 11, 12] {
-                let mut bytes = ethernet(0x0800, &v4(1, from, OWN, &icmp(kind, 0, &probe)));
+                let mut bytes = ethernet(0x0800, &v4(1, from, OWN, &message(kind, 0, &probe)));
                 assert_eq!(parts(answered(frame(&mut bytes))), is(5), "type {kind}");
             }
         }
         let others = v4(TCP, [10, 0, 0, 2], VIP, &ports(PORT, 80));
         for (kind, quoted) in [(5, &probe), (3, &others)] {
-            let mut bytes = ethernet(0x0800, &v4(1, VIP, OWN, &icmp(kind, 0, quoted)));
+            let mut bytes = ethernet(0x0800, &v4(1, VIP, OWN, &message(kind, 0, quoted)));
             assert_eq!(answered(frame(&mut bytes)), None);
         }
     }
@@ -261,13 +261,13 @@ mod tests {
         assert_eq!(found, expected);
         for packet in [
             v6(TCP, 0x80, 1, &ports(80, PORT)),
-            v6(58, 0x80, 1, &icmp(129, PORT, &[])),
-            v6(58, 0x11, 1, &icmp(3, 0, &probe)),
+            v6(58, 0x80, 1, &message(129, PORT, &[])),
+            v6(58, 0x11, 1, &message(3, 0, &probe)),
         ] {
             assert_eq!(parts(answered(frame(&mut ethernet(0x86dd, &packet)))), expected);
         }
         // Neighbours talk to each other without us.
-        let solicitation = v6(58, 0x80, 1, &icmp(135, PORT, &[0; 16]));
+        let solicitation = v6(58, 0x80, 1, &message(135, PORT, &[0; 16]));
         assert_eq!(answered(frame(&mut ethernet(0x86dd, &solicitation))), None);
         assert_eq!(sent(frame(&mut ethernet(0x86dd, &solicitation))), None);
     }

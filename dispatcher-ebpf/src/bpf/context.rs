@@ -2,10 +2,8 @@
 
 use aya_ebpf::{
     EbpfContext as _,
-    bindings::{__sk_buff, xdp_md},
-    helpers::generated::{
-        bpf_redirect, bpf_skb_pull_data, bpf_xdp_adjust_head, bpf_xdp_adjust_tail,
-    },
+    bindings::xdp_md,
+    helpers::generated::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail},
     programs::{TcContext, TracePointContext, XdpContext},
 };
 use dispatcher_ebpf::frame::Frame;
@@ -65,8 +63,7 @@ impl Context {
 pub(crate) fn skb_frame(ctx: &TcContext, head: u32) -> Frame {
     let wanted = if ctx.len() < head { ctx.len() } else { head };
     if ctx.data() + wanted as usize > ctx.data_end() {
-        // SAFETY: the context is the one that the program was called with. Pointers into the packet are made after this.
-        let _short = unsafe { bpf_skb_pull_data(ctx.as_ptr().cast::<__sk_buff>(), wanted) };
+        let _short = ctx.pull_data(wanted);
     }
     // SAFETY: the kernel lets programs of this type read and write what lies between the two.
     unsafe { Frame::new(ctx.data(), ctx.data_end()) }
@@ -77,13 +74,6 @@ pub(crate) fn skb_frame(ctx: &TcContext, head: u32) -> Frame {
 pub(crate) fn had_tag(ctx: &TcContext) -> bool {
     // SAFETY: the context is the one that the program was called with.
     unsafe { (*ctx.skb.skb).vlan_present != 0 }
-}
-
-/// Sends a TC program's packet out of a NIC, and yields the program's action.
-#[inline(always)]
-pub(crate) fn redirect(ifindex: u32) -> i32 {
-    // SAFETY: the helper takes numbers only. It yields TC_ACT_REDIRECT, or TC_ACT_SHOT.
-    unsafe { bpf_redirect(ifindex, 0) as i32 }
 }
 
 /// The word at an offset of a tracepoint's record; the controller compares the offsets with the kernel's.

@@ -1,6 +1,9 @@
 //! The packet as the stages know it.
 
-use dispatcher_common::flow::{WORDS_V4, WORDS_V6, flow_hash, table_hash};
+use dispatcher_common::{
+    connection::Way,
+    flow::{WORDS_V4, WORDS_V6, flow_hash, table_hash},
+};
 use dispatcher_ebpf::{
     parse::{FlowWords, Segment, Tcp},
     table::tracking::{self, Event},
@@ -57,7 +60,7 @@ impl Packet {
     /// Whether it is TCP.
     #[inline(always)]
     pub(crate) const fn is_tcp(&self) -> bool {
-        self.hash >> 63 != 0
+        Way(self.hash).is_tcp()
     }
 
     /// Its effect on its connection.

@@ -18,8 +18,8 @@ use dispatcher_ebpf::{
 };
 
 use super::{
-    context::{had_tag, redirect, skb_frame},
-    filter, maps,
+    context::{had_tag, skb_frame},
+    filter, helper, maps,
 };
 
 /// Bytes of a packet that must be contiguous: an ICMPv6 error with the headers of the packet that it quotes.
@@ -48,7 +48,7 @@ fn to_backend(ctx: &TcContext) -> Option<i32> {
     }
     let ifindex = maps::ifindex(forward.interface());
     mac::rewrite(frame.head::<14>()?, forward.0, own.0);
-    Some(redirect(ifindex))
+    Some(helper::redirect(ifindex, 0) as i32)
 }
 
 /// Sends answers to probes to the prober; leaves everything else unchanged to the next program.
@@ -72,7 +72,7 @@ fn to_prober(ctx: &TcContext) -> Option<i32> {
     let head = frame.head::<14>()?;
     head.set_u32::<0>(u32::from_ne_bytes([a, b, c, d]));
     head.set_u16::<4>(u16::from_ne_bytes([e, f]));
-    Some(redirect(end.ifindex))
+    Some(helper::redirect(end.ifindex, 0) as i32)
 }
 
 /// Whether a flow's VIP is one.

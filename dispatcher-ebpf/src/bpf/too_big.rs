@@ -1,8 +1,6 @@
 //! Answers packets that exceed the MTU of the NIC by which they would leave: the sender gets the largest size that fits.
 
-use core::ptr;
-
-use aya_ebpf::{bindings::xdp_action::XDP_DROP, helpers::generated::bpf_csum_diff};
+use aya_ebpf::bindings::xdp_action::XDP_DROP;
 use dispatcher_common::reason::Reason;
 use dispatcher_ebpf::{
     barrier::hide,
@@ -12,7 +10,7 @@ use dispatcher_ebpf::{
     rewrite::too_big::{self, Notice},
 };
 
-use super::{context::Context, global::global, maps, reset, verdict};
+use super::{context::Context, global::global, helper, maps, reset, verdict};
 
 global! {
     /// Answers a packet that is too large for the NIC of a slot's backend. Where that may not be, the packet is dropped.
@@ -57,9 +55,5 @@ fn tell(ctx: Context, flow: &FlowWords, network: Network, notice: Notice) -> Opt
 #[inline(always)]
 fn sum<const BYTES: usize>(frame: Frame, at: u32, before: u32) -> Option<u32> {
     let window = frame.window::<BYTES>(at)?;
-    // SAFETY: the window's bytes are in the frame, which the helper only reads.
-    let sum = unsafe {
-        bpf_csum_diff(ptr::null_mut(), 0, window.address() as *mut u32, BYTES as u32, before)
-    };
-    Some(sum as u32)
+    Some(helper::sum(window, before))
 }

@@ -3,7 +3,7 @@
 //! Backends answer clients by themselves, from the VIP: a router that cannot deliver the answer sends its error there, and
 //! quotes a packet whose source is the VIP.
 
-use dispatcher_common::net::{TCP, UDP};
+use dispatcher_common::net::{TCP, UDP, icmp, icmpv6};
 
 use super::{FlowWords, ICMP_HEADER, IPV4_HEADER, IPV6_HEADER, Network, Payload, ipv4, ipv6};
 use crate::frame::Frame;
@@ -36,12 +36,15 @@ pub fn quoted(frame: Frame, network: Network, at: u32, flow: &mut FlowWords) -> 
     }
 }
 
-/// Whether a message of this type is an error, which quotes a packet: destination unreachable, packet too big, time exceeded,
-/// parameter problem.
+/// Whether a message of this type is an error, which quotes a packet.
 #[inline(always)]
 #[must_use]
 pub const fn is_error(kind: u8, is_v4: bool) -> bool {
-    if is_v4 { matches!(kind, 3 | 11 | 12) } else { matches!(kind, 1..=4) }
+    if is_v4 {
+        matches!(kind, icmp::UNREACHABLE | icmp::TIME_EXCEEDED | icmp::PARAMETER_PROBLEM)
+    } else {
+        matches!(kind, icmpv6::UNREACHABLE..=icmpv6::PARAMETER_PROBLEM)
+    }
 }
 
 #[inline(always)]

@@ -13,6 +13,7 @@ use dispatcher_common::{
     flow::{Flow, WORDS_V6},
     net::{Address, TCP},
     reason::Reason,
+    shared::{Shared, cast, cast_ref},
 };
 
 use crate::frame::Frame;
@@ -47,6 +48,8 @@ pub const ICMP_HEADER: u32 = 8;
 pub const IPV4_FRAGMENT: u16 = 0x3fff_u16.to_be();
 /// The fragment offset alone.
 pub const IPV4_FRAGMENT_OFFSET: u16 = 0x1fff_u16.to_be();
+/// The don't-fragment bit.
+pub const IPV4_DONT_FRAGMENT: u16 = 0x4000_u16.to_be();
 
 /// What an IP header says of what it carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,7 +89,10 @@ pub struct FlowWords {
     pub protocol: u32,
 }
 
-const _: () = assert!(size_of::<FlowWords>() == size_of::<Flow>());
+// SAFETY: `repr(C)`, and ten words without padding, as many bytes as a `Flow`: `cast` asserts that.
+unsafe impl Shared for FlowWords {
+    const ZERO: Self = Self { client: [0; 4], vip: [0; 4], ports: 0, protocol: 0 };
+}
 
 /// First twelve bytes of an IPv4 address in mapped form (RFC 4291 §2.5.5.2), as words.
 pub const MAPPED: [u32; 3] = [0, 0, 0xffff_u32.to_be()];
@@ -95,15 +101,7 @@ pub const MAPPED: [u32; 3] = [0, 0, 0xffff_u32.to_be()];
 #[inline(always)]
 #[must_use]
 pub const fn address(words: [u32; 4]) -> Address {
-    *as_address(&words)
-}
-
-/// Four native words as the address whose bytes they are.
-#[inline(always)]
-#[must_use]
-pub const fn as_address(words: &[u32; 4]) -> &Address {
-    // SAFETY: four words are sixteen bytes, any bytes are an address, and bytes need no alignment.
-    unsafe { &*(&raw const *words).cast::<Address>() }
+    *cast_ref(&words)
 }
 
 impl FlowWords {
@@ -187,8 +185,7 @@ impl FlowWords {
     #[inline(always)]
     #[must_use]
     pub fn is(&self, record: &Flow) -> bool {
-        // SAFETY: as in `record`, the other way round: any bytes are words.
-        let other = unsafe { core::mem::transmute::<Flow, Self>(*record) };
+        let other: Self = cast(*record);
         let differs = |a: [u32; 4], b: [u32; 4]| {
             (a[0] ^ b[0]) | (a[1] ^ b[1]) | (a[2] ^ b[2]) | (a[3] ^ b[3])
         };
@@ -211,9 +208,7 @@ impl FlowWords {
     #[inline(always)]
     #[must_use]
     pub const fn record(&self, tick: u64) -> Flow {
-        let written = Self { protocol: (tick as u32) << 8 | self.protocol & 0xff, ..*self };
-        // SAFETY: both are `repr(C)`, of one size and without padding, and any bytes are a `Flow`.
-        unsafe { core::mem::transmute::<Self, Flow>(written) }
+        cast(Self { protocol: (tick as u32) << 8 | self.protocol & 0xff, ..*self })
     }
 }
 

@@ -3,7 +3,7 @@
 use super::checksum::{checksum, sum};
 use crate::{
     frame::Window,
-    parse::{FlowWords, IPV4_HEADER},
+    parse::{FlowWords, IPV4_DONT_FRAGMENT, IPV4_HEADER},
 };
 
 /// Hops that an answer may take.
@@ -15,8 +15,8 @@ pub(super) fn write_v4(header: Window<20>, flow: &FlowWords, protocol: u8, paylo
     let [high, low] = (IPV4_HEADER as u16 + payload).to_be_bytes();
     let words = [
         u32::from_ne_bytes([0x45, 0, high, low]),
-        // No identification, not to be fragmented (RFC 6864 §4.1).
-        u32::from_ne_bytes([0, 0, 0x40, 0]),
+        // No identification, since it must not be fragmented (RFC 6864 §4.1).
+        u32::from(IPV4_DONT_FRAGMENT) << 16,
         u32::from_ne_bytes([TTL, protocol, 0, 0]),
     ];
     let (vip, client) = (flow.vip[3], flow.client[3]);

@@ -1,11 +1,14 @@
 //! The answer to a packet that is larger than the MTU of the NIC by which it would leave: "fragmentation needed" (RFC 1191 §4) or "packet too big"
 //! (RFC 4443 §3.2), from the VIP. It quotes the packet, before whose IP header its own are put; tags stay.
 
-use dispatcher_common::net::{ICMP, ICMPV6};
+use dispatcher_common::net::{ICMP, ICMPV6, icmp, icmpv6};
 
 use crate::{
     frame::Frame,
-    parse::{self, ETHERNET, FlowWords, ICMP_HEADER, IPV4_HEADER, IPV6_HEADER, Network},
+    parse::{
+        self, ETHERNET, FlowWords, ICMP_HEADER, IPV4_DONT_FRAGMENT, IPV4_HEADER, IPV6_HEADER,
+        Network,
+    },
 };
 
 use super::{
@@ -23,8 +26,6 @@ pub const QUOTE_V6: u32 = LEAST_MTU_V6 - IPV6_HEADER - ICMP_HEADER;
 const LEAST_MTU_V6: u32 = 1280;
 /// By how much a frame may be longer than the MTU: its header and one tag. The kernel redirects none that is longer.
 pub const OVERHEAD: u32 = ETHERNET + 4;
-/// "Don't fragment", as it stands in an IPv4 header.
-const DONT_FRAGMENT: u16 = 0x4000_u16.to_be();
 
 /// What a sender is told: the largest packet that fits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +56,7 @@ pub fn notice(frame: Frame, network: Network, flow: &FlowWords, mtu: u32) -> Opt
     let surplus = frame.length().wrapping_sub(network.bytes).saturating_sub(OVERHEAD);
     let mtu = mtu.saturating_sub(surplus);
     let may_be_told = if network.is_v4 {
-        frame.window::<8>(network.offset)?.u16::<6>() & DONT_FRAGMENT != 0
+        frame.window::<8>(network.offset)?.u16::<6>() & IPV4_DONT_FRAGMENT != 0
     } else {
         mtu >= LEAST_MTU_V6
     };
@@ -88,10 +89,10 @@ pub fn write(
     let payload = (ICMP_HEADER + quote(is_v4)) as u16;
     let (kind, number, outer) = if is_v4 {
         write_v4(frame.window::<20>(offset)?, flow, ICMP, payload);
-        ([3, 4, 0, 0], notice.mtu & 0xffff, 0)
+        ([icmp::UNREACHABLE, icmp::FRAGMENTATION_NEEDED, 0, 0], notice.mtu & 0xffff, 0)
     } else {
         write_v6(frame.window::<40>(offset)?, flow, ICMPV6, payload);
-        ([2, 0, 0, 0], notice.mtu, pseudo(flow, false, ICMPV6, payload))
+        ([icmpv6::TOO_BIG, 0, 0, 0], notice.mtu, pseudo(flow, false, ICMPV6, payload))
     };
     let (kind, number) = (u32::from_ne_bytes(kind), number.to_be());
     let message = frame.window::<8>(offset + headers(is_v4) - ICMP_HEADER)?;

@@ -118,13 +118,18 @@ pub fn oldest_half_open(load: impl Fn(usize) -> Way, now: u64, established: u64)
 }
 
 /// Protocol and state of a way.
-const KIND: u64 = 1 << 63 | 3 << 14;
-/// A connection of TCP that was aborted.
-const ABORTED: u64 = 1 << 63 | (State::Aborted as u64) << 14;
+const KIND: u64 = tcp(State::Closing);
+/// An aborted connection of TCP.
+const ABORTED: u64 = tcp(State::Aborted);
 /// A half-open one.
-const HALF_OPEN: u64 = 1 << 63 | (State::HalfOpen as u64) << 14;
+const HALF_OPEN: u64 = tcp(State::HalfOpen);
 /// An established one.
-const ESTABLISHED: u64 = 1 << 63 | (State::Established as u64) << 14;
+const ESTABLISHED: u64 = tcp(State::Established);
+
+/// Protocol and state of a connection of TCP.
+const fn tcp(state: State) -> u64 {
+    Way::new(1 << 63, 0, state, 0).0
+}
 
 #[cfg(test)]
 mod tests {

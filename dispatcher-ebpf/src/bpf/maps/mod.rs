@@ -6,8 +6,6 @@
 //!
 //! The accessors below are all that the rest of the program sees of a map: they hand out words, not pointers.
 
-use core::ptr;
-
 use aya_ebpf::{
     bindings::{BPF_F_INNER_MAP, BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, xdp_action::XDP_DROP},
     btf_maps::{Array, DevMap, HashMap, LruHashMap, PerCpuArray, of_maps::ArrayOfMaps},
@@ -27,12 +25,10 @@ use dispatcher_common::{
     rule::{Condition, Rule},
     service::{AffinityKey, PeerKey, Policy, SCHEDULE_PACK, ServiceId, ServiceKey, ServiceState},
     settings::Settings,
+    shared::cast_ref,
 };
 
-use dispatcher_ebpf::{
-    barrier::hide,
-    parse::{FlowWords, as_address},
-};
+use dispatcher_ebpf::{barrier::hide, parse::FlowWords};
 
 use super::{packet::Packet, shared_word::Word};
 
@@ -50,7 +46,16 @@ macro_rules! read {
     ($value:expr $(, $($place:tt)*)?) => {{
         let value = $value;
         // SAFETY: `value` comes from a lookup or is an element of a section, and what is read is an aligned integer.
-        unsafe { ptr::read_volatile(&raw const (*value) $($($place)*)?) }
+        unsafe { core::ptr::read_volatile(&raw const (*value) $($($place)*)?) }
+    }};
+}
+
+/// A map value, copied: nobody writes it while packets read it.
+macro_rules! copy {
+    ($value:expr) => {{
+        let value = $value;
+        // SAFETY: `value` comes from a lookup, and nobody writes what it points to.
+        unsafe { core::ptr::read(value) }
     }};
 }
 
@@ -269,9 +274,9 @@ pub(crate) fn mtu(interface: u32) -> u32 {
 /// Where what answers a probe from this address is to go.
 #[inline(always)]
 pub(crate) fn probe_end(key: Address) -> Option<ProbeEnd> {
-    // SAFETY: the pointer comes from a lookup. An element is written once, before a probe leaves from its address, and goes
-    // when no probe is answered any more.
-    PROBE_ENDS.get_ptr(&key).map(|end| unsafe { ptr::read(end) })
+    // The controller writes an element once, before a probe leaves from its address, and removes it when no probe waits for an
+    // answer any more.
+    PROBE_ENDS.get_ptr(&key).map(|end| copy!(end))
 }
 
 /// Redirects the packet to another NIC; false if there is none with this index.
@@ -293,7 +298,7 @@ pub(crate) fn vip(flow: &FlowWords) -> Option<u32> {
     let key = flow.vip;
     // If the element is removed and reused meanwhile, the number is another address's: the packet is then treated as one that
     // came a moment earlier or later.
-    VIPS.get_ptr(as_address(&key)).map(|services| read!(services))
+    VIPS.get_ptr(cast_ref::<_, Address>(&key)).map(|services| read!(services))
 }
 
 /// Families with services on any address ([`Settings::wildcards`]).

@@ -2,6 +2,8 @@
 
 use core::cell::UnsafeCell;
 
+use dispatcher_common::shared::Shared;
+
 /// `N` elements that the controller writes while the program reads; `N` is a power of two.
 #[repr(transparent)]
 pub(crate) struct Section<T, const N: usize>(UnsafeCell<[T; N]>);
@@ -9,10 +11,9 @@ pub(crate) struct Section<T, const N: usize>(UnsafeCell<[T; N]>);
 // SAFETY: elements are handed out as pointers only, whose users answer for how they read them.
 unsafe impl<T, const N: usize> Sync for Section<T, N> {}
 
-impl<T, const N: usize> Section<T, N> {
+impl<T: Shared, const N: usize> Section<T, N> {
     /// All bytes 0.
-    // SAFETY: the types of sections are made of integers, for which 0 is a value.
-    pub(crate) const EMPTY: Self = Self(UnsafeCell::new(unsafe { core::mem::zeroed() }));
+    pub(crate) const EMPTY: Self = Self(UnsafeCell::new([T::ZERO; N]));
 
     /// An element; of an index that is none, another one.
     #[inline(always)]

@@ -1,7 +1,5 @@
 //! Words of services: policy, rules, affinity, schedule.
 
-use core::ptr;
-
 use dispatcher_common::{
     rule::{Condition, RuleId},
     service::{
@@ -79,9 +77,8 @@ pub(crate) fn rule(rule: RuleId) -> Option<RuleWords> {
 /// A condition of a rule.
 #[inline(always)]
 pub(crate) fn condition(number: u32) -> Option<Condition> {
-    // SAFETY: the pointer comes from a lookup. The controller writes where no set of rules leads to, and takes space again
-    // when the packets are through that were at work when it was left.
-    CONDITIONS.get_ptr(number).map(|condition| unsafe { ptr::read(condition) })
+    // The controller writes only space to which no set of rules leads, and reuses space only when no packet reads it any more.
+    CONDITIONS.get_ptr(number).map(|condition| copy!(condition))
 }
 
 /// The affinity record of a client.

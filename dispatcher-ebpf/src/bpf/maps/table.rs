@@ -1,6 +1,6 @@
 //! Words of the connection table, of what overflows from it, and of fragments.
 
-use core::{mem::offset_of, ptr};
+use core::{array, mem::offset_of};
 
 use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
 use dispatcher_common::{
@@ -8,6 +8,7 @@ use dispatcher_common::{
     flow::Flow,
     fragment::{Followed, FragmentKey},
     settings::Settings,
+    shared::cast,
 };
 use dispatcher_ebpf::barrier::hide;
 
@@ -71,17 +72,16 @@ impl Record {
     /// Writes the record. Not atomic: readers check it against the way.
     #[inline(always)]
     pub(crate) fn store(self, flow: Flow) {
-        // SAFETY: a `Flow` is integers without padding, and so as many words as `FLOW_WORDS`.
-        let words = unsafe { core::mem::transmute::<Flow, [u64; FLOW_WORDS]>(flow) };
-        // SAFETY: see `record`: the record lies whole in the map value, whose elements are aligned to eight bytes.
-        unsafe { self.0.write(words) }
+        let words: [u64; FLOW_WORDS] = cast(flow);
+        for (number, word) in words.into_iter().enumerate() {
+            word!(self.0, [number]).store(word);
+        }
     }
 
     /// Reads the record.
     #[inline(always)]
     pub(crate) fn load(self) -> Flow {
-        // SAFETY: as for `store`; any bytes are a `Flow`.
-        unsafe { core::mem::transmute::<[u64; FLOW_WORDS], Flow>(self.0.read()) }
+        cast(array::from_fn::<u64, FLOW_WORDS, _>(|number| word!(self.0, [number]).load()))
     }
 }
 
