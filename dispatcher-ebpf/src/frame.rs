@@ -45,8 +45,9 @@ impl Frame {
     #[inline(always)]
     #[must_use]
     pub fn window<const N: usize>(self, offset: u32) -> Option<Window<N>> {
-        let offset = hide_address(offset as usize) & MAX_OFFSET as usize;
-        // Hidden, so that the pointer that is compared is the one that is read from.
+        let offset = offset as usize & MAX_OFFSET as usize;
+        // Verifier: the pointer that is compared is the one that is read from. Without this barrier and those of `Least::or` and
+        // `ipv6::length`, 199,000 instructions are walked instead of 189,000.
         let at = hide_address(self.start + offset);
         if at + N > self.end { None } else { Some(Window(at)) }
     }
@@ -132,8 +133,7 @@ impl<const N: usize> Window<N> {
         Window(self.0)
     }
 
-    /// The same window, of which the optimiser does not know that it was read: what is read again is loaded again, and
-    /// not kept on the stack until then.
+    /// The same window, for the optimiser another one: what is read again is loaded again, and not kept on the stack until then.
     #[inline(always)]
     #[must_use]
     pub fn again(self) -> Self {

@@ -68,7 +68,8 @@ pub fn answered(frame: Frame) -> Option<Probe> {
 /// The slot of a probe's port.
 #[inline(always)]
 fn slot(port: u16) -> Option<u32> {
-    // Hidden, since LLVM knows that a third of the ports there are is no more than there are slots, and kernel 6.1 does not.
+    // Verifier of kernel 6.1, which refuses it without ("invalid access to map value"): LLVM knows that a third of all ports is at
+    // most the number of slots, this verifier does not.
     probe::slot(port).map(|slot| hide(u64::from(slot)) as u32)
 }
 

@@ -58,6 +58,7 @@ fn plain(ctx: Context, head: impl Plain, fill: Fill) -> Option<u32> {
     if !head.agrees(ctx.frame().length()) {
         return None;
     }
+    // Optimiser: otherwise the words of the key stay on the stack until the lookup (stack: 40 bytes become 248).
     let hash = compute(head.again().hash(config::hash_key));
     let head = head.again();
     let own = maps::own_address(config::interface());
@@ -65,7 +66,7 @@ fn plain(ctx: Context, head: impl Plain, fill: Fill) -> Option<u32> {
         return Some(verdict::leave(Exit::new(Reason::NotOurs), head.bytes()));
     }
     let now = tick();
-    // Computed where they are known, or they would be kept on the stack from early on.
+    // Optimiser: otherwise these constants are stored on the stack early (seven more stack accesses, in fewer instructions).
     let mut is_to_be_found = compute(1);
     if !Way(hash).is_tcp() || head.flags() & (FIN | SYN | RST) == 0 {
         is_to_be_found = match find(hash) {

@@ -23,8 +23,7 @@ global! {
     /// Says why a packet leaves early; `bytes` are its L3 bytes.
     pub(crate) fn left(exit: Exit, bytes: u32) -> () as dispatcher_log_left {
         let (reason, service) = (exit.reason(), exit.service());
-        // Hidden, so that the check of the bound stays: the verifier does not know what a reason may be (kernel 6.18,
-        // `datapath_log`).
+        // Verifier (kernel 6.18, test `datapath_log`): it does not know the bound of a reason, so the check must stay.
         let Some(label) = LABELS.get(hide(reason as u64) as usize) else { return };
         // SAFETY: labels are ASCII.
         let label = unsafe { core::str::from_utf8_unchecked(label) };

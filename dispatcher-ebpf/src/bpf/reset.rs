@@ -26,7 +26,8 @@ global! {
     /// Turns the frame into the RST; false if that cannot be done. Its stack is not in use while the connection ends.
     fn make(ctx: Context, packet: &mut Packet) -> bool as dispatcher_answer {
         let frame = ctx.frame();
-        // Hidden: the verifier takes the difference of two pointers, but not parts of a longer sum.
+        // Verifier (6.18 refuses it without, "32-bit pointer arithmetic prohibited"): it accepts the difference of two pointers, but
+        // no parts of a longer sum.
         let before = hide(u64::from(frame.length())) as u32;
         let Some(length) = reset::make(frame, &mut packet.flow) else { return false };
         let surplus = before.wrapping_sub(length);

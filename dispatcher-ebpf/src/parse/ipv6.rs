@@ -46,7 +46,8 @@ pub(super) fn payload(frame: Frame, offset: u32, end: u32) -> Result<Payload, Re
         if walked == MAX_IPV6_EXT_HEADERS {
             return Err(Reason::ExtensionHeaders);
         }
-        // Hidden, so that the loop's last instruction is a jump: kernel 6.1 refuses a loop whose body falls into its head.
+        // Verifier of kernel 6.1: it refuses a loop whose body falls into its head. Hidden, the loop ends with a jump (`object`
+        // fails without).
         walked = hide(u64::from(walked) + 1) as u32;
         let Some(extension) = frame.window::<8>(at) else { return Err(Reason::Malformed) };
         // What follows the packet in the frame is padding.
@@ -84,6 +85,7 @@ pub(super) fn payload(frame: Frame, offset: u32, end: u32) -> Result<Payload, Re
 /// some out; a fragment header has none. Without a branch: the verifier would go on once for each kind, in every round.
 #[inline(always)]
 fn length(kind: u8, field: u8) -> u32 {
+    // Verifier: it would walk a branch once per kind, in every round (figure: see `Frame::window`).
     let is = |other: u8| hide(u64::from(kind ^ other)).wrapping_sub(1) >> 63;
     let (is_fragment, is_authentication) = (is(FRAGMENT), is(AUTHENTICATION));
     let units = u64::from(field) & is_fragment.wrapping_sub(1);

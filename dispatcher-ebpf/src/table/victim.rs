@@ -4,10 +4,7 @@
 
 use dispatcher_common::connection::{EXPIRY_CLASSES, STAMP_BITS, State, WAYS, Way};
 
-use crate::{
-    barrier::hide,
-    table::tracking::{AHEAD, IDLE_TICKS},
-};
+use crate::table::tracking::{AHEAD, IDLE_TICKS};
 
 /// Classes ([`Way::expiry_class`]) that any new flow may evict before they expire, oldest first: UDP half-open and
 /// established, TCP half-open and aborted.
@@ -33,10 +30,10 @@ impl Rank {
     #[must_use]
     pub fn of(way: Way, number: usize, now: u64, expiry: u64) -> Self {
         let age = way.age(now.wrapping_add(AHEAD));
-        let is_expired = hide((expiry + AHEAD).wrapping_sub(age) >> 63);
-        let is_evictable = hide(EVICTABLE >> way.expiry_class() & 1) | is_expired;
-        let is_idle = hide((IDLE_TICKS - 1 + AHEAD).wrapping_sub(age) >> 63);
-        let is_unproven = hide(UNPROVEN >> (way.0 >> 62 | (way.0 >> 14 & 3) << 2)) & is_idle;
+        let is_expired = (expiry + AHEAD).wrapping_sub(age) >> 63;
+        let is_evictable = (EVICTABLE >> way.expiry_class() & 1) | is_expired;
+        let is_idle = (IDLE_TICKS - 1 + AHEAD).wrapping_sub(age) >> 63;
+        let is_unproven = (UNPROVEN >> (way.0 >> 62 | (way.0 >> 14 & 3) << 2)) & is_idle;
         let tier = is_expired << 1 | is_evictable;
         let idle = (tier << STAMP_BITS | age) & (is_evictable | is_unproven).wrapping_neg();
         Self(idle << NUMBER_BITS | (15 - number as u64))
@@ -46,7 +43,7 @@ impl Rank {
     #[inline(always)]
     #[must_use]
     pub fn better(self, other: Self) -> Self {
-        let is_worse = hide(self.0.wrapping_sub(other.0) >> 63);
+        let is_worse = self.0.wrapping_sub(other.0) >> 63;
         Self(self.0 ^ (self.0 ^ other.0) & is_worse.wrapping_neg())
     }
 
@@ -68,7 +65,7 @@ impl Rank {
     #[inline(always)]
     #[must_use]
     pub fn number(self) -> usize {
-        hide(15 - (self.0 & 15)) as usize & (WAYS - 1)
+        (15 - (self.0 & 15)) as usize & (WAYS - 1)
     }
 }
 

@@ -176,7 +176,8 @@ fn choices(policy: PolicyWords) -> Choices {
     Choices(policy.choices.load())
 }
 
-/// A TCP packet that opens nothing, by the service's policy: an exit unless it is to be treated as new.
+/// Applies the service's policy to a TCP packet that opens no connection: an exit, unless it is treated as a new connection's
+/// packet.
 #[inline(always)]
 fn orphan(packet: &Packet, service: ServiceId, policy: u8) -> Result<(), Exit> {
     match policy {

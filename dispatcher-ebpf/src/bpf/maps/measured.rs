@@ -49,7 +49,8 @@ impl ResponseWords {
     /// Responses in a bucket of the histogram.
     #[inline(always)]
     pub(crate) fn bucket(self, number: usize) -> Word {
-        // Hidden, since LLVM knows that no bucket needs the bound, and the verifier does not.
+        // Verifier: LLVM knows that no bucket needs the bound, the verifier does not. Without, the stack of `dispatcher_measure`
+        // grows from 48 to 88 bytes.
         let number = hide(number as u64) as usize & 15;
         let number = if number < RESPONSE_BUCKETS { number } else { 0 };
         word!(self.value, .buckets[number])

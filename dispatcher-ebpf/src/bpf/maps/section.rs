@@ -8,7 +8,7 @@ use dispatcher_common::shared::Shared;
 #[repr(transparent)]
 pub(crate) struct Section<T, const N: usize>(UnsafeCell<[T; N]>);
 
-// SAFETY: elements are handed out as pointers only, whose users answer for how they read them.
+// SAFETY: elements are returned as pointers only; each reader has its own SAFETY comment.
 unsafe impl<T, const N: usize> Sync for Section<T, N> {}
 
 impl<T: Shared, const N: usize> Section<T, N> {
