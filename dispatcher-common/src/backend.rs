@@ -2,7 +2,7 @@
 
 use crate::{counts::ActiveCount, limits::MAX_INTERFACES, net::MacBytes};
 
-/// The backend may be given packets of connections it has.
+/// The backend may get packets of its connections.
 pub const USABLE: u8 = 1 << 0;
 /// The backend is not down: UDP flows stay, and a SYN keeps its half-open entry.
 pub const UP: u8 = 1 << 1;
@@ -10,7 +10,7 @@ pub const UP: u8 = 1 << 1;
 pub const NEW: u8 = 1 << 2;
 /// The backend is on this host: its packets are passed to the kernel.
 pub const LOCAL: u8 = 1 << 3;
-/// The slot belongs to a backend; clear once the backend was removed.
+/// The slot belongs to a backend; clear after the backend was removed.
 pub const PRESENT: u8 = 1 << 4;
 /// The backend's MAC address is not known.
 pub const NO_MAC: u8 = 1 << 5;
@@ -143,9 +143,9 @@ impl Share {
         self.0 >> 24
     }
 
-    /// Whether a backend with this count of connections takes no more.
+    /// Whether a backend with this count of connections takes no more connections.
     ///
-    /// Half-open ones count for at most half of the bound, rounded up: anybody can open them, from forged addresses. The other
+    /// Half-open connections use at most half of the bound, rounded up: anybody can open them, from forged addresses. The other
     /// half is for clients that complete a handshake.
     #[inline(always)]
     #[must_use]
@@ -154,7 +154,7 @@ impl Share {
         if bound == 0 {
             return false;
         }
-        // If half-open ones use their half, it is full when the others reach half of the bound, rounded down.
+        // If half-open connections use their half, it is full when the others reach half of the bound, rounded down.
         let active = count.active();
         active >= bound && active.wrapping_sub(count.half_open()) >= bound / 2
     }

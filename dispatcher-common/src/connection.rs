@@ -9,7 +9,7 @@
 //!
 //! | state | mark | a TCP connection that is |
 //! |---|---|---|
-//! | 00, all else 0 | 0 | none: the way is free |
+//! | 00, all else 0 | 0 | no connection: the way is free |
 //! | 00 | 0 | aborted by a FIN: the client ended it before it was established |
 //! | 00 | 1 | aborted by an RST |
 //! | 01 | any | half-open |
@@ -18,14 +18,14 @@
 //! | 11 | 0 | closing by a FIN |
 //! | 11 | 1 | closing by an RST |
 //!
-//! A table of layout version 5 is used as it is ([`crate::maps::LAYOUT_VERSION`]). There the mark was a bit of the fingerprint,
-//! so it may be either in any word. So counts and timeouts depend on the two bits of the state alone, and what the mark decides
-//! is right, or soon set right, whichever it was: who gives way first in a full bucket, and which packets show that an ended
-//! connection goes on. No word of version 5 is aborted.
+//! A table of layout version 5 is used unchanged ([`crate::maps::LAYOUT_VERSION`]). There the mark was a bit of the fingerprint,
+//! so in any word it may have either value. So counts and timeouts depend on the two bits of the state alone. The mark decides
+//! which entry of a full bucket gives way first, and which packets show that an ended connection continues. A wrong mark does no
+//! harm there, and is soon corrected. No word of version 5 is aborted.
 //!
 //! The table is an array of 64-byte buckets of eight ways, shared by all CPUs and mapped by the controller. A flow lives
 //! in one of two buckets ([`crate::flow::first_bucket`], [`crate::flow::second_bucket`]). Claim, touch, change of state
-//! and release are each one 64-bit compare-and-swap by whoever makes the change; a free way is the word 0.
+//! and release are one 64-bit compare-and-swap each; a free way is the word 0.
 
 /// Ways of a bucket: 8 × 8 bytes are one cache line.
 pub const WAYS: usize = 8;
@@ -80,8 +80,8 @@ impl State {
 /// Index of expiry tables: state + 4 for TCP.
 pub const EXPIRY_CLASSES: usize = 8;
 
-/// The bits of a word that distinguish flows of either protocol: all above the stamp except the mark. By these bits alone, a
-/// free way looks like one UDP flow in 2³⁴; [`fingerprint`] distinguishes them.
+/// The bits of a word that distinguish flows of either protocol: all above the stamp except the mark. In these bits alone, a
+/// free way equals one UDP flow in 2³⁴; [`fingerprint`] distinguishes them.
 pub const FINGERPRINT: u64 = (u64::MAX << FINGERPRINT_SHIFT) & !MARK;
 
 /// The bits of a word that distinguish flows with this hash from others: all above the stamp; for TCP, except the mark.

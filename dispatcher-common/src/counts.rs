@@ -21,7 +21,7 @@ shared! {
         pub bytes: u64,
         /// Connections placed.
         pub connections: u64,
-        /// SYNs of a half-open connection seen again.
+        /// SYNs of half-open connections, seen again.
         pub retransmissions: u64,
     }
 }
@@ -38,9 +38,9 @@ shared! {
 
 /// `ACTIVE_COUNTS`, by slot: how many connections a backend has, in one word that all CPUs change by atomic adds.
 ///
-/// Bits 0–31: half-open connections; 32–63: active ones, half-open ones among them. Whoever wins the compare-and-swap on a
-/// way changes the counts: what is raised is raised before the swap (and taken back if it fails), what is lowered is lowered
-/// after it. So a count may for a moment be above what the table holds, and is never below it, nor below zero.
+/// Bits 0–31: half-open connections; 32–63: active ones, including half-open ones. The CPU that wins the compare-and-swap on a
+/// way changes the counts: it raises counts before the swap (and takes that back if the swap fails), and lowers counts after it.
+/// So a count may be too high for a moment. It is never too low, and never below zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct ActiveCount(pub u64);
 
@@ -50,7 +50,7 @@ impl ActiveCount {
     /// One half-open connection.
     pub const HALF_OPEN: u64 = 1 << 32 | 1;
 
-    /// What a way counts for: UDP flows are never half-open, closing and aborted connections are not active.
+    /// The count of a way: UDP flows are never half-open, closing and aborted connections are not active.
     #[inline(always)]
     #[must_use]
     pub const fn of(way: crate::connection::Way) -> u64 {

@@ -1,4 +1,4 @@
-//! Flows: the table's key, its hash, and the record that lets a listing name a connection.
+//! Flows: the table's key, its hash, and the record by which a listing names a connection.
 
 use crate::net::{Address, is_v4};
 
@@ -9,15 +9,15 @@ pub const WORDS_V4: usize = 4;
 /// 32-bit words of an IPv6 flow.
 pub const WORDS_V6: usize = 10;
 
-/// Keyed 64-bit hash of a flow: two multilinear hashes over 64-bit random keys, of which each yields its upper half, then
-/// one multiply-xorshift.
+/// Keyed 64-bit hash of a flow: the upper halves of two multilinear hashes over 64-bit random keys, then one
+/// multiply-xorshift.
 ///
-/// Multilinear in the form that takes half as many multiplications, one for two words (Lemire and Kaser, "Strongly
-/// universal string hashing is fast", 2014, §3): two flows share an upper half with a chance of 2⁻³², whatever they are.
+/// The multilinear form needs only one multiplication for two words (Lemire and Kaser, "Strongly universal string hashing is
+/// fast", 2014, §3). Any two flows share an upper half with a probability of 2⁻³².
 ///
 /// `word(i)` yields the i-th of `N` words, an even number: the flow's bytes as they stand in the packet, read as native 32-bit
-/// words, in the order client address, VIP, client port and VIP port (one word), protocol. Each is asked for once, and in
-/// this order. `key(i)` yields the i-th of [`HASH_KEYS`] keys.
+/// words, in the order client address, VIP, client port and VIP port (one word), protocol. Each is read once, in this order.
+/// `key(i)` yields the i-th of [`HASH_KEYS`] keys.
 ///
 /// The finaliser is not optional: without it some keys overflow buckets badly on consecutive ports.
 #[inline(always)]
@@ -28,13 +28,13 @@ pub fn flow_hash<const N: usize>(word: impl Fn(usize) -> u32, key: impl Fn(usize
     while i < N {
         let (a, b) = (u64::from(word(i)), u64::from(word(i + 1)));
         s = s.wrapping_add(key(i).wrapping_add(a).wrapping_mul(key(i + 1).wrapping_add(b)));
-        // Other keys for each word than above, and independent of them.
+        // Each word has another key than above, independent of that one.
         let (c, d) = (key((i + 5) % HASH_KEYS), key((i + 6) % HASH_KEYS));
         t = t.wrapping_add(c.wrapping_add(b).wrapping_mul(d.wrapping_add(a)));
         i += 2;
     }
     (s, t) = (s.wrapping_add(key(10)), t.wrapping_add(key(11)));
-    // The upper halves of s and, exclusive or, of both.
+    // The upper half of s, and that of s ^ t.
     let h = s & 0xffff_ffff_0000_0000 | (s ^ t) >> 32;
     let h = h.wrapping_mul(0xD6E8_FEB8_6659_FD93);
     h ^ h >> 32
@@ -55,12 +55,12 @@ pub const fn schedule_hash(words: [u32; WORDS_V6], keys: [u64; 2]) -> u64 {
     h ^ h >> 32
 }
 
-/// The hash as the table uses it, of a flow of TCP or UDP: its top bit says whether it is TCP, so that the protocol can be read
-/// off a way; else the next one is set, so that no flow's fingerprint is that of an empty way.
+/// The hash as the table uses it, of a flow of TCP or UDP. Its top bit says whether it is TCP, so that a way shows the protocol.
+/// For UDP the next bit is set, so that no flow has the fingerprint of an empty way.
 #[inline(always)]
 #[must_use]
 pub const fn table_hash(hash: u64, protocol: u8) -> u64 {
-    // Of both numbers only UDP's is odd.
+    // Only UDP's number is odd.
     hash & !(1 << 63) | (1 << 63) >> (protocol & 1)
 }
 
@@ -73,8 +73,8 @@ pub const fn first_bucket(hash: u64, mask: u32) -> u32 {
     hash as u32 & mask
 }
 
-/// The second bucket: the first XOR bits of the hash, taken over its whole width so that flows which meet here do not
-/// share more of their fingerprint than chance has it.
+/// The second bucket: the first XOR bits of the hash, taken over its whole width, so that flows in the same second bucket do not
+/// share more of their fingerprint than by chance.
 #[inline(always)]
 #[must_use]
 pub const fn second_bucket(hash: u64, mask: u32) -> u32 {
@@ -84,8 +84,8 @@ pub const fn second_bucket(hash: u64, mask: u32) -> u32 {
 shared! {
     /// The whole flow of a connection, in `FLOWS` at the way's own number.
     ///
-    /// Written by the datapath after the way, without a lock: a reader hashes the record and believes it only when the
-    /// hash agrees with the way's fingerprint, before and after.
+    /// The datapath writes it after the way, without a lock. A reader hashes the record, and accepts it only if the hash agrees
+    /// with the way's fingerprint before and after.
     pub struct Flow [40] {
         /// Client address.
         pub client: Address,
@@ -114,7 +114,7 @@ impl Flow {
         self.born_and_protocol >> 8
     }
 
-    /// The hash the datapath gives this flow ([`table_hash`] included).
+    /// The flow's hash as the datapath computes it, including [`table_hash`].
     #[must_use]
     pub fn hash(&self, keys: &[u64; HASH_KEYS]) -> u64 {
         let key = |i: usize| keys[i];
@@ -151,14 +151,14 @@ fn word(a: &[u8; 2], b: &[u8; 2]) -> u32 {
     u32::from_ne_bytes([a[0], a[1], b[0], b[1]])
 }
 
-/// Bit of the destination-address filter for an IPv4 address, given as a native word, or for what [`fold`] makes of one of IPv6.
+/// Bit of the destination-address filter for an IPv4 address as a native word, or for the result of [`fold`].
 #[inline(always)]
 #[must_use]
 pub const fn filter_bit(folded: u32) -> u32 {
     (folded.wrapping_mul(0x9E37_79B1)) >> 16 & (crate::limits::ADDRESS_FILTER_BITS - 1)
 }
 
-/// Folds an IPv6 address, given as native words, to the one that [`filter_bit`] takes.
+/// Folds an IPv6 address, as native words, into the word that [`filter_bit`] takes.
 #[inline(always)]
 #[must_use]
 pub const fn fold([a, b, c, d]: [u32; 4]) -> u32 {
@@ -218,7 +218,7 @@ mod tests {
                 x.wrapping_mul(0x2545_F491_4F6C_DD1D)
             });
             for is_v4 in [true, false] {
-                // The chance is one in 10⁶: of 131,072 flows mostly none, rarely one.
+                // The probability is 10⁻⁶: of 131,072 flows usually none, rarely one.
                 let homeless = homeless(&keys, is_v4);
                 assert!(homeless <= 4, "keys {round}, IPv4 {is_v4}: {homeless}");
             }

@@ -1,4 +1,4 @@
-//! Fragments: stores where the first fragment of a datagram went, so that the others go there, too.
+//! Fragments: the slot of a datagram's first fragment, to which the others go, too.
 
 use crate::{connection::SLOT, net::Address};
 
@@ -21,7 +21,7 @@ shared! {
 }
 
 /// A value of `FRAGMENTS`, in one word: nanoseconds of the monotonic clock at which the first fragment came, the lowest
-/// 14 bits replaced by the backend slot it went to. Slot 0, which no backend has: it was passed to the kernel.
+/// 14 bits replaced by the backend slot to which it went. Slot 0, which no backend has: it was passed to the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Followed(pub u64);
 

@@ -1,8 +1,8 @@
 //! The contract between the dispatcher's XDP datapath and its controller.
 //!
-//! Everything that both sides must agree on is declared here once: the values in maps, the bits of a connection-table
-//! word, the flow hash, the reasons a packet leaves the path, limits and map names. The crate is `no_std` and builds for
-//! the BPF target and for the host alike.
+//! Everything on which both sides must agree is declared here once: the values in maps, the bits of a connection-table
+//! word, the flow hash, the reasons for which packets leave the path, limits and map names. The crate is `no_std` and builds
+//! for the BPF target and for the host.
 //!
 //! Layout rules: `#[repr(C)]`, fixed-width integers and byte arrays only, no implicit padding, all-zero is a valid value.
 //! Addresses and ports are byte arrays in network order; every other integer is in host order (BPF objects are

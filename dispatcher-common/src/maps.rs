@@ -1,10 +1,10 @@
 //! Names of the maps, and the version of everything in them.
 
-/// Version of the layout of all pinned maps. Raised with every change that an older controller or datapath would misread.
+/// Version of the layout of all pinned maps. It rises with every change that an older controller or datapath would misread.
 pub const LAYOUT_VERSION: u64 = 6;
 
-/// The version before, whose maps a controller takes over as they are: every word of them means the same, but that a TCP
-/// connection's mark says nothing ([`crate::connection`]).
+/// The previous version, whose maps a controller adopts unchanged: every word means the same, except that a TCP connection's mark
+/// has no meaning ([`crate::connection`]).
 pub const LAYOUT_BEFORE: u64 = 5;
 
 documented! {
@@ -21,7 +21,7 @@ documented! {
     pub const POLICIES: &str = "POLICIES";
     /// Array, mapped: [`crate::service::ServiceState`] by service.
     pub const SERVICE_STATE: &str = "SERVICE_STATE";
-    /// Array, mapped: backend slots (u16), the rings of all services; [`crate::service::SCHEDULE_PACK`] slots an element.
+    /// Array, mapped: backend slots (u16), the rings of all services; [`crate::service::SCHEDULE_PACK`] slots per element.
     pub const SCHEDULES: &str = "SCHEDULES";
     /// Section, mapped: [`crate::backend::BackendValue`] by slot.
     pub const BACKENDS: &str = "BACKENDS";
@@ -61,9 +61,9 @@ documented! {
     /// Array, mapped: [`crate::measure::MeasureWindow`] by slot.
     pub const WINDOWS: &str = "WINDOWS";
 
-    /// Array, mapped: [`crate::measure::Exchange`] by way. Made, and pinned under its name, when something is to be measured.
+    /// Array, mapped: [`crate::measure::Exchange`] by way. Made, and pinned under its name, while something is measured.
     pub const EXCHANGES_WAYS: &str = "EXCHANGES_WAYS";
-    /// Per-CPU array: [`crate::measure::ResponseCounts`] by slot. Made and pinned as [`EXCHANGES_WAYS`] is.
+    /// Per-CPU array: [`crate::measure::ResponseCounts`] by slot. Made and pinned like [`EXCHANGES_WAYS`].
     pub const RESPONSES_SLOTS: &str = "RESPONSES_SLOTS";
 
     /// Array, mapped: [`crate::rule::Rule`] by rule.
@@ -71,14 +71,14 @@ documented! {
     /// Array, mapped: [`crate::rule::Condition`]s, those of all rules of all services.
     pub const CONDITIONS: &str = "CONDITIONS";
 
-    /// Hash, not pinned: the prober's own addresses ([`crate::net::Address`]) → [`crate::probe::ProbeEnd`]. It is made with the
-    /// programs that carry probes of VIPs, and goes with them.
+    /// Hash, not pinned: the prober's own addresses ([`crate::net::Address`]) → [`crate::probe::ProbeEnd`]. It exists while the
+    /// programs do that carry probes of VIPs.
     pub const PROBE_ENDS: &str = "PROBE_ENDS";
-    /// Hash: [`crate::refused::RefusedKey`] → packets (u64). Not pinned: it is the controller's that made it, and ends with it.
+    /// Hash, not pinned: [`crate::refused::RefusedKey`] → packets (u64). It belongs to one controller process, and ends with it.
     pub const REFUSED: &str = "REFUSED";
 }
 
-/// All that the object declares and the datapath keeps: each is pinned under its name.
+/// The maps that the object declares and the datapath keeps: each is pinned under its name.
 pub const ALL: [&str; 26] = [
     SETTINGS,
     ADDRESS_FILTER,
@@ -109,10 +109,10 @@ pub const ALL: [&str; 26] = [
 ];
 
 /// A map that is a section of the object: an array of one value, which holds all elements. The program finds them by address,
-/// without a search.
+/// without a lookup.
 ///
-/// A loader writes what the object has there, nothing, whenever it loads a program, into a map that is in use, too, unless it is
-/// told what else.
+/// The section is all zeros in the object. A loader writes these zeros into the map whenever it loads a program, even into a map
+/// that is in use, unless it gets other contents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Section {
     /// Name of the map, and the symbol.
@@ -142,7 +142,7 @@ pub const SECTIONS: [Section; 3] = [
     },
 ];
 
-/// What is made when it is needed, and pinned under its name as long as it is.
+/// Maps that exist, and are pinned under their names, only while they are needed.
 pub const ON_DEMAND: [&str; 2] = [EXCHANGES_WAYS, RESPONSES_SLOTS];
 
 #[cfg(test)]

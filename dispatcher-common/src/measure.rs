@@ -1,4 +1,4 @@
-//! Measurements of servers whose replies the datapath never sees, from the acknowledgements of their clients.
+//! Measurements of servers from the acknowledgements of their clients, since the datapath never sees the servers' replies.
 //!
 //! Per connection: the server's initial sequence number, the time of the handshake, how far the client has acknowledged, and
 //! when a request that is not answered yet was seen. Per backend: delivered bytes, a histogram of response times, and both
@@ -6,7 +6,7 @@
 //! [`crate::backend::Forward::is_measured`] are measured; the first two maps have memory only while there are such.
 
 /// Number of the averaging window at a time of the monotonic clock in nanoseconds. Windows last 1 s, within 3 × 10⁻⁸: a
-/// multiplication takes a tenth of the time of the division. Good for 18 years of uptime.
+/// multiplication takes a tenth of the time of a division. It is correct for 18 years of uptime.
 #[inline(always)]
 #[must_use]
 pub const fn window(nanoseconds: u64) -> u64 {
@@ -30,15 +30,15 @@ shared! {
         pub progress: u64,
         /// A [`Pending`] word.
         pub pending: u64,
-        /// Microseconds: handshake in bits 0–31, 0 where it was not seen; last response in bits 32–63, 0 where there was none.
+        /// Microseconds: handshake in bits 0–31, 0 if it was not seen; last response in bits 32–63, 0 if there was none.
         pub times: u64,
         /// The server's initial sequence number in bits 0–31; in bits 32–63 how often 2³² bytes were delivered.
         pub base: u64,
     }
 }
 
-/// How far a client has acknowledged: the number (host order) in bits 0–31, bits 32–63 of the flow's hash in 32–63, so that
-/// values of an earlier connection are not mistaken for this one's.
+/// How far a client has acknowledged: the number (host order) in bits 0–31, and bits 32–63 of the flow's hash in 32–63, so that
+/// values of an earlier connection are recognised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Progress(pub u64);
 
@@ -50,7 +50,7 @@ impl Progress {
         Self(hash >> 32 << 32 | acknowledged as u64)
     }
 
-    /// Whether it is of the flow with this hash.
+    /// Whether it belongs to the flow with this hash.
     #[inline(always)]
     #[must_use]
     pub const fn is_of(self, hash: u64) -> bool {
@@ -98,7 +98,7 @@ impl Pending {
 }
 
 impl Exchange {
-    /// Bytes that the client has acknowledged; none where the handshake was not seen, or it is not of the flow with this hash.
+    /// Bytes that the client has acknowledged; none if the handshake was not seen, or the flow has another hash.
     #[must_use]
     pub const fn delivered(&self, hash: u64) -> Option<u64> {
         let progress = Progress(self.progress);
@@ -109,7 +109,7 @@ impl Exchange {
         Some(self.base >> 32 << 32 | low as u64)
     }
 
-    /// Microseconds of the last response; none where there was none, or it is not of the flow with this hash.
+    /// Microseconds of the last response; none if there was no response, or the flow has another hash.
     #[must_use]
     pub const fn response(&self, hash: u64) -> Option<u64> {
         let micros = self.times >> 32;
@@ -124,7 +124,7 @@ shared! {
         pub delivered: u64,
         /// Sum of all response times, in microseconds.
         pub micros: u64,
-        /// Responses by [`RESPONSE_BOUNDS`]: those above the bound before, and not above this one.
+        /// Responses by [`RESPONSE_BOUNDS`]: those above the previous bound, and not above this one.
         pub buckets: [u64; RESPONSE_BUCKETS],
     }
 }
@@ -150,8 +150,8 @@ pub struct ResponseWindow(pub u64);
 impl ResponseWindow {
     const MOST: u64 = (1 << 12) - 1;
 
-    /// With one more response in the window with this number, which may be the first. Before a field would overflow half
-    /// of the responses is left, at their mean.
+    /// Adds a response in the window with this number, which may be a new window. If a field would overflow, half of the earlier
+    /// responses remain, at their mean.
     #[inline(always)]
     #[must_use]
     pub const fn with(self, number: u64, micros: u64) -> Self {
@@ -165,14 +165,14 @@ impl ResponseWindow {
                 None => (0, 0),
             };
         }
-        // More only if half of what there was and this one are too much: nothing is kept of what there was.
+        // If even half of the earlier responses and this one are too much, only this one remains.
         if sum + micros > u32::MAX as u64 {
             (count, sum) = (0, 0);
         }
         Self((number & NUMBER) << 44 | (count + 1) << 32 | (sum + micros))
     }
 
-    /// Mean in microseconds of the window with this number; none without a response.
+    /// Mean in microseconds of the window with this number; none if it has no response.
     #[inline(always)]
     #[must_use]
     pub const fn mean(self, number: u64) -> Option<u64> {
@@ -223,7 +223,7 @@ impl ByteWindow {
     }
 }
 
-/// The histogram's bucket of a response time.
+/// The bucket of the histogram for a response time.
 #[inline(always)]
 #[must_use]
 pub const fn bucket(micros: u64) -> usize {

@@ -49,7 +49,7 @@ pub mod icmpv6 {
     pub const ECHO_REPLY: u8 = 129;
 }
 
-/// The mapped form of an address, as it stands in map keys and flow records.
+/// The mapped form of an address, as in map keys and flow records.
 #[must_use]
 pub const fn address(ip: IpAddr) -> Address {
     match ip {

@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn turns_go_round_and_other_ports_are_nobodys() {
+    fn turns_wrap_and_other_ports_have_no_slot() {
         assert_eq!(port(7, PORTS), port(7, 0));
         assert_eq!(port(7, u16::MAX), port(7, u16::MAX % PORTS));
         assert_eq!(port(MAX_SLOTS, 0), None);

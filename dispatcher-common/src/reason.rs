@@ -1,6 +1,6 @@
-//! Reasons: every way a packet leaves the path, with its verdict and its label.
+//! Reasons for which packets leave the path, each with its verdict and its label.
 
-/// What becomes of a packet.
+/// What happens to a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Verdict {
     /// Left to the kernel.
@@ -26,12 +26,12 @@ impl Verdict {
     }
 }
 
-/// Places for reasons in counter maps; more than there are, so that one more does not change the layout.
+/// Places for reasons in counter maps: more than there are reasons, so that a new reason does not change the layout.
 pub const REASONS: usize = 32;
 
 macro_rules! reasons {
     ($($(#[doc = $doc:literal])+ $name:ident = $number:literal $verdict:ident $label:literal),+ $(,)?) => {
-        /// Why a packet left the path. Exactly one is counted for every packet.
+        /// Why a packet left the path. Every packet counts for exactly one.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[repr(u32)]
         pub enum Reason { $($(#[doc = $doc])+ $name = $number),+ }
@@ -61,7 +61,7 @@ macro_rules! reasons {
             #[must_use]
             pub const fn as_str(self) -> &'static str { match self { $(Self::$name => $label),+ } }
 
-            /// What becomes of a packet that leaves for this reason.
+            /// What happens to a packet that leaves for this reason.
             #[must_use]
             pub const fn verdict(self) -> Verdict { match self { $(Self::$name => Verdict::$verdict),+ } }
 

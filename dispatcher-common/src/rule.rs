@@ -1,6 +1,6 @@
 //! Rules as the datapath sees them: conditions under which new connections use only some of their service's backends.
 //!
-//! A service's rules lie one after the other in `CONDITIONS`, in ascending priority; one with several ranges of clients has
+//! A service's rules lie one after the other in `CONDITIONS`, in ascending priority; a rule with several ranges of clients has
 //! as many conditions in a row. The controller checks what is not in a packet (time, rates, counts) and writes it to the rule.
 
 /// Index into `RULES`.
@@ -53,7 +53,7 @@ shared! {
     }
 }
 
-/// Where a service's conditions lie in `CONDITIONS`: offset and number in one word, so that a swap is one store; 0: it has no
+/// Position of a service's conditions in `CONDITIONS`: offset and number in one word, so that a swap is one store; 0: it has no
 /// rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct RuleSet(pub u64);
@@ -72,7 +72,7 @@ impl RuleSet {
         (self.0 >> 32) as u32
     }
 
-    /// How many there are.
+    /// The number of conditions.
     #[inline(always)]
     #[must_use]
     pub const fn count(self) -> u32 {
@@ -80,7 +80,7 @@ impl RuleSet {
     }
 }
 
-/// Halves of an address as a number, as a [`Condition`] has it.
+/// The halves of an address as a number, as in a [`Condition`].
 #[must_use]
 pub const fn halves(address: crate::net::Address) -> [u64; 2] {
     let number = u128::from_be_bytes(address);

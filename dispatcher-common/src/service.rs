@@ -14,8 +14,8 @@ shared! {
         pub port: [u8; 2],
         /// Protocol number.
         pub protocol: u8,
-        /// [`ANY`] for a service on any address of the family, else 0: so no packet to the unspecified address finds it as
-        /// if that were a VIP.
+        /// [`ANY`] for a service on any address of the family, else 0. So a packet to the unspecified address does not match such a
+        /// service as if that address were a VIP.
         pub any: u8,
     }
 }
@@ -27,7 +27,7 @@ pub const ANY: u8 = 1;
 pub const OWN: u32 = u32::MAX;
 
 impl ServiceKey {
-    /// The key of a service; `port` in host order. An unspecified VIP stands for any address.
+    /// The key of a service; `port` in host order. An unspecified VIP means any address.
     #[must_use]
     pub const fn new(vip: Address, port: u16, protocol: u8) -> Self {
         let any = if net::is_unspecified(&vip) { ANY } else { 0 };
@@ -48,14 +48,14 @@ shared! {
         pub affinity: u64,
         /// A [`crate::rule::RuleSet`] word.
         pub rules: u64,
-        /// Slot of the service's first local backend, which gets what other backends send back; 0: there is none.
+        /// Slot of the service's first local backend, which gets the packets that other backends send back; 0: there is none.
         pub local: u64,
         /// Zero: room for measurement.
         pub _reserved: [u64; 2],
     }
 }
 
-/// What a service does with packets, in one word.
+/// How a service handles packets, in one word.
 ///
 /// Bits 0–7: orphan policy ([`orphan`]); 8–15: scheduler ([`scheduler`]); 16–23: protocol number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -185,7 +185,7 @@ shared! {
 shared! {
     /// A record of `SERVICE_STATE`, written by the datapath: a cache line of its own for every service.
     pub struct ServiceState [64] {
-        /// Next position of the schedule, ever rising; taken by an atomic add, modulo the ring's length.
+        /// Next position of the schedule, modulo the ring's length. It only rises, by atomic adds.
         pub cursor: u64,
         /// Tick + 1 of the last placement by hash; 0: never.
         pub hashed_at: u64,
@@ -198,10 +198,10 @@ shared! {
 /// pool is one array of u16 without gaps, [`crate::limits::SCHEDULE_POOL`] long.
 pub const SCHEDULE_PACK: usize = 4;
 
-/// Where a service's schedule lies in `SCHEDULES`: offset and length of its ring in one word, so that a swap is one store.
+/// Position of a service's schedule in `SCHEDULES`: offset and length of its ring in one word, so that a swap is one store.
 ///
-/// A schedule is a ring, and right behind it the number of its members and they: each backend that takes new connections
-/// once, in the service's order. Ring and members so are swapped together.
+/// A schedule is a ring, followed by the number of its members and the members: each backend that takes new connections once, in
+/// the service's order. So ring and members are swapped together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Schedule(pub u64);
 
@@ -233,7 +233,7 @@ impl Schedule {
     }
 }
 
-/// What becomes of a TCP packet that is no SYN and has no connection.
+/// What happens to a TCP packet that is not a SYN and has no connection.
 pub mod orphan {
     /// Dropped and counted by kind.
     pub const DROP: u8 = 0;
@@ -241,7 +241,7 @@ pub mod orphan {
     pub const SCHEDULE: u8 = 1;
     /// Left to the kernel.
     pub const PASS: u8 = 2;
-    /// Answered with an RST; one that is an RST itself, or comes when too many are sent, is dropped and counted by kind.
+    /// Answered with an RST. An RST itself, and a packet above the rate of answers, is dropped and counted by kind.
     pub const RESET: u8 = 3;
 }
 

@@ -2,15 +2,15 @@
 
 use crate::{connection::EXPIRY_CLASSES, flow::HASH_KEYS};
 
-/// [`Settings::reset_interval`] as the controller sets it: a thousand a second.
+/// [`Settings::reset_interval`] as the controller sets it: a thousand RSTs per second.
 pub const RESET_INTERVAL_NS: u64 = 1_000_000;
 
 shared! {
-    /// The one record of `SETTINGS`, pinned with the maps: a new controller reads from it what the table was made with.
+    /// The one record of `SETTINGS`, pinned with the maps. A new controller reads from it how the table was made.
     pub struct Settings [256] {
-        /// Keys of the table's hash; random, made once.
+        /// Keys of the table's hash: random, made once.
         pub hash_keys: [u64; HASH_KEYS],
-        /// Keys of the hash that places flows on a schedule; random, but may be shared by two dispatchers.
+        /// Keys of the hash that places flows on a schedule: random, but two dispatchers may share them.
         pub schedule_keys: [u64; 2],
         /// Buckets of the connection table: a power of two.
         pub buckets: u64,
@@ -19,7 +19,7 @@ shared! {
         /// Idle ticks after which the datapath may reuse a way, by [`crate::connection::Way::expiry_class`]: the longest
         /// timeout of any service. Written by the controller at runtime.
         pub expiry_ticks: [u64; EXPIRY_CLASSES],
-        /// Entries in `OVERFLOW`: raised by whoever inserts, lowered by whoever removes. Looked up only when not 0.
+        /// Entries in `OVERFLOW`: an insertion raises it, a removal lowers it. The map is searched only if this is not 0.
         pub overflow_entries: u64,
         /// Half-open connections above which SYNs are placed by hash, without an entry. Written by the controller at
         /// runtime.
@@ -30,18 +30,18 @@ shared! {
         pub wildcards: u64,
         /// Zero.
         pub _reserved: [u64; 3],
-        /// [`crate::maps::LAYOUT_VERSION`]; written last, so 0 means that a set-up was cut short.
+        /// [`crate::maps::LAYOUT_VERSION`], written last: 0 means that the set-up was interrupted.
         pub layout_version: u64,
     }
 }
 
 shared! {
-    /// The program's constants (`.rodata`, symbol `CONFIG`), one set for each NIC it is loaded for. What every packet needs
-    /// stands first, in one cache line for IPv4.
+    /// The program's constants (`.rodata`, symbol `CONFIG`), one set per NIC for which it is loaded. The fields that every packet
+    /// needs come first, in one cache line for IPv4.
     pub struct Config [136] {
         /// Buckets − 1.
         pub bucket_mask: u32,
-        /// Index of the NIC this program is attached to, into `INTERFACES`, `DEVICES` and `PACKET_COUNTS`.
+        /// Index of the NIC to which this program is attached, into `INTERFACES`, `DEVICES` and `PACKET_COUNTS`.
         pub interface: u32,
         /// Nanoseconds of a jiffy, the kernel's timer tick.
         pub jiffy_ns: u64,

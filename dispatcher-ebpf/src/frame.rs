@@ -1,12 +1,12 @@
 //! The frame in memory: the only place that reads or writes packet bytes.
 //!
-//! A [`Window`] is a run of bytes whose presence was checked; what is read from it lies within it by a check at compile
-//! time. The verifier sees one comparison a window.
+//! A [`Window`] is a run of bytes whose presence was checked. The compiler checks that reads lie within the window. So the
+//! verifier sees one comparison per window.
 
 use crate::barrier::hide_address;
 
-/// Offsets never exceed this: two VLAN tags, an IPv6 header and eight extension headers of 2 KiB need 16,462, and about as
-/// much again the packet that an ICMP error quotes (whose offset is bounded for that).
+/// Offsets never exceed this: two VLAN tags, an IPv6 header and eight extension headers of 2 KiB need 16,462. The packet that an
+/// ICMP error quotes needs about as much again (the error's offset is bounded for that).
 const MAX_OFFSET: u32 = 0x7fff;
 
 /// A received frame.
@@ -53,7 +53,7 @@ impl Frame {
     }
 }
 
-/// `N` bytes of a frame that are there.
+/// `N` bytes of a frame, whose presence was checked.
 #[derive(Clone, Copy, Debug)]
 pub struct Window<const N: usize>(usize);
 

@@ -1,16 +1,25 @@
 //! The dispatcher's datapath: the pure stages, built for BPF and, with their unit tests, for the host.
 //!
-//! What touches maps and helpers is in the program (`main.rs` and the modules it names). The stages, in
-//! order: [`parse`] → filter → connection ([`table`]) → on a miss, service and backend ([`choose`]) → forward
-//! ([`rewrite`]); a packet that leaves early does so with an [`outcome::Exit`].
+//! Code that uses maps or helpers is in the program (`main.rs` and its modules). The stages, in order: [`parse`] → filter →
+//! connection ([`table`]) → on a miss, service and backend ([`choose`]) → forward ([`rewrite`]). A packet that leaves early has
+//! an [`outcome::Exit`].
 #![cfg_attr(target_arch = "bpf", no_std, feature(asm_experimental_arch))]
 
-pub mod barrier;
-pub mod choose;
+// The stages, in the order of the path.
 pub mod frame;
-pub mod measure;
-pub mod outcome;
 pub mod parse;
-pub mod probe;
-pub mod rewrite;
+
 pub mod table;
+
+pub mod choose;
+
+pub mod measure;
+
+pub mod rewrite;
+
+// The base of the stages.
+pub mod barrier;
+pub mod outcome;
+
+// The other programs.
+pub mod probe;

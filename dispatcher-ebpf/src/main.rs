@@ -53,7 +53,7 @@ mod bpf {
 
     use context::Context;
 
-    /// Handles every packet of a NIC: known flows by the fast path, the others by the full path.
+    /// Handles every packet of a NIC: known flows on the fast path, other packets on the full path.
     #[xdp]
     fn dispatcher(ctx: XdpContext) -> u32 {
         let ctx = Context::of(&ctx);
@@ -69,13 +69,13 @@ mod bpf {
         probe::send(&ctx)
     }
 
-    /// Handles every packet that a NIC leaves to the kernel: those that answer a probe go to the prober.
+    /// Handles every packet that a NIC leaves to the kernel: sends answers to probes to the prober.
     #[classifier]
     fn probe_in(ctx: TcContext) -> i32 {
         probe::receive(&ctx)
     }
 
-    /// Counts every redirect that failed at once.
+    /// Counts redirects that the kernel refused at once.
     #[tracepoint]
     fn redirect_refused(ctx: TracePointContext) -> u32 {
         refused::at_once(&ctx)

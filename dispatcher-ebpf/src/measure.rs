@@ -1,9 +1,9 @@
-//! The arithmetic of acknowledgements: how many bytes a client received.
+//! The arithmetic of acknowledgements: computes how many bytes a client received.
 
-/// A client acknowledges at most what fits its window (RFC 7323 §2.3: 2³⁰ bytes): a greater step is a step back, or made up.
+/// A client acknowledges at most what fits its window (RFC 7323 §2.3: 2³⁰ bytes): a greater step is a step back, or forged.
 const LARGEST_STEP: u32 = 1 << 30;
 
-/// Bytes that an acknowledgement covers beyond the last one, 0 if it is no later.
+/// Bytes that an acknowledgement covers beyond the last one; 0 if it is not later.
 #[inline(always)]
 #[must_use]
 pub const fn step(acknowledged: u32, acknowledgement: u32) -> u32 {
@@ -11,7 +11,7 @@ pub const fn step(acknowledged: u32, acknowledgement: u32) -> u32 {
     if step > LARGEST_STEP { 0 } else { step }
 }
 
-/// [`dispatcher_common::measure::Exchange::base`] once a step was made from an acknowledged number.
+/// [`dispatcher_common::measure::Exchange::base`] after a step from an acknowledged number.
 #[inline(always)]
 #[must_use]
 pub const fn base(base: u64, acknowledged: u32, step: u32) -> u64 {
@@ -38,7 +38,7 @@ mod tests {
     }
 
     #[test]
-    fn the_base_counts_what_the_number_forgets() {
+    fn the_base_counts_the_wraps_of_the_number() {
         let isn = 4_000_000_000_u32;
         let (mut now, mut kept) = (isn.wrapping_add(1), u64::from(isn));
         for _ in 0..9 {

@@ -2,12 +2,12 @@
 
 use dispatcher_common::{reason::Reason, service::ServiceId};
 
-/// [`Exit::service`] where no service is known.
+/// [`Exit::service`] if no service is known.
 pub const NO_SERVICE: ServiceId = u32::MAX;
 
 /// Why a packet leaves, its service, and the answer to its client.
 ///
-/// One word, so that a BPF function can yield it or another value. Bit 63 is set; bits 56–62: [`Answer`]; 32–55: reason;
+/// One word, so that a BPF function can return it or another value. Bit 63 is set; bits 56–62: [`Answer`]; 32–55: reason;
 /// 0–31: service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
@@ -19,7 +19,7 @@ pub struct Exit(pub u64);
 pub enum Answer {
     /// Nothing.
     Nothing = 0,
-    /// An RST, unless that may not be: see `bpf/reset`.
+    /// An RST, if `bpf/reset` may send one.
     Reset = 1,
 }
 
@@ -34,13 +34,13 @@ impl Exit {
         Self::of(NO_SERVICE, reason)
     }
 
-    /// An exit that is counted for a service, too.
+    /// An exit that also counts for a service.
     #[inline(always)]
     pub const fn of(service: ServiceId, reason: Reason) -> Self {
         Self(EXIT | (reason as u64) << REASON_SHIFT | service as u64)
     }
 
-    /// The same exit with an answer to the client, instead of none.
+    /// The same exit with this answer to the client.
     #[inline(always)]
     pub const fn answered(self, answer: Answer) -> Self {
         Self(self.0 | (answer as u64) << ANSWER_SHIFT)
@@ -53,7 +53,7 @@ impl Exit {
         Reason::of((self.0 >> REASON_SHIFT) as u32 & 0xff_ffff)
     }
 
-    /// Service whose counters show it, or [`NO_SERVICE`].
+    /// The service in whose counters it counts, or [`NO_SERVICE`].
     #[inline(always)]
     #[must_use]
     pub const fn service(self) -> ServiceId {
@@ -75,7 +75,7 @@ impl From<Reason> for Exit {
     }
 }
 
-/// A word below 2⁶³, or an exit, in one word.
+/// Separates a word below 2⁶³ from an exit.
 ///
 /// # Errors
 /// The exit.
@@ -84,7 +84,7 @@ pub const fn unpack(word: u64) -> Result<u64, Exit> {
     if word & EXIT == 0 { Ok(word) } else { Err(Exit(word)) }
 }
 
-/// The word of which [`unpack`] makes the same result again.
+/// The word from which [`unpack`] restores the result.
 #[inline(always)]
 #[must_use]
 pub const fn pack(result: Result<u64, Exit>) -> u64 {

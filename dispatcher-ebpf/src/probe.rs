@@ -1,7 +1,7 @@
-//! Tells packets that are part of a probe of a VIP, and the backend that is probed.
+//! Recognises the packets of probes of VIPs, and the backend that each probes.
 //!
-//! Probes have their slot's source port ([`dispatcher_common::probe`]). They are plain: no VLAN tag, no extension header, and
-//! as far as they are in fragments only the first has ports.
+//! Probes have their slot's source port ([`dispatcher_common::probe`]). They have neither VLAN tags nor extension headers. If one
+//! is in fragments, only the first has ports.
 
 use dispatcher_common::{
     net::{ICMP, ICMPV6, TCP, UDP, icmp, icmpv6},
@@ -19,19 +19,19 @@ use crate::{
 /// A packet of a probe, in either direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Probe {
-    /// The prober's address is its client's, the address that is probed its VIP. Ports and protocol are not set.
+    /// Its client is the prober, its VIP the probed address. Ports and protocol are not set.
     pub flow: FlowWords,
     /// Slot of the backend that is probed.
     pub slot: u32,
 }
 
-/// What an IP header says.
+/// Fields of an IP header.
 #[derive(Clone, Copy)]
 struct Header {
     /// Source as the client, destination as the VIP.
     flow: FlowWords,
     protocol: u8,
-    /// Bytes of the frame before what it carries.
+    /// Bytes of the frame before the payload.
     payload: u32,
 }
 
@@ -43,7 +43,7 @@ pub fn sent(frame: Frame) -> Option<Probe> {
     Some(Probe { flow: header.flow, slot: slot(source(frame, header)?)? })
 }
 
-/// The probe that a packet to the prober answers, by a reply or by an error.
+/// The probe that a packet to the prober answers, with a reply or an error.
 #[inline(always)]
 #[must_use]
 pub fn answered(frame: Frame) -> Option<Probe> {
@@ -73,7 +73,7 @@ fn slot(port: u16) -> Option<u32> {
     probe::slot(port).map(|slot| hide(u64::from(slot)) as u32)
 }
 
-/// The probe that an error quotes, which is the prober's only if it went out from where the error goes to.
+/// The probe that an error quotes, if the probe's source is the error's destination.
 #[inline(always)]
 fn quoted(frame: Frame, error: Header) -> Option<Probe> {
     let is_v4 = error.protocol == ICMP;
@@ -85,7 +85,7 @@ fn quoted(frame: Frame, error: Header) -> Option<Probe> {
     Some(Probe { flow: header.flow, slot: slot(source(frame, header)?)? })
 }
 
-/// Port, or echo identifier, by which a packet of the prober's was sent.
+/// Source port, or echo identifier, of a packet that the prober sent.
 #[inline(always)]
 fn source(frame: Frame, header: Header) -> Option<u16> {
     match header.protocol {
@@ -240,7 +240,7 @@ mod tests {
     #[test]
     fn an_error_is_known_by_the_packet_it_quotes() {
         let probe = v4(TCP, OWN, VIP, &ports(PORT, 80));
-        // Whoever says so: the backend may do so by its own address.
+        // The error may come from any address, also from the backend's own.
         for from in [VIP, [10, 0, 0, 11]] {
             for kind in [3, 11, 12] {
                 let mut bytes = ethernet(0x0800, &v4(1, from, OWN, &message(kind, 0, &probe)));
@@ -267,7 +267,7 @@ mod tests {
         ] {
             assert_eq!(parts(answered(frame(&mut ethernet(0x86dd, &packet)))), expected);
         }
-        // Neighbours talk to each other without us.
+        // A neighbour solicitation is not a probe.
         let solicitation = v6(58, 0x80, 1, &message(135, PORT, &[0; 16]));
         assert_eq!(answered(frame(&mut ethernet(0x86dd, &solicitation))), None);
         assert_eq!(sent(frame(&mut ethernet(0x86dd, &solicitation))), None);

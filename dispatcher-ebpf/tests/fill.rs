@@ -10,14 +10,14 @@ use dispatcher_common::{
 use dispatcher_ebpf::table::insert::{Choice, choose, free};
 
 const BUCKETS: usize = 1 << 13;
-/// Connections there are at any time.
+/// Connections at any time.
 const LIVE: usize = BUCKETS * WAYS * RECOMMENDED_FILL_PERCENT as usize / 100;
-/// Connections that come before it is counted: a table that was only filled is not what churn makes of it.
+/// Connections that come before counting starts: churn spreads connections differently from a first fill.
 const WARM_UP: usize = 5 * LIVE;
-/// Connections that come while it is counted.
+/// Connections that come while counting.
 const COUNTED: usize = 1_000_000;
 
-/// A sequence of numbers without order, the same in every run (SplitMix64).
+/// A pseudo-random sequence of numbers, the same in every run (SplitMix64).
 fn scrambled(number: u64) -> u64 {
     let mut z = number.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(0x9E37_79B9_7F4A_7C15);
     z = (z ^ z >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -27,12 +27,12 @@ fn scrambled(number: u64) -> u64 {
 
 struct Table {
     ways: Vec<[Way; WAYS]>,
-    /// Where connections are; none: in neither bucket, but they live elsewhere.
+    /// The places of connections; none for a connection that is in neither bucket.
     places: Vec<Option<(usize, usize)>>,
 }
 
 impl Table {
-    /// Enters a flow; none where both buckets are full.
+    /// Enters a flow; none if both buckets are full.
     fn enter(&mut self, hash: u64) -> Option<(usize, usize)> {
         let mask = BUCKETS as u32 - 1;
         let buckets = [first_bucket(hash, mask) as usize, second_bucket(hash, mask) as usize];
@@ -47,7 +47,7 @@ impl Table {
         Some((bucket, way))
     }
 
-    /// Lets connection after connection come, and says how many found no way.
+    /// Makes connections come and go, and returns how many found no free way.
     fn churn(&mut self, hash: impl Fn(u64) -> u64) -> usize {
         let mut full = 0;
         for number in 0..(LIVE + WARM_UP + COUNTED) as u64 {
@@ -104,7 +104,7 @@ fn hardly_any_connection_meets_full_buckets_at_the_recommended_fill() {
         let full = table.churn(|number| flow(number).hash(&keys));
         println!("{name}: {full} of {COUNTED} met full buckets");
         assert!(full < COUNTED / 10_000, "{name}: {full} of {COUNTED}");
-        // It is full enough that some do: what is counted is not nothing at all.
+        // The table is full enough that some do: the count measures something.
         assert!(full > 0, "{name}");
     }
 }

@@ -1,4 +1,4 @@
-//! Which service a packet is for.
+//! Finds the service of a packet.
 
 use dispatcher_common::{
     net::Address,
@@ -12,7 +12,7 @@ use dispatcher_ebpf::{
 
 use super::maps;
 
-/// The service of a flow: exact VIP and port, else the VIP's service for every port, else one on any address, likewise.
+/// The service of a flow: by VIP and port, else the VIP's service for every port, else one on any address in the same order.
 #[inline(always)]
 pub(crate) fn classify(flow: &FlowWords) -> Result<ServiceId, Exit> {
     let mut key =
@@ -50,7 +50,7 @@ pub(crate) fn if_vip(reason: Reason, flow: &FlowWords) -> Exit {
     Exit::new(if is_vip { reason } else { Reason::NotOurs })
 }
 
-/// Whether a flow's destination is a VIP, or one that services on any address may take.
+/// Whether a flow's destination is a VIP, or an address that services on any address may take.
 #[inline(always)]
 pub(crate) fn is_ours(flow: &FlowWords) -> bool {
     match maps::vip(flow) {
@@ -70,7 +70,7 @@ const fn port(flow: &FlowWords) -> [u8; 2] {
     ((flow.ports >> 16) as u16).to_ne_bytes()
 }
 
-/// The unspecified address of a family, as it stands in keys.
+/// The unspecified address of a family, as in keys.
 #[inline(always)]
 const fn unspecified(is_v6: bool) -> Address {
     let words = if is_v6 { [0; 4] } else { [MAPPED[0], MAPPED[1], MAPPED[2], 0] };

@@ -16,8 +16,8 @@ pub(crate) fn precisely() -> u64 {
     helper::exact_ns()
 }
 
-/// Ticks of 2³² ns, from the jiffies that the kernel counts by this clock: two instructions instead of a call. They may be
-/// a jiffy or two off [`now`], and [`now`] off the controller's clock, so a stamp may lie a tick ahead of its reader.
+/// Ticks of 2³² ns, from the jiffies that the kernel counts by this clock: two instructions instead of a call. They may differ
+/// from [`now`] by a jiffy or two, and [`now`] from the controller's clock, so a stamp may be a tick ahead of its reader.
 #[inline(always)]
 pub(crate) fn tick() -> u64 {
     config::monotonic_ns(helper::jiffies()) >> TICK_SHIFT

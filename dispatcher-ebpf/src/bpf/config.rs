@@ -1,6 +1,6 @@
 //! The program's constants: the controller sets them in `.rodata` before it loads the program for a NIC.
 //!
-//! Every read is volatile, because the values are those of load time, not of compile time.
+//! Every read is volatile, because the values are set at load time, not at compile time.
 
 use core::ptr;
 

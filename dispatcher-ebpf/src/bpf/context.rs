@@ -43,14 +43,14 @@ impl Context {
         unsafe { Frame::new(ctx.data(), ctx.data_end()) }
     }
 
-    /// Moves the start of the frame, and yields the new frame; negative bytes make room before it. None if the kernel refuses.
+    /// Moves the start of the frame, and returns the new frame; negative bytes make room before it. None if the kernel refuses.
     #[inline(always)]
     pub(crate) fn move_head(self, bytes: i32) -> Option<Frame> {
         // SAFETY: the context is the program's; the verifier refuses a program that uses the frame from before.
         (unsafe { bpf_xdp_adjust_head(self.0, bytes) } == 0).then(|| self.frame())
     }
 
-    /// Moves the end of the frame, and yields the new frame; negative bytes cut it. None if the kernel refuses.
+    /// Moves the end of the frame, and returns the new frame; negative bytes cut it. None if the kernel refuses.
     #[inline(always)]
     pub(crate) fn move_tail(self, bytes: i32) -> Option<Frame> {
         // SAFETY: as for the head.
@@ -58,21 +58,21 @@ impl Context {
     }
 }
 
-/// The frame of a TC program's packet, whose first `head` bytes, if there are as many, are in one piece.
+/// The frame of a TC program's packet. Its first `head` bytes, or all if it is shorter, are contiguous.
 #[inline(always)]
 pub(crate) fn skb_frame(ctx: &TcContext, head: u32) -> Frame {
     let wanted = if ctx.len() < head { ctx.len() } else { head };
     if ctx.data() + wanted as usize > ctx.data_end() {
         let _short = ctx.pull_data(wanted);
     }
-    // SAFETY: the kernel lets programs of this type read and write what lies between the two.
+    // SAFETY: the kernel lets programs of this type read and write the bytes between the two.
     unsafe { Frame::new(ctx.data(), ctx.data_end()) }
 }
 
-/// Whether the NIC took a VLAN tag off a TC program's packet.
+/// Whether the NIC removed a VLAN tag from a TC program's packet.
 #[inline(always)]
 pub(crate) fn had_tag(ctx: &TcContext) -> bool {
-    // SAFETY: the context is the one that the program was called with.
+    // SAFETY: the kernel called the program with this context.
     unsafe { (*ctx.skb.skb).vlan_present != 0 }
 }
 

@@ -4,8 +4,8 @@
 //! packets with plain headers, the stages of [`super::full_path`] find or make the connection. Anything else takes the full path
 //! from its start: tags, options, extension headers, fragments, packets that are cut short.
 //!
-//! How many packets' cold lines the processor waits for at once depends on how few instructions are between two of them. So what
-//! the packet says is read again where it is needed, instead of being kept on the stack.
+//! The fewer instructions there are between two packets' cold cache lines, the more of them the processor fetches at once. So the
+//! packet's fields are read again where they are needed, instead of being kept on the stack.
 
 use aya_ebpf::bindings::xdp_action::XDP_DROP;
 use dispatcher_common::{
@@ -35,7 +35,7 @@ use super::{
     verdict,
 };
 
-/// The action for a packet with plain headers, none for one that must take the full path.
+/// The action for a packet with plain headers; none if it must take the full path.
 #[inline(always)]
 pub(crate) fn forward(ctx: Context) -> Option<u32> {
     let frame = ctx.frame();
@@ -90,12 +90,12 @@ fn hand_over(ctx: Context, hash: u64, now: u64, is_to_be_found: u64, fill: Fill)
     full_path::whole(ctx, packet)
 }
 
-/// Fills in the packet from plain headers of a family; false if it is not ours after all.
+/// Fills in the packet from plain headers of a family; false if it is not ours.
 type Fill = fn(Context, &mut Packet, u64, u64, u64) -> bool;
 
 global! {
-    /// Fills in the packet from plain headers of IPv4. In line, every packet would keep on the stack what this needs of the
-    /// headers.
+    /// Fills in the packet from plain headers of IPv4. If this were inlined, the path of every packet would keep the headers on
+    /// the stack for it.
     fn fill_v4(
         ctx: Context, packet: &mut Packet, hash: u64, tick: u64, is_to_be_found: u64,
     ) -> bool as dispatcher_fill_v4 {
@@ -129,11 +129,11 @@ fn fill<P: Plain>(
         packet.flags |= u32::from(head.flags());
         packet.segment = head.segment();
     }
-    // An IPv4 address in mapped form has no business on the wire, and would be taken for the IPv4 VIP.
+    // An IPv4 address in mapped form must not be on the wire, and would match the IPv4 VIP.
     P::IS_V4 || !packet.flow.has_mapped_vip()
 }
 
-/// Forwards the packet of an established connection; none if there is more to it.
+/// Forwards the packet of an established connection; none if it needs more than that.
 #[inline(always)]
 fn follow(
     ctx: Context,
@@ -159,7 +159,7 @@ fn follow(
         moved = way.marked();
     }
     if moved != way || way.age(now) != 0 {
-        // Fails if somebody else touched it, which is as good. Neither state nor slot changes, so no count does.
+        // If this fails, another CPU touched it, which is enough. Neither state nor slot changes, so no count changes.
         let _ = ways.word(number).replace(way.0, moved.touched(now).0);
     }
     if forward.is_measured() && way.is_tcp() {

@@ -1,7 +1,9 @@
 //! Sorts out packets that are not for a VIP: a bit for the destination address, then the frame's own destination.
 
-use dispatcher_common::flow::{filter_bit, fold};
-use dispatcher_common::reason::Reason;
+use dispatcher_common::{
+    flow::{filter_bit, fold},
+    reason::Reason,
+};
 use dispatcher_ebpf::{frame::Window, outcome::Exit, parse::FlowWords, rewrite::mac::ADDRESS};
 
 use super::{config, maps};
@@ -24,14 +26,14 @@ pub(crate) fn may_be_vip_v6(vip: [u32; 4]) -> bool {
     may_be_vip(filter_bit(fold(vip)))
 }
 
-/// Lets a packet on if its destination may be a VIP and its frame is addressed to this NIC. A frame that was flooded to
-/// us is somebody else's: forwarded again it would go round in circles.
+/// Admits a packet if its destination may be a VIP and its frame is addressed to this NIC. A frame that a switch flooded to us is
+/// for another host: forwarding it again could create a loop.
 #[inline(always)]
 pub(crate) fn admit(head: Window<14>, is_v4: bool, flow: &FlowWords) -> Result<(), Exit> {
     let may_be_vip = if is_v4 {
         may_be_vip_v4(flow.vip[3])
     } else {
-        // An IPv4 address in mapped form has no business on the wire, and would be taken for the IPv4 VIP.
+        // An IPv4 address in mapped form must not be on the wire, and would match the IPv4 VIP.
         may_be_vip_v6(flow.vip) && !flow.has_mapped_vip()
     };
     if may_be_vip && is_for_us(head, maps::own_address(config::interface()).0) {

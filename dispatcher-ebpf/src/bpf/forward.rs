@@ -13,7 +13,7 @@ use dispatcher_ebpf::{
 
 use super::{classify, config, context::Context, loops, maps, packet::Packet, too_big, verdict};
 
-/// How large a packet is.
+/// The size of a packet.
 #[derive(Clone, Copy)]
 pub(crate) struct Size {
     /// L3 bytes, which are counted.
@@ -23,13 +23,13 @@ pub(crate) struct Size {
 }
 
 impl Size {
-    /// Of a packet with plain headers.
+    /// The size of a packet with plain headers.
     #[inline(always)]
     pub(crate) const fn plain(bytes: u32) -> Self {
         Self { bytes, needed: bytes }
     }
 
-    /// Of a packet in a frame of this length, of which tags take a part.
+    /// The size of a packet in a frame of this length, which may have tags.
     #[inline(always)]
     pub(crate) fn of_frame(bytes: u32, length: u32) -> Self {
         Self { bytes, needed: bytes.max(length.saturating_sub(OVERHEAD)) }
@@ -41,14 +41,14 @@ impl Size {
         self.bytes
     }
 
-    /// Whether it is too large for a NIC whose MTU is this; 0: not known.
+    /// Whether it is too large for a NIC with this MTU; 0: not known.
     #[inline(always)]
     const fn exceeds(self, mtu: u32) -> bool {
         mtu != 0 && self.needed > mtu
     }
 }
 
-/// Forwards the packet to the slot that was found for it, or lets it leave; yields its XDP action.
+/// Forwards the packet to the slot that was found for it, or lets it leave; returns its XDP action.
 #[inline(always)]
 pub(crate) fn finish(ctx: Context, packet: &Packet, slot: Result<u32, Exit>) -> u32 {
     match slot.and_then(|slot| forward(ctx, packet, slot)) {
@@ -57,7 +57,7 @@ pub(crate) fn finish(ctx: Context, packet: &Packet, slot: Result<u32, Exit>) -> 
     }
 }
 
-/// Forwards the packet to a slot's backend, if that can be.
+/// Forwards the packet to a slot's backend, if that is possible.
 #[inline(always)]
 pub(crate) fn forward(ctx: Context, packet: &Packet, slot: u32) -> Result<u32, Exit> {
     let frame = ctx.frame();
@@ -66,13 +66,13 @@ pub(crate) fn forward(ctx: Context, packet: &Packet, slot: u32) -> Result<u32, E
     send(ctx, head, slot, size).map_err(|exit| still_ours(exit, packet))
 }
 
-/// A connection may outlive its service: the packet is dropped only while services may take what is sent there.
+/// A connection may outlive its service: the packet is dropped only if its destination still is ours.
 #[inline(always)]
 fn still_ours(exit: Exit, packet: &Packet) -> Exit {
     if classify::is_ours(&packet.flow) { exit } else { Exit::new(Reason::NotOurs) }
 }
 
-/// Sends the packet to a slot's backend, if that can be: the one place that knows all forwarding modes.
+/// Sends the packet to a slot's backend, if that is possible: the one place that knows all forwarding modes.
 ///
 /// This is the last stage that looks at the frame: a mode may move its head, which voids `head`.
 #[inline(always)]
@@ -97,8 +97,8 @@ fn send(ctx: Context, head: Window<14>, slot: u32, size: Size) -> Result<u32, Ex
     }
 }
 
-/// Sends a packet out of the NIC on which a backend lives, with other MAC addresses; `own` is the address of the NIC it came
-/// by.
+/// Sends a packet out of the NIC to which a backend is connected, with new MAC addresses; `own` is the address of the NIC on which
+/// it arrived.
 #[inline(always)]
 pub(crate) fn by_mac(
     ctx: Context,
@@ -127,7 +127,7 @@ pub(crate) fn by_mac(
     Ok(verdict::forwarded(Reason::Redirected, slot, size.bytes))
 }
 
-/// Why a backend that is not usable is given no packets.
+/// The reason for which a backend that is not usable gets no packets.
 #[inline(always)]
 const fn unusable(flags: u8) -> Reason {
     if flags & PRESENT == 0 {

@@ -14,7 +14,7 @@ use super::{
     packet::Packet,
 };
 
-/// The slot of datagrams that are left to the kernel.
+/// Sentinel slot: the datagram is left to the kernel.
 const KERNEL: u32 = 0;
 
 global! {
@@ -26,12 +26,12 @@ global! {
         forward::finish(ctx, packet, slot)
     }
 
-    /// Notes where a first fragment goes. If that fails, the others are dropped.
+    /// Stores the slot of a first fragment. If that fails, the others are dropped.
     fn remember(packet: &Packet, id: u32, slot: u32) -> () as dispatcher_remember {
         maps::remember_fragment(&key(&packet.flow, id), Followed::new(now(), slot));
     }
 
-    /// The slot that was noted for a datagram, not too long ago.
+    /// The slot that was stored for a datagram, unless that is too long ago.
     fn recall(packet: &Packet, id: u32) -> Option<u32> as dispatcher_recall {
         let followed = maps::followed(&key(&packet.flow, id))?;
         (!followed.is_stale(now())).then_some(followed.slot())

@@ -1,4 +1,4 @@
-//! The full path of a packet: the order of its stages. Each yields what the next one needs, or the packet's exit.
+//! The full path of a packet: the order of its stages. Each returns what the next one needs, or the packet's exit.
 
 use aya_ebpf::bindings::xdp_action::XDP_DROP;
 use dispatcher_common::reason::Reason;
@@ -21,7 +21,7 @@ use super::{
 };
 
 global! {
-    /// Takes a packet through all stages, and yields its XDP action.
+    /// Takes a packet through all stages, and returns its XDP action.
     pub(crate) fn walk(ctx: Context) -> u32 as dispatcher_walk {
         let Some(packet) = maps::packet() else { return XDP_DROP };
         match headers(ctx, packet) {
@@ -32,7 +32,7 @@ global! {
         }
     }
 
-    /// Takes a whole segment or datagram, which was filled in, through the other stages.
+    /// Takes a whole segment or datagram, already filled in, through the other stages.
     pub(crate) fn whole(ctx: Context, packet: &mut Packet) -> u32 as dispatcher_dispatch {
         match stages(ctx, packet) {
             Ok(action) => action,

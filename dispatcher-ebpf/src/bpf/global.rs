@@ -1,8 +1,7 @@
 //! Global functions: the verifier checks each by itself, for any arguments, and not again at every call.
 //!
-//! That keeps the number of instructions that it walks down, and the stack small: only functions that call each other share
-//! it. [`global!`] declares them. What the verifier knows of a pointer that such a function is given is its type, and that it
-//! may be null: here is the only check for that.
+//! So it walks fewer instructions, and the stack is small: only functions that call each other share it. [`global!`] declares
+//! them. The verifier knows the type of a pointer argument, and that it may be null: the only checks for null are here.
 
 use aya_ebpf::bindings::xdp_md;
 use dispatcher_common::{
@@ -18,7 +17,7 @@ use dispatcher_ebpf::{
 
 use super::{context::Context, shared_word::Word};
 
-/// What a global function takes: five of them at most.
+/// An argument of a global function, which takes at most five.
 pub(crate) trait Argument: Sized {
     /// The type by which the verifier knows it.
     type Raw;
@@ -29,16 +28,16 @@ pub(crate) trait Argument: Sized {
     /// The argument again; none for a null pointer.
     ///
     /// # Safety
-    /// `raw` must be null, or what [`Self::pass`] yielded of an argument that is still borrowed.
+    /// `raw` must be null, or what [`Self::pass`] returned for an argument that is still borrowed.
     unsafe fn receive(raw: Self::Raw) -> Option<Self>;
 }
 
-/// What fits a register: a global function yields one of these.
+/// A value that fits a register, such as the result of a global function.
 pub(crate) trait Register: Sized {
     /// The value as a word.
     fn to_word(self) -> u64;
 
-    /// The value of a word.
+    /// The value again.
     fn of_word(word: u64) -> Self;
 }
 
@@ -60,11 +59,11 @@ macro_rules! global {
                 #[inline(always)]
                 fn body($($argument: $type),*) -> $result $body
 
-                // SAFETY: only the function around this one calls it, with what it was given.
+                // SAFETY: only the function around this one calls it, with its own arguments.
                 match unsafe { ($(Argument::receive($argument),)*) } {
                     ($(Some($argument),)*) => Register::to_word(body($($argument),*)),
                     // Never: there for the verifier.
-                    #[allow(unreachable_patterns, reason = "not every function is given something")]
+                    #[allow(unreachable_patterns, reason = "some functions have no arguments")]
                     _ => 0,
                 }
             }
@@ -128,12 +127,12 @@ impl Argument for Word {
 
     #[inline(always)]
     unsafe fn receive(raw: *mut u64) -> Option<Self> {
-        // SAFETY: by the contract of this function; the verifier takes it for any eight bytes of memory.
+        // SAFETY: by the contract of this function. For the verifier it is any eight bytes of memory.
         (!raw.is_null()).then(|| unsafe { Self::new(raw) })
     }
 }
 
-/// Says how values become words, and that global functions take them.
+/// Defines how values become words, and makes them arguments and results of global functions.
 macro_rules! registers {
     ($($type:ty: |$value:ident| $to:expr, |$word:ident| $of:expr;)+) => { $(
         impl $crate::bpf::global::Register for $type {

@@ -10,7 +10,7 @@ use dispatcher_ebpf::{
 use super::{classify, context::Context, forward, global::global, packet::Packet, table::lookup};
 
 global! {
-    /// Forwards an ICMP error, or lets the message leave.
+    /// Forwards an ICMP error, or lets the packet leave.
     pub(crate) fn forward(ctx: Context, packet: &mut Packet, contents: Contents) -> u32
     as dispatcher_icmp {
         let slot = slot(ctx.frame(), packet, contents.offset());

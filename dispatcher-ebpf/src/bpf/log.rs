@@ -1,7 +1,7 @@
 //! Log of a debug build of the datapath: one line for each new connection and each early exit.
 //!
 //! Packets of known connections are not logged. Packets that are not ours are logged at level trace only, since they may be
-//! all of a host's traffic. Without the feature `log` the program has none of this.
+//! all of a host's traffic. Without the feature `log` the program does not contain this module.
 
 use aya_log_ebpf::{debug, log, macro_support::Level};
 use dispatcher_common::reason::{REASONS, Reason};
@@ -13,14 +13,14 @@ use dispatcher_ebpf::{
 use super::{global::global, maps, packet::Packet};
 
 global! {
-    /// Says that a flow was given a slot.
+    /// Logs the slot of a new connection.
     pub(crate) fn placed(packet: &Packet, slot: u32) -> () as dispatcher_log_placed {
         let service = maps::service_of(slot);
         let (client, port) = (packet.flow.client(), u16::from_be(packet.flow.ports as u16));
         debug!((), target: TARGET, "new: service {}, slot {}, client {:i} port {}", service, slot, client, port);
     }
 
-    /// Says why a packet leaves early; `bytes` are its L3 bytes.
+    /// Logs why a packet leaves early; `bytes` are its L3 bytes.
     pub(crate) fn left(exit: Exit, bytes: u32) -> () as dispatcher_log_left {
         let (reason, service) = (exit.reason(), exit.service());
         // Verifier (kernel 6.18, test `datapath_log`): it does not know the bound of a reason, so the check must stay.
@@ -37,14 +37,14 @@ global! {
     }
 }
 
-/// Under which the lines appear.
+/// Target of the log lines.
 const TARGET: &str = "datapath";
 
 /// Longest "VERDICT REASON".
 const WIDTH: usize = 32;
 
-/// What each reason is called, with its verdict, padded: text of one length needs no loop, and no pointers, which a BPF
-/// object cannot have in its data.
+/// Verdict and label of each reason, padded: text of one length needs neither a loop nor pointers, which a BPF object cannot have
+/// in its data.
 static LABELS: [[u8; WIDTH]; REASONS] = {
     let mut labels = [[b' '; WIDTH]; REASONS];
     let mut i = 0;

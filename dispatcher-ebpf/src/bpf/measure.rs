@@ -1,9 +1,9 @@
-//! Measures servers by their clients' packets: how long the answer took, and how many bytes arrived.
+//! Measures servers by their clients' packets: the time until the answer, and the bytes that arrived.
 //!
 //! Only connections of backends that are measured come here. The clock is read precisely at a SYN, at the packet that ends a
-//! handshake, at the first segment of a request and at the first acknowledgement of its answer; the others cost one
-//! cache line. An exchange is changed by the CPU that sees its flow's packets; should two see them at once, each byte and
-//! each response is still counted once, by whoever wins the compare-and-swap on `progress` or `pending`.
+//! handshake, at the first segment of a request and at the first acknowledgement of its answer; other packets cost one
+//! cache line. The CPU that receives a flow's packets changes its exchange. If two CPUs receive them, each byte and each response
+//! still counts once: the CPU that wins the compare-and-swap on `progress` or `pending` counts it.
 
 use dispatcher_common::{
     connection::State,
@@ -27,7 +27,7 @@ use super::{
 /// Attempts to add a response to a window that other CPUs add to.
 const ATTEMPTS: u32 = 4;
 
-/// Learns from a packet of a slot's connection, if that is measured.
+/// Measures a packet of a slot's connection, if the backend is measured.
 #[inline(always)]
 pub(crate) fn observe(packet: &Packet, slot: u32) {
     if packet.is_tcp() && maps::forward(slot).is_measured() {
@@ -38,7 +38,7 @@ pub(crate) fn observe(packet: &Packet, slot: u32) {
     }
 }
 
-/// Learns from a TCP segment of a slot's connection, which is at this position.
+/// Measures a TCP segment of a slot's connection, which is at this position.
 #[inline(always)]
 pub(crate) fn learn(position: Position, hash: u64, slot: u32, flags: u8, segment: Segment) {
     learn_packed(position, hash, u64::from(slot) | u64::from(flags) << 32, segment);
@@ -69,7 +69,7 @@ fn acknowledge(exchange: ExchangeWords, hash: u64, slot: u32, segment: Segment) 
     let progress = Progress(exchange.progress.load());
     let mut pending = Pending(exchange.pending.load());
     if !progress.is_of(hash) {
-        // Its handshake was not measured: bytes count from here on, and responses cannot be told.
+        // Its handshake was not measured: bytes count from here on, and there are no response times.
         exchange.times.store(0);
         exchange.pending.store(0);
         exchange.progress.store(Progress::new(hash, segment.acknowledgement()).0);
@@ -90,7 +90,7 @@ fn acknowledge(exchange: ExchangeWords, hash: u64, slot: u32, segment: Segment) 
     }
 }
 
-/// The handshake is over: its time, and the server's initial sequence number.
+/// At the end of the handshake: stores its time, and the server's initial sequence number.
 #[inline(always)]
 fn establish(exchange: ExchangeWords, hash: u64, pending: Pending, acknowledgement: u32) {
     let handshake = micros(precisely().saturating_sub(pending.since()));
@@ -122,7 +122,7 @@ fn advance(
     }
     if let Some(bytes) = maps::byte_window(slot) {
         let (held, number) = (bytes.load(), window(now()));
-        // Whoever comes second to a new window adds to it.
+        // Another CPU may have started the new window: then add to it.
         if ByteWindow(held).is(number)
             || !bytes.replace(held, ByteWindow::new(number, u64::from(step)).0)
         {
@@ -132,13 +132,13 @@ fn advance(
     true
 }
 
-/// Counts the time since a request, less that of the handshake: what is left is the server's.
+/// Counts the time since a request without that of the handshake: the rest is the server's time.
 #[inline(always)]
 fn respond(exchange: ExchangeWords, slot: u32, request: Pending) {
     let handshake = exchange.times.load() as u32;
     let elapsed = micros(precisely().saturating_sub(request.since()));
     let response = elapsed.saturating_sub(u64::from(handshake));
-    // Not 0, which says that there was none.
+    // Not 0, which means that there was no response.
     let shown = if response == 0 { 1 } else { response };
     exchange.times.store(u64::from(handshake) | shown << 32);
     if let Some(counts) = maps::response_counts(slot) {

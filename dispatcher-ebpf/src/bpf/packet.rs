@@ -1,4 +1,4 @@
-//! The packet as the stages know it.
+//! The packet, as the stages see it.
 
 use dispatcher_common::{
     connection::Way,
@@ -18,11 +18,11 @@ pub(crate) struct Packet {
     pub(crate) flow: FlowWords,
     /// The flow's hash in the connection table.
     pub(crate) hash: u64,
-    /// When it came.
+    /// The tick at which it arrived.
     pub(crate) tick: u64,
     /// Its frame's source address, as [`super::loops::source`] reads it.
     pub(crate) source: u64,
-    /// 0 if the table has been searched in vain.
+    /// 0 if the table was searched and has no entry for it.
     pub(crate) is_to_be_found: u64,
     /// TCP flags in bits 0–7, TOS or traffic class in 8–15.
     pub(crate) flags: u32,

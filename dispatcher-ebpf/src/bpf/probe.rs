@@ -1,7 +1,7 @@
 //! Probes of VIPs: sends each to the backend whose slot its source port names, and the answers to the prober.
 //!
-//! The prober is in a network namespace of its own, behind a veth. [`send`] is on the veth's end at our side, [`receive`] on
-//! every NIC, behind XDP. Neither routing nor the connection table of this host is asked.
+//! The prober is in its own network namespace, behind a veth. [`send`] runs on this host's end of the veth, [`receive`] on every
+//! NIC, after XDP. Neither uses the host's routing or the connection table.
 
 use aya_ebpf::{
     bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC},
@@ -12,7 +12,7 @@ use dispatcher_common::{
     service::OWN,
 };
 use dispatcher_ebpf::{
-    parse::FlowWords,
+    parse::{ETHERNET, FlowWords, ICMP_HEADER, IPV6_HEADER},
     probe::{self, Probe},
     rewrite::mac,
 };
@@ -23,9 +23,9 @@ use super::{
 };
 
 /// Bytes of a packet that must be contiguous: an ICMPv6 error with the headers of the packet that it quotes.
-const HEAD: u32 = 14 + 40 + 8 + 40 + 8;
+const HEAD: u32 = ETHERNET + 2 * IPV6_HEADER + 2 * ICMP_HEADER;
 
-/// Sends a probe to its backend, whatever the scheduler thinks of that; drops everything else.
+/// Sends a probe to its backend, also if the backend takes no connections; drops everything else.
 #[inline(always)]
 pub(crate) fn send(ctx: &TcContext) -> i32 {
     to_backend(ctx).unwrap_or(TC_ACT_SHOT)
@@ -75,7 +75,7 @@ fn to_prober(ctx: &TcContext) -> Option<i32> {
     Some(helper::redirect(end.ifindex, 0) as i32)
 }
 
-/// Whether a flow's VIP is one.
+/// Whether a flow's VIP has services.
 #[inline(always)]
 fn is_vip(flow: &FlowWords) -> bool {
     let may_be = if flow.has_mapped_vip() {

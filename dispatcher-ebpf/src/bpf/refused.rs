@@ -1,11 +1,11 @@
-//! Counts redirects that a device refused after the program had returned. Only tracepoints of the kernel tell of them.
+//! Counts redirects that a device refused after the program had returned. Only the kernel's tracepoints report them.
 
 use aya_ebpf::programs::TracePointContext;
 use dispatcher_common::refused::RefusedKey;
 
 use super::{context::record_field, maps};
 
-/// `xdp:xdp_redirect_err`: the target was refused at once, one packet.
+/// `xdp:xdp_redirect_err`: the kernel refused the target at once, for one packet.
 #[inline(always)]
 pub(crate) fn at_once(ctx: &TracePointContext) -> u32 {
     let key = RefusedKey {
@@ -18,7 +18,7 @@ pub(crate) fn at_once(ctx: &TracePointContext) -> u32 {
     0
 }
 
-/// `xdp:xdp_devmap_xmit`: the driver took only some of the packets that were gathered for it.
+/// `xdp:xdp_devmap_xmit`: the driver took only some of the packets that were queued for it.
 #[inline(always)]
 pub(crate) fn when_sent(ctx: &TracePointContext) -> u32 {
     let refused = record_field::<20>(ctx);

@@ -1,4 +1,4 @@
-//! The answer to a TCP packet whose connection is over: an RST, on which a client acts at once instead of waiting.
+//! Answers a TCP packet whose connection is over with an RST. Its client then acts at once instead of waiting.
 
 use dispatcher_common::reason::Reason;
 use dispatcher_ebpf::{barrier::hide, outcome::Exit, parse::RST, rewrite::reset};
@@ -7,12 +7,12 @@ use super::{
     clock::now, context::Context, global::global, maps, packet::Packet, table::tracking, verdict,
 };
 
-/// Answers that a CPU may send at once, as the time that so many take at the sustained rate. It must be several steps of
+/// The burst of answers that a CPU may send at once, as the time that it takes at the sustained rate. It must be several steps of
 /// [`now`].
 const BURST_NS: u64 = 100_000_000;
 
 global! {
-    /// Answers a packet with an RST that ends its connection. Where that may not be, the packet leaves by its exit.
+    /// Answers a packet with an RST that ends its connection. If it must not be answered, the packet leaves by its exit.
     pub(crate) fn answer(ctx: Context, packet: &mut Packet, exit: Exit) -> u32 as dispatcher_reset {
         // An RST is never answered, or two hosts could go on for ever.
         let is_due = packet.is_tcp() && packet.flags & u32::from(RST) == 0 && may_send();
@@ -23,7 +23,7 @@ global! {
         verdict::leave(exit, packet.bytes)
     }
 
-    /// Turns the frame into the RST; false if that cannot be done. Its stack is not in use while the connection ends.
+    /// Turns the frame into the RST; false if that is not possible. Its stack is free again when the connection ends.
     fn make(ctx: Context, packet: &mut Packet) -> bool as dispatcher_answer {
         let frame = ctx.frame();
         // Verifier (6.18 refuses it without, "32-bit pointer arithmetic prohibited"): it accepts the difference of two pointers, but
@@ -35,8 +35,8 @@ global! {
     }
 }
 
-/// Whether this CPU may send one more answer of its own, an RST or an ICMP error. Each puts off the time at which the next
-/// one is due, and that time may be ahead of the clock by a burst.
+/// Whether this CPU may send one more answer, an RST or an ICMP error. Each answer moves the time at which the next one is due;
+/// that time may be ahead of the clock by a burst.
 #[inline(always)]
 pub(crate) fn may_send() -> bool {
     let (Some(due), Some(interval)) = (maps::reset_due(), maps::reset_interval()) else {

@@ -1,4 +1,4 @@
-//! A u64 in map memory that other CPUs and the controller use at the same time: volatile access, compare-and-swap, atomic add.
+//! A `u64` in map memory that other CPUs and the controller use at the same time: volatile access, compare-and-swap, atomic add.
 
 use core::{arch::asm, ptr};
 
@@ -37,7 +37,7 @@ impl Word {
         unsafe { ptr::write_volatile(self.0, value) }
     }
 
-    /// Replaces `old` by `new`; false if it was another value. The BPF target has no `AtomicU64::compare_exchange`.
+    /// Replaces `old` by `new`; false if the word had another value. The BPF target has no `AtomicU64::compare_exchange`.
     #[inline(always)]
     pub(crate) fn replace(self, old: u64, new: u64) -> bool {
         let mut found = old;
@@ -54,7 +54,7 @@ impl Word {
         found == old
     }
 
-    /// Adds atomically and yields the value before.
+    /// Adds atomically, and returns the value before.
     #[inline(always)]
     pub(crate) fn fetch_add(self, amount: u64) -> u64 {
         let mut value = amount;

@@ -13,7 +13,7 @@ use dispatcher_ebpf::{
 use super::{context::Context, global::global, helper, maps, reset, verdict};
 
 global! {
-    /// Answers a packet that is too large for the NIC of a slot's backend. Where that may not be, the packet is dropped.
+    /// Answers a packet that is too large for the NIC of a slot's backend. If it must not be answered, it is dropped.
     pub(crate) fn answer(ctx: Context, slot: u32) -> u32 as dispatcher_too_big {
         let Some(packet) = maps::packet() else { return XDP_DROP };
         let flow = &mut packet.flow;
@@ -30,7 +30,7 @@ global! {
     }
 }
 
-/// Makes the frame the answer.
+/// Turns the frame into the answer.
 #[inline(always)]
 fn tell(ctx: Context, flow: &FlowWords, network: Network, notice: Notice) -> Option<()> {
     let headers = too_big::headers(network.is_v4);

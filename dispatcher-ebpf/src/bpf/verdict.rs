@@ -58,7 +58,7 @@ const TX: u32 = reasons_with(Verdict::Tx);
 const REDIRECT: u32 = reasons_with(Verdict::Redirect);
 const PASS: u32 = reasons_with(Verdict::Pass);
 
-/// The reasons with a verdict, a bit each: LLVM would make a table in another section of `Reason::verdict`.
+/// The reasons with a verdict, one bit per reason. LLVM would turn `Reason::verdict` into a table in another section.
 const fn reasons_with(verdict: Verdict) -> u32 {
     let (mut set, mut i) = (0, 0);
     while i < Reason::ALL.len() {

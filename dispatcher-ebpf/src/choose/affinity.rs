@@ -16,7 +16,7 @@ pub const fn client(flow: &FlowWords, affinity: Affinity) -> [u32; 4] {
     [a & leading(bits, 0), b & leading(bits, 32), c & leading(bits, 64), d & leading(bits, 96)]
 }
 
-/// A mask of those of the leading bits that lie in the 32-bit word at an offset, as it stands in a packet.
+/// The mask of the leading bits that lie in the 32-bit word at an offset, in the packet's byte order.
 #[inline(always)]
 const fn leading(bits: u32, offset: u32) -> u32 {
     if bits <= offset {

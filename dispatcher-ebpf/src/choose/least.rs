@@ -7,7 +7,7 @@ use crate::barrier::hide;
 pub struct Least(pub u64);
 
 impl Least {
-    /// No candidate yet: worse than any.
+    /// No candidate yet: worse than any backend.
     pub const NOBODY: Self = Self(0xffff_ffff_0000_ffff | 1 << 16);
 
     /// A backend with its connections and its weight.
@@ -24,7 +24,7 @@ impl Least {
         Self(self.0 & !0xffff_0000 | 1 << 16)
     }
 
-    /// The better of both: active / weight, smaller is better, compared by cross multiplication; this one if they are equal.
+    /// The better of both: the smaller active / weight, compared by cross multiplication; this one if they are equal.
     ///
     /// Without branches: the verifier would follow both for every candidate.
     #[inline(always)]

@@ -1,6 +1,7 @@
 //! The choice of a backend for a new connection.
 
 pub mod affinity;
-pub mod least;
 pub mod rules;
+
+pub mod least;
 pub mod sampled;

@@ -1,10 +1,10 @@
-//! Whether a rule's condition holds for a packet: the client's address and port, and TOS. The controller decides the rest.
+//! Checks a rule's condition against a packet: client address and port, and TOS. The controller checks the rest.
 
 use dispatcher_common::rule::Condition;
 
 use crate::parse::FlowWords;
 
-/// Whether the packet is as the condition says; `tos` is its TOS or traffic class.
+/// Whether the packet meets the condition; `tos` is its TOS or traffic class.
 #[inline(always)]
 #[must_use]
 pub const fn holds(condition: &Condition, flow: &FlowWords, tos: u8) -> bool {

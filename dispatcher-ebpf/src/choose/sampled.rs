@@ -1,15 +1,15 @@
-//! The backend with the smallest sample, which is the fastest or has sent the least. One without a sample counts as the mean of
-//! the others; if none has a sample, the one with the fewest connections wins.
+//! Finds the backend with the smallest sample: the fastest, or the one that delivered the fewest bytes. A backend without a
+//! sample counts as the mean of the others. If none has a sample, the one with the fewest connections wins.
 //!
-//! The smallest sample is below the mean unless all are equal. So one pass over the members suffices: the best of those with
-//! a sample and the best of those without, and whether the samples differ.
+//! The smallest sample is below the mean unless all are equal. So one pass over the members suffices. It finds the best of those
+//! with a sample, the best of those without, and whether the samples differ.
 
 use crate::barrier::hide;
 
 /// No member.
 const NOBODY: u64 = u64::MAX;
 
-/// The best so far. Words only: it is handed to a global function by its address.
+/// The best so far. It has only words, since a global function takes its address.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Pick {
@@ -17,7 +17,7 @@ pub struct Pick {
     sample: u64,
     /// Active connections of the member with it.
     active: u64,
-    /// That member's number; [`NOBODY`]: there is none.
+    /// That member's number; [`NOBODY`] if there is none.
     number: u64,
     /// Largest sample.
     largest: u64,
@@ -28,7 +28,7 @@ pub struct Pick {
 }
 
 impl Pick {
-    /// Nothing seen yet.
+    /// Before the first member.
     pub const EMPTY: Self = Self {
         sample: u64::MAX,
         active: u64::MAX,
@@ -38,7 +38,7 @@ impl Pick {
         idle_number: NOBODY,
     };
 
-    /// Sees the next member, with its active connections and its sample. Without branches, as
+    /// Considers the next member, with its active connections and its sample. Without branches, as
     /// [`crate::choose::least::Least::or`].
     #[inline(always)]
     pub fn see(&mut self, number: u64, active: u64, sample: Option<u64>) {
@@ -61,7 +61,7 @@ impl Pick {
         self.idle_number = select(take, number, self.idle_number);
     }
 
-    /// The number of the member to take; none if none was seen.
+    /// The number of the best member; none if there was no member.
     #[inline(always)]
     #[must_use]
     pub const fn best(&self) -> Option<u32> {
@@ -77,7 +77,7 @@ impl Pick {
     }
 }
 
-/// All bits if `a` < `b`, none otherwise. Both are below 2⁶³, or `b` is the greatest there is.
+/// All bits if `a` < `b`, else none. Both are below 2⁶³, or `b` is the maximum.
 #[inline(always)]
 fn less(a: u64, b: u64) -> u64 {
     let b = if b == u64::MAX { 1 << 63 } else { b };
@@ -104,7 +104,7 @@ mod tests {
         pick.best()
     }
 
-    /// As the rule is written.
+    /// The rule, in plain code.
     fn plain(members: &[(u64, Option<u64>)]) -> Option<u32> {
         let samples: Vec<_> = members.iter().filter_map(|(_, sample)| *sample).collect();
         // Times the number of samples, so that the mean is exact.

@@ -1,4 +1,4 @@
-//! What an IP packet carries, and how much of it, in one word: a BPF subprogram returns a register.
+//! The contents of an IP packet, in one word: a BPF function returns one register.
 
 /// All of a segment or datagram, a fragment of it, or an ICMP message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -16,7 +16,7 @@ const PROVIDER_VLAN: u16 = 0x88a8_u16.to_be();
 /// Bytes of a tag.
 const TAG: u32 = 4;
 
-/// Offset and EtherType of what lies behind the tags.
+/// Offset and EtherType of the payload behind the tags.
 #[inline(always)]
 pub(super) fn payload(frame: Frame) -> Result<(u32, u16), Reason> {
     let Some(header) = frame.head::<14>() else { return Err(Reason::NotIp) };

@@ -1,19 +1,19 @@
 //! ICMP and ICMPv6 errors (RFC 792, RFC 4443): the flow of the packet that they quote.
 //!
-//! Backends answer clients by themselves, from the VIP: a router that cannot deliver the answer sends its error there, and
-//! quotes a packet whose source is the VIP.
+//! Backends answer clients directly, with the VIP as source. A router that cannot forward such an answer sends an error to the
+//! VIP, and quotes a packet whose source is the VIP.
 
 use dispatcher_common::net::{TCP, UDP, icmp, icmpv6};
 
 use super::{FlowWords, ICMP_HEADER, IPV4_HEADER, IPV6_HEADER, Network, Payload, ipv4, ipv6};
 use crate::frame::Frame;
 
-/// An error further back than this is not looked into: what it quotes would be out of a frame's reach.
+/// The largest offset at which an error is parsed: beyond it, the quoted packet may exceed what offsets of a frame reach.
 const LAST_OFFSET: u32 = 0x3e00;
 
-/// Makes `flow`, whose VIP is the destination of the ICMP message at an offset, the flow to which the packet belongs that
-/// the message quotes. False if it quotes none of that VIP's, or not enough of it; client, ports and protocol are then
-/// anything.
+/// Sets `flow` to the flow of the packet that an ICMP error at an offset quotes. Before, `flow`'s VIP is the error's destination.
+/// False if the message quotes no packet from that VIP, or too little of it; `flow`'s client, ports and protocol are then
+/// undefined.
 #[inline(always)]
 #[must_use]
 pub fn quoted(frame: Frame, network: Network, at: u32, flow: &mut FlowWords) -> bool {
@@ -52,7 +52,7 @@ fn has_error(frame: Frame, at: u32, is_v4: bool) -> bool {
     frame.window::<8>(at).is_some_and(|icmp| is_error(icmp.u8::<0>(), is_v4))
 }
 
-/// What a quoted IPv4 header carries, if it is the VIP's. Its length field is of no use: the packet is cut.
+/// The payload of a quoted IPv4 packet from the VIP. Its length field is not used, since the quote is cut short.
 #[inline(always)]
 fn quoted_v4(frame: Frame, at: u32, end: u32, flow: &mut FlowWords) -> Option<Payload> {
     let header = frame.window::<20>(at)?;

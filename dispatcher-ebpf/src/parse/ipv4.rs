@@ -1,4 +1,4 @@
-//! IPv4 (RFC 791): options are skipped, fragments told apart.
+//! IPv4 (RFC 791): skips options, and recognises fragments.
 
 use dispatcher_common::{
     net::{ICMP, TCP, UDP},
@@ -22,7 +22,7 @@ pub(super) fn network(frame: Frame, offset: u32, flow: &mut FlowWords) -> Result
     Ok(Network { offset, is_v4: true, tos, bytes })
 }
 
-/// What the header carries; `bytes` is the IP length.
+/// The payload; `bytes` is the IP length.
 #[inline(always)]
 pub(super) fn payload(frame: Frame, offset: u32, bytes: u32) -> Result<Payload, Reason> {
     let Some(header) = frame.window::<20>(offset) else { return Err(Reason::Malformed) };
@@ -43,7 +43,7 @@ pub(super) fn payload(frame: Frame, offset: u32, bytes: u32) -> Result<Payload, 
     }
 }
 
-/// What is there, by the fields of flags and fragment offset, and of the identification.
+/// The contents, by the field of flags and fragment offset, and the identification.
 #[inline(always)]
 const fn contents(fragment: u16, id: u16) -> Contents {
     if fragment & IPV4_FRAGMENT == 0 {

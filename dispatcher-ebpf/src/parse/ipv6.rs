@@ -33,7 +33,7 @@ pub(super) fn network(frame: Frame, offset: u32, flow: &mut FlowWords) -> Result
     Ok(Network { offset, is_v4: false, tos, bytes })
 }
 
-/// What lies behind the extension headers; `end` is where the packet ends.
+/// The payload behind the extension headers; `end` is where the packet ends.
 #[inline(always)]
 pub(super) fn payload(frame: Frame, offset: u32, end: u32) -> Result<Payload, Reason> {
     let Some(header) = frame.window::<40>(offset) else { return Err(Reason::Malformed) };
@@ -81,8 +81,8 @@ pub(super) fn payload(frame: Frame, offset: u32, end: u32) -> Result<Payload, Re
     }
 }
 
-/// Bytes of an extension header by its kind and its length field, which counts 4 bytes (RFC 4302 §2.2) or 8 and leaves
-/// some out; a fragment header has none. Without a branch: the verifier would go on once for each kind, in every round.
+/// Bytes of an extension header, by its kind and its length field. The field counts units of 8 bytes after the first; in an
+/// authentication header, units of 4 bytes after the first two (RFC 4302 §2.2). A fragment header has no such field.
 #[inline(always)]
 fn length(kind: u8, field: u8) -> u32 {
     // Verifier: it would walk a branch once per kind, in every round (figure: see `Frame::window`).
@@ -97,8 +97,7 @@ const fn is_extension(next: u8) -> bool {
     matches!(next, HOP_BY_HOP | ROUTING | FRAGMENT | AUTHENTICATION | DESTINATION)
 }
 
-/// A later fragment. Behind a further extension header its protocol is not in every fragment, so that it counts as one of
-/// TCP or UDP.
+/// A later fragment. If another extension header follows, not every fragment has the protocol: it then counts as TCP or UDP.
 #[inline(always)]
 const fn later(offset: u32, next: u8, id: u32) -> Result<Payload, Reason> {
     match next {

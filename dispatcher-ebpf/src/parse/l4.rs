@@ -1,4 +1,4 @@
-//! TCP (RFC 9293) and UDP (RFC 768): ports, and what else TCP says.
+//! TCP (RFC 9293) and UDP (RFC 768): ports, and flags and segment of TCP.
 
 use dispatcher_common::{net::TCP, reason::Reason};
 

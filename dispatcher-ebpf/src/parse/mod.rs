@@ -1,13 +1,13 @@
-//! Bytes to words: what a packet's headers say, and whether they agree with the frame.
+//! Parses a packet's headers into words, and checks them against each other and the frame.
 //!
-//! In two steps, because the destination address decides first whether the rest is anybody's business:
-//! [`network`] finds the IP header, [`transport`] goes on to TCP or UDP.
+//! It takes two steps, because the destination address decides first whether the packet concerns us: [`network`] finds the IP
+//! header, then [`transport`] reads TCP or UDP.
 //!
 //! A frame is IP if its EtherType, behind at most two VLAN tags, says IPv4 or IPv6, the fixed header is there and its
 //! version agrees; else it is [`Reason::NotIp`]. [`Reason::Malformed`] are: an IPv4 header length below 20 bytes; an IP
 //! length below the header's or beyond the frame; an extension header or transport header beyond the IP length; a TCP
 //! data offset below 20 bytes or beyond the IP length; a UDP length below 8 or beyond the IP length (of a first fragment:
-//! below 8); a second fragment header. Checksums are the receiver's business.
+//! below 8); a second fragment header. The receiver verifies checksums.
 
 use dispatcher_common::{
     flow::{Flow, WORDS_V6},
@@ -51,27 +51,27 @@ pub const IPV4_FRAGMENT_OFFSET: u16 = 0x1fff_u16.to_be();
 /// The don't-fragment bit.
 pub const IPV4_DONT_FRAGMENT: u16 = 0x4000_u16.to_be();
 
-/// What an IP header says of what it carries.
+/// The payload of an IP packet, by its header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Payload {
-    /// Bytes before it.
+    /// Bytes of the frame before it.
     offset: u32,
-    /// Protocol number; of a later fragment behind IPv6 extension headers perhaps that of the next of them.
+    /// Protocol number. For a later fragment it may be the number of the next IPv6 extension header.
     protocol: u8,
-    /// How much of it is there.
+    /// Which part of it the packet has.
     contents: Contents,
 }
 
 /// The IP header of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network {
-    /// Bytes before it.
+    /// Bytes of the frame before it.
     pub offset: u32,
     /// Whether it is IPv4.
     pub is_v4: bool,
     /// TOS (IPv4) or traffic class (IPv6).
     pub tos: u8,
-    /// L3 bytes, as the header says.
+    /// L3 bytes, by the header.
     pub bytes: u32,
 }
 
@@ -143,8 +143,8 @@ impl FlowWords {
         self.vip[0] | self.vip[1] | (self.vip[2] ^ MAPPED[2]) == 0
     }
 
-    /// Whether no service on any address takes what is sent to the VIP's address: loopback, link-local, multicast,
-    /// broadcast, unspecified and reserved ones (RFC 6890).
+    /// Whether services on any address never take packets to this VIP: it is loopback, link-local, multicast, broadcast,
+    /// unspecified or reserved (RFC 6890).
     #[inline(always)]
     #[must_use]
     pub const fn is_special(&self) -> bool {
@@ -160,14 +160,14 @@ impl FlowWords {
         }
     }
 
-    /// Whether the client's is an IPv4 address in mapped form.
+    /// Whether the client is an IPv4 address in mapped form.
     #[inline(always)]
     #[must_use]
     pub const fn has_mapped_client(&self) -> bool {
         self.client[0] | self.client[1] | (self.client[2] ^ MAPPED[2]) == 0
     }
 
-    /// Whether the client's address is a single host's, which an error may be sent to (RFC 1122 §3.2.2).
+    /// Whether the client's address names a single host, to which an error may be sent (RFC 1122 §3.2.2).
     #[inline(always)]
     #[must_use]
     pub const fn has_host_client(&self) -> bool {
@@ -181,7 +181,7 @@ impl FlowWords {
         }
     }
 
-    /// Whether a record is this flow's, whenever it was written.
+    /// Whether a record belongs to this flow; its tick does not matter.
     #[inline(always)]
     #[must_use]
     pub fn is(&self, record: &Flow) -> bool {
@@ -239,7 +239,7 @@ fn payload(frame: Frame, network: Network) -> Result<Payload, Reason> {
     }
 }
 
-/// Where the TCP header is of a packet with a whole segment.
+/// Offset of the TCP header, if the packet has a whole segment.
 #[inline(always)]
 #[must_use]
 pub fn segment(frame: Frame, network: Network) -> Option<u32> {
@@ -249,19 +249,19 @@ pub fn segment(frame: Frame, network: Network) -> Option<u32> {
     }
 }
 
-/// Whether a packet is no ICMP message and no later fragment: what would have ports, if it is TCP or UDP.
+/// Whether a packet of TCP or UDP has ports: it is neither an ICMP message nor a later fragment.
 #[inline(always)]
 #[must_use]
 pub fn has_ports(frame: Frame, network: Network) -> bool {
     payload(frame, network).is_ok_and(|payload| payload.contents.has_ports())
 }
 
-/// Finds the TCP or UDP header: sets the flow's ports and protocol, and yields what is there of the segment or datagram,
-/// and what TCP says. A fragment without that header and an ICMP message have neither.
+/// Finds the TCP or UDP header: sets the flow's ports and protocol, and returns the packet's contents and what TCP says. Later
+/// fragments and ICMP messages have no ports.
 ///
 /// # Errors
-/// What a packet to a VIP leaves for: [`Reason::Malformed`], [`Reason::OtherProtocol`], [`Reason::ExtensionHeaders`];
-/// [`Reason::Icmp`] for an ICMP message in fragments.
+/// The reason for which a packet to a VIP leaves: [`Reason::Malformed`], [`Reason::OtherProtocol`],
+/// [`Reason::ExtensionHeaders`]; [`Reason::Icmp`] for an ICMP message in fragments.
 #[inline(always)]
 pub fn transport(
     frame: Frame,

@@ -12,13 +12,13 @@ use super::{
 };
 use crate::frame::Window;
 
-/// The first bytes of a frame, read as plain headers of a family. Unless [`Plain::has_form`] and [`Plain::agrees`], the rest says
-/// nothing.
+/// The first bytes of a frame, read as plain headers of a family. Other values mean something only if [`Plain::has_form`] and
+/// [`Plain::agrees`].
 pub trait Plain: Copy {
     /// Whether the family is IPv4.
     const IS_V4: bool;
 
-    /// Whether it is plain headers of an IP packet, by its first byte.
+    /// Whether these are plain headers of an IP packet, by its first byte.
     fn has_form(self) -> bool;
 
     /// Whether the packet is whole, TCP or UDP, and its lengths agree with each other and with the frame's.
@@ -42,7 +42,7 @@ pub trait Plain: Copy {
     /// Acknowledgement number and payload of TCP.
     fn segment(self) -> Segment;
 
-    /// Writes down the flow, word by word: what is read is stored at once.
+    /// Writes the flow, word by word: each word is stored as soon as it is read.
     fn write_flow(self, flow: &mut FlowWords);
 
     /// The flow's hash in the connection table.

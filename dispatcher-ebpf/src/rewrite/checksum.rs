@@ -2,7 +2,7 @@
 
 use crate::parse::FlowWords;
 
-/// What a checksum covers in addition to the payload: both addresses, protocol and length, in whatever words (RFC 1071 §2).
+/// The sum of the pseudo-header: both addresses, protocol and length, in any order of words (RFC 1071 §2).
 #[inline(always)]
 pub(crate) fn pseudo(flow: &FlowWords, is_v4: bool, protocol: u8, payload: u16) -> u64 {
     let [high, low] = payload.to_be_bytes();
@@ -14,7 +14,7 @@ pub(crate) fn pseudo(flow: &FlowWords, is_v4: bool, protocol: u8, payload: u16) 
     }
 }
 
-/// The sum of words, which do not overflow it.
+/// The sum of four words, which cannot overflow.
 #[inline(always)]
 pub(crate) fn sum(words: [u32; 4]) -> u64 {
     let [a, b, c, d] = words;

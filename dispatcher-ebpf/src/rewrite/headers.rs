@@ -6,7 +6,7 @@ use crate::{
     parse::{FlowWords, IPV4_DONT_FRAGMENT, IPV4_HEADER},
 };
 
-/// Hops that an answer may take.
+/// Hop limit of an answer.
 const TTL: u8 = 64;
 
 /// Writes the IPv4 header of an answer from the flow's VIP to its client, with this many bytes behind it.

@@ -2,7 +2,7 @@
 
 use crate::frame::Window;
 
-/// The lower 48 bits of a `Forward` word: an address in transmission order.
+/// The lower 48 bits of a `Forward` word: a MAC address in transmission order.
 pub const ADDRESS: u64 = (1 << 48) - 1;
 
 /// Writes destination and source address, both given in the lower 48 bits.

@@ -1,4 +1,4 @@
-//! Changes to a frame: one file for each forwarding mode, and one for each answer to a client.
+//! Changes to a frame: one file per forwarding mode, and one per answer to a client.
 
 pub(crate) mod checksum;
 mod headers;

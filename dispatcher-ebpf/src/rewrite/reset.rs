@@ -18,7 +18,7 @@ use super::{
     mac,
 };
 
-/// A frame that has this many bytes keeps them: it is what Ethernet carries at least, its checksum left out.
+/// The least length of an Ethernet frame, without its checksum. A frame of at least this length does not get shorter.
 const LEAST_FRAME: u32 = 60;
 
 /// Sequence number, acknowledgement number and flags of the answer, numbers in network order.
@@ -40,8 +40,8 @@ const fn answer(sequence: u32, acknowledgement: u32, flags: u8, length: u32) -> 
     Answer { sequence: 0, acknowledgement: next.to_be(), flags: RST | ACK }
 }
 
-/// Makes the answer of a whole TCP packet, and yields the new length of the frame; none if it is no such packet.
-/// `flow` is the packet's, but for the protocol.
+/// Turns a whole TCP packet into its answer, and returns the new length of the frame; none for any other packet. `flow` becomes
+/// the packet's flow, except for the protocol.
 #[inline(always)]
 pub fn make(frame: Frame, flow: &mut FlowWords) -> Option<u32> {
     let network = parse::network(frame, flow).ok()?;
@@ -68,7 +68,7 @@ fn address(low: u32, high: u16) -> u64 {
     u64::from(low) | u64::from(high) << 32
 }
 
-/// Writes both headers, and yields where they end.
+/// Writes both headers, and returns where they end.
 #[inline(always)]
 fn write(frame: Frame, network: Network, flow: &FlowWords, answer: Answer) -> Option<u32> {
     let payload = TCP_HEADER as u16;
@@ -97,7 +97,7 @@ fn write_tcp(header: Window<20>, flow: &FlowWords, answer: Answer, pseudo: u64) 
     header.set_u16::<16>(checksum(pseudo + sum(segment)));
 }
 
-/// Zeros up to the least length of a frame, where it has that; yields its new length.
+/// Fills the frame with zeros up to the least length, if it is that long; returns its new length.
 #[inline(always)]
 fn fill(frame: Frame, end: u32) -> u32 {
     if end >= LEAST_FRAME || frame.length() < LEAST_FRAME {

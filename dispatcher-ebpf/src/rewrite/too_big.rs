@@ -1,5 +1,6 @@
-//! The answer to a packet that is larger than the MTU of the NIC by which it would leave: "fragmentation needed" (RFC 1191 §4) or "packet too big"
-//! (RFC 4443 §3.2), from the VIP. It quotes the packet, before whose IP header its own are put; tags stay.
+//! The answer to a packet that is larger than the MTU of the NIC by which it would leave: "fragmentation needed" (RFC 1191 §4)
+//! or "packet too big" (RFC 4443 §3.2), from the VIP. The answer's headers are put before the packet's IP header, so it quotes
+//! the packet; tags stay.
 
 use dispatcher_common::net::{ICMP, ICMPV6, icmp, icmpv6};
 
@@ -24,10 +25,10 @@ pub const QUOTE_V4: u32 = 68;
 pub const QUOTE_V6: u32 = LEAST_MTU_V6 - IPV6_HEADER - ICMP_HEADER;
 /// The least MTU of IPv6; senders ignore a smaller one (RFC 8201 §4).
 const LEAST_MTU_V6: u32 = 1280;
-/// By how much a frame may be longer than the MTU: its header and one tag. The kernel redirects none that is longer.
+/// By how much a frame may be longer than the MTU: its header and one tag. The kernel redirects no longer frame.
 pub const OVERHEAD: u32 = ETHERNET + 4;
 
-/// What a sender is told: the largest packet that fits.
+/// A notice to a sender: the size of the largest packet that fits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Notice {
     mtu: u32,
@@ -47,8 +48,8 @@ pub const fn quote(is_v4: bool) -> u32 {
     if is_v4 { QUOTE_V4 } else { QUOTE_V6 }
 }
 
-/// What the sender of a packet that does not fit is told; none if it may not be told (RFC 1122 §3.2.2, RFC 4443 §2.4), or its
-/// packet is shorter than what an answer quotes.
+/// The notice to the sender of a packet that does not fit; none if the sender must not get one (RFC 1122 §3.2.2, RFC 4443 §2.4),
+/// or the packet is shorter than what an answer quotes.
 #[inline(always)]
 #[must_use]
 pub fn notice(frame: Frame, network: Network, flow: &FlowWords, mtu: u32) -> Option<Notice> {
@@ -67,8 +68,8 @@ pub fn notice(frame: Frame, network: Network, flow: &FlowWords, mtu: u32) -> Opt
     is_told.then_some(Notice { mtu })
 }
 
-/// Writes the answer into a frame that has room for its headers before the packet's, and ends behind what it quotes, whose
-/// words add up to `quoted`. `network` and `flow` are the packet's.
+/// Writes the answer into a frame that has room for the answer's headers before the packet, and ends behind the quote. `quoted` is
+/// the sum of the quote's words; `network` and `flow` are the packet's.
 #[inline(always)]
 pub fn write(
     frame: Frame,
@@ -80,7 +81,7 @@ pub fn write(
     let Network { offset, is_v4, .. } = network;
     let head = frame.window::<22>(headers(is_v4))?;
     let (to_us, from) = (head.u64::<0>(), head.u64::<6>());
-    // With two tags, which more than a plain header has of the packet below: what is too much is overwritten.
+    // Two tags are copied, even if the frame has none: the IP header then overwrites what is not a tag.
     let (tags, rest) = (head.u64::<12>(), head.u16::<20>());
     let start = frame.head::<22>()?;
     mac::rewrite(start, from, to_us);

@@ -1,7 +1,7 @@
-//! Which free way of its two buckets a new connection takes, and how many entries a flow has.
+//! Chooses the free way that a new connection takes, and counts the entries of a flow.
 //!
-//! It is arithmetic without branches, and hidden from LLVM, which would put the branches back: the verifier then walks a bucket
-//! once instead of 2⁸ times.
+//! It is arithmetic without branches: the verifier walks a bucket once instead of 2⁸ times. Barriers keep LLVM from adding the
+//! branches again.
 
 use dispatcher_common::connection::{BIAS, FINGERPRINT_SHIFT, WAYS, Way, fingerprint};
 
@@ -22,8 +22,8 @@ pub fn free(load: impl Fn(usize) -> Way) -> u64 {
     found ^ 0xff
 }
 
-/// Which of its two buckets has a free way for a new flow, by what [`free`] says of them: the second only if the first
-/// holds at least [`BIAS`] and the second fewer.
+/// The bucket and the free way that a new flow takes, by what [`free`] returns for both buckets: the second bucket only if the
+/// first holds at least [`BIAS`] entries and the second fewer than the first.
 #[inline(always)]
 #[must_use]
 pub fn choose(first: u64, second: impl FnOnce() -> u64) -> Option<(Choice, usize)> {
@@ -32,7 +32,7 @@ pub fn choose(first: u64, second: impl FnOnce() -> u64) -> Option<(Choice, usize
         return Some((Choice::First, lowest(first)));
     }
     let second = second();
-    // What remains of the second when it has given as many as the first has, which is less work than to count both.
+    // The free ways that the second has more than the first. This is less work than counting both.
     let remains = match (first, one_less) {
         (0, _) => second,
         (_, 0) => without_lowest(second),
@@ -53,7 +53,7 @@ pub enum Choice {
     Second,
 }
 
-/// A first bucket of more than two free ways holds fewer than this.
+// A first bucket with more than two free ways holds fewer entries than `BIAS`.
 const _: () = assert!(BIAS == WAYS as u64 - 2);
 
 /// A set without its lowest way.
@@ -62,7 +62,7 @@ const fn without_lowest(set: u64) -> u64 {
     set & set.wrapping_sub(1)
 }
 
-/// How many ways of a bucket may be the flow's with this hash, which no free way's word is like ([`table_hash`]).
+/// The number of ways of a bucket that may belong to the flow with this hash. A free way matches no hash ([`table_hash`]).
 ///
 /// [`table_hash`]: dispatcher_common::flow::table_hash
 #[inline(always)]
@@ -87,9 +87,9 @@ pub fn lowest(set: u64) -> usize {
     (NUMBERS >> row) as usize & (WAYS - 1)
 }
 
-/// Each three bits in a row of these eight occur once.
+/// Every three bits occur once among three neighbours of these eight bits.
 const DE_BRUIJN: u64 = 0b0001_0111;
-/// Four bits for each three of the sequence: how far it was shifted.
+/// Four bits for every three of the sequence: by how much it was shifted.
 const NUMBERS: u64 = 0x5637_4210;
 
 #[cfg(test)]

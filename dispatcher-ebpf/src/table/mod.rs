@@ -1,5 +1,6 @@
-//! The connection table: what a packet does to its connection, and which entry a new connection takes.
+//! The connection table: the effect of a packet on its connection, and the entry that a new connection takes.
+
+pub mod tracking;
 
 pub mod insert;
-pub mod tracking;
 pub mod victim;

@@ -1,4 +1,4 @@
-//! What a packet means to its connection.
+//! The effect of a packet on its connection.
 
 use dispatcher_common::{
     connection::{State, Way},
@@ -8,7 +8,7 @@ use dispatcher_common::{
 
 use crate::parse::{ACK, FIN, RST, SYN};
 
-/// What a packet means to its connection: a nibble for each [`Way::stage`], which says the next one.
+/// The effect of a packet on its connection: a nibble for each [`Way::stage`], which holds the next stage.
 ///
 /// A table in one number: LLVM would put an array into a section of its own, and the verifier would walk a `match` once for
 /// each of its arms.
@@ -50,12 +50,12 @@ enum Kind {
     Reset,
 }
 
-/// State and mark after a packet. A SYN that is a new choice is not asked for here.
+/// State and mark after a packet. A SYN for which a backend is chosen again does not get here.
 const fn after(state: State, is_marked: bool, kind: Kind) -> (State, bool) {
     use State::{Aborted, Closing, Established, HalfOpen};
     match (state, kind) {
         (Aborted | HalfOpen, Kind::Open) => (HalfOpen, false),
-        // It never was established, as far as was seen: after a FIN its client still acknowledges the server's.
+        // As far as we saw, it was never established. After a FIN its client still acknowledges the server's FIN.
         (Aborted | HalfOpen, Kind::Fin) => (Aborted, false),
         (HalfOpen, Kind::Reset) => (Aborted, true),
         (HalfOpen, Kind::Answer | Kind::Plain) => (Established, false),
@@ -63,18 +63,18 @@ const fn after(state: State, is_marked: bool, kind: Kind) -> (State, bool) {
         (Aborted, Kind::Answer | Kind::Plain | Kind::Reset) => (Aborted, is_marked),
         (_, Kind::Payload) => (Established, true),
         (Established, Kind::Open | Kind::Answer | Kind::Plain) => (Established, is_marked),
-        // An RST after a FIN says nothing new. A FIN after an RST does: the client had not gone.
+        // A FIN after an RST shows that the client had not gone. An RST after a FIN shows nothing new.
         (Established | Closing, Kind::Fin) => (Closing, false),
         (Established, Kind::Reset) => (Closing, true),
-        // The port is used again. The server has the last word, and the handshake's ACK tells of it as of an RST forged.
+        // The port is used again. If the server accepts, the handshake's ACK establishes the connection, as after a forged RST.
         (Closing, Kind::Open) => (Closing, true),
-        // After an RST whoever goes on has not sent it; after a FIN one still acknowledges.
+        // A client that continues after an RST has not sent it. After a FIN, a client still acknowledges.
         (Closing, Kind::Plain) if is_marked => (Established, true),
         (Closing, Kind::Plain | Kind::Answer | Kind::Reset) => (Closing, is_marked),
     }
 }
 
-/// The event of a packet; TCP's flags and the bytes of its payload are without meaning for UDP.
+/// The event of a packet. TCP flags and the bytes of the payload have no meaning for UDP.
 #[inline(always)]
 #[must_use]
 pub const fn event(protocol: u8, flags: u8, payload: u32) -> Event {
@@ -107,10 +107,11 @@ pub const fn next(way: Way, event: Event) -> Way {
     way.staged(event.0 as u64 >> (way.stage() * 4))
 }
 
-/// Ticks by which a stamp may lie ahead of a packet's: the packet may have read the clock before the tick in which another
-/// CPU touched the way. Such a way is as young as can be, not 4,095 ticks old.
+/// Ticks by which a stamp may be ahead of a packet's tick: the packet may have read the clock before the tick in which another
+/// CPU touched the way. Such a way has age 0, not 4,095 ticks.
 pub const AHEAD: u64 = 16;
-/// Ticks after which a way counts as idle. Of two, one has passed whole: one alone may have ended between two packets.
+/// Ticks after which a way counts as idle. Of two ticks, at least one has passed whole; a single one may have ended between two
+/// packets.
 pub const IDLE_TICKS: u64 = 2;
 
 /// Whether the connection's last packet came [`IDLE_TICKS`] ago or earlier.
@@ -120,7 +121,7 @@ pub const fn is_idle(way: Way, now: u64) -> bool {
     way.age(now.wrapping_add(AHEAD)) >= IDLE_TICKS + AHEAD
 }
 
-/// Why a TCP packet that has no connection and opens none is dropped.
+/// The reason for which a TCP packet is dropped that has no connection and opens none.
 #[inline(always)]
 #[must_use]
 pub const fn orphan(flags: u8) -> Reason {

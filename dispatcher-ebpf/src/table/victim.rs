@@ -1,4 +1,4 @@
-//! Which entry of a full bucket gives way to a new connection.
+//! Chooses the entry of a full bucket that gives way to a new connection.
 //!
 //! Nearly all of it is arithmetic without branches, as in [`super::insert`].
 
@@ -9,15 +9,15 @@ use crate::table::tracking::{AHEAD, IDLE_TICKS};
 /// Classes ([`Way::expiry_class`]) that any new flow may evict before they expire, oldest first: UDP half-open and
 /// established, TCP half-open and aborted.
 const EVICTABLE: u64 = 1 << 1 | 1 << 2 | 1 << 4 | 1 << 5;
-/// What a new flow may evict as a last resort, when it is idle: a connection of TCP that is established and has no mark, which
-/// a client opens with two packets. By the upper two bits of the way, and its state above them.
+/// What a new flow may evict as a last resort, if it is idle: an established TCP connection without a mark, which a client opens
+/// with two packets. Indexed by the upper two bits of the way, with its state above them.
 const UNPROVEN: u64 = 1 << (0b10 | (State::Established as u64) << 2);
 
 /// Bits of a rank below age and expiry: the number of the way, counted down.
 const NUMBER_BITS: u32 = 4;
 
-/// How well a way that is in use suits a new flow: 0 above [`NUMBER_BITS`] if not at all; then the age, with two bits above
-/// it. Neither is set of a last resort, the lower of what may be evicted at any time, both of what has expired.
+/// How well a way in use suits a new flow. Above [`NUMBER_BITS`]: 0 if not at all, else the age with two bits above it. None of
+/// these is set for a last resort, the lower one for an entry that may be evicted at any time, both for an expired entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rank(u64);
 
@@ -86,9 +86,10 @@ pub fn best(load: impl Fn(usize) -> Way, now: u64, expiry: impl Fn(usize) -> u64
 }
 
 /// As [`best`], for a bucket of TCP connections that are half-open, aborted, or established and not expired, as most are in a
-/// flood; of any other, and if none may go but as a last resort, [`Rank::NONE`]. `established` are the idle ticks after which the latter expire.
+/// flood. For any other bucket, and if connections may go only as a last resort: [`Rank::NONE`]. `established`: idle ticks after
+/// which established connections expire.
 ///
-/// With branches, which nearly always go the same way: a third of [`best`]'s instructions.
+/// With branches, which nearly always go the same way: a third of the instructions of [`best`].
 #[inline(always)]
 #[must_use]
 pub fn oldest_half_open(load: impl Fn(usize) -> Way, now: u64, established: u64) -> Rank {

@@ -1,4 +1,4 @@
-//! Affinity: the backend of the client's last new connection, which outranks rules and scheduler.
+//! Affinity: the backend of the client's last new connection, which has precedence over rules and scheduler.
 
 use dispatcher_common::{
     backend::STICKY,
@@ -17,7 +17,7 @@ use crate::bpf::{
     table::count,
 };
 
-/// The slot of the client's record, if the service keeps any and its backend still takes this client.
+/// The slot of the client's record, if the service keeps records and the backend still takes this client.
 #[inline(always)]
 pub(super) fn find(packet: &Packet, service: ServiceId, policy: PolicyWords) -> Option<u32> {
     recorded(packet, service, of(policy)?)
@@ -26,7 +26,7 @@ pub(super) fn find(packet: &Packet, service: ServiceId, policy: PolicyWords) -> 
 /// Records that the client's last new connection went to a slot. Without room for it, nothing is recorded.
 #[inline(always)]
 pub(super) fn remember(packet: &Packet, policy: PolicyWords, slot: u32) {
-    // A flood's clients are not worth remembering.
+    // Clients of a flood are not recorded.
     if let Some(affinity) = of(policy)
         && !count::is_guarded()
     {
@@ -41,7 +41,7 @@ fn of(policy: PolicyWords) -> Option<Affinity> {
 }
 
 global! {
-    /// As [`find`], of a service that keeps records.
+    /// As [`find`], for a service that keeps records.
     fn recorded(packet: &Packet, service: ServiceId, affinity: Affinity) -> Option<u32>
     as dispatcher_find_client {
         let record = AffinityRecord(maps::affinity(&key(&packet.flow, affinity))?);
@@ -49,7 +49,7 @@ global! {
         if is_valid { taken(service, record.slot()) } else { None }
     }
 
-    /// As [`remember`], of a service that keeps records.
+    /// As [`remember`], for a service that keeps records.
     fn record(packet: &Packet, affinity: Affinity, slot: u32) -> () as dispatcher_keep_client {
         if maps::forward(slot).flags() & STICKY != 0 {
             let record = AffinityRecord::new(slot, packet.tick);
@@ -58,7 +58,8 @@ global! {
     }
 }
 
-/// The slot itself if it is the service's, else that of the same backend in the service; if it takes its clients back.
+/// The slot itself if it is the service's, else the same backend's slot in this service; none if it does not take its clients
+/// back.
 #[inline(always)]
 fn taken(service: ServiceId, slot: u32) -> Option<u32> {
     let mut slot = slot;

@@ -29,7 +29,7 @@ global! {
         least
     }
 
-    /// As [`of_all`], of the least so far and one run of members.
+    /// The best of the least so far and one run of members.
     fn of_run(service: ServiceId, ring: Schedule, is_weighted: bool, from: u64, least: Least) -> Least
     as dispatcher_least_run {
         let members = u64::from(maps::members(ring));

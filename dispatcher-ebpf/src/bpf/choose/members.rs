@@ -1,4 +1,4 @@
-//! The members of a schedule: each backend that is in its ring, once.
+//! The members of a schedule: every backend in its ring, once.
 
 use dispatcher_common::{
     backend::NEW,
@@ -9,14 +9,14 @@ use dispatcher_ebpf::{barrier::hide, choose::least::Least};
 
 use crate::bpf::{backend::load, global::global, maps};
 
-/// Members tried in one go: the verifier walks every number of them.
+/// Members tried in one run: the verifier walks a run once for each possible number of members.
 pub(super) const RUN: u64 = 32;
 
 global! {
-    /// Any member that takes connections, tried from an arbitrary one on.
+    /// Any member that takes connections, tried from a given one on.
     ///
-    /// In one loop over all of them, not in runs: a chain of calls leads here that has no room for another function. Its body
-    /// has no branch but those that leave it: the verifier would follow each from every round on.
+    /// This is one loop over all members, not in runs: the chain of calls that leads here has no room for another function. The
+    /// loop's only branches leave it: the verifier would follow any other branch once per round.
     pub(super) fn any(service: ServiceId, ring: Schedule, from: u64) -> Option<u32>
     as dispatcher_any {
         let members = u64::from(maps::members(ring));
@@ -33,7 +33,7 @@ global! {
         None
     }
 
-    /// As [`member`]: the verifier walks it once, not once for every member.
+    /// As [`member`], in a function that the verifier walks once, not once per member.
     fn member_apart(service: ServiceId, ring: Schedule, number: u32) -> Option<Least>
     as dispatcher_member {
         member(service, ring, number)
@@ -48,7 +48,7 @@ pub(super) fn member(service: ServiceId, ring: Schedule, number: u32) -> Option<
     Some(Least::new(slot, active, share.weight()))
 }
 
-/// A turn modulo the ring's length. Cursors get beyond 32 bits seldom, and the narrow division is the faster one by far.
+/// A turn modulo the ring's length. Cursors rarely exceed 32 bits, and the narrow division is much faster.
 #[inline(always)]
 pub(super) const fn position(turn: u64, length: u32) -> u32 {
     // Not zero, or the compiler adds a panic.
@@ -56,7 +56,7 @@ pub(super) const fn position(turn: u64, length: u32) -> u32 {
     if turn >> 32 == 0 { turn as u32 % length } else { (turn % length as u64) as u32 }
 }
 
-/// A number up to that of members, which becomes 0.
+/// A number below that of members, unchanged; the number of members itself becomes 0.
 #[inline(always)]
 fn wrapped(number: u64, members: u64) -> u64 {
     // All bits if they differ: both are far below 2⁶³. The barrier is for the verifier, which otherwise follows a branch in every

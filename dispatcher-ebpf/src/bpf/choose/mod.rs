@@ -1,9 +1,12 @@
 //! The choice of a backend for a new connection.
 
+pub(crate) mod new_connection;
+
 mod affinity;
+mod rules;
+
+mod schedule;
+
 mod least;
 mod members;
-pub(crate) mod new_connection;
-mod rules;
 mod sampled;
-mod schedule;

@@ -1,4 +1,4 @@
-//! A new connection: for a flow that has none, or whose connection has ended, if it gets one, and on which backend.
+//! A new connection, for a flow that has none or whose connection has ended: decides whether it gets one, and on which backend.
 //!
 //! ICMP errors and later fragments never get here.
 
@@ -32,7 +32,7 @@ use crate::bpf::{
 /// Gives a flow without a connection a slot, and enters it.
 ///
 /// While more connections are half-open than `syn_guard` allows, a SYN is placed by hash at once: it takes no turn of the
-/// schedule, leaves no trace, and costs little. Its flow's next packet, which a flood does not send, is entered.
+/// schedule, makes no entry, and costs little. Its flow's next packet, which a flood does not send, makes the entry.
 #[inline(always)]
 pub(crate) fn place(packet: &Packet) -> Result<u32, Exit> {
     if packet.event() == Event::OPEN && count::is_guarded() {
@@ -48,12 +48,12 @@ pub(crate) fn renew(packet: &Packet) -> Result<u32, Exit> {
     let slot = choose(packet)?;
     match renew_counted(packet, slot) {
         Some(renewed) => Ok(placed(packet, renewed)),
-        // It was removed meanwhile: the flow is as one that was never here.
+        // The entry was removed meanwhile: treat the flow as a new one.
         None => settle(packet, slot),
     }
 }
 
-/// Enters a flow with a chosen slot, or places it by hash; yields the slot that the packet goes to.
+/// Enters a flow with a chosen slot, or places it by hash; returns the slot to which the packet goes.
 #[inline(always)]
 fn settle(packet: &Packet, slot: u32) -> Result<u32, Exit> {
     match enter(packet, slot) {
@@ -62,7 +62,7 @@ fn settle(packet: &Packet, slot: u32) -> Result<u32, Exit> {
     }
 }
 
-/// The slot, which a build that logs writes down.
+/// The slot; a build that logs writes a line about it.
 #[inline(always)]
 fn placed(_packet: &Packet, slot: u32) -> u32 {
     #[cfg(feature = "log")]
@@ -81,7 +81,7 @@ global! {
         if is_orphan && was_hashed(packet, service, policy) {
             return by_hash(packet, service, policy);
         }
-        // A SYN-ACK from a client with a record opens a connection: in active FTP it is the server that asked for it.
+        // A SYN-ACK from a client with a record opens a connection: in active FTP the server sent the SYN.
         let has_record = !is_orphan || tracking::is_answer(packet.flags as u8);
         let known = if has_record { affinity::find(packet, service, policy) } else { None };
         let slot = match known {
@@ -98,8 +98,8 @@ global! {
         Ok(slot)
     }
 
-    /// Enters a flow with a chosen slot, in the table, else in the overflow map; yields the slot that the packet goes to. If both
-    /// are full the flow is placed by hash without an entry, as all its packets will be until there is room.
+    /// Enters a flow with a chosen slot, in the table, else in the overflow map; returns the slot to which the packet goes. None if
+    /// both are full: the flow's packets are then placed by hash, without an entry, until there is room.
     fn enter(packet: &Packet, slot: u32) -> Option<u32> as dispatcher_enter {
         match claim(packet, slot) {
             Claim::Entered => {}
@@ -111,7 +111,7 @@ global! {
         Some(slot)
     }
 
-    /// As [`renew`], with a chosen slot; none if the connection is not there any more.
+    /// As [`renew`], with a chosen slot; none if the connection is no longer there.
     fn renew_counted(packet: &Packet, slot: u32) -> Option<u32> as dispatcher_renew {
         let renewed = renew_in_place(packet, slot)?;
         if renewed == slot {
@@ -120,7 +120,8 @@ global! {
         Some(renewed)
     }
 
-    /// Places a flow by hash. That is noted, so that the flow's next packets are placed alike although they open nothing.
+    /// Places a flow by hash. The service's state records that, so that the flow's next packets are placed in the same way although
+    /// they open no connection.
     fn place_by_hash(packet: &Packet) -> Result<u32, Exit> as dispatcher_hashed {
         let service = classify(&packet.flow)?;
         if let Some(state) = maps::service_state(service) {
@@ -133,7 +134,7 @@ global! {
     }
 }
 
-/// The slot that the first rule that holds says, else the service's schedule.
+/// The slot from the schedule of the first rule that holds, else from the service's.
 #[inline(always)]
 fn scheduled(packet: &Packet, service: ServiceId, policy: PolicyWords) -> Result<u32, Exit> {
     let rule = rules::find(packet, service, policy);
@@ -146,7 +147,7 @@ fn scheduled(packet: &Packet, service: ServiceId, policy: PolicyWords) -> Result
         .ok_or(Exit::of(service, Reason::NoBackend))
 }
 
-/// The slot that a hash says: over the ring of the first rule that holds, else over the service's.
+/// The slot that a hash selects: in the ring of the first rule that holds, else in the service's.
 #[inline(always)]
 fn by_hash(packet: &Packet, service: ServiceId, policy: PolicyWords) -> Result<u32, Exit> {
     let source = source(rules::find(packet, service, policy), service, policy);
@@ -165,7 +166,7 @@ fn source(rule: Option<RuleWords>, service: ServiceId, policy: PolicyWords) -> O
     Some(Source { schedule: policy.schedule, cursor: maps::service_state(service)?.cursor })
 }
 
-/// A service's policy. There is one of every service.
+/// A service's policy. Every service has one.
 #[inline(always)]
 fn policy(service: ServiceId) -> Result<PolicyWords, Exit> {
     maps::policy(service).ok_or(Exit::of(service, Reason::NoBackend))

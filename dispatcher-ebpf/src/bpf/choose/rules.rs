@@ -1,8 +1,7 @@
-//! Rules: the first one that holds and has a backend with room says on which backends a new connection is placed.
+//! Rules: the first one that holds and has a backend with room selects the backends for a new connection.
 //!
-//! Neither a rule that is switched at this moment nor one whose
-//! conditions hold only for some packets of a flow breaks a connection that has an entry; a flow that is placed by hash
-//! looks at the rules with every packet, and moves when what holds changes.
+//! A connection with an entry stays, even if a rule is switched or its conditions hold only for some packets of the flow. Every
+//! packet of a flow that is placed by hash is compared with the rules; the flow moves when another rule holds.
 
 use dispatcher_common::{
     limits::MAX_CONDITIONS,
@@ -18,7 +17,7 @@ use crate::bpf::{
     packet::Packet,
 };
 
-/// The rule by which a packet's connection is to be placed.
+/// The rule by which a packet's connection is placed.
 #[inline(always)]
 pub(super) fn find(packet: &Packet, service: ServiceId, policy: PolicyWords) -> Option<RuleWords> {
     let rules = RuleSet(policy.rules.load());

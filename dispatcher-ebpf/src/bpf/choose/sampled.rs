@@ -21,14 +21,14 @@ pub(super) fn best(service: ServiceId, ring: Schedule, scheduler: u8) -> Option<
         if run * RUN >= members {
             break;
         }
-        let what = u64::from(service) | is_by_bytes << 32;
-        see_run(what, ring, run * RUN, window, &mut pick);
+        let service_and_scheduler = u64::from(service) | is_by_bytes << 32;
+        see_run(service_and_scheduler, ring, run * RUN, window, &mut pick);
     }
     maps::member(ring, pick.best()?)
 }
 
 global! {
-    /// Sees one run of members. Service and scheduler come in one word: five arguments are all there are.
+    /// Considers one run of members. Service and scheduler share a word, since a function has at most five arguments.
     fn see_run(service_and_scheduler: u64, ring: Schedule, from: u64, window: u64, pick: &mut Pick) -> ()
     as dispatcher_measured_run {
         let members = u64::from(maps::members(ring));
@@ -41,7 +41,7 @@ global! {
         }
     }
 
-    /// Sees one member, if it takes connections.
+    /// Considers one member, if it takes connections.
     fn see_member(service_and_scheduler: u64, ring: Schedule, number: u64, window: u64, pick: &mut Pick) -> ()
     as dispatcher_measured_member {
         let Some(slot) = maps::member(ring, number as u32) else { return };

@@ -14,11 +14,11 @@ use super::{
 };
 use crate::bpf::{backend::takes, config, maps, shared_word::Word};
 
-/// Positions of a ring that are tried before all members are. The controller keeps unusable backends out of rings: this
-/// bridges the moment in which a ring is swapped or a backend just changed, and skips backends that are full.
+/// Positions of a ring that are tried before all members are tried. The controller keeps unusable backends out of rings: these
+/// tries bridge the moment in which it swaps a ring or changes a backend, and skip backends that are full.
 const TRIES: u32 = 8;
 
-/// From what connections are placed: the schedule of a service, or that of one of its rules.
+/// The source of backends: the schedule of a service, or that of one of its rules.
 #[derive(Clone, Copy)]
 pub(super) struct Source {
     /// Ring and members.
@@ -47,20 +47,20 @@ pub(super) fn next(
     pick(service, ring, position)
 }
 
-/// Whether a service places all its connections by hash, so that a packet tells its backend without an entry.
+/// Whether a service places all its connections by hash, so that a packet's backend is known without an entry.
 #[inline(always)]
 pub(super) const fn is_hashed(scheduler: u8) -> bool {
     scheduler == scheduler::FLOW_HASH || scheduler == scheduler::CLIENT_HASH
 }
 
-/// The position whose turn it is. The cursor is taken once for each connection, so that shares are exact.
+/// The position whose turn it is. Each connection moves the cursor once, so that shares are exact.
 #[inline(always)]
 fn in_turn(ring: Schedule, cursor: Word) -> u32 {
     position(cursor.fetch_add(1), ring.length())
 }
 
-/// The slot that a hash of the flow says, or of its client's address: the same for all packets of the flow while the ring
-/// stays.
+/// The slot that a hash selects, of the flow or of its client's address: the same for all packets of the flow while the ring does
+/// not change.
 #[inline(always)]
 pub(super) fn by_hash(
     service: ServiceId,
@@ -72,7 +72,7 @@ pub(super) fn by_hash(
     pick(service, ring, hashed(scheduler, ring, flow))
 }
 
-/// The position that the hash says.
+/// The position that the hash selects.
 #[inline(always)]
 fn hashed(scheduler: u8, ring: Schedule, flow: &FlowWords) -> u32 {
     let mut words = flow.words();

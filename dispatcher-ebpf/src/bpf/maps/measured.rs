@@ -1,4 +1,4 @@
-//! Words of what is measured.
+//! Words of measurements.
 
 use dispatcher_common::{
     connection::WAYS,
@@ -9,20 +9,20 @@ use dispatcher_ebpf::barrier::hide;
 use super::{EXCHANGES, RESPONSES, WINDOWS};
 use crate::bpf::shared_word::Word;
 
-/// What is known of a way's connection.
+/// The measurements of a way's connection.
 #[derive(Clone, Copy)]
 pub(crate) struct ExchangeWords {
     /// How far its client has acknowledged.
     pub(crate) progress: Word,
-    /// What its client waits for.
+    /// The answer for which its client waits.
     pub(crate) pending: Word,
     /// Times of handshake and last response.
     pub(crate) times: Word,
-    /// From where delivered bytes count.
+    /// The number from which delivered bytes count.
     pub(crate) base: Word,
 }
 
-/// What is known of a way's connection; none while nothing is measured.
+/// The measurements of a way's connection; none while nothing is measured.
 #[inline(always)]
 pub(crate) fn exchange(bucket: u32, number: usize) -> Option<ExchangeWords> {
     let way = bucket * WAYS as u32 + (number & (WAYS - 1)) as u32;
@@ -35,7 +35,7 @@ pub(crate) fn exchange(bucket: u32, number: usize) -> Option<ExchangeWords> {
     })
 }
 
-/// This CPU's counts of a backend that is measured.
+/// This CPU's counts of a measured backend.
 #[derive(Clone, Copy)]
 pub(crate) struct ResponseWords {
     /// Bytes delivered.
@@ -57,7 +57,7 @@ impl ResponseWords {
     }
 }
 
-/// This CPU's counts of a backend; none while nothing is measured.
+/// This CPU's counts of a measured backend; none while nothing is measured.
 #[inline(always)]
 pub(crate) fn response_counts(slot: u32) -> Option<ResponseWords> {
     let value = RESPONSES.get_value_ptr_mut(0, &slot)?;

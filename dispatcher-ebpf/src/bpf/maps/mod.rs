@@ -4,7 +4,7 @@
 //! by address. Sections and arrays marked `MMAPABLE` are also read and written by the controller as memory; each of their
 //! fields that changes while packets flow is one word, stored whole.
 //!
-//! The accessors below are all that the rest of the program sees of a map: they hand out words, not pointers.
+//! The rest of the program sees maps only through the accessors below: they return words, not pointers.
 
 use aya_ebpf::{
     bindings::{BPF_F_INNER_MAP, BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, xdp_action::XDP_DROP},
@@ -80,14 +80,14 @@ const NICS: usize = limits::MAX_INTERFACES as usize;
 const FILTER_WORDS: usize = limits::ADDRESS_FILTER_BITS as usize / 64;
 const RING_PACKS: usize = limits::SCHEDULE_POOL as usize / SCHEDULE_PACK;
 
-/// What the datapath was made with, and what changes at runtime.
+/// Settings: those with which the datapath was made, and those that change at runtime.
 #[btf_map]
 static SETTINGS: Array<Settings, 1, MMAPABLE> = Array::new();
 /// Destination-address filter.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = ".data.filter")]
 static ADDRESS_FILTER: Section<u64, FILTER_WORDS> = Section::EMPTY;
-/// VIPs that have services: number of services. While services on any address are there, also the host's own addresses.
+/// VIPs that have services: number of services. While there are services on any address, also the host's own addresses.
 #[btf_map]
 static VIPS: HashMap<Address, u32, { limits::MAX_ADDRESSES as usize }> = HashMap::new();
 /// Service id by VIP, port and protocol.
@@ -116,7 +116,7 @@ static DEVICES: DevMap<NICS> = DevMap::new();
 /// The connection table.
 #[btf_map]
 static CONNECTIONS: Array<Bucket, DEFAULT_BUCKETS, MMAPABLE> = Array::new();
-/// Flow records of the connection table's ways.
+/// Flow records of the ways of the connection table.
 #[btf_map]
 static FLOWS: Array<FlowBucket, DEFAULT_BUCKETS, MMAPABLE> = Array::new();
 /// Connections whose buckets were both full: way word by table hash.
@@ -136,20 +136,20 @@ static BACKEND_COUNTS: PerCpuArray<BackendCounts, SLOTS> = PerCpuArray::new();
 #[btf_map]
 static SERVICE_COUNTS: PerCpuArray<ServiceCounts, SERVICE_IDS> = PerCpuArray::new();
 
-/// Connections that backends have, by slot ([`dispatcher_common::counts::ActiveCount`]).
+/// Counts of the backends' connections, by slot ([`dispatcher_common::counts::ActiveCount`]).
 #[btf_map]
 static ACTIVE_COUNTS: Array<u64, SLOTS, MMAPABLE> = Array::new();
 /// Half-open connections of all backends.
 #[btf_map]
 static TABLE_COUNTS: Array<TableCounts, 1, MMAPABLE> = Array::new();
-/// Which backend a client's last new connection went to. Memory is taken as records are made.
+/// The backend of each client's last new connection. Memory is allocated per record.
 #[btf_map]
 static AFFINITY: HashMap<AffinityKey, u64, { limits::AFFINITY_RECORDS as usize }, NO_PREALLOC> =
     HashMap::new();
-/// Which slots of the services of an affinity group are one backend's.
+/// The slots that one backend has in the services of an affinity group.
 #[btf_map]
 static PEERS: HashMap<PeerKey, u32, { limits::PEERS as usize }, NO_PREALLOC> = HashMap::new();
-/// What is known of each way's connection. The array in it has as many elements as there are ways.
+/// The measurements of each way's connection. The array in it has as many elements as there are ways.
 #[btf_map]
 static EXCHANGES: ArrayOfMaps<Array<Exchange, 1, { MMAPABLE | OF_ANY_SIZE }>, 1> =
     ArrayOfMaps::new();
@@ -165,15 +165,15 @@ static RULES: Array<Rule, { limits::MAX_RULES as usize }, MMAPABLE> = Array::new
 /// The conditions of all rules of all services.
 #[btf_map]
 static CONDITIONS: Array<Condition, { limits::CONDITION_POOL as usize }, MMAPABLE> = Array::new();
-/// The packet that a CPU is at work on: the stack is small, and all stages stand on it. Nothing of it is kept.
+/// The packet that a CPU handles. It is not on the stack, which is small and which all stages share. Nothing of it is kept.
 #[btf_map]
 static PACKET: PerCpuArray<Packet, 1> = PerCpuArray::new();
 
-/// When the next RST is due that a CPU sends, in nanoseconds of the monotonic clock.
+/// The time at which a CPU's next RST is due, in nanoseconds of the monotonic clock.
 #[btf_map]
 static RESET_DUE: PerCpuArray<u64, 1> = PerCpuArray::new();
 
-/// Where what answers probes of VIPs is to go, by the prober's address.
+/// The destination of answers to probes of VIPs, by the prober's address.
 #[btf_map]
 static PROBE_ENDS: HashMap<Address, ProbeEnd, { limits::PROBE_ADDRESSES as usize }> =
     HashMap::new();
@@ -190,18 +190,18 @@ pub(crate) fn refuse(key: &RefusedKey, packets: u64) {
         Some(count) => {
             word!(count).fetch_add(packets);
         }
-        // Two CPUs may be the first at once: what one of them counts is lost then. A full map takes no more keys.
+        // If two CPUs are the first at once, the count of one is lost. A full map takes no more keys.
         None => {
             let _ = REFUSED.insert(key, &packets, 0);
         }
     }
 }
 
-/// The packet that this CPU handles, once: a second call voids what the first one yielded.
+/// The packet that this CPU handles. A second call voids the result of the first.
 #[inline(always)]
 pub(crate) fn packet() -> Option<&'static mut Packet> {
-    // SAFETY: the pointer comes from a lookup of this CPU's element, which no other packet uses before this one has left. Of
-    // the two calls on a packet's path, the second is the last stage: nobody uses the packet of the first any more.
+    // SAFETY: the pointer comes from a lookup of this CPU's element, which no other packet uses before this one has left. A
+    // packet's path has at most two calls. The second is in the last stage, after the last use of the first one's result.
     PACKET.get_ptr_mut(0).map(|packet| unsafe { &mut *packet })
 }
 
@@ -217,17 +217,17 @@ pub(crate) fn service_of(slot: u32) -> ServiceId {
     read!(BACKENDS.element(slot), .service)
 }
 
-/// What there is of a slot's backend.
+/// A slot's backend, as read.
 pub(crate) struct Backend {
     /// Where and whether to forward.
     pub(crate) forward: Forward,
-    /// Whose it is.
+    /// Its service.
     pub(crate) service: ServiceId,
     /// Its weight and bound.
     pub(crate) share: Share,
 }
 
-/// A slot's backend, found once. Fields are read in this order; each is written by one store.
+/// A slot's backend, with one address computed. Fields are read in this order; each is written by one store.
 #[inline(always)]
 pub(crate) fn backend(slot: u32) -> Backend {
     let value = BACKENDS.element(slot);
@@ -235,13 +235,13 @@ pub(crate) fn backend(slot: u32) -> Backend {
     Backend { forward, service: read!(value, .service), share: Share(read!(value, .share)) }
 }
 
-/// How many connections a slot's backend has.
+/// The count of a slot's connections.
 #[inline(always)]
 pub(crate) fn active_count(slot: u32) -> Option<Word> {
     ACTIVE_COUNTS.get_ptr_mut(slot).map(|count| word!(count))
 }
 
-/// How many half-open connections there are.
+/// The number of half-open connections.
 #[inline(always)]
 pub(crate) fn half_open() -> Option<Word> {
     TABLE_COUNTS.get_ptr_mut(0).map(|counts| word!(counts, .half_open))
@@ -271,7 +271,7 @@ pub(crate) fn mtu(interface: u32) -> u32 {
     read!(INTERFACES.element(interface), .mtu)
 }
 
-/// Where what answers a probe from this address is to go.
+/// The destination of answers to probes from this address.
 #[inline(always)]
 pub(crate) fn probe_end(key: Address) -> Option<ProbeEnd> {
     // The controller writes an element once, before a probe leaves from its address, and removes it when no probe waits for an
@@ -291,13 +291,13 @@ pub(crate) fn filter_word(number: u32) -> u64 {
     word!(ADDRESS_FILTER.element(number)).load()
 }
 
-/// How many services the address has as a VIP to which a flow goes; [`dispatcher_common::service::OWN`] of one that is the host's.
+/// The number of services of a flow's VIP; [`dispatcher_common::service::OWN`] if it is an address of the host.
 #[inline(always)]
 pub(crate) fn vip(flow: &FlowWords) -> Option<u32> {
     // A copy on the function's own stack: kernel 6.1 takes no key from the memory that a global function was given.
     let key = flow.vip;
-    // If the element is removed and reused meanwhile, the number is another address's: the packet is then treated as one that
-    // came a moment earlier or later.
+    // If the element is removed and reused meanwhile, the number is another address's: the packet is then treated as if it had
+    // come a moment earlier or later.
     VIPS.get_ptr(cast_ref::<_, Address>(&key)).map(|services| read!(services))
 }
 

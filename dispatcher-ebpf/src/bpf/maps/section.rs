@@ -1,4 +1,4 @@
-//! Maps that are a section of the object: the program finds their elements by address, without a search.
+//! Maps that are a section of the object: the program finds their elements by address, without a lookup.
 
 use core::cell::UnsafeCell;
 
@@ -15,7 +15,7 @@ impl<T: Shared, const N: usize> Section<T, N> {
     /// All bytes 0.
     pub(crate) const EMPTY: Self = Self(UnsafeCell::new([T::ZERO; N]));
 
-    /// An element; of an index that is none, another one.
+    /// The element at an index; for an index that is too large, another element.
     #[inline(always)]
     pub(crate) fn element(&self, index: u32) -> *mut T {
         const { assert!(N.is_power_of_two()) };

@@ -14,11 +14,11 @@ use crate::bpf::shared_word::Word;
 #[inline(always)]
 pub(crate) fn service(key: &ServiceKey) -> Option<ServiceId> {
     // If the controller removes the element meanwhile, and the next insertion reuses it, the id is that of another service,
-    // whose ring names no backend of this one.
+    // whose ring has no backend of this one.
     SERVICES.get_ptr(key).map(|id| read!(id))
 }
 
-/// Ring, orphan policy and stale time of a service.
+/// The words of a service's policy.
 #[derive(Clone, Copy)]
 pub(crate) struct PolicyWords {
     /// Its ring.
@@ -27,7 +27,7 @@ pub(crate) struct PolicyWords {
     pub(crate) choices: Word,
     /// Its `stale_timeout` in ticks.
     pub(crate) stale_ticks: Word,
-    /// How its clients stay with their backends.
+    /// Its affinity.
     pub(crate) affinity: Word,
     /// Its rules.
     pub(crate) rules: Word,
@@ -49,12 +49,12 @@ pub(crate) fn policy(service: ServiceId) -> Option<PolicyWords> {
     })
 }
 
-/// What there is of a rule.
+/// The words of a rule.
 #[derive(Clone, Copy)]
 pub(crate) struct RuleWords {
     /// Its ring.
     pub(crate) schedule: Word,
-    /// Whether it holds, as far as a packet does not tell.
+    /// Whether the conditions hold that the controller checks.
     pub(crate) active: Word,
     /// Next position of its ring.
     pub(crate) cursor: Word,
@@ -84,12 +84,12 @@ pub(crate) fn condition(number: u32) -> Option<Condition> {
 /// The affinity record of a client.
 #[inline(always)]
 pub(crate) fn affinity(key: &AffinityKey) -> Option<u64> {
-    // If the element is removed and reused meanwhile, the record is another client's: the backend then is not the client's
-    // own, but one of the service, or none.
+    // If the element is removed and reused meanwhile, the record is another client's: its backend is then one of the service, but
+    // not this client's, or none.
     AFFINITY.get_ptr(key).map(|record| read!(record))
 }
 
-/// Keeps the affinity record of a client; without room for it nothing is kept.
+/// Stores the affinity record of a client, if there is room.
 #[inline(always)]
 pub(crate) fn remember(key: &AffinityKey, record: AffinityRecord) {
     let _ = AFFINITY.insert(key, &record.0, 0);
@@ -98,11 +98,11 @@ pub(crate) fn remember(key: &AffinityKey, record: AffinityRecord) {
 /// The slot of the same backend in another service of an affinity group.
 #[inline(always)]
 pub(crate) fn peer(key: &PeerKey) -> Option<u32> {
-    // The caller checks whose slot it is.
+    // The caller checks to which service the slot belongs.
     PEERS.get_ptr(key).map(|slot| read!(slot))
 }
 
-/// What the datapath keeps of a service.
+/// The words that the datapath keeps of a service.
 #[derive(Clone, Copy)]
 pub(crate) struct ServiceWords {
     /// Next position of its ring.
@@ -111,14 +111,14 @@ pub(crate) struct ServiceWords {
     pub(crate) hashed_at: Word,
 }
 
-/// What the datapath keeps of a service.
+/// The words that the datapath keeps of a service.
 #[inline(always)]
 pub(crate) fn service_state(service: ServiceId) -> Option<ServiceWords> {
     let value = SERVICE_STATE.get_ptr_mut(service)?;
     Some(ServiceWords { cursor: word!(value, .cursor), hashed_at: word!(value, .hashed_at) })
 }
 
-/// How many members a schedule has.
+/// The number of a schedule's members.
 #[inline(always)]
 pub(crate) fn members(schedule: Schedule) -> u32 {
     scheduled(schedule, schedule.length()).unwrap_or(0)
@@ -130,12 +130,12 @@ pub(crate) fn member(schedule: Schedule, number: u32) -> Option<u32> {
     scheduled(schedule, schedule.length().wrapping_add(1).wrapping_add(number))
 }
 
-/// A slot of a ring, or of what lies behind it.
+/// A slot of a ring, or of the members behind it.
 #[inline(always)]
 pub(crate) fn scheduled(schedule: Schedule, position: u32) -> Option<u32> {
     let at = schedule.offset().wrapping_add(position);
     let pack = SCHEDULES.get_ptr(at / SCHEDULE_PACK as u32)?;
-    // The index is cut to the element.
+    // The mask keeps the index within the element.
     let slot = pack.cast::<u16>().wrapping_add(at as usize & (SCHEDULE_PACK - 1));
     Some(u32::from(read!(slot)))
 }

@@ -1,4 +1,4 @@
-//! Words of the connection table, of what overflows from it, and of fragments.
+//! Words of the connection table, the overflow map and the map of fragments.
 
 use core::{array, mem::offset_of};
 
@@ -23,17 +23,17 @@ impl Ways {
     /// The word of a way.
     #[inline(always)]
     pub(crate) fn word(self, number: usize) -> Word {
-        // The number is cut to the bucket's ways.
+        // The mask keeps the number within the bucket's ways.
         word!(self.0.cast::<u64>().wrapping_add(number & (WAYS - 1)))
     }
 
-    /// What a way says.
+    /// A way.
     #[inline(always)]
     pub(crate) fn way(self, number: usize) -> Way {
         Way(self.word(number).load())
     }
 
-    /// The way that may be the flow's: its number, and what it says.
+    /// The way that may be the flow's, with its number.
     #[inline(always)]
     pub(crate) fn find(self, hash: u64) -> Option<(usize, Way)> {
         let mut number = 0;
@@ -49,7 +49,7 @@ impl Ways {
         None
     }
 
-    /// Has the processor fetch the bucket's line, without waiting for it.
+    /// Makes the processor fetch the bucket's cache line, without waiting for it.
     #[inline(always)]
     pub(crate) fn touch(self) {
         let _ = self.word(0).load();
@@ -88,7 +88,7 @@ impl Record {
 /// The flow record of a way.
 #[inline(always)]
 pub(crate) fn record(bucket: u32, number: usize) -> Option<Record> {
-    // The bucket has `WAYS` records of `FLOW_WORDS` words, and the number is cut to them.
+    // The bucket has `WAYS` records of `FLOW_WORDS` words, and the mask keeps the number within them.
     let records = FLOWS.get_ptr_mut(bucket)?.cast::<[u64; FLOW_WORDS]>();
     Some(Record(records.wrapping_add(number & (WAYS - 1))))
 }
@@ -98,7 +98,7 @@ pub(crate) fn record(bucket: u32, number: usize) -> Option<Record> {
 pub(crate) struct Expiry(*mut [u64; EXPIRY_CLASSES]);
 
 impl Expiry {
-    /// Those of one class.
+    /// Idle ticks of one class.
     #[inline(always)]
     pub(crate) fn ticks(self, class: usize) -> u64 {
         // Verifier of kernel 6.1: LLVM knows that no class needs the bound, and this verifier loses the bound when bits are combined.
@@ -127,13 +127,13 @@ pub(crate) fn reset_due() -> Option<Word> {
     RESET_DUE.get_ptr_mut(0).map(|due| word!(due))
 }
 
-/// How many connections are in the overflow map.
+/// The number of connections in the overflow map.
 #[inline(always)]
 pub(crate) fn overflow_entries() -> Option<Word> {
     SETTINGS.get_ptr_mut(0).map(|settings| word!(settings, .overflow_entries))
 }
 
-/// Whether the overflow map holds something: else it is not consulted.
+/// Whether the overflow map has entries: else it is not searched.
 #[inline(always)]
 pub(crate) fn overflows() -> bool {
     overflow_entries().is_some_and(|entries| entries.load() != 0)
@@ -154,17 +154,17 @@ pub(crate) fn insert_overflow(hash: u64, way: Way) -> Result<(), i32> {
     OVERFLOW.insert(&hash, &way.0, u64::from(BPF_NOEXIST))
 }
 
-/// Notes where a first fragment went.
+/// Stores where a first fragment went.
 #[inline(always)]
 pub(crate) fn remember_fragment(key: &FragmentKey, followed: Followed) {
-    // Fails if no entry can be had, which happens to an LRU map under a race: the datagram is then lost.
+    // Fails if there is no free entry, which happens to an LRU map in a race: the datagram is then lost.
     let _ = FRAGMENTS.insert(key, &followed.0, u64::from(BPF_ANY));
 }
 
 /// Where the first fragment of a datagram went.
 #[inline(always)]
 pub(crate) fn followed(key: &FragmentKey) -> Option<Followed> {
-    // If the element is reused meanwhile, the word is another datagram's: this fragment then goes astray, and the datagram is
-    // lost.
+    // If the element is reused meanwhile, the word is another datagram's: this fragment then goes to the wrong backend, and the
+    // datagram is lost.
     FRAGMENTS.get_ptr(key).map(|followed| Followed(read!(followed)))
 }

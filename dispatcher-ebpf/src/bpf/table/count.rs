@@ -1,21 +1,20 @@
-//! Counts of connections, which all CPUs share: what a change of an entry does to them.
+//! Counts of connections, which all CPUs share: the effect of a change of an entry.
 //!
-//! What a change raises is raised before it, what it lowers is lowered after it
-//! ([`dispatcher_common::counts::ActiveCount`]).
+//! Counts rise before the change, and fall after it ([`dispatcher_common::counts::ActiveCount`]).
 
 use dispatcher_common::{connection::Way, counts::ActiveCount};
 
 use crate::bpf::{global::global, maps, shared_word::Word};
 
 global! {
-    /// Replaces an entry by another, of the same connection or of a new one, and counts what changes. False if the entry was
-    /// another by now; then nothing has changed.
+    /// Replaces an entry by another, of the same connection or of a new one, and counts the change. False if the entry had changed
+    /// already; then nothing changes.
     pub(crate) fn replace(word: Word, old: Way, new: Way) -> bool as dispatcher_replace {
         let (was, is) = (ActiveCount::of(old), ActiveCount::of(new));
         if was == is && old.slot() == new.slot() {
             return word.replace(old.0, new.0);
         }
-        // Half-open connections that make room for each other leave their sum alone.
+        // If one half-open connection replaces another, their sum does not change.
         let (raised, lowered) = (is & !was & 1, was & !is & 1);
         add(new.slot(), is);
         add_half_open(raised);
@@ -27,14 +26,14 @@ global! {
     }
 }
 
-/// Counts a connection that is about to be.
+/// Counts a connection before it is entered.
 #[inline(always)]
 pub(crate) fn raise(way: Way) {
     add(way.slot(), ActiveCount::of(way));
     add_half_open(ActiveCount::of(way) & 1);
 }
 
-/// Counts a connection no longer.
+/// Removes a connection from the counts.
 #[inline(always)]
 pub(crate) fn lower(way: Way) {
     add(way.slot(), ActiveCount::of(way).wrapping_neg());

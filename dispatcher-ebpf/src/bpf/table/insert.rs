@@ -21,11 +21,11 @@ use crate::bpf::{
 /// Attempts to take a way: others may take the best one first, or claim one for the same flow.
 const ATTEMPTS: u32 = 3;
 
-/// What became of a claim.
+/// The result of a claim.
 pub(crate) enum Claim {
     /// The flow has a way.
     Entered,
-    /// Another CPU claimed one for the same flow; its slot, if it is still there.
+    /// Another CPU claimed a way for the same flow; its slot, if it is still there.
     Withdrawn(Option<u32>),
     /// Both buckets are full of flows that may not be evicted.
     Full,
@@ -56,8 +56,7 @@ pub(crate) fn claim(packet: &Packet, slot: u32) -> Claim {
 }
 
 global! {
-    /// The position that a new connection is to take. The verifier goes on from here once, not once for each of the sixteen
-    /// ways.
+    /// The position for a new connection. The verifier continues from here once, not once for each of the sixteen ways.
     fn candidate(hash: u64, tick: u64) -> Position as dispatcher_candidate {
         let [first, second] = buckets(hash);
         let (Some(in_first), Some(in_second)) = (maps::ways(first), maps::ways(second)) else {
@@ -72,8 +71,8 @@ global! {
     }
 }
 
-/// Whether a new flow may still take a way. It may have been touched, or taken by another new flow, since it was chosen: by
-/// the same one, if two CPUs see it at once, whose way is not to be evicted by its own twin.
+/// Whether a new flow may still take a way. Since it was chosen, its connection may have had a packet, or another new flow may
+/// have taken it. If two CPUs enter the same flow at once, one must not evict the other's way.
 #[inline(always)]
 fn may_be_taken(position: Position, old: Way, packet: &Packet) -> bool {
     if position.is_free() {
@@ -84,7 +83,7 @@ fn may_be_taken(position: Position, old: Way, packet: &Packet) -> bool {
         && (old.0 == 0 || Rank::of(old, 0, packet.tick, ticks()).is_takeable())
 }
 
-/// Gives the way back if the flow has another. Two CPUs may both withdraw: they then try again.
+/// Frees the way again if the flow has another one. If two CPUs both withdraw, both try again.
 #[inline(always)]
 fn settle(packet: &Packet, word: Word, claimed: Way) -> Claim {
     let [first, second] = buckets(packet.hash);
@@ -98,7 +97,7 @@ fn settle(packet: &Packet, word: Word, claimed: Way) -> Claim {
     if count <= 1 {
         return Claim::Entered;
     }
-    // If it has changed meanwhile it is a connection like any other, and counted as one.
+    // If this fails, the entry has changed meanwhile: it is a connection like any other, and stays counted.
     let _ = count::replace(word, claimed, Way(0));
     Claim::Withdrawn(survivor(packet, in_first).or_else(|| survivor(packet, in_second)))
 }

@@ -1,17 +1,17 @@
-//! Where the connection of a flow is: in the table, or in the overflow map.
+//! Finds the connection of a flow, in the table or in the overflow map.
 
 use dispatcher_common::connection::Way;
 
 use super::position::{Position, buckets};
 use crate::bpf::{global::global, maps, packet::Packet, shared_word::Word};
 
-/// A known connection: its word, and what it said.
+/// A known connection.
 pub(super) struct Known {
-    /// Where it is.
+    /// Its entry.
     pub(super) word: Word,
-    /// What it said.
+    /// The entry, as read.
     pub(super) way: Way,
-    /// That of the way; [`Position::NOWHERE`] of an entry of the overflow map.
+    /// Its position; [`Position::NOWHERE`] for an entry of the overflow map.
     pub(super) position: Position,
 }
 
@@ -35,14 +35,13 @@ pub(super) fn find(packet: &Packet) -> Option<Known> {
 }
 
 global! {
-    /// Where in the table the flow with this hash is. The verifier goes on from here once, not once for each of the sixteen
-    /// ways.
+    /// The position of the flow with this hash. The verifier continues from here once, not once for each of the sixteen ways.
     pub(crate) fn position_of(hash: u64) -> Position as dispatcher_find {
         let [first, second] = buckets(hash);
         let (Some(in_first), Some(in_second)) = (maps::ways(first), maps::ways(second)) else {
             return Position::NOWHERE;
         };
-        // Both lines are on their way before either is looked at.
+        // The processor fetches both cache lines before either is read.
         in_second.touch();
         for (bucket, ways) in [(first, in_first), (second, in_second)] {
             if let Some((number, _)) = ways.find(hash) {
@@ -61,7 +60,7 @@ fn in_overflow(hash: u64) -> Option<Known> {
     known(maps::overflow(hash)?, Position::NOWHERE, hash)
 }
 
-/// Reads the word once more: what it says now is what counts.
+/// Reads the word again, since it may have changed.
 #[inline(always)]
 fn known(word: Word, position: Position, hash: u64) -> Option<Known> {
     let way = Way(word.load());

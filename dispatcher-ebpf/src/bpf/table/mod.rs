@@ -1,9 +1,12 @@
-//! The connection table: how a flow's connection is found, moved on, entered and counted.
+//! The connection table: finds a flow's connection, updates, enters and counts it.
+
+pub(crate) mod lookup;
+pub(crate) mod tracking;
+
+pub(crate) mod insert;
+mod victim;
+
+pub(crate) mod overflow;
 
 pub(crate) mod count;
-pub(crate) mod insert;
-pub(crate) mod lookup;
-pub(crate) mod overflow;
 pub(crate) mod position;
-pub(crate) mod tracking;
-mod victim;

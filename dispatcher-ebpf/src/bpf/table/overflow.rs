@@ -1,4 +1,4 @@
-//! The overflow map: connections whose buckets were both full of entries that do not give way.
+//! The overflow map: connections whose buckets were both full of entries that must stay.
 
 use dispatcher_common::connection::{State, Way};
 
@@ -8,7 +8,7 @@ use crate::bpf::{maps, packet::Packet};
 /// `-EEXIST`: another CPU entered the same flow.
 const EXISTS: i32 = -17;
 
-/// Enters a new flow on a slot's backend; false if the overflow map is full, too.
+/// Enters a new flow with a slot; false if the overflow map is full, too.
 #[inline(always)]
 pub(crate) fn enter(packet: &Packet, slot: u32) -> bool {
     let way = Way::new(packet.hash, packet.tick, State::HalfOpen, slot);

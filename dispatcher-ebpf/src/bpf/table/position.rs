@@ -4,14 +4,14 @@ use dispatcher_common::{connection::WAYS, flow};
 
 use crate::bpf::{config, global::registers};
 
-/// Bucket and number of a way in one word, as global functions take and yield it.
+/// Bucket and number of a way in one word, as global functions take and return it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(transparent)]
 pub(crate) struct Position(u64);
 
 /// Mark of a position: its way is free.
 const FREE: u64 = 1 << 62;
-/// Mark of a position: its entry gives way only if no other does.
+/// Mark of a position: its entry gives way only as a last resort.
 const LAST_RESORT: u64 = 1 << 61;
 
 impl Position {
@@ -36,13 +36,13 @@ impl Position {
         self.0 & FREE != 0
     }
 
-    /// The same, of a way that a flow may take only if it finds no other.
+    /// The same, for a way that a flow may take only as a last resort.
     #[inline(always)]
     pub(crate) const fn last_resort(self) -> Self {
         Self(self.0 | LAST_RESORT)
     }
 
-    /// Whether it is of a way that a flow may take only if it finds no other.
+    /// Whether a flow may take its way only as a last resort.
     #[inline(always)]
     pub(crate) const fn is_last_resort(self) -> bool {
         self.0 & LAST_RESORT != 0

@@ -1,4 +1,4 @@
-//! What a packet does to its connection: state and stamp move on, and the packet goes where the connection's others went.
+//! Updates state and stamp of a packet's connection, and yields the slot to which the packet goes.
 
 use dispatcher_common::{
     backend::{NEW, UP, USABLE},
@@ -24,18 +24,18 @@ use crate::bpf::{
     packet::Packet,
 };
 
-/// Attempts to write a word that others write, too. A flow's packets come by one CPU, and the controller changes only
-/// ways that have expired: more than one repetition is rare.
+/// Attempts to write a word that others write, too. One CPU handles a flow's packets, and the controller changes only ways that
+/// have expired: more than one repetition is rare.
 const ATTEMPTS: u32 = 3;
 
-/// What a packet finds.
+/// The connection of a packet.
 #[derive(Clone, Copy)]
 pub(crate) enum Found {
-    /// Nothing.
+    /// There is none.
     Nothing,
-    /// Its connection, in this slot.
+    /// It has this slot.
     Slot(u32),
-    /// A connection that is to be given a new slot, in place.
+    /// It has ended: it gets a new slot, in place.
     Ended,
 }
 
@@ -68,7 +68,7 @@ impl Found {
     }
 }
 
-/// Finds the packet's connection, and moves it on.
+/// Finds the packet's connection, and updates it.
 #[inline(always)]
 pub(crate) fn resume(packet: &Packet) -> Result<Found, Exit> {
     if packet.is_to_be_found == 0 && !maps::overflows() {
@@ -77,7 +77,7 @@ pub(crate) fn resume(packet: &Packet) -> Result<Found, Exit> {
     search(packet)
 }
 
-/// Gives the packet's connection, if it is still to be renewed, a new slot in place; none if it is not there any more.
+/// Gives the packet's connection a new slot in place, if it still needs one; none if it is no longer there.
 #[inline(always)]
 pub(crate) fn renew_in_place(packet: &Packet, slot: u32) -> Option<u32> {
     let Known { word, way, .. } = find(packet)?;
@@ -88,7 +88,7 @@ pub(crate) fn renew_in_place(packet: &Packet, slot: u32) -> Option<u32> {
     if count::replace(word, way, new) {
         return Some(slot);
     }
-    // Somebody else was faster: if with a new choice, it is this flow's, too.
+    // Another CPU was faster. If it chose a slot, use that one.
     let now = Way(word.load());
     (now.matches(packet.hash) && now.state() == State::HalfOpen).then(|| now.slot())
 }
@@ -102,7 +102,7 @@ pub(crate) fn close(packet: &mut Packet) {
 }
 
 global! {
-    /// As [`resume`], whatever the packet says of the table.
+    /// As [`resume`], after its check.
     fn search(packet: &Packet) -> Result<Found, Exit> as dispatcher_resume {
         match find(packet) {
             Some(known) => advance(packet, &known),
@@ -110,7 +110,7 @@ global! {
         }
     }
 
-    /// Moves the packet's connection on, and nothing else: for packets that end it.
+    /// Updates the packet's connection, and nothing else: for packets that end it.
     fn end(packet: &Packet) -> () as dispatcher_close {
         if let Some(known) = find(packet) {
             touch(packet, &known);
@@ -135,10 +135,10 @@ fn advance(packet: &Packet, known: &Known) -> Result<Found, Exit> {
     Ok(Found::Slot(way.slot()))
 }
 
-/// Whether the packet is to go elsewhere than its connection did: a SYN or a UDP packet whose backend is down, and a SYN on
-/// an idle connection that has ended, or whose backend takes no new ones.
+/// Whether the packet's connection needs a new slot: for a SYN or a UDP packet whose backend is down, and for a SYN on an idle
+/// connection that has ended, or whose backend takes no new ones.
 ///
-/// While it is not idle it may be alive, and the FIN, the RST and the SYN forged: its server is to answer the SYN.
+/// A connection that is not idle may be alive, and its FIN, RST or SYN forged: its server must answer the SYN.
 #[inline(always)]
 fn is_to_be_renewed(packet: &Packet, way: Way) -> bool {
     let opens = packet.event() == Event::OPEN;
@@ -158,8 +158,8 @@ fn is_to_be_renewed(packet: &Packet, way: Way) -> bool {
     }
 }
 
-/// Counts a SYN that goes where its connection is: one of a half-open connection is seen again, one after the end opens
-/// another connection. One that the backend sent back is not the client's once more.
+/// Counts a SYN that goes to its connection's backend. On a half-open connection it is a retransmission, after the end it opens
+/// another connection. A SYN that the backend sent back is no retransmission of the client.
 #[inline(always)]
 fn count_again(packet: &Packet, way: Way) {
     let slot = way.slot();
@@ -172,7 +172,7 @@ fn count_again(packet: &Packet, way: Way) {
     }
 }
 
-/// Moves state and stamp on. If that fails for good, the packet is forwarded all the same.
+/// Updates state and stamp. If all attempts fail, the packet is forwarded nevertheless.
 #[inline(always)]
 fn touch(packet: &Packet, known: &Known) {
     let event = packet.event();
@@ -195,8 +195,8 @@ fn touch(packet: &Packet, known: &Known) {
     }
 }
 
-/// Writes the flow record when the flow becomes established: at its first packet that would cost a second cold line. One that was
-/// established before has its record, and is as old as that says; unless it is of an older layout's.
+/// Writes the flow record when the flow becomes established: at its first packet, that would cost a second cold cache line. A
+/// connection that was established before keeps its record and age, unless the record is of an older layout.
 #[inline(always)]
 fn keep_record(packet: &Packet, known: &Known, was: State) {
     if let Some(record) = record(known)
@@ -216,7 +216,7 @@ fn record(known: &Known) -> Option<Record> {
     maps::record(position.bucket(), position.number())
 }
 
-/// Rules out that a SYN is given another flow's connection, whose fingerprint it has.
+/// Refuses a SYN whose fingerprint is that of another flow's connection.
 #[inline(always)]
 fn same_flow(packet: &Packet, known: &Known) -> Result<(), Exit> {
     let Some(record) = record(known) else { return Ok(()) };

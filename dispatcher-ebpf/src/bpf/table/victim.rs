@@ -1,4 +1,4 @@
-//! Which entry of two full buckets gives way to a new connection.
+//! Chooses the entry of two full buckets that gives way to a new connection.
 
 use dispatcher_common::connection::{State, Way};
 use dispatcher_ebpf::table::victim::{best, oldest_half_open};
@@ -9,7 +9,7 @@ use crate::bpf::{
     maps::{self, Ways},
 };
 
-/// The position of a way that has expired, or else may be evicted, of two full buckets. A look at the first usually suffices.
+/// The position of a way that has expired, or else may be evicted, in two full buckets. Usually the first bucket suffices.
 #[inline(always)]
 pub(crate) fn find([first, second]: [u32; 2], in_first: Ways, tick: u64) -> Position {
     let Some(expiry) = maps::expiry() else { return Position::NOWHERE };
@@ -29,7 +29,7 @@ pub(crate) fn find([first, second]: [u32; 2], in_first: Ways, tick: u64) -> Posi
     best
 }
 
-/// Class of established connections of TCP.
+/// Expiry class of established TCP connections.
 const ESTABLISHED: usize = Way::new(1 << 63, 0, State::Established, 0).expiry_class();
 
 global! {
