@@ -10,6 +10,7 @@ use tokio::{
 };
 
 use crate::{
+    fault::{Fault, reason},
     model::{Advisor, AdvisorKind, Protocol, Transport},
     prober::Through,
     standstill::within,
@@ -23,7 +24,6 @@ mod dial;
 mod dialogue;
 mod dns;
 mod exec;
-mod fault;
 mod file_cache;
 mod http;
 mod ldap;
@@ -33,11 +33,6 @@ mod sip;
 mod tls;
 mod udp;
 mod vip;
-
-pub(crate) use exec::{number, run_command};
-pub use fault::Fault;
-
-pub(crate) use fault::reason;
 
 /// What is probed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
