@@ -5,7 +5,7 @@
 
 use std::{io, time::Duration};
 
-use dispatcher_common::connection::TICK_SHIFT;
+use dispatcher_common::connection::{TICK_NS, TICK_SHIFT};
 use nix::time::{ClockId, clock_getres, clock_gettime};
 
 use super::{bpf, error::DatapathError};
@@ -17,6 +17,12 @@ const ATTEMPTS: usize = 10;
 #[must_use]
 pub fn now() -> u64 {
     monotonic_ns().map_or(0, |ns| ns >> TICK_SHIFT)
+}
+
+/// A timeout in ticks, rounded up.
+#[must_use]
+pub const fn ticks(timeout: Duration) -> u64 {
+    timeout.as_nanos().div_ceil(TICK_NS as u128) as u64
 }
 
 /// How the monotonic clock follows from the count of jiffies. It stays so until the next boot: the kernel counts a jiffy each

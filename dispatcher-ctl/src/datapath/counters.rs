@@ -16,7 +16,13 @@ use dispatcher_common::{
     service::Policy,
 };
 
-use super::{bpf::Map, error::DatapathError, mapped::Mapped, maps::MapSet, measurement::Responses};
+use super::{
+    bpf::Map,
+    error::DatapathError,
+    mapped::{Mapped, word_of},
+    maps::MapSet,
+    measurement::Responses,
+};
 use crate::model::RetiredSlot;
 
 /// Bytes that are fetched with one system call.
@@ -54,8 +60,7 @@ impl CounterReader {
     pub fn read(&self, retired: &[RetiredSlot]) -> Result<Counters, DatapathError> {
         let mut counters = Counters::default();
         self.interfaces(&mut counters)?;
-        let word = std::mem::offset_of!(BackendValue, forward) / 8;
-        let mut slots = in_use(&self.maps.backends, word);
+        let mut slots = in_use(&self.maps.backends, word_of!(BackendValue, forward));
         for retired in retired {
             if let Some(slot) = slots.get_mut(retired.slot as usize) {
                 *slot = true;
@@ -70,8 +75,7 @@ impl CounterReader {
             }
         })?;
         self.responses(&mut counters)?;
-        let word = std::mem::offset_of!(Policy, choices) / 8;
-        let services = in_use(&self.maps.policies, word);
+        let services = in_use(&self.maps.policies, word_of!(Policy, choices));
         sums(&self.maps.service_counts, maps::SERVICE_COUNTS, end(&services), |id, words| {
             if services[id as usize]
                 && let Some((packets, &[hashed])) = words.split_first_chunk()
@@ -106,9 +110,8 @@ impl CounterReader {
     }
 
     fn is_measured(&self, slot: u32) -> bool {
-        let word = std::mem::offset_of!(BackendValue, forward) / 8;
-        let forward = self.maps.backends.entry(slot as usize).and_then(|words| words.get(word));
-        forward.is_some_and(|word| Forward(word.load(Ordering::Relaxed)).is_measured())
+        let forward = self.maps.backends.load(slot as usize, word_of!(BackendValue, forward));
+        Forward(forward).is_measured()
     }
 
     fn responses(&self, counters: &mut Counters) -> Result<(), DatapathError> {
@@ -126,9 +129,7 @@ impl CounterReader {
     /// Connections whose backend a rule chose.
     #[must_use]
     pub fn rule(&self, rule: u32) -> u64 {
-        let word = std::mem::offset_of!(Rule, connections) / 8;
-        let words = self.maps.rules.entry(rule as usize);
-        words.and_then(|words| words.get(word)).map_or(0, |word| word.load(Ordering::Relaxed))
+        self.maps.rules.load(rule as usize, word_of!(Rule, connections))
     }
 
     fn interfaces(&self, counters: &mut Counters) -> Result<(), DatapathError> {

@@ -4,13 +4,17 @@ use std::{
     io,
     marker::PhantomData,
     os::fd::AsRawFd,
+    path::Path,
     ptr::NonNull,
-    sync::atomic::{AtomicU16, AtomicU64},
+    sync::atomic::{AtomicU16, AtomicU64, Ordering},
 };
 
 use aya::Pod;
 
-use super::bpf::{ARRAY, MMAPABLE, Map};
+use super::{
+    bpf::{ARRAY, MMAPABLE, Map},
+    error::DatapathError,
+};
 
 /// An array map of `T`, mapped for reading and writing until dropped.
 ///
@@ -86,6 +90,13 @@ impl<T: Pod> Mapped<T> {
         self.words().get(index.checked_mul(words)?..)?.get(..words)
     }
 
+    /// A word of an entry as it is now; 0 where it is out of the array.
+    #[must_use]
+    pub(super) fn load(&self, index: usize, word: usize) -> u64 {
+        let word = self.entry(index).and_then(|words| words.get(word));
+        word.map_or(0, |word| word.load(Ordering::Relaxed))
+    }
+
     /// The whole array as 16-bit words.
     #[must_use]
     pub(super) const fn halves(&self) -> &[AtomicU16] {
@@ -99,6 +110,16 @@ impl<T> Drop for Mapped<T> {
         // SAFETY: the mapping was made by `new` with this length, and no reference into it outlives `self`.
         unsafe { libc::munmap(self.memory.as_ptr().cast(), self.mapped_bytes) };
     }
+}
+
+/// Opens a pinned map.
+pub(super) fn open(dir: &Path, name: &'static str) -> Result<Map, DatapathError> {
+    Map::open(&dir.join(name)).map_err(DatapathError::map(name, "open its pin"))
+}
+
+/// Opens and maps a pinned array.
+pub(super) fn mapped<T: Pod>(dir: &Path, name: &'static str) -> Result<Mapped<T>, DatapathError> {
+    Mapped::new(&open(dir, name)?).map_err(DatapathError::map(name, "map it"))
 }
 
 /// Values as the words that they consist of.
@@ -115,6 +136,14 @@ pub(super) const fn words_mut<T: Pod>(values: &mut [T]) -> &mut [u64] {
     // SAFETY: as in `words`; any word is valid in a `Pod` type, and the borrow of `values` makes this the only access.
     unsafe { std::slice::from_raw_parts_mut(values.as_mut_ptr().cast(), length) }
 }
+
+/// Position of a field's word within its entry.
+macro_rules! word_of {
+    ($type:ty, $field:ident) => {
+        std::mem::offset_of!($type, $field) / 8
+    };
+}
+pub(super) use word_of;
 
 fn page_size() -> usize {
     // SAFETY: sysconf has no preconditions.

@@ -13,7 +13,11 @@ use dispatcher_common::{
 };
 
 use super::{
-    bpf::Map, error::DatapathError, mapped::Mapped, measurement::Measurement, pins::PinDir,
+    bpf::Map,
+    error::DatapathError,
+    mapped::{Mapped, mapped, open},
+    measurement::Measurement,
+    pins::PinDir,
 };
 
 /// The address filter's one value.
@@ -79,19 +83,6 @@ impl MapSet {
             measurement: Measurement::open(dir)?,
         })
     }
-}
-
-/// Opens a pinned map.
-pub(super) fn open(dir: &Path, name: &'static str) -> Result<Map, DatapathError> {
-    Map::open(&dir.join(name)).map_err(DatapathError::map(name, "open its pin"))
-}
-
-/// Opens and maps a pinned array.
-pub(super) fn mapped<T: aya::Pod>(
-    dir: &Path,
-    name: &'static str,
-) -> Result<Mapped<T>, DatapathError> {
-    Mapped::new(&open(dir, name)?).map_err(DatapathError::map(name, "map it"))
 }
 
 /// Looks at the pins: a whole set, nothing of value, or something that must not be touched.

@@ -19,8 +19,7 @@ use dispatcher_common::{
 use super::{
     bpf::Map,
     error::DatapathError,
-    mapped::Mapped,
-    maps::{mapped, open},
+    mapped::{Mapped, mapped, open},
     pins::unpin,
 };
 

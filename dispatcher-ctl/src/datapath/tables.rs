@@ -7,8 +7,10 @@ use dispatcher_common::{
     connection::EXPIRY_CLASSES,
     net::{Address, MacBytes},
     rule::Condition,
-    service::{Schedule, ServiceKey},
+    service::ServiceKey,
 };
+
+use crate::schedule::ScheduleTable;
 
 /// The contents of all maps that the controller writes. Address filter and VIPs follow from the services.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -63,39 +65,6 @@ pub struct RuleTable {
     pub active: bool,
     /// From what it places new connections.
     pub schedule: ScheduleTable,
-}
-
-/// A service's schedule: slots of backends that take its new connections.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ScheduleTable {
-    /// The ring: slots, as often as the scheduler has them.
-    pub ring: Vec<u16>,
-    /// Each of them once, in the service's order.
-    pub members: Vec<u16>,
-}
-
-impl ScheduleTable {
-    /// Ring slots it takes in the pool.
-    #[must_use]
-    pub fn space(&self) -> usize {
-        Schedule::space(self.ring.len(), self.members.len())
-    }
-
-    /// Its layout in the pool: the ring, the number of members, the members.
-    #[must_use]
-    pub fn words(&self) -> Vec<u16> {
-        if self.ring.is_empty() {
-            return Vec::new();
-        }
-        [&self.ring[..], &[self.members.len() as u16], &self.members].concat()
-    }
-
-    /// What is left of it without these slots.
-    #[must_use]
-    pub fn without(&self, slots: &BTreeSet<u16>) -> Self {
-        let rest = |of: &[u16]| of.iter().copied().filter(|slot| !slots.contains(slot)).collect();
-        Self { ring: rest(&self.ring), members: rest(&self.members) }
-    }
 }
 
 /// What the datapath must know of a backend.

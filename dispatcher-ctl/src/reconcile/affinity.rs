@@ -4,9 +4,8 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use dispatcher_common::service;
 
-use super::tables::ticks;
 use crate::{
-    datapath::tables::Tables,
+    datapath::{clock::ticks, tables::Tables},
     model::{Affinity, Service, State, affinity_groups},
 };
 

@@ -21,7 +21,7 @@ pub use merge::merge;
 pub use next_hop::{NextHop, Nic, down_reason, idle_reason, next_hop};
 pub use plan::{PlanLine, plan, plan_settings};
 pub use rules::{LocalTime, Measured, Rate, active};
-pub use tables::{lingering, service_ticks, tables, ticks};
+pub use tables::{lingering, service_ticks, tables};
 pub use weights::{come_back, delay, is_coming_back};
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
 //! Turns what runs into the contents of maps.
 
-use std::{net::IpAddr, time::Duration};
+use std::net::IpAddr;
 
 use dispatcher_common::{
     backend::{Forward, Forwarding, LOCAL, NEW, NO_MAC, PRESENT, RESET, STICKY, Share, UP, USABLE},
-    connection::{EXPIRY_CLASSES, State as WayState, TICK_NS},
+    connection::{EXPIRY_CLASSES, State as WayState},
     net,
     service::{Choices, ServiceKey, orphan},
 };
@@ -16,13 +16,16 @@ use super::{
     rules::rules,
 };
 use crate::{
-    datapath::tables::{BackendTable, InterfaceTable, ScheduleTable, ServiceTable, Tables},
+    datapath::{
+        clock::ticks,
+        tables::{BackendTable, InterfaceTable, ServiceTable, Tables},
+    },
     model::{
         Backend, BackendConfig, Connections, ForwardMode, OnDown, Orphan, Protocol, RetiredSlot,
         Scheduler, Service, ServiceSettings, State,
     },
     network::Resolution,
-    schedule::{self, Schedules, Taker},
+    schedule::{self, ScheduleTable, Schedules, Taker},
 };
 
 /// What the maps should hold of what is dirty. Backends that were removed are not in it: they are gone, or their slot is
@@ -129,12 +132,6 @@ pub fn lingering(retired: &[RetiredSlot], tables: &mut Tables) {
         let backend = BackendTable { service: *service, forward, share: Share::default() };
         tables.backends.insert(*slot, backend);
     }
-}
-
-/// A duration in ticks, rounded up.
-#[must_use]
-pub fn ticks(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos().div_ceil(u128::from(TICK_NS))).unwrap_or(u64::MAX)
 }
 
 /// Idle ticks after which a connection of a service is over, by
@@ -257,6 +254,10 @@ fn forward(
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use dispatcher_common::connection::TICK_NS;
+
     use super::*;
     use crate::{
         model::{Config, Scheduler, SlowStart},

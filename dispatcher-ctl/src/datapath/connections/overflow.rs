@@ -12,6 +12,7 @@ use super::{
     sweep::{Sweep, is_expired},
     timeouts::Ages,
 };
+use crate::datapath::mapped::word_of;
 
 impl ConnectionTable {
     /// Counts the connections of the overflow map into `sweep` and removes those that are too old; returns how many stay.
@@ -57,6 +58,6 @@ impl ConnectionTable {
     }
 
     fn overflow_entries(&self) -> &AtomicU64 {
-        &self.settings.words()[std::mem::offset_of!(Settings, overflow_entries) / 8]
+        &self.settings.words()[word_of!(Settings, overflow_entries)]
     }
 }

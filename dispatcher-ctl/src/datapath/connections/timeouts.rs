@@ -3,9 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use dispatcher_common::{
-    connection::{EXPIRY_CLASSES, STAMP_BITS, State, TICK_NS, Way},
+    connection::{EXPIRY_CLASSES, STAMP_BITS, State, Way},
     limits::MAX_SLOTS,
 };
+
+use crate::datapath::clock::ticks;
 
 /// Ways seen this many ticks or fewer "in the future" were touched after the sweep looked at the clock.
 pub(super) const SLACK: u64 = 16;
@@ -136,12 +138,6 @@ impl ServiceTimeouts {
         }
         ages
     }
-}
-
-/// A timeout in ticks of 4.3 s, rounded up.
-#[must_use]
-pub const fn ticks(timeout: Duration) -> u64 {
-    timeout.as_nanos().div_ceil(TICK_NS as u128) as u64
 }
 
 #[cfg(test)]

@@ -19,7 +19,10 @@ use dispatcher_common::{
 
 use super::write::{Array, KeyBytes, Write};
 
-use crate::datapath::{mapped::words_mut, pool::Space, tables::ScheduleTable};
+use crate::{
+    datapath::{mapped::words_mut, pool::Space},
+    schedule::ScheduleTable,
+};
 
 /// An image of every map that the controller writes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,6 +93,12 @@ impl Contents {
             }
             _ => &[],
         }
+    }
+
+    /// Whether a schedule's descriptor leads to these slots.
+    #[must_use]
+    pub fn is_at(&self, schedule: Schedule, table: &ScheduleTable) -> bool {
+        self.ring(schedule) == table.ring && self.members(schedule) == table.members
     }
 
     /// A schedule as it lies in the pool.

@@ -1,7 +1,7 @@
 //! Publication: makes the maps hold what is wanted by writing the difference, safely while packets flow.
 //!
-//! The order of writes is in [`phases`]. Every write goes through a [`TableStore`]; the kernel's is in
-//! [`kernel`](super::kernel), and the tests' is [`Contents`].
+//! The order of writes is in [`phases`]. Every write goes through a [`TableStore`]: the kernel's is in
+//! [`kernel`](super::kernel).
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,18 +21,21 @@ mod phases;
 mod rules;
 #[cfg(test)]
 mod tests;
+mod wanted;
 mod write;
 
 pub use contents::Contents;
-use phases::{Holder, PHASES, Scope, Step, Wanted};
-pub(super) use write::word_of;
+use phases::{PHASES, Scope, Step};
+use wanted::{Holder, Wanted};
 pub use write::{Array, KeyBytes, Write, key_bytes};
 
 use super::{
     error::DatapathError,
+    mapped::word_of,
     pool::{Pool, REST, Space},
-    tables::{ScheduleTable, Tables},
+    tables::Tables,
 };
+use crate::schedule::ScheduleTable;
 
 /// Where writes go.
 pub trait TableStore {
@@ -376,23 +379,4 @@ fn check_schedule(
         return Err(format!("schedule of service {id} has members, but no ring"));
     }
     Ok(())
-}
-
-impl TableStore for Contents {
-    fn read(&self) -> Result<Contents, DatapathError> {
-        Ok(self.clone())
-    }
-
-    fn refresh(&self, _contents: &mut Contents) -> Result<(), DatapathError> {
-        Ok(())
-    }
-
-    fn apply(&mut self, write: &Write) -> Result<(), DatapathError> {
-        Self::apply(self, write);
-        Ok(())
-    }
-
-    fn wait_for_readers(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }

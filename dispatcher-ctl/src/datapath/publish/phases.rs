@@ -18,25 +18,28 @@
 //! filter bits; policies of services without a key; rules that no condition leads to; backends that lose; the memory of
 //! measurement; interfaces.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use dispatcher_common::{
     backend::{BackendValue, Forward, InterfaceValue, NEW, PRESENT},
-    flow::filter_bit_of,
-    limits::ADDRESS_FILTER_BITS,
-    net::{self, Address},
+    net::Address,
     rule::Condition,
-    service::{ANY, OWN, Policy},
+    service::{OWN, Policy},
     settings::Settings,
 };
 
 use super::{
     contents::Contents,
     rules,
-    write::{Array, KeyBytes, Write, key_bytes, word_of},
+    wanted::{Holder, Wanted},
+    write::{Array, Write, key_bytes},
 };
-use crate::datapath::tables::{
-    BackendTable, InterfaceTable, RuleTable, ScheduleTable, ServiceTable, Tables,
+use crate::{
+    datapath::{
+        mapped::word_of,
+        tables::{BackendTable, InterfaceTable, RuleTable, ServiceTable, Tables},
+    },
+    schedule::ScheduleTable,
 };
 
 /// Computes the writes of one phase.
@@ -45,15 +48,6 @@ type Phase = fn(&Contents, &Wanted<'_>) -> Vec<Write>;
 type SchedulePhase = fn(&Contents, &Wanted<'_>) -> Vec<(Holder, ScheduleTable)>;
 /// Computes the conditions of one phase, by service.
 type ConditionPhase = fn(&Contents, &Wanted<'_>) -> Vec<(u32, Vec<Condition>)>;
-
-/// Who has a schedule.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Holder {
-    /// A rule, by its id.
-    Rule(u32),
-    /// A service, by its id.
-    Service(u32),
-}
 
 /// The phases, in order.
 ///
@@ -133,63 +127,6 @@ pub(super) enum Step {
     Schedules(SchedulePhase),
     /// Conditions by service, likewise.
     Conditions(ConditionPhase),
-}
-
-/// What is wanted, with what follows from it.
-#[derive(Debug)]
-pub(super) struct Wanted<'a> {
-    pub(super) tables: &'a Tables,
-    keys: BTreeMap<KeyBytes, u32>,
-    /// Own addresses among them, if they are no VIPs.
-    vips: BTreeMap<Address, u32>,
-    /// Families with services on any address.
-    wildcards: u64,
-    filter: BTreeMap<usize, u64>,
-}
-
-impl<'a> Wanted<'a> {
-    /// Works out keys, VIPs and filter bits.
-    pub(super) fn new(tables: &'a Tables) -> Self {
-        let mut wanted = Self {
-            tables,
-            keys: BTreeMap::new(),
-            vips: BTreeMap::new(),
-            wildcards: 0,
-            filter: BTreeMap::new(),
-        };
-        for (id, service) in &tables.services {
-            wanted.keys.insert(key_bytes(&service.key), *id);
-            if service.key.any == ANY {
-                wanted.wildcards |= family(&service.key.vip);
-                continue;
-            }
-            *wanted.vips.entry(service.key.vip).or_default() += 1;
-            let bit = filter_bit_of(&service.key.vip) as usize;
-            *wanted.filter.entry(bit / 64).or_default() |= 1 << (bit % 64);
-        }
-        for address in &tables.own_addresses {
-            wanted.vips.entry(*address).or_insert(OWN);
-        }
-        if wanted.wildcards != 0 {
-            // Every address may be one of theirs.
-            wanted.filter = (0..ADDRESS_FILTER_BITS as usize / 64).map(|i| (i, u64::MAX)).collect();
-        }
-        wanted
-    }
-
-    /// Slots that belong to one service and are wanted for another.
-    fn given_away(&self, now: &Contents) -> BTreeSet<u16> {
-        let moved = self.tables.backends.iter().filter(|(slot, backend)| {
-            let held = &now.backends[**slot as usize];
-            held.forward != 0 && held.service != backend.service
-        });
-        moved.map(|(slot, _)| *slot as u16).collect()
-    }
-}
-
-/// A family's bit of [`dispatcher_common::settings::Settings::wildcards`].
-fn family(address: &Address) -> u64 {
-    if net::is_v4(address) { 1 } else { 2 }
 }
 
 fn settings(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
@@ -335,10 +272,8 @@ fn policies(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
 
 fn schedules(now: &Contents, wanted: &Wanted<'_>) -> Vec<(Holder, ScheduleTable)> {
     let services = wanted.tables.services.iter();
-    let changed = services.filter(|(id, service)| {
-        let (held, wanted) = (now.schedule(**id), &service.schedule);
-        now.ring(held) != wanted.ring || now.members(held) != wanted.members
-    });
+    let changed =
+        services.filter(|(id, service)| !now.is_at(now.schedule(**id), &service.schedule));
     changed.map(|(id, service)| (Holder::Service(*id), service.schedule.clone())).collect()
 }
 

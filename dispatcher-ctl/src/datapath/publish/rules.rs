@@ -6,12 +6,12 @@ use dispatcher_common::rule::{Condition, Rule};
 
 use super::{
     contents::Contents,
-    phases::{Holder, Wanted},
-    write::{Array, Write, word_of},
+    wanted::{Holder, Wanted},
+    write::{Array, Write},
 };
-use crate::datapath::{
-    error::DatapathError,
-    tables::{ScheduleTable, Tables},
+use crate::{
+    datapath::{error::DatapathError, mapped::word_of, tables::Tables},
+    schedule::ScheduleTable,
 };
 
 /// Rules that are new, change their service, or are turned on or off.
@@ -49,10 +49,8 @@ pub(super) fn activation(id: u32, active: bool) -> Write {
 
 /// Schedules that differ.
 pub(super) fn schedules(now: &Contents, wanted: &Wanted<'_>) -> Vec<(Holder, ScheduleTable)> {
-    let changed = wanted.tables.rules.iter().filter(|(id, rule)| {
-        let (held, wanted) = (now.rule_schedule(**id), &rule.schedule);
-        now.ring(held) != wanted.ring || now.members(held) != wanted.members
-    });
+    let rules = wanted.tables.rules.iter();
+    let changed = rules.filter(|(id, rule)| !now.is_at(now.rule_schedule(**id), &rule.schedule));
     changed.map(|(id, rule)| (Holder::Rule(*id), rule.schedule.clone())).collect()
 }
 

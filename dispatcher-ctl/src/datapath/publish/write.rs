@@ -24,14 +24,6 @@ pub fn key_bytes(key: &ServiceKey) -> KeyBytes {
     bytes
 }
 
-/// Position of a field's word within its entry.
-macro_rules! word_of {
-    ($type:ty, $field:ident) => {
-        std::mem::offset_of!($type, $field) / 8
-    };
-}
-pub(in crate::datapath) use word_of;
-
 /// An array that the controller writes word by word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Array {
@@ -151,7 +143,7 @@ pub enum Write {
     Ring {
         /// First slot in the pool.
         offset: u32,
-        /// As [`crate::datapath::tables::ScheduleTable::words`] has it.
+        /// As [`crate::schedule::ScheduleTable::words`] has it.
         words: Vec<u16>,
     },
     /// `CONDITIONS`: a service's conditions, where no descriptor points.
