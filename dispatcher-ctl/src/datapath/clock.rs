@@ -5,15 +5,24 @@
 
 use std::{io, time::Duration};
 
+use aya::{
+    Ebpf, TestRun as _, TestRunOptions,
+    programs::{ProgramError, Xdp},
+};
 use dispatcher_common::connection::{TICK_NS, TICK_SHIFT};
 use nix::time::{ClockId, clock_getres, clock_gettime};
 
-use super::{bpf, error::DatapathError};
+use super::{
+    error::DatapathError,
+    load::{program, undisturbed},
+};
 
+/// The object of the program that reads the count of jiffies.
+static READER: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/jiffies.bpf.o"));
 /// Attempts to read clock and jiffies in the same jiffy.
 const ATTEMPTS: usize = 10;
 
-/// The tick it is.
+/// The current tick.
 #[must_use]
 pub fn now() -> u64 {
     monotonic_ns().map_or(0, |ns| ns >> TICK_SHIFT)
@@ -41,15 +50,18 @@ impl Jiffies {
     /// # Errors
     /// As bpf(2) and the clock's.
     pub fn of_kernel() -> Result<Self, DatapathError> {
-        Self::read().map_err(DatapathError::system("read the kernel's clock"))
+        let mut ebpf = undisturbed(|| Ebpf::load(READER)).map_err(DatapathError::Load)?;
+        let reader: &mut Xdp = program(&mut ebpf, "jiffies")?;
+        undisturbed(|| reader.load()).map_err(DatapathError::Program)?;
+        Self::read(reader).map_err(DatapathError::system("read the kernel's clock"))
     }
 
-    fn read() -> io::Result<Self> {
+    fn read(reader: &Xdp) -> io::Result<Self> {
         let length = Duration::from(clock_getres(ClockId::CLOCK_MONOTONIC_COARSE)?);
         let length_ns = u64::try_from(length.as_nanos()).unwrap_or(0);
         let mut before = monotonic_ns()?;
         for _ in 0..ATTEMPTS {
-            let count = bpf::jiffies()?;
+            let count = count(reader).map_err(io::Error::other)?;
             let after = monotonic_ns()?;
             if before == after {
                 let epoch_ns = after.wrapping_sub(count.wrapping_mul(length_ns));
@@ -59,6 +71,15 @@ impl Jiffies {
         }
         Err(io::Error::other("it does not stand still"))
     }
+}
+
+/// How many jiffies the kernel has counted, from below 0 at boot: modulo 2⁶⁴.
+fn count(reader: &Xdp) -> Result<u64, ProgramError> {
+    // Only a program can read it: it overwrites the first bytes of a frame.
+    let mut frame = [[0; 8]; 8];
+    let (data_in, data_out) = (Some(&[0; 64][..]), Some(frame.as_flattened_mut()));
+    reader.test_run(TestRunOptions { data_in, data_out, ..TestRunOptions::default() })?;
+    Ok(u64::from_ne_bytes(frame[0]))
 }
 
 fn monotonic_ns() -> io::Result<u64> {

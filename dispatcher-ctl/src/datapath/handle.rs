@@ -8,8 +8,9 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
+use aya_obj::generated::{XDP_FLAGS_DRV_MODE, XDP_FLAGS_SKB_MODE};
 use dispatcher_common::{
-    connection::{self, EXPIRY_CLASSES},
+    connection,
     flow::HASH_KEYS,
     maps::LAYOUT_VERSION,
     settings::{Config, RESET_INTERVAL_NS, Settings},
@@ -18,13 +19,14 @@ use nix::net::if_::if_indextoname;
 
 use super::{
     affinity::AffinityRecords,
-    bpf::{Link, LinkInfo, XDP_GENERIC, XDP_NATIVE},
+    bpf::{Link, LinkInfo},
     clock::Jiffies,
     connections::ConnectionTable,
     counters::CounterReader,
     error::{DatapathError, LARGEST_NATIVE_MTU},
     kernel::KernelStore,
     load,
+    mapped::words,
     maps::{Found, MapSet, inspect},
     namespace,
     pins::{LinkName, PinDir},
@@ -71,6 +73,7 @@ pub struct Datapath {
     pins: PinDir,
     maps: Arc<MapSet>,
     publisher: Publisher<KernelStore>,
+    jiffies: Jiffies,
     /// Interface index and name by ifindex, of NICs this controller attached.
     attached: BTreeMap<u32, (u8, String)>,
     /// Who reads the programs' logs, by ifindex.
@@ -105,9 +108,10 @@ impl Datapath {
         } else {
             raise_version(&maps);
         }
-        let found = setting(&maps, std::mem::offset_of!(Settings, capacity));
         let publisher = Publisher::new(KernelStore::new(Arc::clone(&maps)), fresh)?;
+        let capacity = publisher.contents().settings.capacity;
         let datapath = Self {
+            jiffies: Jiffies::of_kernel()?,
             pins,
             maps,
             publisher,
@@ -116,7 +120,7 @@ impl Datapath {
             logs: BTreeMap::new(),
         };
         datapath.remove_dead_links()?;
-        let origin = if fresh { Origin::Fresh } else { Origin::TakenOver { capacity: found } };
+        let origin = if fresh { Origin::Fresh } else { Origin::TakenOver { capacity } };
         Ok((datapath, origin))
     }
 
@@ -146,7 +150,7 @@ impl Datapath {
         ifindex: u32,
         mode: XdpMode,
     ) -> Result<(), DatapathError> {
-        let (config, contents) = (self.config(index)?, self.section_contents());
+        let (config, contents) = (self.config(index), self.section_contents());
         let program = load::load_program(&self.pins.path, &contents, &config, name)?;
         self.remove_dead_links()?;
         let wanted = LinkName { mode, ifindex };
@@ -162,8 +166,8 @@ impl Datapath {
                 self.pins.remove_link(&other.file_name())?;
             }
             let flags = match mode {
-                XdpMode::Native => XDP_NATIVE,
-                XdpMode::Generic => XDP_GENERIC,
+                XdpMode::Native => XDP_FLAGS_DRV_MODE,
+                XdpMode::Generic => XDP_FLAGS_SKB_MODE,
             };
             let link = Link::create(program.fd.as_fd(), ifindex, flags).map_err(|source| {
                 let refusal = refusal::explain(program.fd.as_fd(), ifindex, flags);
@@ -294,21 +298,17 @@ impl Datapath {
     }
 
     /// The constants of the program for a NIC.
-    fn config(&self, index: u8) -> Result<Config, DatapathError> {
-        let Jiffies { length_ns, epoch_ns } = Jiffies::of_kernel()?;
-        let interface = u32::from(index);
-        let mut config =
-            Config { interface, jiffy_ns: length_ns, jiffies_epoch: epoch_ns, ..Config::ZERO };
-        if let Some(settings) = self.maps.settings.entry(0) {
-            let word = |i: usize| settings[i].load(Ordering::Relaxed);
-            let keys = std::mem::offset_of!(Settings, hash_keys) / 8;
-            config.hash_keys = std::array::from_fn(|i| word(keys + i));
-            let keys = std::mem::offset_of!(Settings, schedule_keys) / 8;
-            config.schedule_keys = std::array::from_fn(|i| word(keys + i));
-            let buckets = word(std::mem::offset_of!(Settings, buckets) / 8);
-            config.bucket_mask = buckets.saturating_sub(1) as u32;
+    fn config(&self, index: u8) -> Config {
+        let Settings { hash_keys, schedule_keys, buckets, .. } = self.contents().settings;
+        Config {
+            interface: index.into(),
+            bucket_mask: buckets.saturating_sub(1) as u32,
+            jiffy_ns: self.jiffies.length_ns,
+            jiffies_epoch: self.jiffies.epoch_ns,
+            hash_keys,
+            schedule_keys,
+            ..Config::ZERO
         }
-        Ok(config)
     }
 
     /// What the kernel says of a link; none where its NIC is gone.
@@ -348,41 +348,26 @@ pub fn remove_all(
     pins.remove().map(drop)
 }
 
-/// Fills `SETTINGS` of fresh maps; the layout version is written last.
+/// Fills `SETTINGS` of fresh maps; the layout version, its last word, is written last.
 fn initialise(maps: &MapSet, capacity: u64) -> Result<(), DatapathError> {
-    let mut random = [0; 8 * (HASH_KEYS + 2)];
-    getrandom::fill(&mut random)
-        .map_err(io::Error::other)
-        .map_err(DatapathError::system("draw random keys"))?;
-    let mut keys = random.chunks_exact(8).map(|bytes| {
-        let mut word = [0; 8];
-        word.copy_from_slice(bytes);
-        u64::from_ne_bytes(word)
-    });
-    let mut key = || keys.next().unwrap_or_default();
+    let mut keys = [0; HASH_KEYS + 2];
+    for key in &mut keys {
+        *key = getrandom::u64()
+            .map_err(io::Error::other)
+            .map_err(DatapathError::system("draw random keys"))?;
+    }
+    let [a, b, hash_keys @ ..] = keys;
     let settings = Settings {
-        hash_keys: std::array::from_fn(|_| key()),
-        schedule_keys: std::array::from_fn(|_| key()),
+        hash_keys,
+        schedule_keys: [a, b],
         buckets: connection::buckets(capacity),
         capacity,
-        expiry_ticks: [0; EXPIRY_CLASSES],
         reset_interval: RESET_INTERVAL_NS,
         layout_version: LAYOUT_VERSION,
         ..Settings::ZERO
     };
-    let Some(words) = maps.settings.entry(0) else { return Ok(()) };
-    let fields = [
-        (std::mem::offset_of!(Settings, hash_keys), settings.hash_keys.as_slice()),
-        (std::mem::offset_of!(Settings, schedule_keys), &settings.schedule_keys),
-        (std::mem::offset_of!(Settings, buckets), &[settings.buckets]),
-        (std::mem::offset_of!(Settings, capacity), &[settings.capacity]),
-        (std::mem::offset_of!(Settings, reset_interval), &[settings.reset_interval]),
-        (std::mem::offset_of!(Settings, layout_version), &[settings.layout_version]),
-    ];
-    for (offset, values) in fields {
-        for (place, value) in words[offset / 8..].iter().zip(values) {
-            place.store(*value, Ordering::Release);
-        }
+    for (place, word) in maps.settings.words().iter().zip(words(std::slice::from_ref(&settings))) {
+        place.store(*word, Ordering::Release);
     }
     Ok(())
 }
@@ -399,14 +384,9 @@ fn initialise(maps: &MapSet, capacity: u64) -> Result<(), DatapathError> {
 /// 3. The program of each NIC is replaced, one after the other. A way that a new program has marked otherwise than the hash is
 ///    not found by an old one: a connection that changes its NIC in the moment between two replacements is an orphan there.
 fn raise_version(maps: &MapSet) {
-    if let Some(words) = maps.settings.entry(0) {
-        words[std::mem::offset_of!(Settings, layout_version) / 8]
-            .store(LAYOUT_VERSION, Ordering::Release);
+    if let Some(word) = maps.settings.words().last() {
+        word.store(LAYOUT_VERSION, Ordering::Release);
     }
-}
-
-fn setting(maps: &MapSet, offset: usize) -> u64 {
-    maps.settings.entry(0).map_or(0, |words| words[offset / 8].load(Ordering::Relaxed))
 }
 
 fn name_of(ifindex: u32) -> Option<String> {

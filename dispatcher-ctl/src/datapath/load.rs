@@ -1,13 +1,15 @@
 //! Turns the object into maps and programs: aya does the parsing, relocation and loading.
 
 use std::{
+    io,
     os::fd::{AsFd, OwnedFd},
     path::Path,
 };
 
 use aya::{
-    EbpfLoader,
-    programs::{ProgramError, Xdp},
+    Ebpf, EbpfLoader, Pod,
+    maps::{HashMap, MapData, MapError},
+    programs::{self, ProgramError, Xdp},
 };
 use dispatcher_common::{maps, settings::Config};
 use nix::sys::signal::{SigSet, SigmaskHow};
@@ -61,11 +63,7 @@ pub(super) fn load_program(
     #[cfg(feature = "datapath-log")]
     let object = level.as_ref().map_or(OBJECT, |level| level.set(&mut loader));
     let mut ebpf = undisturbed(|| loader.load(object)).map_err(DatapathError::Load)?;
-    let program: &mut Xdp = ebpf
-        .program_mut(PROGRAM)
-        .ok_or(ProgramError::UnexpectedProgramType)
-        .and_then(TryInto::try_into)
-        .map_err(DatapathError::Program)?;
+    let program: &mut Xdp = program(&mut ebpf, PROGRAM)?;
     undisturbed(|| program.load()).map_err(DatapathError::Program)?;
     let fd = program.fd().map_err(DatapathError::Program)?;
     let fd = fd.as_fd().try_clone_to_owned().map_err(DatapathError::system("keep the program"))?;
@@ -79,6 +77,35 @@ pub(super) fn load_program(
     })
 }
 
+/// Loads the object with the pinned maps, for programs that are not attached as the datapath is.
+pub(super) fn load_object(dir: &Path, contents: &Contents) -> Result<Ebpf, DatapathError> {
+    let mut loader = EbpfLoader::new();
+    pinned(&mut loader, dir, contents);
+    undisturbed(|| loader.load(OBJECT)).map_err(DatapathError::Load)
+}
+
+/// A program of an object, by its name.
+pub(super) fn program<'e, P>(ebpf: &'e mut Ebpf, name: &str) -> Result<&'e mut P, DatapathError>
+where
+    &'e mut P: TryFrom<&'e mut programs::Program, Error = ProgramError>,
+{
+    ebpf.program_mut(name)
+        .ok_or(ProgramError::UnexpectedProgramType)
+        .and_then(TryInto::try_into)
+        .map_err(DatapathError::Program)
+}
+
+/// Takes a hash map out of an object.
+pub(super) fn take_hash<K: Pod, V: Pod>(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+) -> Result<HashMap<MapData, K, V>, DatapathError> {
+    let map =
+        ebpf.take_map(name).ok_or(DatapathError::Program(ProgramError::UnexpectedProgramType));
+    HashMap::try_from(map?)
+        .map_err(|error: MapError| DatapathError::map(name, "open it")(io::Error::other(error)))
+}
+
 /// Does work while signals are blocked in this thread. The verifier gives up when one arrives (`EAGAIN`), and any command that the
 /// controller runs sends one when it ends; another thread receives it.
 pub(super) fn undisturbed<T>(work: impl FnOnce() -> T) -> T {
@@ -90,7 +117,7 @@ pub(super) fn undisturbed<T>(work: impl FnOnce() -> T) -> T {
 }
 
 /// Pins every map under its own name; sections keep their contents.
-pub(super) fn pinned<'l, 'a>(
+fn pinned<'l, 'a>(
     loader: &'l mut EbpfLoader<'a>,
     dir: &Path,
     contents: &'a Contents,

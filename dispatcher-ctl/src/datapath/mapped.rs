@@ -10,11 +10,9 @@ use std::{
 };
 
 use aya::Pod;
+use aya_obj::generated::{BPF_F_MMAPABLE, bpf_map_type::BPF_MAP_TYPE_ARRAY};
 
-use super::{
-    bpf::{ARRAY, MMAPABLE, Map},
-    error::DatapathError,
-};
+use super::{bpf::Map, error::DatapathError};
 
 /// An array map of `T`, mapped for reading and writing until dropped.
 ///
@@ -47,10 +45,11 @@ impl<T: Pod> Mapped<T> {
         let (value, entry) = (info.value_size as usize, size_of::<T>());
         let is_section = info.max_entries == 1 && entry == Self::STRIDE;
         let fits = value == entry || is_section && value.is_multiple_of(entry);
-        if info.map_type != ARRAY || info.map_flags & MMAPABLE == 0 || !fits {
+        let is_array = info.type_ == BPF_MAP_TYPE_ARRAY as u32;
+        if !is_array || info.map_flags & BPF_F_MMAPABLE == 0 || !fits {
             let text = format!(
                 "is type {} flags {:#x} with values of {} bytes, expected a mappable array of {} bytes",
-                info.map_type, info.map_flags, info.value_size, entry
+                info.type_, info.map_flags, info.value_size, entry
             );
             return Err(io::Error::other(text));
         }

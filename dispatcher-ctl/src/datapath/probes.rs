@@ -7,17 +7,22 @@
 use std::{collections::BTreeMap, path::Path};
 
 use aya::{
-    Ebpf, EbpfLoader,
+    Ebpf,
     maps::{HashMap, MapData},
     programs::{
-        LinkOrder, ProgramError, SchedClassifier, TcAttachType,
+        LinkOrder, SchedClassifier, TcAttachType,
         tc::{self, NlOptions, SchedClassifierLinkId, TcAttachOptions},
     },
     util::KernelVersion,
 };
 use dispatcher_common::{maps, net::Address, probe::ProbeEnd};
 
-use super::{Datapath, OBJECT, error::DatapathError, load, load::undisturbed, sections::Contents};
+use super::{
+    Datapath,
+    error::DatapathError,
+    load::{self, undisturbed},
+    sections::Contents,
+};
 
 /// What takes probes to backends.
 const OUT: &str = "probe_out";
@@ -81,19 +86,12 @@ impl ProbePrograms {
         contents: &Contents,
         means: Means,
     ) -> Result<(Self, ProbeEnds), DatapathError> {
-        let mut loader = EbpfLoader::new();
-        load::pinned(&mut loader, pins, contents);
-        let mut ebpf = undisturbed(|| loader.load(OBJECT)).map_err(DatapathError::Load)?;
+        let mut ebpf = load::load_object(pins, contents)?;
         for name in [OUT, IN] {
             let program = program(&mut ebpf, name)?;
             undisturbed(|| program.load()).map_err(DatapathError::Program)?;
         }
-        let failed = |error: aya::maps::MapError| {
-            DatapathError::map(maps::PROBE_ENDS, "open it")(std::io::Error::other(error))
-        };
-        let map = ebpf.take_map(maps::PROBE_ENDS);
-        let map = map.ok_or(DatapathError::Program(ProgramError::UnexpectedProgramType))?;
-        let ends = ProbeEnds(HashMap::try_from(map).map_err(failed)?);
+        let ends = ProbeEnds(load::take_hash(&mut ebpf, maps::PROBE_ENDS)?);
         Ok((Self { ebpf, means, nics: BTreeMap::new() }, ends))
     }
 
@@ -192,8 +190,5 @@ fn remove(nic: &str, program: &str) {
 }
 
 fn program<'e>(ebpf: &'e mut Ebpf, name: &str) -> Result<&'e mut SchedClassifier, DatapathError> {
-    ebpf.program_mut(name)
-        .ok_or(ProgramError::UnexpectedProgramType)
-        .and_then(TryInto::try_into)
-        .map_err(DatapathError::Program)
+    load::program(ebpf, name)
 }

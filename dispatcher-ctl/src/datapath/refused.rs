@@ -4,13 +4,17 @@
 use std::fs;
 
 use aya::{
-    Ebpf, EbpfLoader,
-    maps::{HashMap, MapData, MapError},
-    programs::{ProgramError, TracePoint},
+    Ebpf,
+    maps::{HashMap, MapData},
+    programs::TracePoint,
 };
 use dispatcher_common::{maps, refused::RefusedKey};
 
-use super::{Datapath, OBJECT, error::DatapathError, load, load::undisturbed};
+use super::{
+    Datapath,
+    error::DatapathError,
+    load::{self, undisturbed},
+};
 
 /// A program, its tracepoint, and the fields that it reads with their offsets.
 type Watch = (&'static str, &'static str, &'static [(&'static str, u32)]);
@@ -60,25 +64,13 @@ impl Datapath {
     /// Where the kernel's tracepoints cannot be used; nothing else depends on them.
     pub fn refused_redirects(&self) -> Result<RefusedRedirects, DatapathError> {
         WATCHES.iter().try_for_each(check)?;
-        let mut loader = EbpfLoader::new();
-        let contents = self.section_contents();
-        load::pinned(&mut loader, self.pins(), &contents);
-        let mut ebpf = undisturbed(|| loader.load(OBJECT)).map_err(DatapathError::Load)?;
-        let refused = |error: MapError| {
-            DatapathError::map(maps::REFUSED, "open it")(std::io::Error::other(error))
-        };
-        for (program, tracepoint, _) in WATCHES {
-            let program: &mut TracePoint = ebpf
-                .program_mut(program)
-                .ok_or(ProgramError::UnexpectedProgramType)
-                .and_then(TryInto::try_into)
-                .map_err(DatapathError::Program)?;
+        let mut ebpf = load::load_object(self.pins(), &self.section_contents())?;
+        for (name, tracepoint, _) in WATCHES {
+            let program: &mut TracePoint = load::program(&mut ebpf, name)?;
             undisturbed(|| program.load()).map_err(DatapathError::Program)?;
             program.attach("xdp", tracepoint).map_err(DatapathError::Program)?;
         }
-        let map = ebpf.take_map(maps::REFUSED);
-        let map = map.ok_or(DatapathError::Program(ProgramError::UnexpectedProgramType))?;
-        let counts = HashMap::try_from(map).map_err(refused)?;
+        let counts = load::take_hash(&mut ebpf, maps::REFUSED)?;
         Ok(RefusedRedirects { _ebpf: ebpf, counts, devices: self.devices_id() })
     }
 }
