@@ -85,8 +85,8 @@ impl Path {
 
     /// Name of the veth's end on the host.
     #[must_use]
-    pub const fn host_end(&self) -> &'static str {
-        self.wire.name
+    pub fn host_end(&self) -> &str {
+        &self.wire.name
     }
 
     /// Sets which programs carry probes, by NIC.

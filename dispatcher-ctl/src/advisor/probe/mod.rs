@@ -9,6 +9,8 @@ use tokio::{
     time::Instant,
 };
 
+use dialogue::converse;
+
 use crate::{
     fault::{Fault, reason},
     model::{Advisor, AdvisorKind, Protocol, Transport},
@@ -202,12 +204,12 @@ async fn over_stream(
     match advisor.kind {
         AdvisorKind::Http | AdvisorKind::Https => http::check(advisor, target, stream, seen).await,
         AdvisorKind::Dns => dns::over_tcp(advisor, stream).await,
-        AdvisorKind::Smtp => dialogue::smtp(stream, seen).await,
-        AdvisorKind::Imap => dialogue::imap(stream, seen).await,
-        AdvisorKind::Pop3 => dialogue::pop3(stream, seen).await,
-        AdvisorKind::Ftp => dialogue::ftp(stream, seen).await,
+        AdvisorKind::Smtp => converse(dialogue::SMTP, stream, seen).await,
+        AdvisorKind::Imap => converse(dialogue::IMAP, stream, seen).await,
+        AdvisorKind::Pop3 => converse(dialogue::POP3, stream, seen).await,
+        AdvisorKind::Ftp => converse(dialogue::FTP, stream, seen).await,
         AdvisorKind::Ldap => ldap::check(stream).await,
-        AdvisorKind::Nntp => dialogue::nntp(stream, seen).await,
+        AdvisorKind::Nntp => converse(dialogue::NNTP, stream, seen).await,
         // The handshake was all.
         AdvisorKind::Tls => Ok(()),
         // These kinds do not use a stream.
