@@ -1,7 +1,7 @@
 //! The datapath's clock: the monotonic clock as of the last timer interrupt, in ticks of 2³² ns.
 //!
-//! The datapath reads it from the count of jiffies, which advances with it. The controller reads the clock itself, and tells
-//! the datapath, with its constants, what a jiffy is.
+//! The datapath computes it from the count of jiffies, which advances with it. The controller reads the clock itself, and gives the
+//! datapath the length of a jiffy and the clock at jiffy 0 as constants.
 
 use std::{io, time::Duration};
 
@@ -34,8 +34,8 @@ pub const fn ticks(timeout: Duration) -> u64 {
     timeout.as_nanos().div_ceil(TICK_NS as u128) as u64
 }
 
-/// How the monotonic clock follows from the count of jiffies. It stays so until the next boot: the kernel counts a jiffy each
-/// time that the clock has advanced by one (`tick_do_update_jiffies64`).
+/// The relation between the monotonic clock and the count of jiffies. It is constant until the next boot: the kernel counts a
+/// jiffy each time the clock has advanced by one (`tick_do_update_jiffies64`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Jiffies {
     /// Nanoseconds of a jiffy.
@@ -45,10 +45,10 @@ pub struct Jiffies {
 }
 
 impl Jiffies {
-    /// Those of this kernel, to a jiffy.
+    /// The relation in this kernel, exact to a jiffy.
     ///
     /// # Errors
-    /// As bpf(2) and the clock's.
+    /// The kernel refuses the program, or does not run it.
     pub fn of_kernel() -> Result<Self, DatapathError> {
         let mut ebpf = undisturbed(|| Ebpf::load(READER)).map_err(DatapathError::Load)?;
         let reader: &mut Xdp = program(&mut ebpf, "jiffies")?;
@@ -73,9 +73,9 @@ impl Jiffies {
     }
 }
 
-/// How many jiffies the kernel has counted, from below 0 at boot: modulo 2⁶⁴.
+/// The kernel's count of jiffies, modulo 2⁶⁴: at boot it is below 0.
 fn count(reader: &Xdp) -> Result<u64, ProgramError> {
-    // Only a program can read it: it overwrites the first bytes of a frame.
+    // The program writes the count over the first bytes of the frame.
     let mut frame = [[0; 8]; 8];
     let (data_in, data_out) = (Some(&[0; 64][..]), Some(frame.as_flattened_mut()));
     reader.test_run(TestRunOptions { data_in, data_out, ..TestRunOptions::default() })?;

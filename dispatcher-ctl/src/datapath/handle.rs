@@ -41,11 +41,11 @@ use crate::model::XdpMode;
 /// Where the maps came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// Made now, empty.
+    /// Made by this controller, empty.
     Fresh,
-    /// Left by an earlier controller, with all they hold.
+    /// Left by an earlier controller, with all their contents.
     TakenOver {
-        /// `connections.capacity` that the table was made for; another one asked for is not in force.
+        /// `connections.capacity` that the table was made for; a different configured one has no effect.
         capacity: u64,
     },
 }
@@ -53,7 +53,7 @@ pub enum Origin {
 /// A NIC with the program attached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attached {
-    /// The NIC's name when it was attached, or found attached.
+    /// The NIC's name when the program was attached, or found attached.
     pub name: String,
     /// The kernel's index of the NIC.
     pub ifindex: u32,
@@ -67,7 +67,7 @@ pub struct Attached {
     pub program_id: u32,
 }
 
-/// The datapath: its lock, its maps and its links. Dropping it leaves everything at work.
+/// The datapath: its lock, its maps and its links. After a drop the kernel's part continues to forward.
 #[derive(Debug)]
 pub struct Datapath {
     pins: PinDir,
@@ -76,7 +76,7 @@ pub struct Datapath {
     jiffies: Jiffies,
     /// Interface index and name by ifindex, of NICs this controller attached.
     attached: BTreeMap<u32, (u8, String)>,
-    /// Who reads the programs' logs, by ifindex.
+    /// Readers of the programs' logs, by ifindex.
     #[cfg(feature = "datapath-log")]
     logs: BTreeMap<u32, super::log::Reader>,
 }
@@ -84,11 +84,11 @@ pub struct Datapath {
 impl Datapath {
     /// Takes over the pinned maps of this network namespace, or makes them for this many connections.
     ///
-    /// The calling thread's network namespace counts. Links of NICs that are gone are removed.
+    /// It is the calling thread's network namespace. Removes links of NICs that no longer exist.
     ///
     /// # Errors
-    /// Where another controller holds the pins, they are of another layout, the directory cannot be on a bpffs, or the
-    /// kernel refuses something.
+    /// Another controller holds the pins, they have another layout, the directory cannot be on a bpffs, or the kernel
+    /// refuses something.
     pub fn open(pin_dir: &Path, capacity: u64) -> Result<(Self, Origin), DatapathError> {
         let pins = PinDir::open(pin_dir)?;
         let fresh = inspect(&pins)? == Found::Nothing;
@@ -124,7 +124,7 @@ impl Datapath {
         Ok((datapath, origin))
     }
 
-    /// What a controller last saved here.
+    /// The state that a controller last saved here.
     ///
     /// # Errors
     /// As the kernel.
@@ -132,17 +132,17 @@ impl Datapath {
         saved::read(&self.pins.path)
     }
 
-    /// Where this controller saves what it must not forget.
+    /// Where this controller saves its state.
     #[must_use]
     pub fn saved_documents(&self) -> SavedDocuments {
         SavedDocuments::new(self.pins.path.clone())
     }
 
-    /// Attaches the program to a NIC under an interface index. Where it is attached already, the program is replaced
-    /// without a packet passing by; a change of mode detaches first.
+    /// Attaches the program to a NIC under an interface index. If it is attached already, the program is replaced and no
+    /// packet bypasses it; a change of mode detaches first.
     ///
     /// # Errors
-    /// Where the driver refuses, another program is attached, or the kernel refuses something.
+    /// The driver refuses, another program is attached, or the kernel refuses something.
     pub fn attach(
         &mut self,
         index: u8,
@@ -185,7 +185,7 @@ impl Datapath {
     /// Detaches the program from a NIC.
     ///
     /// # Errors
-    /// Where it is not attached, and as the kernel.
+    /// It is not attached, or the kernel refuses.
     pub fn detach(&mut self, name: &str) -> Result<(), DatapathError> {
         let attached = self.attached()?.into_iter().find(|attached| attached.name == name);
         let attached = attached.ok_or_else(|| DatapathError::NotAttached(name.to_owned()))?;
@@ -197,14 +197,14 @@ impl Datapath {
         Ok(())
     }
 
-    /// Notes that a NIC has another name.
+    /// Records that a NIC was renamed.
     pub fn rename(&mut self, ifindex: u32, name: &str) {
         if let Some((_, known)) = self.attached.get_mut(&ifindex) {
             name.clone_into(known);
         }
     }
 
-    /// The NICs with the program attached, those of an earlier controller included.
+    /// The NICs with the program attached, including those that an earlier controller attached.
     ///
     /// # Errors
     /// As the kernel.
@@ -226,7 +226,7 @@ impl Datapath {
         Ok(all)
     }
 
-    /// Makes the maps hold what is wanted, writing differences only.
+    /// Makes the maps hold the wanted tables; writes only the difference.
     ///
     /// # Errors
     /// As [`Publisher::publish`].
@@ -234,13 +234,13 @@ impl Datapath {
         self.publisher.publish(wanted)
     }
 
-    /// Whether these tables may be published, as [`Publisher::holds`] has it.
+    /// Whether these tables may be published: see [`Publisher::holds`].
     #[must_use]
     pub fn holds(&self, wanted: &Tables) -> bool {
         self.publisher.holds(wanted)
     }
 
-    /// Makes rules hold or not, as far as packets do not tell.
+    /// Turns rules on or off: see [`Publisher::set_active`].
     ///
     /// # Errors
     /// As [`Publisher::set_active`].
@@ -248,13 +248,13 @@ impl Datapath {
         self.publisher.set_active(active)
     }
 
-    /// What the maps hold.
+    /// The contents of the maps.
     #[must_use]
     pub const fn contents(&self) -> &Contents {
         self.publisher.contents()
     }
 
-    /// What is in the maps that are sections of the object, for as long as nothing is published.
+    /// The contents of the maps that are sections of the object; outdated after the next publication.
     pub(super) fn section_contents(&self) -> sections::Contents {
         sections::Contents::of(&self.maps)
     }
@@ -269,7 +269,7 @@ impl Datapath {
         &self.pins.path
     }
 
-    /// The counters' reader.
+    /// A reader of the counters.
     #[must_use]
     pub fn counters(&self) -> CounterReader {
         CounterReader::new(Arc::clone(&self.maps))
@@ -289,7 +289,7 @@ impl Datapath {
         ConnectionTable::open(&self.pins.path).map(Arc::new)
     }
 
-    /// Detaches from all NICs and removes everything, the directory included.
+    /// Detaches from all NICs and removes all pins and the directory.
     ///
     /// # Errors
     /// As the kernel.
@@ -311,7 +311,7 @@ impl Datapath {
         }
     }
 
-    /// What the kernel says of a link; none where its NIC is gone.
+    /// A link as the kernel describes it; `None` if its NIC no longer exists.
     fn link_info(&self, link: LinkName) -> Result<Option<LinkInfo>, DatapathError> {
         let path = self.pins.pin(&link.file_name());
         let info = Link::open(&path)
@@ -320,7 +320,7 @@ impl Datapath {
         Ok((info.ifindex != 0).then_some(info))
     }
 
-    /// Removes links whose NIC is gone: there is nothing to replace a program in.
+    /// Removes links whose NIC no longer exists: no program can be replaced in them.
     fn remove_dead_links(&self) -> Result<(), DatapathError> {
         for link in self.pins.links()? {
             if self.link_info(link)?.is_none() {
@@ -331,11 +331,11 @@ impl Datapath {
     }
 }
 
-/// Detaches from all NICs and removes all pins of this network namespace, of whatever version or state. `before` is
-/// given the saved state, if there is one and it can be read, while everything is still in place.
+/// Detaches from all NICs and removes all pins of this network namespace, whatever their version or state. First calls
+/// `before` with the saved state, if it exists and can be read.
 ///
 /// # Errors
-/// Where a controller holds the pins, and as the kernel.
+/// A controller holds the pins, or the kernel refuses.
 pub fn remove_all(
     pin_dir: &Path,
     before: impl FnOnce(Option<SavedState>),
@@ -372,17 +372,17 @@ fn initialise(maps: &MapSet, capacity: u64) -> Result<(), DatapathError> {
     Ok(())
 }
 
-/// Makes maps of the layout before those of this one.
+/// Turns maps of the previous layout into maps of this one.
 ///
-/// The order of such a takeover, of which each step leaves a datapath that forwards and that the next controller takes over,
-/// should this one die:
+/// Such a takeover has three steps. After each of them the datapath forwards, and the next controller can take it over if this one
+/// dies:
 ///
-/// 1. The version is written, before anything else: from here on a controller of the layout before refuses the maps, which
-///    may soon hold what it would misread.
-/// 2. The controller sweeps the table, and publishes what is configured, as ever. The programs of the layout before run on.
-///    What they write is right in this layout, and nothing but them has changed a word yet.
-/// 3. The program of each NIC is replaced, one after the other. A way that a new program has marked otherwise than the hash is
-///    not found by an old one: a connection that changes its NIC in the moment between two replacements is an orphan there.
+/// 1. Write the version, before anything else. From now on a controller of the previous layout refuses the maps, because
+///    it could misread what they will hold.
+/// 2. Sweep the table and publish the configuration, as after any start. The programs of the previous layout still run.
+///    What they write is valid in this layout, and nobody else has changed a word yet.
+/// 3. Replace the program of each NIC, one after the other. An old program does not find a way whose mark a new program has
+///    changed: a connection that moves to another NIC between two replacements is an orphan there.
 fn raise_version(maps: &MapSet) {
     if let Some(word) = maps.settings.words().last() {
         word.store(LAYOUT_VERSION, Ordering::Release);

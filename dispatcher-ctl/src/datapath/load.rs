@@ -26,7 +26,7 @@ const CONFIG: &str = "CONFIG";
 /// Name of the XDP program.
 const PROGRAM: &str = "dispatcher";
 
-/// Makes all maps and pins them under their names; existing pins are used as they are.
+/// Makes all maps and pins them under their names; uses existing pins as they are.
 pub(super) fn make_maps(dir: &Path, buckets: u32) -> Result<(), DatapathError> {
     measurement::make(dir)?;
     sections::make(dir)?;
@@ -41,12 +41,12 @@ pub(super) fn make_maps(dir: &Path, buckets: u32) -> Result<(), DatapathError> {
 #[derive(Debug)]
 pub(super) struct Program {
     pub(super) fd: OwnedFd,
-    /// Who reads its log.
+    /// The reader of its log.
     #[cfg(feature = "datapath-log")]
     pub(super) log: Option<super::log::Reader>,
 }
 
-/// Loads the program for a NIC, with the pinned maps and these constants. Nothing else of it is kept.
+/// Loads the program for a NIC, with the pinned maps and these constants; keeps nothing else of the object.
 #[cfg_attr(not(feature = "datapath-log"), expect(unused_variables, reason = "its log names it"))]
 pub(super) fn load_program(
     dir: &Path,
@@ -77,7 +77,7 @@ pub(super) fn load_program(
     })
 }
 
-/// Loads the object with the pinned maps, for programs that are not attached as the datapath is.
+/// Loads the object with the pinned maps, for programs that serve no packets of clients.
 pub(super) fn load_object(dir: &Path, contents: &Contents) -> Result<Ebpf, DatapathError> {
     let mut loader = EbpfLoader::new();
     pinned(&mut loader, dir, contents);
@@ -106,10 +106,10 @@ pub(super) fn take_hash<K: Pod, V: Pod>(
         .map_err(|error: MapError| DatapathError::map(name, "open it")(io::Error::other(error)))
 }
 
-/// Does work while signals are blocked in this thread. The verifier gives up when one arrives (`EAGAIN`), and any command that the
-/// controller runs sends one when it ends; another thread receives it.
+/// Does work while signals are blocked in this thread. The verifier gives up when a signal arrives (`EAGAIN`), and every command that
+/// the controller runs sends one when it ends; another thread receives it.
 pub(super) fn undisturbed<T>(work: impl FnOnce() -> T) -> T {
-    // Where signals cannot be blocked, the work may fail as it would have without this.
+    // If signals cannot be blocked, the work may be interrupted.
     let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_BLOCK);
     let done = work();
     let _best_effort = before.and_then(|mask| mask.thread_set_mask());

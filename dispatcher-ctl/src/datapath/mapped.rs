@@ -1,4 +1,4 @@
-//! Array maps as memory: words that the datapath and the controller load, store and swap alike.
+//! Array maps as memory: words that both the datapath and the controller load, store and swap.
 
 use std::{
     io,
@@ -16,7 +16,7 @@ use super::{bpf::Map, error::DatapathError};
 
 /// An array map of `T`, mapped for reading and writing until dropped.
 ///
-/// It is seen as atomic words rather than as `T`s, because the datapath writes to it at any time.
+/// It is accessed as atomic words and not as `T`s, because the datapath writes to it at any time.
 #[derive(Debug)]
 pub(super) struct Mapped<T> {
     memory: NonNull<u8>,
@@ -36,10 +36,10 @@ impl<T: Pod> Mapped<T> {
     /// Bytes from one entry to the next: the kernel rounds values up to eight.
     const STRIDE: usize = size_of::<T>().next_multiple_of(8);
 
-    /// Maps an array, or a section of the object, whose one value is all entries.
+    /// Maps an array, or a section of the object: a section's only value holds all entries.
     ///
     /// # Errors
-    /// Where the map is no mappable array of values of this size, and as mmap(2).
+    /// The map is no mappable array of values of this size, or mmap(2) fails.
     pub(super) fn new(map: &Map) -> io::Result<Self> {
         let info = map.info();
         let (value, entry) = (info.value_size as usize, size_of::<T>());
@@ -82,14 +82,14 @@ impl<T: Pod> Mapped<T> {
         unsafe { std::slice::from_raw_parts(self.memory.as_ptr().cast(), self.bytes / 8) }
     }
 
-    /// The words of an entry; none where it is out of the array.
+    /// The words of an entry; `None` outside of the array.
     #[must_use]
     pub(super) fn entry(&self, index: usize) -> Option<&[AtomicU64]> {
         let words = Self::STRIDE / 8;
         self.words().get(index.checked_mul(words)?..)?.get(..words)
     }
 
-    /// A word of an entry as it is now; 0 where it is out of the array.
+    /// The current value of a word of an entry; 0 outside of the array.
     #[must_use]
     pub(super) fn load(&self, index: usize, word: usize) -> u64 {
         let word = self.entry(index).and_then(|words| words.get(word));

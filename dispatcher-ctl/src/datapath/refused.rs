@@ -1,5 +1,5 @@
-//! Redirects that a device refused. The datapath counted them as forwarded when it redirected them: only the kernel's
-//! tracepoints report that they were dropped. The programs there, and what they count, end with this process.
+//! Redirects that a device refused. The datapath has counted these packets as forwarded; only the kernel's tracepoints report
+//! that they were dropped. The programs at the tracepoints, and their counts, end with this process.
 
 use std::fs;
 
@@ -34,7 +34,7 @@ const WATCHES: [Watch; 2] = [
 /// Where the kernel describes tracepoints.
 const TRACING: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
 
-/// What follows refused redirects.
+/// Counts refused redirects.
 #[derive(Debug)]
 pub struct RefusedRedirects {
     /// Keeps the programs attached.
@@ -51,17 +51,17 @@ pub struct Refused {
     pub from: u32,
     /// ifindex of the NIC that refused them.
     pub to: u32,
-    /// Why: an errno, or 0, its queue was full.
+    /// The reason: an errno; 0 if the queue was full.
     pub errno: i32,
     /// How many.
     pub packets: u64,
 }
 
 impl Datapath {
-    /// Begins to count redirects that devices refuse.
+    /// Starts to count redirects that devices refuse.
     ///
     /// # Errors
-    /// Where the kernel's tracepoints cannot be used; nothing else depends on them.
+    /// The kernel's tracepoints cannot be used; nothing else depends on them.
     pub fn refused_redirects(&self) -> Result<RefusedRedirects, DatapathError> {
         WATCHES.iter().try_for_each(check)?;
         let mut ebpf = load::load_object(self.pins(), &self.section_contents())?;
@@ -76,8 +76,8 @@ impl Datapath {
 }
 
 impl RefusedRedirects {
-    /// What was counted between these NICs, given by ifindex. For packets that a driver refused only indices are known, which another
-    /// network namespace may use, too: where both are ours, the packet is most likely ours.
+    /// The counts between these NICs, given by ifindex. Of packets that a driver refused only indices are known, which another network
+    /// namespace may use, too: if both are ours, the packet most likely is ours.
     #[must_use]
     pub fn read(&self, nics: &[u32]) -> Vec<Refused> {
         let is_ours = |key: &RefusedKey| {
@@ -96,7 +96,7 @@ impl RefusedRedirects {
     }
 }
 
-/// Whether the kernel records a tracepoint's fields where the program reads them.
+/// Checks that the kernel records a tracepoint's fields where the program reads them.
 fn check((_, tracepoint, fields): &Watch) -> Result<(), DatapathError> {
     let format = TRACING
         .iter()

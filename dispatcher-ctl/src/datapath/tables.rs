@@ -1,4 +1,4 @@
-//! What the maps should hold. It is compared with what they hold, and the difference is written.
+//! The wanted contents of the maps. The publisher compares them with the actual contents and writes the difference.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,8 +15,8 @@ use crate::schedule::ScheduleTable;
 /// The contents of all maps that the controller writes. Address filter and VIPs follow from the services.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tables {
-    /// Whether only services are in it that a change makes dirty, each with all its backends and rules. Everything else stays
-    /// as it is, their affinity included.
+    /// Whether it holds only the dirty services, each with all its backends and rules. Everything else stays as it is,
+    /// including the affinity of these services.
     pub is_partial: bool,
     /// By service id.
     pub services: BTreeMap<u32, ServiceTable>,
@@ -24,7 +24,7 @@ pub struct Tables {
     pub backends: BTreeMap<u32, BackendTable>,
     /// By interface index.
     pub interfaces: BTreeMap<u8, InterfaceTable>,
-    /// Addresses of this host, which services on any address leave alone; empty while there are none of those.
+    /// Addresses of this host, which services on any address do not serve; empty while there are no such services.
     pub own_addresses: BTreeSet<Address>,
     /// Backends that services of an affinity group have in common: the slot in a service, by that service and the slot in
     /// another one.
@@ -37,7 +37,7 @@ pub struct Tables {
     pub syn_guard: u64,
 }
 
-/// What the datapath must know of a service.
+/// A service in the datapath.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceTable {
     /// Its key.
@@ -50,24 +50,24 @@ pub struct ServiceTable {
     pub affinity: u64,
     /// [`dispatcher_common::service::Policy::local`].
     pub local: u64,
-    /// From what it places new connections.
+    /// From which it places new connections.
     pub schedule: ScheduleTable,
-    /// What leads to its rules, in the order in which they are looked at.
+    /// The conditions of its rules, in the order in which the datapath checks them.
     pub conditions: Vec<Condition>,
 }
 
-/// What the datapath must know of a rule.
+/// A rule in the datapath.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RuleTable {
     /// Id of its service.
     pub service: u32,
-    /// Whether it holds, as far as a packet does not tell.
+    /// Whether it is on, apart from its conditions on packets.
     pub active: bool,
-    /// From what it places new connections.
+    /// From which it places new connections.
     pub schedule: ScheduleTable,
 }
 
-/// What the datapath must know of a backend.
+/// A backend in the datapath.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BackendTable {
     /// Its service.
@@ -78,13 +78,13 @@ pub struct BackendTable {
     pub share: Share,
 }
 
-/// What the datapath must know of a NIC.
+/// A NIC in the datapath.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InterfaceTable {
     /// The NIC's own MAC.
     pub mac: MacBytes,
     /// The kernel's ifindex.
     pub ifindex: u32,
-    /// Its MTU in bytes of L3; 0: not known.
+    /// Its MTU in bytes of L3; 0 if unknown.
     pub mtu: u32,
 }

@@ -1,7 +1,7 @@
-//! Reconciliation: what runs, what is wanted, and the difference between them. Pure.
+//! Reconciliation: the running state, the wanted one, and their difference. Pure.
 //!
-//! [`merge()`] decides who wins between the file as last applied, the file as it is and what was set at runtime; [`edit`] makes
-//! one change at runtime; [`plan()`] says what either would change; [`tables()`] turns the result into the contents of maps.
+//! [`merge()`] merges the file as last applied, the current file and what was set at runtime; [`edit`] makes one change at
+//! runtime; [`plan()`] lists what either would change; [`tables()`] turns the result into the contents of maps.
 
 mod affinity;
 mod change;

@@ -57,7 +57,7 @@ impl ActiveCounts {
         }
     }
 
-    /// Adds to a slot's word; what is below zero is subtracted.
+    /// Adds to a slot's word, modulo 2⁶⁴: negative amounts subtract.
     pub(super) fn add(&self, slot: usize, amount: u64) {
         if let Some(count) = self.slots.words().get(slot) {
             count.fetch_add(amount, Ordering::AcqRel);

@@ -44,7 +44,7 @@ pub struct ConnectionTable {
     dir: PathBuf,
     ways: Mapped<Bucket>,
     active: ActiveCounts,
-    /// Half-open connections that ran out, by slot, since this table was mapped.
+    /// Half-open connections that expired, by slot, since this table was mapped.
     unanswered: Box<[AtomicU64]>,
     /// Mapped while connections are listed.
     flows: Map,
@@ -76,13 +76,13 @@ impl ConnectionTable {
         self.ways.words().len() / WAYS
     }
 
-    /// How many connections there are at this moment.
+    /// The current number of connections.
     #[must_use]
     pub const fn active(&self) -> &ActiveCounts {
         &self.active
     }
 
-    /// Half-open connections of a slot that ran out since this controller began.
+    /// Half-open connections of a slot that expired since this controller started.
     #[must_use]
     pub fn unanswered(&self, slot: u32) -> u64 {
         self.unanswered.get(slot as usize).map_or(0, |count| count.load(Ordering::Relaxed))

@@ -1,16 +1,16 @@
-//! The order in which a difference is written. Pure: each phase compares what the maps hold with what they should hold.
+//! The order in which a difference is written. Pure: each phase compares the actual contents of maps with the wanted ones.
 //!
-//! Packets flow meanwhile, and the controller may die between any two writes. The order keeps these true throughout:
+//! Packets flow meanwhile, and the controller may die between any two writes. After every write, this is true:
 //!
 //! - a schedule names only slots that belong to its service and take new connections;
-//! - a service that a key leads to has its policy, and what a key leads to is the old service of that key or its new one;
-//! - a slot changes hands only while it belongs to nobody;
-//! - a peer is a slot of the service that is asked for;
-//! - the conditions of a service lead to rules that are there, and not to backends of another service;
-//! - while services on any address are looked for, the host's own addresses are known as such;
+//! - a service that a key leads to has its policy, and a key leads to its old service or to its new one;
+//! - a slot changes its service only while it belongs to none;
+//! - a peer is a slot of the requested service;
+//! - the conditions of a service lead to existing rules, and not to backends of another service;
+//! - while packets may match services on any address, the host's own addresses are known as such;
 //! - a packet is sent out only by an interface whose device is the one its record names.
 //!
-//! So: what is pointed to before what points to it, and removals in reverse: settings, the memory of measurement and
+//! So targets are written before what points to them, and removed after it: settings, the memory of measurement and
 //! interfaces; keys whose service id is given to another service; schedules that hold a slot which changes hands; peers not
 //! wanted; backends that gain; peers; policies; schedules, each into free space and then swapped by one word; rules and
 //! their schedules, then conditions, swapped as schedules are; the host's own addresses; keys; VIPs; that there are services
@@ -51,8 +51,8 @@ type ConditionPhase = fn(&Contents, &Wanted<'_>) -> Vec<(u32, Vec<Condition>)>;
 
 /// The phases, in order.
 ///
-/// Those of `Scope::Services` look only at the services in the tables, with their backends and rules. The others do nothing
-/// where only such services are dirty and these are in force ([`are_in_force`]), and are left out then.
+/// Phases of `Scope::Services` look only at the services in the tables, with their backends and rules. The others would do
+/// nothing if the tables are partial and their services in force ([`are_in_force`]), and are skipped then.
 pub(super) const PHASES: [(&str, Scope, Step); 27] = [
     ("settings", ALL, Step::Writes(settings)),
     ("memory of measurement", ALL, Step::Writes(measuring)),
@@ -86,16 +86,16 @@ pub(super) const PHASES: [(&str, Scope, Step); 27] = [
 const ALL: Scope = Scope::All;
 const SERVICES: Scope = Scope::Services;
 
-/// What a phase looks at.
+/// What a phase compares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Scope {
-    /// Everything that the maps hold.
+    /// All contents of the maps.
     All,
     /// The services in the tables.
     Services,
 }
 
-/// Whether the services of these tables are in force under their keys, with these backends and these rules and no others.
+/// Whether the services of these tables are in force under their keys, with exactly these backends and rules.
 pub(super) fn are_in_force(now: &Contents, tables: &Tables) -> bool {
     let has_key = |(id, service): (&u32, &ServiceTable)| {
         now.services.get(&key_bytes(&service.key)) == Some(id)
@@ -110,7 +110,7 @@ pub(super) fn are_in_force(now: &Contents, tables: &Tables) -> bool {
         held.is_some_and(|held| held.owner == u64::from(table.service) + 1)
     };
     let is_taker = |slot: &u16| tables.backends.contains_key(&u32::from(*slot));
-    // A backend that is missing in the tables but takes new connections would stay in no schedule, and keep its word.
+    // A backend that takes new connections but is not in the tables would leave the schedule and keep its flags.
     let has_all = |id: &u32| now.members(now.schedule(*id)).iter().all(is_taker);
     tables.services.iter().all(has_key)
         && tables.backends.iter().all(has_slot)
@@ -118,14 +118,14 @@ pub(super) fn are_in_force(now: &Contents, tables: &Tables) -> bool {
         && tables.services.keys().all(has_all)
 }
 
-/// What a phase yields.
+/// The result of a phase.
 #[derive(Clone, Copy)]
 pub(super) enum Step {
     /// Writes.
     Writes(Phase),
-    /// Schedules, each to be written into free space and then swapped in.
+    /// Schedules, each written into free space and then swapped in by one word.
     Schedules(SchedulePhase),
-    /// Conditions by service, likewise.
+    /// Conditions by service, swapped in the same way.
     Conditions(ConditionPhase),
 }
 
@@ -169,7 +169,7 @@ fn interfaces(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
             writes.extend(Array::Interfaces.difference(index.into(), held, &value));
             continue;
         }
-        // Another NIC takes the index, or the kernel dropped the device: out of use until all of it is written.
+        // Another NIC gets the index, or the kernel dropped the device: out of use until everything is written.
         if held.mac != 0 {
             writes.push(interface_mac(index, 0));
         }
@@ -241,14 +241,14 @@ fn peers(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
         .collect()
 }
 
-/// Also peers that become another slot: no slot in between changes hands while a peer points to it.
+/// Also removes peers that change to another slot: no slot may change its service while a peer points to it.
 fn peers_unwanted(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
     let differs = |(key, peer): &(&(u32, u32), &u32)| wanted.tables.peers.get(key) != Some(*peer);
     let unwanted = now.peers.iter().filter(differs);
     unwanted.map(|(&(service, slot), _)| Write::Peer { service, slot, peer: None }).collect()
 }
 
-/// Whether schedules must let go of the slot before its word is written.
+/// Whether schedules must drop the slot before its word is written.
 const fn loses(held: Forward, wanted: Forward) -> bool {
     held.flags() & !wanted.flags() & (NEW | PRESENT) != 0
 }
@@ -257,12 +257,12 @@ fn policies(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
     let mut writes = Vec::new();
     for (&id, service) in &wanted.tables.services {
         let held = &now.policies[id as usize];
-        // No other key leads to it by now.
+        // No other key leads to it any more.
         if now.services.get(&key_bytes(&service.key)) != Some(&id) {
             writes.push(Write::ResetService { service: id });
         }
         let ServiceTable { choices, stale_ticks, local, .. } = *service;
-        // Affinity is a matter of all services together.
+        // Affinity depends on all services together.
         let affinity = if wanted.tables.is_partial { held.affinity } else { service.affinity };
         let policy = Policy { choices, stale_ticks, affinity, local, ..*held };
         writes.extend(Array::Policies.difference(id, held, &policy));
@@ -282,7 +282,7 @@ fn keys(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
     changed.map(|(key, id)| Write::Service { key: *key, service: Some(*id) }).collect()
 }
 
-/// A VIP that becomes a mere address of the host stays one until its keys are gone.
+/// A VIP that becomes a mere address of the host stays a VIP until its keys are removed.
 fn own_addresses(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
     let own = wanted.vips.iter().filter(|(_, count)| **count == OWN).map(|(vip, _)| vip);
     let mut missing = own.filter(|vip| now.vips.get(*vip) != Some(&OWN)).peekable();
@@ -350,7 +350,7 @@ fn policies_unwanted(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
     unwanted.flat_map(|(id, held)| Array::Policies.difference(id, held, &Policy::ZERO)).collect()
 }
 
-/// The slot keeps its service: ways may point to it for a while.
+/// The slot keeps its service, because ways may still point to it.
 fn losing(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
     let Tables { backends, is_partial, .. } = wanted.tables;
     let words = backends.iter().map(|(slot, backend)| (*slot, backend.forward.0));

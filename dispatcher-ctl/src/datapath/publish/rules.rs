@@ -24,10 +24,10 @@ pub(super) fn gaining(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
             writes.extend(Array::Rules.difference(id, held, &Rule { active, ..*held }));
             continue;
         }
-        // A packet that finds it by the conditions of its former service finds no backend.
+        // Without a schedule: a packet that reaches it by the conditions of its former service finds no backend.
         let vacant = Rule { schedule: 0, ..*held };
         writes.extend(Array::Rules.difference(id, held, &vacant));
-        // The datapath has changed both since they were read.
+        // The datapath may have changed both since they were read.
         writes.push(Array::Rules.store(id, word_of!(Rule, cursor), 0));
         writes.push(Array::Rules.store(id, word_of!(Rule, connections), 0));
         // In this order: the owner comes last.
@@ -62,7 +62,7 @@ pub(super) fn conditions(now: &Contents, wanted: &Wanted<'_>) -> Vec<(u32, Vec<C
     changed.map(|(id, service)| (*id, service.conditions.clone())).collect()
 }
 
-/// Rules that no service has any more.
+/// Removes rules that no service has any more.
 pub(super) fn unwanted(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
     let rules = (0..).zip(&now.rules);
     let unwanted = rules.filter(|(id, _)| !wanted.tables.rules.contains_key(id));
@@ -71,7 +71,7 @@ pub(super) fn unwanted(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
     unwanted.flat_map(|(id, held)| Array::Rules.difference(id, held, &clear(held))).collect()
 }
 
-/// Whether conditions lead to rules of their service, and rules are somebody's.
+/// Checks that conditions lead to rules of their service, and that every rule has a condition.
 pub(super) fn check(tables: &Tables, rules: usize) -> Result<(), DatapathError> {
     let invalid = |text: String| Err(DatapathError::Invalid(text));
     let mut led_to = BTreeSet::new();

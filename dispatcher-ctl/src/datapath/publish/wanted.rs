@@ -1,4 +1,4 @@
-//! What a publication wants, and what follows from it.
+//! The wanted tables of a publication, and what follows from them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::datapath::tables::Tables;
 
-/// Who has a schedule.
+/// The owner of a schedule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Holder {
     /// A rule, by its id.
@@ -24,13 +24,13 @@ pub(super) enum Holder {
     Service(u32),
 }
 
-/// What is wanted, with what follows from it.
+/// The wanted tables, with what follows from them.
 #[derive(Debug)]
 pub(super) struct Wanted<'a> {
     pub(super) tables: &'a Tables,
     /// Service id by key.
     pub(super) keys: BTreeMap<KeyBytes, u32>,
-    /// Own addresses among them, if they are no VIPs.
+    /// Number of services by VIP; [`OWN`] for own addresses that are no VIPs.
     pub(super) vips: BTreeMap<Address, u32>,
     /// Families with services on any address.
     pub(super) wildcards: u64,
@@ -62,7 +62,7 @@ impl<'a> Wanted<'a> {
             wanted.vips.entry(*address).or_insert(OWN);
         }
         if wanted.wildcards != 0 {
-            // Every address may be one of theirs.
+            // They serve any address.
             wanted.filter = (0..ADDRESS_FILTER_BITS as usize / 64).map(|i| (i, u64::MAX)).collect();
         }
         wanted
