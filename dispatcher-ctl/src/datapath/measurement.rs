@@ -9,6 +9,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
+use aya_obj::generated::BPF_F_INNER_MAP;
 use dispatcher_common::{
     connection::WAYS,
     limits::MAX_SLOTS,
@@ -153,7 +154,7 @@ pub(super) fn make(dir: &Path) -> Result<(), DatapathError> {
 }
 
 fn exchanges_array(ways: u32) -> Result<Map, DatapathError> {
-    Map::create_inner_array(maps::EXCHANGES_WAYS, size_of::<Exchange>() as u32, ways)
+    Map::create_array(maps::EXCHANGES_WAYS, size_of::<Exchange>() as u32, ways, BPF_F_INNER_MAP)
         .map_err(DatapathError::map(maps::EXCHANGES_WAYS, "make it"))
 }
 

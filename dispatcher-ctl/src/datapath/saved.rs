@@ -29,7 +29,7 @@ use super::{
     bpf::Map,
     error::DatapathError,
     mapped::Mapped,
-    pins::RECORD,
+    pins::{RECORD, unpin},
     pool::{Pool, Space},
 };
 
@@ -123,9 +123,7 @@ impl SavedDocuments {
         let failed = || DatapathError::map(RECORD, "write it");
         let (map, array, layout) = filled(&whole).map_err(failed())?;
         let (path, next) = (self.dir.join(RECORD), self.dir.join(NEXT));
-        if next.exists() {
-            fs::remove_file(&next).map_err(DatapathError::path("unpin", &next))?;
-        }
+        unpin(&next)?;
         map.pin(&next).map_err(failed())?;
         fs::rename(&next, &path).map_err(DatapathError::path("replace", path))?;
         let places = layout.documents.clone();
@@ -234,7 +232,7 @@ fn filled(documents: &[Document]) -> io::Result<(Map, Mapped<Chunk>, Layout)> {
     let words = 2 + words + LEAST_ROOM.max(words / 2);
     let chunks = words.div_ceil(size_of::<Chunk>() / 8);
     let chunks = u32::try_from(chunks).map_err(io::Error::other)?;
-    let map = Map::create_array(RECORD, size_of::<Chunk>() as u32, chunks)?;
+    let map = Map::create_array(RECORD, size_of::<Chunk>() as u32, chunks, 0)?;
     let array = Mapped::<Chunk>::new(&map)?;
     let mut layout = Layout::new(array.words().len());
     if let Some(format) = array.words().first() {

@@ -15,7 +15,7 @@ use super::{bpf::Map, error::DatapathError, maps::MapSet};
 /// Makes and pins empty ones.
 pub(super) fn make(dir: &Path) -> Result<(), DatapathError> {
     for Section { name, bytes, .. } in SECTIONS {
-        Map::create_array(name, bytes, 1)
+        Map::create_array(name, bytes, 1, 0)
             .and_then(|map| map.pin(&dir.join(name)))
             .map_err(DatapathError::map(name, "make it"))?;
     }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use aya_obj::generated::{
-    BPF_F_INNER_MAP, BPF_F_MMAPABLE, BPF_NOEXIST, bpf_attr, bpf_cmd, bpf_map_info, bpf_map_type,
+    BPF_F_MMAPABLE, BPF_NOEXIST, bpf_attr, bpf_cmd, bpf_map_info, bpf_map_type,
 };
 
 use super::{
@@ -37,27 +37,17 @@ pub(in crate::datapath) struct Map {
 }
 
 impl Map {
-    /// Makes an array that user space may map.
+    /// Makes an array that user space may map. With `BPF_F_INNER_MAP` in `flags`, it may be put into an array of maps that was made
+    /// with an array of another size.
     pub(in crate::datapath) fn create_array(
         name: &str,
         value_size: u32,
         max_entries: u32,
+        flags: u32,
     ) -> io::Result<Self> {
         let kind = bpf_map_type::BPF_MAP_TYPE_ARRAY;
         Self::create(name, kind, value_size, max_entries, |attributes| {
-            attributes.__bindgen_anon_1.map_flags = BPF_F_MMAPABLE;
-        })
-    }
-
-    /// Makes such an array to be put into an array of maps, whatever the size of the one that it was declared with.
-    pub(in crate::datapath) fn create_inner_array(
-        name: &str,
-        value_size: u32,
-        max_entries: u32,
-    ) -> io::Result<Self> {
-        let kind = bpf_map_type::BPF_MAP_TYPE_ARRAY;
-        Self::create(name, kind, value_size, max_entries, |attributes| {
-            attributes.__bindgen_anon_1.map_flags = BPF_F_MMAPABLE | BPF_F_INNER_MAP;
+            attributes.__bindgen_anon_1.map_flags = BPF_F_MMAPABLE | flags;
         })
     }
 
