@@ -307,7 +307,6 @@ impl Datapath {
             jiffies_epoch: self.jiffies.epoch_ns,
             hash_keys,
             schedule_keys,
-            ..Config::ZERO
         }
     }
 
