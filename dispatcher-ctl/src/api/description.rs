@@ -7,9 +7,10 @@ use utoipa::{ToSchema, openapi::path::ParameterIn};
 
 use super::{
     route::{Answer, Body, Query, Route},
-    schema::IpAddress,
     types::{ApiError, Description},
 };
+
+use crate::values::schema::IpAddress;
 
 /// The description of all routes.
 pub fn description() -> &'static Description {

@@ -9,7 +9,6 @@ pub mod client;
 mod description;
 pub mod route;
 pub mod routes;
-pub(crate) mod schema;
 pub mod server;
 pub mod types;
 

@@ -8,11 +8,12 @@ use super::{
     Passive,
     document::Section,
     keys::Keys,
-    row::{Row, Spec, Table as _, inline, read_table},
+    row::{Row, Table as _, inline, read_table},
     settings,
+    spec::Spec,
     value::{OrNone, Value},
 };
-use crate::model::{
+use crate::values::{
     AdvisorKind::{
         self, Agent, Connect, Dns, Exec, Ftp, Http, Https, Imap, Ldap, Nntp, Pop3, Sip, Smtp, Tls,
         Udp,

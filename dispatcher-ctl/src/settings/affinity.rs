@@ -6,12 +6,12 @@ use utoipa::openapi::{RefOr, Schema};
 
 use super::{
     Stated,
-    row::Spec,
+    row::tables,
     schema::{Named, named},
     settings,
-    value::tables,
+    spec::Spec,
 };
-use crate::model::duration;
+use crate::values::duration;
 
 settings! {
     /// How a service's clients stay with their backends.

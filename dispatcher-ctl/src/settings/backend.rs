@@ -4,10 +4,11 @@ use std::net::IpAddr;
 
 use super::{
     document::Section,
-    row::{Spec, read_required, read_rest},
+    row::{read_required, read_rest},
     settings,
+    spec::Spec,
 };
-use crate::{api::types::Seconds, model::Mac};
+use crate::values::{Mac, Seconds};
 
 /// `max_connections`, as messages say it.
 pub(crate) const MOST_CONNECTIONS_RANGE: &str = "0..=16777215 (0: any number)";

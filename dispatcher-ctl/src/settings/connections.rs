@@ -1,7 +1,7 @@
 //! The settings of the connection table.
 
-use super::{row::Spec, settings, value::tables};
-use crate::model::Orphan;
+use super::{row::tables, settings, spec::Spec};
+use crate::values::Orphan;
 
 /// Largest capacity: 2²⁵ buckets (2 GiB; the largest that was mapped).
 const MOST: i64 = 268_435_456;

@@ -20,7 +20,7 @@
 /// A field is a description, serde's attribute for the saved state if it needs one, and
 /// `key as "option" alone "value": Type = default => Spec;`: the name of its option, where that is not its key; what the
 /// option means that stands without a value at creation; its default, which may depend on fields before it and on the
-/// parameter; and what else there is to say of it ([`Spec`](super::row::Spec)). An object without `put`, `patch` and `view` has only `given`, `required` and `file`.
+/// parameter; and what else there is to say of it ([`Spec`](super::spec::Spec)). An object without `put`, `patch` and `view` has only `given`, `required` and `file`.
 macro_rules! settings {
     // An object that only the file has.
     (
@@ -109,7 +109,7 @@ macro_rules! settings {
         }
     };
     (@row [$($doc:literal)+] $key:ident [$ty:ty]) => {
-        $crate::settings::settings! { @row [$($doc)+] $key [$ty] $crate::settings::row::Spec::NEW }
+        $crate::settings::settings! { @row [$($doc)+] $key [$ty] $crate::settings::spec::Spec::NEW }
     };
     (@row [$($doc:literal)+] $key:ident [$ty:ty] $spec:expr) => {{
         use $crate::settings::value::Value;

@@ -15,7 +15,7 @@ use super::{
     keys::Keys,
     show::{cut, quoted, shown},
 };
-use crate::model::Choice;
+use crate::values::Choice;
 
 /// A file that is being read, and its errors so far.
 pub(crate) struct Document<'a> {

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::{row::Spec, settings, value::tables};
-use crate::model::duration;
+use super::{row::tables, settings, spec::Spec};
+use crate::values::duration;
 
 /// A program, a path from `/`, and its arguments.
 const COMMAND: Spec = Spec::NEW.expected("program and arguments");

@@ -9,10 +9,11 @@ use super::{
     Connections, Exits, Manager,
     connections::FRESH,
     document::Section,
-    row::{Spec, read_required, read_rest},
+    row::{read_required, read_rest},
     settings,
+    spec::Spec,
 };
-use crate::model::XdpMode;
+use crate::values::XdpMode;
 
 /// `api_socket`, also that of the command line.
 pub const API_SOCKET: &str = "/run/dispatcher/api.sock";

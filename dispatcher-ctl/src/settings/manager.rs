@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Proportions, row::Spec, settings, value::tables};
-use crate::model::{duration, report_timeout};
+use super::{Proportions, row::tables, settings, spec::Spec};
+use crate::values::{duration, report_timeout};
 
 settings! {
     /// How the manager makes weights of what it learns.

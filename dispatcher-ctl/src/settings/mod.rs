@@ -30,6 +30,7 @@ mod rule;
 pub mod schema;
 mod service;
 pub(crate) mod show;
+pub(crate) mod spec;
 mod stated;
 pub(crate) mod value;
 

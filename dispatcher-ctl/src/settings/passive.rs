@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::{row::Spec, settings, value::tables};
-use crate::model::duration;
+use super::{row::tables, settings, spec::Spec};
+use crate::values::duration;
 
 settings! {
     /// Thresholds of failed client handshakes, in a window of time, that count as a bad probe.

@@ -7,9 +7,10 @@ use toml_edit::Value as Toml;
 
 use super::{
     document::Section,
-    row::{Spec, Table as _, inline, read_over_default},
+    row::{Table as _, inline, read_over_default},
     schema::named,
     settings,
+    spec::Spec,
     stated::{Nullable, Said, as_is, typed},
     value::{OrNone, Value},
 };

@@ -9,7 +9,7 @@ use super::{
     Proportions, RuleConfig, ServiceSettings,
     row::{Row, Table},
 };
-use crate::model::{AdvisorKind, Choice as _, Protocol};
+use crate::values::{AdvisorKind, Choice as _, Protocol};
 
 #[test]
 fn reference_page_of_settings() {

@@ -58,12 +58,6 @@ pub(crate) fn or_null(schema: RefOr<Schema>) -> RefOr<Schema> {
     OneOfBuilder::new().item(null).item(schema).into()
 }
 
-/// One of a few words.
-pub(crate) fn words(words: &[&str]) -> RefOr<Schema> {
-    let text = ObjectBuilder::new().schema_type(Type::String);
-    text.enum_values(Some(words.iter().copied())).into()
-}
-
 /// A doc comment as text.
 fn text(doc: &[&str]) -> String {
     doc.iter().map(|line| line.trim()).collect::<Vec<_>>().join("\n")

@@ -8,10 +8,11 @@ use std::{
 use super::{
     Advisor, Affinity, Proportions,
     document::Section,
-    row::{Spec, read_required, read_rest},
+    row::{read_required, read_rest},
     settings,
+    spec::Spec,
 };
-use crate::model::{ForwardMode, OnDown, Protocol, Scheduler, duration};
+use crate::values::{ForwardMode, OnDown, Protocol, Scheduler, duration};
 
 /// Port of FTP's control connection (RFC 959), which idles while data flows on another.
 const FTP_CONTROL: u16 = 21;

@@ -16,10 +16,7 @@ use utoipa::{
 };
 
 use super::schema::{Named, named, or_null, plain};
-use crate::{
-    api::{schema::IpAddress, types::Seconds},
-    model::{Choice, Mac, report_timeout::UNLIMITED},
-};
+use crate::values::{Choice, Mac, Seconds, report_timeout::UNLIMITED, schema::IpAddress};
 
 /// A value that requests state and answers show.
 pub trait Stated {

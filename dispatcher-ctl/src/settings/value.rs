@@ -9,8 +9,8 @@ use std::{
 
 use toml_edit::{Array, Value as Toml};
 
-use super::{document::Section, row::Spec};
-use crate::model::{
+use super::{document::Section, spec::Spec};
+use crate::values::{
     Choice, ClientRange, Day, Hex, Mac, PortRange, Statuses, TimeRange, Tos, duration,
     report_timeout,
 };
@@ -124,38 +124,6 @@ values! {
 fn words<T: ToString>(values: &[T]) -> impl Iterator<Item = String> {
     values.iter().map(ToString::to_string)
 }
-
-/// Implements [`Value`] for a table of settings that has defaults: parts that are left out, and a table that is the default,
-/// are not written.
-macro_rules! tables {
-    ($($type:ty),+) => {$(
-        impl $crate::settings::value::Value for $type {
-            fn kind() -> String {
-                "table".to_owned()
-            }
-
-            fn read(
-                s: &mut $crate::settings::document::Section<'_, '_>,
-                key: &'static str,
-                _spec: &$crate::settings::row::Spec,
-            ) -> Option<Self> {
-                $crate::settings::row::read_over_default(s, key)
-            }
-
-            fn written(&self, _spec: &$crate::settings::row::Spec) -> Option<toml_edit::Value> {
-                let default = Self::default();
-                (*self != default).then(|| $crate::settings::row::inline_but(self, &default).into())
-            }
-
-            fn text(&self) -> String {
-                use $crate::settings::row::{Table as _, inline};
-                inline(self, Self::ROWS).to_string()
-            }
-        }
-    )+};
-}
-
-pub(crate) use tables;
 
 impl<T: Choice> Value for T {
     fn kind() -> String {

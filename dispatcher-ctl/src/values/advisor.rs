@@ -1,6 +1,6 @@
 //! The kinds of advisors.
 
-use super::{Protocol, choice::choice};
+use super::{Protocol, choice};
 
 choice! {
     /// What a probe exchanges.

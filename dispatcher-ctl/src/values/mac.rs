@@ -3,6 +3,12 @@
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{RefOr, Schema},
+};
+
+use super::schema::text;
 
 /// A MAC address in transmission order; written `02:00:00:00:00:01`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
@@ -62,6 +68,17 @@ impl<'de> Deserialize<'de> for Mac {
         String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
+
+impl PartialSchema for Mac {
+    fn schema() -> RefOr<Schema> {
+        text()
+            .pattern(Some("^[0-9a-fA-F]{2}([:-][0-9a-fA-F]{2}){5}$"))
+            .examples(["02:00:00:00:00:01"])
+            .into()
+    }
+}
+
+impl ToSchema for Mac {}
 
 #[cfg(test)]
 mod tests {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::choice::choice;
+use super::choice;
 
 choice! {
     /// A request's method (`http`, `https`).

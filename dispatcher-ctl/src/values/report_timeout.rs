@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
 
-use crate::model::duration;
+use super::duration;
 
 /// The word for none.
 pub const UNLIMITED: &str = "unlimited";

@@ -1,0 +1,21 @@
+//! The values that settings have: each knows how it is written, and its schema on the API. Nothing here knows a setting.
+
+mod advisor;
+mod choice;
+mod choices;
+pub mod duration;
+mod mac;
+mod range;
+pub mod report_timeout;
+mod request;
+pub(crate) mod schema;
+mod seconds;
+
+pub use advisor::{AdvisorKind, Target, Transport};
+pub use choice::Choice;
+use choice::choice;
+pub use choices::{Evaluate, ForwardMode, OnDown, Orphan, Protocol, Scheduler, Share, XdpMode};
+pub use mac::{Mac, ParseMacError};
+pub use range::{ClientRange, Day, PortRange, TimeRange, Tos};
+pub use request::{Hex, Method, QueryType, Rcode, Statuses};
+pub use seconds::Seconds;
