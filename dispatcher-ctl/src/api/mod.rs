@@ -9,10 +9,12 @@ pub mod client;
 mod description;
 pub mod route;
 pub mod routes;
+mod schema;
 pub mod server;
 pub mod types;
 
-pub use description::{Schemas, description};
+pub use routes::{description, serve};
+pub use schema::Schemas;
 use types::{
     ApiError, AttachInterface, Backend, ConnectionQuery, Connections, Event, Interface,
     ManagerReport, PatchBackend, PatchManager, PatchService, Plan, PutBackend, PutService, Service,

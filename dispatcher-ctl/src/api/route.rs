@@ -15,7 +15,7 @@ use serde::{
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
-use super::{description::Schemas, types::Event};
+use super::{schema::Schemas, types::Event};
 
 /// A method on a path: with `NAMES` names in the path, a query, a body and an answer.
 pub struct Route<const NAMES: usize, Q, B, A> {

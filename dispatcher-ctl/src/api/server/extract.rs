@@ -10,7 +10,6 @@ use axum::{
 };
 use serde_json::error::Category;
 
-use super::MAX_BODY_BYTES;
 use crate::{
     api::{
         route::{Body, Query},
@@ -20,6 +19,8 @@ use crate::{
     serve::Visit,
 };
 
+/// The largest body: a configuration of some 50,000 backends.
+pub(super) const MAX_BODY_BYTES: usize = 16 << 20;
 /// Characters of an error that quotes what was sent.
 const LONGEST_ERROR: usize = 300;
 
