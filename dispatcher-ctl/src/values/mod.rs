@@ -1,6 +1,7 @@
 //! The values that settings have: each knows how it is written, and its schema on the API. Nothing here knows a setting.
 
 mod advisor;
+mod as_text;
 mod choice;
 mod choices;
 pub mod duration;
