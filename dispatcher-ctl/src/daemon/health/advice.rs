@@ -2,20 +2,20 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use super::subject::subject;
 use crate::{
     advisor::{
-        Advisors, Health, ProbeOutcome, Subject,
-        probe::{Finding, Load, Target},
+        Advisors, Health, ProbeOutcome,
+        probe::{Finding, Load},
     },
     api::types::{BackendAdvisor, ProbeLateness, Probes},
     daemon::clock,
-    model::{self, Advisor, AdvisorKind, Backend, Choice as _, Service, State},
-    prober::{Prober, Through},
+    model::{Advisor, Choice as _, Service, State},
+    prober::Prober,
 };
 
 /// How often the log says at most for the same reason that backends cannot be probed.
@@ -250,48 +250,6 @@ fn reasons(all: &[Advice]) -> Option<String> {
     (!reasons.is_empty()).then(|| reasons.join("; "))
 }
 
-fn subject(
-    service: &Service,
-    backend: &Backend,
-    advisor: &Arc<Advisor>,
-    prober: &Prober,
-) -> Subject {
-    let (config, slot) = (&service.config, backend.slot);
-    let port = advisor.port_of(config.port);
-    let own = SocketAddr::new(backend.config.address, port);
-    let vip = SocketAddr::new(config.vip, port);
-    let (address, through) = match advisor.target {
-        model::Target::Address => (own, None),
-        // This very host has the VIP.
-        model::Target::Vip if backend.config.local => (vip, None),
-        model::Target::Vip => {
-            let mac = backend.config.mac;
-            (vip, Some(Through { slot, own, mac, prober: prober.clone() }))
-        }
-    };
-    let usual = if advisor.kind == AdvisorKind::Https { 443 } else { 80 };
-    let target = Target {
-        address,
-        host: host(SocketAddr::new(config.vip, config.port), usual),
-        protocol: config.protocol,
-        service: config.name.clone(),
-        backend: backend.config.name.clone(),
-        through,
-    };
-    Subject { slot, target, advisor: Arc::clone(advisor) }
-}
-
-/// The VIP as a client would name it in a request: with its port, unless it is the usual one.
-fn host(vip: SocketAddr, usual: u16) -> String {
-    if ![0, usual].contains(&vip.port()) {
-        return vip.to_string();
-    }
-    match vip {
-        SocketAddr::V4(vip) => vip.ip().to_string(),
-        SocketAddr::V6(vip) => format!("[{}]", vip.ip()),
-    }
-}
-
 /// A state in which backends have come up or gone down; `now_ms` is in milliseconds since the epoch.
 pub(in crate::daemon) fn advise(state: &State, mut changed: Changed, now_ms: u64) -> State {
     let mut state = state.clone();
@@ -313,7 +271,7 @@ pub(in crate::daemon) fn advise(state: &State, mut changed: Changed, now_ms: u64
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{advisor::probe::Fault, standstill::running};
+    use crate::{advisor::probe::Fault, model::AdvisorKind, standstill::running};
 
     fn found(result: Result<Load, &str>) -> Result<Finding, String> {
         let result = result.map_err(|why| Fault::Backend(why.to_owned()));
@@ -388,19 +346,5 @@ mod tests {
             assert_eq!(advice.add(found(result), running()), is_news, "{result:?}");
             assert_eq!(advice.why.as_deref(), why, "{result:?}");
         }
-    }
-
-    #[test]
-    fn a_host_is_named_as_clients_name_it() {
-        for (vip, want) in [
-            ("192.0.2.80:80", "192.0.2.80"),
-            ("192.0.2.80:8080", "192.0.2.80:8080"),
-            ("[2001:db8::80]:80", "[2001:db8::80]"),
-            ("[2001:db8::80]:81", "[2001:db8::80]:81"),
-            ("192.0.2.80:0", "192.0.2.80"),
-        ] {
-            assert_eq!(host(vip.parse().unwrap(), 80), want);
-        }
-        assert_eq!(host("192.0.2.80:443".parse().unwrap(), 443), "192.0.2.80");
     }
 }

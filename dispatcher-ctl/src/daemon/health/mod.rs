@@ -8,6 +8,7 @@ mod advice;
 mod passive;
 mod standstill;
 mod states;
+mod subject;
 
 use std::{collections::HashMap, time::Duration};
 
