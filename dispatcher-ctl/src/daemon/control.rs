@@ -123,7 +123,6 @@ impl Controller for Handle {
             let mut core = self.core().await;
             core.edit().attach(&interface)?;
             let interface = core.links.require(&interface).await?;
-            core.edit().attach(&interface)?;
             if let Some(mode) = request.mode {
                 core.links.choose_mode(&interface, mode);
             }

@@ -145,7 +145,7 @@ impl Core {
             record.retired_slots.extend(&gone);
         })?;
         self.rings = rings(self.rings, &change);
-        self.tell_changes(&change, cause);
+        self.report_change(&change, cause);
         self.plane.follow(&change, &gone);
         self.enforce(&dirty).await
     }
@@ -159,7 +159,7 @@ impl Core {
     }
 
     /// Effects of a change outside the kernel.
-    fn tell_changes(&mut self, change: &Change, cause: Cause) {
+    fn report_change(&mut self, change: &Change, cause: Cause) {
         self.reports.events().exits().set(&self.record.applied.exits);
         // The record already has the change, even if the kernel does not yet.
         self.reports.report_change(change, cause);

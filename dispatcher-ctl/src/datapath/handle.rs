@@ -230,12 +230,6 @@ impl Datapath {
         self.publisher.publish(wanted)
     }
 
-    /// Whether these tables may be published, as [`Publisher::holds`] has it.
-    #[must_use]
-    pub fn holds(&self, wanted: &Tables) -> bool {
-        self.publisher.holds(wanted)
-    }
-
     /// Makes rules hold or not, as far as packets do not tell.
     ///
     /// # Errors

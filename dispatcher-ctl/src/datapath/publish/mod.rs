@@ -103,7 +103,7 @@ impl<S: TableStore> Publisher<S> {
 
     /// Whether these tables may be published: they are whole, or the services in them are in force with the same backends and
     /// rules.
-    pub fn holds(&self, tables: &Tables) -> bool {
+    fn holds(&self, tables: &Tables) -> bool {
         !tables.is_partial || phases::are_in_force(&self.contents, tables)
     }
 
@@ -112,11 +112,11 @@ impl<S: TableStore> Publisher<S> {
     ///
     /// # Errors
     /// Where the tables contradict themselves or the pool has no room (nothing or a part of it is written then; either
-    /// way the maps are as after some prefix of the writes), they may not be published ([`Publisher::holds`]), and as the store.
+    /// way the maps are as after some prefix of the writes), partial tables are of services that are not in force as they are
+    /// ([`DatapathError::NotInForce`]; nothing is written), and as the store.
     pub fn publish(&mut self, tables: &Tables) -> Result<Changes, DatapathError> {
         if !self.holds(tables) {
-            let text = "these are not the backends and rules that the services have";
-            return Err(DatapathError::Invalid(text.to_owned()));
+            return Err(DatapathError::NotInForce);
         }
         check(tables)?;
         if !tables.is_partial {
