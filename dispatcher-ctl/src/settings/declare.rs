@@ -20,7 +20,7 @@
 /// A field is a description, serde's attribute for the saved state if it needs one, and
 /// `key as "option" alone "value": Type = default => Spec;`: the name of its option, where that is not its key; what the
 /// option means that stands without a value at creation; its default, which may depend on fields before it and on the
-/// parameter; and what else there is to say of it ([`Spec`](super::spec::Spec)). An object without `put`, `patch` and `view` has only `given`, `required` and `file`.
+/// parameter; and its other properties ([`Spec`](super::spec::Spec)). An object without `put`, `patch` and `view` has only `given`, `required` and `file`.
 macro_rules! settings {
     // An object that only the file has.
     (
@@ -125,12 +125,13 @@ macro_rules! settings {
             },
             written: |of, spec| Value::written(&of.$key, spec),
             text: |of| Value::text(&of.$key),
+            number: |of| Value::number(&of.$key),
             is_same: |a, b| a.$key == b.$key,
             copy: |from, to| to.$key.clone_from(&from.$key),
         }
     }};
 
-    // What a request says to create it.
+    // The request that creates it.
     (@put {} $($rest:tt)*) => {};
     (@put {$(#[doc = $about:literal])+ $put:ident} $name:ident
         [$({$(
@@ -173,23 +174,23 @@ macro_rules! settings {
             )*
         }
 
-        $crate::settings::settings! { @schema $put closed [$($about),+]
+        $crate::settings::settings! { @schema $put of $name [$($about),+]
             $($(required $must [$($must_doc),+] <$must_ty as $crate::settings::Stated>::schema;)*)*
             $(optional $key [$($doc),+] <$ty as $crate::settings::Stated>::schema;)*
             $(optional $table [$($table_doc),+] $crate::settings::schema::named::<$crate::settings::SaidOf<$table_ty>>;)*
         }
 
         impl $put {
-            /// Changes settings; what is not said stays.
+            /// Changes the settings that the request has.
             pub fn apply(&self, to: &mut $name) {
                 use $crate::settings::Stated;
-                $(if let Some(said) = &self.$key { Stated::take(&mut to.$key, said) })*
-                $(if let Some(said) = &self.$table { Stated::take(&mut to.$table, said) })*
+                $(if let Some(said) = &self.$key { Stated::set(&mut to.$key, said) })*
+                $(if let Some(said) = &self.$table { Stated::set(&mut to.$table, said) })*
             }
         }
     };
 
-    // What a request says to change it.
+    // The request that changes it.
     (@patch {} $($rest:tt)*) => {};
     (@patch {$(#[doc = $about:literal])+ $patch:ident} $name:ident
         [$({$(
@@ -228,23 +229,23 @@ macro_rules! settings {
             )*
         }
 
-        $crate::settings::settings! { @schema $patch closed [$($about),+]
+        $crate::settings::settings! { @schema $patch of $name [$($about),+]
             $($(optional $key [$($doc),+] <$ty as $crate::settings::Stated>::schema;)*)*
             $(optional $table [$($table_doc),+] $crate::settings::schema::named::<$crate::settings::SaidOf<$table_ty>>;)*
             $(optional $runtime [$($runtime_doc),+] $crate::settings::schema::plain::<$runtime_ty>;)*
         }
 
         impl $patch {
-            /// Changes settings; what is not said stays.
+            /// Changes the settings that the request has.
             pub fn apply(&self, to: &mut $name) {
                 use $crate::settings::Stated;
-                $($(if let Some(said) = &self.$key { Stated::take(&mut to.$key, said) })*)*
-                $(if let Some(said) = &self.$table { Stated::take(&mut to.$table, said) })*
+                $($(if let Some(said) = &self.$key { Stated::set(&mut to.$key, said) })*)*
+                $(if let Some(said) = &self.$table { Stated::set(&mut to.$table, said) })*
             }
         }
     };
 
-    // What an answer shows of it.
+    // The answer that shows it.
     (@view {} $($rest:tt)*) => {};
     (@view {$(#[doc = $about:literal])+ $view:ident} $name:ident $({$(
         $(#[doc = $doc:literal])+ $(#[serde($($serde:tt)+)])?
@@ -257,7 +258,7 @@ macro_rules! settings {
             pub $key: $crate::settings::ShownOf<$ty>,
         )*)*}
 
-        $crate::settings::settings! { @schema $view open [$($about),+]
+        $crate::settings::settings! { @schema $view of $name [$($about),+]
             $($(required $key [$($doc),+] <$ty as $crate::settings::Stated>::schema;)*)*
         }
 
@@ -270,15 +271,15 @@ macro_rules! settings {
     };
 
     // The schema of one of these.
-    (@schema $name:ident $end:ident [$($about:literal),+]
+    (@schema $name:ident of $object:ident [$($about:literal),+]
         $($presence:ident $key:ident [$($doc:literal),+] $schema:expr;)*
     ) => {
         impl utoipa::PartialSchema for $name {
             fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
                 let mut named = Vec::new();
-                $crate::settings::schema::Fields::default()
+                $crate::settings::schema::Fields::<$object>::new()
                     $(.$presence(stringify!($key), &[$($doc),+], ($schema)(&mut named)))*
-                    .$end(&[$($about),+])
+                    .described(&[$($about),+])
             }
         }
 

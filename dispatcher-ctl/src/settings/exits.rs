@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use super::{row::tables, settings, spec::Spec};
+use super::{bounds::Bounds, row::tables, settings, spec::Spec};
 use crate::values::duration;
 
 /// A program, a path from `/`, and its arguments.
 const COMMAND: Spec = Spec::NEW.expected("program and arguments");
+
+/// A command that hangs delays the next ones by this time.
+const TIMEOUT: Bounds = Bounds::MoreThanZero(Duration::from_secs(300));
 
 settings! {
     /// Which commands are run, and how.
@@ -15,10 +18,10 @@ settings! {
     given {}
     required {}
     file {
-        /// Packets may go to a backend again: by hand, by its advisor, by its MAC.
+        /// A backend can get packets again: by hand, by its advisor, or because its MAC is known.
         #[serde(default)]
         server_up: Option<Vec<String>> = None => COMMAND;
-        /// Packets may not go to a backend any more: by hand, by its advisor, by its MAC.
+        /// A backend can get no more packets: by hand, by its advisor, or because its MAC is unknown.
         #[serde(default)]
         server_down: Option<Vec<String>> = None => COMMAND;
         /// None of a service's backends is up. Also with the manager off.
@@ -35,10 +38,9 @@ settings! {
         half_open_clear: Option<Vec<String>> = None => COMMAND;
         /// How long a command may run; then it is killed with its process group.
         #[serde(with = "duration")]
-        timeout: Duration = Duration::from_secs(10) => Spec::NEW
-            .bounds("more than `\"0s\"`, at most `\"5m\"`");
+        timeout: Duration = Duration::from_secs(10) => Spec::NEW.within(TIMEOUT);
         /// Events that wait while a command runs; beyond that the oldest are dropped.
-        queue: usize = 100 => Spec::NEW.whole(1, 10_000, "1..=10000");
+        queue: usize = 100 => Spec::NEW.numbers(1, 10_000);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{row::tables, settings, spec::Spec};
+use super::{bounds::Bounds, row::tables, settings, spec::Spec};
 use crate::values::duration;
 
 settings! {
@@ -14,15 +14,17 @@ settings! {
     file {
         /// How long handshakes are counted before they are judged.
         #[serde(with = "duration")]
-        window: Duration = Duration::from_secs(5) => Spec::NEW.bounds("`\"1s\"` to `\"1h\"`");
-        /// Handshakes whose SYN was seen again, in a window, that make it bad; 0: they do not matter.
+        window: Duration = Duration::from_secs(5) => Spec::NEW.within(WINDOW);
+        /// Handshakes with a repeated SYN that make a window bad; 0: they do not count.
         retried: u32 = 0 => ANY;
-        /// Half-open connections that ran out, in a window, that make it bad; 0: they do not matter.
+        /// Expired half-open connections that make a window bad; 0: they do not count.
         unanswered: u32 = 0 => ANY;
     }
 }
 
-const ANY: Spec = Spec::NEW.whole(0, u32::MAX as i64, "0..=4294967295");
+/// From the shortest window: windows are checked once a second.
+const WINDOW: Bounds = Bounds::Times(Duration::from_secs(1), Duration::from_secs(3600));
+const ANY: Spec = Spec::NEW.numbers(0, u32::MAX as i64);
 
 impl Default for Passive {
     fn default() -> Self {

@@ -1,9 +1,8 @@
-//! What the table of an object says of each of its settings, and what is done with a whole table: read it, find what
-//! differs, merge it.
+//! The table of an object: one row per setting. A whole table can be read, compared and merged.
 
 use toml_edit::{InlineTable, Value as Toml};
 
-use super::{document::Section, keys::Keys, spec::Spec, value::Required};
+use super::{bounds::Bounds, keys::Keys, section::Section, spec::Spec, value::Required};
 
 /// An object whose settings are declared by [`settings!`](super::settings).
 pub(crate) trait Table: Sized + 'static {
@@ -24,14 +23,16 @@ pub(crate) struct Row<T> {
     pub(crate) doc: &'static [&'static str],
     /// What documentation calls its type.
     pub(crate) kind: fn() -> String,
-    /// What reader, writer and documentation know of it besides.
+    /// Its other properties, for reader, writer, check and documentation.
     pub(crate) spec: Spec,
     /// Reads it, if the file has it.
     pub(crate) read: fn(&mut Section<'_, '_>, &Spec, &mut T),
-    /// Its value as the file has it; none: the key is left out.
+    /// Its value as it is written to the file; none: the key is left out.
     pub(crate) written: fn(&T, &Spec) -> Option<Toml>,
     /// Its value as a plan shows it.
     pub(crate) text: fn(&T) -> String,
+    /// Its number, of a duration in seconds; none: it is no number, or not set.
+    pub(crate) number: fn(&T) -> Option<f64>,
     /// Whether it is the same in both.
     pub(crate) is_same: fn(&T, &T) -> bool,
     /// Copies it from the first to the second.
@@ -46,6 +47,11 @@ pub(crate) fn read_required<T: Table, V: Required>(
     let spec = T::ROWS.iter().find(|row| row.key == key).map_or(Spec::NEW, |row| row.spec);
     s.require(key, &V::needed(&spec));
     V::read(s, key, &spec).unwrap_or_else(V::placeholder)
+}
+
+/// The bounds of the setting of `T` that has this key.
+pub(crate) fn bounds_of<T: Table>(key: &str) -> Option<Bounds> {
+    T::ROWS.iter().find(|row| row.key == key)?.spec.bounds
 }
 
 /// Reads the settings of a table that have defaults, but for some.
@@ -63,7 +69,7 @@ pub(crate) fn inline<T: Table>(
     written.collect()
 }
 
-/// As [`inline()`], without the settings that are left out where they are the default.
+/// As [`inline()`], without the settings whose keys are left out at their default.
 pub(crate) fn inline_but<T: Table>(of: &T, default: &T) -> InlineTable {
     let is_said = |row: &&Row<T>| !(row.spec.is_left_out && (row.is_same)(of, default));
     inline(of, T::ROWS.iter().filter(is_said))
@@ -76,6 +82,13 @@ impl<T> Row<T> {
             s.require(self.key, expected);
         }
         (self.read)(s, &self.spec, to);
+    }
+
+    /// The message for its value, if that is out of bounds.
+    pub(crate) fn complaint(&self, of: &T) -> Option<String> {
+        self.spec.bounds?;
+        let complaint = self.spec.complaint((self.number)(of)?)?;
+        Some(format!("{} {} {complaint}", self.key, (self.text)(of)))
     }
 }
 
@@ -101,7 +114,7 @@ pub(crate) fn read_table<'a, T: Table>(
     let table = s.table(key)?;
     let path = s.path(key);
     let object = if s.object.is_empty() { key.to_owned() } else { s.object.clone() };
-    let mut below = s.document().section(table, keys, path, object);
+    let mut below = Section::new(s.document(), table, keys, path, object);
     let value = read(&mut below);
     below.close();
     Some(value)
@@ -136,7 +149,7 @@ macro_rules! tables {
             }
 
             fn read(
-                s: &mut $crate::settings::document::Section<'_, '_>,
+                s: &mut $crate::settings::section::Section<'_, '_>,
                 key: &'static str,
                 _spec: &$crate::settings::spec::Spec,
             ) -> Option<Self> {

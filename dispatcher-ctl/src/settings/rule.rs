@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 
 use super::{
-    document::Section,
     row::{read_required, read_rest},
+    section::Section,
     settings,
     spec::Spec,
 };
@@ -13,7 +13,7 @@ use crate::values::{ClientRange, Day, Evaluate, PortRange, Share, TimeRange, Tos
 /// What a message expects of `clients`.
 const CLIENTS: &str = "an address, a network such as \"198.51.100.0/24\" without bits beyond its length, or a range such as \"198.51.100.10-198.51.100.20\"";
 /// Rates, counts and bandwidths.
-const AMOUNT: Spec = Spec::NEW.whole(0, i64::MAX, "0 or more");
+const AMOUNT: Spec = Spec::NEW.numbers(0, i64::MAX);
 
 settings! {
     /// The settings of a rule, by the keys of a configuration. Those that are not set are left out of answers.
@@ -25,7 +25,7 @@ settings! {
     }
     required {
         /// Its place: rules with a lower priority are looked at first; unique in its service.
-        priority: u32 => Spec::NEW.whole(0, u32::MAX as i64, "0..=4294967295")
+        priority: u32 => Spec::NEW.numbers(0, u32::MAX as i64)
             .required("a whole number, lower ones first");
         /// Names of the service's backends that it chooses from, at least one.
         backends: Vec<String> => Spec::NEW.expected("names of the service's backends")

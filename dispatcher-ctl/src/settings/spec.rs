@@ -1,18 +1,21 @@
-//! What the table of an object says of a setting besides name, type and default.
+//! The properties of a setting in addition to name, type and default.
 
+use super::bounds::{Bounds, short};
 use crate::values::AdvisorKind;
 
-/// What a table says of a setting besides name, type and default. Made of [`Spec::NEW`] by the functions below.
+/// The properties of a setting in addition to name, type and default. Built from [`Spec::NEW`] by the functions below.
 #[cfg_attr(not(test), expect(dead_code, reason = "the reference page is made by a test"))]
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Spec {
     /// What a message expects of a value.
     pub(crate) expected: &'static str,
-    /// Least and greatest whole number that is read.
-    pub(crate) range: (i64, i64),
-    /// What the command line expects, where it has no option of its own.
+    /// Which numbers or durations are valid; none: all.
+    pub(crate) bounds: Option<Bounds>,
+    /// The meaning of 0, for messages.
+    pub(crate) zero: Option<&'static str>,
+    /// What the command line expects if the setting has no option of its own.
     pub(crate) typed: &'static str,
-    /// What a message expects where the key is missing; none: it may be.
+    /// What a message expects if the key is missing; none: it may be missing.
     pub(crate) required: Option<&'static str>,
     /// Words that a later version will know.
     pub(crate) later: &'static [&'static str],
@@ -20,17 +23,17 @@ pub(crate) struct Spec {
     pub(crate) note: Option<&'static str>,
     /// The kinds of advisors that have it; empty: all.
     pub(crate) kinds: &'static [AdvisorKind],
-    /// Whether it is a table of [`AdvisorKind::Agent`], which says neither kind nor target.
+    /// Whether it is a table of [`AdvisorKind::Agent`], which has neither kind nor target.
     pub(crate) is_agent: bool,
-    /// Whether it is written though it is the default.
+    /// Whether it is written even if it is the default.
     pub(crate) is_always_written: bool,
-    /// Whether its key is removed where it becomes the default.
+    /// Whether its key is removed when its value becomes the default.
     pub(crate) is_left_out: bool,
-    /// Its default, as documentation has it; none: as it is written.
+    /// Its default, for documentation; none: as it is written to the file.
     pub(crate) default: Option<&'static str>,
-    /// What it may be, for documentation.
-    pub(crate) bounds: &'static str,
-    /// What documentation says besides, such as a link.
+    /// The valid values, for documentation, if it has no [`Bounds`].
+    pub(crate) may_be: &'static str,
+    /// More text for documentation, such as a link.
     pub(crate) more: &'static str,
 }
 
@@ -58,7 +61,8 @@ impl Spec {
     /// Any value of the type.
     pub(crate) const NEW: Self = Self {
         expected: "",
-        range: (0, i64::MAX),
+        bounds: None,
+        zero: None,
         typed: "",
         required: None,
         later: &[],
@@ -68,26 +72,36 @@ impl Spec {
         is_always_written: false,
         is_left_out: false,
         default: None,
-        bounds: "",
+        may_be: "",
         more: "",
     };
 
-    /// Whole numbers of this range, as messages say it. It may be wider than what is valid: that is checked later.
-    pub(crate) const fn whole(self, least: i64, greatest: i64, expected: &'static str) -> Self {
-        Self { range: (least, greatest), expected, bounds: expected, ..self }
+    /// Numbers from the first to the second are valid.
+    pub(crate) const fn numbers(self, least: i64, greatest: i64) -> Self {
+        self.within(Bounds::Numbers(least, greatest))
     }
 
-    /// It must be there; `expected` is what a message says otherwise.
+    /// Values within these bounds are valid.
+    pub(crate) const fn within(self, bounds: Bounds) -> Self {
+        Self { bounds: Some(bounds), ..self }
+    }
+
+    /// What 0 means.
+    pub(crate) const fn zero(self, meaning: &'static str) -> Self {
+        Self { zero: Some(meaning), ..self }
+    }
+
+    /// It must be there; `expected` is what a message expects if it is missing.
     pub(crate) const fn required(self, expected: &'static str) -> Self {
         Self { required: Some(expected), ..self }
     }
 
-    /// A change does not take effect at once.
+    /// When a change takes effect, if not at once.
     pub(crate) const fn note(self, note: &'static str) -> Self {
         Self { note: Some(note), ..self }
     }
 
-    /// Its default, as documentation says it.
+    /// Its default, for documentation.
     pub(crate) const fn default_is(self, default: &'static str) -> Self {
         Self { default: Some(default), ..self }
     }
@@ -97,9 +111,26 @@ impl Spec {
         typed: &'static str;
         later: &'static [&'static str];
         kinds: &'static [AdvisorKind];
-        bounds: &'static str;
+        may_be: &'static str;
         more: &'static str;
     }
 
     flags! { agent is_agent; always is_always_written; left_out is_left_out; }
+
+    /// What a message expects of a value.
+    pub(crate) fn expectation(&self) -> String {
+        self.bounds
+            .map_or_else(|| self.expected.to_owned(), |bounds| self.explained(bounds.text(short)))
+    }
+
+    /// The message for a number that is not valid. A duration is given in seconds.
+    pub(crate) fn complaint(&self, number: f64) -> Option<String> {
+        let (wrong, expected) = self.bounds?.complaint(number)?;
+        Some(format!("{wrong}, expected {}", self.explained(expected)))
+    }
+
+    /// Bounds in words, with the meaning of 0.
+    pub(crate) fn explained(&self, bounds: String) -> String {
+        self.zero.map_or_else(|| bounds.clone(), |zero| format!("{bounds} (0: {zero})"))
+    }
 }

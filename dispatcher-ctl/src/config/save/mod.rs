@@ -28,7 +28,7 @@ pub struct Saved {
 }
 
 impl Saved {
-    /// Whether it still describes what runs, in whatever order.
+    /// Whether it still describes what runs; the order does not matter.
     #[must_use]
     pub fn says(&self, state: &State) -> bool {
         says(&self.config, state, &wanted(state))
@@ -86,7 +86,7 @@ fn unwritable(file_name: &str) -> ConfigError {
     ConfigError::new("", format!("{file_name} cannot be rewritten to say what runs"))
 }
 
-/// Whether a configuration describes what runs, in whatever order.
+/// Whether a configuration describes what runs; the order does not matter.
 fn says(config: &Config, state: &State, wanted: &[Outline<'_>]) -> bool {
     let same_nics = config.interfaces.len() == state.interfaces.len()
         && config.interfaces.iter().all(|name| state.interfaces.contains(name));
@@ -208,7 +208,7 @@ fn manager(document: &mut DocumentMut, now: &Manager, wanted: &Manager) {
     }
 }
 
-/// Whether rows mean the same as others, but for the order.
+/// Whether rows mean the same as others; the order does not matter.
 fn same<T: Object>(these: &[T], those: &[T]) -> bool {
     if these.len() != those.len() {
         return false;
