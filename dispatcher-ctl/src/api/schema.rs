@@ -72,7 +72,7 @@ fn complete(schema: &mut Value) {
     }
 }
 
-/// Takes the value null away, where a field is left out instead.
+/// Removes `null` as a value: the field is left out instead.
 pub(super) fn forbid_null(schema: &mut Value) {
     match schema {
         Value::Object(fields) => {
@@ -92,5 +92,5 @@ pub(super) fn forbid_null(schema: &mut Value) {
     }
 }
 
-/// Types whose fields the server leaves out where they have no value.
+/// Types whose fields the server leaves out if they have no value.
 const PARTIAL: [&str; 3] = ["ApiError", "EventKind", "RuleConfig"];

@@ -321,7 +321,7 @@ impl Core {
         links.add_missed_vips(store, events).await;
         notes.iter().for_each(|note| tracing::warn!("{note}"));
         let plan = shown_plan(changes, settings, notes);
-        self.reports.events().tell(EventKind::Reloaded { changes: plan.changes.len() });
+        self.reports.events().log_and_send(EventKind::Reloaded { changes: plan.changes.len() });
         Ok(plan)
     }
 

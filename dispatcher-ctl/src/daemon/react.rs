@@ -170,7 +170,7 @@ impl Core {
             return Ok(());
         };
         // Before the backend is reported as down: this is why.
-        events.into_iter().for_each(|event| self.reports.events().tell(event));
+        events.into_iter().for_each(|event| self.reports.events().log_and_send(event));
         self.commit(state, None, Cause::Hand).await
     }
 }

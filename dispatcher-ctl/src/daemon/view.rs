@@ -158,7 +158,7 @@ impl Core {
             address: config.address,
             mac: next_hop.map(|hop| hop.mac),
             interface: next_hop.map(|hop| hop.nic.name.clone()),
-            weight: weights::shown(backend, &self.record.state.manager),
+            weight: weights::shown_weight(backend, &self.record.state.manager),
             fixed_weight: backend.is_fixed(),
             sorry: config.sorry,
             up: !backend.down

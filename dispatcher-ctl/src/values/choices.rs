@@ -73,13 +73,13 @@ choice! {
         Keep = "keep",
         /// Dropped.
         Drop = "drop",
-        /// Answered with an RST, upon which the client may connect again.
+        /// Answered with an RST, after which the client may connect again.
         Reset = "reset",
     }
 }
 
 choice! {
-    /// Over whose backends a rule's rates and counts are taken.
+    /// The backends over which a rule's rates and counts are taken.
     #[derive(Default)]
     pub enum Evaluate {
         /// All of the service.

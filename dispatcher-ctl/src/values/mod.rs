@@ -1,4 +1,4 @@
-//! The values that settings have: each knows how it is written, and its schema on the API. Nothing here knows a setting.
+//! The types of single values: how each is written as text, and its schema on the API. They know nothing of settings.
 
 mod advisor;
 mod as_text;

@@ -11,7 +11,7 @@ choice! {
         /// The resource.
         #[default]
         Get = "GET",
-        /// Only what is said of it: its answer has no body.
+        /// Only its headers: the answer has no body.
         Head = "HEAD",
         /// What may be done with it.
         Options = "OPTIONS",
@@ -63,7 +63,7 @@ impl QueryType {
 }
 
 choice! {
-    /// How a name server says that it went (`dns`); in the order of their numbers (RFC 1035).
+    /// The result that a name server reports (`dns`); in the order of their numbers (RFC 1035).
     #[derive(Default)]
     pub enum Rcode {
         /// The name is there.

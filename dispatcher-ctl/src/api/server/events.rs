@@ -1,7 +1,6 @@
 //! A stream of server-sent events (HTML standard, 9.2), as they happen.
 //!
-//! A client that reads too slowly does not delay others: events that it has no room for are kept for a while, then it misses the
-//! oldest.
+//! A client that reads too slowly does not delay others: the server keeps events for it for a while, then drops the oldest.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -85,7 +84,7 @@ fn stream(
 }
 
 impl Reader {
-    /// The next event of the service that is meant; none: there will be no more.
+    /// The next event of the stream's service; none: the stream has ended.
     async fn next(&mut self) -> Option<Event> {
         loop {
             if let Some(event) = self.next.take() {

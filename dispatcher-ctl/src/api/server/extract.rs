@@ -1,4 +1,4 @@
-//! What a request says, and how a refusal is answered: always as JSON.
+//! Reads the parts of a request. A refusal is answered as JSON.
 
 use std::{sync::Arc, time::Duration};
 
@@ -51,7 +51,7 @@ impl IntoResponse for Refusal {
     }
 }
 
-/// What a request says: names in the path, query and body.
+/// The parts of a request: names in the path, query and body.
 pub(super) async fn asked<const NAMES: usize, Q: Query, B: Body>(
     request: Request,
     patience: Duration,

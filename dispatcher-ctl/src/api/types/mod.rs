@@ -72,7 +72,7 @@ pub struct Status {
     /// How the commands that were run at events have ended.
     #[serde(default)]
     pub exits: Vec<ExitCount>,
-    /// What needs an operator's attention now: one line each, with a hint where there is a known remedy.
+    /// What needs an operator's attention now: one line each, with a hint if a remedy is known.
     #[serde(default)]
     pub warnings: Vec<String>,
     /// Recent warnings and errors, oldest first.
@@ -412,7 +412,7 @@ pub struct Change {
     /// To what it is done.
     #[schema(examples("backend web/web-1", "service web", "interface eth0"))]
     pub object: String,
-    /// How; empty where the object says enough.
+    /// How it changes; empty if the object is enough.
     #[schema(examples("weight 3 -> 4"))]
     pub detail: String,
 }

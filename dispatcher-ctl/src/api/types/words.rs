@@ -1,4 +1,4 @@
-//! The words that counters and connections are told apart by.
+//! The words for verdicts, causes and states of connections.
 
 use utoipa::openapi::{RefOr, Schema};
 

@@ -1,4 +1,4 @@
-//! What advisors say of backends: up, or down and why.
+//! The verdicts of advisors on backends: up, or down and why.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -18,9 +18,9 @@ use crate::{
     prober::Prober,
 };
 
-/// How often the log says at most for the same reason that backends cannot be probed.
+/// The log repeats a reason for which backends cannot be probed after this time at the earliest.
 const LOG_EVERY: Duration = Duration::from_secs(60);
-/// For how many different reasons it says so in that time.
+/// The most reasons that it lists in that time.
 const REASONS: usize = 20;
 
 /// What one advisor's probes of a backend have found.
@@ -28,7 +28,7 @@ const REASONS: usize = 20;
 struct Advice {
     /// How it probes.
     advisor: Arc<Advisor>,
-    /// The key of the configuration that says so: `advisor` or `agent`.
+    /// Its key in the configuration: `advisor` or `agent`.
     key: &'static str,
     health: Health,
     /// Why the backend is down, if it is: what the last failed probe found.
@@ -138,7 +138,7 @@ pub(super) struct Advised {
     advisors: Advisors,
     /// By slot: of the service's advisor, then of the metric agent.
     found: HashMap<u32, Vec<Advice>>,
-    /// Why backends could not be probed, and when the log last said so.
+    /// Why backends could not be probed, and when the log last reported it.
     logged: HashMap<String, Instant>,
 }
 
@@ -188,7 +188,7 @@ impl Advised {
         self.advisors.follow(subjects);
     }
 
-    /// Adds an outcome; yields why the backend is down, or none if it is up, where that has changed.
+    /// Adds an outcome; if the backend has come up or gone down, returns why it is down, or none if it is up.
     pub(super) fn add(&mut self, outcome: ProbeOutcome) -> Option<Option<String>> {
         let ProbeOutcome { slot, advisor, at, finding } = outcome;
         let all = self.found.get_mut(&slot)?;
@@ -244,7 +244,7 @@ impl Advised {
     }
 }
 
-/// Why a backend is down, by all advisors that say so.
+/// Why a backend is down, by all advisors that have it down.
 fn reasons(all: &[Advice]) -> Option<String> {
     let reasons: Vec<_> = all.iter().filter_map(|found| found.why.as_deref()).collect();
     (!reasons.is_empty()).then(|| reasons.join("; "))

@@ -52,7 +52,7 @@ pub(in crate::daemon) fn with_names<'c>(config: &'c Config, names: &[NicName]) -
     Cow::Owned(config)
 }
 
-/// A state with its NICs named as the file had better name them: alternative names stay.
+/// A state with the names of NICs that belong in the file: alternative names stay.
 pub(super) fn as_in_file(state: State, known: &[NicName], nics: &Nics) -> State {
     let written = |name: &String| {
         let known = known.iter().find(|known| known.name == *name);
@@ -134,7 +134,7 @@ pub(super) fn renamed(name: &str, renames: &Renames) -> String {
     found.map_or(name, |(_, to)| to).to_owned()
 }
 
-/// Gives NICs their present names in all that the record says.
+/// Gives NICs their present names in the whole record.
 pub(super) fn rename(record: &mut Record, renames: &Renames) {
     for name in record.state.interfaces.iter_mut().chain(&mut record.interface_names) {
         *name = renamed(name, renames);

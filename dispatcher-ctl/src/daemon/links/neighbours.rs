@@ -35,7 +35,7 @@ struct Change {
 }
 
 impl Neighbours {
-    /// Follows the MACs of a state's backends, and of no others. Says whether there are new ones.
+    /// Follows the MACs of a state's backends, and of no others. Returns whether there are new ones.
     pub(super) fn watch(&mut self, state: &State, nics: &Nics, network: &Network) -> bool {
         let addresses = followed(state, nics.count());
         let grown = !addresses.is_subset(&self.watched);
@@ -55,7 +55,7 @@ impl Neighbours {
         for report in reports {
             let NetworkEvent::ResolutionChanged { address, to, .. } = report else { continue };
             let Some(Change { former, now }) = self.observe(*address, to) else { continue };
-            events.tell(EventKind::NeighbourChanged {
+            events.log_and_send(EventKind::NeighbourChanged {
                 address: *address,
                 mac: now.map(|(mac, _)| mac),
                 interface: now.and_then(|(_, ifindex)| nics.name(ifindex)),

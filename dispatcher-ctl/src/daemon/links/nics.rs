@@ -35,7 +35,7 @@ struct Nic {
     index: u8,
     /// Where the program runs, or is to run.
     mode: XdpMode,
-    /// What the kernel says of it, while it is there.
+    /// Its link in the kernel, while it exists.
     link: Option<Link>,
     /// ifindex under which the program is attached.
     attached: Option<u32>,
@@ -57,7 +57,7 @@ impl Nics {
             }
             self.wanted.remove(&name);
             self.modes.remove(&name);
-            events.tell(EventKind::Detached { interface: name });
+            events.log_and_send(EventKind::Detached { interface: name });
         }
         for name in wanted {
             let Some(index) = record.interface_names.iter().position(|n| n == name) else {
@@ -89,7 +89,7 @@ impl Nics {
                 continue;
             }
             datapath.detach(&attached.name)?;
-            events.tell(EventKind::Detached { interface: attached.name });
+            events.log_and_send(EventKind::Detached { interface: attached.name });
         }
         Ok(())
     }
@@ -156,12 +156,12 @@ impl Nics {
         self.wanted.len()
     }
 
-    /// Names of those that are wanted, and what the kernel says of those that are there.
+    /// The names of the wanted NICs, each with its link in the kernel if it exists.
     pub(super) fn links(&self) -> impl Iterator<Item = (&String, Option<&Link>)> {
         self.wanted.iter().map(|(name, nic)| (name, nic.link.as_ref()))
     }
 
-    /// What the kernel says of a NIC, if it is there.
+    /// The link of a NIC in the kernel, if it exists.
     pub(super) fn link(&self, name: &str) -> Option<&Link> {
         self.wanted.get(name)?.link.as_ref()
     }
@@ -259,7 +259,7 @@ impl Nic {
         let Some(link) = self.link.as_ref() else {
             if self.attached.take().is_some() {
                 self.since = clock::epoch_seconds();
-                events.tell(EventKind::Detached { interface });
+                events.log_and_send(EventKind::Detached { interface });
             }
             self.note = Some("not there".to_owned());
             return Ok(());
@@ -273,7 +273,7 @@ impl Nic {
             Ok(()) => {
                 self.attached = Some(link.ifindex);
                 self.note = None;
-                events.tell(EventKind::Attached { interface, mode: self.mode });
+                events.log_and_send(EventKind::Attached { interface, mode: self.mode });
                 Ok(())
             }
             Err(error) => {

@@ -1,4 +1,4 @@
-//! The store: what the controller knows and the next one will find, saved with the pinned maps.
+//! The saved state: what the controller knows and the next one finds, kept with the pinned maps.
 //!
 //! Each service is a document of its own, as it runs and as the file last had it; everything else is the head. A change writes
 //! only the documents that differ from what is saved ([`SavedDocuments`]), and is saved whole or not at all.
@@ -15,7 +15,7 @@ use crate::{
 
 mod amended;
 
-/// The record that is in force, and where it is saved. Read it as a [`Record`]; only [`Store::commit`] and [`Store::note`] change it.
+/// The record in force, and where it is saved. It reads as a [`Record`]; only [`Store::commit`] and [`Store::note`] change it.
 #[derive(Debug)]
 pub(super) struct Store {
     record: Arc<Record>,
@@ -61,7 +61,7 @@ impl Store {
         Self { record: Arc::new(record), documents, saved: None }
     }
 
-    /// Changes the record and saves it. Where it cannot be saved, nothing has changed.
+    /// Changes the record and saves it. If it cannot be saved, nothing changes.
     ///
     /// # Errors
     /// As the kernel.
@@ -74,8 +74,8 @@ impl Store {
         Ok(())
     }
 
-    /// Changes the record to what has happened, or is about to. Where it cannot be saved, it has changed all the same, and the
-    /// next change saves it.
+    /// Changes the record to what has happened, or is about to. If it cannot be saved, it changes in memory, and the next change
+    /// saves it.
     pub(super) fn note(&mut self, change: impl Fn(&mut Record)) {
         if let Err(error) = self.commit(&change) {
             tracing::error!("the controller's record cannot be written: {error}");
@@ -113,7 +113,7 @@ impl Store {
     }
 }
 
-/// The head's text. Services are set aside meanwhile.
+/// The head's text: the record without its services.
 fn head(record: &mut Record) -> serde_json::Result<Vec<u8>> {
     let services = (take(&mut record.applied.services), take(&mut record.state.services));
     let head = serde_json::to_vec(&Head { applied_services: services.0.len(), record: &*record });

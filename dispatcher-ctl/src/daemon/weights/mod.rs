@@ -130,7 +130,7 @@ impl Weights {
             for weighed in cycle.weighed {
                 let (slot, weight) = (weighed.input.slot, weighed.weight);
                 if cycle.is_published && weight != weighed.input.weight {
-                    events.tell(changed(service, &weighed, self.seen.get(&slot)));
+                    events.log_and_send(weight_event(service, &weighed, self.seen.get(&slot)));
                     published.insert(slot, weight);
                 }
                 all.insert(slot, weighed);
@@ -191,7 +191,7 @@ impl Weights {
         self.ramped = Some(now);
         let still = self.marked.replace(Mark::now()).map(Mark::stood_still).unwrap_or_default();
         let mut state = state.clone();
-        // It was given no more during a standstill: it goes on from where it was.
+        // A standstill gave it no more weight: it continues from where it was.
         reconcile::delay(&mut state, still);
         let has_changed = reconcile::come_back(&mut state, clock::epoch_ms());
         (has_changed || !still.is_zero()).then_some(state)
@@ -232,13 +232,13 @@ impl Weights {
             system_load: loads().find_map(Load::system),
             components: weighed.map(|weighed| Components::of(weighed.components)),
             target: weighed.map(|weighed| weighed.target),
-            weight: shown(backend, manager),
+            weight: shown_weight(backend, manager),
         }
     }
 }
 
 /// The weight of a backend as it is shown: 0 while the manager is enabled and an advisor has the backend down.
-pub(super) fn shown(backend: &Backend, manager: &Manager) -> u32 {
+pub(super) fn shown_weight(backend: &Backend, manager: &Manager) -> u32 {
     if manager.enabled && backend.advised_down.is_some() {
         return 0;
     }
@@ -259,7 +259,7 @@ fn loads(slot: u32, manager: &Manager, health: &Health) -> (Option<f64>, Option<
 }
 
 /// The event of a weight that is published, with the numbers that made it.
-fn changed(service: &Service, weighed: &WeightResult, seen: Option<&Sampled>) -> EventKind {
+fn weight_event(service: &Service, weighed: &WeightResult, seen: Option<&Sampled>) -> EventKind {
     let WeightResult { input, components, target, weight } = *weighed;
     let backend = service.backends.iter().find(|b| b.slot == input.slot);
     EventKind::WeightChanged {
