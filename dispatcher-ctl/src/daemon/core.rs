@@ -193,9 +193,6 @@ impl Core {
     }
 
     /// A configuration with the kernel's names of its NICs, and the NICs that have another name in it.
-    ///
-    /// # Errors
-    /// As the kernel.
     pub(super) async fn kernel_names<'c>(
         &self,
         config: &'c Config,
@@ -221,9 +218,6 @@ impl Core {
     }
 
     /// Removes everything. Without a daemon, `dispatcher detach --all` does the same.
-    ///
-    /// # Errors
-    /// As the kernel.
     pub(super) async fn dismantle(&mut self) -> Result<(), ApiError> {
         let (links, store, _, events) = self.links();
         links.give_back(store, events).await;

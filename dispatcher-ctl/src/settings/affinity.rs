@@ -59,12 +59,6 @@ settings! {
     file {}
 }
 
-impl Default for Affinity {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 tables!(Affinity);
 
 impl Stated for Affinity {

@@ -31,10 +31,4 @@ settings! {
     }
 }
 
-impl Default for Connections {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 tables!(Connections);

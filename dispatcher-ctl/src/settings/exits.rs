@@ -45,35 +45,23 @@ settings! {
 }
 
 impl Exits {
-    /// Events that commands can be run at.
-    pub const EVENTS: [&str; 6] = [
-        "server_up",
-        "server_down",
-        "manager_alert",
-        "manager_clear",
-        "half_open_alert",
-        "half_open_clear",
-    ];
+    /// Every event at which a command can be run, with its command.
+    #[must_use]
+    pub fn commands(&self) -> [(&'static str, Option<&Vec<String>>); 6] {
+        [
+            ("server_up", self.server_up.as_ref()),
+            ("server_down", self.server_down.as_ref()),
+            ("manager_alert", self.manager_alert.as_ref()),
+            ("manager_clear", self.manager_clear.as_ref()),
+            ("half_open_alert", self.half_open_alert.as_ref()),
+            ("half_open_clear", self.half_open_clear.as_ref()),
+        ]
+    }
 
     /// The program and arguments for an event, if it has a command.
     #[must_use]
     pub fn command(&self, event: &str) -> Option<&Vec<String>> {
-        let command = match event {
-            "server_up" => &self.server_up,
-            "server_down" => &self.server_down,
-            "manager_alert" => &self.manager_alert,
-            "manager_clear" => &self.manager_clear,
-            "half_open_alert" => &self.half_open_alert,
-            "half_open_clear" => &self.half_open_clear,
-            _ => &None,
-        };
-        command.as_ref()
-    }
-}
-
-impl Default for Exits {
-    fn default() -> Self {
-        Self::new()
+        self.commands().into_iter().find_map(|(word, command)| command.filter(|_| word == event))
     }
 }
 

@@ -53,10 +53,4 @@ settings! {
     file {}
 }
 
-impl Default for Manager {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 tables!(Manager);

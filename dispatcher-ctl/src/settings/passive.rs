@@ -26,12 +26,6 @@ settings! {
 const WINDOW: Bounds = Bounds::Times(Duration::from_secs(1), Duration::from_secs(3600));
 const ANY: Spec = Spec::NEW.numbers(0, u32::MAX as i64);
 
-impl Default for Passive {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl Passive {
     /// Whether anything is counted.
     #[must_use]

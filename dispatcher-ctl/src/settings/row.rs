@@ -139,10 +139,16 @@ pub(crate) fn merged<T: Table + Clone>(applied: Option<&T>, file: &T, running: &
     merged
 }
 
-/// Implements [`Value`](super::value::Value) for a table of settings that has defaults: parts that are left out, and a table that is the default,
+/// Implements [`Value`](super::value::Value) and [`Default`] for a table of settings that all have defaults: parts that are left out, and a table that is the default,
 /// are not written.
 macro_rules! tables {
     ($($type:ty),+) => {$(
+        impl Default for $type {
+            fn default() -> Self {
+                Self::new()
+            }
+        }
+
         impl $crate::settings::value::Value for $type {
             fn kind() -> String {
                 "table".to_owned()

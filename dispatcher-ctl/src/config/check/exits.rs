@@ -7,8 +7,8 @@ impl Found {
     /// Checks the commands and their timeout.
     pub(super) fn exits(&mut self, exits: &Exits) {
         (self.prefix, self.object) = ("exits.".to_owned(), "exits: ".to_owned());
-        for event in Exits::EVENTS {
-            let Some(words) = exits.command(event) else { continue };
+        for (event, words) in exits.commands() {
+            let Some(words) = words else { continue };
             match words.first() {
                 None => {
                     self.say(event, &format!("{event} is empty, expected a program"));

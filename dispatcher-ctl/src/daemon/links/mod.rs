@@ -85,9 +85,6 @@ impl Links {
     }
 
     /// Takes the NICs of the record's state, and finds out which of them exist.
-    ///
-    /// # Errors
-    /// As the kernel.
     pub(super) async fn adopt(
         &mut self,
         store: &mut Store,
@@ -120,9 +117,6 @@ impl Links {
     }
 
     /// Reads the links again, after reports of the kernel. Returns whether VIPs must be announced again.
-    ///
-    /// # Errors
-    /// As the kernel.
     pub(super) async fn reread(
         &mut self,
         store: &mut Store,
@@ -255,9 +249,6 @@ impl Links {
     }
 
     /// A configuration with the kernel's names of its NICs, and which of them it calls otherwise.
-    ///
-    /// # Errors
-    /// As the kernel.
     pub(super) async fn kernel_names<'c>(
         &self,
         config: &'c Config,
@@ -291,9 +282,6 @@ impl Links {
     }
 
     /// The kernel's name of a NIC that runs, given that or an alternative one.
-    ///
-    /// # Errors
-    /// As the kernel.
     pub(super) async fn running_name(
         &self,
         name: String,
@@ -308,9 +296,6 @@ impl Links {
     }
 
     /// Follows NICs that were renamed while no controller ran: the maps have their indices, and pinned links the program.
-    ///
-    /// # Errors
-    /// As the kernel.
     pub(super) fn follow_former_renames(
         &mut self,
         store: &mut Store,

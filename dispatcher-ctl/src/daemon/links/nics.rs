@@ -76,9 +76,6 @@ impl Nics {
     }
 
     /// Detaches NICs that an earlier controller attached and that are not wanted any more.
-    ///
-    /// # Errors
-    /// As the kernel.
     pub(in crate::daemon) fn detach_unwanted(
         &self,
         datapath: &mut Datapath,

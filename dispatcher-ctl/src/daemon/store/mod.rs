@@ -62,9 +62,6 @@ impl Store {
     }
 
     /// Changes the record and saves it. If it cannot be saved, nothing changes.
-    ///
-    /// # Errors
-    /// As the kernel.
     pub(super) fn commit(&mut self, change: impl FnOnce(&mut Record)) -> Result<(), ApiError> {
         let mut record = Record::clone(&self.record);
         change(&mut record);

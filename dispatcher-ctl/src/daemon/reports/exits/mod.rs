@@ -126,16 +126,15 @@ impl Exits {
     /// How commands have ended: of every event that has a command, or had one that ran.
     pub(in crate::daemon) fn counts(&self) -> Vec<ExitCount> {
         let inner = self.inner();
-        let words = Settings::EVENTS.iter().filter(|word| {
-            inner.counts.contains_key(**word) || inner.settings.command(word).is_some()
-        });
-        words
-            .map(|word| {
-                let counts = inner.counts.get(word).copied().unwrap_or_default();
-                let Counts { success, failure, timeout, dropped } = counts;
-                ExitCount { event: (*word).into(), success, failure, timeout, dropped }
-            })
-            .collect()
+        let count = |(word, command): (&'static str, Option<_>)| {
+            let counts = inner.counts.get(word).copied();
+            let Counts { success, failure, timeout, dropped } = match command {
+                Some(_) => counts.unwrap_or_default(),
+                None => counts?,
+            };
+            Some(ExitCount { event: word.into(), success, failure, timeout, dropped })
+        };
+        inner.settings.commands().into_iter().filter_map(count).collect()
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
