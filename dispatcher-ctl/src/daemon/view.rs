@@ -247,8 +247,7 @@ impl Search {
     pub(super) fn run(self) -> Result<Connections, ApiError> {
         let slots = Some(self.slots.keys().copied().collect());
         let filter = Filter { slots, client: self.client };
-        let found = self.table.list(&filter, self.from, self.limit);
-        let found = found?;
+        let found = self.table.list(&filter, self.from, self.limit)?;
         let connections = found.connections.iter().filter_map(|c| self.shown(c)).collect();
         Ok(Connections { connections, truncated: found.next.is_some(), next: found.next })
     }

@@ -87,7 +87,7 @@ impl BackendConfig {
         let address = read_required::<Self, _>(s, "address");
         let mut settings = Self::new(name, address, weight_bound);
         let range = 0..=i64::from(u32::MAX);
-        let weight = s.integer_within("weight", range, &format!("0..={weight_bound}"));
+        let weight = s.integer_within("weight", range, || format!("0..={weight_bound}"));
         settings.weight = weight.unwrap_or(settings.weight);
         read_rest(s, &mut settings, &["weight"]);
         settings

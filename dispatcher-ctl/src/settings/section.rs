@@ -121,27 +121,27 @@ impl<'d, 'a> Section<'d, 'a> {
     /// A whole number within the bounds of its setting.
     pub(crate) fn integer<T: TryFrom<i64>>(&mut self, key: &str, spec: &Spec) -> Option<T> {
         let (least, greatest) = spec.bounds.map_or((0, i64::MAX), Bounds::whole);
-        self.integer_within(key, least..=greatest, &spec.expectation())
+        self.integer_within(key, least..=greatest, || spec.expectation())
     }
 
-    /// A whole number within a range; `expected` is the range as a message says it.
+    /// A whole number within a range; `expected` yields the range as a message has it.
     pub(crate) fn integer_within<T: TryFrom<i64>>(
         &mut self,
         key: &str,
         range: RangeInclusive<i64>,
-        expected: &str,
+        expected: impl Fn() -> String,
     ) -> Option<T> {
         let item = self.item(key)?;
         let Some(number) = item.as_integer() else {
             let bare = item.as_str().filter(|text| text.parse::<i64>().is_ok());
-            let expected = format!("a whole number {expected}");
+            let expected = format!("a whole number {}", expected());
             self.mistyped(key, item, &expected, bare.map(|text| format!("{key} = {text}")));
             return None;
         };
         let value = Some(number).filter(|n| range.contains(n)).and_then(|n| T::try_from(n).ok());
         if value.is_none() {
             let written = self.document.written(item);
-            let message = format!("{key} {written} is out of range, expected {expected}");
+            let message = format!("{key} {written} is out of range, expected {}", expected());
             self.wrong(key, message, None);
         }
         value

@@ -131,6 +131,9 @@ impl Spec {
 
     /// Bounds in words, with the meaning of 0.
     pub(crate) fn explained(&self, bounds: String) -> String {
-        self.zero.map_or_else(|| bounds.clone(), |zero| format!("{bounds} (0: {zero})"))
+        match self.zero {
+            Some(zero) => format!("{bounds} (0: {zero})"),
+            None => bounds,
+        }
     }
 }

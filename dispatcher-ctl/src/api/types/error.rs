@@ -1,14 +1,15 @@
 //! Errors on the API: one line for people, its kind for programs.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::config::ConfigErrors;
+use crate::settings::ConfigErrors;
 
 /// Why a request was refused. Nothing was changed.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(
+    Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, thiserror::Error,
+)]
+#[error("{error}")]
 pub struct ApiError {
     /// Its kind: the HTTP status.
     #[serde(skip)]
@@ -119,11 +120,3 @@ impl From<ConfigErrors> for ApiError {
         }
     }
 }
-
-impl fmt::Display for ApiError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.error)
-    }
-}
-
-impl std::error::Error for ApiError {}

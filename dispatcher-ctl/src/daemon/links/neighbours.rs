@@ -23,7 +23,7 @@ type Found = Option<(Mac, u32)>;
 #[derive(Debug, Default)]
 pub(super) struct Neighbours {
     watched: BTreeSet<IpAddr>,
-    /// Where each address answers that has answered once; none: it no longer does.
+    /// Where each address answers that has ever answered; none: it no longer does.
     found: HashMap<IpAddr, Found>,
 }
 
@@ -68,7 +68,7 @@ impl Neighbours {
         }
     }
 
-    /// Notes where an address is; yields what has changed. A first answer is no change.
+    /// Notes where an address answers; returns what changed. A first answer is not a change.
     fn observe(&mut self, address: IpAddr, found: &Resolution) -> Option<Change> {
         let now = match found {
             Resolution::Resolved { ifindex, mac } => Some((*mac, *ifindex)),

@@ -1,4 +1,4 @@
-//! NICs: which of those wanted are there and attached.
+//! NICs: which of the wanted ones exist and are attached.
 //!
 //! Every NIC has a number in the datapath (its interface index) for as long as it is wanted, kept in the record: words of
 //! backends name it. A NIC that goes and comes back has a new ifindex, and is attached again under its old number.
@@ -46,7 +46,7 @@ struct Nic {
 }
 
 impl Nics {
-    /// Makes the set of NICs that of the record's state: new ones get a number, those no longer wanted are detached.
+    /// Takes the NICs of the record's state: new ones get a number, those that are no longer wanted are detached.
     pub(super) fn adopt(&mut self, record: &Record, datapath: &mut Datapath, events: &Events) {
         let wanted: BTreeSet<&String> = record.state.interfaces.iter().collect();
         let unwanted: Vec<_> =
@@ -115,7 +115,7 @@ impl Nics {
         result
     }
 
-    /// Notes which links there are.
+    /// Takes the kernel's links.
     pub(super) fn set_links(&mut self, links: Vec<Link>) {
         let mut by_name: BTreeMap<String, Link> =
             links.into_iter().map(|link| (link.name.clone(), link)).collect();

@@ -66,7 +66,7 @@ impl ProbePath {
             Ok(()) => self.failed = None,
             Err(error) => {
                 let text = error.to_string();
-                // Probes find out nothing then. Over a path that is only half open they would find backends down.
+                // Probes find nothing then. Over a path that is only half open they would find backends down.
                 self.close(text.split('\n').next().unwrap_or_default()).await;
                 if self.failed.as_ref().is_none_or(|(before, _)| *before != text) {
                     tracing::error!("{text}");

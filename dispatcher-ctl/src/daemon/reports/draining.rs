@@ -1,5 +1,5 @@
-//! Quiesced backends: how many connections they have left, and which have passed their deadline. Progress is reported at every tick in which it
-//! changes.
+//! Quiesced backends: how many connections they have left, and which have passed their deadline. Every change is reported at
+//! the next tick.
 //!
 //! At its deadline a backend that has connections left goes down, as by hand: its connections are broken as `on_down` says. A
 //! backend without connections stays quiesced. The deadline is in the record: it outlasts the controller, and the next one keeps

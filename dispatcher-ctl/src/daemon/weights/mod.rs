@@ -1,7 +1,7 @@
 //! Weights of backends: the manager weighs them by what it samples, and recovered backends ramp up.
 //!
-//! [`Weights`] owns what is remembered from one turn to the next, a few of which come every second. How a weight is made is the
-//! business of [`crate::manager`]; a weight is put in force as every other change of the state.
+//! [`Weights`] owns what is remembered from one turn to the next; there are a few turns per second. [`crate::manager`] computes
+//! weights. A weight takes effect like every other change of the state.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -52,7 +52,7 @@ pub(super) struct Weights {
 }
 
 impl Weights {
-    /// Samples the connections of all backends, if it is time to. Idle ones are left out. Without a manager, forgets everything.
+    /// Samples the connections of all backends, if a sample is due. Idle backends are left out. Without a manager, forgets everything.
     pub(super) fn sample(
         &mut self,
         now: Instant,
@@ -108,7 +108,7 @@ impl Weights {
         self.seen = self.sampler.reread(connections.collect());
     }
 
-    /// Weighs all services and reports the weights that have changed enough; yields the state with them, if there are any.
+    /// Weighs all services and reports the weights that changed enough; returns the state with them, if there are any.
     pub(super) fn weigh(
         &mut self,
         state: &State,
@@ -117,7 +117,7 @@ impl Weights {
     ) -> Option<State> {
         let mut all = HashMap::new();
         let mut published: HashMap<u32, u32> = HashMap::new();
-        // What is remembered of services and backends that are gone is dropped with the rest of it.
+        // What is left of it afterwards belongs to services and backends that are gone, and is dropped.
         let mut former = std::mem::take(&mut self.services);
         let mut services = HashMap::with_capacity(former.len());
         for service in &state.services {

@@ -1,5 +1,5 @@
-//! VIPs that are missing: those that are ours are put back, with pauses if somebody takes them away again and again
-//! ([`Contest`]). Those that somebody else had put there are missed with a warning.
+//! VIPs that are missing: those that the controller added are put back, with pauses if somebody removes them repeatedly
+//! ([`Contest`]). For others there is a warning.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},

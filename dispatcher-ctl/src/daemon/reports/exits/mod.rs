@@ -45,7 +45,7 @@ struct Counts {
 }
 
 impl Exits {
-    /// Goes by these settings from now on; what waits, too.
+    /// Takes new settings, also for events that wait.
     pub(in crate::daemon) fn set(&self, settings: &Settings) {
         let mut inner = self.inner();
         if inner.settings != *settings {
@@ -53,7 +53,7 @@ impl Exits {
         }
     }
 
-    /// Takes in an event, if there is a command for it.
+    /// Queues an event, if there is a command for it.
     pub(in crate::daemon) fn push(&self, event: &Event) {
         let mut inner = self.inner();
         if inner.settings.command(event.kind.word()).is_none() {
