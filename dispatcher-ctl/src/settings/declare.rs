@@ -46,8 +46,12 @@ macro_rules! settings {
             @table $name $at $also $later [$($from: $from_ty)?] $given [$fixed $required]
             [$optional $tables $file]
         }
-        $crate::settings::settings! { @put $put $name [$fixed $required] $optional $tables }
-        $crate::settings::settings! { @patch $patch $name [$required $optional] $tables $runtime }
+        $crate::settings::settings! {
+            @request $put [] true $name [$fixed $required] [$optional] $tables {}
+        }
+        $crate::settings::settings! {
+            @request $patch [Default] false $name [] [$required $optional] $tables $runtime
+        }
         $crate::settings::settings! { @view $view $name $given $fixed $required $optional $tables }
     };
 
@@ -131,68 +135,14 @@ macro_rules! settings {
         }
     }};
 
-    // The request that creates it.
-    (@put {} $($rest:tt)*) => {};
-    (@put {$(#[doc = $about:literal])+ $put:ident} $name:ident
+    // The request that creates or changes it: what it must have, and what it may have. `$is_alone`: whether options may stand
+    // without a value.
+    (@request {} $($rest:tt)*) => {};
+    (@request {$(#[doc = $about:literal])+ $request:ident} [$($derive:ident)?] $is_alone:tt $name:ident
         [$({$(
             $(#[doc = $must_doc:literal])+ $(#[serde($($must_serde:tt)+)])?
             $must:ident: $must_ty:ty => $must_spec:expr;
         )*})*]
-        {$(
-            $(#[doc = $doc:literal])+ $(#[serde($($serde:tt)+)])?
-            $key:ident $(as $option:literal)? $(alone $alone:literal)?: $ty:ty = $default:expr $(=> $spec:expr)?;
-        )*}
-        {$(
-            $(#[doc = $table_doc:literal])+ $(#[serde($($table_serde:tt)+)])?
-            $table:ident: $table_ty:ty = $table_default:expr $(=> $table_spec:expr)?;
-        )*}
-    ) => {
-        $(#[doc = $about])+
-        #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize, clap::Args)]
-        #[serde(deny_unknown_fields)]
-        pub struct $put {
-            $($(
-                $(#[doc = $must_doc])+
-                #[arg(long, value_names = $crate::settings::names::<$must_ty>())]
-                #[arg(value_parser = $crate::settings::parser::<$must_ty>())]
-                pub $must: $crate::settings::SaidOf<$must_ty>,
-            )*)*
-            $(
-                $(#[doc = $doc])+
-                #[serde(default, skip_serializing_if = "Option::is_none")]
-                #[serde(deserialize_with = "crate::settings::from_json")]
-                #[arg(long $(= $option)?, value_names = $crate::settings::names::<$ty>())]
-                #[arg(value_parser = $crate::settings::parser::<$ty>())]
-                $(#[arg(num_args = 0..=1, require_equals = true, default_missing_value = $alone)])?
-                pub $key: Option<$crate::settings::SaidOf<$ty>>,
-            )*
-            $(
-                $(#[doc = $table_doc])+
-                #[serde(default, skip_serializing_if = "Option::is_none")]
-                #[command(flatten)]
-                pub $table: Option<$crate::settings::SaidOf<$table_ty>>,
-            )*
-        }
-
-        $crate::settings::settings! { @schema $put of $name [$($about),+]
-            $($(required $must [$($must_doc),+] <$must_ty as $crate::settings::Stated>::schema;)*)*
-            $(optional $key [$($doc),+] <$ty as $crate::settings::Stated>::schema;)*
-            $(optional $table [$($table_doc),+] $crate::settings::schema::named::<$crate::settings::SaidOf<$table_ty>>;)*
-        }
-
-        impl $put {
-            /// Changes the settings that the request has.
-            pub fn apply(&self, to: &mut $name) {
-                use $crate::settings::Stated;
-                $(if let Some(said) = &self.$key { Stated::set(&mut to.$key, said) })*
-                $(if let Some(said) = &self.$table { Stated::set(&mut to.$table, said) })*
-            }
-        }
-    };
-
-    // The request that changes it.
-    (@patch {} $($rest:tt)*) => {};
-    (@patch {$(#[doc = $about:literal])+ $patch:ident} $name:ident
         [$({$(
             $(#[doc = $doc:literal])+ $(#[serde($($serde:tt)+)])?
             $key:ident $(as $option:literal)? $(alone $alone:literal)?: $ty:ty $(= $default:expr)? $(=> $spec:expr)?;
@@ -204,39 +154,47 @@ macro_rules! settings {
         {$( $(#[doc = $runtime_doc:literal])+ $runtime:ident: $runtime_ty:ty; )*}
     ) => {
         $(#[doc = $about])+
-        #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize, clap::Args)]
-        #[serde(deny_unknown_fields, default)]
-        pub struct $patch {
+        #[derive(Clone, Debug, $($derive,)? PartialEq, serde::Serialize, serde::Deserialize, clap::Args)]
+        #[serde(deny_unknown_fields)]
+        pub struct $request {
+            $($(
+                $(#[doc = $must_doc])+
+                #[arg(long, value_names = $crate::settings::names::<$must_ty>())]
+                #[arg(value_parser = $crate::settings::parser::<$must_ty>())]
+                pub $must: $crate::settings::SaidOf<$must_ty>,
+            )*)*
             $($(
                 $(#[doc = $doc])+
-                #[serde(skip_serializing_if = "Option::is_none")]
+                #[serde(default, skip_serializing_if = "Option::is_none")]
                 #[serde(deserialize_with = "crate::settings::from_json")]
                 #[arg(long $(= $option)?, value_names = $crate::settings::names::<$ty>())]
                 #[arg(value_parser = $crate::settings::parser::<$ty>())]
+                $(#[cfg_attr($is_alone, arg(num_args = 0..=1, require_equals = true, default_missing_value = $alone))])?
                 pub $key: Option<$crate::settings::SaidOf<$ty>>,
             )*)*
             $(
                 $(#[doc = $table_doc])+
-                #[serde(skip_serializing_if = "Option::is_none")]
+                #[serde(default, skip_serializing_if = "Option::is_none")]
                 #[command(flatten)]
                 pub $table: Option<$crate::settings::SaidOf<$table_ty>>,
             )*
             $(
                 $(#[doc = $runtime_doc])+
-                #[serde(skip_serializing_if = "Option::is_none")]
+                #[serde(default, skip_serializing_if = "Option::is_none")]
                 #[arg(skip)]
                 pub $runtime: Option<$runtime_ty>,
             )*
         }
 
-        $crate::settings::settings! { @schema $patch of $name [$($about),+]
+        $crate::settings::settings! { @schema $request of $name [$($about),+]
+            $($(required $must [$($must_doc),+] <$must_ty as $crate::settings::Stated>::schema;)*)*
             $($(optional $key [$($doc),+] <$ty as $crate::settings::Stated>::schema;)*)*
             $(optional $table [$($table_doc),+] $crate::settings::schema::named::<$crate::settings::SaidOf<$table_ty>>;)*
             $(optional $runtime [$($runtime_doc),+] $crate::settings::schema::plain::<$runtime_ty>;)*
         }
 
-        impl $patch {
-            /// Changes the settings that the request has.
+        impl $request {
+            /// Changes the settings that the request may have, as far as it has them.
             pub fn apply(&self, to: &mut $name) {
                 use $crate::settings::Stated;
                 $($(if let Some(said) = &self.$key { Stated::set(&mut to.$key, said) })*)*
