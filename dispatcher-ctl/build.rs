@@ -1,4 +1,4 @@
-//! Builds the BPF object, so that the binary carries it. Tells utoipa how the API spells types that are not its own.
+//! Builds the BPF objects, so that the binary carries them. Tells utoipa how the API spells types that are not its own.
 
 use std::{env, fs, path::PathBuf};
 
@@ -16,11 +16,10 @@ fn main() -> Result<()> {
         println!("cargo:rerun-if-changed={}", workspace.join(watched).display());
     }
     if env::var_os("CARGO_FEATURE_DATAPATH_LOG").is_some() {
-        build(&builder, &["log"], "dispatcher-log.bpf.o")?;
+        build(&builder, &["log"], &[("datapath", "dispatcher-log.bpf.o")])?;
     }
     // Last: both are linked under one name, by which benchmarks find the one that does not log.
-    build(&builder, &[], "dispatcher.bpf.o")?;
-    Ok(())
+    build(&builder, &[], &[("datapath", "dispatcher.bpf.o"), ("jiffies", "jiffies.bpf.o")])
 }
 
 /// Names the schemas of types for which `derive(ToSchema)` has none: aliases, types of the standard library, and types that are
@@ -35,12 +34,14 @@ fn name_api_types() {
     config.write_to_file();
 }
 
-/// Builds the object with these features, under a name in the build script's directory.
-fn build(builder: &bpf::Builder, features: &[&str], name: &str) -> Result<()> {
+/// Builds the objects with these features, and copies some to names in the build script's directory.
+fn build(builder: &bpf::Builder, features: &[&str], copies: &[(&str, &str)]) -> Result<()> {
     // Inline assembly for BPF is unstable.
     let place = builder.build("dispatcher-ebpf", features, "dispatcher_ebpf,datapath")?;
-    let object = place.join("datapath");
-    fs::copy(&object, builder.out_dir.join(name))
-        .with_context(|| format!("cannot copy {}", object.display()))?;
+    for (object, name) in copies {
+        let object = place.join(object);
+        fs::copy(&object, builder.out_dir.join(name))
+            .with_context(|| format!("cannot copy {}", object.display()))?;
+    }
     Ok(())
 }

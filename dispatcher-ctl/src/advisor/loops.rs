@@ -13,10 +13,11 @@ use super::{
     lanes::Lanes,
     lateness::{Lateness, LatenessMeter},
     pace::Pace,
-    probe::{Fault, Finding, Target, probe},
+    probe::{Finding, Target, probe},
     question::{Askers, Question, SharedAskers, Subject, questions},
 };
 use crate::{
+    fault::Fault,
     model::{Advisor, AdvisorKind},
     standstill::{Mark, running},
 };

@@ -78,10 +78,7 @@ impl Pace {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        advisor::probe::{Fault, Load},
-        model::AdvisorKind,
-    };
+    use crate::{advisor::probe::Load, fault::Fault, model::AdvisorKind};
 
     fn at(seconds: u64) -> Duration {
         Duration::from_secs(seconds)

@@ -3,7 +3,7 @@
 use std::{fs, time::Duration};
 
 use super::{Metric, Report, Source};
-use crate::advisor::probe::{number, run_command};
+use crate::command;
 
 /// Time of all processors since boot, in the kernel's ticks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,8 +56,8 @@ impl Meter {
 
 /// The number that a command prints; `None` for -1.
 async fn run_metric(command: &[String], patience: Duration) -> Result<Option<f64>, String> {
-    let printed = run_command(command, &[], patience).await.map_err(|fault| fault.to_string())?;
-    let load = number(&printed)?;
+    let printed = command::run(command, &[], patience).await.map_err(|fault| fault.to_string())?;
+    let load = command::number(&printed)?;
     match load {
         load if load < 0.0 => Ok(None),
         load if load <= 100.0 => Ok(Some(load)),

@@ -18,7 +18,7 @@ use std::io;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 use super::Key;
-use crate::advisor::probe::Fault;
+use crate::fault::Fault;
 
 const MAGIC: &[u8; 4] = b"DLBA";
 /// The version that this program speaks.

@@ -1,4 +1,4 @@
-//! Removes affinity records that are void.
+//! Removes expired affinity records.
 
 use std::{collections::BTreeSet, io, sync::Arc};
 
@@ -6,7 +6,7 @@ use dispatcher_common::{limits::AFFINITY_RECORDS, maps, service::AffinityRecord}
 
 use super::{bpf::Map, clock::now, error::DatapathError, maps::MapSet};
 
-/// The records, from whatever thread.
+/// The records; usable from any thread.
 #[derive(Clone, Debug)]
 pub struct AffinityRecords {
     maps: Arc<MapSet>,
@@ -17,8 +17,8 @@ impl AffinityRecords {
         Self { maps }
     }
 
-    /// Removes records that are older than this many ticks, and those of slots that will be given to other backends.
-    /// Returns how many.
+    /// Removes records that are older than this many ticks, and those of slots that other backends will get. Returns their
+    /// number.
     ///
     /// # Errors
     /// As the kernel.
@@ -35,7 +35,7 @@ fn remove(map: &Map, is_void: impl Fn(AffinityRecord) -> bool) -> io::Result<usi
     let mut key = vec![0; map.info().key_size as usize];
     let mut next = key.clone();
     let mut there = map.next_key(None, &mut key)?;
-    // Nobody else removes records, so the walk never starts again; the bound is for a map that grows as it is walked over.
+    // Nobody else removes records, so the walk never restarts. The bound is for a map that grows meanwhile.
     for _ in 0..2 * AFFINITY_RECORDS {
         if !there {
             break;
@@ -46,7 +46,7 @@ fn remove(map: &Map, is_void: impl Fn(AffinityRecord) -> bool) -> io::Result<usi
             && is_void(AffinityRecord(u64::from_ne_bytes(word)))
             && map.take(&key, &mut word)?
         {
-            // A new connection may have come in between: its record is put back, unless there is yet another.
+            // A new connection may have written the record in between: put it back, unless there is a newer one.
             if is_void(AffinityRecord(u64::from_ne_bytes(word))) {
                 removed += 1;
             } else {

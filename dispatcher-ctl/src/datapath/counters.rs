@@ -1,4 +1,4 @@
-//! What the datapath counted: per-CPU values, summed when they are read.
+//! The datapath's counters: per-CPU values, summed when they are read.
 
 use std::{
     collections::BTreeMap,
@@ -16,7 +16,13 @@ use dispatcher_common::{
     service::Policy,
 };
 
-use super::{bpf::Map, error::DatapathError, mapped::Mapped, maps::MapSet, measurement::Responses};
+use super::{
+    bpf::Map,
+    error::DatapathError,
+    mapped::{Mapped, word_of},
+    maps::MapSet,
+    measurement::Responses,
+};
 use crate::model::RetiredSlot;
 
 /// Bytes that are fetched with one system call.
@@ -25,18 +31,18 @@ const BATCH_BYTES: usize = 256 << 10;
 /// All counters in use, summed over CPUs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// By interface index: packets and bytes, at the number of their [`dispatcher_common::reason::Reason`]. An interface
-    /// on which nothing was counted is left out.
+    /// By interface index: packets and bytes by [`dispatcher_common::reason::Reason`]. Without interfaces on which nothing
+    /// was counted.
     pub interfaces: BTreeMap<u8, [PacketCounts; REASONS]>,
-    /// By slot, of backends there are.
+    /// By slot, of existing backends.
     pub backends: BTreeMap<u32, BackendCounts>,
-    /// By service id, of services there are.
+    /// By service id, of existing services.
     pub services: BTreeMap<u32, ServiceCounts>,
-    /// By slot, of backends there are, those whose connections are not measured left out.
+    /// By slot, of existing backends whose connections are measured.
     pub responses: BTreeMap<u32, Responses>,
 }
 
-/// Reads the counters, from whatever thread.
+/// Reads the counters, from any thread.
 #[derive(Clone, Debug)]
 pub struct CounterReader {
     maps: Arc<MapSet>,
@@ -54,8 +60,7 @@ impl CounterReader {
     pub fn read(&self, retired: &[RetiredSlot]) -> Result<Counters, DatapathError> {
         let mut counters = Counters::default();
         self.interfaces(&mut counters)?;
-        let word = std::mem::offset_of!(BackendValue, forward) / 8;
-        let mut slots = in_use(&self.maps.backends, word);
+        let mut slots = in_use(&self.maps.backends, word_of!(BackendValue, forward));
         for retired in retired {
             if let Some(slot) = slots.get_mut(retired.slot as usize) {
                 *slot = true;
@@ -70,8 +75,7 @@ impl CounterReader {
             }
         })?;
         self.responses(&mut counters)?;
-        let word = std::mem::offset_of!(Policy, choices) / 8;
-        let services = in_use(&self.maps.policies, word);
+        let services = in_use(&self.maps.policies, word_of!(Policy, choices));
         sums(&self.maps.service_counts, maps::SERVICE_COUNTS, end(&services), |id, words| {
             if services[id as usize]
                 && let Some((packets, &[hashed])) = words.split_first_chunk()
@@ -82,7 +86,7 @@ impl CounterReader {
         Ok(counters)
     }
 
-    /// Reads what one slot has counted.
+    /// Reads the counters of one slot.
     ///
     /// # Errors
     /// As the kernel.
@@ -92,7 +96,7 @@ impl CounterReader {
         Ok(BackendCounts { packets, bytes, connections, retransmissions })
     }
 
-    /// Reads what was measured of one slot's backend; none if it is not.
+    /// Reads the measurements of one slot's backend; `None` if it is not measured.
     ///
     /// # Errors
     /// As the kernel.
@@ -106,9 +110,8 @@ impl CounterReader {
     }
 
     fn is_measured(&self, slot: u32) -> bool {
-        let word = std::mem::offset_of!(BackendValue, forward) / 8;
-        let forward = self.maps.backends.entry(slot as usize).and_then(|words| words.get(word));
-        forward.is_some_and(|word| Forward(word.load(Ordering::Relaxed)).is_measured())
+        let forward = self.maps.backends.load(slot as usize, word_of!(BackendValue, forward));
+        Forward(forward).is_measured()
     }
 
     fn responses(&self, counters: &mut Counters) -> Result<(), DatapathError> {
@@ -126,9 +129,7 @@ impl CounterReader {
     /// Connections whose backend a rule chose.
     #[must_use]
     pub fn rule(&self, rule: u32) -> u64 {
-        let word = std::mem::offset_of!(Rule, connections) / 8;
-        let words = self.maps.rules.entry(rule as usize);
-        words.and_then(|words| words.get(word)).map_or(0, |word| word.load(Ordering::Relaxed))
+        self.maps.rules.load(rule as usize, word_of!(Rule, connections))
     }
 
     fn interfaces(&self, counters: &mut Counters) -> Result<(), DatapathError> {
@@ -147,7 +148,7 @@ impl CounterReader {
 }
 
 impl Counters {
-    /// What a slot counted.
+    /// The counters of a slot.
     #[must_use]
     pub fn backend(&self, slot: u32) -> BackendCounts {
         self.backends.get(&slot).copied().unwrap_or(BackendCounts::ZERO)
@@ -165,7 +166,7 @@ impl Counters {
         self.services.get(&id).map_or(0, |counts| counts.hashed)
     }
 
-    /// What left the path at an interface for a reason.
+    /// Packets and bytes that left the path early at an interface for a reason.
     #[must_use]
     pub fn packets(&self, interface: u8, reason: Reason) -> PacketCounts {
         let counts = self.interfaces.get(&interface);
@@ -173,7 +174,7 @@ impl Counters {
     }
 }
 
-/// For each entry of an array, whether a word of it is set.
+/// For each entry of an array: whether this word of it is not 0.
 fn in_use<T: aya::Pod>(map: &Mapped<T>, word: usize) -> Vec<bool> {
     let words = map.words();
     let stride = (size_of::<T>() / 8).max(1);

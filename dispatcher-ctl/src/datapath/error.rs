@@ -14,7 +14,7 @@ pub enum DatapathError {
     Locked {
         /// Directory.
         dir: PathBuf,
-        /// Its process, where the kernel tells.
+        /// Its process id, if the kernel tells it.
         pid: Option<u32>,
     },
     /// The pin directory is not on a bpffs.
@@ -23,7 +23,7 @@ pub enum DatapathError {
         .dir.display(), .parent.display(), .parent.display()
     )]
     NoBpffs {
-        /// Directory wanted.
+        /// The configured directory.
         dir: PathBuf,
         /// Its nearest parent that exists.
         parent: PathBuf,
@@ -68,7 +68,7 @@ pub enum DatapathError {
     Path {
         /// What was tried.
         action: &'static str,
-        /// On what.
+        /// The path.
         path: PathBuf,
         /// Why not.
         source: io::Error,
@@ -83,7 +83,7 @@ pub enum DatapathError {
         /// Why not.
         source: io::Error,
     },
-    /// The maps could not be made or the program not be read.
+    /// The maps could not be made, or the program could not be read.
     #[error("cannot load the datapath: {}", chain(.0))]
     Load(aya::EbpfError),
     /// The kernel refused the program.
@@ -97,12 +97,12 @@ pub enum DatapathError {
     NativeRefused {
         /// NIC.
         interface: String,
-        /// What it says.
+        /// The driver's text.
         words: Option<String>,
-        /// The driver's answer.
+        /// The driver's error number.
         source: io::Error,
     },
-    /// The driver refuses native XDP for frames as large as the NIC's.
+    /// The driver refuses native XDP because the NIC's MTU is too large.
     #[error(
         "interface {interface}: its driver refuses native XDP: {}: {}, expected {LARGEST_NATIVE_MTU} or less\n\
          hint: ip link set {interface} mtu {LARGEST_NATIVE_MTU} (of a veth, the other end, too): there are no jumbo frames in native \
@@ -114,9 +114,9 @@ pub enum DatapathError {
         interface: String,
         /// Its MTU.
         mtu: u32,
-        /// What the driver says.
+        /// The driver's text.
         words: Option<String>,
-        /// The driver's answer.
+        /// The driver's error number.
         source: io::Error,
     },
     /// The program could not be attached.
@@ -128,12 +128,12 @@ pub enum DatapathError {
         interface: String,
         /// Mode.
         mode: XdpMode,
-        /// The kernel's words.
+        /// The kernel's text.
         words: Option<String>,
-        /// The kernel's answer.
+        /// The kernel's error number.
         source: io::Error,
     },
-    /// What carries probes of VIPs could not be attached.
+    /// The programs that carry probes of VIPs could not be attached.
     #[error("interface {interface}: cannot attach what carries probes of VIPs: {}", chain(.source))]
     AttachProbes {
         /// NIC.
@@ -166,7 +166,7 @@ pub enum DatapathError {
         wanted: u32,
         /// Slots free, possibly in pieces.
         free: u32,
-        /// Slots there are.
+        /// Slots of the pool.
         total: u32,
     },
     /// The system call failed.
@@ -197,11 +197,11 @@ impl DatapathError {
     }
 }
 
-/// The largest MTU that drivers of one page a frame (4 KiB: virtio_net, veth and others) take for native XDP: what headroom and the
-/// kernel's own words at a buffer's end leave of a page.
+/// The largest MTU that drivers with one page per frame (4 KiB: virtio_net, veth and others) accept for native XDP: headroom and the
+/// kernel's own data at the buffer's end take the rest of the page.
 pub(super) const LARGEST_NATIVE_MTU: u32 = 3498;
 
-/// Whose MTU is too large: the driver of a veth looks at that of the other end.
+/// Says which MTU is too large: the driver of a veth checks the MTU of the other end.
 fn mtu_text(mtu: u32) -> String {
     if mtu > LARGEST_NATIVE_MTU {
         return format!("its MTU is {mtu}");
@@ -209,12 +209,12 @@ fn mtu_text(mtu: u32) -> String {
     format!("its MTU is {mtu}, that of the other end is larger")
 }
 
-/// What was said, and the error number.
+/// The kernel's or the driver's text, if any, and the error number.
 fn with_words(words: Option<&String>, source: &io::Error) -> String {
     words.map_or_else(|| source.to_string(), |words| format!("{words} ({source})"))
 }
 
-/// Why a program was not accepted. The verifier's log belongs to what it has looked at: not to a missing right.
+/// Why the kernel refused a program. Without the verifier's log if a capability is missing: the verifier did not run then.
 fn refusal(error: &aya::programs::ProgramError) -> String {
     if let aya::programs::ProgramError::LoadError { io_error, .. } = error
         && io_error.raw_os_error() == Some(libc::EPERM)

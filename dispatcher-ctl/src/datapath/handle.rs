@@ -8,8 +8,9 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
+use aya_obj::generated::{XDP_FLAGS_DRV_MODE, XDP_FLAGS_SKB_MODE};
 use dispatcher_common::{
-    connection::{self, EXPIRY_CLASSES},
+    connection,
     flow::HASH_KEYS,
     maps::LAYOUT_VERSION,
     settings::{Config, RESET_INTERVAL_NS, Settings},
@@ -18,13 +19,14 @@ use nix::net::if_::if_indextoname;
 
 use super::{
     affinity::AffinityRecords,
-    bpf::{Link, LinkInfo, XDP_GENERIC, XDP_NATIVE},
+    bpf::{Link, LinkInfo},
     clock::Jiffies,
     connections::ConnectionTable,
     counters::CounterReader,
     error::{DatapathError, LARGEST_NATIVE_MTU},
     kernel::KernelStore,
     load,
+    mapped::words,
     maps::{Found, MapSet, inspect},
     namespace,
     pins::{LinkName, PinDir},
@@ -39,11 +41,11 @@ use crate::model::XdpMode;
 /// Where the maps came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// Made now, empty.
+    /// Made by this controller, empty.
     Fresh,
-    /// Left by an earlier controller, with all they hold.
+    /// Left by an earlier controller, with all their contents.
     TakenOver {
-        /// `connections.capacity` that the table was made for; another one asked for is not in force.
+        /// `connections.capacity` that the table was made for; a different configured one has no effect.
         capacity: u64,
     },
 }
@@ -51,7 +53,7 @@ pub enum Origin {
 /// A NIC with the program attached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attached {
-    /// The NIC's name when it was attached, or found attached.
+    /// The NIC's name when the program was attached, or found attached.
     pub name: String,
     /// The kernel's index of the NIC.
     pub ifindex: u32,
@@ -65,15 +67,16 @@ pub struct Attached {
     pub program_id: u32,
 }
 
-/// The datapath: its lock, its maps and its links. Dropping it leaves everything at work.
+/// The datapath: its lock, its maps and its links. After a drop the kernel's part continues to forward.
 #[derive(Debug)]
 pub struct Datapath {
     pins: PinDir,
     maps: Arc<MapSet>,
     publisher: Publisher<KernelStore>,
+    jiffies: Jiffies,
     /// Interface index and name by ifindex, of NICs this controller attached.
     attached: BTreeMap<u32, (u8, String)>,
-    /// Who reads the programs' logs, by ifindex.
+    /// Readers of the programs' logs, by ifindex.
     #[cfg(feature = "datapath-log")]
     logs: BTreeMap<u32, super::log::Reader>,
 }
@@ -81,11 +84,11 @@ pub struct Datapath {
 impl Datapath {
     /// Takes over the pinned maps of this network namespace, or makes them for this many connections.
     ///
-    /// The calling thread's network namespace counts. Links of NICs that are gone are removed.
+    /// It is the calling thread's network namespace. Removes links of NICs that no longer exist.
     ///
     /// # Errors
-    /// Where another controller holds the pins, they are of another layout, the directory cannot be on a bpffs, or the
-    /// kernel refuses something.
+    /// Another controller holds the pins, they have another layout, the directory cannot be on a bpffs, or the kernel
+    /// refuses something.
     pub fn open(pin_dir: &Path, capacity: u64) -> Result<(Self, Origin), DatapathError> {
         let pins = PinDir::open(pin_dir)?;
         let fresh = inspect(&pins)? == Found::Nothing;
@@ -105,9 +108,10 @@ impl Datapath {
         } else {
             raise_version(&maps);
         }
-        let found = setting(&maps, std::mem::offset_of!(Settings, capacity));
         let publisher = Publisher::new(KernelStore::new(Arc::clone(&maps)), fresh)?;
+        let capacity = publisher.contents().settings.capacity;
         let datapath = Self {
+            jiffies: Jiffies::of_kernel()?,
             pins,
             maps,
             publisher,
@@ -116,11 +120,11 @@ impl Datapath {
             logs: BTreeMap::new(),
         };
         datapath.remove_dead_links()?;
-        let origin = if fresh { Origin::Fresh } else { Origin::TakenOver { capacity: found } };
+        let origin = if fresh { Origin::Fresh } else { Origin::TakenOver { capacity } };
         Ok((datapath, origin))
     }
 
-    /// What a controller last saved here.
+    /// The state that a controller last saved here.
     ///
     /// # Errors
     /// As the kernel.
@@ -128,17 +132,17 @@ impl Datapath {
         saved::read(&self.pins.path)
     }
 
-    /// Where this controller saves what it must not forget.
+    /// Where this controller saves its state.
     #[must_use]
     pub fn saved_documents(&self) -> SavedDocuments {
         SavedDocuments::new(self.pins.path.clone())
     }
 
-    /// Attaches the program to a NIC under an interface index. Where it is attached already, the program is replaced
-    /// without a packet passing by; a change of mode detaches first.
+    /// Attaches the program to a NIC under an interface index. If it is attached already, the program is replaced and no
+    /// packet bypasses it; a change of mode detaches first.
     ///
     /// # Errors
-    /// Where the driver refuses, another program is attached, or the kernel refuses something.
+    /// The driver refuses, another program is attached, or the kernel refuses something.
     pub fn attach(
         &mut self,
         index: u8,
@@ -146,7 +150,7 @@ impl Datapath {
         ifindex: u32,
         mode: XdpMode,
     ) -> Result<(), DatapathError> {
-        let (config, contents) = (self.config(index)?, self.section_contents());
+        let (config, contents) = (self.config(index), self.section_contents());
         let program = load::load_program(&self.pins.path, &contents, &config, name)?;
         self.remove_dead_links()?;
         let wanted = LinkName { mode, ifindex };
@@ -162,8 +166,8 @@ impl Datapath {
                 self.pins.remove_link(&other.file_name())?;
             }
             let flags = match mode {
-                XdpMode::Native => XDP_NATIVE,
-                XdpMode::Generic => XDP_GENERIC,
+                XdpMode::Native => XDP_FLAGS_DRV_MODE,
+                XdpMode::Generic => XDP_FLAGS_SKB_MODE,
             };
             let link = Link::create(program.fd.as_fd(), ifindex, flags).map_err(|source| {
                 let refusal = refusal::explain(program.fd.as_fd(), ifindex, flags);
@@ -181,7 +185,7 @@ impl Datapath {
     /// Detaches the program from a NIC.
     ///
     /// # Errors
-    /// Where it is not attached, and as the kernel.
+    /// It is not attached, or the kernel refuses.
     pub fn detach(&mut self, name: &str) -> Result<(), DatapathError> {
         let attached = self.attached()?.into_iter().find(|attached| attached.name == name);
         let attached = attached.ok_or_else(|| DatapathError::NotAttached(name.to_owned()))?;
@@ -193,14 +197,14 @@ impl Datapath {
         Ok(())
     }
 
-    /// Notes that a NIC has another name.
+    /// Records that a NIC was renamed.
     pub fn rename(&mut self, ifindex: u32, name: &str) {
         if let Some((_, known)) = self.attached.get_mut(&ifindex) {
             name.clone_into(known);
         }
     }
 
-    /// The NICs with the program attached, those of an earlier controller included.
+    /// The NICs with the program attached, including those that an earlier controller attached.
     ///
     /// # Errors
     /// As the kernel.
@@ -222,7 +226,7 @@ impl Datapath {
         Ok(all)
     }
 
-    /// Makes the maps hold what is wanted, writing differences only.
+    /// Makes the maps hold the wanted tables; writes only the difference.
     ///
     /// # Errors
     /// As [`Publisher::publish`].
@@ -230,7 +234,7 @@ impl Datapath {
         self.publisher.publish(wanted)
     }
 
-    /// Makes rules hold or not, as far as packets do not tell.
+    /// Turns rules on or off: see [`Publisher::set_active`].
     ///
     /// # Errors
     /// As [`Publisher::set_active`].
@@ -238,13 +242,13 @@ impl Datapath {
         self.publisher.set_active(active)
     }
 
-    /// What the maps hold.
+    /// The contents of the maps.
     #[must_use]
     pub const fn contents(&self) -> &Contents {
         self.publisher.contents()
     }
 
-    /// What is in the maps that are sections of the object, for as long as nothing is published.
+    /// The contents of the maps that are sections of the object; outdated after the next publication.
     pub(super) fn section_contents(&self) -> sections::Contents {
         sections::Contents::of(&self.maps)
     }
@@ -259,7 +263,7 @@ impl Datapath {
         &self.pins.path
     }
 
-    /// The counters' reader.
+    /// A reader of the counters.
     #[must_use]
     pub fn counters(&self) -> CounterReader {
         CounterReader::new(Arc::clone(&self.maps))
@@ -279,7 +283,7 @@ impl Datapath {
         ConnectionTable::open(&self.pins.path).map(Arc::new)
     }
 
-    /// Detaches from all NICs and removes everything, the directory included.
+    /// Detaches from all NICs and removes all pins and the directory.
     ///
     /// # Errors
     /// As the kernel.
@@ -288,24 +292,19 @@ impl Datapath {
     }
 
     /// The constants of the program for a NIC.
-    fn config(&self, index: u8) -> Result<Config, DatapathError> {
-        let Jiffies { length_ns, epoch_ns } = Jiffies::of_kernel()?;
-        let interface = u32::from(index);
-        let mut config =
-            Config { interface, jiffy_ns: length_ns, jiffies_epoch: epoch_ns, ..Config::ZERO };
-        if let Some(settings) = self.maps.settings.entry(0) {
-            let word = |i: usize| settings[i].load(Ordering::Relaxed);
-            let keys = std::mem::offset_of!(Settings, hash_keys) / 8;
-            config.hash_keys = std::array::from_fn(|i| word(keys + i));
-            let keys = std::mem::offset_of!(Settings, schedule_keys) / 8;
-            config.schedule_keys = std::array::from_fn(|i| word(keys + i));
-            let buckets = word(std::mem::offset_of!(Settings, buckets) / 8);
-            config.bucket_mask = buckets.saturating_sub(1) as u32;
+    fn config(&self, index: u8) -> Config {
+        let Settings { hash_keys, schedule_keys, buckets, .. } = self.contents().settings;
+        Config {
+            interface: index.into(),
+            bucket_mask: buckets.saturating_sub(1) as u32,
+            jiffy_ns: self.jiffies.length_ns,
+            jiffies_epoch: self.jiffies.epoch_ns,
+            hash_keys,
+            schedule_keys,
         }
-        Ok(config)
     }
 
-    /// What the kernel says of a link; none where its NIC is gone.
+    /// A link as the kernel describes it; `None` if its NIC no longer exists.
     fn link_info(&self, link: LinkName) -> Result<Option<LinkInfo>, DatapathError> {
         let path = self.pins.pin(&link.file_name());
         let info = Link::open(&path)
@@ -314,7 +313,7 @@ impl Datapath {
         Ok((info.ifindex != 0).then_some(info))
     }
 
-    /// Removes links whose NIC is gone: there is nothing to replace a program in.
+    /// Removes links whose NIC no longer exists: no program can be replaced in them.
     fn remove_dead_links(&self) -> Result<(), DatapathError> {
         for link in self.pins.links()? {
             if self.link_info(link)?.is_none() {
@@ -325,11 +324,11 @@ impl Datapath {
     }
 }
 
-/// Detaches from all NICs and removes all pins of this network namespace, of whatever version or state. `before` is
-/// given the saved state, if there is one and it can be read, while everything is still in place.
+/// Detaches from all NICs and removes all pins of this network namespace, whatever their version or state. First calls
+/// `before` with the saved state, if it exists and can be read.
 ///
 /// # Errors
-/// Where a controller holds the pins, and as the kernel.
+/// A controller holds the pins, or the kernel refuses.
 pub fn remove_all(
     pin_dir: &Path,
     before: impl FnOnce(Option<SavedState>),
@@ -342,65 +341,45 @@ pub fn remove_all(
     pins.remove().map(drop)
 }
 
-/// Fills `SETTINGS` of fresh maps; the layout version is written last.
+/// Fills `SETTINGS` of fresh maps; the layout version, its last word, is written last.
 fn initialise(maps: &MapSet, capacity: u64) -> Result<(), DatapathError> {
-    let mut random = [0; 8 * (HASH_KEYS + 2)];
-    getrandom::fill(&mut random)
-        .map_err(io::Error::other)
-        .map_err(DatapathError::system("draw random keys"))?;
-    let mut keys = random.chunks_exact(8).map(|bytes| {
-        let mut word = [0; 8];
-        word.copy_from_slice(bytes);
-        u64::from_ne_bytes(word)
-    });
-    let mut key = || keys.next().unwrap_or_default();
+    let mut keys = [0; HASH_KEYS + 2];
+    for key in &mut keys {
+        *key = getrandom::u64()
+            .map_err(io::Error::other)
+            .map_err(DatapathError::system("draw random keys"))?;
+    }
+    let [a, b, hash_keys @ ..] = keys;
     let settings = Settings {
-        hash_keys: std::array::from_fn(|_| key()),
-        schedule_keys: std::array::from_fn(|_| key()),
+        hash_keys,
+        schedule_keys: [a, b],
         buckets: connection::buckets(capacity),
         capacity,
-        expiry_ticks: [0; EXPIRY_CLASSES],
         reset_interval: RESET_INTERVAL_NS,
         layout_version: LAYOUT_VERSION,
         ..Settings::ZERO
     };
-    let Some(words) = maps.settings.entry(0) else { return Ok(()) };
-    let fields = [
-        (std::mem::offset_of!(Settings, hash_keys), settings.hash_keys.as_slice()),
-        (std::mem::offset_of!(Settings, schedule_keys), &settings.schedule_keys),
-        (std::mem::offset_of!(Settings, buckets), &[settings.buckets]),
-        (std::mem::offset_of!(Settings, capacity), &[settings.capacity]),
-        (std::mem::offset_of!(Settings, reset_interval), &[settings.reset_interval]),
-        (std::mem::offset_of!(Settings, layout_version), &[settings.layout_version]),
-    ];
-    for (offset, values) in fields {
-        for (place, value) in words[offset / 8..].iter().zip(values) {
-            place.store(*value, Ordering::Release);
-        }
+    for (place, word) in maps.settings.words().iter().zip(words(std::slice::from_ref(&settings))) {
+        place.store(*word, Ordering::Release);
     }
     Ok(())
 }
 
-/// Makes maps of the layout before those of this one.
+/// Turns maps of the previous layout into maps of this one.
 ///
-/// The order of such a takeover, of which each step leaves a datapath that forwards and that the next controller takes over,
-/// should this one die:
+/// Such a takeover has three steps. After each of them the datapath forwards, and the next controller can take it over if this one
+/// dies:
 ///
-/// 1. The version is written, before anything else: from here on a controller of the layout before refuses the maps, which
-///    may soon hold what it would misread.
-/// 2. The controller sweeps the table, and publishes what is configured, as ever. The programs of the layout before run on.
-///    What they write is right in this layout, and nothing but them has changed a word yet.
-/// 3. The program of each NIC is replaced, one after the other. A way that a new program has marked otherwise than the hash is
-///    not found by an old one: a connection that changes its NIC in the moment between two replacements is an orphan there.
+/// 1. Write the version, before anything else. From now on a controller of the previous layout refuses the maps, because
+///    it could misread what they will hold.
+/// 2. Sweep the table and publish the configuration, as after any start. The programs of the previous layout still run.
+///    What they write is valid in this layout, and nobody else has changed a word yet.
+/// 3. Replace the program of each NIC, one after the other. An old program does not find a way whose mark a new program has
+///    changed: a connection that moves to another NIC between two replacements is an orphan there.
 fn raise_version(maps: &MapSet) {
-    if let Some(words) = maps.settings.entry(0) {
-        words[std::mem::offset_of!(Settings, layout_version) / 8]
-            .store(LAYOUT_VERSION, Ordering::Release);
+    if let Some(word) = maps.settings.words().last() {
+        word.store(LAYOUT_VERSION, Ordering::Release);
     }
-}
-
-fn setting(maps: &MapSet, offset: usize) -> u64 {
-    maps.settings.entry(0).map_or(0, |words| words[offset / 8].load(Ordering::Relaxed))
 }
 
 fn name_of(ifindex: u32) -> Option<String> {

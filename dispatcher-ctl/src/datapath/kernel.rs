@@ -23,7 +23,7 @@ use super::{
     publish::{Array, Contents, TableStore, Write},
 };
 
-/// Writes go to the pinned maps.
+/// Writes to the pinned maps.
 #[derive(Debug)]
 pub(super) struct KernelStore {
     maps: Arc<MapSet>,
@@ -56,7 +56,7 @@ impl KernelStore {
         let devices = &self.maps.devices;
         let key = u32::from(index).to_ne_bytes();
         match ifindex {
-            // The value is an ifindex, and a program for the outgoing side that is not used.
+            // The value is an ifindex, followed by a program for the outgoing side, which is not used.
             Some(ifindex) => {
                 let mut value = vec![0; devices.transfer()];
                 for (to, from) in value.iter_mut().zip(ifindex.to_ne_bytes()) {
@@ -125,7 +125,7 @@ impl KernelStore {
         Ok(())
     }
 
-    /// Reads a schedule, first its ring with the number of members, then as many of them.
+    /// Reads a schedule: first its ring and the number of members, then the members.
     fn read_schedule(&self, schedule: Schedule, contents: &mut Contents) {
         if schedule.length() == 0 {
             return;

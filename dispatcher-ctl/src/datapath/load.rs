@@ -1,13 +1,15 @@
 //! Turns the object into maps and programs: aya does the parsing, relocation and loading.
 
 use std::{
+    io,
     os::fd::{AsFd, OwnedFd},
     path::Path,
 };
 
 use aya::{
-    EbpfLoader,
-    programs::{ProgramError, Xdp},
+    Ebpf, EbpfLoader, Pod,
+    maps::{HashMap, MapData, MapError},
+    programs::{self, ProgramError, Xdp},
 };
 use dispatcher_common::{maps, settings::Config};
 use nix::sys::signal::{SigSet, SigmaskHow};
@@ -24,7 +26,7 @@ const CONFIG: &str = "CONFIG";
 /// Name of the XDP program.
 const PROGRAM: &str = "dispatcher";
 
-/// Makes all maps and pins them under their names; existing pins are used as they are.
+/// Makes all maps and pins them under their names; uses existing pins as they are.
 pub(super) fn make_maps(dir: &Path, buckets: u32) -> Result<(), DatapathError> {
     measurement::make(dir)?;
     sections::make(dir)?;
@@ -39,12 +41,12 @@ pub(super) fn make_maps(dir: &Path, buckets: u32) -> Result<(), DatapathError> {
 #[derive(Debug)]
 pub(super) struct Program {
     pub(super) fd: OwnedFd,
-    /// Who reads its log.
+    /// The reader of its log.
     #[cfg(feature = "datapath-log")]
     pub(super) log: Option<super::log::Reader>,
 }
 
-/// Loads the program for a NIC, with the pinned maps and these constants. Nothing else of it is kept.
+/// Loads the program for a NIC, with the pinned maps and these constants; keeps nothing else of the object.
 #[cfg_attr(not(feature = "datapath-log"), expect(unused_variables, reason = "its log names it"))]
 pub(super) fn load_program(
     dir: &Path,
@@ -61,11 +63,7 @@ pub(super) fn load_program(
     #[cfg(feature = "datapath-log")]
     let object = level.as_ref().map_or(OBJECT, |level| level.set(&mut loader));
     let mut ebpf = undisturbed(|| loader.load(object)).map_err(DatapathError::Load)?;
-    let program: &mut Xdp = ebpf
-        .program_mut(PROGRAM)
-        .ok_or(ProgramError::UnexpectedProgramType)
-        .and_then(TryInto::try_into)
-        .map_err(DatapathError::Program)?;
+    let program: &mut Xdp = program(&mut ebpf, PROGRAM)?;
     undisturbed(|| program.load()).map_err(DatapathError::Program)?;
     let fd = program.fd().map_err(DatapathError::Program)?;
     let fd = fd.as_fd().try_clone_to_owned().map_err(DatapathError::system("keep the program"))?;
@@ -79,10 +77,39 @@ pub(super) fn load_program(
     })
 }
 
-/// Does work while signals are blocked in this thread. The verifier gives up when one arrives (`EAGAIN`), and any command that the
-/// controller runs sends one when it ends; another thread receives it.
+/// Loads the object with the pinned maps, for programs that serve no packets of clients.
+pub(super) fn load_object(dir: &Path, contents: &Contents) -> Result<Ebpf, DatapathError> {
+    let mut loader = EbpfLoader::new();
+    pinned(&mut loader, dir, contents);
+    undisturbed(|| loader.load(OBJECT)).map_err(DatapathError::Load)
+}
+
+/// A program of an object, by its name.
+pub(super) fn program<'e, P>(ebpf: &'e mut Ebpf, name: &str) -> Result<&'e mut P, DatapathError>
+where
+    &'e mut P: TryFrom<&'e mut programs::Program, Error = ProgramError>,
+{
+    ebpf.program_mut(name)
+        .ok_or(ProgramError::UnexpectedProgramType)
+        .and_then(TryInto::try_into)
+        .map_err(DatapathError::Program)
+}
+
+/// Takes a hash map out of an object.
+pub(super) fn take_hash<K: Pod, V: Pod>(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+) -> Result<HashMap<MapData, K, V>, DatapathError> {
+    let map =
+        ebpf.take_map(name).ok_or(DatapathError::Program(ProgramError::UnexpectedProgramType));
+    HashMap::try_from(map?)
+        .map_err(|error: MapError| DatapathError::map(name, "open it")(io::Error::other(error)))
+}
+
+/// Does work while signals are blocked in this thread. The verifier gives up when a signal arrives (`EAGAIN`), and every command that
+/// the controller runs sends one when it ends; another thread receives it.
 pub(super) fn undisturbed<T>(work: impl FnOnce() -> T) -> T {
-    // Where signals cannot be blocked, the work may fail as it would have without this.
+    // If signals cannot be blocked, the work may be interrupted.
     let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_BLOCK);
     let done = work();
     let _best_effort = before.and_then(|mask| mask.thread_set_mask());
@@ -90,7 +117,7 @@ pub(super) fn undisturbed<T>(work: impl FnOnce() -> T) -> T {
 }
 
 /// Pins every map under its own name; sections keep their contents.
-pub(super) fn pinned<'l, 'a>(
+fn pinned<'l, 'a>(
     loader: &'l mut EbpfLoader<'a>,
     dir: &Path,
     contents: &'a Contents,

@@ -1,8 +1,8 @@
-//! Takes what a datapath that logs says to the controller's log, under the target "datapath". Such a datapath is loaded only
-//! where that log takes its lines.
+//! Copies the lines of a datapath that logs to the controller's log, under the target "datapath". Such a datapath is loaded only
+//! if that log accepts them.
 //!
-//! Each loaded program has its own ring buffer of lines, `AYA_LOGS`. It is pinned nowhere: no layout knows of it, and it
-//! goes when neither program nor reader holds it.
+//! Each loaded program has its own ring buffer of lines, `AYA_LOGS`. It is not pinned and belongs to no layout: it
+//! ends with the program and the reader.
 
 use aya::{Ebpf, EbpfLoader};
 use aya_log::EbpfLogger;
@@ -24,7 +24,7 @@ static OBJECT: &[u8] =
 pub(super) struct Level(u8);
 
 impl Level {
-    /// The level that the controller's log takes. `None`: it takes nothing, and the program that does not log is to be loaded.
+    /// The level that the controller's log accepts. `None`: it accepts nothing, and the program that does not log is loaded.
     pub(super) fn wanted() -> Option<Self> {
         if tracing::enabled!(target: "datapath", tracing::Level::TRACE) {
             Some(Self(aya_log::Level::Trace as u8))
@@ -35,7 +35,7 @@ impl Level {
         }
     }
 
-    /// Makes it the level of the programs to be loaded, and returns the object that has them.
+    /// Sets the level of the programs to be loaded, and returns their object.
     pub(super) fn set<'a>(&'a self, loader: &mut EbpfLoader<'a>) -> &'static [u8] {
         loader.override_global(aya_log::LEVEL, &self.0, true);
         OBJECT
@@ -47,7 +47,7 @@ impl Level {
 pub(super) struct Reader(AbortHandle);
 
 impl Reader {
-    /// Starts reading the lines of a program that was loaded for a NIC. None outside of a runtime.
+    /// Starts reading the lines of a program that was loaded for a NIC. `None` outside of a runtime.
     pub(super) fn start(ebpf: &mut Ebpf, interface: &str) -> Result<Option<Self>, DatapathError> {
         let Ok(runtime) = Handle::try_current() else { return Ok(None) };
         let lines = Lines { interface: interface.to_owned() };

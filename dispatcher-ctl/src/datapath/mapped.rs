@@ -1,20 +1,22 @@
-//! Array maps as memory: words that the datapath and the controller load, store and swap alike.
+//! Array maps as memory: words that both the datapath and the controller load, store and swap.
 
 use std::{
     io,
     marker::PhantomData,
     os::fd::AsRawFd,
+    path::Path,
     ptr::NonNull,
-    sync::atomic::{AtomicU16, AtomicU64},
+    sync::atomic::{AtomicU16, AtomicU64, Ordering},
 };
 
 use aya::Pod;
+use aya_obj::generated::{BPF_F_MMAPABLE, bpf_map_type::BPF_MAP_TYPE_ARRAY};
 
-use super::bpf::{ARRAY, MMAPABLE, Map};
+use super::{bpf::Map, error::DatapathError};
 
 /// An array map of `T`, mapped for reading and writing until dropped.
 ///
-/// It is seen as atomic words rather than as `T`s, because the datapath writes to it at any time.
+/// It is accessed as atomic words and not as `T`s, because the datapath writes to it at any time.
 #[derive(Debug)]
 pub(super) struct Mapped<T> {
     memory: NonNull<u8>,
@@ -34,19 +36,20 @@ impl<T: Pod> Mapped<T> {
     /// Bytes from one entry to the next: the kernel rounds values up to eight.
     const STRIDE: usize = size_of::<T>().next_multiple_of(8);
 
-    /// Maps an array, or a section of the object, whose one value is all entries.
+    /// Maps an array, or a section of the object: a section's only value holds all entries.
     ///
     /// # Errors
-    /// Where the map is no mappable array of values of this size, and as mmap(2).
+    /// The map is no mappable array of values of this size, or mmap(2) fails.
     pub(super) fn new(map: &Map) -> io::Result<Self> {
         let info = map.info();
         let (value, entry) = (info.value_size as usize, size_of::<T>());
         let is_section = info.max_entries == 1 && entry == Self::STRIDE;
         let fits = value == entry || is_section && value.is_multiple_of(entry);
-        if info.map_type != ARRAY || info.map_flags & MMAPABLE == 0 || !fits {
+        let is_array = info.type_ == BPF_MAP_TYPE_ARRAY as u32;
+        if !is_array || info.map_flags & BPF_F_MMAPABLE == 0 || !fits {
             let text = format!(
                 "is type {} flags {:#x} with values of {} bytes, expected a mappable array of {} bytes",
-                info.map_type, info.map_flags, info.value_size, entry
+                info.type_, info.map_flags, info.value_size, entry
             );
             return Err(io::Error::other(text));
         }
@@ -79,11 +82,18 @@ impl<T: Pod> Mapped<T> {
         unsafe { std::slice::from_raw_parts(self.memory.as_ptr().cast(), self.bytes / 8) }
     }
 
-    /// The words of an entry; none where it is out of the array.
+    /// The words of an entry; `None` outside of the array.
     #[must_use]
     pub(super) fn entry(&self, index: usize) -> Option<&[AtomicU64]> {
         let words = Self::STRIDE / 8;
         self.words().get(index.checked_mul(words)?..)?.get(..words)
+    }
+
+    /// The current value of a word of an entry; 0 outside of the array.
+    #[must_use]
+    pub(super) fn load(&self, index: usize, word: usize) -> u64 {
+        let word = self.entry(index).and_then(|words| words.get(word));
+        word.map_or(0, |word| word.load(Ordering::Relaxed))
     }
 
     /// The whole array as 16-bit words.
@@ -101,6 +111,16 @@ impl<T> Drop for Mapped<T> {
     }
 }
 
+/// Opens a pinned map.
+pub(super) fn open(dir: &Path, name: &'static str) -> Result<Map, DatapathError> {
+    Map::open(&dir.join(name)).map_err(DatapathError::map(name, "open its pin"))
+}
+
+/// Opens and maps a pinned array.
+pub(super) fn mapped<T: Pod>(dir: &Path, name: &'static str) -> Result<Mapped<T>, DatapathError> {
+    Mapped::new(&open(dir, name)?).map_err(DatapathError::map(name, "map it"))
+}
+
 /// Values as the words that they consist of.
 pub(super) const fn words<T: Pod>(values: &[T]) -> &[u64] {
     const { assert!(size_of::<T>().is_multiple_of(8) && align_of::<T>() == 8) };
@@ -115,6 +135,14 @@ pub(super) const fn words_mut<T: Pod>(values: &mut [T]) -> &mut [u64] {
     // SAFETY: as in `words`; any word is valid in a `Pod` type, and the borrow of `values` makes this the only access.
     unsafe { std::slice::from_raw_parts_mut(values.as_mut_ptr().cast(), length) }
 }
+
+/// Position of a field's word within its entry.
+macro_rules! word_of {
+    ($type:ty, $field:ident) => {
+        std::mem::offset_of!($type, $field) / 8
+    };
+}
+pub(super) use word_of;
 
 fn page_size() -> usize {
     // SAFETY: sysconf has no preconditions.

@@ -1,4 +1,4 @@
-//! The set of pinned maps: checks that it is whole and of a known layout, and opens each map with its type.
+//! The set of pinned maps: checks that it is complete and of a known layout, and opens each map with its type.
 
 use std::{io, path::Path};
 
@@ -13,7 +13,11 @@ use dispatcher_common::{
 };
 
 use super::{
-    bpf::Map, error::DatapathError, mapped::Mapped, measurement::Measurement, pins::PinDir,
+    bpf::Map,
+    error::DatapathError,
+    mapped::{Mapped, mapped, open},
+    measurement::Measurement,
+    pins::PinDir,
 };
 
 /// The address filter's one value.
@@ -21,7 +25,7 @@ pub(super) type FilterWords = [u64; limits::ADDRESS_FILTER_BITS as usize / 64];
 /// One element of the schedule pool.
 pub(super) type SchedulePack = [u16; SCHEDULE_PACK];
 
-/// The maps that the controller writes and counts with; the connection table's are opened by `connections`.
+/// The maps that the controller writes, and those with counters; `connections` opens those of the connection table.
 #[derive(Debug)]
 pub(super) struct MapSet {
     pub(super) settings: Mapped<Settings>,
@@ -45,12 +49,12 @@ pub(super) struct MapSet {
     pub(super) measurement: Measurement,
 }
 
-/// What a pin directory holds.
+/// The contents of a pin directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Found {
-    /// Nothing, or an incomplete set that nothing is attached to: it is made again.
+    /// Nothing, or an incomplete set that nothing is attached to: it is replaced.
     Nothing,
-    /// A whole set of this layout, or of the one before.
+    /// A complete set of this layout, or of the previous one.
     Whole,
 }
 
@@ -81,20 +85,10 @@ impl MapSet {
     }
 }
 
-/// Opens a pinned map.
-pub(super) fn open(dir: &Path, name: &'static str) -> Result<Map, DatapathError> {
-    Map::open(&dir.join(name)).map_err(DatapathError::map(name, "open its pin"))
-}
-
-/// Opens and maps a pinned array.
-pub(super) fn mapped<T: aya::Pod>(
-    dir: &Path,
-    name: &'static str,
-) -> Result<Mapped<T>, DatapathError> {
-    Mapped::new(&open(dir, name)?).map_err(DatapathError::map(name, "map it"))
-}
-
-/// Looks at the pins: a whole set, nothing of value, or something that must not be touched.
+/// Inspects the pins.
+///
+/// # Errors
+/// They must not be touched: another layout, or an incomplete set that a program uses.
 pub(super) fn inspect(pins: &PinDir) -> Result<Found, DatapathError> {
     let names = pins.names()?;
     let has = |name: &str| names.iter().any(|pinned| pinned == name);
@@ -123,7 +117,7 @@ pub(super) fn inspect(pins: &PinDir) -> Result<Found, DatapathError> {
     }
 }
 
-/// The layout version: the last word of `SETTINGS`, in every layout. None where it is no such map.
+/// The layout version: the last word of `SETTINGS`, in every layout. `None` if this is no such map.
 fn layout_version(dir: &Path) -> Result<Option<u64>, DatapathError> {
     let settings = open(dir, maps::SETTINGS)?;
     let mut value = vec![0; settings.transfer()];

@@ -9,6 +9,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
+use aya_obj::generated::BPF_F_INNER_MAP;
 use dispatcher_common::{
     connection::WAYS,
     limits::MAX_SLOTS,
@@ -19,15 +20,14 @@ use dispatcher_common::{
 use super::{
     bpf::Map,
     error::DatapathError,
-    mapped::Mapped,
-    maps::{mapped, open},
+    mapped::{Mapped, mapped, open},
     pins::unpin,
 };
 
 /// Key of the one element of an array of maps.
 const ONLY: [u8; 4] = [0; 4];
 
-/// What was measured of a backend, summed over CPUs.
+/// Measurements of a backend, summed over CPUs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Responses {
     /// Bytes that clients acknowledged.
@@ -45,7 +45,7 @@ impl Responses {
         Some(Self { delivered: *delivered, micros: *micros, buckets: buckets.try_into().ok()? })
     }
 
-    /// How many responses there were.
+    /// The number of responses.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.buckets.iter().sum()
@@ -63,7 +63,7 @@ pub(super) struct Measurement {
 }
 
 impl Measurement {
-    /// Opens what is pinned.
+    /// Opens the pinned maps.
     pub(super) fn open(dir: &Path) -> Result<Self, DatapathError> {
         let opened = Self {
             dir: dir.to_owned(),
@@ -82,10 +82,10 @@ impl Measurement {
         self.slots().is_some()
     }
 
-    /// Makes the arrays and gives them to the datapath.
+    /// Makes the arrays and puts them where the datapath finds them.
     ///
     /// # Errors
-    /// As the kernel, for example without enough memory.
+    /// The kernel refuses, for example for lack of memory.
     pub(super) fn start(&self) -> Result<(), DatapathError> {
         let buckets = open(&self.dir, maps::CONNECTIONS)?.info().max_entries;
         let ways = buckets * WAYS as u32;
@@ -98,7 +98,7 @@ impl Measurement {
         Ok(())
     }
 
-    /// Takes the arrays back; the kernel frees them once no packet uses them.
+    /// Removes the arrays; the kernel frees them when no packet uses them any more.
     ///
     /// # Errors
     /// As the kernel.
@@ -128,7 +128,7 @@ impl Measurement {
         self.exchanges.lookup(&ONLY, &mut [0; 4]).map_err(failed)
     }
 
-    /// Pins an array; replaces one that a killed controller left behind.
+    /// Pins an array in place of one that a killed controller left behind.
     fn pin(&self, map: &Map, name: &'static str) -> Result<(), DatapathError> {
         unpin(&self.dir.join(name))?;
         map.pin(&self.dir.join(name)).map_err(DatapathError::map(name, "pin it"))
@@ -137,8 +137,8 @@ impl Measurement {
 
 /// Makes and pins the empty arrays of maps, before the object that declares them is loaded.
 ///
-/// Kernel 6.1 compares what BTF says of the array that an array of maps was made with and of one that is put into it, even
-/// where that is nothing: neither has any here, where the loader's own would.
+/// Kernel 6.1 requires that an array has the same BTF as the one that the array of maps was made with. Arrays made here have
+/// none; one made by the loader would have some.
 ///
 /// # Errors
 /// As the kernel.
@@ -154,7 +154,7 @@ pub(super) fn make(dir: &Path) -> Result<(), DatapathError> {
 }
 
 fn exchanges_array(ways: u32) -> Result<Map, DatapathError> {
-    Map::create_inner_array(maps::EXCHANGES_WAYS, size_of::<Exchange>() as u32, ways)
+    Map::create_array(maps::EXCHANGES_WAYS, size_of::<Exchange>() as u32, ways, BPF_F_INNER_MAP)
         .map_err(DatapathError::map(maps::EXCHANGES_WAYS, "make it"))
 }
 
@@ -169,7 +169,7 @@ fn put(outer: &Map, inner: &Map, name: &'static str) -> Result<(), DatapathError
     outer.update(&ONLY, &descriptor).map_err(DatapathError::map(name, "fill it"))
 }
 
-/// The measured exchanges, by way, mapped until dropped; none while nothing is measured.
+/// The measured exchanges, by way, mapped until dropped; `None` while nothing is measured.
 ///
 /// # Errors
 /// As the kernel.

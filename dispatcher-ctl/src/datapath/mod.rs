@@ -1,9 +1,9 @@
 //! The datapath in the kernel: loading, pinning, taking over, and typed access to its maps.
 //!
-//! [`Datapath`] is what the daemon holds. Beneath it, from the kernel upwards: `bpf` and `mapped` (system calls and
-//! memory), `pins` and `namespace` (where things are, whose, and whether anybody is left), `maps` and `load` (the set of maps and the program), `saved` (what the
-//! controller saves), `probes` (what carries probes of VIPs), [`publish`] with `kernel` (what the maps should hold), [`connections`] and `counters` (what
-//! the datapath has to tell).
+//! The daemon holds a [`Datapath`]. Below it, from the kernel upwards: `bpf` and `mapped` (system calls and memory), `pins` and
+//! `namespace` (the pin directory, its lock, and whether its namespace still exists), `maps` and `load` (the set of maps and the
+//! program), `saved` (the saved state), `probes` (programs that carry probes of VIPs), [`publish`] with `kernel` (writes the wanted
+//! contents of maps), [`connections`] and `counters` (what the datapath reports).
 
 mod affinity;
 mod bpf;

@@ -1,9 +1,9 @@
 //! Finds out whether the network namespace of a pin directory still exists.
 //!
-//! Pins outlive their namespace: a container that goes leaves the maps' memory behind. `NAMESPACE` is a device map with
-//! one entry, the namespace's loopback, which goes with the namespace and never before it. The kernel removes a device that
-//! goes from every device map, and the map itself does not keep the namespace alive: an empty entry means that the
-//! namespace is gone. (Links without a NIC do not mean that: a NIC may come back.)
+//! Pins outlive their namespace: a container that ends leaves the maps' memory behind. `NAMESPACE` is a device map with
+//! one entry, the namespace's loopback, which exists exactly as long as the namespace. The kernel removes a deleted
+//! device from every device map, and the map itself does not keep the namespace alive: so an empty entry means that the
+//! namespace no longer exists. (Links without a NIC do not mean that: a NIC may come back.)
 
 use std::{
     fs, io,
@@ -25,7 +25,7 @@ pub(super) fn mark(pins: &PinDir) -> Result<(), DatapathError> {
     if path.exists() {
         return Ok(());
     }
-    // Filled before it is pinned: it is never seen empty while the namespace is there.
+    // Filled before it is pinned, so that nobody sees it empty while the namespace exists.
     Map::create_devices(MARK, 1)
         .and_then(|map| {
             map.update(&ENTRY, &LOOPBACK.to_ne_bytes())?;
@@ -34,8 +34,8 @@ pub(super) fn mark(pins: &PinDir) -> Result<(), DatapathError> {
         .map_err(DatapathError::map(MARK, "make it"))
 }
 
-/// Removes what network namespaces that are gone have left in this pin directory; returns what was removed. Directories
-/// that a controller holds, and those that are not marked, are left alone.
+/// Removes the directories of network namespaces that no longer exist from this pin directory, and returns them. Leaves alone
+/// directories that a controller holds or that are not marked.
 ///
 /// # Errors
 /// As the kernel.

@@ -30,7 +30,7 @@ use crate::model::{Choice, XdpMode};
 const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
 /// Where a bpffs is mounted by convention.
 const BPFFS: &str = "/sys/fs/bpf";
-/// How the names of namespaces' directories begin.
+/// The beginning of the names of namespaces' directories.
 const NAMESPACE: &str = "netns-";
 /// Name of the saved state.
 pub(super) const RECORD: &str = "RECORD";
@@ -44,7 +44,7 @@ pub(super) struct PinDir {
     _lock: Flock<File>,
 }
 
-/// A pinned link, as its name tells.
+/// The name of a pinned link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct LinkName {
     /// Where in the kernel the program runs.
@@ -66,11 +66,11 @@ impl LinkName {
 }
 
 impl PinDir {
-    /// Makes the directory if need be, and locks it.
+    /// Makes the directory if it is missing, and locks it.
     pub(super) fn open(pin_dir: &Path) -> Result<Self, DatapathError> {
         require_bpffs(pin_dir)?;
         let path = namespace_dir(pin_dir)?;
-        // Somebody may remove the directory between making and locking it: then make it again.
+        // Somebody may remove the directory before it is locked: then make it again.
         loop {
             fs::DirBuilder::new()
                 .recursive(true)
@@ -89,7 +89,7 @@ impl PinDir {
         if path.exists() { Self::lock(path) } else { Ok(None) }
     }
 
-    /// Locks a namespace's directory; none where it is no such directory, or a controller holds it.
+    /// Locks a namespace's directory; `None` if it is no such directory, or a controller holds it.
     pub(super) fn idle(path: &Path) -> Result<Option<Self>, DatapathError> {
         let name = path.file_name().map(|name| name.to_string_lossy());
         if !name.is_some_and(|name| name.starts_with(NAMESPACE)) {
@@ -101,7 +101,7 @@ impl PinDir {
         }
     }
 
-    /// Locks; none where the directory went away meanwhile.
+    /// Locks; `None` if the directory was removed meanwhile.
     fn lock(path: PathBuf) -> Result<Option<Self>, DatapathError> {
         let file = match File::open(&path) {
             Ok(file) => file,
@@ -151,7 +151,7 @@ impl PinDir {
     pub(super) fn remove_link(&self, name: &str) -> Result<(), DatapathError> {
         let path = self.pin(name);
         if let Ok(link) = Link::open(&path) {
-            // A link whose NIC is gone has nothing to detach from.
+            // A link whose NIC no longer exists cannot be detached.
             if link.info().is_ok_and(|info| info.ifindex != 0) {
                 link.detach().map_err(DatapathError::path("detach", &path))?;
             }
@@ -159,7 +159,7 @@ impl PinDir {
         self.unpin(name)
     }
 
-    /// Detaches all links, removes all pins, the directory, and its parent when nothing else is in it.
+    /// Detaches all links; removes all pins, the directory, and its parent if that is empty then.
     pub(super) fn remove(&self) -> Result<Vec<String>, DatapathError> {
         let names = self.names()?;
         for name in names.iter().filter(|name| name.starts_with("LINK")) {
@@ -170,7 +170,7 @@ impl PinDir {
         }
         fs::remove_dir(&self.path).map_err(DatapathError::path("remove", &self.path))?;
         if let Some(parent) = self.path.parent() {
-            // Other namespaces may have their pins in it; a bpffs's root cannot be removed.
+            // It may hold pins of other namespaces; a bpffs's root cannot be removed.
             let _not_empty = fs::remove_dir(parent);
         }
         Ok(names)
@@ -199,7 +199,7 @@ fn netns_cookie() -> io::Result<u64> {
     super::bpf::netns_cookie(socket.as_fd())
 }
 
-/// Makes sure that the directory will be on a bpffs; mounts one at the conventional place.
+/// Ensures that the directory will be on a bpffs; mounts one at the conventional place if necessary.
 fn require_bpffs(dir: &Path) -> Result<(), DatapathError> {
     let parent = nearest_parent(dir);
     if is_bpffs(&parent) {

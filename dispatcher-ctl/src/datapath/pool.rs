@@ -1,7 +1,7 @@
 //! The schedule pool: which part of `SCHEDULES` belongs to which schedule, and which part may be written.
 //!
 //! Space that a schedule leaves may still be read by a packet that took the descriptor before the swap. It rests until
-//! [`REST`] has passed or the caller has waited for all readers, whichever comes first. Pure; time is handed in.
+//! [`REST`] has passed or the caller has waited for all readers, whichever comes first. Pure: callers pass the time.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -30,7 +30,7 @@ pub(super) struct Pool {
 }
 
 impl Pool {
-    /// A pool of which this is held; all other space rests from `now` on, since it is not known what it was.
+    /// A pool in which `held` is taken. All other space rests from `now` on, because packets may still read it.
     pub(super) fn resume(size: u32, held: impl IntoIterator<Item = Space>, now: Instant) -> Self {
         let mut pool = Self { size, free: BTreeMap::new(), resting: VecDeque::new() };
         let mut used: Vec<_> = held.into_iter().filter(|held| held.length > 0).collect();
@@ -48,7 +48,7 @@ impl Pool {
         pool
     }
 
-    /// Takes so much space; none where no free piece is as long.
+    /// Takes this much space; `None` if no free piece is long enough.
     pub(super) fn take(&mut self, length: u32, now: Instant) -> Option<Space> {
         while let Some(&(since, space)) = self.resting.front() {
             if now.saturating_duration_since(since) < REST {
@@ -67,14 +67,14 @@ impl Pool {
         Some(Space { offset, length })
     }
 
-    /// Gives back space that no descriptor names any longer.
+    /// Gives back space that no descriptor names any more.
     pub(super) fn leave(&mut self, space: Space, now: Instant) {
         if space.length > 0 {
             self.resting.push_back((now, space));
         }
     }
 
-    /// All readers were waited for: nothing rests any longer.
+    /// Ends all rest: the caller has waited for all readers.
     pub(super) fn rested(&mut self) {
         while let Some((_, space)) = self.resting.pop_front() {
             self.release(space);
@@ -87,7 +87,7 @@ impl Pool {
             + self.resting.iter().map(|(_, space)| space.length).sum::<u32>()
     }
 
-    /// Slots there are.
+    /// All slots of the pool.
     pub(super) const fn size(&self) -> u32 {
         self.size
     }

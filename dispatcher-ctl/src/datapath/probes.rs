@@ -1,4 +1,4 @@
-//! The programs that carry probes of VIPs: loads, attaches (by TC) and removes them.
+//! The programs that carry probes of VIPs: loads them, attaches them by TC, and removes them.
 //!
 //! From Linux 6.6 on an attachment is a link that ends with this process. On older kernels it is a filter of the NIC's `clsact` queue,
 //! which the controller, the next controller or `detach --all` removes. A filter that is left behind only drops what a VIP
@@ -7,21 +7,26 @@
 use std::{collections::BTreeMap, path::Path};
 
 use aya::{
-    Ebpf, EbpfLoader,
+    Ebpf,
     maps::{HashMap, MapData},
     programs::{
-        LinkOrder, ProgramError, SchedClassifier, TcAttachType,
+        LinkOrder, SchedClassifier, TcAttachType,
         tc::{self, NlOptions, SchedClassifierLinkId, TcAttachOptions},
     },
     util::KernelVersion,
 };
 use dispatcher_common::{maps, net::Address, probe::ProbeEnd};
 
-use super::{Datapath, OBJECT, error::DatapathError, load, load::undisturbed, sections::Contents};
+use super::{
+    Datapath,
+    error::DatapathError,
+    load::{self, undisturbed},
+    sections::Contents,
+};
 
-/// What takes probes to backends.
+/// The program that sends probes to backends.
 const OUT: &str = "probe_out";
-/// What takes answers to the prober.
+/// The program that sends answers to the prober.
 const IN: &str = "probe_in";
 
 /// How programs are attached.
@@ -40,12 +45,12 @@ impl Means {
     }
 }
 
-/// Where answers to probes go, by the address that was probed from.
+/// Where answers to probes go, by the source address of the probes.
 #[derive(Debug)]
 pub struct ProbeEnds(HashMap<MapData, Address, ProbeEnd>);
 
 impl ProbeEnds {
-    /// Sends answers to this address there.
+    /// Makes answers to this address go to `end`.
     ///
     /// # Errors
     /// As the kernel.
@@ -81,19 +86,12 @@ impl ProbePrograms {
         contents: &Contents,
         means: Means,
     ) -> Result<(Self, ProbeEnds), DatapathError> {
-        let mut loader = EbpfLoader::new();
-        load::pinned(&mut loader, pins, contents);
-        let mut ebpf = undisturbed(|| loader.load(OBJECT)).map_err(DatapathError::Load)?;
+        let mut ebpf = load::load_object(pins, contents)?;
         for name in [OUT, IN] {
             let program = program(&mut ebpf, name)?;
             undisturbed(|| program.load()).map_err(DatapathError::Program)?;
         }
-        let failed = |error: aya::maps::MapError| {
-            DatapathError::map(maps::PROBE_ENDS, "open it")(std::io::Error::other(error))
-        };
-        let map = ebpf.take_map(maps::PROBE_ENDS);
-        let map = map.ok_or(DatapathError::Program(ProgramError::UnexpectedProgramType))?;
-        let ends = ProbeEnds(HashMap::try_from(map).map_err(failed)?);
+        let ends = ProbeEnds(load::take_hash(&mut ebpf, maps::PROBE_ENDS)?);
         Ok((Self { ebpf, means, nics: BTreeMap::new() }, ends))
     }
 
@@ -108,7 +106,7 @@ impl ProbePrograms {
     /// Sends answers that arrive at these NICs (ifindex and name) to the prober; detaches from all other NICs.
     ///
     /// # Errors
-    /// The first that could not be attached, as the kernel; the others are.
+    /// The kernel refuses a NIC: the first such error. The other NICs are attached.
     pub fn follow(&mut self, nics: &BTreeMap<u32, String>) -> Result<(), DatapathError> {
         let gone: Vec<_> =
             self.nics.keys().filter(|ifindex| !nics.contains_key(ifindex)).copied().collect();
@@ -126,7 +124,7 @@ impl ProbePrograms {
         result
     }
 
-    /// Which program is attached where, by NIC: to carry probes out of the prober's, by this name, and answers back from others.
+    /// The attached programs, by NIC: that of the prober's NIC, which has this name, and those of the NICs that receive answers.
     #[must_use]
     pub fn attached(&mut self, prober: &str, nics: &BTreeMap<u32, String>) -> Vec<(String, u32)> {
         let mut id = |name| program(&mut self.ebpf, name).ok()?.info().ok().map(|info| info.id());
@@ -144,7 +142,7 @@ impl ProbePrograms {
         let options = match self.means {
             Means::Link => TcAttachOptions::TcxOrder(LinkOrder::default()),
             Means::Filter => {
-                // It may be there already. What a predecessor left must go first.
+                // The queue may exist already. A filter that an earlier controller left must be removed first.
                 let _there = tc::qdisc_add_clsact(nic);
                 remove(nic, program_name);
                 TcAttachOptions::Netlink(NlOptions::default())
@@ -157,43 +155,40 @@ impl ProbePrograms {
 
     fn detach(&mut self, ifindex: u32) {
         let Some(link) = self.nics.remove(&ifindex) else { return };
-        // A NIC that is gone has taken its attachment with it.
+        // The attachment of a NIC that no longer exists went with it.
         let _gone = program(&mut self.ebpf, IN).map(|program| program.detach(link));
     }
 }
 
-/// Whether a program is attached to what comes in by a NIC; none where this kernel attaches by filters.
+/// Whether a program is attached to a NIC's incoming side; `None` if this kernel attaches by filters.
 #[must_use]
 pub fn is_attached(nic: &str, program: u32) -> Option<bool> {
     if Means::of_kernel() == Means::Filter {
         return None;
     }
-    // An error does not mean that it is gone.
+    // An error does not mean that it is detached.
     Some(match SchedClassifier::query_tcx(nic, TcAttachType::Ingress) {
         Ok((_, programs)) => programs.iter().any(|there| there.id() == program),
         Err(_) => true,
     })
 }
 
-/// Whether this kernel may keep attachments of a process that is gone, for [`remove_filter`] to remove.
+/// Whether this kernel keeps attachments of processes that have ended, for [`remove_filter`] to remove.
 #[must_use]
 pub fn leaves_filters() -> bool {
     Means::of_kernel() == Means::Filter
 }
 
-/// Removes what takes answers from a NIC to the prober, where a process has left it behind.
+/// Removes the program that sends answers to the prober from a NIC, if a process has left it behind.
 pub fn remove_filter(nic: &str) {
     remove(nic, IN);
 }
 
-/// Removes a program's filter. Most often there is none.
+/// Removes a program's filter; mostly there is none.
 fn remove(nic: &str, program: &str) {
     let _none = tc::qdisc_detach_program(nic, TcAttachType::Ingress, program);
 }
 
 fn program<'e>(ebpf: &'e mut Ebpf, name: &str) -> Result<&'e mut SchedClassifier, DatapathError> {
-    ebpf.program_mut(name)
-        .ok_or(ProgramError::UnexpectedProgramType)
-        .and_then(TryInto::try_into)
-        .map_err(DatapathError::Program)
+    load::program(ebpf, name)
 }

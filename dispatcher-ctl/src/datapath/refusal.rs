@@ -1,6 +1,5 @@
-//! Finds out why a program was not attached. bpf(2) answers with a number only. Attaching by netlink passes the same checks of kernel
-//! and driver, and names the one that failed ("Peer MTU is too large to set XDP"): so a refused program is attached once more
-//! by netlink.
+//! Finds out why a program was not attached. bpf(2) returns only a number. Netlink runs the same checks of kernel and driver,
+//! and names the one that failed ("Peer MTU is too large to set XDP"): so a refused program is attached once more by netlink.
 
 use std::{
     io,
@@ -18,17 +17,17 @@ use rtnetlink::{
 
 use crate::network::{Link, extack};
 
-/// `XDP_FLAGS_UPDATE_IF_NOEXIST`: only where no program is.
+/// `XDP_FLAGS_UPDATE_IF_NOEXIST`: only if no program is attached.
 const IF_NONE: u32 = 1 << 0;
-/// `XDP_FLAGS_REPLACE`: only where this program is.
+/// `XDP_FLAGS_REPLACE`: only if this program is attached.
 const IF_THIS: u32 = 1 << 4;
 /// Longest answer.
 const ANSWER: usize = 1 << 16;
 
-/// What is known of a refusal beyond its number.
+/// What is known about a refusal besides its error number.
 #[derive(Debug, Default)]
 pub(super) struct Refusal {
-    /// The kernel's or the driver's words.
+    /// The kernel's or the driver's text.
     pub(super) words: Option<String>,
     /// The NIC's MTU.
     pub(super) mtu: Option<u32>,

@@ -1,16 +1,20 @@
-//! Redirects that a device refused. The datapath counted them as forwarded when it redirected them: only the kernel's
-//! tracepoints report that they were dropped. The programs there, and what they count, end with this process.
+//! Redirects that a device refused. The datapath has counted these packets as forwarded; only the kernel's tracepoints report
+//! that they were dropped. The programs at the tracepoints, and their counts, end with this process.
 
 use std::fs;
 
 use aya::{
-    Ebpf, EbpfLoader,
-    maps::{HashMap, MapData, MapError},
-    programs::{ProgramError, TracePoint},
+    Ebpf,
+    maps::{HashMap, MapData},
+    programs::TracePoint,
 };
 use dispatcher_common::{maps, refused::RefusedKey};
 
-use super::{Datapath, OBJECT, error::DatapathError, load, load::undisturbed};
+use super::{
+    Datapath,
+    error::DatapathError,
+    load::{self, undisturbed},
+};
 
 /// A program, its tracepoint, and the fields that it reads with their offsets.
 type Watch = (&'static str, &'static str, &'static [(&'static str, u32)]);
@@ -30,7 +34,7 @@ const WATCHES: [Watch; 2] = [
 /// Where the kernel describes tracepoints.
 const TRACING: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
 
-/// What follows refused redirects.
+/// Counts refused redirects.
 #[derive(Debug)]
 pub struct RefusedRedirects {
     /// Keeps the programs attached.
@@ -47,45 +51,33 @@ pub struct Refused {
     pub from: u32,
     /// ifindex of the NIC that refused them.
     pub to: u32,
-    /// Why: an errno, or 0, its queue was full.
+    /// The reason: an errno; 0 if the queue was full.
     pub errno: i32,
     /// How many.
     pub packets: u64,
 }
 
 impl Datapath {
-    /// Begins to count redirects that devices refuse.
+    /// Starts to count redirects that devices refuse.
     ///
     /// # Errors
-    /// Where the kernel's tracepoints cannot be used; nothing else depends on them.
+    /// The kernel's tracepoints cannot be used; nothing else depends on them.
     pub fn refused_redirects(&self) -> Result<RefusedRedirects, DatapathError> {
         WATCHES.iter().try_for_each(check)?;
-        let mut loader = EbpfLoader::new();
-        let contents = self.section_contents();
-        load::pinned(&mut loader, self.pins(), &contents);
-        let mut ebpf = undisturbed(|| loader.load(OBJECT)).map_err(DatapathError::Load)?;
-        let refused = |error: MapError| {
-            DatapathError::map(maps::REFUSED, "open it")(std::io::Error::other(error))
-        };
-        for (program, tracepoint, _) in WATCHES {
-            let program: &mut TracePoint = ebpf
-                .program_mut(program)
-                .ok_or(ProgramError::UnexpectedProgramType)
-                .and_then(TryInto::try_into)
-                .map_err(DatapathError::Program)?;
+        let mut ebpf = load::load_object(self.pins(), &self.section_contents())?;
+        for (name, tracepoint, _) in WATCHES {
+            let program: &mut TracePoint = load::program(&mut ebpf, name)?;
             undisturbed(|| program.load()).map_err(DatapathError::Program)?;
             program.attach("xdp", tracepoint).map_err(DatapathError::Program)?;
         }
-        let map = ebpf.take_map(maps::REFUSED);
-        let map = map.ok_or(DatapathError::Program(ProgramError::UnexpectedProgramType))?;
-        let counts = HashMap::try_from(map).map_err(refused)?;
+        let counts = load::take_hash(&mut ebpf, maps::REFUSED)?;
         Ok(RefusedRedirects { _ebpf: ebpf, counts, devices: self.devices_id() })
     }
 }
 
 impl RefusedRedirects {
-    /// What was counted between these NICs, given by ifindex. For packets that a driver refused only indices are known, which another
-    /// network namespace may use, too: where both are ours, the packet is most likely ours.
+    /// The counts between these NICs, given by ifindex. Of packets that a driver refused only indices are known, which another network
+    /// namespace may use, too: if both are ours, the packet most likely is ours.
     #[must_use]
     pub fn read(&self, nics: &[u32]) -> Vec<Refused> {
         let is_ours = |key: &RefusedKey| {
@@ -104,7 +96,7 @@ impl RefusedRedirects {
     }
 }
 
-/// Whether the kernel records a tracepoint's fields where the program reads them.
+/// Checks that the kernel records a tracepoint's fields where the program reads them.
 fn check((_, tracepoint, fields): &Watch) -> Result<(), DatapathError> {
     let format = TRACING
         .iter()

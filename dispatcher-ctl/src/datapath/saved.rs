@@ -1,4 +1,4 @@
-//! The saved state: documents of the controller, which live and die with the pinned maps.
+//! The saved state: documents of the controller, which exist as long as the pinned maps.
 //!
 //! They lie in one array of words, pinned as `RECORD`:
 //!
@@ -29,7 +29,7 @@ use super::{
     bpf::Map,
     error::DatapathError,
     mapped::Mapped,
-    pins::RECORD,
+    pins::{RECORD, unpin},
     pool::{Pool, Space},
 };
 
@@ -46,12 +46,12 @@ type Block = [u64; 16];
 /// Words of free space in a new array, at least.
 const LEAST_ROOM: usize = 8192;
 
-/// The saved state as it was found.
+/// The saved state as found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SavedState {
     /// Documents, in the order in which they were saved.
     Documents(Vec<Vec<u8>>),
-    /// As controllers saved it before there were documents: a whole one, and amendments to it in their order.
+    /// The former format: one document, and amendments to it in their order.
     Amended(Vec<u8>, Vec<Vec<u8>>),
 }
 
@@ -64,12 +64,12 @@ pub struct Place {
     length: u32,
 }
 
-/// A document to be saved.
+/// A document to save.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Document {
-    /// As it was saved by this controller.
+    /// As this controller saved it before.
     Kept(Place),
-    /// Written for the first time, or changed.
+    /// New or changed.
     New(Vec<u8>),
 }
 
@@ -81,7 +81,7 @@ pub struct SavedDocuments {
     array: Option<(Mapped<Chunk>, Layout)>,
 }
 
-/// Which words of an array are taken.
+/// Which words of an array are in use.
 #[derive(Debug)]
 struct Layout {
     pool: Pool,
@@ -104,12 +104,12 @@ pub(super) fn read(dir: &Path) -> Result<Option<SavedState>, DatapathError> {
 }
 
 impl SavedDocuments {
-    /// Nothing is saved yet by this controller; what an earlier one saved stays until something is.
+    /// This controller has saved nothing yet; the state that an earlier one saved stays until it does.
     pub(crate) const fn new(dir: PathBuf) -> Self {
         Self { dir, array: None }
     }
 
-    /// Makes these documents the saved state, wholly or not at all; says where they lie.
+    /// Makes these documents the saved state, all or none; returns their places.
     ///
     /// # Errors
     /// As the kernel.
@@ -123,9 +123,7 @@ impl SavedDocuments {
         let failed = || DatapathError::map(RECORD, "write it");
         let (map, array, layout) = filled(&whole).map_err(failed())?;
         let (path, next) = (self.dir.join(RECORD), self.dir.join(NEXT));
-        if next.exists() {
-            fs::remove_file(&next).map_err(DatapathError::path("unpin", &next))?;
-        }
+        unpin(&next)?;
         map.pin(&next).map_err(failed())?;
         fs::rename(&next, &path).map_err(DatapathError::path("replace", path))?;
         let places = layout.documents.clone();
@@ -151,7 +149,7 @@ impl Layout {
         Self { pool, index: Space { offset: 0, length: 0 }, documents: Vec::new() }
     }
 
-    /// Makes these documents those that are saved; false, and what was saved stays: there is no room.
+    /// Makes these documents the saved ones. If there is no room, returns false and leaves the saved ones as they are.
     fn save(&mut self, words: &[AtomicU64], documents: &[Document]) -> bool {
         let now = Instant::now();
         let mut places = Vec::with_capacity(documents.len());
@@ -216,7 +214,7 @@ impl Place {
         Space { offset: self.offset, length: words.next_multiple_of(BLOCK as u32) }
     }
 
-    /// The document; none where it is not within the array.
+    /// The document; `None` if it is not within the array.
     fn read(self, words: &[AtomicU64]) -> Option<Vec<u8>> {
         let length = self.length as usize;
         let words = words.get(self.offset as usize..)?.get(..length.div_ceil(8))?;
@@ -225,7 +223,7 @@ impl Place {
     }
 }
 
-/// A new array with these documents, which has room for them to change.
+/// A new array with these documents, and room for changes.
 fn filled(documents: &[Document]) -> io::Result<(Map, Mapped<Chunk>, Layout)> {
     let length = |document: &Document| match document {
         Document::New(bytes) => bytes.len().div_ceil(8) + BLOCK,
@@ -235,7 +233,7 @@ fn filled(documents: &[Document]) -> io::Result<(Map, Mapped<Chunk>, Layout)> {
     let words = 2 + words + LEAST_ROOM.max(words / 2);
     let chunks = words.div_ceil(size_of::<Chunk>() / 8);
     let chunks = u32::try_from(chunks).map_err(io::Error::other)?;
-    let map = Map::create_array(RECORD, size_of::<Chunk>() as u32, chunks)?;
+    let map = Map::create_array(RECORD, size_of::<Chunk>() as u32, chunks, 0)?;
     let array = Mapped::<Chunk>::new(&map)?;
     let mut layout = Layout::new(array.words().len());
     if let Some(format) = array.words().first() {
@@ -247,7 +245,7 @@ fn filled(documents: &[Document]) -> io::Result<(Map, Mapped<Chunk>, Layout)> {
     Ok((map, array, layout))
 }
 
-/// What these words say; none where they contradict each other.
+/// The state that these words describe; `None` if they contradict each other.
 fn saved_state(words: &[AtomicU64]) -> Option<SavedState> {
     let word = |at: usize| Some(words.get(at)?.load(Ordering::Acquire));
     let head = word(0)?;

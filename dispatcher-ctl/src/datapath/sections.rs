@@ -1,9 +1,9 @@
 //! The maps that are sections of the object, whose values a loader writes.
 //!
 //! Loading a program makes aya overwrite these maps with the object's (empty) sections, even pinned ones that packets are
-//! looked up in. So it is given their current contents. Nobody else writes meanwhile: only the [`Datapath`](super::Datapath)
-//! publishes, and it is borrowed while a program is loaded. Writing the same bytes again does no harm, wherever it is cut
-//! short.
+//! looked up in. So the loader gets their current contents. Nobody else writes meanwhile: only the [`Datapath`](super::Datapath)
+//! publishes, and it is borrowed while a program is loaded. Writing the same bytes again is harmless, even if it is
+//! interrupted.
 
 use std::{path::Path, sync::atomic::Ordering};
 
@@ -12,17 +12,17 @@ use dispatcher_common::maps::{ADDRESS_FILTER, BACKENDS, INTERFACES, SECTIONS, Se
 
 use super::{bpf::Map, error::DatapathError, maps::MapSet};
 
-/// Makes and pins them, empty.
+/// Makes and pins empty ones.
 pub(super) fn make(dir: &Path) -> Result<(), DatapathError> {
     for Section { name, bytes, .. } in SECTIONS {
-        Map::create_array(name, bytes, 1)
+        Map::create_array(name, bytes, 1, 0)
             .and_then(|map| map.pin(&dir.join(name)))
             .map_err(DatapathError::map(name, "make it"))?;
     }
     Ok(())
 }
 
-/// What is in them.
+/// Their contents.
 #[derive(Debug)]
 pub(super) struct Contents([(Section, Vec<u8>); SECTIONS.len()]);
 

@@ -1,4 +1,4 @@
-//! What the maps should hold. It is compared with what they hold, and the difference is written.
+//! The wanted contents of the maps. The publisher compares them with the actual contents and writes the difference.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,14 +7,16 @@ use dispatcher_common::{
     connection::EXPIRY_CLASSES,
     net::{Address, MacBytes},
     rule::Condition,
-    service::{Schedule, ServiceKey},
+    service::ServiceKey,
 };
+
+use crate::schedule::ScheduleTable;
 
 /// The contents of all maps that the controller writes. Address filter and VIPs follow from the services.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tables {
-    /// Whether only services are in it that a change makes dirty, each with all its backends and rules. Everything else stays
-    /// as it is, their affinity included.
+    /// Whether it holds only the dirty services, each with all its backends and rules. Everything else stays as it is,
+    /// including the affinity of these services.
     pub is_partial: bool,
     /// By service id.
     pub services: BTreeMap<u32, ServiceTable>,
@@ -22,7 +24,7 @@ pub struct Tables {
     pub backends: BTreeMap<u32, BackendTable>,
     /// By interface index.
     pub interfaces: BTreeMap<u8, InterfaceTable>,
-    /// Addresses of this host, which services on any address leave alone; empty while there are none of those.
+    /// Addresses of this host, which services on any address do not serve; empty while there are no such services.
     pub own_addresses: BTreeSet<Address>,
     /// Backends that services of an affinity group have in common: the slot in a service, by that service and the slot in
     /// another one.
@@ -35,7 +37,7 @@ pub struct Tables {
     pub syn_guard: u64,
 }
 
-/// What the datapath must know of a service.
+/// A service in the datapath.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceTable {
     /// Its key.
@@ -48,57 +50,24 @@ pub struct ServiceTable {
     pub affinity: u64,
     /// [`dispatcher_common::service::Policy::local`].
     pub local: u64,
-    /// From what it places new connections.
+    /// From which it places new connections.
     pub schedule: ScheduleTable,
-    /// What leads to its rules, in the order in which they are looked at.
+    /// The conditions of its rules, in the order in which the datapath checks them.
     pub conditions: Vec<Condition>,
 }
 
-/// What the datapath must know of a rule.
+/// A rule in the datapath.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RuleTable {
     /// Id of its service.
     pub service: u32,
-    /// Whether it holds, as far as a packet does not tell.
+    /// Whether it is on, apart from its conditions on packets.
     pub active: bool,
-    /// From what it places new connections.
+    /// From which it places new connections.
     pub schedule: ScheduleTable,
 }
 
-/// A service's schedule: slots of backends that take its new connections.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ScheduleTable {
-    /// The ring: slots, as often as the scheduler has them.
-    pub ring: Vec<u16>,
-    /// Each of them once, in the service's order.
-    pub members: Vec<u16>,
-}
-
-impl ScheduleTable {
-    /// Ring slots it takes in the pool.
-    #[must_use]
-    pub fn space(&self) -> usize {
-        Schedule::space(self.ring.len(), self.members.len())
-    }
-
-    /// Its layout in the pool: the ring, the number of members, the members.
-    #[must_use]
-    pub fn words(&self) -> Vec<u16> {
-        if self.ring.is_empty() {
-            return Vec::new();
-        }
-        [&self.ring[..], &[self.members.len() as u16], &self.members].concat()
-    }
-
-    /// What is left of it without these slots.
-    #[must_use]
-    pub fn without(&self, slots: &BTreeSet<u16>) -> Self {
-        let rest = |of: &[u16]| of.iter().copied().filter(|slot| !slots.contains(slot)).collect();
-        Self { ring: rest(&self.ring), members: rest(&self.members) }
-    }
-}
-
-/// What the datapath must know of a backend.
+/// A backend in the datapath.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BackendTable {
     /// Its service.
@@ -109,13 +78,13 @@ pub struct BackendTable {
     pub share: Share,
 }
 
-/// What the datapath must know of a NIC.
+/// A NIC in the datapath.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InterfaceTable {
     /// The NIC's own MAC.
     pub mac: MacBytes,
     /// The kernel's ifindex.
     pub ifindex: u32,
-    /// Its MTU in bytes of L3; 0: not known.
+    /// Its MTU in bytes of L3; 0 if unknown.
     pub mtu: u32,
 }

@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use etherparse::{ArpEthIpv4Packet, ArpOperation, PacketBuilder};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use tokio::task::AbortHandle;
 
@@ -19,12 +20,12 @@ use crate::model::Mac;
 /// Pauses before the repeated announcements: neighbours may miss the first.
 const REPEATS: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(2)];
 
-const ETHERTYPE_ARP: u16 = 0x0806;
-const ETHERTYPE_IPV6: u16 = 0x86dd;
-const BROADCAST: Mac = Mac([0xff; 6]);
+/// Bytes of the shortest frame of Ethernet.
+const SHORTEST: usize = 60;
+const BROADCAST: [u8; 6] = [0xff; 6];
 /// ff02::1, all nodes, and the MAC it maps to (RFC 2464 §7).
 const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
-const ALL_NODES_MAC: Mac = Mac([0x33, 0x33, 0, 0, 0, 1]);
+const ALL_NODES_MAC: [u8; 6] = [0x33, 0x33, 0, 0, 0, 1];
 
 /// Sends announcements and their repetitions.
 #[derive(Clone, Debug, Default)]
@@ -90,10 +91,10 @@ fn send_all(socket: &OwnedFd, ifindex: u32, mac: Mac, vip: IpAddr) -> io::Result
     match vip {
         IpAddr::V4(v4) => {
             // Some hosts learn only from requests, others only from replies.
-            send(socket, ifindex, &gratuitous_arp(mac, v4, ArpKind::Request))?;
-            send(socket, ifindex, &gratuitous_arp(mac, v4, ArpKind::Reply))
+            send(socket, ifindex, &gratuitous_arp(mac, v4, ArpOperation::REQUEST)?)?;
+            send(socket, ifindex, &gratuitous_arp(mac, v4, ArpOperation::REPLY)?)
         }
-        IpAddr::V6(v6) => send(socket, ifindex, &neighbour_advertisement(mac, v6)),
+        IpAddr::V6(v6) => send(socket, ifindex, &neighbour_advertisement(mac, v6)?),
     }
 }
 
@@ -117,70 +118,33 @@ fn send(socket: &OwnedFd, ifindex: u32, frame: &[u8]) -> io::Result<()> {
     if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-#[derive(Clone, Copy)]
-enum ArpKind {
-    Request = 1,
-    Reply = 2,
-}
-
 /// A gratuitous ARP frame: sender and target are the VIP.
-fn gratuitous_arp(mac: Mac, vip: Ipv4Addr, kind: ArpKind) -> Vec<u8> {
-    let mut frame = ethernet(BROADCAST, mac, ETHERTYPE_ARP);
-    // Ethernet, IPv4, lengths of their addresses.
-    frame.extend([0, 1, 0x08, 0, 6, 4, 0, kind as u8]);
-    frame.extend(mac.0);
-    frame.extend(vip.octets());
-    frame.extend(match kind {
-        ArpKind::Request => [0; 6],
-        ArpKind::Reply => mac.0,
-    });
-    frame.extend(vip.octets());
-    frame.resize(60, 0);
-    frame
+fn gratuitous_arp(mac: Mac, vip: Ipv4Addr, operation: ArpOperation) -> io::Result<Vec<u8>> {
+    let arp = ArpEthIpv4Packet {
+        operation,
+        sender_mac: mac.0,
+        sender_ipv4: vip.octets(),
+        target_mac: if operation == ArpOperation::REPLY { mac.0 } else { [0; 6] },
+        target_ipv4: vip.octets(),
+    };
+    let mut frame = Vec::with_capacity(SHORTEST);
+    let builder = PacketBuilder::ethernet2(mac.0, BROADCAST).arp(arp.into());
+    builder.write(&mut frame).map_err(io::Error::other)?;
+    frame.resize(SHORTEST, 0);
+    Ok(frame)
 }
 
 /// An unsolicited neighbour advertisement to all nodes, with the override flag.
-fn neighbour_advertisement(mac: Mac, vip: Ipv6Addr) -> Vec<u8> {
-    const LENGTH: u8 = 32;
-    const ICMPV6: u8 = 58;
-    let mut message = vec![136, 0, 0, 0, 0x20, 0, 0, 0];
-    message.extend(vip.octets());
-    // Option: target link-layer address, one unit of eight bytes.
-    message.extend([2, 1]);
-    message.extend(mac.0);
-    let mut pseudo_header = Vec::from(vip.octets());
-    pseudo_header.extend(ALL_NODES.octets());
-    pseudo_header.extend([0, 0, 0, LENGTH, 0, 0, 0, ICMPV6]);
-    let checksum = checksum(pseudo_header.iter().chain(&message).copied());
-    message[2..4].copy_from_slice(&checksum);
-
-    let mut frame = ethernet(ALL_NODES_MAC, mac, ETHERTYPE_IPV6);
-    frame.extend([0x60, 0, 0, 0, 0, LENGTH, ICMPV6, 255]);
-    frame.extend(vip.octets());
-    frame.extend(ALL_NODES.octets());
-    frame.extend(message);
-    frame
-}
-
-fn ethernet(destination: Mac, source: Mac, ethertype: u16) -> Vec<u8> {
-    let mut frame = Vec::with_capacity(90);
-    frame.extend(destination.0);
-    frame.extend(source.0);
-    frame.extend(ethertype.to_be_bytes());
-    frame
-}
-
-/// The Internet checksum (RFC 1071) of an even number of bytes.
-fn checksum(bytes: impl Iterator<Item = u8>) -> [u8; 2] {
-    let mut sum = 0_u32;
-    for (i, byte) in bytes.enumerate() {
-        sum += u32::from(byte) << if i % 2 == 0 { 8 } else { 0 };
-    }
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    let [.., a, b] = (!sum).to_be_bytes();
-    [a, b]
+fn neighbour_advertisement(mac: Mac, vip: Ipv6Addr) -> io::Result<Vec<u8>> {
+    // The option: target link-layer address, one unit of eight bytes.
+    let message = [&vip.octets()[..], &[2, 1], &mac.0].concat();
+    let mut frame = Vec::new();
+    PacketBuilder::ethernet2(mac.0, ALL_NODES_MAC)
+        .ipv6(vip.octets(), ALL_NODES.octets(), 255)
+        .icmpv6_raw(136, 0, [0x20, 0, 0, 0])
+        .write(&mut frame, &message)
+        .map_err(io::Error::other)?;
+    Ok(frame)
 }
 
 #[cfg(test)]
@@ -191,10 +155,12 @@ mod tests {
 
     #[test]
     fn a_gratuitous_arp_names_the_vip_twice() {
-        let frame = gratuitous_arp(MAC, Ipv4Addr::new(192, 0, 2, 80), ArpKind::Request);
+        let frame =
+            gratuitous_arp(MAC, Ipv4Addr::new(192, 0, 2, 80), ArpOperation::REQUEST).unwrap();
         assert_eq!(frame.len(), 60);
         assert_eq!(&frame[..14], [255, 255, 255, 255, 255, 255, 2, 0, 0, 0, 0, 1, 8, 6]);
         assert_eq!(&frame[14..22], [0, 1, 8, 0, 6, 4, 0, 1]);
+        assert_eq!(&frame[22..28], MAC.0);
         assert_eq!(&frame[28..32], [192, 0, 2, 80]);
         assert_eq!(&frame[38..42], [192, 0, 2, 80]);
     }
@@ -202,12 +168,16 @@ mod tests {
     #[test]
     fn an_advertisement_s_checksum_proves_right() {
         let vip = "2001:db8::80".parse().unwrap();
-        let frame = neighbour_advertisement(MAC, vip);
+        let frame = neighbour_advertisement(MAC, vip).unwrap();
         assert_eq!(frame.len(), 14 + 40 + 32);
+        assert_eq!(&frame[..14], [0x33, 0x33, 0, 0, 0, 1, 2, 0, 0, 0, 0, 1, 0x86, 0xdd]);
+        assert_eq!(&frame[14..22], [0x60, 0, 0, 0, 0, 32, 58, 255]);
         let (header, message) = (&frame[14..54], &frame[54..]);
-        let mut covered = header[8..40].to_vec();
-        covered.extend([0, 0, 0, 32, 0, 0, 0, 58]);
-        covered.extend(message);
-        assert_eq!(checksum(covered.into_iter()), [0, 0], "sum with the checksum in it");
+        assert_eq!((&message[..2], &message[4..8]), (&[136, 0][..], &[0x20, 0, 0, 0][..]));
+        assert_eq!((&message[8..24], &message[24..26]), (&header[8..24], &[2, 1][..]));
+        assert_eq!(message[26..], MAC.0);
+        let covered = [&header[8..40], &[0, 0, 0, 32, 0, 0, 0, 58], message].concat();
+        let words = covered.as_chunks().0.iter().map(|word| u32::from(u16::from_be_bytes(*word)));
+        assert_eq!(words.sum::<u32>() % 0xffff, 0, "sum with the checksum in it");
     }
 }

@@ -2,8 +2,7 @@
 
 use std::io;
 
-use netlink_packet_route::RouteNetlinkMessage;
-use rtnetlink::{Handle, packet_core::ErrorMessage, proto::Connection, sys::AsyncSocket as _};
+use rtnetlink::{Handle, packet_core::ErrorMessage, sys::AsyncSocket as _};
 
 /// Length of `struct nlmsghdr`.
 const HEADER: usize = 16;
@@ -12,12 +11,14 @@ const MESSAGE: u16 = 1;
 /// Flag bits of an attribute's type.
 const FLAGS: u16 = 0xc000;
 
-/// Opens a connection for requests, in the calling thread's network namespace, whose errors carry the kernel's text.
-pub(crate) fn connect() -> io::Result<(Connection<RouteNetlinkMessage>, Handle)> {
+/// Opens a connection for requests, in the calling thread's network namespace, whose errors carry the kernel's text. A task of
+/// the current runtime serves it.
+pub(crate) fn connect() -> io::Result<Handle> {
     let (mut connection, handle, _) = rtnetlink::new_connection()?;
     // Without it (before Linux 4.12) errors are only numbers.
     let _best_effort = connection.socket_mut().socket_mut().set_ext_ack(true);
-    Ok((connection, handle))
+    tokio::spawn(connection);
+    Ok(handle)
 }
 
 /// The error in a message, with the kernel's text if there is one. [`errno`] still returns its number.

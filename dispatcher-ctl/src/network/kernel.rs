@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use futures_util::{StreamExt as _, TryStreamExt as _};
+use futures_util::{StreamExt as _, TryStream, TryStreamExt as _};
 use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage,
     address::{AddressAttribute, AddressFlags, AddressMessage, CacheInfo},
@@ -68,8 +68,7 @@ pub(super) struct Kernel {
 impl Kernel {
     /// Opens the connection, in the calling thread's network namespace.
     pub(super) fn connect() -> Result<Self, NetworkError> {
-        let (connection, handle) = extack::connect().map_err(NetworkError::Socket)?;
-        tokio::spawn(connection);
+        let handle = extack::connect().map_err(NetworkError::Socket)?;
         Ok(Self { handle, reading: Arc::default() })
     }
 
@@ -98,30 +97,25 @@ impl Kernel {
 
     /// All NICs.
     pub(super) async fn links(&self) -> Result<Vec<Link>, NetworkError> {
-        let _turn = self.reading.lock().await;
-        let messages: Vec<_> = self
-            .handle
-            .link()
-            .get()
-            .execute()
-            .try_collect()
-            .await
-            .map_err(|e| NetworkError::from_netlink(|| "list links".to_owned(), e))?;
-        Ok(messages.iter().filter_map(Link::parse).collect())
+        let rows = self.read("list links", |handle| handle.link().get().execute()).await?;
+        Ok(rows.iter().filter_map(Link::parse).collect())
     }
 
     /// All neighbours.
     pub(super) async fn neighbours(&self) -> Result<HashMap<Key, Entry>, NetworkError> {
+        let rows = self.read("list neighbours", |handle| handle.neighbours().get().execute());
+        Ok(rows.await?.iter().filter_map(neighbour::parse).collect())
+    }
+
+    /// Reads a table. `request` sends the request, so it is called when no other table is being read.
+    async fn read<M, S: TryStream<Ok = M, Error = rtnetlink::Error>>(
+        &self,
+        what: &str,
+        request: impl FnOnce(&Handle) -> S,
+    ) -> Result<Vec<M>, NetworkError> {
         let _turn = self.reading.lock().await;
-        let messages: Vec<_> = self
-            .handle
-            .neighbours()
-            .get()
-            .execute()
-            .try_collect()
-            .await
-            .map_err(|e| NetworkError::from_netlink(|| "list neighbours".to_owned(), e))?;
-        Ok(messages.iter().filter_map(neighbour::parse).collect())
+        let rows = request(&self.handle).try_collect().await;
+        rows.map_err(|e| NetworkError::from_netlink(|| what.to_owned(), e))
     }
 
     /// Where packets to an address would go.
@@ -247,30 +241,15 @@ impl Kernel {
     }
 
     async fn address_messages(&self) -> Result<Vec<AddressMessage>, NetworkError> {
-        let _turn = self.reading.lock().await;
-        self.handle
-            .address()
-            .get()
-            .execute()
-            .try_collect()
-            .await
-            .map_err(|e| NetworkError::from_netlink(|| "list addresses".to_owned(), e))
+        self.read("list addresses", |handle| handle.address().get().execute()).await
     }
 
     /// Whether a NIC has an address, whatever its prefix.
     async fn has_address(&self, ifindex: u32, address: IpAddr) -> Result<bool, NetworkError> {
-        let _turn = self.reading.lock().await;
-        let messages: Vec<_> = self
-            .handle
-            .address()
-            .get()
-            .set_link_index_filter(ifindex)
-            .execute()
-            .try_collect()
-            .await
-            .map_err(|e| {
-                NetworkError::from_netlink(|| format!("addresses of ifindex {ifindex}"), e)
-            })?;
+        let what = format!("addresses of ifindex {ifindex}");
+        let request =
+            |handle: &Handle| handle.address().get().set_link_index_filter(ifindex).execute();
+        let messages = self.read(&what, request).await?;
         let held = messages.iter().filter_map(HeldAddress::parse);
         Ok(held.into_iter().any(|held| held.ifindex == ifindex && held.address == address))
     }

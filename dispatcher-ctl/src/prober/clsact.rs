@@ -26,8 +26,7 @@ pub(super) async fn has_filters(host: &rtnetlink::Handle, nic: &str) -> bool {
 /// Removes a NIC's `clsact` queue if it has no filters.
 async fn remove_unused(nic: &str) {
     let Ok(ifindex) = nix::net::if_::if_nametoindex(nic) else { return };
-    let Ok((connection, handle)) = extack::connect() else { return };
-    tokio::spawn(connection);
+    let Ok(handle) = extack::connect() else { return };
     let ifindex = ifindex.cast_signed();
     let ingress = handle.traffic_filter(ifindex).get().ingress().execute();
     let egress = handle.traffic_filter(ifindex).get().egress().execute();

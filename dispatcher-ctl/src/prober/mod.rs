@@ -139,7 +139,7 @@ impl Through {
         let path = self.prober.path().map_err(io::Error::other)?;
         let source = path.source(self.own.ip(), vip).map_err(io::Error::other)?;
         let domain = if vip.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
-        let socket = path.socket(domain, kind, protocol).await?;
+        let socket = path.namespace.socket(domain, kind, protocol).await?;
         // A backend without the VIP that forwards would send the probe back to us, and we would balance it like a
         // client's packet.
         if vip.is_ipv4() {

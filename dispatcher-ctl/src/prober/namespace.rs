@@ -81,9 +81,7 @@ fn enter(runtime: &Handle) -> io::Result<(File, rtnetlink::Handle)> {
     let file = File::open("/proc/thread-self/ns/net")?;
     // The socket is opened here and served by the runtime's threads.
     let _entered = runtime.enter();
-    let (connection, netlink) = extack::connect()?;
-    runtime.spawn(connection);
-    Ok((file, netlink))
+    Ok((file, extack::connect()?))
 }
 
 fn make_sockets(orders: &Receiver<Order>) {

@@ -8,7 +8,6 @@ use std::{
 };
 
 use dispatcher_common::{limits::PROBE_ADDRESSES, net::address};
-use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::Mutex;
 
 use super::{
@@ -55,7 +54,7 @@ fn veth_hint(error: &NetworkError) -> &'static str {
 /// An open path to VIPs.
 #[derive(Debug)]
 pub struct Path {
-    namespace: Namespace,
+    pub(super) namespace: Namespace,
     wire: Wire,
     /// A netlink connection to the host's namespace.
     host: rtnetlink::Handle,
@@ -74,7 +73,7 @@ impl Path {
     /// As the kernel reports.
     pub async fn open(ends: ProbeEnds, mtu: u32, owner: &str) -> Result<Self, OpenError> {
         let namespace = Namespace::make().await.map_err(OpenError::Namespace)?;
-        let host = host().map_err(OpenError::Veth)?;
+        let host = extack::connect().map_err(NetworkError::Socket).map_err(OpenError::Veth)?;
         let fd = std::os::fd::AsFd::as_fd(&namespace);
         let wire = wire::join(&host, &namespace.netlink, fd, mtu, owner);
         let wire = wire.await.map_err(OpenError::Veth)?;
@@ -85,8 +84,8 @@ impl Path {
 
     /// Name of the veth's end on the host.
     #[must_use]
-    pub const fn host_end(&self) -> &'static str {
-        self.wire.name
+    pub fn host_end(&self) -> &str {
+        &self.wire.name
     }
 
     /// Sets which programs carry probes, by NIC.
@@ -149,21 +148,4 @@ impl Path {
         known.insert(source);
         Ok(())
     }
-
-    /// Opens a non-blocking socket in the prober's namespace.
-    pub(super) async fn socket(
-        &self,
-        domain: Domain,
-        kind: Type,
-        protocol: Protocol,
-    ) -> io::Result<Socket> {
-        self.namespace.socket(domain, kind, protocol).await
-    }
-}
-
-/// A netlink connection to the host's namespace.
-fn host() -> Result<rtnetlink::Handle, NetworkError> {
-    let (connection, handle) = extack::connect().map_err(NetworkError::Socket)?;
-    tokio::spawn(connection);
-    Ok(handle)
 }

@@ -11,7 +11,7 @@ use std::{
 
 use nix::ifaddrs::getifaddrs;
 
-use crate::advisor::probe::reason;
+use crate::fault::reason;
 
 /// What probes must know about the host.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -27,19 +27,9 @@ use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBu
 
 use crate::network::{Link, NetworkError};
 
-/// Names of the end on the host.
-const HOST_ENDS: [&str; 10] = [
-    "dsp-probe0",
-    "dsp-probe1",
-    "dsp-probe2",
-    "dsp-probe3",
-    "dsp-probe4",
-    "dsp-probe5",
-    "dsp-probe6",
-    "dsp-probe7",
-    "dsp-probe8",
-    "dsp-probe9",
-];
+/// Names of the end on the host begin so; a number below [`HOST_ENDS`] follows.
+const HOST_END: &str = "dsp-probe";
+const HOST_ENDS: usize = 10;
 /// Name of the end in the prober's namespace.
 const PROBER_END: &str = "probe0";
 /// The routing table of local addresses (`RT_TABLE_LOCAL`).
@@ -56,7 +46,7 @@ const GATEWAYS: (Ipv4Addr, Ipv6Addr) =
 #[derive(Clone, Debug)]
 pub(super) struct Wire {
     /// Name of the end on the host.
-    pub(super) name: &'static str,
+    pub(super) name: String,
     /// ifindex of the end on the host.
     pub(super) host: u32,
     /// ifindex of the prober's end, in its namespace.
@@ -85,11 +75,11 @@ pub(super) async fn join(
     let alias = alias(owner);
     let name = free_name(host, &alias).await?;
     host.link()
-        .add(pair(name, &alias, namespace, mtu))
+        .add(pair(&name, &alias, namespace, mtu))
         .execute()
         .await
         .map_err(|e| failed(&format!("add veth {name}"), e))?;
-    let ours = link(host, name).await?;
+    let ours = link(host, &name).await?;
     let theirs = link(prober, PROBER_END).await?;
     let set = |index| LinkUnspec::new_with_index(index).append_extra_attribute(without_addresses());
     // Set while they are down. Without IPv6 there are no addresses to prevent.
@@ -154,9 +144,9 @@ fn alias(owner: &str) -> String {
 
 /// The first name that no other controller uses. Removes a predecessor's veth: one with the same alias, or without an
 /// owner.
-async fn free_name(host: &Handle, alias: &str) -> Result<&'static str, NetworkError> {
-    for name in HOST_ENDS {
-        let mut found = host.link().get().match_name(name.to_owned()).execute();
+async fn free_name(host: &Handle, alias: &str) -> Result<String, NetworkError> {
+    for name in (0..HOST_ENDS).map(|i| format!("{HOST_END}{i}")) {
+        let mut found = host.link().get().match_name(name.clone()).execute();
         let Ok(Some(message)) = found.try_next().await else { return Ok(name) };
         let says = |said: &str| {
             let is =
@@ -169,7 +159,7 @@ async fn free_name(host: &Handle, alias: &str) -> Result<&'static str, NetworkEr
         }
     }
     let source = std::io::Error::from_raw_os_error(libc::EEXIST);
-    let what = format!("add veth {} to {}", HOST_ENDS[0], HOST_ENDS[HOST_ENDS.len() - 1]);
+    let what = format!("add veth {HOST_END}0 to {HOST_END}{}", HOST_ENDS - 1);
     Err(NetworkError::Refused { what, source })
 }
 

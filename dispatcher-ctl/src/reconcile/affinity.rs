@@ -4,13 +4,12 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use dispatcher_common::service;
 
-use super::tables::ticks;
 use crate::{
-    datapath::tables::Tables,
+    datapath::{clock::ticks, tables::Tables},
     model::{Affinity, Service, State, affinity_groups},
 };
 
-/// Ticks since a client's last new connection after which its record is void; 0: no affinity.
+/// Ticks after a client's last new connection when its record expires; 0: no affinity.
 ///
 /// One more than the timeout rounded up: a record that is n ticks old is older than n − 1.
 #[must_use]
@@ -21,7 +20,7 @@ pub fn affinity_ticks(affinity: &Affinity) -> u16 {
     }
 }
 
-/// Fills in the words of services, and the peers of backends that services of a group have in common.
+/// Fills in the affinity words of services, and the peers of backends that several services of a group have.
 pub(super) fn affinity(state: &State, tables: &mut Tables) {
     let mut groups: BTreeMap<usize, Vec<&Service>> = BTreeMap::new();
     let configs: Vec<_> = state.services.iter().map(|service| &service.config).collect();

@@ -1,4 +1,4 @@
-//! The difference between what runs and what is to run, computed once for each change.
+//! The difference between the running state and the next one, computed once for each change.
 //!
 //! Unchanged services share memory with the former state and are skipped by pointer: a change of one service among thousands
 //! costs next to nothing.
@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use super::weights::settle_weights;
 use crate::model::{Backend, Service, Shared, State};
 
-/// A service as it was and as it is to be: not there before, not there any more, or changed.
+/// A service before and after a change: new, removed, or changed.
 pub type Pair<'s> = (Option<&'s Service>, Option<&'s Service>);
 
 /// What a change must rewrite in the maps.
@@ -16,12 +16,12 @@ pub type Pair<'s> = (Option<&'s Service>, Option<&'s Service>);
 pub enum Dirty {
     /// Everything.
     All,
-    /// The services at these places of the state, of which only words of their backends, their rules and their schedules
-    /// differ: no other map and no other service is concerned.
+    /// The services at these places of the state. Only their backends' words, their rules and their schedules differ:
+    /// no other map and no other service changes.
     Services(Vec<usize>),
 }
 
-/// A state that follows another one, and how they differ.
+/// The next state, the former one, and their differences.
 #[derive(Clone, Debug)]
 pub struct Change {
     former: State,
@@ -43,7 +43,7 @@ impl Dirty {
         }
     }
 
-    /// Places of the dirty services; none where everything is dirty.
+    /// Places of the dirty services; empty if everything is dirty.
     #[must_use]
     pub fn places(&self) -> Option<&[usize]> {
         match self {
@@ -54,8 +54,8 @@ impl Dirty {
 }
 
 impl Change {
-    /// Compares what runs with what is to follow it. Services are the same that have the same id, whatever their names. Weights
-    /// of services that differ are settled; `now_ms` is in milliseconds since the epoch.
+    /// Compares the running state with the next one. Services with the same id are the same service, whatever their names.
+    /// Settles the weights of services that differ; `now_ms` is in milliseconds since the epoch.
     #[must_use]
     pub fn new(former: &State, mut state: State, now_ms: u64) -> Self {
         let former = former.clone();
@@ -76,7 +76,7 @@ impl Change {
                 settle_weights(was.map(|was| &**was), service, is_managed, now_ms);
             }
             match was.filter(|was| *was == service) {
-                // From here on they are known to be equal without a comparison.
+                // Shared from now on, so that they are equal without a comparison.
                 Some(was) => *service = was.clone(),
                 None => places.push((was_at, Some(at))),
             }
@@ -92,19 +92,19 @@ impl Change {
         change
     }
 
-    /// The state that was.
+    /// The former state.
     #[must_use]
     pub const fn former(&self) -> &State {
         &self.former
     }
 
-    /// The state that follows it.
+    /// The next state.
     #[must_use]
     pub const fn state(&self) -> &State {
         &self.state
     }
 
-    /// The services that differ, in the order of the new state, then those that go.
+    /// The services that differ, in the order of the next state, then those that are removed.
     pub fn pairs(&self) -> impl Iterator<Item = Pair<'_>> {
         self.places.iter().map(|(was, is)| {
             let was = was.and_then(|at| self.former.services.get(at)).map(|s| &**s);
@@ -112,7 +112,7 @@ impl Change {
         })
     }
 
-    /// What it must rewrite in the maps, where all else is in force.
+    /// What it must rewrite in the maps, if everything else is in force.
     #[must_use]
     pub const fn dirty(&self) -> &Dirty {
         &self.dirty
@@ -136,8 +136,8 @@ fn have_same_places(before: &State, after: &State) -> bool {
         && before.services.iter().zip(&after.services).all(same)
 }
 
-/// Whether a service differs only in words of its own backends and in its schedules: in weights, in what is quiesced, up or
-/// down. Backends, their addresses and all settings of the service are as they were, so nothing else is concerned.
+/// Whether a service differs only in words of its own backends and in its schedules: in weights, or in backends that are
+/// quiesced, up or down. Backends, their addresses and all settings of the service are the same, so nothing else changes.
 fn is_in_weights_only(before: &Service, after: &Service) -> bool {
     let is_same = |(was, is): (&Backend, &Backend)| {
         let (a, b) = (&was.config, &is.config);

@@ -7,7 +7,7 @@ use crate::{
     model::{RetiredSlot, State},
 };
 
-/// Numbers that may be given out.
+/// Numbers that may be assigned.
 #[derive(Debug)]
 pub(super) struct Ids {
     slots: Numbers,
@@ -22,7 +22,7 @@ struct Numbers {
 }
 
 impl Ids {
-    /// Everything but what runs (also what is about to be removed: packets still find it) and what is retired. Slot 0
+    /// All numbers but those of the running state (packets still find what is about to be removed) and retired ones. Slot 0
     /// is never used.
     pub(super) fn new(running: &State, retired: &[RetiredSlot]) -> Self {
         let mut ids = Self {
@@ -54,7 +54,7 @@ impl Ids {
     /// An id for a rule.
     ///
     /// # Errors
-    /// There is none: those that go are still in use.
+    /// There is none: those of removed rules are still in use.
     pub(super) fn rule(&mut self) -> Result<u32, ConfigError> {
         self.rules.give().ok_or_else(|| {
             let message = format!("all {MAX_RULES} rule ids are in use, also by rules that go");

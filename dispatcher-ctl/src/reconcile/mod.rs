@@ -1,7 +1,7 @@
-//! Reconciliation: what runs, what is wanted, and the difference between them. Pure.
+//! Reconciliation: the running state, the wanted one, and their difference. Pure.
 //!
-//! [`merge()`] decides who wins between the file as last applied, the file as it is and what was set at runtime; [`edit`] makes
-//! one change at runtime; [`plan()`] says what either would change; [`tables()`] turns the result into the contents of maps.
+//! [`merge()`] merges the file as last applied, the current file and what was set at runtime; [`edit`] makes one change at
+//! runtime; [`plan()`] lists what either would change; [`tables()`] turns the result into the contents of maps.
 
 mod affinity;
 mod change;
@@ -21,7 +21,7 @@ pub use merge::merge;
 pub use next_hop::{NextHop, Nic, down_reason, idle_reason, next_hop};
 pub use plan::{PlanLine, plan, plan_settings};
 pub use rules::{LocalTime, Measured, Rate, active};
-pub use tables::{lingering, service_ticks, tables, ticks};
+pub use tables::{lingering, service_ticks, tables};
 pub use weights::{come_back, delay, is_coming_back};
 
 #[cfg(test)]

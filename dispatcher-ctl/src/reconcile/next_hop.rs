@@ -1,4 +1,4 @@
-//! The next hop to a backend: its MAC and its NIC, or why neither is certain.
+//! The next hop to a backend: its MAC and its NIC, or why they are not known.
 
 use std::net::IpAddr;
 
@@ -18,7 +18,7 @@ pub struct Nic {
     pub ifindex: u32,
     /// Its own MAC.
     pub mac: Mac,
-    /// Its MTU in bytes of L3; 0: not known.
+    /// Its MTU in bytes of L3; 0 if unknown.
     pub mtu: u32,
 }
 
@@ -27,15 +27,15 @@ pub struct Nic {
 pub struct NextHop<'n> {
     /// The backend's MAC.
     pub mac: Mac,
-    /// The NIC that it is behind.
+    /// The NIC that leads to it.
     pub nic: &'n Nic,
 }
 
 /// The next hop to a backend that is not on this host. A configured MAC wins over a resolved one, but only resolution knows the NIC;
-/// where it does not, a single attached NIC must be the one.
+/// if it does not, the only attached NIC is taken.
 ///
 /// # Errors
-/// Why there is no certain one.
+/// Why it is not known.
 pub fn next_hop<'n>(
     backend: &BackendConfig,
     nics: &'n [Nic],
@@ -62,8 +62,8 @@ pub fn next_hop<'n>(
     Ok(NextHop { mac, nic })
 }
 
-/// Why a backend gets no new connections, everything that stands in the way; `None`: it does get them. `advised`: what advisors
-/// say is wrong with it, if they have it down.
+/// All reasons why a backend gets no new connections; `None` if it gets them. `advised`: what is wrong according to advisors, if
+/// they have taken it down.
 #[must_use]
 pub fn idle_reason(
     backend: &Backend,
@@ -85,7 +85,7 @@ pub fn idle_reason(
     if reasons.is_empty() { None } else { Some(reasons.join("; ")) }
 }
 
-/// Why a backend is down, everything that has it so, beside what it is `advised`; `None`: it is up, though it may be quiesced.
+/// All reasons why a backend is down, in addition to `advised`; `None` if it is up (it may be quiesced).
 #[must_use]
 pub fn down_reason(
     backend: &Backend,
@@ -108,7 +108,7 @@ pub fn down_reason(
     if reasons.is_empty() { None } else { Some(reasons.join("; ")) }
 }
 
-/// The one NIC there is.
+/// The NIC, if there is only one.
 fn only(nics: &[Nic], address: IpAddr) -> Result<&Nic, String> {
     match nics {
         [nic] => Ok(nic),

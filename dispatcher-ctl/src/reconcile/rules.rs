@@ -1,4 +1,4 @@
-//! Rules: what the datapath must know of them, and which are on.
+//! Rules: their form in the datapath, and which of them are on.
 //!
 //! The datapath checks what a packet shows (client, port, TOS). The controller checks time of day, rates and counts, once a
 //! second and with every change: [`active`] says which rules are on.
@@ -25,25 +25,25 @@ pub struct LocalTime {
     pub second: u32,
 }
 
-/// What a backend did per second.
+/// A backend's rates per second.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Rate {
     /// Connections placed on it.
     pub connections: f64,
-    /// Bytes its clients acknowledged; 0 where that is not measured.
+    /// Bytes that its clients acknowledged; 0 if that is not measured.
     pub delivered: f64,
 }
 
-/// What is known of backends, by slot.
+/// What is known about backends, by slot.
 #[derive(Clone, Copy)]
 pub struct Measured<'a> {
-    /// Over the last second; none before there is one.
+    /// Over the last second; `None` in the first one.
     pub rates: Option<&'a BTreeMap<u32, Rate>>,
     /// Active connections.
     pub active: &'a dyn Fn(u32) -> u64,
 }
 
-/// Fills in the conditions of a service, and its rules: before anything is known, those hold that need nothing else.
+/// Fills in the conditions of a service, and its rules. Initially those rules are on that depend only on packets.
 pub(super) fn rules(
     service: &Service,
     takers: &[Taker],
@@ -84,7 +84,7 @@ fn conditions(id: u32, config: &RuleConfig) -> Vec<Condition> {
         .collect()
 }
 
-/// Which rules hold as far as a packet does not tell, by id; of one whose rates are not known yet nothing is said.
+/// Which rules are on apart from their conditions on packets, by id; without rules whose rates are not known yet.
 #[must_use]
 pub fn active(state: &State, now: LocalTime, measured: Measured<'_>) -> BTreeMap<u32, bool> {
     let mut active = BTreeMap::new();
@@ -133,7 +133,7 @@ fn holds(
     Some(
         is_within(new, rule.min_new_connections, rule.max_new_connections)
             && is_within(delivered, rule.min_bandwidth, rule.max_bandwidth)
-            // What is used up leaves nothing to be shared.
+            // If the bandwidth is used up, nothing can be shared.
             && rule.shared_bandwidth.is_none_or(|most| shared < most as f64),
     )
 }

@@ -1,16 +1,18 @@
-//! Puts wanted services in force: which numbers they get, and what they keep of what runs.
+//! Settles wanted services: gives them numbers, and keeps what belongs to running services and backends.
 //!
-//! A connection is bound to a slot, a slot to a service id. Both stay only where the connections stay right:
+//! A connection belongs to a slot, and a slot to a service id. A service or backend keeps its number only if its connections stay
+//! valid:
 //!
-//! * a service that has the VIP, port and protocol of one that runs is that one, under whatever name: it keeps its id. One
-//!   that has not gets a new id, even if it has the name, and all its backends new slots: no connection of the old
-//!   VIP and port is ever taken for one of the new;
-//! * a backend that has the address of one that runs in that service is that one: it keeps its slot. Another address
+//! * A service with the VIP, port and protocol of a running one is the same service, whatever its name: it keeps its id. Any
+//!   other service gets a new id, even if it has the same name, and its backends get new slots: so no connection of the old
+//!   VIP and port is ever taken for one of the new ones.
+//! * A backend with the address of a running one of that service is the same backend: it keeps its slot. Another address
 //!   is another backend, even under the same name.
 //!
-//! An unchanged service is shared with what runs.
+//! An unchanged service is shared with the running state.
 //!
-//! Quiesced and down (by hand or by an advisor) belong to the machine: they stay with the address, also where the service changes its VIP or port.
+//! Quiesced and down (by hand or by an advisor) are states of a machine: they stay with the address, even if the service's VIP or port
+//! changes.
 
 use std::{collections::HashMap, net::IpAddr};
 
@@ -22,10 +24,10 @@ use crate::{
     },
 };
 
-/// A service that is wanted.
+/// A wanted service.
 #[derive(Clone, Debug)]
 pub(super) enum Wanted {
-    /// As it runs: it was found right, and has its numbers.
+    /// The running one: it is valid and has its numbers.
     AsItRuns(Shared<Service>),
     /// With these settings, backends and rules.
     Anew(Box<ServiceConfig>),
@@ -42,7 +44,7 @@ impl Wanted {
         *self = Self::Anew(config.into());
     }
 
-    /// How a configuration would describe it.
+    /// Its description as in a configuration.
     fn outline(&self) -> Outline<'_> {
         match self {
             Self::AsItRuns(service) => (&**service).into(),
@@ -50,16 +52,16 @@ impl Wanted {
         }
     }
 
-    /// Whether its settings have yet to be checked.
+    /// Whether its settings are not checked yet.
     const fn is_new(&self) -> bool {
         matches!(self, Self::Anew(_))
     }
 }
 
-/// Puts wanted services in force, all or none. `now_ms` is when: milliseconds since the epoch.
+/// Settles wanted services, all or none. `now_ms` is the time, in milliseconds since the epoch.
 ///
 /// # Errors
-/// What is wrong with them, together: each on its own may be right.
+/// They are not valid together; each alone may be.
 pub(super) fn settle(
     wanted: Vec<Wanted>,
     running: &State,
@@ -116,7 +118,7 @@ fn service(
             quiesced_now: before.is_some_and(|b| b.quiesced_now),
             quiesce_deadline_ms: before.and_then(|b| b.quiesce_deadline_ms),
             down: before.is_some_and(|b| b.down),
-            // Without an advisor nobody would ever have it up again.
+            // Without an advisor nothing would bring it up again.
             advised_down: before.and_then(|b| b.advised_down.clone()).filter(|_| has_advisor),
             since_ms: before.map_or(now_ms, |b| b.since_ms),
             config: wanted,
@@ -126,7 +128,7 @@ fn service(
     Ok(Service { id, config, backends, rules })
 }
 
-/// A rule that has the name of one that runs in that service is that one: it keeps its id, and with it its turn.
+/// A rule with the name of a running one of that service is the same rule: it keeps its id, and so its cursor.
 fn rules(
     wanted: Vec<RuleConfig>,
     same: Option<&Service>,

@@ -1,10 +1,10 @@
-//! Turns what runs into the contents of maps.
+//! Turns a state into the contents of maps.
 
-use std::{net::IpAddr, time::Duration};
+use std::net::IpAddr;
 
 use dispatcher_common::{
     backend::{Forward, Forwarding, LOCAL, NEW, NO_MAC, PRESENT, RESET, STICKY, Share, UP, USABLE},
-    connection::{EXPIRY_CLASSES, State as WayState, TICK_NS},
+    connection::{EXPIRY_CLASSES, State as WayState},
     net,
     service::{Choices, ServiceKey, orphan},
 };
@@ -16,17 +16,19 @@ use super::{
     rules::rules,
 };
 use crate::{
-    datapath::tables::{BackendTable, InterfaceTable, ScheduleTable, ServiceTable, Tables},
+    datapath::{
+        clock::ticks,
+        tables::{BackendTable, InterfaceTable, ServiceTable, Tables},
+    },
     model::{
         Backend, BackendConfig, Connections, ForwardMode, OnDown, Orphan, Protocol, RetiredSlot,
         Scheduler, Service, ServiceSettings, State,
     },
     network::Resolution,
-    schedule::{self, Schedules, Taker},
+    schedule::{self, ScheduleTable, Schedules, Taker},
 };
 
-/// What the maps should hold of what is dirty. Backends that were removed are not in it: they are gone, or their slot is
-/// retired.
+/// The wanted contents of maps for what is dirty. Without removed backends: their slots are free or retired.
 #[must_use]
 pub fn tables(
     state: &State,
@@ -72,7 +74,7 @@ fn add(
         let (service, share) = (service.id, share(backend));
         tables.backends.insert(backend.slot, BackendTable { service, forward, share });
     }
-    // In need new connections go to all in turn.
+    // If all backends are down, new connections go to all in turn.
     let scheduler = if need == Need::Dire { Scheduler::Rr } else { service.config.scheduler };
     let schedule = schedules.get(scheduler, &takers, service.backends.len());
     let mut table = service_table(service, scheduler, connections.orphan, schedule);
@@ -80,14 +82,14 @@ fn add(
     tables.services.insert(service.id, table);
 }
 
-/// Who must take new connections.
+/// Which backends take new connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Need {
-    /// Those that are up.
+    /// Those that are up, without the sorry backend.
     Normal,
-    /// None of these is: the one that stands by.
+    /// None of these is up: the sorry backend.
     StandIn,
-    /// Nor is that: all that are merely down, in turn, in case one comes back.
+    /// It is down, too: all that advisors have down, in turn, in case one has recovered.
     Dire,
 }
 
@@ -112,7 +114,7 @@ impl Need {
         }
     }
 
-    /// Whether a backend that is up, or taken for it, is among them.
+    /// Whether a backend that is up, or treated as up, is among them.
     const fn takes(self, backend: &Backend) -> bool {
         match self {
             Self::Normal => !backend.config.sorry,
@@ -122,7 +124,7 @@ impl Need {
     }
 }
 
-/// Adds slots of removed backends whose clients are to be told by an RST.
+/// Adds slots of removed backends whose clients must get an RST.
 pub fn lingering(retired: &[RetiredSlot], tables: &mut Tables) {
     for RetiredSlot { slot, service, .. } in retired.iter().filter(|r| !r.lingers.is_zero()) {
         let forward = Forward::new([0; 6], 0, RESET);
@@ -131,14 +133,8 @@ pub fn lingering(retired: &[RetiredSlot], tables: &mut Tables) {
     }
 }
 
-/// A duration in ticks, rounded up.
-#[must_use]
-pub fn ticks(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos().div_ceil(u128::from(TICK_NS))).unwrap_or(u64::MAX)
-}
-
-/// Idle ticks after which a connection of a service is over, by
-/// [`dispatcher_common::connection::Way::expiry_class`]; 0 for classes that the service has none of.
+/// Idle ticks after which a connection of a service expires, by [`dispatcher_common::connection::Way::expiry_class`]; 0 for
+/// classes that the service does not have.
 ///
 /// One more than the timeout rounded up: a connection whose stamp is n ticks old has been idle for more than n − 1.
 #[must_use]
@@ -146,13 +142,13 @@ pub fn service_ticks(config: &ServiceSettings) -> [u64; EXPIRY_CLASSES] {
     let (stale, syn) = (ticks(config.stale_timeout) + 1, ticks(config.syn_timeout) + 1);
     let mut classes = [0; EXPIRY_CLASSES];
     let (first, half_open) = match config.protocol {
-        // UDP knows no handshake: its first packet is as good as any other.
+        // UDP has no handshake: its flows are never half-open.
         Protocol::Udp => (0, stale),
         Protocol::Tcp => (EXPIRY_CLASSES / 2, syn),
     };
     classes[first + WayState::HalfOpen as usize] = half_open;
     classes[first + WayState::Established as usize] = stale;
-    // Up to `fin_count` of them stay as long as established ones do.
+    // Up to `fin_count` of them stay as long as established ones.
     classes[first + WayState::Closing as usize] = stale;
     if config.protocol == Protocol::Tcp {
         classes[first + WayState::Aborted as usize] = half_open;
@@ -204,13 +200,13 @@ const fn orphan_number(orphan: Orphan) -> u8 {
     }
 }
 
-/// What a backend is given: weights are at most 100.
+/// A backend's share: its weight, at most 100, and its bound on connections.
 fn share(backend: &Backend) -> Share {
     let BackendConfig { max_connections, .. } = backend.config;
     Share::new(u8::try_from(backend.weight()).unwrap_or(u8::MAX), max_connections)
 }
 
-/// A backend's word: to where, and whether. In dire need one that an advisor has down is taken for up.
+/// A backend's word: its next hop and its flags. In [`Need::Dire`] a backend that an advisor has down is treated as up.
 fn forward(
     backend: &Backend,
     service: &ServiceSettings,
@@ -231,14 +227,14 @@ fn forward(
     if is_up {
         flags |= UP;
     }
-    // Down by hand drops established connections where `on_down` says that they are kept; an advisor does not.
+    // Down by hand always drops established connections; down by an advisor keeps them if `on_down` says so.
     let is_kept = is_up || !backend.down && service.on_down == OnDown::Keep;
     if is_kept && hop_flags & NO_MAC == 0 {
         flags |= USABLE;
         if is_up && !backend.is_quiesced() && need.takes(backend) {
             flags |= NEW;
         }
-        // Clients of one that only stands in are to leave it as soon as another is there.
+        // Clients must leave the sorry backend as soon as another is up.
         let keeps = affinity_ticks(&service.affinity) != 0
             && backend.config.sticky
             && !backend.config.sorry;
@@ -246,7 +242,7 @@ fn forward(
             flags |= STICKY;
         }
     } else if !is_up && service.on_down == OnDown::Reset {
-        // Not while only the MAC is missing: a neighbour that does not answer for a moment is not down.
+        // Not if only the MAC is missing: a neighbour that does not answer for a moment is not down.
         flags |= RESET;
     }
     let forwarding = match service.forward {
@@ -257,6 +253,10 @@ fn forward(
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use dispatcher_common::connection::TICK_NS;
+
     use super::*;
     use crate::{
         model::{Config, Scheduler, SlowStart},

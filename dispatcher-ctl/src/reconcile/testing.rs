@@ -44,7 +44,7 @@ pub(crate) fn file(text: &str) -> Config {
     config::parse(text, "lab.toml").unwrap()
 }
 
-/// What runs after a first start with a file.
+/// The state after a first start with a file.
 pub(crate) fn started(file: &Config) -> State {
     merge(None, file, &State::default(), &[], 1).unwrap()
 }
@@ -54,9 +54,9 @@ pub(crate) fn nic(index: u8, name: &str, ifindex: u32) -> Nic {
     Nic { index, name: name.to_owned(), ifindex, mac: Mac([2, 0, 0, 0, 0xff, index]), mtu: 1500 }
 }
 
-/// A backend of a random file: whether it is there, which of two addresses it has, its weight.
+/// A backend of a random file: whether it exists, which of two addresses it has, its weight.
 type BackendSeed = (bool, bool, u32);
-/// A service of a random file: whether it is there, which of two ports it has, whether it is `rr`, its backends.
+/// A service of a random file: whether it exists, which of two ports it has, whether it is `rr`, its backends.
 type ServiceSeed = (bool, bool, bool, Vec<BackendSeed>);
 
 /// Valid configurations that have much in common: three services of up to four backends.
@@ -129,7 +129,7 @@ pub(crate) fn any_acts() -> impl Strategy<Value = Vec<Act>> {
     prop::collection::vec(act, 0..12)
 }
 
-/// What runs after changes at runtime; those that are refused, or have nothing to change, change nothing.
+/// The state after changes at runtime; refused ones, and those without an object, have no effect.
 pub(crate) fn after(state: &State, acts: &[Act]) -> State {
     let mut state = state.clone();
     for (now_ms, act) in (1000..).zip(acts) {

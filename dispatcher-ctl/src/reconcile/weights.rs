@@ -1,13 +1,13 @@
-//! The weights in force: the manager's where it may set them, less while a backend comes back.
+//! The weights in force: the manager's, if it may set them; less while a backend recovers.
 
 use std::{collections::HashSet, time::Duration};
 
 use crate::model::{Backend, Service, Shared, SlowStart, State};
 
-/// Settles the weights of a service that differs from what it was; `now_ms` is in milliseconds since the epoch.
+/// Settles the weights of a service that has changed; `now_ms` is in milliseconds since the epoch.
 ///
-/// The manager's weights go where it is off, or where it is to leave a backend alone. A backend that was down and is not
-/// any more begins with little, where its service has `slow_start`.
+/// Removes the manager's weights if the manager is off, or must not set the weight of a backend. A backend that was down and is
+/// up now starts with a small weight, if its service has `slow_start`.
 pub(super) fn settle_weights(
     former: Option<&Service>,
     service: &mut Service,
@@ -32,7 +32,7 @@ pub(super) fn settle_weights(
     }
 }
 
-/// How far backends have come back by now. Says whether any weight has changed by it, or a backend is back.
+/// Updates the weights of recovering backends. Returns whether any weight has changed, or a backend has recovered.
 pub fn come_back(state: &mut State, now_ms: u64) -> bool {
     let mut changed = false;
     let is_coming = |service: &&mut Shared<Service>| {
@@ -55,7 +55,7 @@ pub fn come_back(state: &mut State, now_ms: u64) -> bool {
     changed
 }
 
-/// Has backends that come back do so later, by as long.
+/// Delays the recovery of all recovering backends by this time.
 pub fn delay(state: &mut State, by: Duration) {
     let by = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
     if by == 0 {
@@ -69,7 +69,7 @@ pub fn delay(state: &mut State, by: Duration) {
     });
 }
 
-/// Whether any backend is coming back.
+/// Whether any backend is recovering.
 #[must_use]
 pub fn is_coming_back(state: &State) -> bool {
     state.backends().any(|backend| backend.slow_start.is_some())
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_backend_that_was_down_comes_back_by_and_by() {
+    fn a_backend_that_was_down_recovers_gradually() {
         let mut down = state();
         only(&mut down).advised_down = Some("no answer".to_owned());
         down = settled(&state(), &down, 500);

@@ -8,11 +8,14 @@ use std::{collections::HashMap, net::IpAddr};
 
 use dispatcher_common::service::{Schedule, scheduler};
 
-use crate::{datapath::tables::ScheduleTable, model::Scheduler};
+use crate::model::Scheduler;
 
 mod maglev;
 mod rr;
+mod table;
 mod wrr;
+
+pub use table::ScheduleTable;
 
 /// A backend that takes new connections, if its weight is above 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -9,7 +9,7 @@ use dispatcher_common::{
     reason::REASONS,
 };
 
-use dispatcher_ctl::datapath::tables::{ScheduleTable, Tables};
+use dispatcher_ctl::{datapath::tables::Tables, schedule::ScheduleTable};
 
 use super::{in_namespace, namespace_dir, open, tables, veth};
 

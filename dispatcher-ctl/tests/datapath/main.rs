@@ -16,9 +16,12 @@ use dispatcher_common::{
     service::ServiceKey,
     settings::Settings,
 };
-use dispatcher_ctl::datapath::{
-    Attached, Datapath, Origin, remove_all,
-    tables::{BackendTable, InterfaceTable, ScheduleTable, ServiceTable, Tables},
+use dispatcher_ctl::{
+    datapath::{
+        Attached, Datapath, Origin, remove_all,
+        tables::{BackendTable, InterfaceTable, ServiceTable, Tables},
+    },
+    schedule::ScheduleTable,
 };
 use nix::{
     net::if_::if_nametoindex,

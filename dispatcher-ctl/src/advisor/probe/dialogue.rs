@@ -33,45 +33,40 @@ const fn step(command: &'static str, good: &'static [&'static str]) -> Step {
     Step { command, fallback: None, good }
 }
 
+/// What is said in one protocol.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Dialogue(Lines, &'static [Step]);
+
 /// RFC 5321. Servers do not check the name in EHLO.
-const SMTP: &[Step] = &[
-    step("", &["220"]),
-    Step { fallback: Some("HELO dispatcher"), ..step("EHLO dispatcher", &["250"]) },
-    step("QUIT", &["221"]),
-];
+pub(super) const SMTP: Dialogue = Dialogue(
+    Lines::Coded,
+    &[
+        step("", &["220"]),
+        Step { fallback: Some("HELO dispatcher"), ..step("EHLO dispatcher", &["250"]) },
+        step("QUIT", &["221"]),
+    ],
+);
 /// RFC 9051.
-const IMAP: &[Step] =
-    &[step("", &["* OK", "* PREAUTH"]), step("1 NOOP", &["1 OK"]), step("2 LOGOUT", &["2 OK"])];
+pub(super) const IMAP: Dialogue = Dialogue(
+    Lines::Tagged,
+    &[step("", &["* OK", "* PREAUTH"]), step("1 NOOP", &["1 OK"]), step("2 LOGOUT", &["2 OK"])],
+);
 /// RFC 1939: before the login, nothing else is allowed.
-const POP3: &[Step] = &[step("", &["+OK"]), step("QUIT", &["+OK"])];
+pub(super) const POP3: Dialogue =
+    Dialogue(Lines::One, &[step("", &["+OK"]), step("QUIT", &["+OK"])]);
 /// RFC 959: before the login, servers refuse most other commands.
-const FTP: &[Step] = &[step("", &["220"]), step("QUIT", &["221"])];
+pub(super) const FTP: Dialogue =
+    Dialogue(Lines::Coded, &[step("", &["220"]), step("QUIT", &["221"])]);
 /// RFC 3977: 201 where articles may not be posted.
-const NNTP: &[Step] = &[step("", &["200", "201"]), step("QUIT", &["205"])];
+pub(super) const NNTP: Dialogue =
+    Dialogue(Lines::One, &[step("", &["200", "201"]), step("QUIT", &["205"])]);
 
-pub(super) async fn smtp(stream: impl Stream, seen: &mut Seen) -> Result<(), String> {
-    converse(SMTP, Lines::Coded, stream, seen).await
-}
-
-pub(super) async fn imap(stream: impl Stream, seen: &mut Seen) -> Result<(), String> {
-    converse(IMAP, Lines::Tagged, stream, seen).await
-}
-
-pub(super) async fn pop3(stream: impl Stream, seen: &mut Seen) -> Result<(), String> {
-    converse(POP3, Lines::One, stream, seen).await
-}
-
-pub(super) async fn ftp(stream: impl Stream, seen: &mut Seen) -> Result<(), String> {
-    converse(FTP, Lines::Coded, stream, seen).await
-}
-
-pub(super) async fn nntp(stream: impl Stream, seen: &mut Seen) -> Result<(), String> {
-    converse(NNTP, Lines::One, stream, seen).await
-}
-
-async fn converse(
-    steps: &[Step],
-    lines: Lines,
+/// Carries out a dialogue.
+///
+/// # Errors
+/// The first answer that is not what is expected.
+pub(super) async fn converse(
+    Dialogue(lines, steps): Dialogue,
     stream: impl Stream,
     seen: &mut Seen,
 ) -> Result<(), String> {
@@ -212,19 +207,13 @@ mod tests {
 
     use super::*;
 
-    const SMTP_LINES: (&[Step], Lines) = (SMTP, Lines::Coded);
-    const IMAP_LINES: (&[Step], Lines) = (IMAP, Lines::Tagged);
-    const POP3_LINES: (&[Step], Lines) = (POP3, Lines::One);
-    const FTP_LINES: (&[Step], Lines) = (FTP, Lines::Coded);
-    const NNTP_LINES: (&[Step], Lines) = (NNTP, Lines::One);
-
     /// More time than any server here needs.
     const LONG: Duration = Duration::from_secs(60);
 
     /// Probes a server that sends the whole script at once and then closes the connection or not. Returns the result
     /// and what the server received.
     async fn run_script(
-        (steps, lines): (&[Step], Lines),
+        dialogue: Dialogue,
         script: &str,
         closes: bool,
         patience: Duration,
@@ -236,7 +225,7 @@ mod tests {
         if closes {
             write.shutdown().await.unwrap();
         }
-        let half = tokio::time::timeout(patience, converse(steps, lines, near, &mut seen)).await;
+        let half = tokio::time::timeout(patience, converse(dialogue, near, &mut seen)).await;
         let result = half.unwrap_or_else(|_| Err(seen.timeout_fault(patience).to_string()));
         let mut said = String::new();
         read.read_to_string(&mut said).await.unwrap();
@@ -247,22 +236,19 @@ mod tests {
     async fn answers_of_one_and_of_many_lines_are_understood() {
         let long = format!("220-{}\r\n220 mx\r\n250 ok\r\n221 bye\r\n", "y".repeat(100_000));
         for (dialogue, script) in [
-            (SMTP_LINES, "220 mx\r\n250-mx\r\n250-SIZE\r\n250 HELP\r\n221 bye\r\n"),
-            (SMTP_LINES, "220-mx\n220 hi\n250\n221\n"),
-            (SMTP_LINES, "\r\n220 mx\r\n250 ok\r\n221 bye\r\n"),
-            (SMTP_LINES, &long),
-            (FTP_LINES, "220-hello\r\n any text\r\n\r\n221 not yet\r\n220 there\r\n221 bye\r\n"),
-            (FTP_LINES, "120 in a minute\r\n220 go\r\n221-You have\r\n221 no files\r\n"),
-            (FTP_LINES, "220 one\r\n220 two\r\n220-three\r\n220 three\r\n221 bye\r\n"),
-            (IMAP_LINES, "* OK [CAPABILITY X] hi\r\n1 OK done\r\n* BYE\r\n2 OK gone\r\n"),
-            (
-                IMAP_LINES,
-                "* ok hi\r\n* 22 exists\r\n* NO [ALERT] full\r\n1 ok\r\n* bye\r\n2 Ok\r\n",
-            ),
-            (IMAP_LINES, "* preauth\n1 OK\n2 OK\n"),
-            (POP3_LINES, "+OK POP\r\n+OK bye\r\n"),
-            (POP3_LINES, "+ok\n+Ok\n"),
-            (NNTP_LINES, "201 no posting\r\n205 bye\r\n"),
+            (SMTP, "220 mx\r\n250-mx\r\n250-SIZE\r\n250 HELP\r\n221 bye\r\n"),
+            (SMTP, "220-mx\n220 hi\n250\n221\n"),
+            (SMTP, "\r\n220 mx\r\n250 ok\r\n221 bye\r\n"),
+            (SMTP, &long),
+            (FTP, "220-hello\r\n any text\r\n\r\n221 not yet\r\n220 there\r\n221 bye\r\n"),
+            (FTP, "120 in a minute\r\n220 go\r\n221-You have\r\n221 no files\r\n"),
+            (FTP, "220 one\r\n220 two\r\n220-three\r\n220 three\r\n221 bye\r\n"),
+            (IMAP, "* OK [CAPABILITY X] hi\r\n1 OK done\r\n* BYE\r\n2 OK gone\r\n"),
+            (IMAP, "* ok hi\r\n* 22 exists\r\n* NO [ALERT] full\r\n1 ok\r\n* bye\r\n2 Ok\r\n"),
+            (IMAP, "* preauth\n1 OK\n2 OK\n"),
+            (POP3, "+OK POP\r\n+OK bye\r\n"),
+            (POP3, "+ok\n+Ok\n"),
+            (NNTP, "201 no posting\r\n205 bye\r\n"),
         ] {
             for closes in [false, true] {
                 assert_eq!(
@@ -277,12 +263,12 @@ mod tests {
     #[tokio::test]
     async fn a_server_need_not_answer_the_farewell() {
         for (dialogue, script) in [
-            (SMTP_LINES, "220 mx\r\n250 ok\r\n"),
-            (SMTP_LINES, "220 mx\r\n250 ok\r\n221 bye"),
-            (IMAP_LINES, "* OK\r\n1 OK\r\n* BYE\r\n"),
-            (POP3_LINES, "+OK\r\n"),
-            (FTP_LINES, "220 go\r\n"),
-            (NNTP_LINES, "200 go\r\n"),
+            (SMTP, "220 mx\r\n250 ok\r\n"),
+            (SMTP, "220 mx\r\n250 ok\r\n221 bye"),
+            (IMAP, "* OK\r\n1 OK\r\n* BYE\r\n"),
+            (POP3, "+OK\r\n"),
+            (FTP, "220 go\r\n"),
+            (NNTP, "200 go\r\n"),
         ] {
             assert_eq!(run_script(dialogue, script, true, LONG).await.0, Ok(()), "{script}");
         }
@@ -291,7 +277,7 @@ mod tests {
     #[tokio::test]
     async fn a_server_that_is_older_than_ehlo_is_greeted_as_before() {
         let script = "220 old\r\n502 unknown\r\n250 hi\r\n221 bye\r\n";
-        let (result, said) = run_script(SMTP_LINES, script, false, LONG).await;
+        let (result, said) = run_script(SMTP, script, false, LONG).await;
         assert_eq!(result, Ok(()));
         assert_eq!(said, "EHLO dispatcher\r\nHELO dispatcher\r\nQUIT\r\n");
     }
@@ -299,60 +285,50 @@ mod tests {
     #[tokio::test]
     async fn what_is_wrong_is_named() {
         for (dialogue, script, closes, want) in [
-            (SMTP_LINES, "554 go away\r\n", false, "the greeting is \"554 go away\", expected 220"),
-            (SMTP_LINES, "SSH-2.0-x\r\n", false, "the greeting is \"SSH-2.0-x\", expected 220"),
+            (SMTP, "554 go away\r\n", false, "the greeting is \"554 go away\", expected 220"),
+            (SMTP, "SSH-2.0-x\r\n", false, "the greeting is \"SSH-2.0-x\", expected 220"),
             (
-                SMTP_LINES,
+                SMTP,
                 "220 mx\r\n421-too\r\n421 busy\r\n",
                 false,
                 "the answer to EHLO dispatcher is \"421 busy\", expected 250",
             ),
             (
-                SMTP_LINES,
+                SMTP,
                 "220 mx\r\n502 no\r\n550 never\r\n",
                 false,
                 "the answer to HELO dispatcher is \"550 never\", expected 250",
             ),
             (
-                SMTP_LINES,
+                SMTP,
                 "220 ftp\r\n530 log in\r\n",
                 false,
                 "the answer to EHLO dispatcher is \"530 log in\", expected 250",
             ),
             (
-                NNTP_LINES,
+                NNTP,
                 "400 \x1b[2Jx\r\n",
                 false,
                 "the greeting is \"400 \\u{1b}[2Jx\", expected 200 or 201",
             ),
+            (IMAP, "* BYE\r\n", false, "the greeting is \"* BYE\", expected * OK or * PREAUTH"),
             (
-                IMAP_LINES,
-                "* BYE\r\n",
-                false,
-                "the greeting is \"* BYE\", expected * OK or * PREAUTH",
-            ),
-            (
-                IMAP_LINES,
+                IMAP,
                 "* OK\r\n* BYE full\r\n",
                 true,
                 "the connection ends before the answer to 1 NOOP, after \"* BYE full\"",
             ),
-            (POP3_LINES, "+OK\r\n-ERR\r\n", false, "the answer to QUIT is \"-ERR\", expected +OK"),
-            (FTP_LINES, "220-hello\r\n", false, "no answer within 200ms: the greeting is missing"),
+            (POP3, "+OK\r\n-ERR\r\n", false, "the answer to QUIT is \"-ERR\", expected +OK"),
+            (FTP, "220-hello\r\n", false, "no answer within 200ms: the greeting is missing"),
+            (FTP, "220 hello\r\n", false, "no answer within 200ms: the answer to QUIT is missing"),
             (
-                FTP_LINES,
-                "220 hello\r\n",
-                false,
-                "no answer within 200ms: the answer to QUIT is missing",
-            ),
-            (
-                FTP_LINES,
+                FTP,
                 "220-hello\r\n",
                 true,
                 "the connection ends before the greeting, after \"220-hello\"",
             ),
-            (POP3_LINES, "", true, "the connection ends before the greeting"),
-            (POP3_LINES, "", false, "no answer within 200ms: the greeting is missing"),
+            (POP3, "", true, "the connection ends before the greeting"),
+            (POP3, "", false, "no answer within 200ms: the greeting is missing"),
         ] {
             let is_late = want.starts_with("no answer within");
             let patience = if is_late { Duration::from_millis(200) } else { LONG };

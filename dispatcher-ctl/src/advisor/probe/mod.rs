@@ -9,7 +9,10 @@ use tokio::{
     time::Instant,
 };
 
+use dialogue::converse;
+
 use crate::{
+    fault::{Fault, reason},
     model::{Advisor, AdvisorKind, Protocol, Transport},
     prober::Through,
     standstill::within,
@@ -23,7 +26,6 @@ mod dial;
 mod dialogue;
 mod dns;
 mod exec;
-mod fault;
 mod file_cache;
 mod http;
 mod ldap;
@@ -33,11 +35,6 @@ mod sip;
 mod tls;
 mod udp;
 mod vip;
-
-pub(crate) use exec::{number, run_command};
-pub use fault::Fault;
-
-pub(crate) use fault::reason;
 
 /// What is probed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -207,12 +204,12 @@ async fn over_stream(
     match advisor.kind {
         AdvisorKind::Http | AdvisorKind::Https => http::check(advisor, target, stream, seen).await,
         AdvisorKind::Dns => dns::over_tcp(advisor, stream).await,
-        AdvisorKind::Smtp => dialogue::smtp(stream, seen).await,
-        AdvisorKind::Imap => dialogue::imap(stream, seen).await,
-        AdvisorKind::Pop3 => dialogue::pop3(stream, seen).await,
-        AdvisorKind::Ftp => dialogue::ftp(stream, seen).await,
+        AdvisorKind::Smtp => converse(dialogue::SMTP, stream, seen).await,
+        AdvisorKind::Imap => converse(dialogue::IMAP, stream, seen).await,
+        AdvisorKind::Pop3 => converse(dialogue::POP3, stream, seen).await,
+        AdvisorKind::Ftp => converse(dialogue::FTP, stream, seen).await,
         AdvisorKind::Ldap => ldap::check(stream).await,
-        AdvisorKind::Nntp => dialogue::nntp(stream, seen).await,
+        AdvisorKind::Nntp => converse(dialogue::NNTP, stream, seen).await,
         // The handshake was all.
         AdvisorKind::Tls => Ok(()),
         // These kinds do not use a stream.

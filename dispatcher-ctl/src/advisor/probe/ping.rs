@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use etherparse::checksum::Sum16BitWords;
+
 use super::{Fault, Target, datagram, dial, random};
 use crate::model::Advisor;
 
@@ -34,14 +36,9 @@ fn ip_header(packet: &[u8]) -> Option<usize> {
 
 /// A message with its ICMP checksum. For ICMPv6 the kernel overwrites the checksum.
 fn message(kind: u8, rest: &[u8]) -> Vec<u8> {
-    let mut message = vec![kind, 0, 0, 0];
-    message.extend_from_slice(rest);
-    let sum: u32 =
-        message.chunks_exact(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
-    let folded = (sum >> 16) + (sum & 0xffff);
-    let folded = (folded >> 16) + (folded & 0xffff);
-    let checksum = !u16::try_from(folded).unwrap_or_default();
-    message[2..4].copy_from_slice(&checksum.to_be_bytes());
+    let mut message = [&[kind, 0, 0, 0], rest].concat();
+    let checksum = Sum16BitWords::new().add_slice(&message).ones_complement();
+    message[2..4].copy_from_slice(&checksum.to_ne_bytes());
     message
 }
 

@@ -271,7 +271,7 @@ pub(in crate::daemon) fn advise(state: &State, mut changed: Changed, now_ms: u64
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{advisor::probe::Fault, model::AdvisorKind, standstill::running};
+    use crate::{fault::Fault, model::AdvisorKind, standstill::running};
 
     fn found(result: Result<Load, &str>) -> Result<Finding, String> {
         let result = result.map_err(|why| Fault::Backend(why.to_owned()));

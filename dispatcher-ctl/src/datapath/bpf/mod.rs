@@ -1,17 +1,19 @@
-//! bpf(2): maps and links as owned descriptors, every call checked against what the kernel says of the object.
+//! bpf(2) by hand, where aya has no function for it. This is what aya 0.14 lacks:
 //!
-//! aya loads the object and its program; this is what it does not offer: links without its fallback to netlink (which
-//! leaves nothing to pin) and with the NIC they belong to, batches over per-CPU arrays, and values whose size is known only
-//! at runtime. `call` is the system call and what all objects have in common, `map` and `link` the objects, `jiffies` and `system` what
-//! else is asked of the kernel. This folder and `mapped.rs` are the only places with `unsafe` in them.
+//! - `link`: [`FdLink`](aya::programs::links::FdLink) gives neither its descriptor nor its NIC, and cannot detach. `Xdp::attach` tries
+//!   netlink after `EINVAL`, which leaves nothing to pin.
+//! - `map`: `MapData::create` takes no inner map. Typed maps know a value's size when they are compiled; here it is the
+//!   kernel's (per-CPU values, maps of another layout). There are no batches.
+//! - `call`: pins and records, which links need without aya, so maps use the same.
+//! - `system`: two calls that are not bpf(2).
+//!
+//! The structures are those that aya generated from the kernel's header.
 
 mod call;
-mod jiffies;
 mod link;
 mod map;
 mod system;
 
-pub(super) use jiffies::jiffies;
-pub(super) use link::{Link, LinkInfo, XDP_GENERIC, XDP_NATIVE};
-pub(super) use map::{ARRAY, MMAPABLE, Map};
+pub(super) use link::{Link, LinkInfo};
+pub(super) use map::Map;
 pub(super) use system::{netns_cookie, wait_for_readers};

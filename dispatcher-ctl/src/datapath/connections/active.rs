@@ -11,7 +11,10 @@ use dispatcher_common::{
     maps,
 };
 
-use crate::datapath::{error::DatapathError, mapped::Mapped, maps::mapped};
+use crate::datapath::{
+    error::DatapathError,
+    mapped::{Mapped, mapped, word_of},
+};
 
 /// The mapped counts.
 #[derive(Debug)]
@@ -32,8 +35,7 @@ impl ActiveCounts {
     /// Connections of a slot.
     #[must_use]
     pub fn slot(&self, slot: u32) -> ActiveCount {
-        let count = self.slots.words().get(slot as usize);
-        ActiveCount(count.map_or(0, |count| count.load(Ordering::Relaxed)))
+        ActiveCount(self.slots.load(slot as usize, 0))
     }
 
     /// Half-open connections of all slots.
@@ -55,7 +57,7 @@ impl ActiveCounts {
         }
     }
 
-    /// Adds to a slot's word; what is below zero is subtracted.
+    /// Adds to a slot's word, modulo 2⁶⁴: negative amounts subtract.
     pub(super) fn add(&self, slot: usize, amount: u64) {
         if let Some(count) = self.slots.words().get(slot) {
             count.fetch_add(amount, Ordering::AcqRel);
@@ -68,6 +70,6 @@ impl ActiveCounts {
     }
 
     fn half_open_word(&self) -> &AtomicU64 {
-        &self.table.words()[std::mem::offset_of!(TableCounts, half_open) / 8]
+        &self.table.words()[word_of!(TableCounts, half_open)]
     }
 }

@@ -17,14 +17,14 @@ use dispatcher_common::{
 use super::{ConnectionTable, timeouts::HORIZON};
 use crate::datapath::{clock, error::DatapathError, mapped::Mapped, measurement};
 
-/// A connection, as its way and its flow record have it.
+/// A connection: the data of its way and its flow record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Connection {
     /// Protocol number.
     pub protocol: u8,
     /// Client's address and port.
     pub client: SocketAddr,
-    /// Address and port the client sent to.
+    /// Address and port to which the client sent.
     pub vip: SocketAddr,
     /// Backend slot.
     pub slot: u32,
@@ -34,9 +34,9 @@ pub struct Connection {
     pub idle_ticks: u64,
     /// Ticks of 4.3 s since it was established.
     pub age_ticks: u64,
-    /// Bytes the client acknowledged, where it was measured from its beginning.
+    /// Bytes that the client acknowledged, if the connection was measured from its beginning.
     pub delivered: Option<u64>,
-    /// Microseconds of the last response, where one was measured.
+    /// Microseconds of the last response, if one was measured.
     pub response_micros: Option<u64>,
 }
 
@@ -63,7 +63,7 @@ impl SlotSet {
 }
 
 impl FromIterator<u32> for SlotSet {
-    /// The set of these slots; a number that is no slot is in no set.
+    /// The set of these slots, without numbers that are no slots.
     fn from_iter<I: IntoIterator<Item = u32>>(slots: I) -> Self {
         let mut set = vec![false; MAX_SLOTS as usize];
         for slot in slots {
@@ -75,26 +75,26 @@ impl FromIterator<u32> for SlotSet {
     }
 }
 
-/// Connections found.
+/// The connections that were found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Listing {
-    /// Those that have a flow record: half-open ones and those in the overflow map have none.
+    /// Those with a flow record: half-open ones and those in the overflow map have none.
     pub connections: Vec<Connection>,
-    /// Connections of the slots that were met and have no record, and so are counted only; of a search for a client, those
-    /// with an old record of it.
+    /// The number of connections of the slots that have no record; in a search for a client, of those with an old record of
+    /// it.
     pub unnamed: u64,
-    /// Where to continue, if the limit cut the list off.
+    /// Where to continue, if the limit ended the list.
     pub next: Option<usize>,
 }
 
 impl ConnectionTable {
-    /// Lists connections, at most `limit`, in the table's (that is, in no) order, from its way `from` on.
+    /// Lists at most `limit` connections in the table's order, which means nothing, from its way `from` on.
     ///
-    /// The flow records are five times as large as the ways, and needed here only: they are mapped for this listing only, so
-    /// that they do not count as the controller's memory afterwards.
+    /// The flow records are five times as large as the ways, and only this function needs all of them: they are mapped only
+    /// while it runs, so that they do not count as the controller's memory afterwards.
     ///
     /// # Errors
-    /// Where the kernel does not map them.
+    /// The kernel does not map them.
     pub fn list(
         &self,
         filter: &Filter,
@@ -112,7 +112,7 @@ impl ConnectionTable {
                 continue;
             }
             let Some(flow) = flow(&flows, number) else { break };
-            // Before the hash, which costs more than everything else.
+            // Before the hash is computed, which costs more than everything else.
             if client.is_some_and(|client| client != flow.client) {
                 continue;
             }
@@ -135,8 +135,8 @@ impl ConnectionTable {
         Ok(listing)
     }
 
-    /// The record at a way's number, by a call to the kernel: the sweep needs few, and the mapping of all of them costs more the
-    /// larger the table is.
+    /// The record at a way's number, by a system call: the sweep needs few, and mapping all of them would cost more the larger
+    /// the table is.
     pub(super) fn flow_of(&self, number: usize) -> Option<Flow> {
         let mut bucket = [0; size_of::<FlowBucket>()];
         let index = u32::try_from(number / WAYS).ok()?;
@@ -145,7 +145,7 @@ impl ConnectionTable {
         is_there.then(|| bucket[at..].first_chunk().map(decode)).flatten()
     }
 
-    /// The way whose flow record this is, if it is its own, before and after the record was read.
+    /// The way as it is now, if the flow record is its own: before and after the record was read.
     fn named(&self, flow: &Flow, place: &AtomicU64, way: Way) -> Option<Way> {
         let hash = flow.hash(&self.hash_keys);
         let after = Way(place.load(Ordering::Acquire));
@@ -164,7 +164,7 @@ fn flow(flows: &Mapped<FlowBucket>, number: usize) -> Option<Flow> {
     Some(decode(&bytes))
 }
 
-/// What was measured of a way's connection. Its words are read one after the other, and may be of two moments.
+/// The measurement of a way's connection. Its words are read one after the other, so they may differ in age.
 fn exchange(exchanges: &Mapped<Exchange>, number: usize) -> Option<Exchange> {
     let word = |place: &AtomicU64| place.load(Ordering::Acquire);
     let [progress, pending, times, base] = exchanges.entry(number)? else { return None };
@@ -186,7 +186,7 @@ fn decode(bytes: &[u8; size_of::<Flow>()]) -> Flow {
     flow
 }
 
-/// Ticks since one that is recorded modulo 2²⁴; one that lies ahead has just been.
+/// Ticks since a tick that is recorded modulo 2²⁴; 0 if it lies in the future.
 pub(super) fn ticks_since(now: u64, born: u32) -> u64 {
     let age = now.wrapping_sub(born.into()) & 0xff_ffff;
     if age < 1 << 23 { age } else { 0 }

@@ -29,13 +29,12 @@ pub use active::ActiveCounts;
 pub use list::{Connection, Filter, Listing, SlotSet};
 pub use sweep::{Expired, SlotCounts, Sweep};
 pub use sweeper::{SweepResult, Sweeper};
-pub use timeouts::{ServiceTimeouts, Timeouts, ticks};
+pub use timeouts::{ServiceTimeouts, Timeouts};
 
 use super::{
     bpf::Map,
     error::DatapathError,
-    mapped::Mapped,
-    maps::{mapped, open},
+    mapped::{Mapped, mapped, open, word_of},
 };
 
 /// The mapped connection table.
@@ -45,7 +44,7 @@ pub struct ConnectionTable {
     dir: PathBuf,
     ways: Mapped<Bucket>,
     active: ActiveCounts,
-    /// Half-open connections that ran out, by slot, since this table was mapped.
+    /// Half-open connections that expired, by slot, since this table was mapped.
     unanswered: Box<[AtomicU64]>,
     /// Mapped while connections are listed.
     flows: Map,
@@ -58,8 +57,7 @@ impl ConnectionTable {
     /// Maps the table of a directory of pins.
     pub(super) fn open(dir: &Path) -> Result<Self, DatapathError> {
         let settings: Mapped<Settings> = mapped(dir, maps::SETTINGS)?;
-        let first = std::mem::offset_of!(Settings, hash_keys) / 8;
-        let key = |i: usize| settings.words()[first + i].load(Ordering::Relaxed);
+        let key = |i| settings.load(0, word_of!(Settings, hash_keys) + i);
         Ok(Self {
             dir: dir.to_owned(),
             ways: mapped(dir, maps::CONNECTIONS)?,
@@ -78,13 +76,13 @@ impl ConnectionTable {
         self.ways.words().len() / WAYS
     }
 
-    /// How many connections there are at this moment.
+    /// The current number of connections.
     #[must_use]
     pub const fn active(&self) -> &ActiveCounts {
         &self.active
     }
 
-    /// Half-open connections of a slot that ran out since this controller began.
+    /// Half-open connections of a slot that expired since this controller started.
     #[must_use]
     pub fn unanswered(&self, slot: u32) -> u64 {
         self.unanswered.get(slot as usize).map_or(0, |count| count.load(Ordering::Relaxed))
@@ -93,7 +91,6 @@ impl ConnectionTable {
     /// `connections.capacity` that the table was made for.
     #[must_use]
     pub fn capacity(&self) -> u64 {
-        let word = std::mem::offset_of!(Settings, capacity) / 8;
-        self.settings.words()[word].load(Ordering::Relaxed)
+        self.settings.load(0, word_of!(Settings, capacity))
     }
 }

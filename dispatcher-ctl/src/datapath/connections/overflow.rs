@@ -12,12 +12,13 @@ use super::{
     sweep::{Sweep, is_expired},
     timeouts::Ages,
 };
+use crate::datapath::mapped::word_of;
 
 impl ConnectionTable {
     /// Counts the connections of the overflow map into `sweep` and removes those that are too old; returns how many stay.
     ///
-    /// The datapath enters a connection first and raises the count of entries then, and nobody but this removes any: so
-    /// the count can be set right by a compare-and-swap with what it was before the walk.
+    /// The datapath inserts a connection before it raises the count of entries, and only this function removes entries: so a
+    /// compare-and-swap with the count before the walk corrects the count.
     pub(super) fn sweep_overflow(
         &self,
         now: u64,
@@ -39,7 +40,7 @@ impl ConnectionTable {
             if is_expired(way, now, ages) && self.overflow.take(&hash, &mut word)? {
                 let taken = Way(u64::from_ne_bytes(word));
                 let is_over = taken == way || is_expired(taken, now, ages);
-                // If a packet came in between the connection lives, unless the next one has made another of it.
+                // If a packet came in between, the connection stays, unless a newer entry has replaced it.
                 if is_over || !self.overflow.insert(&hash, &word)? {
                     self.active.lower(taken);
                     self.expire(way, ages, sweep);
@@ -50,13 +51,13 @@ impl ConnectionTable {
             sweep.count(way, now);
             kept += 1;
         }
-        // If the datapath entered something meanwhile, the next sweep sets the count right.
+        // If the datapath inserted something meanwhile, the next sweep corrects the count.
         let _ =
             entries.compare_exchange(before, u64::from(kept), Ordering::AcqRel, Ordering::Relaxed);
         Ok(kept)
     }
 
     fn overflow_entries(&self) -> &AtomicU64 {
-        &self.settings.words()[std::mem::offset_of!(Settings, overflow_entries) / 8]
+        &self.settings.words()[word_of!(Settings, overflow_entries)]
     }
 }

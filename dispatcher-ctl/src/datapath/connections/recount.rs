@@ -17,7 +17,7 @@ use super::{ActiveCounts, SlotCounts, Sweep};
 
 /// Time between two passes that are compared: longer than any CPU takes from its swap of a way to its change of the counts.
 const APART: Duration = Duration::from_secs(1);
-/// Index of the half-open connections of all slots, beside the slots.
+/// Index of the half-open connections of all slots, after the slots.
 const HALF_OPEN: usize = MAX_SLOTS as usize;
 
 /// Identifies a set of connections: sums over them, by slot and, at [`HALF_OPEN`], over all that are half-open.
@@ -31,7 +31,7 @@ impl Default for Marks {
 }
 
 impl Marks {
-    /// Adds a connection, whenever it was last seen.
+    /// Adds a connection, without the time of its last packet.
     #[inline]
     pub(super) fn add(&mut self, way: Way) {
         const STAMP: u64 = ((1 << STAMP_BITS) - 1) << 16;
@@ -44,31 +44,31 @@ impl Marks {
     }
 }
 
-/// What a pass saw of one count.
+/// One count as a pass saw it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Seen {
-    /// The count; none if it changed during the pass.
+    /// The count; `None` if it changed during the pass.
     count: Option<u64>,
-    /// What the table held.
+    /// The number of connections in the table.
     held: u64,
-    /// Which connections that were.
+    /// The mark of these connections.
     mark: u64,
 }
 
-/// What an earlier pass saw, to compare the next with.
+/// The results of an earlier pass, to compare with those of the next.
 #[derive(Debug, Default)]
 pub(super) struct Recount {
     earlier: Option<(Instant, Vec<Seen>)>,
 }
 
 impl Recount {
-    /// The counts, as they are when a pass begins.
+    /// The counts at the beginning of a pass.
     pub(super) fn begin(counts: &ActiveCounts) -> Vec<u64> {
         let slots = (0..MAX_SLOTS).map(|slot| counts.slot(slot).0);
         slots.chain([counts.half_open()]).collect()
     }
 
-    /// Compares what a pass that began at `started` found, with the counts of `before`, and sets right what is wrong.
+    /// Compares the result of a pass that began at `started` with the counts of `before`, and corrects wrong counts.
     pub(super) fn end(
         &mut self,
         counts: &ActiveCounts,
@@ -121,7 +121,7 @@ fn set_right(counts: &ActiveCounts, index: usize, count: u64, held: u64) {
     );
 }
 
-/// A slot's connections as they should be counted.
+/// The correct count of a slot.
 fn word(slot: &SlotCounts) -> u64 {
     u64::from(slot.active()) << 32 | u64::from(slot.half_open)
 }

@@ -14,7 +14,7 @@ use super::{
     timeouts::{Ages, HORIZON},
 };
 
-/// Ticks without a packet after which a connection is silent, of which one at least has passed whole.
+/// Ticks without a packet after which a connection is silent: at least one whole tick has passed then.
 const SILENT_TICKS: u64 = 2;
 
 /// Connections of one slot, as counted.
@@ -30,19 +30,19 @@ pub struct SlotCounts {
     pub aborted: u32,
     /// UDP flows.
     pub udp: u32,
-    /// Active connections of TCP without traffic: no payload of the client was seen, and nothing else for two ticks. A client
-    /// that only receives acknowledges what it is sent, and is none of them.
+    /// Active TCP connections without traffic: the client has sent no payload, and no packet at all for two ticks. A client
+    /// that only receives is not among them: it acknowledges.
     pub silent: u32,
 }
 
 impl SlotCounts {
-    /// Active connections: those which the client has not ended.
+    /// Active connections: those that the client has not ended.
     #[must_use]
     pub const fn active(&self) -> u32 {
         self.half_open + self.established + self.udp
     }
 
-    /// Everything that points to the slot.
+    /// All connections of the slot.
     #[must_use]
     pub const fn total(&self) -> u32 {
         self.active() + self.closing + self.aborted
@@ -93,7 +93,7 @@ impl Expired {
     }
 }
 
-/// What was found in one or several parts.
+/// The result of sweeping one or several parts.
 #[derive(Clone, Debug)]
 pub struct Sweep {
     /// By slot.
@@ -137,7 +137,7 @@ impl ConnectionTable {
 
     /// Counts the connections of these buckets into `sweep`, and removes those that are too old at tick `now`.
     ///
-    /// Safe against the datapath: a way goes only if it is still as it was when it was found idle.
+    /// The datapath may change ways meanwhile: a way is removed only if it is unchanged since it was found idle.
     pub(super) fn sweep(&self, buckets: Range<usize>, now: u64, ages: &Ages, sweep: &mut Sweep) {
         let words = self.ways.words();
         let end = (buckets.end * WAYS).min(words.len());
@@ -159,8 +159,8 @@ impl ConnectionTable {
         }
     }
 
-    /// Whether a closing connection that is due is kept because it was established for long: it may be alive, and its end forged
-    /// by somebody who filled `fin_count`. A connection without a record was never established.
+    /// Whether a closing connection that is due is kept because it was established for long: it may be alive, and somebody who
+    /// filled `fin_count` may have forged its end. A connection without a record was never established.
     fn is_spared(&self, number: usize, way: Way, now: u64, ages: &Ages) -> bool {
         let age = way.age(now);
         let Some(least) = ages.spared_after(way, age) else { return false };
@@ -184,8 +184,8 @@ fn is_silent(way: Way, now: u64) -> bool {
     is_open && way.is_tcp() && (SILENT_TICKS..HORIZON).contains(&way.age(now))
 }
 
-/// Whether a way is due. A way that was touched after `now` was read seems to have almost the greatest age that a stamp can express:
-/// it is not due.
+/// Whether a way is due. A way that was touched after `now` was read seems to have almost the greatest age that a stamp can
+/// express: it is not due.
 #[inline]
 pub(super) fn is_expired(way: Way, now: u64, ages: &Ages) -> bool {
     let (age, least) = (way.age(now), u64::from(ages.of(way.slot(), way.expiry_class())));

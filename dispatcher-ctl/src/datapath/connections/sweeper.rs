@@ -23,12 +23,12 @@ const LONGEST: Duration = Duration::from_secs(4);
 /// Buckets of a slice: 2¹⁷ ways, a fraction of a millisecond.
 const SLICE: usize = 1 << 14;
 
-/// What a pass over the whole table found.
+/// The result of a pass over the whole table.
 #[derive(Clone, Debug)]
 pub struct SweepResult {
-    /// Passes so far; 0: none yet, and nothing is known.
+    /// Passes so far; 0: none yet, so the rest is unknown.
     pub pass: u64,
-    /// When the pass began. What points to a slot that was out of every ring for a second before that has been counted.
+    /// When the pass began. All connections of a slot that left every ring a second before have been counted.
     pub started: Instant,
     /// When it ended.
     pub finished: Instant,
@@ -77,7 +77,7 @@ struct Shared {
 struct Requests {
     /// Passes asked for so far.
     asked: u64,
-    /// Of these, how many are answered: by a pass that began after they were asked.
+    /// How many of these are answered: by a pass that began after the request.
     answered: u64,
     stop: bool,
 }
@@ -86,7 +86,7 @@ impl Sweeper {
     /// Starts sweeping.
     ///
     /// # Errors
-    /// Where the thread cannot be started.
+    /// The thread cannot be started.
     pub fn start(table: Arc<ConnectionTable>, timeouts: Timeouts) -> io::Result<Self> {
         let begin = Instant::now();
         let result = SweepResult {
@@ -110,9 +110,9 @@ impl Sweeper {
         Ok(Self { shared, told, thread: Some(thread) })
     }
 
-    /// Other timeouts, in force when this returns: where they differ from those told before, it waits for the slice that
-    /// is being swept. A slot that is no longer gone must be told of before it is published, or its new connections would
-    /// be taken for the old backend's.
+    /// Sets the timeouts; they are in force when this returns. If they differ from the former ones, it waits for the slice
+    /// that is being swept. A slot that a new backend gets must be set before it is published: otherwise its new connections
+    /// would be removed as the old backend's.
     pub fn set_timeouts(&mut self, timeouts: Timeouts) {
         if *self.told != timeouts {
             self.told = Arc::new(timeouts);
@@ -120,13 +120,13 @@ impl Sweeper {
         }
     }
 
-    /// What the last pass found.
+    /// The result of the last pass.
     #[must_use]
     pub fn latest(&self) -> Arc<SweepResult> {
         self.shared.result.load_full()
     }
 
-    /// What a pass finds that begins now: blocks for as long as it takes, about 2 ms for 2²⁰ ways.
+    /// The result of a pass that begins now. Blocks until it ends: about 2 ms for 2²⁰ ways.
     #[must_use]
     pub fn count_now(&self) -> Arc<SweepResult> {
         let mut requests = self.shared.lock();
@@ -151,7 +151,7 @@ impl Drop for Sweeper {
     }
 }
 
-/// The pause after a slice, one of so many, that took so long.
+/// The pause after one of `slices` slices, which took this long.
 fn rest(took: Duration, slices: u32) -> Duration {
     (took * SHARE).clamp(PERIOD / slices, LONGEST / slices)
 }
@@ -168,7 +168,7 @@ impl Shared {
     fn run(&self) {
         let (mut expired, mut recount) = (Expired::default(), Recount::default());
         let mut pass = 0;
-        // The first pass is made at once, others leisurely unless somebody waits.
+        // The first pass has no pauses; later ones have pauses unless somebody waits.
         let mut hurry = true;
         loop {
             let asked = self.lock().asked;
@@ -188,7 +188,7 @@ impl Shared {
         }
     }
 
-    /// One pass; false if it was broken off, by a stop or because somebody waits for a pass that begins now.
+    /// Makes one pass. Returns false if it was interrupted: by a stop, or because somebody waits for a pass that begins now.
     fn pass(&self, pass: u64, hurry: bool, expired: &mut Expired, recount: &mut Recount) -> bool {
         let (started, counts) = (Instant::now(), self.table.active());
         let before = Recount::begin(counts);
@@ -229,7 +229,7 @@ impl Shared {
         true
     }
 
-    /// Keeps the timeouts as they are while a slice is swept, and the ages in step with them.
+    /// Locks the timeouts while a slice is swept, and updates the ages to match them.
     fn hold(
         &self,
         ages: &mut Ages,
@@ -243,7 +243,7 @@ impl Shared {
         timeouts
     }
 
-    /// Waits for a while; true if the pass is to be broken off.
+    /// Waits; returns true if the pass must be interrupted.
     fn pause(&self, length: Duration) -> bool {
         let idle = |requests: &mut Requests| !requests.stop && requests.asked == requests.answered;
         let waited = self.changed.wait_timeout_while(self.lock(), length, idle);

@@ -3,17 +3,19 @@
 use std::{sync::Arc, time::Duration};
 
 use dispatcher_common::{
-    connection::{EXPIRY_CLASSES, STAMP_BITS, State, TICK_NS, Way},
+    connection::{EXPIRY_CLASSES, STAMP_BITS, State, Way},
     limits::MAX_SLOTS,
 };
 
-/// Ways seen this many ticks or fewer "in the future" were touched after the sweep looked at the clock.
+use crate::datapath::clock::ticks;
+
+/// Ways with a stamp at most this many ticks in the future were touched after the sweep read the clock.
 pub(super) const SLACK: u64 = 16;
-/// Idle ticks a stamp can tell, less the slack.
+/// Idle ticks that a stamp can express, less the slack.
 pub(super) const HORIZON: u64 = (1 << STAMP_BITS) - SLACK;
-/// Of a class that does not expire.
+/// The age of a class that does not expire.
 const NEVER: u16 = u16::MAX;
-/// Index of a slot that nothing is known of.
+/// Index of an unknown slot.
 const UNKNOWN: u16 = 0;
 /// Index of a slot whose backend was removed.
 const GONE: u16 = 1;
@@ -65,7 +67,7 @@ impl Timeouts {
         }
     }
 
-    /// The backend of this slot was removed: every connection that points there is removed, however recent.
+    /// Marks the backend of this slot as removed: all its connections are removed, however recent.
     pub fn gone(&mut self, slot: u32) {
         self.set(slot, GONE);
     }
@@ -78,8 +80,7 @@ impl Timeouts {
 }
 
 impl Ages {
-    /// The ages that follow from these timeouts, the number of closing connections of each slot, and whether the table has
-    /// room.
+    /// Computes the ages from these timeouts, the number of closing connections of each slot, and whether the table has room.
     pub(super) fn new(
         timeouts: Arc<Timeouts>,
         has_room: bool,
@@ -96,7 +97,7 @@ impl Ages {
         Self { timeouts, has_room, ages }
     }
 
-    /// Whether they are those of these timeouts.
+    /// Whether they were computed from these timeouts.
     pub(super) fn are_of(&self, timeouts: &Arc<Timeouts>) -> bool {
         Arc::ptr_eq(&self.timeouts, timeouts)
     }
@@ -104,12 +105,12 @@ impl Ages {
     /// Least age of a way of this slot and [`dispatcher_common::connection::Way::expiry_class`]; 0: the backend is gone.
     #[inline]
     pub(super) fn of(&self, slot: u32, class: usize) -> u16 {
-        // Slots are 14 bits and classes 3: both tables have them all.
+        // Slots have 14 bits and classes 3: both tables have an entry for each.
         self.ages[self.timeouts.slots[slot as usize] as usize][class]
     }
 
-    /// Ticks for which a connection must have been established to be kept although there are more than `fin_count`; none if the
-    /// way, idle for so many ticks, is not kept in any case.
+    /// Ticks for which a closing connection must have been established to be kept although there are more than `fin_count`;
+    /// `None` if a way that is idle for `age` ticks is removed in any case.
     pub(super) fn spared_after(&self, way: Way, age: u64) -> Option<u64> {
         let of = |state: State| u64::from(self.of(way.slot(), tcp(state)));
         let may_be = way.is_tcp() && way.state() == State::Closing && self.has_room;
@@ -124,7 +125,7 @@ const fn tcp(state: State) -> usize {
 
 impl ServiceTimeouts {
     fn ages(&self, closing: u64) -> [u16; EXPIRY_CLASSES] {
-        // "Idle longer than": the tick count must have passed the timeout.
+        // "Idle for longer than": the number of ticks must exceed the timeout.
         let age = |timeout| (ticks(timeout) + 1).min(HORIZON - 1) as u16;
         let (stale, syn) = (age(self.stale), age(self.syn));
         let fin = age(self.fin).min(stale);
@@ -136,12 +137,6 @@ impl ServiceTimeouts {
         }
         ages
     }
-}
-
-/// A timeout in ticks of 4.3 s, rounded up.
-#[must_use]
-pub const fn ticks(timeout: Duration) -> u64 {
-    timeout.as_nanos().div_ceil(TICK_NS as u128) as u64
 }
 
 #[cfg(test)]

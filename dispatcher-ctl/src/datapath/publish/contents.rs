@@ -1,7 +1,7 @@
-//! What the maps hold.
+//! The contents of the maps.
 //!
-//! [`Contents`] is an image of every map the controller writes. It is the publisher's memory of what it wrote, and in
-//! tests it is the kernel.
+//! [`Contents`] is an image of every map that the controller writes. The publisher remembers in it what it wrote; tests use it
+//! in place of the kernel.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,10 @@ use dispatcher_common::{
 
 use super::write::{Array, KeyBytes, Write};
 
-use crate::datapath::{mapped::words_mut, pool::Space, tables::ScheduleTable};
+use crate::{
+    datapath::{mapped::words_mut, pool::Space},
+    schedule::ScheduleTable,
+};
 
 /// An image of every map that the controller writes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +41,7 @@ pub struct Contents {
     pub policies: Vec<Policy>,
     /// Slot in a service by that service and slot of another.
     pub peers: BTreeMap<(u32, u32), u32>,
-    /// By rule id. Cursors and counts are as they were when the maps were opened.
+    /// By rule id. Cursors and counts are those of the time when the maps were opened.
     pub rules: Vec<Rule>,
     /// The pool of conditions.
     pub conditions: Vec<Condition>,
@@ -73,14 +76,14 @@ impl Contents {
         }
     }
 
-    /// Slots of a schedule's ring; empty where the descriptor is not within the pool.
+    /// Slots of a schedule's ring; empty if it is not within the pool.
     #[must_use]
     pub fn ring(&self, schedule: Schedule) -> &[u16] {
         let start = schedule.offset() as usize;
         self.schedules.get(start..start + schedule.length() as usize).unwrap_or_default()
     }
 
-    /// Members of a schedule; empty where they are not within the pool.
+    /// Members of a schedule; empty if they are not within the pool.
     #[must_use]
     pub fn members(&self, schedule: Schedule) -> &[u16] {
         let count = schedule.offset() as usize + schedule.length() as usize;
@@ -90,6 +93,12 @@ impl Contents {
             }
             _ => &[],
         }
+    }
+
+    /// Whether a schedule's descriptor leads to these slots.
+    #[must_use]
+    pub fn is_at(&self, schedule: Schedule, table: &ScheduleTable) -> bool {
+        self.ring(schedule) == table.ring && self.members(schedule) == table.members
     }
 
     /// A schedule as it lies in the pool.
@@ -135,7 +144,7 @@ impl Contents {
         RuleSet(self.policies.get(service as usize).map_or(0, |policy| policy.rules))
     }
 
-    /// A set's conditions; empty where they are not within the pool.
+    /// A set's conditions; empty if they are not within the pool.
     #[must_use]
     pub fn conditions(&self, set: RuleSet) -> &[Condition] {
         let start = set.offset() as usize;
@@ -154,7 +163,7 @@ impl Contents {
         }
     }
 
-    /// Makes a write; what lies outside of a map is not written.
+    /// Makes a write; ignores what lies outside of a map.
     pub fn apply(&mut self, write: &Write) {
         match write {
             Write::Word { array, index, word, value } => {
@@ -172,7 +181,7 @@ impl Contents {
             Write::Vip { vip, services } => {
                 put(&mut self.vips, *vip, (*services > 0).then_some(*services));
             }
-            // Counters and cursors belong to the datapath.
+            // The image has no counters and cursors: the datapath writes them.
             Write::ResetSlot { .. } | Write::ResetService { .. } => {}
         }
     }

@@ -1,7 +1,7 @@
 //! Publication: makes the maps hold what is wanted by writing the difference, safely while packets flow.
 //!
-//! The order of writes is in [`phases`]. Every write goes through a [`TableStore`]; the kernel's is in
-//! [`kernel`](super::kernel), and the tests' is [`Contents`].
+//! The order of writes is in [`phases`]. Every write goes through a [`TableStore`]: the kernel's is in
+//! [`kernel`](super::kernel).
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,18 +21,21 @@ mod phases;
 mod rules;
 #[cfg(test)]
 mod tests;
+mod wanted;
 mod write;
 
 pub use contents::Contents;
-use phases::{Holder, PHASES, Scope, Step, Wanted};
-pub(super) use write::word_of;
+use phases::{PHASES, Scope, Step};
+use wanted::{Holder, Wanted};
 pub use write::{Array, KeyBytes, Write, key_bytes};
 
 use super::{
     error::DatapathError,
+    mapped::word_of,
     pool::{Pool, REST, Space},
-    tables::{ScheduleTable, Tables},
+    tables::Tables,
 };
+use crate::schedule::ScheduleTable;
 
 /// Where writes go.
 pub trait TableStore {
@@ -42,7 +45,7 @@ pub trait TableStore {
     /// As the kernel.
     fn read(&self) -> Result<Contents, DatapathError>;
 
-    /// Looks again at what changes without the publisher: the kernel drops the devices of NICs that go.
+    /// Reads again what changes without the publisher: the kernel drops the devices of NICs that are removed.
     ///
     /// # Errors
     /// As the kernel.
@@ -61,14 +64,14 @@ pub trait TableStore {
     fn wait_for_readers(&mut self) -> io::Result<()>;
 }
 
-/// What a publication changed.
+/// The changes of a publication.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
     /// Writes made.
     pub writes: usize,
     /// Schedules written.
     pub schedules: usize,
-    /// Interface indices whose NIC the kernel does not know (any more): not in use until a later publication.
+    /// Interface indices whose NIC does not exist (any more): not in use until a later publication.
     pub missing_interfaces: Vec<u8>,
 }
 
@@ -82,7 +85,7 @@ pub struct Publisher<S> {
 }
 
 impl<S: TableStore> Publisher<S> {
-    /// A publisher for maps as they are; `fresh` where nothing reads them yet.
+    /// A publisher for existing maps; `fresh` if nothing reads them yet.
     ///
     /// # Errors
     /// As the store.
@@ -101,19 +104,18 @@ impl<S: TableStore> Publisher<S> {
         &self.contents
     }
 
-    /// Whether these tables may be published: they are whole, or the services in them are in force with the same backends and
+    /// Whether these tables may be published: they are complete, or their services are in force with the same backends and
     /// rules.
     fn holds(&self, tables: &Tables) -> bool {
         !tables.is_partial || phases::are_in_force(&self.contents, tables)
     }
 
-    /// Makes the maps hold what is wanted. Of partial tables only what they have is looked at, so that the cost does not depend
-    /// on how much else there is; the writes are those that whole tables would lead to, in the same order.
+    /// Makes the maps hold the wanted tables. Partial tables cost only as much as what they hold; the writes and their order
+    /// are the same as with complete tables.
     ///
     /// # Errors
-    /// Where the tables contradict themselves or the pool has no room (nothing or a part of it is written then; either
-    /// way the maps are as after some prefix of the writes), partial tables are of services that are not in force as they are
-    /// ([`DatapathError::NotInForce`]; nothing is written), and as the store.
+    /// The tables contradict themselves, may not be published ([`DatapathError::NotInForce`]), or find no room in the pool; or the
+    /// store fails. Then a prefix of the writes is made, possibly none.
     pub fn publish(&mut self, tables: &Tables) -> Result<Changes, DatapathError> {
         if !self.holds(tables) {
             return Err(DatapathError::NotInForce);
@@ -125,14 +127,14 @@ impl<S: TableStore> Publisher<S> {
         let mut changes = Changes::default();
         let result = self.run_phases(&Wanted::new(tables), &mut changes);
         if result.is_err() {
-            // Space may have been taken and nothing swapped in.
+            // Space may have been taken, and no descriptor names it.
             self.pool = pool_of(&self.contents);
             self.conditions = conditions_of(&self.contents);
         }
         result.map(|()| changes)
     }
 
-    /// Turns rules on or off, as far as packets do not decide; rules that do not exist are skipped.
+    /// Turns rules on or off; skips rules that do not exist. Conditions on packets apply in addition.
     ///
     /// # Errors
     /// As the store.
@@ -185,7 +187,7 @@ impl<S: TableStore> Publisher<S> {
         if let Write::Word { array: Array::Interfaces, index, .. } = write
             && changes.missing_interfaces.iter().any(|missing| u32::from(*missing) == *index)
         {
-            // It stays out of use: nothing is sent to a device that is not the one its record names.
+            // It stays out of use: packets go only to the device that the interface's record names.
             return Ok(());
         }
         match (self.store.apply(write), write) {
@@ -250,7 +252,7 @@ impl<S: TableStore> Publisher<S> {
     }
 }
 
-/// Room in a pool; waits for readers of freed space if there is no other.
+/// Takes space from a pool; waits for readers of freed space if there is no other.
 fn room(
     pool: &mut Pool,
     store: &mut impl TableStore,
@@ -286,10 +288,10 @@ const fn condition_space(rules: RuleSet) -> Space {
     Space { offset: rules.offset(), length: rules.count() }
 }
 
-/// Whether the tables are within their limits and agree with each other.
+/// Checks that the tables are within their limits and agree with each other.
 fn check(tables: &Tables) -> Result<(), DatapathError> {
     let invalid = |text: String| Err(DatapathError::Invalid(text));
-    // By slot, up to the last: the service whose new connections it takes.
+    // By slot, up to the last: the service from which it takes new connections.
     if let Some(slot) = tables.backends.keys().find(|slot| !(1..MAX_SLOTS).contains(slot)) {
         return invalid(format!("slot {slot} is not in 1..{MAX_SLOTS}"));
     }
@@ -297,7 +299,7 @@ fn check(tables: &Tables) -> Result<(), DatapathError> {
     let (mut takes_new, mut member_of) = (vec![None; slots], vec![0; slots]);
     for (slot, backend) in &tables.backends {
         let place = &mut takes_new[*slot as usize];
-        // Removed, and its clients are still to be told.
+        // Removed, but its clients are still reset.
         let lingers = backend.forward.flags() == RESET;
         if backend.forward.flags() & PRESENT == 0 && !lingers {
             return invalid(format!("slot {slot} has a backend that is not present"));
@@ -335,7 +337,7 @@ fn check(tables: &Tables) -> Result<(), DatapathError> {
     Ok(())
 }
 
-/// Whether VIPs and own addresses find room.
+/// Checks that there is room for VIPs and own addresses.
 fn check_addresses(tables: &Tables) -> Result<(), String> {
     let vips = tables.services.values().map(|service| &service.key.vip);
     let count = vips.chain(&tables.own_addresses).collect::<BTreeSet<_>>().len();
@@ -348,9 +350,9 @@ fn check_addresses(tables: &Tables) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether a schedule has only slots that take new connections of its service (`takes_new`, by slot), its members each once
-/// and its ring nothing but members. `number` tells schedules apart, and `member_of` is scratch space: by slot, one more than
-/// the number of the schedule that had it last.
+/// Checks that a schedule has only slots that take new connections of its service (`takes_new`, by slot), each member once,
+/// and only members in its ring. `number` identifies the schedule. `member_of` is scratch space: by slot, the number of the schedule
+/// that had it last, plus one.
 fn check_schedule(
     id: u32,
     number: u32,
@@ -376,23 +378,4 @@ fn check_schedule(
         return Err(format!("schedule of service {id} has members, but no ring"));
     }
     Ok(())
-}
-
-impl TableStore for Contents {
-    fn read(&self) -> Result<Contents, DatapathError> {
-        Ok(self.clone())
-    }
-
-    fn refresh(&self, _contents: &mut Contents) -> Result<(), DatapathError> {
-        Ok(())
-    }
-
-    fn apply(&mut self, write: &Write) -> Result<(), DatapathError> {
-        Self::apply(self, write);
-        Ok(())
-    }
-
-    fn wait_for_readers(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }

@@ -1,16 +1,16 @@
-//! The order in which a difference is written. Pure: each phase compares what the maps hold with what they should hold.
+//! The order in which a difference is written. Pure: each phase compares the actual contents of maps with the wanted ones.
 //!
-//! Packets flow meanwhile, and the controller may die between any two writes. The order keeps these true throughout:
+//! Packets flow meanwhile, and the controller may die between any two writes. After every write, this is true:
 //!
 //! - a schedule names only slots that belong to its service and take new connections;
-//! - a service that a key leads to has its policy, and what a key leads to is the old service of that key or its new one;
-//! - a slot changes hands only while it belongs to nobody;
-//! - a peer is a slot of the service that is asked for;
-//! - the conditions of a service lead to rules that are there, and not to backends of another service;
-//! - while services on any address are looked for, the host's own addresses are known as such;
+//! - a service that a key leads to has its policy, and a key leads to its old service or to its new one;
+//! - a slot changes its service only while it belongs to none;
+//! - a peer is a slot of the requested service;
+//! - the conditions of a service lead to existing rules, and not to backends of another service;
+//! - while packets may match services on any address, the host's own addresses are known as such;
 //! - a packet is sent out only by an interface whose device is the one its record names.
 //!
-//! So: what is pointed to before what points to it, and removals in reverse: settings, the memory of measurement and
+//! So targets are written before what points to them, and removed after it: settings, the memory of measurement and
 //! interfaces; keys whose service id is given to another service; schedules that hold a slot which changes hands; peers not
 //! wanted; backends that gain; peers; policies; schedules, each into free space and then swapped by one word; rules and
 //! their schedules, then conditions, swapped as schedules are; the host's own addresses; keys; VIPs; that there are services
@@ -18,25 +18,28 @@
 //! filter bits; policies of services without a key; rules that no condition leads to; backends that lose; the memory of
 //! measurement; interfaces.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use dispatcher_common::{
     backend::{BackendValue, Forward, InterfaceValue, NEW, PRESENT},
-    flow::filter_bit_of,
-    limits::ADDRESS_FILTER_BITS,
-    net::{self, Address},
+    net::Address,
     rule::Condition,
-    service::{ANY, OWN, Policy},
+    service::{OWN, Policy},
     settings::Settings,
 };
 
 use super::{
     contents::Contents,
     rules,
-    write::{Array, KeyBytes, Write, key_bytes, word_of},
+    wanted::{Holder, Wanted},
+    write::{Array, Write, key_bytes},
 };
-use crate::datapath::tables::{
-    BackendTable, InterfaceTable, RuleTable, ScheduleTable, ServiceTable, Tables,
+use crate::{
+    datapath::{
+        mapped::word_of,
+        tables::{BackendTable, InterfaceTable, RuleTable, ServiceTable, Tables},
+    },
+    schedule::ScheduleTable,
 };
 
 /// Computes the writes of one phase.
@@ -46,19 +49,10 @@ type SchedulePhase = fn(&Contents, &Wanted<'_>) -> Vec<(Holder, ScheduleTable)>;
 /// Computes the conditions of one phase, by service.
 type ConditionPhase = fn(&Contents, &Wanted<'_>) -> Vec<(u32, Vec<Condition>)>;
 
-/// Who has a schedule.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Holder {
-    /// A rule, by its id.
-    Rule(u32),
-    /// A service, by its id.
-    Service(u32),
-}
-
 /// The phases, in order.
 ///
-/// Those of `Scope::Services` look only at the services in the tables, with their backends and rules. The others do nothing
-/// where only such services are dirty and these are in force ([`are_in_force`]), and are left out then.
+/// Phases of `Scope::Services` look only at the services in the tables, with their backends and rules. The others would do
+/// nothing if the tables are partial and their services in force ([`are_in_force`]), and are skipped then.
 pub(super) const PHASES: [(&str, Scope, Step); 27] = [
     ("settings", ALL, Step::Writes(settings)),
     ("memory of measurement", ALL, Step::Writes(measuring)),
@@ -92,16 +86,16 @@ pub(super) const PHASES: [(&str, Scope, Step); 27] = [
 const ALL: Scope = Scope::All;
 const SERVICES: Scope = Scope::Services;
 
-/// What a phase looks at.
+/// What a phase compares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Scope {
-    /// Everything that the maps hold.
+    /// All contents of the maps.
     All,
     /// The services in the tables.
     Services,
 }
 
-/// Whether the services of these tables are in force under their keys, with these backends and these rules and no others.
+/// Whether the services of these tables are in force under their keys, with exactly these backends and rules.
 pub(super) fn are_in_force(now: &Contents, tables: &Tables) -> bool {
     let has_key = |(id, service): (&u32, &ServiceTable)| {
         now.services.get(&key_bytes(&service.key)) == Some(id)
@@ -116,7 +110,7 @@ pub(super) fn are_in_force(now: &Contents, tables: &Tables) -> bool {
         held.is_some_and(|held| held.owner == u64::from(table.service) + 1)
     };
     let is_taker = |slot: &u16| tables.backends.contains_key(&u32::from(*slot));
-    // A backend that is missing in the tables but takes new connections would stay in no schedule, and keep its word.
+    // A backend that takes new connections but is not in the tables would leave the schedule and keep its flags.
     let has_all = |id: &u32| now.members(now.schedule(*id)).iter().all(is_taker);
     tables.services.iter().all(has_key)
         && tables.backends.iter().all(has_slot)
@@ -124,72 +118,15 @@ pub(super) fn are_in_force(now: &Contents, tables: &Tables) -> bool {
         && tables.services.keys().all(has_all)
 }
 
-/// What a phase yields.
+/// The result of a phase.
 #[derive(Clone, Copy)]
 pub(super) enum Step {
     /// Writes.
     Writes(Phase),
-    /// Schedules, each to be written into free space and then swapped in.
+    /// Schedules, each written into free space and then swapped in by one word.
     Schedules(SchedulePhase),
-    /// Conditions by service, likewise.
+    /// Conditions by service, swapped in the same way.
     Conditions(ConditionPhase),
-}
-
-/// What is wanted, with what follows from it.
-#[derive(Debug)]
-pub(super) struct Wanted<'a> {
-    pub(super) tables: &'a Tables,
-    keys: BTreeMap<KeyBytes, u32>,
-    /// Own addresses among them, if they are no VIPs.
-    vips: BTreeMap<Address, u32>,
-    /// Families with services on any address.
-    wildcards: u64,
-    filter: BTreeMap<usize, u64>,
-}
-
-impl<'a> Wanted<'a> {
-    /// Works out keys, VIPs and filter bits.
-    pub(super) fn new(tables: &'a Tables) -> Self {
-        let mut wanted = Self {
-            tables,
-            keys: BTreeMap::new(),
-            vips: BTreeMap::new(),
-            wildcards: 0,
-            filter: BTreeMap::new(),
-        };
-        for (id, service) in &tables.services {
-            wanted.keys.insert(key_bytes(&service.key), *id);
-            if service.key.any == ANY {
-                wanted.wildcards |= family(&service.key.vip);
-                continue;
-            }
-            *wanted.vips.entry(service.key.vip).or_default() += 1;
-            let bit = filter_bit_of(&service.key.vip) as usize;
-            *wanted.filter.entry(bit / 64).or_default() |= 1 << (bit % 64);
-        }
-        for address in &tables.own_addresses {
-            wanted.vips.entry(*address).or_insert(OWN);
-        }
-        if wanted.wildcards != 0 {
-            // Every address may be one of theirs.
-            wanted.filter = (0..ADDRESS_FILTER_BITS as usize / 64).map(|i| (i, u64::MAX)).collect();
-        }
-        wanted
-    }
-
-    /// Slots that belong to one service and are wanted for another.
-    fn given_away(&self, now: &Contents) -> BTreeSet<u16> {
-        let moved = self.tables.backends.iter().filter(|(slot, backend)| {
-            let held = &now.backends[**slot as usize];
-            held.forward != 0 && held.service != backend.service
-        });
-        moved.map(|(slot, _)| *slot as u16).collect()
-    }
-}
-
-/// A family's bit of [`dispatcher_common::settings::Settings::wildcards`].
-fn family(address: &Address) -> u64 {
-    if net::is_v4(address) { 1 } else { 2 }
 }
 
 fn settings(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
@@ -232,7 +169,7 @@ fn interfaces(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
             writes.extend(Array::Interfaces.difference(index.into(), held, &value));
             continue;
         }
-        // Another NIC takes the index, or the kernel dropped the device: out of use until all of it is written.
+        // Another NIC gets the index, or the kernel dropped the device: out of use until everything is written.
         if held.mac != 0 {
             writes.push(interface_mac(index, 0));
         }
@@ -304,14 +241,14 @@ fn peers(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
         .collect()
 }
 
-/// Also peers that become another slot: no slot in between changes hands while a peer points to it.
+/// Also removes peers that change to another slot: no slot may change its service while a peer points to it.
 fn peers_unwanted(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
     let differs = |(key, peer): &(&(u32, u32), &u32)| wanted.tables.peers.get(key) != Some(*peer);
     let unwanted = now.peers.iter().filter(differs);
     unwanted.map(|(&(service, slot), _)| Write::Peer { service, slot, peer: None }).collect()
 }
 
-/// Whether schedules must let go of the slot before its word is written.
+/// Whether schedules must drop the slot before its word is written.
 const fn loses(held: Forward, wanted: Forward) -> bool {
     held.flags() & !wanted.flags() & (NEW | PRESENT) != 0
 }
@@ -320,12 +257,12 @@ fn policies(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
     let mut writes = Vec::new();
     for (&id, service) in &wanted.tables.services {
         let held = &now.policies[id as usize];
-        // No other key leads to it by now.
+        // No other key leads to it any more.
         if now.services.get(&key_bytes(&service.key)) != Some(&id) {
             writes.push(Write::ResetService { service: id });
         }
         let ServiceTable { choices, stale_ticks, local, .. } = *service;
-        // Affinity is a matter of all services together.
+        // Affinity depends on all services together.
         let affinity = if wanted.tables.is_partial { held.affinity } else { service.affinity };
         let policy = Policy { choices, stale_ticks, affinity, local, ..*held };
         writes.extend(Array::Policies.difference(id, held, &policy));
@@ -335,10 +272,8 @@ fn policies(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
 
 fn schedules(now: &Contents, wanted: &Wanted<'_>) -> Vec<(Holder, ScheduleTable)> {
     let services = wanted.tables.services.iter();
-    let changed = services.filter(|(id, service)| {
-        let (held, wanted) = (now.schedule(**id), &service.schedule);
-        now.ring(held) != wanted.ring || now.members(held) != wanted.members
-    });
+    let changed =
+        services.filter(|(id, service)| !now.is_at(now.schedule(**id), &service.schedule));
     changed.map(|(id, service)| (Holder::Service(*id), service.schedule.clone())).collect()
 }
 
@@ -347,7 +282,7 @@ fn keys(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
     changed.map(|(key, id)| Write::Service { key: *key, service: Some(*id) }).collect()
 }
 
-/// A VIP that becomes a mere address of the host stays one until its keys are gone.
+/// A VIP that becomes a mere address of the host stays a VIP until its keys are removed.
 fn own_addresses(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
     let own = wanted.vips.iter().filter(|(_, count)| **count == OWN).map(|(vip, _)| vip);
     let mut missing = own.filter(|vip| now.vips.get(*vip) != Some(&OWN)).peekable();
@@ -415,7 +350,7 @@ fn policies_unwanted(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
     unwanted.flat_map(|(id, held)| Array::Policies.difference(id, held, &Policy::ZERO)).collect()
 }
 
-/// The slot keeps its service: ways may point to it for a while.
+/// The slot keeps its service, because ways may still point to it.
 fn losing(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
     let Tables { backends, is_partial, .. } = wanted.tables;
     let words = backends.iter().map(|(slot, backend)| (*slot, backend.forward.0));

@@ -6,12 +6,12 @@ use dispatcher_common::rule::{Condition, Rule};
 
 use super::{
     contents::Contents,
-    phases::{Holder, Wanted},
-    write::{Array, Write, word_of},
+    wanted::{Holder, Wanted},
+    write::{Array, Write},
 };
-use crate::datapath::{
-    error::DatapathError,
-    tables::{ScheduleTable, Tables},
+use crate::{
+    datapath::{error::DatapathError, mapped::word_of, tables::Tables},
+    schedule::ScheduleTable,
 };
 
 /// Rules that are new, change their service, or are turned on or off.
@@ -24,10 +24,10 @@ pub(super) fn gaining(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
             writes.extend(Array::Rules.difference(id, held, &Rule { active, ..*held }));
             continue;
         }
-        // A packet that finds it by the conditions of its former service finds no backend.
+        // Without a schedule: a packet that reaches it by the conditions of its former service finds no backend.
         let vacant = Rule { schedule: 0, ..*held };
         writes.extend(Array::Rules.difference(id, held, &vacant));
-        // The datapath has changed both since they were read.
+        // The datapath may have changed both since they were read.
         writes.push(Array::Rules.store(id, word_of!(Rule, cursor), 0));
         writes.push(Array::Rules.store(id, word_of!(Rule, connections), 0));
         // In this order: the owner comes last.
@@ -49,10 +49,8 @@ pub(super) fn activation(id: u32, active: bool) -> Write {
 
 /// Schedules that differ.
 pub(super) fn schedules(now: &Contents, wanted: &Wanted<'_>) -> Vec<(Holder, ScheduleTable)> {
-    let changed = wanted.tables.rules.iter().filter(|(id, rule)| {
-        let (held, wanted) = (now.rule_schedule(**id), &rule.schedule);
-        now.ring(held) != wanted.ring || now.members(held) != wanted.members
-    });
+    let rules = wanted.tables.rules.iter();
+    let changed = rules.filter(|(id, rule)| !now.is_at(now.rule_schedule(**id), &rule.schedule));
     changed.map(|(id, rule)| (Holder::Rule(*id), rule.schedule.clone())).collect()
 }
 
@@ -64,7 +62,7 @@ pub(super) fn conditions(now: &Contents, wanted: &Wanted<'_>) -> Vec<(u32, Vec<C
     changed.map(|(id, service)| (*id, service.conditions.clone())).collect()
 }
 
-/// Rules that no service has any more.
+/// Removes rules that no service has any more.
 pub(super) fn unwanted(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
     let rules = (0..).zip(&now.rules);
     let unwanted = rules.filter(|(id, _)| !wanted.tables.rules.contains_key(id));
@@ -73,7 +71,7 @@ pub(super) fn unwanted(now: &Contents, wanted: &Wanted<'_>) -> Vec<Write> {
     unwanted.flat_map(|(id, held)| Array::Rules.difference(id, held, &clear(held))).collect()
 }
 
-/// Whether conditions lead to rules of their service, and rules are somebody's.
+/// Checks that conditions lead to rules of their service, and that every rule has a condition.
 pub(super) fn check(tables: &Tables, rules: usize) -> Result<(), DatapathError> {
     let invalid = |text: String| Err(DatapathError::Invalid(text));
     let mut led_to = BTreeSet::new();

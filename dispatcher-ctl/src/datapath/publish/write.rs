@@ -1,4 +1,4 @@
-//! The single writes that change what the maps hold.
+//! The single writes that change the maps.
 
 use dispatcher_common::{
     backend::{BackendValue, InterfaceValue},
@@ -23,14 +23,6 @@ pub fn key_bytes(key: &ServiceKey) -> KeyBytes {
     (bytes[18], bytes[19]) = (key.protocol, key.any);
     bytes
 }
-
-/// Position of a field's word within its entry.
-macro_rules! word_of {
-    ($type:ty, $field:ident) => {
-        std::mem::offset_of!($type, $field) / 8
-    };
-}
-pub(in crate::datapath) use word_of;
 
 /// An array that the controller writes word by word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,7 +94,7 @@ impl Array {
     }
 }
 
-/// One write to one map. A write that is neither a single store nor a single call goes only where nobody reads yet.
+/// One write to one map. A write that is neither a single store nor a single call goes only to space that nobody reads yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Write {
     /// Stores one word of an array's entry.
@@ -151,7 +143,7 @@ pub enum Write {
     Ring {
         /// First slot in the pool.
         offset: u32,
-        /// As [`crate::datapath::tables::ScheduleTable::words`] has it.
+        /// See [`crate::schedule::ScheduleTable::words`].
         words: Vec<u16>,
     },
     /// `CONDITIONS`: a service's conditions, where no descriptor points.

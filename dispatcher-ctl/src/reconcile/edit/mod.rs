@@ -1,7 +1,7 @@
-//! Changes at runtime, one at a time: each yields the new state or says why not. A refused change changes nothing.
+//! Changes at runtime, one at a time: each returns the new state, or why it is refused.
 //!
-//! Services are found by name or, where only one has it, by VIP, `VIP:port` or `VIP:port/protocol`; backends by name or
-//! address. What a change leads to is checked by the functions that check a configuration file.
+//! Services are found by name or, if only one has it, by VIP, `VIP:port` or `VIP:port/protocol`; backends by name or
+//! address. The functions that check a configuration file check the result.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -22,17 +22,17 @@ use crate::{
 /// What a change applies to.
 #[derive(Clone, Copy, Debug)]
 pub struct Edit<'a> {
-    /// What runs.
+    /// The running state.
     pub state: &'a State,
-    /// Slots that must not be given out.
+    /// Slots that must not be assigned.
     pub retired: &'a [RetiredSlot],
-    /// When: milliseconds since the epoch.
+    /// The time, in milliseconds since the epoch.
     pub now_ms: u64,
-    /// Slots of all schedules of what runs ([`check::ring_slots_in_force`]).
+    /// Slots of all schedules of the running state ([`check::ring_slots_in_force`]).
     pub rings: usize,
 }
 
-/// The one service that is meant.
+/// The service with this name or address.
 ///
 /// # Errors
 /// There is none, or there are several.
@@ -65,7 +65,7 @@ pub fn find_service<'s>(state: &'s State, wanted: &str) -> Result<&'s Service, A
     }
 }
 
-/// The one backend of a service that is meant.
+/// The backend of a service with this name or address.
 ///
 /// # Errors
 /// There is none.
@@ -93,7 +93,7 @@ impl Edit<'_> {
     /// Adds a service. With `replace`, the settings of the service of that name are replaced; its backends and rules stay.
     ///
     /// # Errors
-    /// It is there and is not to be replaced, or a value is not valid.
+    /// It exists and must not be replaced, or a value is not valid.
     pub fn put_service(
         &self,
         name: &str,
@@ -129,14 +129,14 @@ impl Edit<'_> {
     /// There is no such service, or another one's `cross_port` names it.
     pub fn remove_service(&self, service: &str) -> Result<State, ApiError> {
         let at = self.position(find_service(self.state, service)?);
-        // Others may be linked with it.
+        // Others may name it in their `cross_port`.
         self.change(|services| drop(services.remove(at)))
     }
 
     /// Adds a backend. With `replace`, the settings of the backend of that name are replaced.
     ///
     /// # Errors
-    /// There is no such service, the backend is there and is not to be replaced, or a value is not valid.
+    /// There is no such service, the backend exists and must not be replaced, or a value is not valid.
     pub fn put_backend(
         &self,
         service: &str,
@@ -185,7 +185,7 @@ impl Edit<'_> {
             changed.weight_by_hand &= is_fixed;
         }
         if request.weight.is_some() {
-            // By hand means fixed, until it is said that the manager may go on from there.
+            // A weight by hand is fixed, until the manager is allowed to continue from there.
             changed.weight_by_hand = request.fixed_weight != Some(false);
             changed.managed = None;
         }
@@ -198,7 +198,7 @@ impl Edit<'_> {
         Ok(state)
     }
 
-    /// Quiesces a backend, or ends that; yields whether it is quiesced.
+    /// Quiesces a backend, or ends that; returns whether it is quiesced.
     fn quiesce(&self, backend: &mut Backend, request: &PatchBackend) -> Result<bool, ApiError> {
         let Some(quiesced) = request.quiesced else {
             if request.now.is_some() {
@@ -216,7 +216,7 @@ impl Edit<'_> {
         if deadline.is_some_and(|after| after.is_zero()) {
             return Err(ApiError::invalid("deadline 0 is no time, expected more than 0 s"));
         }
-        // A new request replaces the former deadline, also by none.
+        // A new request replaces the former deadline, even if it has none.
         let ms = |after: Duration| u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
         backend.quiesce_deadline_ms = deadline.map(|after| self.now_ms.saturating_add(ms(after)));
         backend.quiesced_now = quiesced && request.now.unwrap_or(false);
@@ -258,7 +258,7 @@ impl Edit<'_> {
     /// Adds a NIC; nothing changes if it is attached already.
     ///
     /// # Errors
-    /// The name is none, or there are too many.
+    /// The name is not valid, or there are too many.
     pub fn attach(&self, interface: &str) -> Result<State, ApiError> {
         let mut state = self.state.clone();
         if !state.interfaces.iter().any(|name| name == interface) {
@@ -271,7 +271,7 @@ impl Edit<'_> {
     /// Removes a NIC.
     ///
     /// # Errors
-    /// It is not in.
+    /// It is not attached.
     pub fn detach(&self, interface: &str) -> Result<State, ApiError> {
         let mut state = self.state.clone();
         state.interfaces.retain(|name| name != interface);
@@ -283,7 +283,7 @@ impl Edit<'_> {
         Ok(state)
     }
 
-    /// Changes a service as a configuration would say it, and puts the result in force.
+    /// Changes the description of a service, and settles the result.
     fn change_service(
         &self,
         at: usize,
@@ -292,7 +292,7 @@ impl Edit<'_> {
         self.change(|services| services[at].change(edit))
     }
 
-    /// Changes which services there are, and puts the result in force.
+    /// Changes the list of services, and settles the result.
     fn change(&self, edit: impl FnOnce(&mut Vec<Wanted>)) -> Result<State, ApiError> {
         let mut services: Vec<_> =
             self.state.services.iter().map(|s| Wanted::AsItRuns(s.clone())).collect();
@@ -302,7 +302,7 @@ impl Edit<'_> {
         Ok(State { interfaces: interfaces.clone(), manager: *manager, services })
     }
 
-    /// Changes a backend that keeps its address: nothing else has to be checked, however many services there are.
+    /// Changes a backend that keeps its address: nothing else must be checked, however many services there are.
     fn change_backend(
         &self,
         at: usize,

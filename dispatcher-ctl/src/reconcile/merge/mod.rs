@@ -1,7 +1,7 @@
 //! Three-way merge of the file as last applied, the file as it is, and what was set at runtime.
 //!
-//! What changed in the file wins. What did not stays as it runs, be it a weight set by hand, a service added at runtime or a
-//! backend removed at runtime. Services are known by name, backends by name within their service. A service or backend
+//! What changed in the file wins. Everything else stays as it runs: a weight set by hand, a service added at runtime, a
+//! backend removed at runtime. Services are identified by name, backends by name within their service. A service or backend
 //! that was removed at runtime comes back when its entry in the file changes in any way.
 
 use std::collections::HashMap;
@@ -13,12 +13,12 @@ use crate::{
     settings::row::merged,
 };
 
-/// What should run once `new` is applied. `applied` is the file as last applied, if any was; `retired` are slots that are
-/// not to be given out; `now_ms` is stamped on what is added, in milliseconds since the epoch.
+/// The state once `new` is applied. `applied` is the file as last applied, if any was; `retired` are slots that must not be
+/// assigned; `now_ms` is the time of what is added, in milliseconds since the epoch.
 ///
 /// # Errors
-/// File and runtime, each valid, do not go together (a service added at runtime may have a VIP and port that the file
-/// now has, too), or there are no slots left. All errors; nothing is to be changed.
+/// File and runtime are valid, but not together (a service added at runtime may have a VIP and port that the file now has,
+/// too), or there are no slots left. All errors are returned, and nothing changes.
 pub fn merge(
     applied: Option<&Config>,
     new: &Config,
@@ -70,7 +70,7 @@ fn services(applied: Option<&Config>, new: &Config, running: &State) -> Vec<Want
     for wanted in &new.services {
         let before = before(&wanted.name);
         match by_running.get(wanted.name.as_str()) {
-            // The very same that was applied before: what was made of it runs.
+            // The same as applied before: the running one was made from it.
             Some(runs) if before.is_some_and(|before| before.is_same(wanted)) => {
                 merged.push(Wanted::AsItRuns((*runs).clone()));
             }
@@ -78,7 +78,7 @@ fn services(applied: Option<&Config>, new: &Config, running: &State) -> Vec<Want
                 let before = before.map(|before| &**before);
                 merged.push(Wanted::Anew(service(before, wanted, runs).into()));
             }
-            // Removed at runtime, and the file did not change it.
+            // Removed at runtime, and unchanged in the file.
             None if before == Some(wanted) => {}
             None => merged.push(Wanted::Anew((**wanted).clone().into())),
         }
@@ -92,7 +92,7 @@ fn services(applied: Option<&Config>, new: &Config, running: &State) -> Vec<Want
     merged
 }
 
-/// Services by name: a file may have thousands.
+/// Services by name, for files with thousands.
 fn by_name(services: &[Shared<ServiceConfig>]) -> HashMap<&str, &Shared<ServiceConfig>> {
     services.iter().map(|service| (service.name.as_str(), service)).collect()
 }
@@ -143,7 +143,7 @@ fn backend(
 ) -> BackendConfig {
     let is_new = before.is_none_or(|before| before.address != wanted.address);
     if is_new && wanted.address != runs.address {
-        // Another machine: nothing that was set for the old one is meant for it.
+        // Another machine: what was set at runtime for the old one does not apply to it.
         return wanted.clone();
     }
     merged(before, wanted, runs)

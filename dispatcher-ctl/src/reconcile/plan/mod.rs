@@ -1,4 +1,4 @@
-//! What would change, line by line, as an operator reads it.
+//! The lines of a plan: what would change, for an operator to read.
 
 use std::{collections::BTreeSet, fmt};
 
@@ -14,17 +14,17 @@ use crate::{
 /// One change. Shown as `~ service web: scheduler wrr → rr`, `+ backend web/web-4 10.0.0.14 weight 10`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlanLine {
-    /// What is done.
+    /// The action.
     pub action: Action,
-    /// To what: `service web`, `backend web/web-1`, `interface eth0`, `connections`.
+    /// Its object: `service web`, `backend web/web-1`, `interface eth0`, `connections`.
     pub object: String,
-    /// Which of its settings changes, if it stays.
+    /// The setting that changes, if the object stays.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub field: Option<String>,
-    /// What it is, or what is removed.
+    /// The former value, or what is removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
-    /// What it becomes, or what is added.
+    /// The new value, or what is added.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
     /// When it takes effect, if not at once.
@@ -32,8 +32,8 @@ pub struct PlanLine {
     pub note: Option<String>,
 }
 
-/// The difference between two states: NICs, then services with their backends in the order of the new state, then the services
-/// that go. A service that has kept its id and a backend that has kept its slot are the same, whatever their names.
+/// The difference between two states: NICs, then services with their backends in the order of the new state, then removed
+/// services. A service with the same id and a backend with the same slot are the same, whatever their names.
 #[must_use]
 pub fn plan(change: &StateChange) -> Vec<PlanLine> {
     let (running, wanted) = (change.former(), change.state());
@@ -59,7 +59,7 @@ pub fn plan(change: &StateChange) -> Vec<PlanLine> {
     lines
 }
 
-/// The difference between two files beside NICs and services; what waits for a restart says so.
+/// The difference between two files except for NICs and services; a line says if it needs a restart.
 #[must_use]
 pub fn plan_settings(applied: &Config, new: &Config) -> Vec<PlanLine> {
     let mut lines = Vec::new();
@@ -164,7 +164,7 @@ fn changed_rule(service: &str, before: &RuleConfig, after: &RuleConfig, lines: &
     }
 }
 
-/// The settings of a backend that come first in the line of a whole one, and among the lines of one that changes.
+/// The settings of a backend that come first: in the line of a whole backend, and among the lines of a changed one.
 const FIRST_OF_WHOLE: [&str; 6] =
     ["fixed_weight", "mac", "local", "sticky", "sorry", "max_connections"];
 const FIRST_OF_CHANGED: [&str; 4] = ["name", "weight", "fixed_weight", "sorry"];

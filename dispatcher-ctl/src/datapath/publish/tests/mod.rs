@@ -4,8 +4,9 @@
 use proptest::prelude::*;
 
 use super::{Array, Changes, Contents, KeyBytes, Publisher, TableStore, Write, key_bytes, word_of};
-use crate::datapath::tables::{
-    BackendTable, InterfaceTable, RuleTable, ScheduleTable, ServiceTable, Tables,
+use crate::{
+    datapath::tables::{BackendTable, InterfaceTable, RuleTable, ServiceTable, Tables},
+    schedule::ScheduleTable,
 };
 
 mod built;

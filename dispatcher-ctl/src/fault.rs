@@ -13,7 +13,7 @@
 //! | an agent with another key, or one that falls silent after its greeting | a key or CA file that was never readable; an agent that hangs up before its greeting: it is full |
 //!
 //! A failure during or shortly after a change of this host's own addresses or NICs says nothing
-//! ([`super::super::disturbance`]). Probes of VIPs use paths of their own ([`crate::prober`]): a failure while such a path
+//! ([`crate::advisor`]). Probes of VIPs use paths of their own ([`crate::prober`]): a failure while such a path
 //! is incomplete says nothing, either.
 
 use std::{
@@ -49,13 +49,13 @@ impl From<String> for Fault {
 
 impl Fault {
     /// Classifies an error of a socket.
-    pub(super) fn of(error: &io::Error) -> Self {
+    pub(crate) fn of(error: &io::Error) -> Self {
         let text = reason(error);
         if is_backends(error) { Self::Backend(text) } else { Self::Here(text) }
     }
 
     /// Classifies an error of reaching an address; missing routes of this host are this host's fault.
-    pub(super) fn reaching(address: SocketAddr, error: &io::Error) -> Self {
+    pub(crate) fn reaching(address: SocketAddr, error: &io::Error) -> Self {
         let fault = Self::of(error).with_address(address);
         match fault {
             Self::Backend(text) if is_unreachable(error) && !has_route(address) => Self::Here(text),
@@ -64,7 +64,7 @@ impl Fault {
     }
 
     /// Shortens the text and escapes control characters: it may come from a server or a command.
-    pub(super) fn shortened(self) -> Self {
+    pub(crate) fn shortened(self) -> Self {
         match self {
             Self::Backend(said) => Self::Backend(text::shortened(&said)),
             Self::Here(said) => Self::Here(text::shortened(&said)),
@@ -72,7 +72,7 @@ impl Fault {
     }
 
     /// Puts the address before a fault of the backend. This host's faults concern all addresses.
-    pub(super) fn with_address(self, address: SocketAddr) -> Self {
+    pub(crate) fn with_address(self, address: SocketAddr) -> Self {
         match self {
             Self::Backend(text) => Self::Backend(format!("{address}: {text}")),
             Self::Here(text) => Self::Here(text),
