@@ -83,7 +83,7 @@ impl ProbePath {
             && let Err(why) = Arc::clone(&open.path).is_whole().await
         {
             if self.broken.is_none_or(|at| is_due(at, LOG_EVERY)) {
-                tracing::warn!("{why}: it is made anew; VIPs are not probed meanwhile");
+                tracing::warn!("{why}: it is opened again; until then VIPs are not probed");
                 self.broken = Some(clock::now());
             }
             self.close(&why).await;
