@@ -26,7 +26,7 @@ fn main() -> Result<()> {
 /// text in JSON.
 fn name_api_types() {
     let mut config = utoipa_config::Config::new()
-        .alias_for("IpAddr", "crate::api::schema::IpAddress")
+        .alias_for("IpAddr", "crate::values::schema::IpAddress")
         .alias_for("Timestamp", "f64");
     for text in ["Label", "ClientRange", "PortRange", "TimeRange", "Tos"] {
         config = config.alias_for(text, "String");

@@ -26,3 +26,4 @@ pub mod schedule;
 pub mod serve;
 pub mod settings;
 pub mod standstill;
+pub mod values;

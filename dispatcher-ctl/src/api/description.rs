@@ -1,22 +1,16 @@
 //! The OpenAPI description, which comes from the table of routes and the types.
 
-use std::{collections::BTreeSet, sync::LazyLock};
+use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
-use utoipa::{ToSchema, openapi::path::ParameterIn};
+use utoipa::openapi::path::ParameterIn;
 
 use super::{
     route::{Answer, Body, Query, Route},
-    schema::IpAddress,
+    schema::{Schemas, forbid_null},
     types::{ApiError, Description},
 };
-
-/// The description of all routes.
-pub fn description() -> &'static Description {
-    static DESCRIPTION: LazyLock<Description> =
-        LazyLock::new(|| super::routes::all().description.finish());
-    &DESCRIPTION
-}
+use crate::values::schema::IpAddress;
 
 /// A description that grows route by route.
 #[derive(Debug, Default)]
@@ -25,48 +19,8 @@ pub(super) struct Draft {
     schemas: Schemas,
 }
 
-/// Schemas by name.
-#[derive(Debug, Default)]
-pub struct Schemas(Map<String, Value>);
-
-impl Schemas {
-    /// A reference to the schema of an answer; adds it with all that it refers to.
-    pub(super) fn answer<T: ToSchema>(&mut self) -> Value {
-        for (name, mut schema) in schemas::<T>() {
-            if PARTIAL.contains(&name.as_str()) {
-                forbid_null(&mut schema);
-            } else {
-                complete(&mut schema);
-            }
-            self.0.insert(name, schema);
-        }
-        reference::<T>()
-    }
-
-    /// A reference to the schema of a request; adds it with all that it refers to.
-    pub(super) fn request<T: ToSchema>(&mut self) -> Value {
-        for (name, mut schema) in schemas::<T>() {
-            if schema.get("properties").is_some() {
-                schema["additionalProperties"] = false.into();
-            }
-            self.0.entry(name).or_insert(schema);
-        }
-        reference::<T>()
-    }
-}
-
-/// The schema of a type and those that it refers to, by name.
-fn schemas<T: ToSchema>() -> impl Iterator<Item = (String, Value)> {
-    let mut found = vec![(T::name().into_owned(), T::schema())];
-    T::schemas(&mut found);
-    found.into_iter().map(|(name, schema)| (name, json!(schema)))
-}
-
-fn reference<T: ToSchema>() -> Value {
-    json!({ "$ref": format!("#/components/schemas/{}", T::name()) })
-}
-
 impl Draft {
+    /// Adds a route.
     pub(super) fn add<const NAMES: usize, Q: Query, B: Body, A: Answer>(
         &mut self,
         route: &Route<NAMES, Q, B, A>,
@@ -119,7 +73,8 @@ impl Draft {
         path[route.method.as_str().to_lowercase()] = operation;
     }
 
-    fn finish(mut self) -> Description {
+    /// The whole description.
+    pub(super) fn finish(mut self) -> Description {
         let error = self.schemas.answer::<ApiError>();
         self.schemas.answer::<IpAddress>();
         let responses = ERRORS.iter().map(|(_, name, text)| {
@@ -140,7 +95,7 @@ impl Draft {
                 "description": "curl --unix-socket /run/dispatcher/api.sock http://dispatcher/v1/status",
             }],
             "paths": self.paths,
-            "components": { "responses": responses.collect::<Map<_, _>>(), "schemas": self.schemas.0 },
+            "components": { "responses": responses.collect::<Map<_, _>>(), "schemas": self.schemas.all() },
         }))
     }
 }
@@ -157,52 +112,6 @@ fn names(path: &str) -> impl Iterator<Item = Value> {
         json!({ "name": name, "in": "path", "required": true, "description": text, "schema": schema })
     })
 }
-
-/// Makes the schema of an answer exact, as far as `derive(ToSchema)` does not know: the server sends every field, `null` where
-/// there is no value, and durations as numbers.
-fn complete(schema: &mut Value) {
-    match schema {
-        Value::Object(fields) => {
-            if fields.get("$ref") == Some(&"#/components/schemas/Seconds".into()) {
-                fields.remove("$ref");
-                fields.extend([
-                    ("type".to_owned(), "number".into()),
-                    ("minimum".to_owned(), 0.into()),
-                ]);
-            }
-            if let Some(Value::Object(properties)) = fields.get("properties") {
-                let names = properties.keys().cloned().collect::<Vec<_>>();
-                fields.insert("required".to_owned(), names.into());
-            }
-            fields.values_mut().for_each(complete);
-        }
-        Value::Array(items) => items.iter_mut().for_each(complete),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
-    }
-}
-
-/// Takes the value null away, where a field is left out instead.
-fn forbid_null(schema: &mut Value) {
-    match schema {
-        Value::Object(fields) => {
-            if fields.get("default") == Some(&Value::Null) {
-                fields.remove("default");
-            }
-            if let Some(Value::Array(types)) = fields.get_mut("type") {
-                types.retain(|kind| kind != "null");
-            }
-            if let Some(Value::Array(choices)) = fields.get_mut("oneOf") {
-                choices.retain(|choice| choice["type"] != "null");
-            }
-            fields.values_mut().for_each(forbid_null);
-        }
-        Value::Array(items) => items.iter_mut().for_each(forbid_null),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
-    }
-}
-
-/// Types whose fields the server leaves out where they have no value.
-const PARTIAL: [&str; 3] = ["ApiError", "EventKind", "RuleConfig"];
 
 /// Every error: its status, its name in the description and what it means.
 const ERRORS: [(u16, &str, &str); 8] = [

@@ -9,11 +9,12 @@ pub mod client;
 mod description;
 pub mod route;
 pub mod routes;
-pub(crate) mod schema;
+mod schema;
 pub mod server;
 pub mod types;
 
-pub use description::{Schemas, description};
+pub use routes::{description, serve};
+pub use schema::Schemas;
 use types::{
     ApiError, AttachInterface, Backend, ConnectionQuery, Connections, Event, Interface,
     ManagerReport, PatchBackend, PatchManager, PatchService, Plan, PutBackend, PutService, Service,
@@ -23,7 +24,7 @@ use types::{
 /// What an operation yields.
 pub type Done<T> = Result<T, ApiError>;
 
-/// The operations of the daemon. `service` and `backend` are names, or addresses where they are unambiguous; the implementation
+/// The operations of the daemon. `service` and `backend` are names, or addresses if they are unambiguous; the implementation
 /// resolves them. A change that returns `Ok` is in force for the next packet; one that returns an error changed nothing. With
 /// `save` it is also written to the configuration file.
 #[async_trait]
@@ -118,7 +119,7 @@ pub trait Controller: Send + Sync + 'static {
 pub struct Events {
     /// Receives the events of all services.
     pub receiver: broadcast::Receiver<Event>,
-    /// Name of the service whose events are meant; none: all.
+    /// Name of the service that the events are about; none: all.
     pub service: Option<String>,
 }
 

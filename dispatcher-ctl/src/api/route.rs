@@ -15,7 +15,7 @@ use serde::{
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
-use super::{description::Schemas, types::Event};
+use super::{schema::Schemas, types::Event};
 
 /// A method on a path: with `NAMES` names in the path, a query, a body and an answer.
 pub struct Route<const NAMES: usize, Q, B, A> {
@@ -81,13 +81,13 @@ pub trait Body: 'static {
     /// The body as it is sent.
     ///
     /// # Errors
-    /// Where the value is not to be written as JSON.
+    /// If the value cannot be written as JSON.
     fn write(value: &Self::Value) -> serde_json::Result<Vec<u8>>;
 
     /// The value of a body that was received.
     ///
     /// # Errors
-    /// Where it is not JSON of this type.
+    /// If it is not JSON of this type.
     fn read(text: String) -> serde_json::Result<Self::Value>;
 
     /// Its schema.
@@ -111,7 +111,7 @@ pub trait Answer: 'static {
     /// The value of an answer that was received.
     ///
     /// # Errors
-    /// Where it is not JSON of this type.
+    /// If it is not JSON of this type.
     fn read(body: &[u8]) -> serde_json::Result<Self::Read>;
 
     /// Its schema.

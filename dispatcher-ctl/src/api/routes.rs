@@ -3,15 +3,19 @@
 //! A row is `NAME = METHOD path: names in the path, query, body, answer; errors => what the server does`. Its text is what the
 //! description says. `errors` are statuses in addition to those that follow from the parameters (see `description`).
 
-use std::marker::PhantomData;
+use std::{
+    io,
+    marker::PhantomData,
+    sync::{Arc, LazyLock},
+};
 
 use axum::http::Method;
+use tokio_util::sync::CancellationToken;
 
 use super::{
-    PlanSource,
-    description::description,
+    Controller, PlanSource,
     route::{Created, Json, List, NoQuery, Nothing, Pages, Route, Stream, Toml},
-    server::{Table, events, pages},
+    server::{self, Patience, Socket, Table, events, pages},
     types::{
         AdvisorReport, AttachInterface, Backend, ConnectionQuery, Connections, Description,
         EventQuery, Interface, ManagerReport, PatchBackend, PatchManager, PatchService, Plan,
@@ -38,7 +42,7 @@ macro_rules! routes {
         )+
 
         /// All of them, as the server has them.
-        pub(super) fn all() -> Table {
+        fn all() -> Table {
             let table = Table::default();
             $(let table = table.row(&$name, |$s, $given, $asked, $said| async move { Ok($done) });)+
             table
@@ -140,8 +144,27 @@ routes! {
     ///
     /// Each server-sent event has an id that grows, its word as event, and an Event as data. Comments keep the connection alive.
     EVENTS = GET "/v1/events": 0, EventQuery, Nothing, Stream; [404, 409, 503]
-        => |s, [], EventQuery { service }, ()| events::answer(s, service).await?;
+        => |s, [], EventQuery { service }, ()| events::answer(&*s.controller, s.streams, service).await?;
     /// Show this description.
     OPENAPI = GET "/v1/openapi.json": 0, NoQuery, Nothing, Json<Description>; []
         => |_, [], _, ()| description().clone();
+}
+
+/// Serves the API until `shutdown`; then the file of the socket is removed.
+///
+/// # Errors
+/// None: an error ends one connection only.
+pub async fn serve(
+    socket: Socket,
+    controller: Arc<dyn Controller>,
+    patience: Patience,
+    shutdown: CancellationToken,
+) -> io::Result<()> {
+    server::serve(socket, all(), controller, patience, shutdown).await
+}
+
+/// The description of all routes.
+pub fn description() -> &'static Description {
+    static DESCRIPTION: LazyLock<Description> = LazyLock::new(|| all().description.finish());
+    &DESCRIPTION
 }

@@ -1,70 +1,96 @@
-//! Schemas of what `derive(ToSchema)` does not know: addresses, durations, and words of counters.
+//! The schemas of requests and answers, which the description of the API refers to.
 
-use utoipa::{
-    PartialSchema, ToSchema,
-    openapi::{
-        KnownFormat, Object, ObjectBuilder, RefOr, Schema, SchemaFormat, Type,
-        schema::{AnyOfBuilder, OneOfBuilder},
-    },
-};
+use serde_json::{Map, Value, json};
+use utoipa::ToSchema;
 
-use super::types::Seconds;
-use crate::model::Mac;
+/// Schemas by name.
+#[derive(Debug, Default)]
+pub struct Schemas(Map<String, Value>);
 
-/// The schema of an [`IpAddr`](std::net::IpAddr): `build.rs` names it for fields of that type.
-#[derive(Debug)]
-pub(crate) struct IpAddress;
+impl Schemas {
+    /// A reference to the schema of an answer; adds it with all that it refers to.
+    pub(super) fn answer<T: ToSchema>(&mut self) -> Value {
+        for (name, mut schema) in schemas::<T>() {
+            if PARTIAL.contains(&name.as_str()) {
+                forbid_null(&mut schema);
+            } else {
+                complete(&mut schema);
+            }
+            self.0.insert(name, schema);
+        }
+        reference::<T>()
+    }
 
-impl PartialSchema for IpAddress {
-    fn schema() -> RefOr<Schema> {
-        let text = |format| text().format(Some(SchemaFormat::KnownFormat(format)));
-        AnyOfBuilder::new().item(text(KnownFormat::Ipv4)).item(text(KnownFormat::Ipv6)).into()
+    /// A reference to the schema of a request; adds it with all that it refers to.
+    pub(super) fn request<T: ToSchema>(&mut self) -> Value {
+        for (name, mut schema) in schemas::<T>() {
+            if schema.get("properties").is_some() {
+                schema["additionalProperties"] = false.into();
+            }
+            self.0.entry(name).or_insert(schema);
+        }
+        reference::<T>()
+    }
+
+    /// All schemas by name.
+    pub(super) fn all(self) -> Map<String, Value> {
+        self.0
     }
 }
 
-impl ToSchema for IpAddress {}
+/// The schema of a type and those that it refers to, by name.
+fn schemas<T: ToSchema>() -> impl Iterator<Item = (String, Value)> {
+    let mut found = vec![(T::name().into_owned(), T::schema())];
+    T::schemas(&mut found);
+    found.into_iter().map(|(name, schema)| (name, json!(schema)))
+}
 
-impl PartialSchema for Mac {
-    fn schema() -> RefOr<Schema> {
-        text()
-            .pattern(Some("^[0-9a-fA-F]{2}([:-][0-9a-fA-F]{2}){5}$"))
-            .examples(["02:00:00:00:00:01"])
-            .into()
+fn reference<T: ToSchema>() -> Value {
+    json!({ "$ref": format!("#/components/schemas/{}", T::name()) })
+}
+
+/// Makes the schema of an answer exact, as far as `derive(ToSchema)` does not know: the server sends every field, `null` where
+/// there is no value, and durations as numbers.
+fn complete(schema: &mut Value) {
+    match schema {
+        Value::Object(fields) => {
+            if fields.get("$ref") == Some(&"#/components/schemas/Seconds".into()) {
+                fields.remove("$ref");
+                fields.extend([
+                    ("type".to_owned(), "number".into()),
+                    ("minimum".to_owned(), 0.into()),
+                ]);
+            }
+            if let Some(Value::Object(properties)) = fields.get("properties") {
+                let names = properties.keys().cloned().collect::<Vec<_>>();
+                fields.insert("required".to_owned(), names.into());
+            }
+            fields.values_mut().for_each(complete);
+        }
+        Value::Array(items) => items.iter_mut().for_each(complete),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
 
-impl ToSchema for Mac {}
-
-impl PartialSchema for Seconds {
-    fn schema() -> RefOr<Schema> {
-        let number = ObjectBuilder::new().schema_type(Type::Number).minimum(Some(0));
-        let duration = text().pattern(Some(r"^\d{1,6}(ms|s|m|h|d)$")).examples(["300s"]);
-        let description = "Seconds, or a duration as the configuration file has it";
-        OneOfBuilder::new().item(number).item(duration).description(Some(description)).into()
+/// Removes `null` as a value: the field is left out instead.
+pub(super) fn forbid_null(schema: &mut Value) {
+    match schema {
+        Value::Object(fields) => {
+            if fields.get("default") == Some(&Value::Null) {
+                fields.remove("default");
+            }
+            if let Some(Value::Array(types)) = fields.get_mut("type") {
+                types.retain(|kind| kind != "null");
+            }
+            if let Some(Value::Array(choices)) = fields.get_mut("oneOf") {
+                choices.retain(|choice| choice["type"] != "null");
+            }
+            fields.values_mut().for_each(forbid_null);
+        }
+        Value::Array(items) => items.iter_mut().for_each(forbid_null),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
 
-impl ToSchema for Seconds {}
-
-/// The verdicts of [`ReasonCount`](super::types::ReasonCount).
-pub(super) fn verdict() -> Object {
-    words(["tx", "redirect", "pass", "drop"])
-}
-
-/// The causes of [`RefusedCount`](super::types::RefusedCount).
-pub(super) fn cause() -> Object {
-    words(["full", "unsupported", "no_receiver", "down", "too_big", "other"])
-}
-
-/// The states of a [`Connection`](super::types::Connection).
-pub(super) fn connection_state() -> Object {
-    words(["half_open", "established", "closing"])
-}
-
-fn words(words: impl IntoIterator<Item = &'static str>) -> Object {
-    text().enum_values(Some(words)).build()
-}
-
-fn text() -> ObjectBuilder {
-    ObjectBuilder::new().schema_type(Type::String)
-}
+/// Types whose fields the server leaves out if they have no value.
+const PARTIAL: [&str; 3] = ["ApiError", "EventKind", "RuleConfig"];

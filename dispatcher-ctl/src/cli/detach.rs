@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Ask, Outcome, args::Detach, error::CliError, output};
+use super::{Ask, Outcome, args::Detach, block_on, error::CliError, output};
 use crate::{
     api::{routes, server::remove_dead},
     capabilities::{Capability, Missing, missing},
@@ -71,8 +71,7 @@ fn vips(pin_dir: &Path, saved: Option<SavedState>, socket: Option<PathBuf>) -> O
         ))
         .hint("ip address show, and remove the vips with ip address delete")
     })?;
-    tidy(&record.state.interfaces)?;
-    let removed = remove_vips(&record.vips)?;
+    let removed = block_on(tidy(&record.state.interfaces, &record.vips))??;
     record.arp_ignored.iter().for_each(daemon::restore_arp_ignore);
     let line = |vip: &OwnedVip| {
         output::line(format!("interface {}: vip {} removed", vip.interface, vip.vip))
@@ -82,39 +81,24 @@ fn vips(pin_dir: &Path, saved: Option<SavedState>, socket: Option<PathBuf>) -> O
     Ok(removed.into_iter().map(line).collect())
 }
 
-/// Removes what probes of VIPs may have left on NICs.
-fn tidy(nics: &[String]) -> Result<(), CliError> {
-    runtime()?.block_on(async {
-        for nic in nics {
-            prober::remove_leftovers(nic).await;
-        }
-    });
-    Ok(())
-}
-
-fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|e| CliError::failed(format!("cannot start a runtime: {e}")))
-}
-
-/// Removes VIPs from the NICs that still exist; returns which.
-fn remove_vips(vips: &[OwnedVip]) -> Result<Vec<&OwnedVip>, CliError> {
-    let runtime = runtime()?;
-    let removal = async {
-        let (network, _events) = Network::start().await.map_err(|e| stays(vips.first(), &e))?;
-        let mut removed = Vec::new();
-        for vip in vips {
-            let Ok(ifindex) = nix::net::if_::if_nametoindex(vip.interface.as_str()) else {
-                continue;
-            };
-            network.remove_vip(ifindex, vip.vip).await.map_err(|e| stays(Some(vip), &e))?;
-            removed.push(vip);
-        }
-        Ok(removed)
-    };
-    if vips.is_empty() { Ok(Vec::new()) } else { runtime.block_on(removal) }
+/// Removes what probes of VIPs may have left on NICs, then VIPs from the NICs that still exist; returns which.
+async fn tidy<'v>(nics: &[String], vips: &'v [OwnedVip]) -> Result<Vec<&'v OwnedVip>, CliError> {
+    for nic in nics {
+        prober::remove_leftovers(nic).await;
+    }
+    let mut removed = Vec::new();
+    if vips.is_empty() {
+        return Ok(removed);
+    }
+    let (network, _events) = Network::start().await.map_err(|e| stays(vips.first(), &e))?;
+    for vip in vips {
+        let Ok(ifindex) = nix::net::if_::if_nametoindex(vip.interface.as_str()) else {
+            continue;
+        };
+        network.remove_vip(ifindex, vip.vip).await.map_err(|e| stays(Some(vip), &e))?;
+        removed.push(vip);
+    }
+    Ok(removed)
 }
 
 fn stays(vip: Option<&OwnedVip>, error: &NetworkError) -> CliError {

@@ -13,7 +13,8 @@ use crate::{
     model::Proportions,
     settings::{
         self,
-        row::{Row, Spec, Table as _},
+        row::{Row, Table as _},
+        spec::Spec,
     },
 };
 

@@ -57,7 +57,7 @@ fn text_of(contents: Result<Contents, FileError>, file: &str) -> Result<String, 
 /// Bytes as text; `file` is what errors call them.
 ///
 /// # Errors
-/// Where they are no text.
+/// If they are not text.
 pub fn text(bytes: Vec<u8>, file: &str) -> Result<String, ConfigErrors> {
     files::text(bytes).map_err(|NotText { line, column, message, hint }| {
         let place = Some(Place { file: file.to_owned(), line, column });

@@ -5,11 +5,7 @@ use toml_edit::TableLike;
 use super::{ConfigError, ConfigErrors, check};
 use crate::{
     model::{BackendConfig, Config, GlobalSettings, RuleConfig, ServiceConfig, ServiceSettings},
-    settings::{
-        TABLES,
-        document::{Document, Section},
-        row::Table as _,
-    },
+    settings::{TABLES, document::Document, row::Table as _, section::Section},
 };
 
 /// Reads and checks a whole configuration.
@@ -26,7 +22,7 @@ pub(super) fn configuration(text: &str, file: &str) -> Result<Config, ConfigErro
     document.finish().map(|()| config)
 }
 
-/// Whether a text says anything of services, even that there are none; or is broken.
+/// Whether a text has the key of services, or is broken.
 pub(super) fn has_services(text: &str) -> bool {
     toml_edit::Document::parse(text)
         .map_or(true, |parsed| parsed.as_table().contains_key("service"))
@@ -44,8 +40,8 @@ pub(super) fn service_of(text: &str) -> Option<ServiceConfig> {
     document.finish().ok().map(|()| service)
 }
 
-/// The first thing that is broken, in the order of the text: what comes after it may only follow from it. The parser's
-/// own first error is the first that it came upon, which can be lines further down.
+/// The first error in the order of the text: later ones may follow from it. The parser's own first error can be lines further
+/// down.
 fn broken(mut document: Document<'_>, text: &str, error: &toml_edit::TomlError) -> ConfigErrors {
     let start = |span: Option<std::ops::Range<usize>>| span.map_or(0, |span| span.start);
     let (_, all) = toml::de::DeTable::parse_recoverable(text);
@@ -60,7 +56,7 @@ fn broken(mut document: Document<'_>, text: &str, error: &toml_edit::TomlError) 
 }
 
 fn top<'a>(document: &mut Document<'a>, table: &'a dyn TableLike) -> Config {
-    let mut s = document.section(table, GlobalSettings::KEYS, String::new(), String::new());
+    let mut s = Section::new(document, table, GlobalSettings::KEYS, String::new(), String::new());
     let mut config = Config { settings: GlobalSettings::read(&mut s), services: Vec::new() };
     for (i, table) in s.tables("service").into_iter().enumerate() {
         config.services.push(service(s.document(), table, i).into());
@@ -71,7 +67,7 @@ fn top<'a>(document: &mut Document<'a>, table: &'a dyn TableLike) -> Config {
 
 fn service<'a>(d: &mut Document<'a>, table: &'a dyn TableLike, i: usize) -> ServiceConfig {
     let at = format!("service[{i}]");
-    let mut s = d.section(table, ServiceSettings::KEYS, at.clone(), at);
+    let mut s = Section::new(d, table, ServiceSettings::KEYS, at.clone(), at);
     let name = name(&mut s);
     if !name.is_empty() {
         s.object = format!("service {}", check::shown(&name));
@@ -98,7 +94,7 @@ fn backend<'a>(
     service: &str,
     bound: u32,
 ) -> BackendConfig {
-    let mut s = d.section(table, BackendConfig::KEYS, at.clone(), at);
+    let mut s = Section::new(d, table, BackendConfig::KEYS, at.clone(), at);
     let name = name(&mut s);
     if !name.is_empty() && !service.is_empty() {
         s.object = format!("backend {}/{}", check::shown(service), check::shown(&name));
@@ -114,7 +110,7 @@ fn rule<'a>(
     at: String,
     service: &str,
 ) -> RuleConfig {
-    let mut s = d.section(table, RuleConfig::KEYS, at.clone(), at);
+    let mut s = Section::new(d, table, RuleConfig::KEYS, at.clone(), at);
     let name = name(&mut s);
     if !name.is_empty() && !service.is_empty() {
         s.object = format!("rule {}/{}", check::shown(service), check::shown(&name));

@@ -123,10 +123,10 @@ mod tests {
             format!("{HEAD}{one}{two}{three}"),
             format!("{HEAD}{one}{}{three}", service(2, &backend(2))),
             format!("{HEAD}{three}{one}"),
-            // Settings behind a service.
+            // Settings after a service.
             format!("{HEAD}{one}[connections]\norphan = \"pass\"\n{two}"),
             format!("{HEAD}{one}[connections]\norphan = \"pass\"\n{two}[connections]\n"),
-            // What looks like a service and is none.
+            // Text that only looks like a service.
             format!("{HEAD}api_socket = '''\n[[service]]\n'''\n{one}"),
             format!("{HEAD}# [[service]]\n{one}"),
             format!("{HEAD}  [[service]]\n{}", &one["[[service]]\n".len()..]),

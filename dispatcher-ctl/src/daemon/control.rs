@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     api::{
-        Controller, Events, PlanSource,
+        Controller, Done, Events, PlanSource,
         types::{
             self, ApiError, AttachInterface, ConnectionQuery, Connections, EventKind, Interface,
             ManagerReport, PatchBackend, PatchManager, PatchService, Plan, PutBackend, PutService,
@@ -51,8 +51,8 @@ impl Handle {
     async fn change(
         &self,
         save: bool,
-        edit: impl Fn(&Core) -> Result<State, ApiError> + Send + 'static,
-    ) -> Result<MutexGuard<'_, Core>, ApiError> {
+        edit: impl Fn(&Core) -> Done<State> + Send + 'static,
+    ) -> Done<MutexGuard<'_, Core>> {
         if save {
             let handle = self.clone();
             // A client that disconnects must not interrupt the save.
@@ -70,8 +70,8 @@ impl Handle {
     /// All file operations that can fail come before the change; only a rename comes after it.
     async fn change_and_save(
         &self,
-        edit: impl Fn(&Core) -> Result<State, ApiError> + Send + 'static,
-    ) -> Result<(), ApiError> {
+        edit: impl Fn(&Core) -> Done<State> + Send + 'static,
+    ) -> Done<()> {
         let file = self.file.turn().await?;
         // Check the request first: that does not need the file.
         {
@@ -100,7 +100,7 @@ impl Handle {
     }
 
     /// Rereads the file and applies the difference.
-    async fn reload_file(&self) -> Result<Plan, ApiError> {
+    async fn reload_file(&self) -> Done<Plan> {
         let file = self.file.turn().await?;
         let config = file.load().await?;
         self.core().await.reload(config).await
@@ -109,7 +109,7 @@ impl Handle {
 
 #[async_trait]
 impl Controller for Handle {
-    async fn status(&self) -> Result<Status, ApiError> {
+    async fn status(&self) -> Done<Status> {
         self.core().await.status()
     }
 
@@ -118,12 +118,11 @@ impl Controller for Handle {
         interface: String,
         request: AttachInterface,
         save: bool,
-    ) -> Result<Interface, ApiError> {
+    ) -> Done<Interface> {
         let interface = {
             let mut core = self.core().await;
             core.edit().attach(&interface)?;
             let interface = core.links.require(&interface).await?;
-            core.edit().attach(&interface)?;
             if let Some(mode) = request.mode {
                 core.links.choose_mode(&interface, mode);
             }
@@ -143,7 +142,7 @@ impl Controller for Handle {
         found.ok_or_else(|| ApiError::failed(format!("interface {interface}: gone meanwhile")))
     }
 
-    async fn detach(&self, interface: String, save: bool) -> Result<(), ApiError> {
+    async fn detach(&self, interface: String, save: bool) -> Done<()> {
         let interface = {
             let core = self.core().await;
             core.links.running_name(interface, core.state()).await?
@@ -151,7 +150,7 @@ impl Controller for Handle {
         self.change(save, move |core| core.edit().detach(&interface)).await.map(drop)
     }
 
-    async fn service(&self, service: String) -> Result<types::Service, ApiError> {
+    async fn service(&self, service: String) -> Done<types::Service> {
         let core = self.core().await;
         core.shown_service(&service, &core.read()?)
     }
@@ -162,7 +161,7 @@ impl Controller for Handle {
         request: PutService,
         replace: bool,
         save: bool,
-    ) -> Result<types::Service, ApiError> {
+    ) -> Done<types::Service> {
         let wanted = name.clone();
         let edit = move |core: &Core| core.edit().put_service(&wanted, &request, replace);
         let core = self.change(save, edit).await?;
@@ -174,18 +173,18 @@ impl Controller for Handle {
         service: String,
         request: PatchService,
         save: bool,
-    ) -> Result<types::Service, ApiError> {
+    ) -> Done<types::Service> {
         let name = service.clone();
         let edit = move |core: &Core| core.edit().patch_service(&name, &request);
         let core = self.change(save, edit).await?;
         core.shown_service(&service, &core.read_quickly()?)
     }
 
-    async fn delete_service(&self, service: String, save: bool) -> Result<(), ApiError> {
+    async fn delete_service(&self, service: String, save: bool) -> Done<()> {
         self.change(save, move |core| core.edit().remove_service(&service)).await.map(drop)
     }
 
-    async fn backend(&self, service: String, backend: String) -> Result<types::Backend, ApiError> {
+    async fn backend(&self, service: String, backend: String) -> Done<types::Backend> {
         let core = self.core().await;
         core.shown_backend(&service, &backend, &core.read()?)
     }
@@ -197,7 +196,7 @@ impl Controller for Handle {
         request: PutBackend,
         replace: bool,
         save: bool,
-    ) -> Result<types::Backend, ApiError> {
+    ) -> Done<types::Backend> {
         let (of, wanted) = (service.clone(), name.clone());
         let edit = move |core: &Core| core.edit().put_backend(&of, &wanted, &request, replace);
         self.change(save, edit).await?.shown_backend_quickly(&service, &name)
@@ -209,36 +208,27 @@ impl Controller for Handle {
         backend: String,
         request: PatchBackend,
         save: bool,
-    ) -> Result<types::Backend, ApiError> {
+    ) -> Done<types::Backend> {
         let (of, wanted) = (service.clone(), backend.clone());
         let edit = move |core: &Core| core.edit().patch_backend(&of, &wanted, &request);
         self.change(save, edit).await?.shown_backend_quickly(&service, &backend)
     }
 
-    async fn delete_backend(
-        &self,
-        service: String,
-        backend: String,
-        save: bool,
-    ) -> Result<(), ApiError> {
+    async fn delete_backend(&self, service: String, backend: String, save: bool) -> Done<()> {
         let edit = move |core: &Core| core.edit().remove_backend(&service, &backend);
         self.change(save, edit).await.map(drop)
     }
 
-    async fn manager(&self) -> Result<ManagerReport, ApiError> {
+    async fn manager(&self) -> Done<ManagerReport> {
         Ok(self.core().await.manager_report())
     }
 
-    async fn patch_manager(
-        &self,
-        request: PatchManager,
-        save: bool,
-    ) -> Result<ManagerReport, ApiError> {
+    async fn patch_manager(&self, request: PatchManager, save: bool) -> Done<ManagerReport> {
         let core = self.change(save, move |core| core.edit().patch_manager(&request)).await?;
         Ok(core.manager_report())
     }
 
-    async fn connections(&self, query: ConnectionQuery) -> Result<Connections, ApiError> {
+    async fn connections(&self, query: ConnectionQuery) -> Done<Connections> {
         let search = self.core().await.search(&query)?;
         // To walk a large table takes long: release the core, and use a thread of its own.
         tokio::task::spawn_blocking(move || search.run())
@@ -246,7 +236,7 @@ impl Controller for Handle {
             .map_err(|e| ApiError::failed(format!("the search was cut short: {e}")))?
     }
 
-    async fn plan(&self, other: Option<PlanSource>) -> Result<Plan, ApiError> {
+    async fn plan(&self, other: Option<PlanSource>) -> Done<Plan> {
         let config = match other {
             Some(PlanSource { file, text }) => self.posted.parse(text, file).await?,
             None => self.file.turn().await?.load().await?,
@@ -255,7 +245,7 @@ impl Controller for Handle {
         Ok(shown_plan(planned.changes, planned.settings, planned.notes))
     }
 
-    async fn events(&self, service: Option<String>) -> Result<Events, ApiError> {
+    async fn events(&self, service: Option<String>) -> Done<Events> {
         let core = self.core().await;
         let named = |wanted: String| {
             edit::find_service(core.state(), &wanted).map(|service| service.config.name.clone())
@@ -264,7 +254,7 @@ impl Controller for Handle {
         Ok(Events { receiver: core.reports.events().subscribe(), service })
     }
 
-    async fn reload(&self) -> Result<Plan, ApiError> {
+    async fn reload(&self) -> Done<Plan> {
         let result = self.reload_file().await;
         self.core().await.reports.end_reload(&result);
         result
@@ -283,14 +273,14 @@ impl Core {
     }
 
     /// Carries out a change by hand; `applied` is the new content of the file if the change is also saved.
-    async fn change(&mut self, state: State, applied: Option<Config>) -> Result<(), ApiError> {
+    async fn change(&mut self, state: State, applied: Option<Config>) -> Done<()> {
         let change = self.change_to(state);
         log_changes(&reconcile::plan(&change));
         self.carry_out(change, applied, Cause::Hand).await
     }
 
     /// Removes a NIC that could not be attached.
-    async fn abandon(&mut self, interface: &str) -> Result<(), ApiError> {
+    async fn abandon(&mut self, interface: &str) -> Done<()> {
         match self.edit().detach(interface) {
             Ok(without) if !self.in_force => self.commit(without, None, Cause::Hand).await,
             // It is attached, but not saved; or nothing has changed yet.
@@ -299,7 +289,7 @@ impl Core {
     }
 
     /// The change that a configuration would make, and the resulting state.
-    async fn planned(&self, config: &Config) -> Result<Planned, ApiError> {
+    async fn planned(&self, config: &Config) -> Done<Planned> {
         let (named, names) = self.kernel_names(config).await?;
         let applied = self.applied_names();
         let retired = &self.record.retired_slots;
@@ -313,7 +303,7 @@ impl Core {
     }
 
     /// Applies the difference between the running state and the present file.
-    async fn reload(&mut self, config: Config) -> Result<Plan, ApiError> {
+    async fn reload(&mut self, config: Config) -> Done<Plan> {
         let Planned { change, changes, settings, notes, names } = self.planned(&config).await?;
         log_changes(&changes);
         self.carry_out(change, Some(config), Cause::File).await?;
@@ -322,21 +312,17 @@ impl Core {
         links.add_missed_vips(store, events).await;
         notes.iter().for_each(|note| tracing::warn!("{note}"));
         let plan = shown_plan(changes, settings, notes);
-        self.reports.events().tell(EventKind::Reloaded { changes: plan.changes.len() });
+        self.reports.events().log_and_send(EventKind::Reloaded { changes: plan.changes.len() });
         Ok(plan)
     }
 
-    fn shown_service(&self, wanted: &str, reading: &Reading) -> Result<types::Service, ApiError> {
+    fn shown_service(&self, wanted: &str, reading: &Reading) -> Done<types::Service> {
         let service: &Service = edit::find_service(self.state(), wanted)?;
         Ok(self.service_view(service, reading))
     }
 
     /// A backend after a change: reads only its own counters.
-    fn shown_backend_quickly(
-        &self,
-        service: &str,
-        backend: &str,
-    ) -> Result<types::Backend, ApiError> {
+    fn shown_backend_quickly(&self, service: &str, backend: &str) -> Done<types::Backend> {
         let service = edit::find_service(self.state(), service)?;
         let backend = edit::find_backend(service, backend)?;
         Ok(self.backend_view(backend, &self.read_backend(backend.slot)?))
@@ -347,7 +333,7 @@ impl Core {
         service: &str,
         backend: &str,
         reading: &Reading,
-    ) -> Result<types::Backend, ApiError> {
+    ) -> Done<types::Backend> {
         let service = edit::find_service(self.state(), service)?;
         let backend = edit::find_backend(service, backend)?;
         Ok(self.backend_view(backend, reading))

@@ -133,8 +133,8 @@ impl Core {
         applied: Option<Config>,
         cause: Cause,
     ) -> Result<(), ApiError> {
-        let interface_names = numbered(&self.record.interface_names, change.state())?;
-        let gone = gone(&change);
+        let interface_names = number_nics(&self.record.interface_names, change.state())?;
+        let gone = removed_slots(&change);
         let dirty = self.dirty(&change, applied.as_ref());
         self.record.commit(|record| {
             record.state = change.state().clone();
@@ -144,8 +144,8 @@ impl Core {
             record.interface_names = interface_names;
             record.retired_slots.extend(&gone);
         })?;
-        self.rings = rings(self.rings, &change);
-        self.tell_changes(&change, cause);
+        self.rings = ring_slots_after(self.rings, &change);
+        self.report_change(&change, cause);
         self.plane.follow(&change, &gone);
         self.enforce(&dirty).await
     }
@@ -159,7 +159,7 @@ impl Core {
     }
 
     /// Effects of a change outside the kernel.
-    fn tell_changes(&mut self, change: &Change, cause: Cause) {
+    fn report_change(&mut self, change: &Change, cause: Cause) {
         self.reports.events().exits().set(&self.record.applied.exits);
         // The record already has the change, even if the kernel does not yet.
         self.reports.report_change(change, cause);
@@ -193,9 +193,6 @@ impl Core {
     }
 
     /// A configuration with the kernel's names of its NICs, and the NICs that have another name in it.
-    ///
-    /// # Errors
-    /// As the kernel.
     pub(super) async fn kernel_names<'c>(
         &self,
         config: &'c Config,
@@ -221,9 +218,6 @@ impl Core {
     }
 
     /// Removes everything. Without a daemon, `dispatcher detach --all` does the same.
-    ///
-    /// # Errors
-    /// As the kernel.
     pub(super) async fn dismantle(&mut self) -> Result<(), ApiError> {
         let (links, store, _, events) = self.links();
         links.give_back(store, events).await;
@@ -234,14 +228,14 @@ impl Core {
 }
 
 /// Slots of all schedules after a change of services; `before` is their number before it.
-fn rings(before: usize, change: &Change) -> usize {
+fn ring_slots_after(before: usize, change: &Change) -> usize {
     let of = |service: Option<&Service>| service.map_or(0, check::ring_slots_in_force);
     let (was, is) = change.pairs().fold((0, 0), |(a, b), (was, is)| (a + of(was), b + of(is)));
     (before + is).saturating_sub(was)
 }
 
 /// Slots of backends that a change removes: they must not be reused yet.
-fn gone(change: &Change) -> Vec<RetiredSlot> {
+fn removed_slots(change: &Change) -> Vec<RetiredSlot> {
     let mut gone = Vec::new();
     for (service, after) in change.pairs() {
         let Some(service) = service else { continue };
@@ -260,7 +254,7 @@ fn gone(change: &Change) -> Vec<RetiredSlot> {
 }
 
 /// Gives every NIC of the state a number (its position), and frees numbers that are no longer used.
-fn numbered(names: &[String], state: &State) -> Result<Vec<String>, ApiError> {
+fn number_nics(names: &[String], state: &State) -> Result<Vec<String>, ApiError> {
     let mut names = names.to_vec();
     for name in &mut names {
         if !state.interfaces.contains(name) {

@@ -74,7 +74,7 @@ impl Reading {
     }
 }
 
-/// The file, and whose turn it is.
+/// The file, and the lock that serialises its users.
 #[derive(Clone, Debug)]
 pub(super) struct ConfigFile {
     path: Arc<PathBuf>,
@@ -127,7 +127,7 @@ impl Turn {
         opened.map_err(|e| self.unsaved(&e))
     }
 
-    /// Writes what runs beside the file; nothing uses it yet.
+    /// Writes what runs to a draft next to the file; nothing uses it yet.
     pub(super) async fn draft(
         &self,
         before: &Before,

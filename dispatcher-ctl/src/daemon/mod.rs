@@ -69,7 +69,7 @@ pub async fn run(options: RunOptions) -> Result<(), StartError> {
     let mut tasks = JoinSet::new();
     let controller: Arc<dyn Controller> = Arc::new(handle.clone());
     let patience = api::server::Patience::default();
-    tasks.spawn(api::server::serve(socket, Arc::clone(&controller), patience, shutdown.clone()));
+    tasks.spawn(api::serve(socket, Arc::clone(&controller), patience, shutdown.clone()));
     tasks.spawn(metrics::server::serve(metrics_listener, controller, shutdown.clone()));
     tasks.spawn(reload_at(hangups, handle.clone(), shutdown.clone()));
     if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {

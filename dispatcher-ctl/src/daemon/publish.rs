@@ -6,7 +6,7 @@ use super::core::Core;
 use crate::{api::types::ApiError, model::Service, network::NetworkEvent, reconcile::Dirty};
 
 impl Core {
-    /// Makes the maps hold what the record says, as far as it is dirty, and reports what follows for backends.
+    /// Writes the dirty part of the record to the maps, and reports what follows for backends.
     ///
     /// # Errors
     /// Where the kernel refuses, or the schedule pool is full.

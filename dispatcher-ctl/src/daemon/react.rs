@@ -96,9 +96,6 @@ impl Core {
     }
 
     /// Follows outcomes of probes: backends come up or go down by them.
-    ///
-    /// # Errors
-    /// As the kernel.
     pub(super) async fn follow_outcomes(
         &mut self,
         outcomes: Vec<ProbeOutcome>,
@@ -127,9 +124,6 @@ impl Core {
     }
 
     /// What the manager has to do several times a second.
-    ///
-    /// # Errors
-    /// As the kernel.
     pub(super) async fn manage(&mut self) -> Result<(), ApiError> {
         let now = clock::now();
         self.weights.sample(now, &self.record.state, &self.health, self.plane.table());
@@ -170,7 +164,7 @@ impl Core {
             return Ok(());
         };
         // Before the backend is reported as down: this is why.
-        events.into_iter().for_each(|event| self.reports.events().tell(event));
+        events.into_iter().for_each(|event| self.reports.events().log_and_send(event));
         self.commit(state, None, Cause::Hand).await
     }
 }

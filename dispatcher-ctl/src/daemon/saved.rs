@@ -1,6 +1,6 @@
 //! Replaces the configuration file: whole or not at all, and only its text changes.
 //!
-//! The text is written beside the file and renamed over it. The new file gets owner, group, mode, access lists and other
+//! The text is written next to the file and renamed over it. The new file gets owner, group, mode, access lists and other
 //! attributes of the one before; if that fails, nothing is changed. A symbolic link stays: the file that it points to is
 //! replaced.
 
@@ -26,9 +26,9 @@ const LONGEST_ATTRIBUTE: usize = 65_536;
 /// The file as it stands.
 #[derive(Clone, Debug)]
 pub(super) struct Before {
-    /// Where it lies, behind all symbolic links.
+    /// Its path, after all symbolic links.
     path: PathBuf,
-    /// What it says.
+    /// Its text.
     pub(super) bytes: Vec<u8>,
     metadata: Metadata,
 }
@@ -59,7 +59,7 @@ pub(super) struct Draft {
 }
 
 impl Draft {
-    /// Writes it beside the file.
+    /// Writes it next to the file.
     pub(super) fn write(before: Before, text: &str) -> Result<Self, FileError> {
         let name = before.path.file_name().unwrap_or_default().to_string_lossy();
         let prefix = format!(".{name}.");

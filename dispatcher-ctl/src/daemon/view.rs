@@ -34,25 +34,16 @@ pub(super) struct Reading {
 
 impl Core {
     /// Reads counters and counts the table.
-    ///
-    /// # Errors
-    /// As the kernel.
     pub(super) fn read(&self) -> Result<Reading, ApiError> {
         self.reading(self.plane.count_now())
     }
 
     /// Reads counters; the table's figures are those of the last sweep. For answers to changes, which must be fast.
-    ///
-    /// # Errors
-    /// As the kernel.
     pub(super) fn read_quickly(&self) -> Result<Reading, ApiError> {
         self.reading(self.plane.swept())
     }
 
     /// Reads one backend's counters; the table's figures are those of the last sweep.
-    ///
-    /// # Errors
-    /// As the kernel.
     pub(super) fn read_backend(&self, slot: u32) -> Result<Reading, ApiError> {
         let mut counters = Counters::default();
         counters.backends.insert(slot, self.plane.counters().backend(slot)?);
@@ -72,9 +63,6 @@ impl Core {
     }
 
     /// The whole state.
-    ///
-    /// # Errors
-    /// As the kernel.
     pub(super) fn status(&self) -> Result<Status, ApiError> {
         let reading = self.read()?;
         let started = self.reports.started();
@@ -158,7 +146,7 @@ impl Core {
             address: config.address,
             mac: next_hop.map(|hop| hop.mac),
             interface: next_hop.map(|hop| hop.nic.name.clone()),
-            weight: weights::shown(backend, &self.record.state.manager),
+            weight: weights::shown_weight(backend, &self.record.state.manager),
             fixed_weight: backend.is_fixed(),
             sorry: config.sorry,
             up: !backend.down
@@ -256,14 +244,10 @@ pub(super) struct Search {
 
 impl Search {
     /// Walks the table.
-    ///
-    /// # Errors
-    /// As the kernel.
     pub(super) fn run(self) -> Result<Connections, ApiError> {
         let slots = Some(self.slots.keys().copied().collect());
         let filter = Filter { slots, client: self.client };
-        let found = self.table.list(&filter, self.from, self.limit);
-        let found = found?;
+        let found = self.table.list(&filter, self.from, self.limit)?;
         let connections = found.connections.iter().filter_map(|c| self.shown(c)).collect();
         Ok(Connections { connections, truncated: found.next.is_some(), next: found.next })
     }

@@ -156,6 +156,9 @@ pub enum DatapathError {
     /// The tables to publish contradict themselves.
     #[error("tables: {0}")]
     Invalid(String),
+    /// Partial tables of services that are not in force with the same backends and rules.
+    #[error("tables: these are not the backends and rules that the services have")]
+    NotInForce,
     /// The schedule pool is full.
     #[error("schedules: no room for a schedule of {wanted} slots, {free} of {total} are free")]
     PoolFull {

@@ -234,12 +234,6 @@ impl Datapath {
         self.publisher.publish(wanted)
     }
 
-    /// Whether these tables may be published: see [`Publisher::holds`].
-    #[must_use]
-    pub fn holds(&self, wanted: &Tables) -> bool {
-        self.publisher.holds(wanted)
-    }
-
     /// Turns rules on or off: see [`Publisher::set_active`].
     ///
     /// # Errors

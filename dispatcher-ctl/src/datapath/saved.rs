@@ -204,7 +204,8 @@ impl Place {
         (self.offset as u64) << 32 | self.length as u64
     }
 
-    const fn of_word(word: u64) -> Self {
+    /// The place that a word of the index says.
+    pub(crate) const fn of_word(word: u64) -> Self {
         Self { offset: (word >> 32) as u32, length: word as u32 }
     }
 

@@ -89,7 +89,7 @@ pub struct Contents {
 /// Reads a regular file of at most `limit` bytes. Symbolic links are followed.
 ///
 /// # Errors
-/// See [`FileError`]. A hanging mount blocks the caller: use [`read_in_time`] where that matters.
+/// See [`FileError`]. A hanging mount blocks the caller: use [`read_in_time`] if that matters.
 pub fn read(path: &Path, limit: u64) -> Result<Contents, FileError> {
     let file = open(path, OpenOptions::new().read(true))?;
     let metadata = file.metadata()?;

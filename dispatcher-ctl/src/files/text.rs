@@ -1,4 +1,4 @@
-//! Checks that a file's bytes are UTF-8 text, and says where they are not.
+//! Checks that a file's bytes are UTF-8 text, and finds the place where they are not.
 
 /// Bytes that are not UTF-8, or that no text file contains.
 #[derive(Clone, Debug, PartialEq, Eq)]

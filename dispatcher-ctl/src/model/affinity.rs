@@ -4,8 +4,8 @@ use std::{collections::HashMap, net::IpAddr};
 
 use super::ServiceSettings;
 
-/// For each service, which is the first of those it shares records with, itself included: services are linked where one
-/// names a port of another of its VIP, whichever way.
+/// For each service, the index of the first service with which it shares affinity records, itself included. Two services of a
+/// VIP are linked if either names the other's port.
 #[must_use]
 pub fn affinity_groups(services: &[&ServiceSettings]) -> Vec<usize> {
     let by_port = by_port(services);
@@ -24,7 +24,7 @@ pub fn affinity_groups(services: &[&ServiceSettings]) -> Vec<usize> {
 /// Indices of services by VIP and port.
 fn by_port(services: &[&ServiceSettings]) -> HashMap<(IpAddr, u16), Vec<usize>> {
     let mut by_port: HashMap<_, Vec<_>> = HashMap::new();
-    // Most services are linked with none: only what is asked for is looked up.
+    // Most services are not linked: the index is built only if one is.
     if services.iter().all(|service| service.affinity.cross_port.is_empty()) {
         return by_port;
     }
@@ -34,7 +34,7 @@ fn by_port(services: &[&ServiceSettings]) -> HashMap<(IpAddr, u16), Vec<usize>> 
     by_port
 }
 
-/// The first of the group, which lies above none.
+/// The first of the group.
 fn first(above: &[usize], mut i: usize) -> usize {
     while above[i] != i {
         i = above[i];

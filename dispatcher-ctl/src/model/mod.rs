@@ -1,42 +1,35 @@
-//! The controller's words: what a configuration asks for and what is in force. Plain values, no I/O.
+//! What a configuration asks for and what runs: plain data made of [settings](crate::settings), without I/O.
 //!
-//! [`Config`] is a valid configuration; [`State`] is what runs: the same services and backends with everything that
-//! was set at runtime. Both are serialised into the controller's own record ([`Record`]), which lives beside the pinned
-//! maps and dies with them.
+//! [`Config`] is a valid configuration. [`State`] is what runs: the same services and backends with everything that was set
+//! at runtime. Both are part of the saved state ([`Record`]), which is kept with the pinned maps.
 
 use std::ops::{Deref, DerefMut};
 
 use serde::{Deserialize, Serialize};
 
-pub use crate::settings::{
-    AGENT_PORT, Advisor, Affinity, BackendConfig, Connections, Exits, GlobalSettings, Manager,
-    Passive, Proportions, ServiceSettings,
+pub use crate::{
+    settings::{
+        AGENT_PORT, Advisor, Affinity, BackendConfig, Connections, Exits, GlobalSettings, Manager,
+        Passive, Proportions, RuleConfig, ServiceSettings,
+    },
+    values::{
+        AdvisorKind, Choice, ClientRange, Day, Evaluate, ForwardMode, Hex, Mac, Method, OnDown,
+        Orphan, ParseMacError, PortRange, Protocol, QueryType, Rcode, Scheduler, Share, Statuses,
+        Target, TimeRange, Tos, Transport, XdpMode, duration, report_timeout,
+    },
 };
 
-mod advisor;
 mod affinity;
-pub(crate) mod choice;
-pub mod duration;
-mod mac;
-pub mod report_timeout;
-mod request;
-mod rule;
 mod service;
 mod shared;
 mod state;
 pub mod text;
 
-pub use advisor::{AdvisorKind, Target, Transport};
 pub use affinity::affinity_groups;
-pub use choice::Choice;
-use choice::choice;
-pub use mac::{Mac, ParseMacError};
-pub use request::{Hex, Method, QueryType, Rcode, Statuses};
-pub use rule::{ClientRange, Day, Evaluate, PortRange, Rule, RuleConfig, Share, TimeRange, Tos};
-pub use service::{ForwardMode, OnDown, Outline, Protocol, Scheduler, ServiceConfig};
+pub use service::{Outline, ServiceConfig};
 pub use shared::Shared;
 pub use state::{
-    ArpIgnored, Backend, NicName, OwnedVip, Record, RetiredSlot, Service, SlowStart, State,
+    ArpIgnored, Backend, NicName, OwnedVip, Record, RetiredSlot, Rule, Service, SlowStart, State,
 };
 
 /// A valid configuration: what a file says, defaults filled in. Its settings can be read as its own fields.
@@ -47,30 +40,6 @@ pub struct Config {
     pub settings: GlobalSettings,
     /// The services, in the file's order; names and (VIP, port, protocol) are unique.
     pub services: Vec<Shared<ServiceConfig>>,
-}
-
-choice! {
-    /// Where in the kernel the program runs.
-    pub enum XdpMode {
-        /// In the driver.
-        Native = "native",
-        /// In the network stack, for drivers without XDP.
-        Generic = "generic",
-    }
-}
-
-choice! {
-    /// What becomes of a TCP packet that is no SYN and has no connection.
-    pub enum Orphan {
-        /// Dropped and counted by kind.
-        Drop = "drop",
-        /// Treated as new.
-        Schedule = "schedule",
-        /// Answered with an RST.
-        Reset = "reset",
-        /// Left to the kernel.
-        Pass = "pass",
-    }
 }
 
 impl Config {

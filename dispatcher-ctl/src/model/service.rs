@@ -1,62 +1,10 @@
-//! A service as a configuration describes it, and the choices that its settings offer.
+//! A service as a configuration describes it.
 
 use std::ops::{Deref, DerefMut};
 
 use serde::{Deserialize, Serialize};
 
-use super::{BackendConfig, Choice as _, RuleConfig, Service, ServiceSettings, choice::choice};
-
-choice! {
-    /// Protocol of a service.
-    pub enum Protocol {
-        /// RFC 9293.
-        Tcp = "tcp",
-        /// RFC 768.
-        Udp = "udp",
-    }
-}
-
-choice! {
-    /// How new connections are placed.
-    pub enum Scheduler {
-        /// Next backend in turn.
-        Rr = "rr",
-        /// Interleaved weighted round robin.
-        Wrr = "wrr",
-        /// Fewest active connections.
-        Lc = "lc",
-        /// Fewest active connections for the weight.
-        Wlc = "wlc",
-        /// Shortest mean response time in the last second.
-        Rtt = "rtt",
-        /// Fewest bytes delivered in the last second.
-        Xmitbyte = "xmitbyte",
-        /// By a hash of the flow, which stays with its backend when others come and go.
-        Maglev = "maglev",
-        /// By a hash of the client's address.
-        Sh = "sh",
-    }
-}
-
-choice! {
-    /// How packets reach a backend.
-    pub enum ForwardMode {
-        /// By rewriting MAC addresses (direct routing).
-        Mac = "mac",
-    }
-}
-
-choice! {
-    /// What happens to established TCP connections of a backend that goes down.
-    pub enum OnDown {
-        /// Forwarded as long as they live.
-        Keep = "keep",
-        /// Dropped.
-        Drop = "drop",
-        /// Answered with an RST, upon which the client may connect again.
-        Reset = "reset",
-    }
-}
+use super::{BackendConfig, RuleConfig, Service, ServiceSettings};
 
 /// A service as a configuration describes it. Its settings can be read as its own fields.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -69,37 +17,6 @@ pub struct ServiceConfig {
     /// The rules, in the file's order; names and priorities are unique in the service.
     #[serde(default)]
     pub rules: Vec<RuleConfig>,
-}
-
-impl Protocol {
-    /// Its number.
-    #[must_use]
-    pub const fn number(self) -> u8 {
-        match self {
-            Self::Tcp => dispatcher_common::net::TCP,
-            Self::Udp => dispatcher_common::net::UDP,
-        }
-    }
-
-    /// Its name.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        self.word()
-    }
-}
-
-impl Scheduler {
-    /// Whether it uses measurements.
-    #[must_use]
-    pub const fn measures(self) -> bool {
-        matches!(self, Self::Rtt | Self::Xmitbyte)
-    }
-
-    /// Whether it compares all backends for every new connection.
-    #[must_use]
-    pub const fn compares(self) -> bool {
-        matches!(self, Self::Lc | Self::Wlc | Self::Rtt | Self::Xmitbyte)
-    }
 }
 
 impl ServiceConfig {

@@ -4,7 +4,7 @@ use std::{net::IpAddr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{BackendConfig, Config, Manager, Rule, RuleConfig, ServiceSettings, Shared, duration};
+use super::{BackendConfig, Config, Manager, RuleConfig, ServiceSettings, Shared, duration};
 
 /// The running state: the configuration merged with what was set at runtime.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -30,6 +30,15 @@ pub struct Service {
     /// Its rules.
     #[serde(default)]
     pub rules: Vec<Rule>,
+}
+
+/// A rule in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rule {
+    /// Its number in the datapath.
+    pub id: u32,
+    /// Its settings.
+    pub config: RuleConfig,
 }
 
 /// A backend in force.

@@ -1,4 +1,4 @@
-//! Text that others wrote, such as a server's greeting or a script's output, made fit for logs and tables.
+//! Makes foreign text, such as a server's greeting or a script's output, safe for logs and tables.
 
 /// Characters of such a text that are shown at most.
 pub const LONGEST: usize = 200;
@@ -17,10 +17,10 @@ pub fn escaped(text: &str) -> String {
     out
 }
 
-/// As [`escaped`], and at most [`LONGEST`] characters of it: an ellipsis stands for the rest.
+/// As [`escaped`], cut to [`LONGEST`] characters; the last is then an ellipsis.
 #[must_use]
 pub fn shortened(text: &str) -> String {
-    // An escape is never shorter than its character: nothing behind so many can be shown.
+    // An escape is never shorter than its character: later characters cannot be shown.
     let begun: String = text.chars().take(LONGEST + 1).collect();
     let mut out = escaped(&begun);
     if let Some((cut, _)) = out.char_indices().nth(LONGEST - 1)

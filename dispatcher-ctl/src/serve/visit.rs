@@ -71,7 +71,7 @@ impl Visit {
     }
 
     /// Records that a part of an answer was accepted, or that none could be.
-    fn wrote(&self, is_taken: bool) {
+    fn note_write(&self, is_taken: bool) {
         let mut doing = self.doing();
         let now = Instant::now();
         if is_taken {
@@ -204,7 +204,7 @@ mod watched {
             bytes: &[u8],
         ) -> Poll<io::Result<usize>> {
             let written = Pin::new(&mut self.stream).poll_write(context, bytes);
-            self.visit.wrote(written.is_ready());
+            self.visit.note_write(written.is_ready());
             written
         }
 
@@ -214,7 +214,7 @@ mod watched {
             bytes: &[io::IoSlice<'_>],
         ) -> Poll<io::Result<usize>> {
             let written = Pin::new(&mut self.stream).poll_write_vectored(context, bytes);
-            self.visit.wrote(written.is_ready());
+            self.visit.note_write(written.is_ready());
             written
         }
 

@@ -6,13 +6,15 @@ use toml_edit::Value as Toml;
 
 use super::{
     Passive,
-    document::Section,
+    bounds::Bounds,
     keys::Keys,
-    row::{Row, Spec, Table as _, inline, read_table},
+    row::{Row, Table as _, inline, read_table},
+    section::Section,
     settings,
+    spec::Spec,
     value::{OrNone, Value},
 };
-use crate::model::{
+use crate::values::{
     AdvisorKind::{
         self, Agent, Connect, Dns, Exec, Ftp, Http, Https, Imap, Ldap, Nntp, Pop3, Sip, Smtp, Tls,
         Udp,
@@ -34,8 +36,9 @@ const MAY_HAVE_TLS: &[AdvisorKind] = &[Smtp, Imap, Pop3, Ldap, Nntp];
 /// Kinds that may verify a certificate.
 const WITH_TLS: &[AdvisorKind] = &[Https, Tls, Smtp, Imap, Pop3, Ldap, Nntp];
 const HTTP: &[AdvisorKind] = &[Http, Https];
-const INTERVALS: &str = "`\"100ms\"` to `\"1h\"`";
-const TIMEOUTS: &str = "more than `\"0s\"`, at most `\"1m\"`";
+/// From the shortest interval: each probe takes a socket, and there may be thousands of backends.
+const INTERVALS: Bounds = Bounds::Times(Duration::from_millis(100), Duration::from_secs(3600));
+const TIMEOUTS: Bounds = Bounds::MoreThanZero(Duration::from_secs(60));
 
 settings! {
     /// How a service's backends are probed. The kind decides which settings there are.
@@ -47,17 +50,17 @@ settings! {
     }
     required {}
     file {
-        /// Whom a probe talks to.
+        /// The address that is probed.
         ///
         /// `"vip"`: the VIP, by way of this backend's MAC, so that a backend that lacks the VIP is found before clients find
         /// it; not for services on any address. `"address"`: the backend's own address.
         target: Target = if kind.asks_host() { Target::Address } else { Target::Vip } => Spec::NEW
             .default_is("`\"vip\"`; `\"address\"` for `exec`, `agent`")
             .more("See [probes of the VIP](operations.md#probes-of-the-vip)");
-        /// Port that is probed; `exec` is only told it.
+        /// Port that is probed; `exec` gets it in its environment.
         ///
         /// Required where the service has none of that protocol.
-        port: Option<u16> = None => Spec::NEW.whole(1, 65_535, "1..=65535").kinds(WITH_PORT)
+        port: Option<u16> = None => Spec::NEW.numbers(1, 65_535).kinds(WITH_PORT)
             .default_is("the service's; `10004` for `agent`");
         /// Method of the request.
         #[serde(default)]
@@ -111,23 +114,23 @@ settings! {
         key_file: Option<PathBuf> = None => Spec::NEW.required("a path").kinds(&[Agent]);
         /// Time from one probe to the next, plus or minus a tenth.
         #[serde(with = "duration")]
-        interval: Duration = Duration::from_secs(7) => Spec::NEW.always().bounds(INTERVALS);
+        interval: Duration = Duration::from_secs(7) => Spec::NEW.always().within(INTERVALS);
         /// Longest time from one probe to the next of a backend that has been down for long.
         ///
         /// The time between probes grows to a tenth of the time that the backend has been down, up to this, if this is
         /// longer than `interval`.
         #[serde(default = "down_interval", with = "duration")]
-        down_interval: Duration = down_interval() => Spec::NEW.bounds(INTERVALS);
+        down_interval: Duration = down_interval() => Spec::NEW.within(INTERVALS);
         /// How long the connection may take.
         #[serde(with = "duration")]
-        connect_timeout: Duration = Duration::from_secs(2) => Spec::NEW.bounds(TIMEOUTS);
+        connect_timeout: Duration = Duration::from_secs(2) => Spec::NEW.within(TIMEOUTS);
         /// How long the request and its answer may take.
         #[serde(with = "duration")]
-        receive_timeout: Duration = Duration::from_secs(2) => Spec::NEW.bounds(TIMEOUTS);
+        receive_timeout: Duration = Duration::from_secs(2) => Spec::NEW.within(TIMEOUTS);
         /// Good probes in a row after which a backend that is down is up.
-        rise: u32 = 1 => Spec::NEW.whole(1, 100, "1..=100").always();
+        rise: u32 = 1 => Spec::NEW.numbers(1, 100).always();
         /// Bad probes in a row after which a backend that is up is down.
-        fall: u32 = 1 => Spec::NEW.whole(1, 100, "1..=100").always();
+        fall: u32 = 1 => Spec::NEW.numbers(1, 100).always();
         /// Failed handshakes of clients that count as a bad probe, if they are four times those that clients completed; TCP
         /// only.
         #[serde(default)]
@@ -136,7 +139,7 @@ settings! {
     }
 }
 
-/// `down_interval`, also in a state that was saved before there was the setting.
+/// `down_interval`, also in a state that was saved before the setting existed.
 const fn down_interval() -> Duration {
     Duration::from_secs(10)
 }
@@ -186,7 +189,7 @@ impl Advisor {
         s.require("kind", &AdvisorKind::words());
         let kind = s.choice("kind", &[]);
         let mut advisor = Self::new(kind.unwrap_or(Connect));
-        // What an unknown kind has is not known either.
+        // The settings of an unknown kind are not known.
         let has = |row: &&Row<Self>| kind.map_or(row.spec.kinds.is_empty(), |kind| kind.has(row));
         let rows = Self::ROWS[Self::PRESET..].iter().filter(has);
         rows.for_each(|row| row.read_to(s, &mut advisor));

@@ -6,12 +6,16 @@ use utoipa::openapi::{RefOr, Schema};
 
 use super::{
     Stated,
-    row::Spec,
+    bounds::Bounds,
+    row::tables,
     schema::{Named, named},
     settings,
-    value::tables,
+    spec::Spec,
 };
-use crate::model::duration;
+use crate::values::duration;
+
+/// Longest timeout: an entry can hold 65,535 ticks of 4.3 s.
+const LONGEST: Duration = Duration::from_secs(72 * 3600);
 
 settings! {
     /// How a service's clients stay with their backends.
@@ -19,7 +23,7 @@ settings! {
     Affinity at "in affinity of [[service]]", also [], later [];
     put {}
     patch {
-        /// How a service's clients stay with their backends, as far as a request says it.
+        /// Changes of how a service's clients stay with their backends.
         PatchAffinity
     }
     view {
@@ -35,13 +39,13 @@ settings! {
         /// Until then the client's new connections go to the backend that it had before (rounded up to 4.3 s).
         #[serde(with = "duration")]
         timeout as "affinity-timeout": Duration = Duration::ZERO => Spec::NEW.left_out()
-            .bounds("at most `\"72h\"`");
+            .within(Bounds::UpTo(LONGEST));
         /// Leading bits of the address that tell IPv4 clients apart.
         ///
         /// With fewer than 32, the clients behind the proxies of one network stay together.
-        mask_v4 as "affinity-mask-v4": u8 = 32 => Spec::NEW.whole(0, 32, "0..=32").left_out();
+        mask_v4 as "affinity-mask-v4": u8 = 32 => Spec::NEW.numbers(0, 32).left_out();
         /// Leading bits of the address that tell IPv6 clients apart.
-        mask_v6 as "affinity-mask-v6": u8 = 128 => Spec::NEW.whole(0, 128, "0..=128").left_out();
+        mask_v6 as "affinity-mask-v6": u8 = 128 => Spec::NEW.numbers(0, 128).left_out();
         /// Ports of other services of the VIP whose clients find the same backend; `none` on the command line: no link.
         ///
         /// For passive FTP, or a shopping basket on 80 and 443. It suffices that one of two services names the other. All
@@ -55,19 +59,13 @@ settings! {
     file {}
 }
 
-impl Default for Affinity {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 tables!(Affinity);
 
 impl Stated for Affinity {
     type Said = PatchAffinity;
     type Shown = AffinityView;
 
-    fn take(&mut self, said: &PatchAffinity) {
+    fn set(&mut self, said: &PatchAffinity) {
         said.apply(self);
     }
 

@@ -2,15 +2,15 @@
 
 use std::net::IpAddr;
 
-use super::{
-    document::Section,
-    row::{Spec, read_required, read_rest},
-    settings,
-};
-use crate::{api::types::Seconds, model::Mac};
+use dispatcher_common::backend::Share;
 
-/// `max_connections`, as messages say it.
-pub(crate) const MOST_CONNECTIONS_RANGE: &str = "0..=16777215 (0: any number)";
+use super::{
+    row::{read_required, read_rest},
+    section::Section,
+    settings,
+    spec::Spec,
+};
+use crate::values::{Mac, Seconds};
 
 settings! {
     /// The settings of a backend.
@@ -40,15 +40,15 @@ settings! {
             .default_is("looked up in the neighbour table");
         /// Share of new connections, up to the service's `weight_bound`; 0: none.
         ///
-        /// Set at runtime, the manager leaves it alone from then on.
+        /// The manager does not change a weight that was set at runtime.
         weight: u32 = weight_bound.div_ceil(2).max(1) => Spec::NEW
-            .always().default_is("half of `weight_bound`").bounds("0..=`weight_bound`");
+            .always().default_is("half of `weight_bound`").may_be("0..=`weight_bound`");
         /// Whether the manager leaves its weight alone.
         ///
-        /// `false` with a weight: the manager goes on from that weight.
+        /// `false` with a weight: the manager continues from that weight.
         #[serde(default)]
         fixed_weight alone "true": bool = false => Spec::NEW.left_out();
-        /// Whether it takes connections only where no other backend of the service does.
+        /// Whether it takes connections only while no other backend of the service does.
         ///
         /// The others may be down, quiesced or without a MAC. Clients never stay with such a backend.
         #[serde(default)]
@@ -56,7 +56,8 @@ settings! {
         /// Whether it is on the dispatcher's own host.
         local alone "true": bool = false => Spec::NEW.left_out();
         /// Active connections it takes at most; 0: any number.
-        max_connections: u32 = 0 => Spec::NEW.whole(0, u32::MAX as i64, MOST_CONNECTIONS_RANGE).left_out();
+        max_connections: u32 = 0 => Spec::NEW
+            .numbers(0, Share::MOST_CONNECTIONS as i64).zero("any number").left_out();
         /// Whether clients stay with it, where the service keeps them.
         #[serde(default = "sticky")]
         sticky: bool = true => Spec::NEW.left_out();
@@ -75,7 +76,7 @@ settings! {
     file {}
 }
 
-/// What `sticky` is in a state that was saved before there was the setting.
+/// `sticky` in a state that was saved before the setting existed.
 const fn sticky() -> bool {
     true
 }
@@ -86,7 +87,7 @@ impl BackendConfig {
         let address = read_required::<Self, _>(s, "address");
         let mut settings = Self::new(name, address, weight_bound);
         let range = 0..=i64::from(u32::MAX);
-        let weight = s.integer("weight", range, &format!("0..={weight_bound}"));
+        let weight = s.integer_within("weight", range, || format!("0..={weight_bound}"));
         settings.weight = weight.unwrap_or(settings.weight);
         read_rest(s, &mut settings, &["weight"]);
         settings

@@ -1,11 +1,11 @@
 //! The settings of the connection table.
 
-use super::{row::Spec, settings, value::tables};
-use crate::model::Orphan;
+use super::{row::tables, settings, spec::Spec};
+use crate::values::Orphan;
 
 /// Largest capacity: 2²⁵ buckets (2 GiB; the largest that was mapped).
 const MOST: i64 = 268_435_456;
-/// What a plan says of a setting that is taken when the maps are made.
+/// The note in a plan for a setting that is read when the maps are made.
 pub(super) const FRESH: &str = "takes effect at the next fresh start: detach --all, run";
 
 settings! {
@@ -17,23 +17,17 @@ settings! {
     file {
         /// Connections that the table is made for.
         ///
-        /// A changed capacity is taken at the next fresh start (after `dispatcher detach --all`), and `status` says so.
-        capacity: u64 = 1_000_000 => Spec::NEW.whole(16, MOST, "16..=268435456").note(FRESH);
+        /// A changed capacity takes effect at the next fresh start (after `dispatcher detach --all`); `status` shows that.
+        capacity: u64 = 1_000_000 => Spec::NEW.numbers(16, MOST).note(FRESH);
         /// Half-open connections of all backends above which SYNs are placed by hash, without an entry in the table.
         ///
         /// So a SYN flood leaves established connections alone. A client that goes on is entered with its next packet.
-        syn_guard: u64 = 100_000 => Spec::NEW.whole(0, MOST, "0..=268435456");
+        syn_guard: u64 = 100_000 => Spec::NEW.numbers(0, MOST);
         /// What becomes of a TCP packet that is no SYN and has no connection.
         ///
         /// `"drop"`: dropped and counted by kind. `"schedule"`: treated as new. `"reset"`: answered with an RST, at most a
         /// thousand a second and CPU; the others are dropped. `"pass"`: left to the kernel.
         orphan: Orphan = Orphan::Drop;
-    }
-}
-
-impl Default for Connections {
-    fn default() -> Self {
-        Self::new()
     }
 }
 

@@ -20,7 +20,7 @@
 /// A field is a description, serde's attribute for the saved state if it needs one, and
 /// `key as "option" alone "value": Type = default => Spec;`: the name of its option, where that is not its key; what the
 /// option means that stands without a value at creation; its default, which may depend on fields before it and on the
-/// parameter; and what else there is to say of it ([`Spec`](super::row::Spec)). An object without `put`, `patch` and `view` has only `given`, `required` and `file`.
+/// parameter; and its other properties ([`Spec`](super::spec::Spec)). An object without `put`, `patch` and `view` has only `given`, `required` and `file`.
 macro_rules! settings {
     // An object that only the file has.
     (
@@ -46,8 +46,12 @@ macro_rules! settings {
             @table $name $at $also $later [$($from: $from_ty)?] $given [$fixed $required]
             [$optional $tables $file]
         }
-        $crate::settings::settings! { @put $put $name [$fixed $required] $optional $tables }
-        $crate::settings::settings! { @patch $patch $name [$required $optional] $tables $runtime }
+        $crate::settings::settings! {
+            @request $put [] true $name [$fixed $required] [$optional] $tables {}
+        }
+        $crate::settings::settings! {
+            @request $patch [Default] false $name [] [$required $optional] $tables $runtime
+        }
         $crate::settings::settings! { @view $view $name $given $fixed $required $optional $tables }
     };
 
@@ -109,7 +113,7 @@ macro_rules! settings {
         }
     };
     (@row [$($doc:literal)+] $key:ident [$ty:ty]) => {
-        $crate::settings::settings! { @row [$($doc)+] $key [$ty] $crate::settings::row::Spec::NEW }
+        $crate::settings::settings! { @row [$($doc)+] $key [$ty] $crate::settings::spec::Spec::NEW }
     };
     (@row [$($doc:literal)+] $key:ident [$ty:ty] $spec:expr) => {{
         use $crate::settings::value::Value;
@@ -125,73 +129,20 @@ macro_rules! settings {
             },
             written: |of, spec| Value::written(&of.$key, spec),
             text: |of| Value::text(&of.$key),
+            number: |of| Value::number(&of.$key),
             is_same: |a, b| a.$key == b.$key,
             copy: |from, to| to.$key.clone_from(&from.$key),
         }
     }};
 
-    // What a request says to create it.
-    (@put {} $($rest:tt)*) => {};
-    (@put {$(#[doc = $about:literal])+ $put:ident} $name:ident
+    // The request that creates or changes it: what it must have, and what it may have. `$is_alone`: whether options may stand
+    // without a value.
+    (@request {} $($rest:tt)*) => {};
+    (@request {$(#[doc = $about:literal])+ $request:ident} [$($derive:ident)?] $is_alone:tt $name:ident
         [$({$(
             $(#[doc = $must_doc:literal])+ $(#[serde($($must_serde:tt)+)])?
             $must:ident: $must_ty:ty => $must_spec:expr;
         )*})*]
-        {$(
-            $(#[doc = $doc:literal])+ $(#[serde($($serde:tt)+)])?
-            $key:ident $(as $option:literal)? $(alone $alone:literal)?: $ty:ty = $default:expr $(=> $spec:expr)?;
-        )*}
-        {$(
-            $(#[doc = $table_doc:literal])+ $(#[serde($($table_serde:tt)+)])?
-            $table:ident: $table_ty:ty = $table_default:expr $(=> $table_spec:expr)?;
-        )*}
-    ) => {
-        $(#[doc = $about])+
-        #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize, clap::Args)]
-        #[serde(deny_unknown_fields)]
-        pub struct $put {
-            $($(
-                $(#[doc = $must_doc])+
-                #[arg(long, value_names = $crate::settings::names::<$must_ty>())]
-                #[arg(value_parser = $crate::settings::parser::<$must_ty>())]
-                pub $must: $crate::settings::SaidOf<$must_ty>,
-            )*)*
-            $(
-                $(#[doc = $doc])+
-                #[serde(default, skip_serializing_if = "Option::is_none")]
-                #[serde(deserialize_with = "crate::settings::from_json")]
-                #[arg(long $(= $option)?, value_names = $crate::settings::names::<$ty>())]
-                #[arg(value_parser = $crate::settings::parser::<$ty>())]
-                $(#[arg(num_args = 0..=1, require_equals = true, default_missing_value = $alone)])?
-                pub $key: Option<$crate::settings::SaidOf<$ty>>,
-            )*
-            $(
-                $(#[doc = $table_doc])+
-                #[serde(default, skip_serializing_if = "Option::is_none")]
-                #[command(flatten)]
-                pub $table: Option<$crate::settings::SaidOf<$table_ty>>,
-            )*
-        }
-
-        $crate::settings::settings! { @schema $put closed [$($about),+]
-            $($(required $must [$($must_doc),+] <$must_ty as $crate::settings::Stated>::schema;)*)*
-            $(optional $key [$($doc),+] <$ty as $crate::settings::Stated>::schema;)*
-            $(optional $table [$($table_doc),+] $crate::settings::schema::named::<$crate::settings::SaidOf<$table_ty>>;)*
-        }
-
-        impl $put {
-            /// Changes settings; what is not said stays.
-            pub fn apply(&self, to: &mut $name) {
-                use $crate::settings::Stated;
-                $(if let Some(said) = &self.$key { Stated::take(&mut to.$key, said) })*
-                $(if let Some(said) = &self.$table { Stated::take(&mut to.$table, said) })*
-            }
-        }
-    };
-
-    // What a request says to change it.
-    (@patch {} $($rest:tt)*) => {};
-    (@patch {$(#[doc = $about:literal])+ $patch:ident} $name:ident
         [$({$(
             $(#[doc = $doc:literal])+ $(#[serde($($serde:tt)+)])?
             $key:ident $(as $option:literal)? $(alone $alone:literal)?: $ty:ty $(= $default:expr)? $(=> $spec:expr)?;
@@ -203,48 +154,56 @@ macro_rules! settings {
         {$( $(#[doc = $runtime_doc:literal])+ $runtime:ident: $runtime_ty:ty; )*}
     ) => {
         $(#[doc = $about])+
-        #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize, clap::Args)]
-        #[serde(deny_unknown_fields, default)]
-        pub struct $patch {
+        #[derive(Clone, Debug, $($derive,)? PartialEq, serde::Serialize, serde::Deserialize, clap::Args)]
+        #[serde(deny_unknown_fields)]
+        pub struct $request {
+            $($(
+                $(#[doc = $must_doc])+
+                #[arg(long, value_names = $crate::settings::names::<$must_ty>())]
+                #[arg(value_parser = $crate::settings::parser::<$must_ty>())]
+                pub $must: $crate::settings::SaidOf<$must_ty>,
+            )*)*
             $($(
                 $(#[doc = $doc])+
-                #[serde(skip_serializing_if = "Option::is_none")]
+                #[serde(default, skip_serializing_if = "Option::is_none")]
                 #[serde(deserialize_with = "crate::settings::from_json")]
                 #[arg(long $(= $option)?, value_names = $crate::settings::names::<$ty>())]
                 #[arg(value_parser = $crate::settings::parser::<$ty>())]
+                $(#[cfg_attr($is_alone, arg(num_args = 0..=1, require_equals = true, default_missing_value = $alone))])?
                 pub $key: Option<$crate::settings::SaidOf<$ty>>,
             )*)*
             $(
                 $(#[doc = $table_doc])+
-                #[serde(skip_serializing_if = "Option::is_none")]
+                #[serde(default, skip_serializing_if = "Option::is_none")]
                 #[command(flatten)]
                 pub $table: Option<$crate::settings::SaidOf<$table_ty>>,
             )*
             $(
                 $(#[doc = $runtime_doc])+
-                #[serde(skip_serializing_if = "Option::is_none")]
+                #[serde(default, skip_serializing_if = "Option::is_none")]
                 #[arg(skip)]
                 pub $runtime: Option<$runtime_ty>,
             )*
         }
 
-        $crate::settings::settings! { @schema $patch closed [$($about),+]
+        $crate::settings::settings! { @schema $request of $name [$($about),+]
+            $($(required $must [$($must_doc),+] <$must_ty as $crate::settings::Stated>::schema;)*)*
             $($(optional $key [$($doc),+] <$ty as $crate::settings::Stated>::schema;)*)*
             $(optional $table [$($table_doc),+] $crate::settings::schema::named::<$crate::settings::SaidOf<$table_ty>>;)*
             $(optional $runtime [$($runtime_doc),+] $crate::settings::schema::plain::<$runtime_ty>;)*
         }
 
-        impl $patch {
-            /// Changes settings; what is not said stays.
+        impl $request {
+            /// Changes the settings that the request may have, as far as it has them.
             pub fn apply(&self, to: &mut $name) {
                 use $crate::settings::Stated;
-                $($(if let Some(said) = &self.$key { Stated::take(&mut to.$key, said) })*)*
-                $(if let Some(said) = &self.$table { Stated::take(&mut to.$table, said) })*
+                $($(if let Some(said) = &self.$key { Stated::set(&mut to.$key, said) })*)*
+                $(if let Some(said) = &self.$table { Stated::set(&mut to.$table, said) })*
             }
         }
     };
 
-    // What an answer shows of it.
+    // The answer that shows it.
     (@view {} $($rest:tt)*) => {};
     (@view {$(#[doc = $about:literal])+ $view:ident} $name:ident $({$(
         $(#[doc = $doc:literal])+ $(#[serde($($serde:tt)+)])?
@@ -257,7 +216,7 @@ macro_rules! settings {
             pub $key: $crate::settings::ShownOf<$ty>,
         )*)*}
 
-        $crate::settings::settings! { @schema $view open [$($about),+]
+        $crate::settings::settings! { @schema $view of $name [$($about),+]
             $($(required $key [$($doc),+] <$ty as $crate::settings::Stated>::schema;)*)*
         }
 
@@ -270,15 +229,15 @@ macro_rules! settings {
     };
 
     // The schema of one of these.
-    (@schema $name:ident $end:ident [$($about:literal),+]
+    (@schema $name:ident of $object:ident [$($about:literal),+]
         $($presence:ident $key:ident [$($doc:literal),+] $schema:expr;)*
     ) => {
         impl utoipa::PartialSchema for $name {
             fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
                 let mut named = Vec::new();
-                $crate::settings::schema::Fields::default()
+                $crate::settings::schema::Fields::<$object>::new()
                     $(.$presence(stringify!($key), &[$($doc),+], ($schema)(&mut named)))*
-                    .$end(&[$($about),+])
+                    .described(&[$($about),+])
             }
         }
 

@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use super::{row::Spec, settings, value::tables};
-use crate::model::duration;
+use super::{bounds::Bounds, row::tables, settings, spec::Spec};
+use crate::values::duration;
 
 /// A program, a path from `/`, and its arguments.
 const COMMAND: Spec = Spec::NEW.expected("program and arguments");
+
+/// A command that hangs delays the next ones by this time.
+const TIMEOUT: Bounds = Bounds::MoreThanZero(Duration::from_secs(300));
 
 settings! {
     /// Which commands are run, and how.
@@ -15,10 +18,10 @@ settings! {
     given {}
     required {}
     file {
-        /// Packets may go to a backend again: by hand, by its advisor, by its MAC.
+        /// A backend can get packets again: by hand, by its advisor, or because its MAC is known.
         #[serde(default)]
         server_up: Option<Vec<String>> = None => COMMAND;
-        /// Packets may not go to a backend any more: by hand, by its advisor, by its MAC.
+        /// A backend can get no more packets: by hand, by its advisor, or because its MAC is unknown.
         #[serde(default)]
         server_down: Option<Vec<String>> = None => COMMAND;
         /// None of a service's backends is up. Also with the manager off.
@@ -35,43 +38,30 @@ settings! {
         half_open_clear: Option<Vec<String>> = None => COMMAND;
         /// How long a command may run; then it is killed with its process group.
         #[serde(with = "duration")]
-        timeout: Duration = Duration::from_secs(10) => Spec::NEW
-            .bounds("more than `\"0s\"`, at most `\"5m\"`");
+        timeout: Duration = Duration::from_secs(10) => Spec::NEW.within(TIMEOUT);
         /// Events that wait while a command runs; beyond that the oldest are dropped.
-        queue: usize = 100 => Spec::NEW.whole(1, 10_000, "1..=10000");
+        queue: usize = 100 => Spec::NEW.numbers(1, 10_000);
     }
 }
 
 impl Exits {
-    /// Events that commands can be run at.
-    pub const EVENTS: [&str; 6] = [
-        "server_up",
-        "server_down",
-        "manager_alert",
-        "manager_clear",
-        "half_open_alert",
-        "half_open_clear",
-    ];
+    /// Every event at which a command can be run, with its command.
+    #[must_use]
+    pub fn commands(&self) -> [(&'static str, Option<&Vec<String>>); 6] {
+        [
+            ("server_up", self.server_up.as_ref()),
+            ("server_down", self.server_down.as_ref()),
+            ("manager_alert", self.manager_alert.as_ref()),
+            ("manager_clear", self.manager_clear.as_ref()),
+            ("half_open_alert", self.half_open_alert.as_ref()),
+            ("half_open_clear", self.half_open_clear.as_ref()),
+        ]
+    }
 
     /// The program and arguments for an event, if it has a command.
     #[must_use]
     pub fn command(&self, event: &str) -> Option<&Vec<String>> {
-        let command = match event {
-            "server_up" => &self.server_up,
-            "server_down" => &self.server_down,
-            "manager_alert" => &self.manager_alert,
-            "manager_clear" => &self.manager_clear,
-            "half_open_alert" => &self.half_open_alert,
-            "half_open_clear" => &self.half_open_clear,
-            _ => &None,
-        };
-        command.as_ref()
-    }
-}
-
-impl Default for Exits {
-    fn default() -> Self {
-        Self::new()
+        self.commands().into_iter().find_map(|(word, command)| command.filter(|_| word == event))
     }
 }
 

@@ -8,17 +8,18 @@ use std::{
 use super::{
     Connections, Exits, Manager,
     connections::FRESH,
-    document::Section,
-    row::{Spec, read_required, read_rest},
+    row::{read_required, read_rest},
+    section::Section,
     settings,
+    spec::Spec,
 };
-use crate::model::XdpMode;
+use crate::values::XdpMode;
 
 /// `api_socket`, also that of the command line.
 pub const API_SOCKET: &str = "/run/dispatcher/api.sock";
-/// What a plan says of a setting that is taken when the daemon starts.
+/// The note in a plan for a setting that is read when the daemon starts.
 const RESTART: &str = "takes effect when the daemon is restarted";
-/// What a plan says of a setting that is taken when a NIC is attached.
+/// The note in a plan for a setting that is read when a NIC is attached.
 const ATTACH: &str = "takes effect when a NIC is next attached";
 
 settings! {
@@ -26,10 +27,10 @@ settings! {
     GlobalSettings at "at the top of the file, before the first [table]", also ["service"], later ["api_listen"];
     given {}
     required {
-        /// NICs that clients' packets come in by, on whose links the backends live; may be empty.
+        /// NICs by which clients' packets arrive and backends are reached; may be empty.
         ///
         /// Names, or alternative names of at most 15 characters (`ip link property add dev eth0 altname lan0`).
-        interfaces: Vec<String> => Spec::NEW.expected("NIC names").bounds("at most 64")
+        interfaces: Vec<String> => Spec::NEW.expected("NIC names").may_be("at most 64")
             .required("an array of NIC names (empty if they are attached at runtime)");
     }
     file {
@@ -44,7 +45,7 @@ settings! {
             .expected("an address and port such as \"127.0.0.1:9464\"").note(RESTART);
         /// Directory on a bpffs for pinned maps and links.
         pin_dir: PathBuf = PathBuf::from("/sys/fs/bpf/dispatcher") => Spec::NEW.note(FRESH);
-        /// Put each VIP on the NICs as /32 or /128, announce it, put it back where it is removed, remove it at detach.
+        /// Put each VIP on the NICs as /32 or /128, announce it, put it back if it is removed, and remove it at detach.
         manage_vips: bool = true;
         /// Keep NICs that are not in `interfaces` from answering ARP requests for VIPs.
         ///
@@ -53,7 +54,7 @@ settings! {
         manage_arp: bool = false => Spec::NEW.more("See [a second NIC](operations.md#a-second-nic)");
         /// The connection table.
         connections: Connections = Connections::new() => Spec::NEW.default_is("`{}`").more("See [connections](#connections)");
-        /// How weights are made.
+        /// How weights are computed.
         #[serde(default)]
         manager: Manager = Manager::new() => Spec::NEW.default_is("`{}`").more("See [manager](#manager)");
         /// Commands that are run when something happens.

@@ -3,7 +3,7 @@
 /// The keys of one kind of table.
 #[derive(Debug)]
 pub(crate) struct Keys {
-    /// Where they stand, as a hint says it.
+    /// Their place in the file, as a hint names it.
     pub(crate) at: &'static str,
     /// Keys that are read.
     pub(crate) known: &'static [&'static str],
@@ -17,7 +17,7 @@ const SIMILAR: f64 = 0.8;
 const ALIKE: f64 = 0.95;
 
 impl Keys {
-    /// A hint for an unknown key: it is misspelt, or belongs into another of all tables.
+    /// A hint for an unknown key: it is misspelt, or it belongs into another table.
     pub(crate) fn hint(&self, unknown: &str, tables: &[&Keys]) -> Option<String> {
         let has = |keys: &Keys| keys.known.contains(&unknown) || keys.later.contains(&unknown);
         let elsewhere = tables.iter().find(|keys| has(keys));

@@ -3,8 +3,8 @@
 //!
 //! [`declare`] holds the macro that turns a declaration into a struct, a table of its settings ([`row`]) and the types of the
 //! API. The reader, `--save`, the merge with what runs, plans and documentation walk the table; the command line takes the
-//! API's types as its options. [`value`] and [`stated`] say how each type of value is read, written, shown and typed.
-//! What the settings mean, and whether they go together, is not decided here.
+//! API's types as its options. [`value`] and [`stated`] read, write, show and parse each type of value.
+//! What settings mean, and whether they go together, is decided elsewhere.
 
 use std::sync::LazyLock;
 
@@ -13,6 +13,7 @@ use self::{advisor::AGENT_KEYS, keys::Keys, row::Table as _};
 pub(crate) mod advisor;
 mod affinity;
 mod backend;
+pub(crate) mod bounds;
 mod connections;
 pub(crate) mod declare;
 pub(crate) mod document;
@@ -28,14 +29,15 @@ mod reference;
 pub(crate) mod row;
 mod rule;
 pub mod schema;
+pub(crate) mod section;
 mod service;
 pub(crate) mod show;
+pub(crate) mod spec;
 mod stated;
 pub(crate) mod value;
 
 pub use advisor::{AGENT_PORT, Advisor};
 pub use affinity::{Affinity, AffinityView, PatchAffinity};
-pub(crate) use backend::MOST_CONNECTIONS_RANGE;
 pub use backend::{BackendConfig, PatchBackend, PutBackend};
 pub use connections::Connections;
 pub(crate) use declare::settings;
@@ -46,7 +48,6 @@ pub use manager::{Manager, ManagerSettings, PatchManager};
 pub use passive::Passive;
 pub use proportions::Proportions;
 pub use rule::RuleConfig;
-pub(crate) use service::BOUND_RANGE;
 pub use service::{PatchService, PutService, ServiceSettings, ServiceView};
 pub use stated::{Nullable, Said, SaidOf, ShownOf, Stated};
 pub(crate) use stated::{from_json, names, parser};

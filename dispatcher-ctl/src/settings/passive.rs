@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::{row::Spec, settings, value::tables};
-use crate::model::duration;
+use super::{bounds::Bounds, row::tables, settings, spec::Spec};
+use crate::values::duration;
 
 settings! {
     /// Thresholds of failed client handshakes, in a window of time, that count as a bad probe.
@@ -14,21 +14,17 @@ settings! {
     file {
         /// How long handshakes are counted before they are judged.
         #[serde(with = "duration")]
-        window: Duration = Duration::from_secs(5) => Spec::NEW.bounds("`\"1s\"` to `\"1h\"`");
-        /// Handshakes whose SYN was seen again, in a window, that make it bad; 0: they do not matter.
+        window: Duration = Duration::from_secs(5) => Spec::NEW.within(WINDOW);
+        /// Handshakes with a repeated SYN that make a window bad; 0: they do not count.
         retried: u32 = 0 => ANY;
-        /// Half-open connections that ran out, in a window, that make it bad; 0: they do not matter.
+        /// Expired half-open connections that make a window bad; 0: they do not count.
         unanswered: u32 = 0 => ANY;
     }
 }
 
-const ANY: Spec = Spec::NEW.whole(0, u32::MAX as i64, "0..=4294967295");
-
-impl Default for Passive {
-    fn default() -> Self {
-        Self::new()
-    }
-}
+/// From the shortest window: windows are checked once a second.
+const WINDOW: Bounds = Bounds::Times(Duration::from_secs(1), Duration::from_secs(3600));
+const ANY: Spec = Spec::NEW.numbers(0, u32::MAX as i64);
 
 impl Passive {
     /// Whether anything is counted.

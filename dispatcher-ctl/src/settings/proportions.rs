@@ -6,10 +6,11 @@ use clap::builder::ValueParser;
 use toml_edit::Value as Toml;
 
 use super::{
-    document::Section,
-    row::{Spec, Table as _, inline, read_over_default},
+    row::{Table as _, inline, read_over_default},
     schema::named,
+    section::Section,
     settings,
+    spec::Spec,
     stated::{Nullable, Said, as_is, typed},
     value::{OrNone, Value},
 };
@@ -33,9 +34,8 @@ settings! {
     }
 }
 
-const PERCENT: Spec = Spec::NEW
-    .whole(0, 100, "0..=100")
-    .required("0..=100: a share of 100 for each of the four inputs");
+const PERCENT: Spec =
+    Spec::NEW.numbers(0, 100).required("0..=100: a share of 100 for each of the four inputs");
 
 impl Proportions {
     /// What the command line expects.

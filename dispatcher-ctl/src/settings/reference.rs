@@ -7,9 +7,10 @@ use dispatcher_golden::{cell, check_between};
 use super::{
     Advisor, Affinity, BackendConfig, Connections, Exits, GlobalSettings, Manager, Passive,
     Proportions, RuleConfig, ServiceSettings,
+    bounds::short,
     row::{Row, Table},
 };
-use crate::model::{AdvisorKind, Choice as _, Protocol};
+use crate::values::{AdvisorKind, Choice as _, Protocol};
 
 #[test]
 fn reference_page_of_settings() {
@@ -43,13 +44,18 @@ fn rows<T: Table>(default: &T) -> String {
             None => (row.written)(default, &row.spec)
                 .map_or_else(|| "none".to_owned(), |value| format!("`{value}`")),
         };
-        let (key, kind, bounds) = (row.key, (row.kind)(), row.spec.bounds);
+        let quoted = |time| format!("`\"{}\"`", short(time));
+        let bounds = match row.spec.bounds {
+            Some(bounds) => row.spec.explained(bounds.text(quoted)),
+            None => row.spec.may_be.to_owned(),
+        };
+        let (key, kind) = (row.key, (row.kind)());
         out += &format!("| `{key}` | {kind} | {default} | {bounds} | {} |\n", description(row));
     }
     out + "\n"
 }
 
-/// What a setting does, who has it, and where more is said of it.
+/// What a setting does, which kinds have it, and a link to more text.
 fn description<T>(row: &Row<T>) -> String {
     let kinds: Vec<_> = row.spec.kinds.iter().map(|kind| format!("`{}`", kind.word())).collect();
     let mut text = cell(&row.doc.join(" "));

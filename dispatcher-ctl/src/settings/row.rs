@@ -1,10 +1,8 @@
-//! What the table of an object says of each of its settings, and what is done with a whole table: read it, find what
-//! differs, merge it.
+//! The table of an object: one row per setting. A whole table can be read, compared and merged.
 
 use toml_edit::{InlineTable, Value as Toml};
 
-use super::{document::Section, keys::Keys, value::Required};
-use crate::model::AdvisorKind;
+use super::{bounds::Bounds, keys::Keys, section::Section, spec::Spec, value::Required};
 
 /// An object whose settings are declared by [`settings!`](super::settings).
 pub(crate) trait Table: Sized + 'static {
@@ -25,120 +23,20 @@ pub(crate) struct Row<T> {
     pub(crate) doc: &'static [&'static str],
     /// What documentation calls its type.
     pub(crate) kind: fn() -> String,
-    /// What reader, writer and documentation know of it besides.
+    /// Its other properties, for reader, writer, check and documentation.
     pub(crate) spec: Spec,
     /// Reads it, if the file has it.
     pub(crate) read: fn(&mut Section<'_, '_>, &Spec, &mut T),
-    /// Its value as the file has it; none: the key is left out.
+    /// Its value as it is written to the file; none: the key is left out.
     pub(crate) written: fn(&T, &Spec) -> Option<Toml>,
     /// Its value as a plan shows it.
     pub(crate) text: fn(&T) -> String,
+    /// Its number, of a duration in seconds; none: it is no number, or not set.
+    pub(crate) number: fn(&T) -> Option<f64>,
     /// Whether it is the same in both.
     pub(crate) is_same: fn(&T, &T) -> bool,
     /// Copies it from the first to the second.
     pub(crate) copy: fn(&T, &mut T),
-}
-
-/// What a table says of a setting besides name, type and default. Made of [`Spec::NEW`] by the functions below.
-#[cfg_attr(not(test), expect(dead_code, reason = "the reference page is made by a test"))]
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Spec {
-    /// What a message expects of a value.
-    pub(crate) expected: &'static str,
-    /// Least and greatest whole number that is read.
-    pub(crate) range: (i64, i64),
-    /// What the command line expects, where it has no option of its own.
-    pub(crate) typed: &'static str,
-    /// What a message expects where the key is missing; none: it may be.
-    pub(crate) required: Option<&'static str>,
-    /// Words that a later version will know.
-    pub(crate) later: &'static [&'static str],
-    /// What a plan adds: when a change takes effect.
-    pub(crate) note: Option<&'static str>,
-    /// The kinds of advisors that have it; empty: all.
-    pub(crate) kinds: &'static [AdvisorKind],
-    /// Whether it is a table of [`AdvisorKind::Agent`], which says neither kind nor target.
-    pub(crate) is_agent: bool,
-    /// Whether it is written though it is the default.
-    pub(crate) is_always_written: bool,
-    /// Whether its key is removed where it becomes the default.
-    pub(crate) is_left_out: bool,
-    /// Its default, as documentation has it; none: as it is written.
-    pub(crate) default: Option<&'static str>,
-    /// What it may be, for documentation.
-    pub(crate) bounds: &'static str,
-    /// What documentation says besides, such as a link.
-    pub(crate) more: &'static str,
-}
-
-/// Functions that set a field of [`Spec`] to a value.
-macro_rules! setters {
-    ($($field:ident: $ty:ty;)+) => {$(
-        #[doc = concat!("Sets `", stringify!($field), "`.")]
-        pub(crate) const fn $field(self, $field: $ty) -> Self {
-            Self { $field, ..self }
-        }
-    )+};
-}
-
-/// Functions that set a field of [`Spec`] to true.
-macro_rules! flags {
-    ($($name:ident $field:ident;)+) => {$(
-        #[doc = concat!("Sets `", stringify!($field), "`.")]
-        pub(crate) const fn $name(self) -> Self {
-            Self { $field: true, ..self }
-        }
-    )+};
-}
-
-impl Spec {
-    /// Any value of the type.
-    pub(crate) const NEW: Self = Self {
-        expected: "",
-        range: (0, i64::MAX),
-        typed: "",
-        required: None,
-        later: &[],
-        note: None,
-        kinds: &[],
-        is_agent: false,
-        is_always_written: false,
-        is_left_out: false,
-        default: None,
-        bounds: "",
-        more: "",
-    };
-
-    /// Whole numbers of this range, as messages say it. It may be wider than what is valid: that is checked later.
-    pub(crate) const fn whole(self, least: i64, greatest: i64, expected: &'static str) -> Self {
-        Self { range: (least, greatest), expected, bounds: expected, ..self }
-    }
-
-    /// It must be there; `expected` is what a message says otherwise.
-    pub(crate) const fn required(self, expected: &'static str) -> Self {
-        Self { required: Some(expected), ..self }
-    }
-
-    /// A change does not take effect at once.
-    pub(crate) const fn note(self, note: &'static str) -> Self {
-        Self { note: Some(note), ..self }
-    }
-
-    /// Its default, as documentation says it.
-    pub(crate) const fn default_is(self, default: &'static str) -> Self {
-        Self { default: Some(default), ..self }
-    }
-
-    setters! {
-        expected: &'static str;
-        typed: &'static str;
-        later: &'static [&'static str];
-        kinds: &'static [AdvisorKind];
-        bounds: &'static str;
-        more: &'static str;
-    }
-
-    flags! { agent is_agent; always is_always_written; left_out is_left_out; }
 }
 
 /// Reads a setting of `T` that has no default.
@@ -149,6 +47,11 @@ pub(crate) fn read_required<T: Table, V: Required>(
     let spec = T::ROWS.iter().find(|row| row.key == key).map_or(Spec::NEW, |row| row.spec);
     s.require(key, &V::needed(&spec));
     V::read(s, key, &spec).unwrap_or_else(V::placeholder)
+}
+
+/// The bounds of the setting of `T` that has this key.
+pub(crate) fn bounds_of<T: Table>(key: &str) -> Option<Bounds> {
+    T::ROWS.iter().find(|row| row.key == key)?.spec.bounds
 }
 
 /// Reads the settings of a table that have defaults, but for some.
@@ -166,7 +69,7 @@ pub(crate) fn inline<T: Table>(
     written.collect()
 }
 
-/// As [`inline()`], without the settings that are left out where they are the default.
+/// As [`inline()`], without the settings whose keys are left out at their default.
 pub(crate) fn inline_but<T: Table>(of: &T, default: &T) -> InlineTable {
     let is_said = |row: &&Row<T>| !(row.spec.is_left_out && (row.is_same)(of, default));
     inline(of, T::ROWS.iter().filter(is_said))
@@ -179,6 +82,13 @@ impl<T> Row<T> {
             s.require(self.key, expected);
         }
         (self.read)(s, &self.spec, to);
+    }
+
+    /// The message for its value, if that is out of bounds.
+    pub(crate) fn complaint(&self, of: &T) -> Option<String> {
+        self.spec.bounds?;
+        let complaint = self.spec.complaint((self.number)(of)?)?;
+        Some(format!("{} {} {complaint}", self.key, (self.text)(of)))
     }
 }
 
@@ -204,7 +114,7 @@ pub(crate) fn read_table<'a, T: Table>(
     let table = s.table(key)?;
     let path = s.path(key);
     let object = if s.object.is_empty() { key.to_owned() } else { s.object.clone() };
-    let mut below = s.document().section(table, keys, path, object);
+    let mut below = Section::new(s.document(), table, keys, path, object);
     let value = read(&mut below);
     below.close();
     Some(value)
@@ -228,3 +138,41 @@ pub(crate) fn merged<T: Table + Clone>(applied: Option<&T>, file: &T, running: &
     }
     merged
 }
+
+/// Implements [`Value`](super::value::Value) and [`Default`] for a table of settings that all have defaults: parts that are left out, and a table that is the default,
+/// are not written.
+macro_rules! tables {
+    ($($type:ty),+) => {$(
+        impl Default for $type {
+            fn default() -> Self {
+                Self::new()
+            }
+        }
+
+        impl $crate::settings::value::Value for $type {
+            fn kind() -> String {
+                "table".to_owned()
+            }
+
+            fn read(
+                s: &mut $crate::settings::section::Section<'_, '_>,
+                key: &'static str,
+                _spec: &$crate::settings::spec::Spec,
+            ) -> Option<Self> {
+                $crate::settings::row::read_over_default(s, key)
+            }
+
+            fn written(&self, _spec: &$crate::settings::spec::Spec) -> Option<toml_edit::Value> {
+                let default = Self::default();
+                (*self != default).then(|| $crate::settings::row::inline_but(self, &default).into())
+            }
+
+            fn text(&self) -> String {
+                use $crate::settings::row::{Table as _, inline};
+                inline(self, Self::ROWS).to_string()
+            }
+        }
+    )+};
+}
+
+pub(crate) use tables;

@@ -1,16 +1,19 @@
 //! The settings of a rule.
 
+use std::collections::HashSet;
+
 use super::{
-    document::Section,
-    row::{Spec, read_required, read_rest},
+    row::{read_required, read_rest},
+    section::Section,
     settings,
+    spec::Spec,
 };
-use crate::model::{ClientRange, Day, Evaluate, PortRange, Share, TimeRange, Tos};
+use crate::values::{ClientRange, Day, Evaluate, PortRange, Share, TimeRange, Tos};
 
 /// What a message expects of `clients`.
 const CLIENTS: &str = "an address, a network such as \"198.51.100.0/24\" without bits beyond its length, or a range such as \"198.51.100.10-198.51.100.20\"";
 /// Rates, counts and bandwidths.
-const AMOUNT: Spec = Spec::NEW.whole(0, i64::MAX, "0 or more");
+const AMOUNT: Spec = Spec::NEW.numbers(0, i64::MAX);
 
 settings! {
     /// The settings of a rule, by the keys of a configuration. Those that are not set are left out of answers.
@@ -22,7 +25,7 @@ settings! {
     }
     required {
         /// Its place: rules with a lower priority are looked at first; unique in its service.
-        priority: u32 => Spec::NEW.whole(0, u32::MAX as i64, "0..=4294967295")
+        priority: u32 => Spec::NEW.numbers(0, u32::MAX as i64)
             .required("a whole number, lower ones first");
         /// Names of the service's backends that it chooses from, at least one.
         backends: Vec<String> => Spec::NEW.expected("names of the service's backends")
@@ -98,5 +101,75 @@ impl RuleConfig {
         let mut rule = Self::new(name, priority, backends);
         read_rest(s, &mut rule, &[]);
         rule
+    }
+
+    /// Its settings by key, as a configuration writes them, without empty ones.
+    #[must_use]
+    pub fn settings(&self) -> serde_json::Map<String, serde_json::Value> {
+        match serde_json::to_value(self) {
+            Ok(serde_json::Value::Object(settings)) => settings,
+            // A struct of texts and numbers is an object.
+            Ok(_) | Err(_) => serde_json::Map::new(),
+        }
+    }
+
+    /// The names of its backends, as a set: there may be a thousand, and a thousand lookups.
+    #[must_use]
+    pub fn names(&self) -> HashSet<&str> {
+        self.backends.iter().map(String::as_str).collect()
+    }
+
+    /// Whether it depends on rates, which are measured every second.
+    #[must_use]
+    pub const fn has_rates(&self) -> bool {
+        self.min_new_connections.is_some()
+            || self.max_new_connections.is_some()
+            || self.has_bandwidth()
+    }
+
+    /// Whether it depends on delivered bytes.
+    #[must_use]
+    pub const fn has_bandwidth(&self) -> bool {
+        self.min_bandwidth.is_some()
+            || self.max_bandwidth.is_some()
+            || self.shared_bandwidth.is_some()
+    }
+
+    /// Whether `evaluate` makes a difference.
+    #[must_use]
+    pub const fn is_evaluated(&self) -> bool {
+        self.min_new_connections.is_some()
+            || self.max_new_connections.is_some()
+            || self.min_active_connections.is_some()
+            || self.max_active_connections.is_some()
+            || self.min_bandwidth.is_some()
+            || self.max_bandwidth.is_some()
+    }
+
+    /// Whether it depends on rates or counts.
+    #[must_use]
+    pub const fn is_measured(&self) -> bool {
+        self.is_evaluated() || self.shared_bandwidth.is_some()
+    }
+
+    /// Whether it has conditions that cannot be read from a packet.
+    #[must_use]
+    pub const fn is_switched(&self) -> bool {
+        self.time.is_some() || !self.days.is_empty() || self.is_measured()
+    }
+
+    /// Whether it has any condition other than `always`.
+    #[must_use]
+    pub const fn has_condition(&self) -> bool {
+        self.is_switched()
+            || !self.clients.is_empty()
+            || self.client_ports.is_some()
+            || self.tos.is_some()
+    }
+
+    /// Number of records that its conditions take in the datapath.
+    #[must_use]
+    pub fn conditions(&self) -> usize {
+        self.clients.len().max(1)
     }
 }

@@ -1,42 +1,66 @@
-//! The schemas of what requests state and answers show, for the description of the API.
+//! The schemas of requests and answers about settings, for the description of the API.
+
+use std::marker::PhantomData;
 
 use utoipa::{
-    PartialSchema, ToSchema,
+    Number, PartialSchema, ToSchema,
     openapi::{
         ObjectBuilder, Ref, RefOr, Schema, Type,
-        schema::{AdditionalProperties, AllOfBuilder, OneOfBuilder},
+        schema::{AllOfBuilder, OneOfBuilder, SchemaType},
     },
+};
+
+use super::{
+    bounds::Bounds,
+    row::{Table, bounds_of},
 };
 
 /// Schemas of types by their names.
 pub type Named = Vec<(String, RefOr<Schema>)>;
 
-/// The schema of an object, field by field.
-#[derive(Default)]
-pub(crate) struct Fields(ObjectBuilder);
+/// The schema of a request or an answer about a `T`, field by field.
+pub(crate) struct Fields<T>(ObjectBuilder, PhantomData<T>);
 
-impl Fields {
-    /// Adds a field that may be left out.
+impl<T: Table> Fields<T> {
+    /// An object without fields.
+    pub(crate) fn new() -> Self {
+        Self(ObjectBuilder::new(), PhantomData)
+    }
+
+    /// Adds a field that may be left out. A setting of `T` has its bounds.
     pub(crate) fn optional(self, key: &str, doc: &[&str], schema: RefOr<Schema>) -> Self {
-        let described = AllOfBuilder::new().item(schema).description(Some(text(doc)));
-        Self(self.0.property(key, described))
+        let mut described = AllOfBuilder::new().item(schema).description(Some(text(doc)));
+        if let Some(bounds) = bounds_of::<T>(key) {
+            described = described.item(within(bounds));
+        }
+        Self(self.0.property(key, described), PhantomData)
     }
 
     /// Adds a field that must be there.
     pub(crate) fn required(self, key: &str, doc: &[&str], schema: RefOr<Schema>) -> Self {
-        let Self(object) = self.optional(key, doc, schema);
-        Self(object.required(key))
+        let Self(object, of) = self.optional(key, doc, schema);
+        Self(object.required(key), of)
     }
 
-    /// The schema of an answer, which may have other fields.
-    pub(crate) fn open(self, doc: &[&str]) -> RefOr<Schema> {
+    /// The whole object.
+    pub(crate) fn described(self, doc: &[&str]) -> RefOr<Schema> {
         self.0.schema_type(Type::Object).description(Some(text(doc))).into()
     }
+}
 
-    /// The schema of a request, which has no other fields.
-    pub(crate) fn closed(self, doc: &[&str]) -> RefOr<Schema> {
-        let none = Some(AdditionalProperties::FreeForm(false));
-        Self(self.0.additional_properties(none)).open(doc)
+/// The schema of numbers within these bounds, and of all values that are not numbers.
+fn within(bounds: Bounds) -> ObjectBuilder {
+    let number = |end: f64| match end.fract() == 0.0 {
+        true => Number::Int(end as isize),
+        false => Number::Float(end),
+    };
+    let (least, greatest) = bounds.ends();
+    let object = ObjectBuilder::new()
+        .schema_type(SchemaType::AnyValue)
+        .maximum(greatest.is_finite().then(|| number(greatest)));
+    match bounds.is_open() {
+        true => object.exclusive_minimum(Some(number(least))),
+        false => object.minimum(Some(number(least))),
     }
 }
 
@@ -56,12 +80,6 @@ pub(crate) fn plain<T: PartialSchema>(_named: &mut Named) -> RefOr<Schema> {
 pub(crate) fn or_null(schema: RefOr<Schema>) -> RefOr<Schema> {
     let null = ObjectBuilder::new().schema_type(Type::Null);
     OneOfBuilder::new().item(null).item(schema).into()
-}
-
-/// One of a few words.
-pub(crate) fn words(words: &[&str]) -> RefOr<Schema> {
-    let text = ObjectBuilder::new().schema_type(Type::String);
-    text.enum_values(Some(words.iter().copied())).into()
 }
 
 /// A doc comment as text.

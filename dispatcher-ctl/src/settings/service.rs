@@ -5,22 +5,31 @@ use std::{
     time::Duration,
 };
 
+use dispatcher_common::limits::MAX_WEIGHT_BOUND;
+
 use super::{
     Advisor, Affinity, Proportions,
-    document::Section,
-    row::{Spec, read_required, read_rest},
+    bounds::Bounds,
+    row::{read_required, read_rest},
+    section::Section,
     settings,
+    spec::Spec,
 };
-use crate::model::{ForwardMode, OnDown, Protocol, Scheduler, duration};
+use crate::values::{ForwardMode, OnDown, Protocol, Scheduler, duration};
 
 /// Port of FTP's control connection (RFC 959), which idles while data flows on another.
 const FTP_CONTROL: u16 = 21;
+
+/// Stamps in the connection table wrap after 4.9 h.
+const TIMEOUT: Bounds = Bounds::Timeouts(Duration::from_secs(4 * 3600));
+/// Longest time in which a backend ramps up.
+const LONGEST_SLOW_START: Duration = Duration::from_secs(3600);
 
 settings! {
     /// The settings of a service: VIP, port, protocol and policy.
     ServiceSettings at "in [[service]]", also ["backend", "rule"], later [];
     put {
-        /// `PUT /v1/services/{service}` (create or replace) and `POST` (create). What is not said takes its default.
+        /// `PUT /v1/services/{service}` (create or replace) and `POST` (create). A setting that is left out takes its default.
         PutService
     }
     patch {
@@ -42,7 +51,7 @@ settings! {
         vip: IpAddr => Spec::NEW.expected("an IPv4 or IPv6 address")
             .more("See [any address](operations.md#any-address-firewalls-and-transparent-proxies)");
         /// Port; 0: every port of the VIP that has no service of its own.
-        port: u16 => Spec::NEW.whole(0, 65_535, "0..=65535").required("0..=65535 (0: every port)");
+        port: u16 => Spec::NEW.numbers(0, 65_535).required("0..=65535 (0: every port)");
         /// Protocol.
         protocol: Protocol => Spec::NEW;
     }
@@ -57,21 +66,19 @@ settings! {
         /// Idle time after which a connection is removed.
         #[serde(with = "duration")]
         stale_timeout: Duration = stale_timeout(protocol, port) => Spec::NEW
-            .bounds("more than `\"0s\"`, at most `\"4h\"`")
+            .within(TIMEOUT)
             .default_is("`\"300s\"`; TCP port 21: `\"900s\"`; UDP: `\"30s\"`");
         /// Idle time after which a half-open connection is removed.
         #[serde(with = "duration")]
-        syn_timeout: Duration = Duration::from_secs(30) => Spec::NEW
-            .bounds("more than `\"0s\"`, at most `\"4h\"`");
+        syn_timeout: Duration = Duration::from_secs(30) => Spec::NEW.within(TIMEOUT);
         /// Idle time after which a closing connection is removed, once there are more than `fin_count`.
         #[serde(with = "duration")]
-        fin_timeout: Duration = Duration::from_secs(30) => Spec::NEW
-            .bounds("more than `\"0s\"`, at most `\"4h\"`");
+        fin_timeout: Duration = Duration::from_secs(30) => Spec::NEW.within(TIMEOUT);
         /// Closing connections that are kept until `stale_timeout`.
         ///
         /// Beyond it, connections that were established for longer than `fin_timeout` are kept, too, while the table holds
-        /// fewer than `capacity`. Handshakes that the client broke off do not count, and go after `fin_timeout`.
-        fin_count: u64 = 4000 => Spec::NEW.whole(0, i64::MAX, "0 or more");
+        /// fewer than `capacity`. Handshakes that the client broke off do not count; they are removed after `fin_timeout`.
+        fin_count: u64 = 4000 => Spec::NEW.numbers(0, i64::MAX);
         /// What becomes of established connections of a backend that goes down.
         ///
         /// `"keep"`: forwarded as long as they live. `"drop"`: dropped. `"reset"`: a packet of the client is answered with an
@@ -85,7 +92,7 @@ settings! {
         #[serde(default)]
         measure: bool = false => Spec::NEW.more("See [measurement](packet-path.md#measurement)");
         /// Largest weight that a backend may have.
-        weight_bound: u32 = 20 => Spec::NEW.whole(0, u32::MAX as i64, BOUND_RANGE);
+        weight_bound: u32 = 20 => Spec::NEW.numbers(1, MAX_WEIGHT_BOUND as i64);
         /// How much each input of the manager counts for this service: active, new, advisor, system, together 100.
         ///
         /// `manager` on the command line, `null` on the API: as for all services.
@@ -95,7 +102,7 @@ settings! {
         ///
         /// Its weight grows from 1 in steps of 2 s.
         #[serde(default, with = "duration")]
-        slow_start: Duration = Duration::ZERO => Spec::NEW.bounds("at most `\"1h\"`");
+        slow_start: Duration = Duration::ZERO => Spec::NEW.within(Bounds::UpTo(LONGEST_SLOW_START));
     }
     tables {
         /// How clients stay with their backends. Of its parts, too, what a request leaves out stays.
@@ -113,9 +120,6 @@ settings! {
         agent: Option<Advisor> = None => Spec::NEW.agent().more("See [agent](#serviceagent)");
     }
 }
-
-/// `weight_bound`, as messages say it.
-pub(crate) const BOUND_RANGE: &str = "1..=100";
 
 /// `stale_timeout`: 300 s; FTP control 900 s; UDP 30 s.
 const fn stale_timeout(protocol: Protocol, port: u16) -> Duration {

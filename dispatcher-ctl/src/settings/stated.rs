@@ -1,5 +1,5 @@
-//! How requests state a value and answers show it ([`Stated`]), and how what is stated is read from JSON and typed on the
-//! command line ([`Said`]).
+//! Values of settings in requests and answers ([`Stated`]), and how a request's value is read from JSON and from the command
+//! line ([`Said`]).
 
 use std::{
     fmt::{self, Debug},
@@ -16,10 +16,7 @@ use utoipa::{
 };
 
 use super::schema::{Named, named, or_null, plain};
-use crate::{
-    api::{schema::IpAddress, types::Seconds},
-    model::{Choice, Mac, report_timeout::UNLIMITED},
-};
+use crate::values::{Choice, Mac, Seconds, report_timeout::UNLIMITED, schema::IpAddress};
 
 /// A value that requests state and answers show.
 pub trait Stated {
@@ -28,22 +25,22 @@ pub trait Stated {
     /// As an answer shows it.
     type Shown;
 
-    /// Changes it to what is said.
-    fn take(&mut self, said: &Self::Said);
+    /// Changes it to the value of a request.
+    fn set(&mut self, said: &Self::Said);
 
     /// As an answer shows it.
     fn shown(&self) -> Self::Shown;
 
-    /// The schema of what is said or shown; named ones are added.
+    /// The schema of its value in requests and answers; adds the schemas that have names.
     fn schema(named: &mut Named) -> RefOr<Schema>;
 }
 
-/// What a request says of a `T`.
+/// A `T` in a request.
 pub type SaidOf<T> = <T as Stated>::Said;
-/// What an answer shows of a `T`.
+/// A `T` in an answer.
 pub type ShownOf<T> = <T as Stated>::Shown;
 
-/// What a request says of a value, in JSON or typed on the command line.
+/// The value of a setting in a request, as JSON or typed on the command line.
 pub trait Said:
     Clone + Debug + PartialEq + Serialize + DeserializeOwned + Send + Sync + 'static
 {
@@ -53,7 +50,7 @@ pub trait Said:
     /// Reads what is typed.
     fn parser() -> ValueParser;
 
-    /// Reads JSON; `null` says nothing.
+    /// Reads JSON; `null` means that the request does not have the setting.
     ///
     /// # Errors
     /// As the deserializer.
@@ -62,7 +59,7 @@ pub trait Said:
     }
 }
 
-/// What a request says of a value that may be none.
+/// The value in a request of a setting that may be none.
 pub trait Nullable: Said + FromStr<Err: fmt::Display> {
     /// None, as it is typed.
     const NONE: &'static str;
@@ -76,7 +73,7 @@ pub trait Nullable: Said + FromStr<Err: fmt::Display> {
     }
 }
 
-/// Reads the JSON of what is said, for serde's `deserialize_with`.
+/// Reads JSON, for serde's `deserialize_with`.
 pub(crate) fn from_json<'de, T: Said, D: Deserializer<'de>>(d: D) -> Result<Option<T>, D::Error> {
     T::from_json(d)
 }
@@ -103,7 +100,7 @@ macro_rules! as_is {
             type Said = Self;
             type Shown = Self;
 
-            fn take(&mut self, said: &Self) {
+            fn set(&mut self, said: &Self) {
                 self.clone_from(said);
             }
 
@@ -158,7 +155,7 @@ impl<T: Choice + ToSchema> Stated for T {
     type Said = Self;
     type Shown = Self;
 
-    fn take(&mut self, said: &Self) {
+    fn set(&mut self, said: &Self) {
         *self = *said;
     }
 
@@ -189,7 +186,7 @@ where
     type Said = Option<T::Said>;
     type Shown = Option<T::Shown>;
 
-    fn take(&mut self, said: &Self::Said) {
+    fn set(&mut self, said: &Self::Said) {
         *self = said.clone().map(T::from);
     }
 
@@ -221,7 +218,7 @@ impl Stated for Duration {
     type Said = Seconds;
     type Shown = Seconds;
 
-    fn take(&mut self, said: &Seconds) {
+    fn set(&mut self, said: &Seconds) {
         *self = said.0;
     }
 

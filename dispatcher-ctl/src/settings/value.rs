@@ -9,8 +9,8 @@ use std::{
 
 use toml_edit::{Array, Value as Toml};
 
-use super::{document::Section, row::Spec};
-use crate::model::{
+use super::{section::Section, spec::Spec};
+use crate::values::{
     Choice, ClientRange, Day, Hex, Mac, PortRange, Statuses, TimeRange, Tos, duration,
     report_timeout,
 };
@@ -23,21 +23,26 @@ pub(crate) trait Value: Clone + PartialEq + 'static {
     /// Reads the value of a key, if it is there; reports what is wrong with it.
     fn read(s: &mut Section<'_, '_>, key: &'static str, spec: &Spec) -> Option<Self>;
 
-    /// Its value as the file has it; none: the key is left out.
+    /// The value as it is written to the file; none: the key is left out.
     fn written(&self, spec: &Spec) -> Option<Toml>;
 
-    /// Its value as a plan shows it.
+    /// The value as a plan shows it.
     fn text(&self) -> String;
+
+    /// The number that has bounds, of a duration in seconds; none: it is no number.
+    fn number(&self) -> Option<f64> {
+        None
+    }
 }
 
 /// A value that must be there.
 pub(crate) trait Required: Value {
-    /// What takes its place where it could not be read, until the error is reported.
+    /// The value to go on with if it could not be read, until the error is reported.
     fn placeholder() -> Self;
 
-    /// What a message expects where it is missing.
+    /// What a message expects if it is missing.
     fn needed(spec: &Spec) -> String {
-        spec.required.unwrap_or(spec.expected).to_owned()
+        spec.required.map_or_else(|| spec.expectation(), ToOwned::to_owned)
     }
 }
 
@@ -55,7 +60,7 @@ pub(crate) trait OrNone: Value {
         Self::read(s, key, spec).map(Some)
     }
 
-    /// None, as the file has it.
+    /// None, as it is written to the file.
     fn none_written() -> Option<Toml> {
         None
     }
@@ -65,7 +70,7 @@ pub(crate) trait OrNone: Value {
 macro_rules! values {
     ($(
         $kind:literal: $($type:ty),+ =>
-            |$s:ident, $key:ident, $spec:ident| $read:expr, |$value:ident| $written:expr, $text:expr;
+            |$s:ident, $key:ident, $spec:ident| $read:expr, |$value:ident| $written:expr, $text:expr, $number:expr;
     )+) => {
         $($(impl Value for $type {
             fn kind() -> String {
@@ -85,77 +90,51 @@ macro_rules! values {
                 let $value = self;
                 $text
             }
+
+            fn number(&self) -> Option<f64> {
+                let $value = self;
+                let _ = $value;
+                $number
+            }
         })+)+
     };
 }
 
 values! {
-    "boolean": bool => |s, key, _spec| s.boolean(key), |v| Some((*v).into()), v.to_string();
-    "number": f64 => |s, key, _spec| s.number(key), |v| Some((*v).into()), v.to_string();
+    "boolean": bool => |s, key, _spec| s.boolean(key), |v| Some((*v).into()), v.to_string(), None;
+    "number": f64 => |s, key, _spec| s.number(key), |v| Some((*v).into()), v.to_string(), Some(*v);
     "whole number": u8, u16, u32 =>
-        |s, key, spec| s.integer(key, spec.range.0..=spec.range.1, spec.expected),
-        |v| Some(i64::from(*v).into()), v.to_string();
+        |s, key, spec| s.integer(key, spec),
+        |v| Some(i64::from(*v).into()), v.to_string(), Some(f64::from(*v));
     "whole number": u64, usize =>
-        |s, key, spec| s.integer(key, spec.range.0..=spec.range.1, spec.expected),
-        |v| i64::try_from(*v).ok().map(Toml::from), v.to_string();
+        |s, key, spec| s.integer(key, spec),
+        |v| i64::try_from(*v).ok().map(Toml::from), v.to_string(), Some(*v as f64);
     "text": String, Statuses, Hex, PortRange, TimeRange, Tos =>
-        |s, key, spec| s.parsed(key, spec.expected), |v| Some(v.to_string().into()), v.to_string();
+        |s, key, spec| s.parsed(key, spec.expected), |v| Some(v.to_string().into()), v.to_string(), None;
     "address": IpAddr =>
-        |s, key, spec| s.parsed(key, spec.expected), |v| Some(v.to_string().into()), v.to_string();
+        |s, key, spec| s.parsed(key, spec.expected), |v| Some(v.to_string().into()), v.to_string(), None;
     "address and port": SocketAddr =>
-        |s, key, spec| s.parsed(key, spec.expected), |v| Some(v.to_string().into()), v.to_string();
+        |s, key, spec| s.parsed(key, spec.expected), |v| Some(v.to_string().into()), v.to_string(), None;
     "MAC address": Mac =>
-        |s, key, spec| s.parsed(key, spec.expected), |v| Some(v.to_string().into()), v.to_string();
+        |s, key, spec| s.parsed(key, spec.expected), |v| Some(v.to_string().into()), v.to_string(), None;
     "duration": Duration => |s, key, _spec| s.duration(key),
-        |v| Some(duration::text(*v).into()), duration::text(*v);
+        |v| Some(duration::text(*v).into()), duration::text(*v), Some(v.as_secs_f64());
     "path": PathBuf => |s, key, _spec| s.text(key, "a path", |text| Some(Self::from(text))),
-        |v| Some(v.display().to_string().into()), v.display().to_string();
+        |v| Some(v.display().to_string().into()), v.display().to_string(), None;
     "array of texts": Vec<String> => |s, key, spec| s.texts(key, spec.expected),
-        |v| Some(v.iter().map(String::as_str).collect::<Array>().into()), v.join(" ");
+        |v| Some(v.iter().map(String::as_str).collect::<Array>().into()), v.join(" "), None;
     "array of texts": Vec<ClientRange> => |s, key, spec| s.each(key, spec.expected, |text| text.parse().ok()),
-        |v| Some(words(v).collect::<Array>().into()), words(v).collect::<Vec<_>>().join(" ");
+        |v| Some(words(v).collect::<Array>().into()), words(v).collect::<Vec<_>>().join(" "), None;
     "array of days": Vec<Day> => |s, key, _spec| s.each(key, &Day::words(), Day::from_word),
-        |v| Some(words(v).collect::<Array>().into()), words(v).collect::<Vec<_>>().join(" ");
+        |v| Some(words(v).collect::<Array>().into()), words(v).collect::<Vec<_>>().join(" "), None;
     "array of ports": Vec<u16> => |s, key, spec| s.ports(key, spec.expected),
-        |v| Some(v.iter().map(|port| i64::from(*port)).collect::<Array>().into()), format!("{v:?}");
+        |v| Some(v.iter().map(|port| i64::from(*port)).collect::<Array>().into()), format!("{v:?}"), None;
 }
 
 /// Each value as text.
 fn words<T: ToString>(values: &[T]) -> impl Iterator<Item = String> {
     values.iter().map(ToString::to_string)
 }
-
-/// Implements [`Value`] for a table of settings that has defaults: parts that are left out, and a table that is the default,
-/// are not written.
-macro_rules! tables {
-    ($($type:ty),+) => {$(
-        impl $crate::settings::value::Value for $type {
-            fn kind() -> String {
-                "table".to_owned()
-            }
-
-            fn read(
-                s: &mut $crate::settings::document::Section<'_, '_>,
-                key: &'static str,
-                _spec: &$crate::settings::row::Spec,
-            ) -> Option<Self> {
-                $crate::settings::row::read_over_default(s, key)
-            }
-
-            fn written(&self, _spec: &$crate::settings::row::Spec) -> Option<toml_edit::Value> {
-                let default = Self::default();
-                (*self != default).then(|| $crate::settings::row::inline_but(self, &default).into())
-            }
-
-            fn text(&self) -> String {
-                use $crate::settings::row::{Table as _, inline};
-                inline(self, Self::ROWS).to_string()
-            }
-        }
-    )+};
-}
-
-pub(crate) use tables;
 
 impl<T: Choice> Value for T {
     fn kind() -> String {
@@ -191,6 +170,10 @@ impl<T: OrNone> Value for Option<T> {
 
     fn text(&self) -> String {
         self.as_ref().map_or_else(|| T::NONE.to_owned(), Value::text)
+    }
+
+    fn number(&self) -> Option<f64> {
+        self.as_ref().and_then(Value::number)
     }
 }
 
@@ -235,7 +218,7 @@ impl OrNone for Mac {
     const NONE: &'static str = "auto";
 }
 
-/// How long something counts: without an end, where it is none.
+/// How long something counts; none: without end.
 impl OrNone for Duration {
     const NONE: &'static str = report_timeout::UNLIMITED;
 

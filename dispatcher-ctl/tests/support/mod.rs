@@ -13,8 +13,8 @@ use std::{
 use async_trait::async_trait;
 use dispatcher_ctl::{
     api::{
-        Controller, Done, Events, PlanSource, description,
-        server::{Patience, Socket, serve},
+        Controller, Done, Events, PlanSource, description, serve,
+        server::{Patience, Socket},
         types::{
             ApiError, AttachInterface, Backend, Connection, ConnectionQuery, Connections, Event,
             Interface, ManagerReport, ManagerSettings, PatchBackend, PatchManager, PatchService,

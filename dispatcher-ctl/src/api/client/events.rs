@@ -30,7 +30,7 @@ impl EventStream {
     /// The next event; none: the daemon has ended the stream.
     ///
     /// # Errors
-    /// As [`ClientError`] says, also where the daemon is silent for too long.
+    /// See [`ClientError`]; also if the daemon is silent for too long.
     pub async fn next(&mut self) -> Result<Option<Event>, ClientError> {
         loop {
             while let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {

@@ -39,7 +39,7 @@ pub enum ClientError {
     NoDaemon {
         /// The socket.
         socket: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// The socket may not be used.
@@ -71,7 +71,7 @@ impl Client {
     /// Asks on a route: with the names in its path, a query and a body.
     ///
     /// # Errors
-    /// As [`ClientError`] says; so do all others.
+    /// See [`ClientError`].
     pub async fn call<const NAMES: usize, Q: Query, B: Body, A: Answer>(
         &self,
         route: &Route<NAMES, Q, B, A>,
@@ -91,7 +91,7 @@ impl Client {
     /// Asks on a route that has neither query nor body.
     ///
     /// # Errors
-    /// As [`ClientError`] says.
+    /// See [`ClientError`].
     pub async fn read<const NAMES: usize, A: Answer>(
         &self,
         route: &Route<NAMES, NoQuery, Nothing, A>,
@@ -103,7 +103,7 @@ impl Client {
     /// Asks for a change; with `save` it is also written to the configuration file.
     ///
     /// # Errors
-    /// As [`ClientError`] says.
+    /// See [`ClientError`].
     pub async fn change<const NAMES: usize, B: Body, A: Answer>(
         &self,
         route: &Route<NAMES, Save, B, A>,
@@ -117,7 +117,7 @@ impl Client {
     /// Events from now on, of one service or of all.
     ///
     /// # Errors
-    /// As [`ClientError`] says.
+    /// See [`ClientError`].
     pub async fn events(&self, service: Option<&str>) -> Result<EventStream, ClientError> {
         let query = EventQuery { service: service.map(ToOwned::to_owned) };
         let (status, mut body, connection) =

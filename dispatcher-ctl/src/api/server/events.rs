@@ -1,7 +1,6 @@
 //! A stream of server-sent events (HTML standard, 9.2), as they happen.
 //!
-//! A client that reads too slowly does not delay others: events that it has no room for are kept for a while, then it misses the
-//! oldest.
+//! A client that reads too slowly does not delay others: the server keeps events for it for a while, then drops the oldest.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -16,9 +15,9 @@ use futures_util::Stream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast::error::RecvError};
 use tokio_util::sync::CancellationToken;
 
-use super::{Server, extract::Refusal};
+use super::extract::Refusal;
 use crate::api::{
-    Events,
+    Controller, Events,
     types::{Event, EventKind},
 };
 
@@ -43,15 +42,16 @@ impl Streams {
 
 /// Answers `GET /v1/events`.
 pub(in crate::api) async fn answer(
-    server: Server,
+    controller: &dyn Controller,
+    streams: Streams,
     service: Option<String>,
 ) -> Result<Response, Refusal> {
-    let Streams { free, shutdown } = server.streams;
+    let Streams { free, shutdown } = streams;
     let permit = free.try_acquire_owned().map_err(|_| {
         let error = format!("events: {STREAMS} streams are open, expected fewer");
         Refusal::new(StatusCode::SERVICE_UNAVAILABLE, error)
     })?;
-    let events = server.controller.events(service).await?;
+    let events = controller.events(service).await?;
     let reader = Reader { events, missed: 0, next: None, _permit: permit };
     let events = Sse::new(stream(reader, shutdown));
     Ok(events.keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response())
@@ -84,7 +84,7 @@ fn stream(
 }
 
 impl Reader {
-    /// The next event of the service that is meant; none: there will be no more.
+    /// The next event of the stream's service; none: the stream has ended.
     async fn next(&mut self) -> Option<Event> {
         loop {
             if let Some(event) = self.next.take() {

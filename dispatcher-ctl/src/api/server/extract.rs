@@ -1,4 +1,4 @@
-//! What a request says, and how a refusal is answered: always as JSON.
+//! Reads the parts of a request. A refusal is answered as JSON.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,7 +10,6 @@ use axum::{
 };
 use serde_json::error::Category;
 
-use super::MAX_BODY_BYTES;
 use crate::{
     api::{
         route::{Body, Query},
@@ -20,6 +19,8 @@ use crate::{
     serve::Visit,
 };
 
+/// The largest body: a configuration of some 50,000 backends.
+pub(super) const MAX_BODY_BYTES: usize = 16 << 20;
 /// Characters of an error that quotes what was sent.
 const LONGEST_ERROR: usize = 300;
 
@@ -50,7 +51,7 @@ impl IntoResponse for Refusal {
     }
 }
 
-/// What a request says: names in the path, query and body.
+/// The parts of a request: names in the path, query and body.
 pub(super) async fn asked<const NAMES: usize, Q: Query, B: Body>(
     request: Request,
     patience: Duration,

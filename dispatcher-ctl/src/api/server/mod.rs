@@ -1,4 +1,4 @@
-//! The HTTP server, on one Unix socket: serves the table of [routes](super::routes).
+//! The HTTP server, on one Unix socket: serves a table of routes.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -14,12 +14,11 @@ use super::{
     Controller,
     description::Draft,
     route::{Answer, Body, Query, Route},
-    routes,
     types::ApiError,
 };
 use crate::serve::http::{self, Limits};
 use events::Streams;
-use extract::Refusal;
+use extract::{MAX_BODY_BYTES, Refusal};
 
 pub(super) mod events;
 mod extract;
@@ -30,8 +29,6 @@ pub use socket::{Socket, SocketError, remove_dead};
 
 /// Connections at a time.
 const CLIENTS: usize = 128;
-/// The largest body: a configuration of some 50,000 backends.
-const MAX_BODY_BYTES: usize = 16 << 20;
 
 /// How long a client may take; beyond that its connection is closed.
 #[derive(Clone, Copy, Debug)]
@@ -60,12 +57,13 @@ pub(super) struct Server {
     pub(super) body: Duration,
 }
 
-/// Serves the API until `shutdown`; then the file of the socket is removed.
+/// Serves these routes until `shutdown`; then the file of the socket is removed.
 ///
 /// # Errors
 /// None: an error ends one connection only.
-pub async fn serve(
+pub(super) async fn serve(
     socket: Socket,
+    routes: Table,
     controller: Arc<dyn Controller>,
     patience: Patience,
     shutdown: CancellationToken,
@@ -73,7 +71,7 @@ pub async fn serve(
     let Socket { listener, file: _file } = socket;
     let Patience { silent, head, body } = patience;
     let server = Server { controller, streams: Streams::new(shutdown.clone()), body };
-    let router = routes::all()
+    let router = routes
         .router
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)

@@ -39,7 +39,7 @@ pub enum SocketError {
         path: PathBuf,
         /// What was tried.
         action: &'static str,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
 }
@@ -62,7 +62,7 @@ impl Socket {
     /// Listens at a path. Makes its directory if that is missing; replaces a socket that nobody listens on.
     ///
     /// # Errors
-    /// As [`SocketError`] says. Needs to be called within a tokio runtime.
+    /// See [`SocketError`]. Must be called within a tokio runtime.
     pub fn bind(path: &Path) -> Result<Self, SocketError> {
         let failed = |action| {
             move |source: io::Error| SocketError::Io { path: path.to_owned(), action, source }

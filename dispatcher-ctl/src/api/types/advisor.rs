@@ -11,7 +11,7 @@ use crate::model::{AdvisorKind, Target};
 pub struct BackendAdvisor {
     /// What a probe asks.
     pub kind: AdvisorKind,
-    /// Whom it asks.
+    /// The address that it asks.
     pub target: Target,
     /// Time that the last probe took, in seconds; null if it failed, or if none has ended.
     pub load_seconds: Option<f64>,
@@ -20,7 +20,7 @@ pub struct BackendAdvisor {
     pub system_load: Option<f64>,
     /// Probes by outcome.
     pub probes: Probes,
-    /// Why the last probe that failed, or could not be made, did.
+    /// The error of the last probe that failed or could not be made.
     pub last_error: Option<String>,
     /// Why the last probe could not be made; null if it was made. The cause is on the dispatcher's own host, and the state of the
     /// backend does not change.

@@ -1,24 +1,25 @@
 //! Errors on the API: one line for people, its kind for programs.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::config::ConfigErrors;
+use crate::settings::ConfigErrors;
 
 /// Why a request was refused. Nothing was changed.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(
+    Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, thiserror::Error,
+)]
+#[error("{error}")]
 pub struct ApiError {
     /// Its kind: the HTTP status.
     #[serde(skip)]
     pub kind: ErrorKind,
     /// One line: object, value, what was expected.
     pub error: String,
-    /// What to do about it, where that is known.
+    /// What to do about it, if that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
-    /// Every error of a configuration that was refused; `error` says how many they are.
+    /// Every error of a configuration that was refused; `error` has their number.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<String>,
 }
@@ -33,7 +34,7 @@ pub enum ErrorKind {
     NotFound,
     /// A value is not valid: 422.
     Invalid,
-    /// The object exists already, a name stands for several objects, or a reload or a save is under way: 409.
+    /// The object exists already, a name means several objects, or a reload or a save is under way: 409.
     Conflict,
 }
 
@@ -86,7 +87,7 @@ impl ApiError {
         Self::new(ErrorKind::Invalid, error)
     }
 
-    /// The object exists already, or a name stands for several.
+    /// The object exists already, or a name means several.
     #[must_use]
     pub fn conflict(error: impl Into<String>) -> Self {
         Self::new(ErrorKind::Conflict, error)
@@ -119,11 +120,3 @@ impl From<ConfigErrors> for ApiError {
         }
     }
 }
-
-impl fmt::Display for ApiError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.error)
-    }
-}
-
-impl std::error::Error for ApiError {}

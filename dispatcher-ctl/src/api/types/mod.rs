@@ -15,8 +15,11 @@ use std::{
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::schema;
 use crate::model::{Mac, Protocol, RuleConfig, XdpMode};
+pub use crate::{
+    settings::{AffinityView as Affinity, ManagerSettings, ServiceView},
+    values::Seconds,
+};
 
 mod advisor;
 mod change;
@@ -24,9 +27,8 @@ mod error;
 mod event;
 mod manager;
 mod query;
-mod seconds;
+mod words;
 
-pub use crate::settings::{AffinityView as Affinity, ManagerSettings, ServiceView};
 pub use advisor::{AdvisorReport, BackendAdvisor, ProbeLateness, Probes};
 pub use change::{
     AttachInterface, PatchAffinity, PatchBackend, PatchManager, PatchService, PutBackend,
@@ -36,7 +38,6 @@ pub use error::{ApiError, ErrorKind};
 pub use event::{ChangedBy, Event, EventKind, WeightNumbers};
 pub use manager::{Components, ManagedBackend, ManagedService, ManagerReport};
 pub use query::{ConnectionQuery, EventQuery, PlanQuery, Save};
-pub use seconds::Seconds;
 
 /// A word such as a reason: static in the daemon, owned in a client.
 pub type Label = Cow<'static, str>;
@@ -71,7 +72,7 @@ pub struct Status {
     /// How the commands that were run at events have ended.
     #[serde(default)]
     pub exits: Vec<ExitCount>,
-    /// What needs an operator's attention now: one line each, with a hint where there is a known remedy.
+    /// What needs an operator's attention now: one line each, with a hint if a remedy is known.
     #[serde(default)]
     pub warnings: Vec<String>,
     /// Recent warnings and errors, oldest first.
@@ -130,7 +131,7 @@ pub struct RefusedCount {
     /// The interface by which they came.
     pub from: String,
     /// Why it refused them.
-    #[schema(schema_with = schema::cause)]
+    #[schema(schema_with = words::cause)]
     pub cause: Label,
     /// Packets.
     pub packets: u64,
@@ -140,7 +141,7 @@ pub struct RefusedCount {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ReasonCount {
     /// What became of them.
-    #[schema(schema_with = schema::verdict)]
+    #[schema(schema_with = words::verdict)]
     pub verdict: Label,
     /// The reason (`docs/reasons.md`).
     pub reason: Label,
@@ -382,7 +383,7 @@ pub struct Connection {
     /// Name of the backend.
     pub backend: String,
     /// Its state.
-    #[schema(schema_with = schema::connection_state)]
+    #[schema(schema_with = words::connection_state)]
     pub state: Label,
     /// Time since the connection began, in seconds.
     pub age_seconds: f64,
@@ -411,7 +412,7 @@ pub struct Change {
     /// To what it is done.
     #[schema(examples("backend web/web-1", "service web", "interface eth0"))]
     pub object: String,
-    /// How; empty where the object says enough.
+    /// How it changes; empty if the object is enough.
     #[schema(examples("weight 3 -> 4"))]
     pub detail: String,
 }

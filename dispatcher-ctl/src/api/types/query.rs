@@ -31,7 +31,7 @@ pub struct ConnectionQuery {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[param(default = 1000)]
     pub limit: Option<usize>,
-    /// Where the daemon goes on with a long answer.
+    /// Where the daemon continues a long answer.
     #[serde(skip)]
     #[param(ignore)]
     pub from: usize,
@@ -61,7 +61,7 @@ pub struct EventQuery {
 }
 
 impl ConnectionQuery {
-    /// Connections listed where no limit is said.
+    /// Connections that are listed without a limit in the query.
     pub const DEFAULT_LIMIT: usize = 1000;
 
     /// The limit in force.

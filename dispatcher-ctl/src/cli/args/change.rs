@@ -131,10 +131,10 @@ pub struct Quiesce {
     /// Which.
     #[command(flatten)]
     pub target: TargetName,
-    /// Clients with an affinity record of it go elsewhere, too, at once
+    /// Clients with an affinity record for it also use other backends at once
     #[arg(long)]
     pub now: bool,
-    /// After so long, take it down if it has connections left: these are broken
+    /// After this time, take it down if it has connections left; these are broken
     #[arg(long, value_name = "TIME", value_parser = some_seconds)]
     pub deadline: Option<Seconds>,
     /// Show how many connections it has left, until it has none (status 0) or the deadline has passed (status 1)
@@ -154,7 +154,7 @@ pub struct Weight {
     /// The manager leaves this weight alone, also after the backend is configured again
     #[arg(long, conflicts_with = "managed")]
     pub fixed: bool,
-    /// The manager goes on from there
+    /// The manager continues from this weight
     #[arg(long)]
     pub managed: bool,
     /// Whether the change is also written to the file.

@@ -50,7 +50,7 @@ pub fn screen(status: &Status, style: &Style) -> String {
         head(status),
         interfaces(status, style),
         table(status, style),
-        foot(status) + &health::warnings(status),
+        summary(status) + &health::warnings(status),
         errors(status),
     ];
     let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
@@ -164,7 +164,7 @@ fn backend_rows(table: &mut Table, service: &Service, now: f64) {
     }
 }
 
-fn foot(status: &Status) -> String {
+fn summary(status: &Status) -> String {
     let table = &status.connections;
     let mut text = line(format!(
         "connections: {} of {} ({}), {} half-open, {} in overflow",

@@ -51,13 +51,13 @@ pub fn span(seconds: f64) -> String {
     let s = seconds as u64;
     match s {
         0..60 => format!("{s}s"),
-        60..3_600 => two(s, 60, "m", "s", 1),
-        3_600..86_400 => two(s, 3_600, "h", "m", 60),
-        _ => two(s, 86_400, "d", "h", 3_600),
+        60..3_600 => two_units(s, 60, "m", "s", 1),
+        3_600..86_400 => two_units(s, 3_600, "h", "m", 60),
+        _ => two_units(s, 86_400, "d", "h", 3_600),
     }
 }
 
-fn two(s: u64, large: u64, large_unit: &str, small_unit: &str, small: u64) -> String {
+fn two_units(s: u64, large: u64, large_unit: &str, small_unit: &str, small: u64) -> String {
     match s % large / small {
         0 => format!("{}{large_unit}", s / large),
         rest => format!("{}{large_unit} {rest}{small_unit}", s / large),

@@ -1,22 +1,10 @@
 //! Checks an advisor together with its service.
 
-use std::time::Duration;
-
 use super::Found;
-use crate::model::{
-    Advisor, AdvisorKind, Method, Protocol, ServiceSettings, Target, Transport, duration,
-};
+use crate::model::{Advisor, AdvisorKind, Method, Protocol, ServiceSettings, Target, Transport};
 
-/// Shortest interval: each probe takes a socket, and there may be thousands of backends.
-const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
-/// Longest interval.
-const LONGEST_INTERVAL: Duration = Duration::from_secs(3600);
-/// Shortest window of passive signals: they are checked once a second.
-const SHORTEST_WINDOW: Duration = Duration::from_secs(1);
 /// Longest request of `udp`: it must fit into a frame.
 const LONGEST_DATAGRAM: usize = 1400;
-/// Longest timeout.
-const LONGEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 impl Found {
     /// Checks all advisors of a service.
@@ -30,27 +18,7 @@ impl Found {
     }
 
     fn advisor(&mut self, service: &ServiceSettings, advisor: &Advisor) {
-        for (key, interval) in
-            [("interval", advisor.interval), ("down_interval", advisor.down_interval)]
-        {
-            if !(SHORTEST_INTERVAL..=LONGEST_INTERVAL).contains(&interval) {
-                let written = duration::text(interval);
-                let message = format!("{key} {written} is out of range, expected 100ms to 1h");
-                self.say(key, &message);
-            }
-        }
-        for (key, timeout) in [
-            ("connect_timeout", advisor.connect_timeout),
-            ("receive_timeout", advisor.receive_timeout),
-        ] {
-            if timeout.is_zero() || timeout > LONGEST_TIMEOUT {
-                let written = duration::text(timeout);
-                let message = format!(
-                    "{key} {written} is out of range, expected more than 0s and at most 1m"
-                );
-                self.say(key, &message);
-            }
-        }
+        self.bounds("", advisor);
         if let Some(message) = port(service, advisor) {
             self.say("port", &message);
         }
@@ -75,17 +43,13 @@ impl Found {
 
     fn passive(&mut self, service: &ServiceSettings, advisor: &Advisor) {
         let passive = advisor.passive;
-        if !(SHORTEST_WINDOW..=LONGEST_INTERVAL).contains(&passive.window) {
-            let written = duration::text(passive.window);
-            let message = format!("window {written} is out of range, expected 1s to 1h");
-            self.say("advisor.passive.window", &message);
-        }
+        self.bounds("passive.", &passive);
         if passive.is_on() && service.protocol != Protocol::Tcp {
             let message = format!(
                 "passive counts handshakes, and {} has none, expected protocol tcp",
                 service.protocol
             );
-            self.say("advisor.passive", &message);
+            self.say("passive", &message);
         }
     }
 

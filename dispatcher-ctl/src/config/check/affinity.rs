@@ -3,7 +3,6 @@
 use std::{
     collections::{HashMap, HashSet},
     net::IpAddr,
-    time::Duration,
 };
 
 use dispatcher_common::limits;
@@ -11,27 +10,13 @@ use dispatcher_common::limits;
 use super::{Found, shown};
 use crate::model::{Affinity, Outline, affinity_groups, duration};
 
-/// Longest timeout: an entry can hold 65,535 ticks of 4.3 s.
-const LONGEST_TIMEOUT: Duration = Duration::from_secs(72 * 3600);
-
 impl Found {
     /// Checks the affinity of one service.
     pub(super) fn affinity(&mut self, affinity: &Affinity) {
-        let Affinity { timeout, mask_v4, mask_v6, cross_port } = affinity;
-        let written = duration::text(*timeout);
-        if *timeout > LONGEST_TIMEOUT {
-            let message = format!("timeout {written} is too long, expected at most 72h");
-            self.say("affinity.timeout", &message);
-        }
-        if timeout.is_zero() && !cross_port.is_empty() {
+        self.bounds("affinity.", affinity);
+        if affinity.timeout.is_zero() && !affinity.cross_port.is_empty() {
             let message = "timeout 0s keeps no clients for cross_port, expected more than 0s";
             self.say("affinity.timeout", message);
-        }
-        for (key, mask, most) in [("mask_v4", *mask_v4, 32), ("mask_v6", *mask_v6, 128)] {
-            if mask > most {
-                let message = format!("{key} {mask} is out of range, expected 0..={most}");
-                self.say(&format!("affinity.{key}"), &message);
-            }
         }
     }
 

@@ -5,13 +5,11 @@ use std::{
     path::Path,
 };
 
-use dispatcher_common::limits::{
-    MAX_BACKENDS_PER_SERVICE, MAX_COUNTED_BACKENDS, MAX_INTERFACES, MAX_WEIGHT_BOUND,
-};
+use dispatcher_common::limits::{MAX_BACKENDS_PER_SERVICE, MAX_COUNTED_BACKENDS, MAX_INTERFACES};
 
 use crate::{
     model::{BackendConfig, Config, Manager, Outline, Protocol, Service, ServiceSettings},
-    settings::{BOUND_RANGE, ConfigError, ConfigErrors, Problem},
+    settings::{ConfigError, ConfigErrors, Problem, row::Table},
 };
 
 mod advisor;
@@ -24,9 +22,7 @@ mod value;
 
 pub use together::ring_slots_in_force;
 pub use value::weight;
-use value::{
-    LONGEST_INTERFACE, address, is_interface, max_connections, name, timeout, unicast, vip,
-};
+use value::{LONGEST_INTERFACE, address, is_interface, name, unicast, vip};
 
 pub use crate::settings::show::{cut, quoted, shown};
 
@@ -126,6 +122,15 @@ impl Found {
         }
     }
 
+    /// Checks the bounds of an object's settings; `table` is the path of its table, with its dot.
+    fn bounds<T: Table>(&mut self, table: &str, object: &T) {
+        for row in T::ROWS {
+            if let Some(message) = row.complaint(object) {
+                self.say(&format!("{table}{}", row.key), &message);
+            }
+        }
+    }
+
     fn pathless(self) -> Result<(), ConfigErrors> {
         let pathless = |p: Problem| ConfigError { path: String::new(), ..p.error };
         let errors: Vec<_> = self.problems.into_iter().map(pathless).collect();
@@ -182,26 +187,12 @@ impl Found {
     fn service(&mut self, service: &ServiceSettings) {
         self.complain("name", name(&service.name));
         self.complain("vip", vip(service.vip));
-        for (key, value) in [
-            ("stale_timeout", service.stale_timeout),
-            ("syn_timeout", service.syn_timeout),
-            ("fin_timeout", service.fin_timeout),
-        ] {
-            self.complain(key, timeout(key, value));
-        }
+        self.bounds("", service);
         self.affinity(&service.affinity);
         self.measured(service);
         self.advisors(service);
-        self.slow_start(service.slow_start);
         if let Some(proportions) = service.proportions {
             self.proportions(proportions);
-        }
-        if !(1..=MAX_WEIGHT_BOUND).contains(&service.weight_bound) {
-            let message = format!(
-                "weight_bound {} is out of range, expected {BOUND_RANGE}",
-                service.weight_bound
-            );
-            self.say("weight_bound", &message);
         }
     }
 
@@ -287,7 +278,7 @@ impl Found {
         if let Some(mac) = backend.mac {
             self.complain("mac", unicast(mac));
         }
-        self.complain("max_connections", max_connections(backend.max_connections));
+        self.bounds("", backend);
         if let Err(message) = weight(backend.weight, service.weight_bound) {
             let problem = self.say("weight", &message);
             problem.causes = vec![format!("service[{i}].weight_bound")];

@@ -1,29 +1,19 @@
 //! Checks single values.
 
-use std::{
-    net::{IpAddr, Ipv4Addr},
-    time::Duration,
-};
-
-use dispatcher_common::backend::Share;
+use std::net::{IpAddr, Ipv4Addr};
 
 use crate::{
-    model::{Mac, duration},
-    settings::{
-        MOST_CONNECTIONS_RANGE,
-        show::{LONGEST_NAME, is_name, quoted},
-    },
+    model::Mac,
+    settings::show::{LONGEST_NAME, is_name, quoted},
 };
 
 /// Longest name of a NIC: IFNAMSIZ − 1. Alternative names may be longer (ALTIFNAMSIZ), but a longer name is usually a mistake.
 pub(super) const LONGEST_INTERFACE: usize = 15;
-/// Longest timeout: stamps in the connection table wrap after 4.9 h.
-const LONGEST_TIMEOUT: Duration = Duration::from_secs(4 * 3600);
 
 /// Checks a weight.
 ///
 /// # Errors
-/// The message where it is above the bound.
+/// The message if it is above the bound.
 pub fn weight(weight: u32, weight_bound: u32) -> Result<(), String> {
     if weight <= weight_bound {
         return Ok(());
@@ -31,13 +21,6 @@ pub fn weight(weight: u32, weight_bound: u32) -> Result<(), String> {
     Err(format!(
         "weight {weight} is above weight_bound {weight_bound}, expected 0..={weight_bound}"
     ))
-}
-
-pub(super) fn max_connections(most: u32) -> Result<(), String> {
-    if most <= Share::MOST_CONNECTIONS {
-        return Ok(());
-    }
-    Err(format!("max_connections {most} is out of range, expected {MOST_CONNECTIONS_RANGE}"))
 }
 
 pub(super) fn name(name: &str) -> Result<(), String> {
@@ -97,15 +80,4 @@ pub(super) fn unicast(mac: Mac) -> Result<(), String> {
     }
     let kind = if mac.0 == [0; 6] { "all zero" } else { "multicast" };
     Err(format!("mac {mac} is {kind}, expected a unicast one"))
-}
-
-pub(super) fn timeout(key: &str, timeout: Duration) -> Result<(), String> {
-    let written = duration::text(timeout);
-    if timeout.is_zero() {
-        Err(format!("{key} {written} is zero, expected more than 0s and at most 4h"))
-    } else if timeout > LONGEST_TIMEOUT {
-        Err(format!("{key} {written} is too long, expected at most 4h"))
-    } else {
-        Ok(())
-    }
 }

@@ -28,15 +28,15 @@ pub struct Saved {
 }
 
 impl Saved {
-    /// Whether it still describes what runs, in whatever order.
+    /// Whether it still describes what runs; the order does not matter.
     #[must_use]
     pub fn says(&self, state: &State) -> bool {
         says(&self.config, state, &wanted(state))
     }
 }
 
-/// The text of the configuration file, rewritten to say what runs. Line ends stay as they are. The order of services, backends and NICs is the file's;
-/// new ones come last. The file has no words for quiesced and down: these are not written.
+/// The text of the configuration file, rewritten to say what runs. Line ends stay as they are. Services, backends and NICs keep
+/// their order in the file; new ones come last. The file cannot say quiesced and down: these are not written.
 ///
 /// # Errors
 /// The file is broken, or was edited since it was applied: the edits must not be overwritten.
@@ -86,7 +86,7 @@ fn unwritable(file_name: &str) -> ConfigError {
     ConfigError::new("", format!("{file_name} cannot be rewritten to say what runs"))
 }
 
-/// Whether a configuration describes what runs, in whatever order.
+/// Whether a configuration describes what runs; the order does not matter.
 fn says(config: &Config, state: &State, wanted: &[Outline<'_>]) -> bool {
     let same_nics = config.interfaces.len() == state.interfaces.len()
         && config.interfaces.iter().all(|name| state.interfaces.contains(name));
@@ -95,51 +95,43 @@ fn says(config: &Config, state: &State, wanted: &[Outline<'_>]) -> bool {
 
 /// An object with a name and settings that is written as a table.
 trait Object: Sized {
+    /// What holds its settings.
+    type Settings: SettingsTable + PartialEq;
+
     /// Its name, unique in its array.
     fn name(&self) -> &str;
-    /// Its settings as they are written; `None`: the key is left out.
-    fn settings(&self) -> Vec<(&'static str, Option<Value>)>;
-    /// The settings that a new table of it needs.
-    fn needed(&self) -> Vec<(&'static str, Option<Value>)>;
+    /// Its settings.
+    fn settings(&self) -> &Self::Settings;
+    /// Its settings, with the default of each that has one.
+    fn bare(&self) -> Self::Settings;
     /// Whether it means the same as another of the same name.
-    fn is(&self, other: &Self) -> bool;
+    fn is(&self, other: &Self) -> bool {
+        self.settings() == other.settings()
+    }
     /// Rewrites the tables below it; `now` is what they describe now.
     fn below(&self, _table: &mut dyn TableLike, _now: Option<&Self>, _inline: bool) {}
 }
 
-impl<T: Object> Object for &T {
-    fn name(&self) -> &str {
-        T::name(self)
-    }
-
-    fn settings(&self) -> Vec<(&'static str, Option<Value>)> {
-        T::settings(self)
-    }
-
-    fn needed(&self) -> Vec<(&'static str, Option<Value>)> {
-        T::needed(self)
-    }
-
-    fn is(&self, other: &Self) -> bool {
-        T::is(self, other)
-    }
-
-    fn below(&self, table: &mut dyn TableLike, now: Option<&Self>, inline: bool) {
-        T::below(self, table, now.copied(), inline);
-    }
-}
-
 impl Object for Outline<'_> {
+    type Settings = ServiceSettings;
+
     fn name(&self) -> &str {
         &self.settings.name
     }
 
-    fn settings(&self) -> Vec<(&'static str, Option<Value>)> {
-        written(self.settings, &bare_service(self.settings))
+    fn settings(&self) -> &ServiceSettings {
+        self.settings
     }
 
-    fn needed(&self) -> Vec<(&'static str, Option<Value>)> {
-        needed(self.settings, &bare_service(self.settings))
+    fn bare(&self) -> ServiceSettings {
+        let of = self.settings;
+        ServiceSettings::new(of.name.clone(), of.vip, of.port, of.protocol)
+    }
+
+    fn is(&self, other: &Self) -> bool {
+        self.settings == other.settings
+            && same(&self.backends, &other.backends)
+            && same(&self.rules, &other.rules)
     }
 
     fn below(&self, table: &mut dyn TableLike, now: Option<&Self>, inline: bool) {
@@ -152,79 +144,58 @@ impl Object for Outline<'_> {
             rewrite(table, "rule", rules, &self.rules, inline);
         }
     }
-
-    fn is(&self, other: &Self) -> bool {
-        self.settings == other.settings
-            && same(&self.backends, &other.backends)
-            && same(&self.rules, &other.rules)
-    }
 }
 
-impl Object for BackendConfig {
+impl Object for &BackendConfig {
+    type Settings = BackendConfig;
+
     fn name(&self) -> &str {
         &self.name
     }
 
-    fn settings(&self) -> Vec<(&'static str, Option<Value>)> {
-        written(self, &bare_backend(self))
+    fn settings(&self) -> &BackendConfig {
+        self
     }
 
-    fn needed(&self) -> Vec<(&'static str, Option<Value>)> {
-        needed(self, &bare_backend(self))
-    }
-
-    fn is(&self, other: &Self) -> bool {
-        self == other
+    fn bare(&self) -> BackendConfig {
+        BackendConfig::new(self.name.clone(), self.address, self.weight)
     }
 }
 
-/// The service of the same key, with every other setting at its default.
-fn bare_service(of: &ServiceSettings) -> ServiceSettings {
-    ServiceSettings::new(of.name.clone(), of.vip, of.port, of.protocol)
-}
+impl Object for &RuleConfig {
+    type Settings = RuleConfig;
 
-/// The backend of the same address, with every other setting at its default.
-fn bare_backend(of: &BackendConfig) -> BackendConfig {
-    BackendConfig::new(of.name.clone(), of.address, of.weight)
-}
+    fn name(&self) -> &str {
+        &self.name
+    }
 
-/// The rule of the same priority, with every other setting at its default.
-fn bare_rule(of: &RuleConfig) -> RuleConfig {
-    RuleConfig::new(of.name.clone(), of.priority, of.backends.clone())
+    fn settings(&self) -> &RuleConfig {
+        self
+    }
+
+    fn bare(&self) -> RuleConfig {
+        RuleConfig::new(self.name.clone(), self.priority, self.backends.clone())
+    }
 }
 
 /// Each setting as it is written; none: the key is removed.
-fn written<T: SettingsTable>(of: &T, bare: &T) -> Vec<(&'static str, Option<Value>)> {
-    let is_left_out = |row: &Row<T>| row.spec.is_left_out && (row.is_same)(of, bare);
-    let value = |row: &Row<T>| if is_left_out(row) { None } else { (row.written)(of, &row.spec) };
-    T::ROWS.iter().map(|row| (row.key, value(row))).collect()
+fn written<T: Object>(object: &T) -> impl Iterator<Item = (&'static str, Option<Value>)> {
+    let (of, bare) = (object.settings(), object.bare());
+    let is_left_out =
+        move |row: &Row<T::Settings>| row.spec.is_left_out && (row.is_same)(of, &bare);
+    T::Settings::ROWS.iter().map(move |row| {
+        (row.key, if is_left_out(row) { None } else { (row.written)(of, &row.spec) })
+    })
 }
 
 /// The settings that a new table needs.
-fn needed<T: SettingsTable>(of: &T, bare: &T) -> Vec<(&'static str, Option<Value>)> {
-    let is_needed = |i: usize, row: &Row<T>| {
-        i < T::PRESET || row.spec.is_always_written || !(row.is_same)(of, bare)
+fn needed<T: Object>(object: &T) -> impl Iterator<Item = (&'static str, Option<Value>)> {
+    let (of, bare) = (object.settings(), object.bare());
+    let is_needed = move |i: usize, row: &Row<T::Settings>| {
+        i < T::Settings::PRESET || row.spec.is_always_written || !(row.is_same)(of, &bare)
     };
-    let rows = T::ROWS.iter().enumerate().filter(|(i, row)| is_needed(*i, row));
-    rows.map(|(_, row)| (row.key, (row.written)(of, &row.spec))).collect()
-}
-
-impl Object for RuleConfig {
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn settings(&self) -> Vec<(&'static str, Option<Value>)> {
-        written(self, &bare_rule(self))
-    }
-
-    fn needed(&self) -> Vec<(&'static str, Option<Value>)> {
-        needed(self, &bare_rule(self))
-    }
-
-    fn is(&self, other: &Self) -> bool {
-        self == other
-    }
+    let rows = T::Settings::ROWS.iter().enumerate().filter(move |(i, row)| is_needed(*i, row));
+    rows.map(move |(_, row)| (row.key, (row.written)(of, &row.spec)))
 }
 
 /// The manager's settings, in its own table.
@@ -237,7 +208,7 @@ fn manager(document: &mut DocumentMut, now: &Manager, wanted: &Manager) {
     }
 }
 
-/// Whether rows mean the same as others, but for the order.
+/// Whether rows mean the same as others; the order does not matter.
 fn same<T: Object>(these: &[T], those: &[T]) -> bool {
     if these.len() != those.len() {
         return false;
@@ -268,7 +239,7 @@ fn rewrite<T: Object>(table: &mut dyn TableLike, key: &str, now: &[T], wanted: &
     for (i, row) in now.iter().enumerate().rev() {
         match (kept.get(row.name()), rows.table(i)) {
             (Some(&wanted), Some(table)) if !row.is(wanted) => {
-                settings(table, row, wanted);
+                write_differing(table, row, wanted);
                 wanted.below(table, Some(row), inline);
             }
             (None, _) => rows.remove(i),
@@ -277,7 +248,7 @@ fn rewrite<T: Object>(table: &mut dyn TableLike, key: &str, now: &[T], wanted: &
     }
     for row in wanted.iter().filter(|row| !former.contains_key(row.name())) {
         let mut table = Table::new();
-        for (key, value) in row.needed() {
+        for (key, value) in needed(row) {
             set(&mut table, key, value);
         }
         row.below(&mut table, None, inline);
@@ -286,11 +257,11 @@ fn rewrite<T: Object>(table: &mut dyn TableLike, key: &str, now: &[T], wanted: &
 }
 
 /// Writes the settings that differ.
-fn settings<T: Object>(table: &mut dyn TableLike, now: &T, wanted: &T) {
+fn write_differing<T: Object>(table: &mut dyn TableLike, now: &T, wanted: &T) {
     let text = |value: &Option<Value>| value.as_ref().map(ToString::to_string);
-    for ((key, is), (_, shall)) in now.settings().into_iter().zip(wanted.settings()) {
-        if text(&is) != text(&shall) {
-            set(table, key, shall);
+    for ((key, before), (_, after)) in written(now).zip(written(wanted)) {
+        if text(&before) != text(&after) {
+            set(table, key, after);
         }
     }
 }

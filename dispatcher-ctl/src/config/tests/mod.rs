@@ -1,4 +1,4 @@
-//! What is said of wrong configurations, word for word, and what right ones mean.
+//! The messages for wrong configurations, word for word, and the meaning of valid ones.
 
 use std::{path::Path, time::Duration};
 

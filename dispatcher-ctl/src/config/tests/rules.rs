@@ -1,4 +1,4 @@
-//! What rules mean, and what is said of wrong ones.
+//! The meaning of rules, and the messages for wrong ones.
 
 use super::*;
 use crate::model::{Day, Evaluate, RuleConfig, Share};

@@ -1,4 +1,4 @@
-//! What is said of single values.
+//! Messages about single values.
 
 use super::*;
 use crate::{
@@ -192,7 +192,7 @@ fn an_advisor_is_read_and_a_wrong_one_is_named() {
     ] {
         parse(&advisor(right), "lab.toml").unwrap();
     }
-    // Handshakes are counted if that is asked for, and where there are any.
+    // Handshakes are counted if that is configured and the protocol has them.
     let passive = "kind = \"ping\", passive = { window = \"2s\", retried = 3 }";
     let said = parse(&advisor(passive), "lab.toml").unwrap().services[0].advisor.clone().unwrap();
     let wanted = Passive { window: Duration::from_secs(2), retried: 3, unanswered: 0 };

@@ -1,26 +1,26 @@
-//! What advisors say of backends: up, or down and why.
+//! The verdicts of advisors on backends: up, or down and why.
 
 use std::{
     collections::{HashMap, HashSet},
-    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use super::subject::subject;
 use crate::{
     advisor::{
-        Advisors, Health, ProbeOutcome, Subject,
-        probe::{Finding, Load, Target},
+        Advisors, Health, ProbeOutcome,
+        probe::{Finding, Load},
     },
     api::types::{BackendAdvisor, ProbeLateness, Probes},
     daemon::clock,
-    model::{self, Advisor, AdvisorKind, Backend, Choice as _, Service, State},
-    prober::{Prober, Through},
+    model::{Advisor, Choice as _, Service, State},
+    prober::Prober,
 };
 
-/// How often the log says at most for the same reason that backends cannot be probed.
+/// The log repeats a reason for which backends cannot be probed after this time at the earliest.
 const LOG_EVERY: Duration = Duration::from_secs(60);
-/// For how many different reasons it says so in that time.
+/// The most reasons that it lists in that time.
 const REASONS: usize = 20;
 
 /// What one advisor's probes of a backend have found.
@@ -28,7 +28,7 @@ const REASONS: usize = 20;
 struct Advice {
     /// How it probes.
     advisor: Arc<Advisor>,
-    /// The key of the configuration that says so: `advisor` or `agent`.
+    /// Its key in the configuration: `advisor` or `agent`.
     key: &'static str,
     health: Health,
     /// Why the backend is down, if it is: what the last failed probe found.
@@ -138,7 +138,7 @@ pub(super) struct Advised {
     advisors: Advisors,
     /// By slot: of the service's advisor, then of the metric agent.
     found: HashMap<u32, Vec<Advice>>,
-    /// Why backends could not be probed, and when the log last said so.
+    /// Why backends could not be probed, and when the log last reported it.
     logged: HashMap<String, Instant>,
 }
 
@@ -188,7 +188,7 @@ impl Advised {
         self.advisors.follow(subjects);
     }
 
-    /// Adds an outcome; yields why the backend is down, or none if it is up, where that has changed.
+    /// Adds an outcome; if the backend has come up or gone down, returns why it is down, or none if it is up.
     pub(super) fn add(&mut self, outcome: ProbeOutcome) -> Option<Option<String>> {
         let ProbeOutcome { slot, advisor, at, finding } = outcome;
         let all = self.found.get_mut(&slot)?;
@@ -244,52 +244,10 @@ impl Advised {
     }
 }
 
-/// Why a backend is down, by all advisors that say so.
+/// Why a backend is down, by all advisors that have it down.
 fn reasons(all: &[Advice]) -> Option<String> {
     let reasons: Vec<_> = all.iter().filter_map(|found| found.why.as_deref()).collect();
     (!reasons.is_empty()).then(|| reasons.join("; "))
-}
-
-fn subject(
-    service: &Service,
-    backend: &Backend,
-    advisor: &Arc<Advisor>,
-    prober: &Prober,
-) -> Subject {
-    let (config, slot) = (&service.config, backend.slot);
-    let port = advisor.port_of(config.port);
-    let own = SocketAddr::new(backend.config.address, port);
-    let vip = SocketAddr::new(config.vip, port);
-    let (address, through) = match advisor.target {
-        model::Target::Address => (own, None),
-        // This very host has the VIP.
-        model::Target::Vip if backend.config.local => (vip, None),
-        model::Target::Vip => {
-            let mac = backend.config.mac;
-            (vip, Some(Through { slot, own, mac, prober: prober.clone() }))
-        }
-    };
-    let usual = if advisor.kind == AdvisorKind::Https { 443 } else { 80 };
-    let target = Target {
-        address,
-        host: host(SocketAddr::new(config.vip, config.port), usual),
-        protocol: config.protocol,
-        service: config.name.clone(),
-        backend: backend.config.name.clone(),
-        through,
-    };
-    Subject { slot, target, advisor: Arc::clone(advisor) }
-}
-
-/// The VIP as a client would name it in a request: with its port, unless it is the usual one.
-fn host(vip: SocketAddr, usual: u16) -> String {
-    if ![0, usual].contains(&vip.port()) {
-        return vip.to_string();
-    }
-    match vip {
-        SocketAddr::V4(vip) => vip.ip().to_string(),
-        SocketAddr::V6(vip) => format!("[{}]", vip.ip()),
-    }
 }
 
 /// A state in which backends have come up or gone down; `now_ms` is in milliseconds since the epoch.
@@ -313,7 +271,7 @@ pub(in crate::daemon) fn advise(state: &State, mut changed: Changed, now_ms: u64
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{fault::Fault, standstill::running};
+    use crate::{fault::Fault, model::AdvisorKind, standstill::running};
 
     fn found(result: Result<Load, &str>) -> Result<Finding, String> {
         let result = result.map_err(|why| Fault::Backend(why.to_owned()));
@@ -388,19 +346,5 @@ mod tests {
             assert_eq!(advice.add(found(result), running()), is_news, "{result:?}");
             assert_eq!(advice.why.as_deref(), why, "{result:?}");
         }
-    }
-
-    #[test]
-    fn a_host_is_named_as_clients_name_it() {
-        for (vip, want) in [
-            ("192.0.2.80:80", "192.0.2.80"),
-            ("192.0.2.80:8080", "192.0.2.80:8080"),
-            ("[2001:db8::80]:80", "[2001:db8::80]"),
-            ("[2001:db8::80]:81", "[2001:db8::80]:81"),
-            ("192.0.2.80:0", "192.0.2.80"),
-        ] {
-            assert_eq!(host(vip.parse().unwrap(), 80), want);
-        }
-        assert_eq!(host("192.0.2.80:443".parse().unwrap(), 443), "192.0.2.80");
     }
 }

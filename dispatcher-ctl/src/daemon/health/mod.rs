@@ -8,6 +8,7 @@ mod advice;
 mod passive;
 mod standstill;
 mod states;
+mod subject;
 
 use std::{collections::HashMap, time::Duration};
 
@@ -59,7 +60,7 @@ impl Health {
         changed
     }
 
-    /// Whether any service's window of passive signals is over. Says no while more connections are half-open than `syn_guard`.
+    /// Whether any service's window of passive signals is over. False while more connections are half-open than `syn_guard`.
     pub(super) fn is_window_over(
         &mut self,
         state: &State,
@@ -105,13 +106,13 @@ impl Health {
         self.states.report(services, hops, is_part)
     }
 
-    /// Whether a backend gets no new connections, for whatever reason, as last reported.
+    /// Whether a backend got no new connections, for any reason, when it was last reported.
     pub(super) fn is_idle(&self, slot: u32) -> bool {
         self.states.is_idle(slot)
     }
 
-    /// Why a backend gets no new connections, if it gets none: by what advisors say of it now, which may be different from what
-    /// took it down.
+    /// Why a backend gets no new connections, if it gets none: by what advisors find now, which may differ from what took it
+    /// down.
     pub(super) fn idle_reason(&self, backend: &Backend, hops: &NextHops) -> Option<String> {
         let former = backend.advised_down.as_deref();
         let newest = former.and_then(|_| self.advised.why_down(backend.slot));

@@ -1,7 +1,7 @@
 //! NICs without the datapath that answer ARP requests for VIPs: the operator is warned, or with `manage_arp` they are silenced.
 //!
-//! What such a NIC's `arp_ignore` was is in the record before it is set, and is put back at the end, also by the next
-//! controller or `detach --all`.
+//! The record has the former `arp_ignore` of such a NIC before it is changed. It is restored at the end, also by the next
+//! controller or by `detach --all`.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,7 +19,7 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct Answers {
     nics: Vec<arp::Answering>,
-    /// Those that the log has warned of, by ifindex.
+    /// Those for which the log has a warning, by ifindex.
     warned: BTreeSet<u32>,
 }
 
@@ -78,7 +78,7 @@ impl Answers {
                 known.push(ArpIgnored { ifindex: nic.ifindex, former });
             }
         }
-        // Before anything is set: if this controller is killed, the next one knows what to give back.
+        // Before anything is set: if this controller is killed, the next one knows what to restore.
         store.note(|record| record.arp_ignored.clone_from(&known));
         for nic in loud {
             match arp::set_arp_ignore(&nic.name, arp::OWN_ONLY) {

@@ -1,4 +1,4 @@
-//! NICs, VIPs and next hops: what the datapath is attached to, and what the kernel's network says of it.
+//! NICs, VIPs and next hops: what the datapath is attached to, and its state in the kernel's network.
 //!
 //! [`Links`] owns them. [`nics`] attaches NICs, [`names`] follows their names, [`vips`] puts VIPs on them, [`answers`] keeps other
 //! NICs from answering for VIPs, [`neighbours`] follows the MACs of backends ([`next_hops`]), [`probe_path`] is the path of
@@ -84,10 +84,7 @@ impl Links {
         self.nics.choose_mode(name, mode);
     }
 
-    /// Makes the set of NICs that of the record's state, and looks which of them are there.
-    ///
-    /// # Errors
-    /// As the kernel.
+    /// Takes the NICs of the record's state, and finds out which of them exist.
     pub(super) async fn adopt(
         &mut self,
         store: &mut Store,
@@ -103,7 +100,7 @@ impl Links {
         Ok(())
     }
 
-    /// Follows the MACs of a state's backends. If there are new ones, waits until they are found, at most so long.
+    /// Follows the MACs of a state's backends. If there are new ones, waits for their MACs, for this time at most.
     pub(super) async fn resolve(&mut self, state: &State, at_most: Duration) {
         if self.neighbours.watch(state, &self.nics, &self.network) {
             self.network.settled(at_most).await;
@@ -119,10 +116,7 @@ impl Links {
         self.nics.attach(datapath, events)
     }
 
-    /// Looks again which links there are, after reports of the kernel. Says whether VIPs have to be announced again.
-    ///
-    /// # Errors
-    /// As the kernel.
+    /// Reads the links again, after reports of the kernel. Returns whether VIPs must be announced again.
     pub(super) async fn reread(
         &mut self,
         store: &mut Store,
@@ -141,7 +135,7 @@ impl Links {
         Ok(has_changed || is_back)
     }
 
-    /// Whether reports of the kernel are about NICs of ours.
+    /// Whether reports of the kernel are about NICs of the configuration.
     pub(super) fn are_ours(&self, events: &[NetworkEvent], names: &[NicName]) -> bool {
         events.iter().any(|event| self.nics.is_ours(event, names))
     }
@@ -151,7 +145,7 @@ impl Links {
         self.neighbours.report(reports, &self.nics, events);
     }
 
-    /// Puts VIPs where they belong and takes them from where they do not. `again`: announces those that are there already, too.
+    /// Puts VIPs on the NICs where they belong, and removes them from others. `again`: also announces those that are there.
     pub(super) async fn place_vips(&mut self, store: &mut Store, events: &Events, again: bool) {
         let site = Site { network: &self.network, nics: &self.nics, events };
         self.vips.place(site, store, again).await;
@@ -192,7 +186,7 @@ impl Links {
         self.vips.put_back(site, store, (&held, &links, reports), checked).await;
     }
 
-    /// Checks VIPs if it is time to.
+    /// Checks VIPs if the check is due.
     pub(super) async fn tend_vips(&mut self, store: &mut Store, events: &Events) {
         if self.vips.is_due() {
             self.check_vips(store, events, &[]).await;
@@ -204,7 +198,7 @@ impl Links {
         vips::has_lost(reports, record, &self.nics)
     }
 
-    /// Whether VIPs are where they belong and nowhere else, as far as is known.
+    /// Whether VIPs are on the NICs where they belong and on no others, as far as is known.
     pub(super) fn has_placed_vips(&self, record: &Record) -> bool {
         self.vips.are_placed(record, &self.nics)
     }
@@ -219,7 +213,7 @@ impl Links {
         self.probe_path.watch(datapath, record, &self.nics).await;
     }
 
-    /// Closes the path of probes; probes of VIPs are told why.
+    /// Closes the path of probes; probes of VIPs then fail for this reason.
     pub(super) async fn close_probes(&mut self, why: &str) {
         self.probe_path.close(why).await;
     }
@@ -229,7 +223,7 @@ impl Links {
         self.refused.count(datapath, &self.nics);
     }
 
-    /// Undoes what was set on NICs: VIPs first, so that the kernel never answers for one in the datapath's place.
+    /// Undoes what was set on NICs: VIPs first, so that the kernel never answers for one instead of the datapath.
     pub(super) async fn give_back(&mut self, store: &mut Store, events: &Events) {
         let site = Site { network: &self.network, nics: &self.nics, events };
         self.vips.remove_all(site, store).await;
@@ -255,9 +249,6 @@ impl Links {
     }
 
     /// A configuration with the kernel's names of its NICs, and which of them it calls otherwise.
-    ///
-    /// # Errors
-    /// As the kernel.
     pub(super) async fn kernel_names<'c>(
         &self,
         config: &'c Config,
@@ -271,12 +262,12 @@ impl Links {
         Ok((with_names(config, &names), names))
     }
 
-    /// A state with its NICs named as the file had better name them: alternative names stay.
+    /// A state with the names of NICs that belong in the file: alternative names stay.
     pub(super) fn as_in_file(&self, state: State, known: &[NicName]) -> State {
         names::as_in_file(state, known, &self.nics)
     }
 
-    /// What is wrong with names in a file.
+    /// Warnings about names of NICs in a file.
     pub(super) fn stale_names(&self, names: &[NicName], file: &str) -> Vec<String> {
         names::stale(names, &self.nics, file)
     }
@@ -291,9 +282,6 @@ impl Links {
     }
 
     /// The kernel's name of a NIC that runs, given that or an alternative one.
-    ///
-    /// # Errors
-    /// As the kernel.
     pub(super) async fn running_name(
         &self,
         name: String,
@@ -308,9 +296,6 @@ impl Links {
     }
 
     /// Follows NICs that were renamed while no controller ran: the maps have their indices, and pinned links the program.
-    ///
-    /// # Errors
-    /// As the kernel.
     pub(super) fn follow_former_renames(
         &mut self,
         store: &mut Store,
@@ -323,7 +308,7 @@ impl Links {
         Ok(())
     }
 
-    /// Notes which links there are; follows those of ours that have other names than before.
+    /// Takes the kernel's links, and follows NICs that were renamed.
     fn set_links(&mut self, links: Vec<Link>, store: &mut Store, datapath: &mut Datapath) {
         let renames = names::renames(&self.nics, &links, &store.nic_names);
         self.rename(&renames, store, datapath);

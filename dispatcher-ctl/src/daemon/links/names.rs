@@ -1,8 +1,8 @@
-//! What NICs are called: by the kernel, which names what runs, and by the file, which may use an alternative name, or a name that a
-//! NIC had when it was attached.
+//! Names of NICs: what runs has the kernel's names; the file may have an alternative name, or the name that a NIC had when it
+//! was attached.
 //!
-//! A NIC that is renamed while it runs is followed by its index. When the file is read, its names win: a NIC that has the name now
-//! is meant, else one that has it as an alternative name, else the one that had it.
+//! A NIC that is renamed while it runs is followed by its index. When the file is read, a name means the NIC that
+//! has it now, else the one that has it as an alternative name, else the one that had it.
 
 use std::borrow::Cow;
 
@@ -17,7 +17,7 @@ use crate::{
 /// Names that have changed: former and present.
 type Renames = [(String, String)];
 
-/// Which NICs a file calls otherwise than the kernel. `known`: those of the file before.
+/// NICs that have another name in a file than in the kernel. `known`: those of the former file.
 pub(super) fn of(written: &[String], links: &[Link], known: &[NicName]) -> Vec<NicName> {
     let name = |written: &String| {
         if links.iter().any(|link| link.name == *written) {
@@ -52,7 +52,7 @@ pub(in crate::daemon) fn with_names<'c>(config: &'c Config, names: &[NicName]) -
     Cow::Owned(config)
 }
 
-/// A state with its NICs named as the file had better name them: alternative names stay.
+/// A state with the names of NICs that belong in the file: alternative names stay.
 pub(super) fn as_in_file(state: State, known: &[NicName], nics: &Nics) -> State {
     let written = |name: &String| {
         let known = known.iter().find(|known| known.name == *name);
@@ -63,7 +63,7 @@ pub(super) fn as_in_file(state: State, known: &[NicName], nics: &Nics) -> State 
     State { interfaces, ..state }
 }
 
-/// What is wrong with names in a file.
+/// Warnings about names of NICs in a file.
 pub(super) fn stale(names: &[NicName], nics: &Nics, file: &str) -> Vec<String> {
     let stale = names.iter().filter(|known| is_stale(known, nics));
     let line = |NicName { written, name }: &NicName| {
@@ -91,8 +91,8 @@ pub(super) fn require(name: &str, links: &[Link]) -> Result<String, ApiError> {
     Err(ApiError::not_found(error).hint(format!("there are {}", there.join(", "))))
 }
 
-/// Which NICs have another name now. Where that is the name of a NIC that is wanted but not there, the names stay, and the NIC is
-/// taken for that one.
+/// NICs that were renamed. If a NIC now has the name of a wanted NIC that is missing, it is taken for that NIC and nothing is
+/// renamed.
 pub(super) fn renames(nics: &Nics, links: &[Link], known: &[NicName]) -> Vec<(String, String)> {
     let mut renames = Vec::new();
     for (name, link) in nics.links() {
@@ -134,7 +134,7 @@ pub(super) fn renamed(name: &str, renames: &Renames) -> String {
     found.map_or(name, |(_, to)| to).to_owned()
 }
 
-/// Gives NICs their present names in all that the record says.
+/// Gives NICs their present names in the whole record.
 pub(super) fn rename(record: &mut Record, renames: &Renames) {
     for name in record.state.interfaces.iter_mut().chain(&mut record.interface_names) {
         *name = renamed(name, renames);

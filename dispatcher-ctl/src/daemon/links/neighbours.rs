@@ -23,7 +23,7 @@ type Found = Option<(Mac, u32)>;
 #[derive(Debug, Default)]
 pub(super) struct Neighbours {
     watched: BTreeSet<IpAddr>,
-    /// Where each address answers that has answered once; none: it no longer does.
+    /// Where each address answers that has ever answered; none: it no longer does.
     found: HashMap<IpAddr, Found>,
 }
 
@@ -35,7 +35,7 @@ struct Change {
 }
 
 impl Neighbours {
-    /// Follows the MACs of a state's backends, and of no others. Says whether there are new ones.
+    /// Follows the MACs of a state's backends, and of no others. Returns whether there are new ones.
     pub(super) fn watch(&mut self, state: &State, nics: &Nics, network: &Network) -> bool {
         let addresses = followed(state, nics.count());
         let grown = !addresses.is_subset(&self.watched);
@@ -55,7 +55,7 @@ impl Neighbours {
         for report in reports {
             let NetworkEvent::ResolutionChanged { address, to, .. } = report else { continue };
             let Some(Change { former, now }) = self.observe(*address, to) else { continue };
-            events.tell(EventKind::NeighbourChanged {
+            events.log_and_send(EventKind::NeighbourChanged {
                 address: *address,
                 mac: now.map(|(mac, _)| mac),
                 interface: now.and_then(|(_, ifindex)| nics.name(ifindex)),
@@ -68,7 +68,7 @@ impl Neighbours {
         }
     }
 
-    /// Notes where an address is; yields what has changed. A first answer is no change.
+    /// Notes where an address answers; returns what changed. A first answer is not a change.
     fn observe(&mut self, address: IpAddr, found: &Resolution) -> Option<Change> {
         let now = match found {
             Resolution::Resolved { ifindex, mac } => Some((*mac, *ifindex)),

@@ -1,4 +1,4 @@
-//! The next hops of backends: at which MAC and behind which NIC, and if none is sure, why not.
+//! The next hops of backends: MAC and NIC, or why there is none.
 
 use std::net::IpAddr;
 
@@ -8,7 +8,7 @@ use crate::{
     reconcile::{self, NextHop, Nic},
 };
 
-/// The NICs that there are at a moment, and where backends' addresses answer.
+/// The NICs that exist at one moment, and where backends' addresses answer.
 pub(in crate::daemon) struct NextHops {
     nics: Vec<Nic>,
     network: Network,
@@ -29,7 +29,7 @@ impl NextHops {
         self.network.resolution(address)
     }
 
-    /// The next hop to a backend that is not on this host, if one is sure.
+    /// The next hop to a backend that is not on this host, if it is known.
     pub(in crate::daemon) fn to(&self, backend: &BackendConfig) -> Option<NextHop<'_>> {
         reconcile::next_hop(backend, &self.nics, &|address| self.resolution(address)).ok()
     }

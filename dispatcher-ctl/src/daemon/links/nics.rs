@@ -1,4 +1,4 @@
-//! NICs: which of those wanted are there and attached.
+//! NICs: which of the wanted ones exist and are attached.
 //!
 //! Every NIC has a number in the datapath (its interface index) for as long as it is wanted, kept in the record: words of
 //! backends name it. A NIC that goes and comes back has a new ifindex, and is attached again under its old number.
@@ -35,7 +35,7 @@ struct Nic {
     index: u8,
     /// Where the program runs, or is to run.
     mode: XdpMode,
-    /// What the kernel says of it, while it is there.
+    /// Its link in the kernel, while it exists.
     link: Option<Link>,
     /// ifindex under which the program is attached.
     attached: Option<u32>,
@@ -46,7 +46,7 @@ struct Nic {
 }
 
 impl Nics {
-    /// Makes the set of NICs that of the record's state: new ones get a number, those no longer wanted are detached.
+    /// Takes the NICs of the record's state: new ones get a number, those that are no longer wanted are detached.
     pub(super) fn adopt(&mut self, record: &Record, datapath: &mut Datapath, events: &Events) {
         let wanted: BTreeSet<&String> = record.state.interfaces.iter().collect();
         let unwanted: Vec<_> =
@@ -57,7 +57,7 @@ impl Nics {
             }
             self.wanted.remove(&name);
             self.modes.remove(&name);
-            events.tell(EventKind::Detached { interface: name });
+            events.log_and_send(EventKind::Detached { interface: name });
         }
         for name in wanted {
             let Some(index) = record.interface_names.iter().position(|n| n == name) else {
@@ -76,9 +76,6 @@ impl Nics {
     }
 
     /// Detaches NICs that an earlier controller attached and that are not wanted any more.
-    ///
-    /// # Errors
-    /// As the kernel.
     pub(in crate::daemon) fn detach_unwanted(
         &self,
         datapath: &mut Datapath,
@@ -89,7 +86,7 @@ impl Nics {
                 continue;
             }
             datapath.detach(&attached.name)?;
-            events.tell(EventKind::Detached { interface: attached.name });
+            events.log_and_send(EventKind::Detached { interface: attached.name });
         }
         Ok(())
     }
@@ -118,7 +115,7 @@ impl Nics {
         result
     }
 
-    /// Notes which links there are.
+    /// Takes the kernel's links.
     pub(super) fn set_links(&mut self, links: Vec<Link>) {
         let mut by_name: BTreeMap<String, Link> =
             links.into_iter().map(|link| (link.name.clone(), link)).collect();
@@ -156,12 +153,12 @@ impl Nics {
         self.wanted.len()
     }
 
-    /// Names of those that are wanted, and what the kernel says of those that are there.
+    /// The names of the wanted NICs, each with its link in the kernel if it exists.
     pub(super) fn links(&self) -> impl Iterator<Item = (&String, Option<&Link>)> {
         self.wanted.iter().map(|(name, nic)| (name, nic.link.as_ref()))
     }
 
-    /// What the kernel says of a NIC, if it is there.
+    /// The link of a NIC in the kernel, if it exists.
     pub(super) fn link(&self, name: &str) -> Option<&Link> {
         self.wanted.get(name)?.link.as_ref()
     }
@@ -259,7 +256,7 @@ impl Nic {
         let Some(link) = self.link.as_ref() else {
             if self.attached.take().is_some() {
                 self.since = clock::epoch_seconds();
-                events.tell(EventKind::Detached { interface });
+                events.log_and_send(EventKind::Detached { interface });
             }
             self.note = Some("not there".to_owned());
             return Ok(());
@@ -273,7 +270,7 @@ impl Nic {
             Ok(()) => {
                 self.attached = Some(link.ifindex);
                 self.note = None;
-                events.tell(EventKind::Attached { interface, mode: self.mode });
+                events.log_and_send(EventKind::Attached { interface, mode: self.mode });
                 Ok(())
             }
             Err(error) => {

@@ -17,7 +17,7 @@ use crate::{
 
 /// How long after a failure it is tried again.
 const RETRY: Duration = Duration::from_secs(2);
-/// How often the log says at most that the path is broken.
+/// The log repeats that the path is broken after this time at the earliest.
 const LOG_EVERY: Duration = Duration::from_secs(60);
 /// MTU of the prober's veth, unless a NIC has a smaller one.
 const ETHERNET_MTU: u32 = 1500;
@@ -30,7 +30,7 @@ pub(super) struct ProbePath {
     open: Option<Open>,
     /// Why it could not be opened, and when that was last tried.
     failed: Option<(String, Instant)>,
-    /// When the log last said that it was broken.
+    /// When the log last reported that it was broken.
     broken: Option<Instant>,
 }
 
@@ -66,7 +66,7 @@ impl ProbePath {
             Ok(()) => self.failed = None,
             Err(error) => {
                 let text = error.to_string();
-                // Probes find out nothing then. Over a path that is only half open they would find backends down.
+                // Probes find nothing then. Over a path that is only half open they would find backends down.
                 self.close(text.split('\n').next().unwrap_or_default()).await;
                 if self.failed.as_ref().is_none_or(|(before, _)| *before != text) {
                     tracing::error!("{text}");
@@ -83,7 +83,7 @@ impl ProbePath {
             && let Err(why) = Arc::clone(&open.path).is_whole().await
         {
             if self.broken.is_none_or(|at| is_due(at, LOG_EVERY)) {
-                tracing::warn!("{why}: it is made anew; VIPs are not probed meanwhile");
+                tracing::warn!("{why}: it is opened again; until then VIPs are not probed");
                 self.broken = Some(clock::now());
             }
             self.close(&why).await;
@@ -93,7 +93,7 @@ impl ProbePath {
         }
     }
 
-    /// Closes the path; probes of VIPs are told why.
+    /// Closes the path; probes of VIPs then fail for this reason.
     pub(super) async fn close(&mut self, why: &str) {
         self.prober.set(Err(why.to_owned()));
         let Some(Open { programs, path, nics }) = self.open.take() else { return };

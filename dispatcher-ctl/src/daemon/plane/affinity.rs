@@ -28,7 +28,7 @@ pub(super) struct Cleaner {
     records: AffinityRecords,
     /// When the last walk began.
     began: Instant,
-    /// The walk that is under way, and the slots whose records it removes.
+    /// The walk that is under way, and the slots whose affinity records it removes.
     walk: Option<(Walk, BTreeSet<u32>)>,
     /// Retired slots that no record names any more.
     cleared: BTreeSet<u32>,

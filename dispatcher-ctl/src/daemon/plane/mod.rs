@@ -52,9 +52,6 @@ pub(in crate::daemon) struct Plane {
 
 impl Plane {
     /// Maps the table and starts to sweep it.
-    ///
-    /// # Errors
-    /// As the kernel.
     pub(in crate::daemon) fn new(datapath: Datapath, record: &Record) -> Result<Self, ApiError> {
         let table = datapath.table()?;
         let sweeper = Sweeper::start(Arc::clone(&table), timeouts(record))?;

@@ -6,7 +6,7 @@ use super::{Plane, timeouts::timeouts};
 use crate::{
     api::types::ApiError,
     daemon::links::NextHops,
-    datapath::tables::Tables,
+    datapath::{DatapathError, tables::Tables},
     model::{Record, State},
     network::Network,
     reconcile::{self, Dirty},
@@ -26,16 +26,16 @@ impl Plane {
         hops: &NextHops,
         network: &Network,
     ) -> Result<&'d Dirty, ApiError> {
-        let (mut dirty, mut tables) = (dirty, self.tables(record, dirty, hops, network));
-        if !self.datapath.holds(&tables) {
-            dirty = &Dirty::All;
-            tables = self.tables(record, dirty, hops, network);
-        }
         if *dirty == Dirty::All {
             self.sweeper.set_timeouts(timeouts(record));
         }
-        self.datapath.publish(&tables)?;
-        Ok(dirty)
+        let tables = self.tables(record, dirty, hops, network);
+        match self.datapath.publish(&tables) {
+            Err(DatapathError::NotInForce) if *dirty != Dirty::All => {
+                self.publish(record, &Dirty::All, hops, network)
+            }
+            written => Ok(written.map(|_| dirty)?),
+        }
     }
 
     /// The desired content of the dirty part of the maps.

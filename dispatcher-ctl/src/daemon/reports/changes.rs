@@ -1,5 +1,5 @@
 //! The events that follow from a change of the state: weights, quiesced backends, services and backends that came or went. A
-//! service that has kept its id and a backend that has kept its slot are the same, whatever their names.
+//! service that has kept its id and a backend that has kept its slot are the same, even under other names.
 
 use std::collections::HashMap;
 
@@ -25,7 +25,7 @@ pub(in crate::daemon) enum Cause {
 }
 
 /// The events. Of a service that comes or goes, its backends are not reported.
-pub(super) fn changes(change: &Change, cause: Cause) -> Vec<EventKind> {
+pub(super) fn events(change: &Change, cause: Cause) -> Vec<EventKind> {
     let mut events = Vec::new();
     if cause == Cause::Start {
         return events;
@@ -33,7 +33,7 @@ pub(super) fn changes(change: &Change, cause: Cause) -> Vec<EventKind> {
     let name = |service: &Service| service.config.name.clone();
     for pair in change.pairs() {
         match pair {
-            (Some(former), Some(service)) => changed(former, service, cause, &mut events),
+            (Some(former), Some(service)) => service_events(former, service, cause, &mut events),
             (None, Some(new)) => events.push(EventKind::ServiceAdded { service: name(new) }),
             (Some(gone), None) => events.push(EventKind::ServiceRemoved { service: name(gone) }),
             (None, None) => {}
@@ -42,7 +42,7 @@ pub(super) fn changes(change: &Change, cause: Cause) -> Vec<EventKind> {
     events
 }
 
-fn changed(former: &Service, service: &Service, cause: Cause, events: &mut Vec<EventKind>) {
+fn service_events(former: &Service, service: &Service, cause: Cause, events: &mut Vec<EventKind>) {
     let name = |service: &Service| service.config.name.clone();
     let mut before: HashMap<u32, &Backend> = former.backends.iter().map(|b| (b.slot, b)).collect();
     for backend in &service.backends {
@@ -94,7 +94,7 @@ mod tests {
     };
 
     fn lines(former: &State, state: &State, cause: Cause) -> Vec<String> {
-        changes(&Change::new(former, state.clone(), 0), cause)
+        events(&Change::new(former, state.clone(), 0), cause)
             .iter()
             .map(ToString::to_string)
             .collect()

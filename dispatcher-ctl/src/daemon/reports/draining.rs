@@ -1,5 +1,5 @@
-//! Quiesced backends: how many connections they have left, and whose time is up. Progress is reported at every tick in which it
-//! changes.
+//! Quiesced backends: how many connections they have left, and which have passed their deadline. Every change is reported at
+//! the next tick.
 //!
 //! At its deadline a backend that has connections left goes down, as by hand: its connections are broken as `on_down` says. A
 //! backend without connections stays quiesced. The deadline is in the record: it outlasts the controller, and the next one keeps
@@ -33,7 +33,7 @@ impl Draining {
                 let left = left(backend);
                 if former.get(&backend.slot) != Some(&left) {
                     // Not logged: a line every second would drown the others.
-                    events.tell_readers(EventKind::QuiesceProgress {
+                    events.send(EventKind::QuiesceProgress {
                         service: service.config.name.clone(),
                         backend: backend.config.name.clone(),
                         connections: left.connections,

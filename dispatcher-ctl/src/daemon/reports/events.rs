@@ -1,6 +1,6 @@
-//! Events: the log, everybody who listens and user exits are told what happens ([`Events::tell`]).
+//! Sends events to the log, to readers and to user exits ([`Events::log_and_send`]).
 //!
-//! Telling never waits: a reader that is too slow misses the oldest events, and is told how many.
+//! Sending never waits: a reader that is too slow loses the oldest events, and learns how many.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -12,10 +12,10 @@ use crate::{
     daemon::clock,
 };
 
-/// Events that a reader may be behind before it misses some.
+/// Events that a reader may be behind before it loses some.
 const KEPT: usize = 4096;
 
-/// Tells events; cheap to clone.
+/// Sends events; cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub(in crate::daemon) struct Events {
     bus: Arc<Mutex<Bus>>,
@@ -27,7 +27,7 @@ struct Bus {
     readers: broadcast::Sender<Event>,
     /// Id of the last event.
     last: u64,
-    /// How many events told that a weight has changed.
+    /// How many events reported a changed weight.
     weight_updates: u64,
 }
 
@@ -39,18 +39,18 @@ impl Default for Bus {
 }
 
 impl Events {
-    /// Tells everybody, the log too.
-    pub(in crate::daemon) fn tell(&self, kind: EventKind) {
+    /// Sends an event to the log, to readers and to user exits.
+    pub(in crate::daemon) fn log_and_send(&self, kind: EventKind) {
         if kind.is_bad() {
             tracing::warn!("{kind}");
         } else {
             tracing::info!("{kind}");
         }
-        self.tell_readers(kind);
+        self.send(kind);
     }
 
-    /// Tells everybody but the log, which says it in other words or leaves it out.
-    pub(in crate::daemon) fn tell_readers(&self, kind: EventKind) {
+    /// As [`Events::log_and_send`], but not to the log, which reports it in other words or not at all.
+    pub(in crate::daemon) fn send(&self, kind: EventKind) {
         let mut bus = self.bus();
         let time = clock::epoch_seconds();
         // Ids also grow from one daemon to the next, as long as the clock does.
@@ -90,11 +90,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_grow_and_everybody_is_told() {
+    fn ids_grow_and_every_reader_gets_them() {
         let events = Events::default();
         let (mut one, mut two) = (events.subscribe(), events.subscribe());
         for changes in 0..100 {
-            events.tell(EventKind::Reloaded { changes });
+            events.log_and_send(EventKind::Reloaded { changes });
         }
         let mut last = 0;
         for changes in 0..100 {
@@ -111,7 +111,7 @@ mod tests {
         let events = Events::default();
         let mut slow = events.subscribe();
         for changes in 0..KEPT + 10 {
-            events.tell_readers(EventKind::Reloaded { changes });
+            events.send(EventKind::Reloaded { changes });
         }
         assert_eq!(slow.recv().await, Err(RecvError::Lagged(10)));
         assert_eq!(slow.recv().await.unwrap().kind, EventKind::Reloaded { changes: 10 });

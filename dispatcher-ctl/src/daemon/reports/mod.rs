@@ -1,6 +1,6 @@
-//! What is reported: events for the log, for readers and for user exits, and what `status` tells of the daemon itself.
+//! What is reported: events for the log, for readers and for user exits, and what `status` shows of the daemon itself.
 //!
-//! [`Reports`] owns it. [`events`] hands out events, [`changes`] finds those that follow from a change of the state, [`exits`]
+//! [`Reports`] owns it. [`events`] sends events, [`changes`] finds those that follow from a change of the state, [`exits`]
 //! runs commands at them, [`draining`] follows quiesced backends, and [`problems`] keeps the log's last warnings.
 
 mod changes;
@@ -57,15 +57,15 @@ impl Reports {
         }
     }
 
-    /// Where events are told.
+    /// Where events are sent.
     pub(super) const fn events(&self) -> &Events {
         &self.events
     }
 
-    /// Reports what a change of the state comes to. The log has it line by line, as a plan.
+    /// Reports the events of a change of the state. The log has the change line by line, as a plan.
     pub(super) fn report_change(&self, change: &Change, cause: Cause) {
-        for event in changes::changes(change, cause) {
-            self.events.tell_readers(event);
+        for event in changes::events(change, cause) {
+            self.events.send(event);
         }
     }
 
@@ -73,10 +73,10 @@ impl Reports {
     pub(super) fn report_health(&self, events: Vec<EventKind>) {
         for event in events {
             if event.backend().is_some() {
-                // The log has just said why.
-                self.events.tell_readers(event);
+                // The log already has the reason.
+                self.events.send(event);
             } else {
-                self.events.tell(event);
+                self.events.log_and_send(event);
             }
         }
     }
@@ -87,13 +87,14 @@ impl Reports {
         match (half_open_connections > syn_guard, self.guarded_since) {
             (true, None) => {
                 self.guarded_since = Some(now);
-                self.events.tell(EventKind::HalfOpenAlert { half_open_connections, syn_guard });
+                self.events
+                    .log_and_send(EventKind::HalfOpenAlert { half_open_connections, syn_guard });
             }
             (false, Some(since)) => {
                 self.guarded_since = None;
                 let seconds = now - since;
                 let clear = EventKind::HalfOpenClear { half_open_connections, syn_guard, seconds };
-                self.events.tell(clear);
+                self.events.log_and_send(clear);
             }
             (true, Some(_)) | (false, None) => {}
         }

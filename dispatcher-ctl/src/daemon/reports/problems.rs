@@ -1,4 +1,4 @@
-//! What went wrong lately: every warning and error of the log, kept for `status`.
+//! The last warnings and errors of the log, for `status`.
 
 use std::{
     collections::VecDeque,

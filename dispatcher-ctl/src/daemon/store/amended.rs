@@ -1,4 +1,4 @@
-//! The saved state as controllers wrote it before each service was a document: the JSON of a [`Record`], and of amendments to it.
+//! The former format of the saved state, before each service was a document: the JSON of a [`Record`], and amendments to it.
 
 use std::collections::HashMap;
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, de::Error as _};
 
 use crate::model::{OwnedVip, Record, RetiredSlot, Service, ServiceConfig, Shared};
 
-/// What of a record is another than it was.
+/// The parts of a record that changed.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Amendment {
@@ -16,7 +16,7 @@ struct Amendment {
     /// Services that run, which replace those of the same ids.
     #[serde(default)]
     running: Vec<Shared<Service>>,
-    /// All VIPs that are ours.
+    /// All VIPs that the controller put on NICs.
     #[serde(default)]
     vips: Option<Vec<OwnedVip>>,
     /// All slots that are retired.

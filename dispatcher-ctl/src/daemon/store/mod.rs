@@ -1,9 +1,9 @@
-//! The store: what the controller knows and the next one will find, saved with the pinned maps.
+//! The saved state: what the controller knows and the next one finds, kept with the pinned maps.
 //!
 //! Each service is a document of its own, as it runs and as the file last had it; everything else is the head. A change writes
 //! only the documents that differ from what is saved ([`SavedDocuments`]), and is saved whole or not at all.
 
-use std::{mem::take, ops::Deref, sync::Arc};
+use std::{cell::LazyCell, collections::HashMap, mem::take, ops::Deref, sync::Arc};
 
 use serde::{Deserialize, Serialize, de::Error as _};
 
@@ -15,7 +15,7 @@ use crate::{
 
 mod amended;
 
-/// The record that is in force, and where it is saved. Read it as a [`Record`]; only [`Store::commit`] and [`Store::note`] change it.
+/// The record in force, and where it is saved. It reads as a [`Record`]; only [`Store::commit`] and [`Store::note`] change it.
 #[derive(Debug)]
 pub(super) struct Store {
     record: Arc<Record>,
@@ -61,10 +61,7 @@ impl Store {
         Self { record: Arc::new(record), documents, saved: None }
     }
 
-    /// Changes the record and saves it. Where it cannot be saved, nothing has changed.
-    ///
-    /// # Errors
-    /// As the kernel.
+    /// Changes the record and saves it. If it cannot be saved, nothing changes.
     pub(super) fn commit(&mut self, change: impl FnOnce(&mut Record)) -> Result<(), ApiError> {
         let mut record = Record::clone(&self.record);
         change(&mut record);
@@ -74,8 +71,8 @@ impl Store {
         Ok(())
     }
 
-    /// Changes the record to what has happened, or is about to. Where it cannot be saved, it has changed all the same, and the
-    /// next change saves it.
+    /// Changes the record to what has happened, or is about to. If it cannot be saved, it changes in memory, and the next change
+    /// saves it.
     pub(super) fn note(&mut self, change: impl Fn(&mut Record)) {
         if let Err(error) = self.commit(&change) {
             tracing::error!("the controller's record cannot be written: {error}");
@@ -96,8 +93,8 @@ impl Store {
         let mut documents = Vec::with_capacity(1 + applied.len() + running.len());
         let Some(Saved { record: saved, texts }) = &self.saved else {
             documents.push(Document::New(head.to_vec()));
-            compare(applied, &[], &[], &mut documents)?;
-            compare(running, &[], &[], &mut documents)?;
+            compare(applied, &[], &[], applied_name, &mut documents)?;
+            compare(running, &[], &[], running_name, &mut documents)?;
             return Ok(documents);
         };
         let (of_head, places) = texts.places.split_at_checked(1).unwrap_or_default();
@@ -107,13 +104,13 @@ impl Store {
             [place] if texts.head == head => Document::Kept(*place),
             _ => Document::New(head.to_vec()),
         });
-        compare(applied, &saved.applied.services, of_applied, &mut documents)?;
-        compare(running, &saved.state.services, of_running, &mut documents)?;
+        compare(applied, &saved.applied.services, of_applied, applied_name, &mut documents)?;
+        compare(running, &saved.state.services, of_running, running_name, &mut documents)?;
         Ok(documents)
     }
 }
 
-/// The head's text. Services are set aside meanwhile.
+/// The head's text: the record without its services.
 fn head(record: &mut Record) -> serde_json::Result<Vec<u8>> {
     let services = (take(&mut record.applied.services), take(&mut record.state.services));
     let head = serde_json::to_vec(&Head { applied_services: services.0.len(), record: &*record });
@@ -121,17 +118,31 @@ fn head(record: &mut Record) -> serde_json::Result<Vec<u8>> {
     head
 }
 
-/// The documents of services, of which `saved` are saved at `places`.
+fn applied_name(service: &ServiceConfig) -> &str {
+    &service.name
+}
+
+fn running_name(service: &Service) -> &str {
+    &service.config.name
+}
+
+/// The documents of services, of which `saved` are saved at `places`. Most services keep their place in the list; the index by
+/// name is built only when one has moved.
 fn compare<T: PartialEq + Serialize>(
-    services: &[T],
-    saved: &[T],
+    services: &[Shared<T>],
+    saved: &[Shared<T>],
     places: &[Place],
+    name: fn(&T) -> &str,
     documents: &mut Vec<Document>,
 ) -> serde_json::Result<()> {
-    let mut saved = saved.iter().zip(places);
-    for service in services {
-        documents.push(match saved.next() {
-            Some((was, place)) if was == service => Document::Kept(*place),
+    let saved: Vec<_> = saved.iter().zip(places).collect();
+    let by_name = LazyCell::new(|| {
+        saved.iter().map(|saved| (name(saved.0), *saved)).collect::<HashMap<_, _>>()
+    });
+    for (i, service) in services.iter().enumerate() {
+        let in_place = saved.get(i).filter(|(was, _)| name(was) == name(service));
+        documents.push(match in_place.or_else(|| by_name.get(name(service))) {
+            Some((was, place)) if *was == service => Document::Kept(**place),
             Some(_) | None => Document::New(serde_json::to_vec(service)?),
         });
     }
@@ -183,34 +194,37 @@ mod tests {
         }
     }
 
-    /// A store whose documents lie nowhere.
+    /// A store whose documents are in memory.
     #[derive(Default)]
     struct Fake {
         saved: Option<Saved>,
+        /// Every text that was written; the place of each is its index.
         texts: Vec<Vec<u8>>,
     }
 
     impl Fake {
-        /// Saves a record, and says how many documents that takes to be written. What is saved is the record.
+        /// Saves a record, and returns how many documents that writes. What is read afterwards is the record.
         fn save(&mut self, record: &Record) -> usize {
             let documents = SavedDocuments::new("/nowhere".into());
             let saved = self.saved.take();
             let store = Store { record: Arc::new(record.clone()), documents, saved };
             let head = head(&mut record.clone()).unwrap();
-            let changed = store.changed(record, &head).unwrap();
-            let places = vec![Place::default(); changed.len()];
-            self.texts.resize(changed.len(), Vec::new());
-            let mut written = 0;
-            for (text, document) in self.texts.iter_mut().zip(changed) {
-                if let Document::New(new) = document {
-                    *text = new;
-                    written += 1;
-                }
+            let before = self.texts.len();
+            let mut places = Vec::new();
+            for document in store.changed(record, &head).unwrap() {
+                places.push(match document {
+                    Document::Kept(place) => place,
+                    Document::New(text) => {
+                        self.texts.push(text);
+                        Place::of_word(self.texts.len() as u64 - 1)
+                    }
+                });
             }
-            let saved = SavedState::Documents(self.texts.clone());
-            assert_eq!(read_saved(&saved).unwrap(), *record);
+            let at = |place| (0..).map(Place::of_word).position(|at| at == place).unwrap();
+            let texts = places.iter().map(|place| self.texts[at(*place)].clone()).collect();
+            assert_eq!(read_saved(&SavedState::Documents(texts)).unwrap(), *record);
             self.saved = Some(Saved { record: store.record, texts: Texts { head, places } });
-            written
+            self.texts.len() - before
         }
     }
 
@@ -231,10 +245,11 @@ mod tests {
         assert_eq!(fake.save(&record), 1, "the head");
         record.state.services.reverse();
         record.state.services.push(testing::service("new \"quoted\"", "192.0.2.99", 99).into());
-        fake.save(&record);
+        assert_eq!(fake.save(&record), 1, "a new service; others have moved");
         record.state.services.remove(0);
+        assert_eq!(fake.save(&record), 0, "a service that is gone leaves the others as they are");
         record.state.services[0].config.name = "renamed".into();
-        fake.save(&record);
+        assert_eq!(fake.save(&record), 1);
         (record.state, record.applied.services) = (State::default(), Vec::new());
         fake.save(&record);
     }

@@ -1,7 +1,7 @@
 //! Weights of backends: the manager weighs them by what it samples, and recovered backends ramp up.
 //!
-//! [`Weights`] owns what is remembered from one turn to the next, a few of which come every second. How a weight is made is the
-//! business of [`crate::manager`]; a weight is put in force as every other change of the state.
+//! [`Weights`] owns what is remembered from one turn to the next; there are a few turns per second. [`crate::manager`] computes
+//! weights. A weight takes effect like every other change of the state.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -52,7 +52,7 @@ pub(super) struct Weights {
 }
 
 impl Weights {
-    /// Samples the connections of all backends, if it is time to. Idle ones are left out. Without a manager, forgets everything.
+    /// Samples the connections of all backends, if a sample is due. Idle backends are left out. Without a manager, forgets everything.
     pub(super) fn sample(
         &mut self,
         now: Instant,
@@ -108,7 +108,7 @@ impl Weights {
         self.seen = self.sampler.reread(connections.collect());
     }
 
-    /// Weighs all services and reports the weights that have changed enough; yields the state with them, if there are any.
+    /// Weighs all services and reports the weights that changed enough; returns the state with them, if there are any.
     pub(super) fn weigh(
         &mut self,
         state: &State,
@@ -117,7 +117,7 @@ impl Weights {
     ) -> Option<State> {
         let mut all = HashMap::new();
         let mut published: HashMap<u32, u32> = HashMap::new();
-        // What is remembered of services and backends that are gone is dropped with the rest of it.
+        // What is left of it afterwards belongs to services and backends that are gone, and is dropped.
         let mut former = std::mem::take(&mut self.services);
         let mut services = HashMap::with_capacity(former.len());
         for service in &state.services {
@@ -130,7 +130,7 @@ impl Weights {
             for weighed in cycle.weighed {
                 let (slot, weight) = (weighed.input.slot, weighed.weight);
                 if cycle.is_published && weight != weighed.input.weight {
-                    events.tell(changed(service, &weighed, self.seen.get(&slot)));
+                    events.log_and_send(weight_event(service, &weighed, self.seen.get(&slot)));
                     published.insert(slot, weight);
                 }
                 all.insert(slot, weighed);
@@ -191,7 +191,7 @@ impl Weights {
         self.ramped = Some(now);
         let still = self.marked.replace(Mark::now()).map(Mark::stood_still).unwrap_or_default();
         let mut state = state.clone();
-        // It was given no more during a standstill: it goes on from where it was.
+        // A standstill gave it no more weight: it continues from where it was.
         reconcile::delay(&mut state, still);
         let has_changed = reconcile::come_back(&mut state, clock::epoch_ms());
         (has_changed || !still.is_zero()).then_some(state)
@@ -232,13 +232,13 @@ impl Weights {
             system_load: loads().find_map(Load::system),
             components: weighed.map(|weighed| Components::of(weighed.components)),
             target: weighed.map(|weighed| weighed.target),
-            weight: shown(backend, manager),
+            weight: shown_weight(backend, manager),
         }
     }
 }
 
 /// The weight of a backend as it is shown: 0 while the manager is enabled and an advisor has the backend down.
-pub(super) fn shown(backend: &Backend, manager: &Manager) -> u32 {
+pub(super) fn shown_weight(backend: &Backend, manager: &Manager) -> u32 {
     if manager.enabled && backend.advised_down.is_some() {
         return 0;
     }
@@ -259,7 +259,7 @@ fn loads(slot: u32, manager: &Manager, health: &Health) -> (Option<f64>, Option<
 }
 
 /// The event of a weight that is published, with the numbers that made it.
-fn changed(service: &Service, weighed: &WeightResult, seen: Option<&Sampled>) -> EventKind {
+fn weight_event(service: &Service, weighed: &WeightResult, seen: Option<&Sampled>) -> EventKind {
     let WeightResult { input, components, target, weight } = *weighed;
     let backend = service.backends.iter().find(|b| b.slot == input.slot);
     EventKind::WeightChanged {

@@ -106,7 +106,7 @@ impl<S: TableStore> Publisher<S> {
 
     /// Whether these tables may be published: they are complete, or their services are in force with the same backends and
     /// rules.
-    pub fn holds(&self, tables: &Tables) -> bool {
+    fn holds(&self, tables: &Tables) -> bool {
         !tables.is_partial || phases::are_in_force(&self.contents, tables)
     }
 
@@ -114,12 +114,11 @@ impl<S: TableStore> Publisher<S> {
     /// are the same as with complete tables.
     ///
     /// # Errors
-    /// The tables contradict themselves, may not be published ([`Publisher::holds`]), or find no room in the pool; or the store
-    /// fails. Then a prefix of the writes is made, possibly none.
+    /// The tables contradict themselves, may not be published ([`DatapathError::NotInForce`]), or find no room in the pool; or the
+    /// store fails. Then a prefix of the writes is made, possibly none.
     pub fn publish(&mut self, tables: &Tables) -> Result<Changes, DatapathError> {
         if !self.holds(tables) {
-            let text = "these are not the backends and rules that the services have";
-            return Err(DatapathError::Invalid(text.to_owned()));
+            return Err(DatapathError::NotInForce);
         }
         check(tables)?;
         if !tables.is_partial {

@@ -46,7 +46,7 @@ impl Contest {
         }
     }
 
-    /// Notes that it is missing. Says whether that is new.
+    /// Notes that it is missing. Returns whether that is new.
     pub(super) fn mark_missing(&mut self, now: Instant) -> bool {
         if self.retry_at.is_some() {
             return false;
@@ -72,7 +72,7 @@ impl Contest {
         self.retry_at.map(|at| at.saturating_duration_since(now))
     }
 
-    /// Notes that it could not be put back, and why. Says whether that is new.
+    /// Notes that it could not be put back, and why. Returns whether that is new.
     pub(super) fn mark_failed(&mut self, now: Instant, why: String) -> bool {
         self.grow();
         self.retry_at = Some(now + self.pause);
@@ -93,7 +93,7 @@ impl Contest {
         self.failure.is_some() || !self.pause.is_zero()
     }
 
-    /// Whether it has been there for so long that the contest is over.
+    /// Whether it has been there long enough that the contest is over.
     pub(super) fn is_over(&self, now: Instant) -> bool {
         let quiet = WINDOW.max(self.pause * 2);
         self.retry_at.is_none() && now.saturating_duration_since(self.since) >= quiet

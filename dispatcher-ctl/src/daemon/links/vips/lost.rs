@@ -1,5 +1,5 @@
-//! VIPs that are missing: those that are ours are put back, with pauses if somebody takes them away again and again
-//! ([`Contest`]). Those that somebody else had put there are missed with a warning.
+//! VIPs that are missing: those that the controller added are put back, with pauses if somebody removes them repeatedly
+//! ([`Contest`]). For others there is a warning.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -15,7 +15,7 @@ use crate::{
     network::{HeldAddress, Link, NetworkEvent},
 };
 
-/// How often it is checked whether all are there, whatever the kernel reported.
+/// How often the daemon checks whether all are there, even without a report of the kernel.
 const CHECK: Duration = Duration::from_secs(10);
 /// Lines of the log, and warnings of `status`, about single VIPs; more are summed up.
 const SINGLE: usize = 5;
@@ -109,10 +109,10 @@ impl Vips {
         }
         for (interface, restored) in back {
             if restored.len() <= SINGLE {
-                restored.into_iter().for_each(|event| site.events.tell(event));
+                restored.into_iter().for_each(|event| site.events.log_and_send(event));
             } else {
                 tracing::warn!("{interface}: {} VIPs were taken away, put back", restored.len());
-                restored.into_iter().for_each(|event| site.events.tell_readers(event));
+                restored.into_iter().for_each(|event| site.events.send(event));
             }
         }
     }
@@ -125,11 +125,11 @@ impl Vips {
                 (None, true) => {
                     contest.alert = Some(now);
                     let reason = reason(contest, now);
-                    events.tell(EventKind::VipAlert { interface, vip, losses, reason });
+                    events.log_and_send(EventKind::VipAlert { interface, vip, losses, reason });
                 }
                 (Some(since), _) if contest.is_over(now) => {
                     let seconds = now.saturating_duration_since(since).as_secs_f64();
-                    events.tell(EventKind::VipClear { interface, vip, seconds });
+                    events.log_and_send(EventKind::VipClear { interface, vip, seconds });
                 }
                 _ => {}
             }
@@ -150,7 +150,7 @@ impl Vips {
         };
         self.missed.insert(place.clone(), (reason, now));
         let ((interface, vip), reason) = (place, reason.to_owned());
-        events.tell(EventKind::VipAlert { interface, vip, losses: 1, reason });
+        events.log_and_send(EventKind::VipAlert { interface, vip, losses: 1, reason });
     }
 
     /// Notes that a VIP that was missed is there.
@@ -159,7 +159,7 @@ impl Vips {
             self.placed.insert(place.clone());
             let seconds = now.saturating_duration_since(since).as_secs_f64();
             let (interface, vip) = place.clone();
-            events.tell(EventKind::VipClear { interface, vip, seconds });
+            events.log_and_send(EventKind::VipClear { interface, vip, seconds });
         }
     }
 

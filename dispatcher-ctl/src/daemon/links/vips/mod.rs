@@ -1,7 +1,7 @@
 //! VIPs on NICs: put there, announced, followed (`lost`), and taken away.
 //!
-//! The record says that a VIP is ours before it is put on a NIC, and until it is gone from it: whenever the controller dies, the
-//! next one knows what to take away. An address that somebody else put there is left alone.
+//! The record lists a VIP before the controller puts it on a NIC, and until it is gone from the NIC: whenever the controller
+//! dies, the next one knows what to remove. An address that somebody else put there is left alone.
 
 mod contest;
 mod lost;
@@ -56,13 +56,13 @@ impl Vips {
         !self.missed.is_empty()
     }
 
-    /// Puts VIPs where they belong and takes them from where they do not. `again`: announces those that are there already, too.
+    /// Puts VIPs on the NICs where they belong, and removes them from others. `again`: also announces those that are there.
     pub(super) async fn place(&mut self, site: Site<'_>, store: &mut Store, again: bool) {
         let wanted = wanted(store, site.nics);
         let owned = owned(store);
         let gone: Vec<_> = owned.difference(&wanted).cloned().map(owned_vip).collect();
         remove_each(site, store, &gone).await;
-        // What was placed once is not asked for again with every change.
+        // The kernel is not asked again for VIPs that are in place.
         self.placed.retain(|placed| !again && wanted.contains(placed));
         let open: Vec<Place> = wanted.difference(&self.placed).cloned().collect();
         if open.is_empty() {
@@ -109,13 +109,13 @@ impl Vips {
         }
     }
 
-    /// Takes every VIP that is ours off its NIC.
+    /// Removes every VIP that the controller added.
     pub(super) async fn remove_all(&self, site: Site<'_>, store: &mut Store) {
         let all = store.vips.clone();
         remove_each(site, store, &all).await;
     }
 
-    /// Whether VIPs are where they belong and nowhere else, as far as is known.
+    /// Whether VIPs are on the NICs where they belong and on no others, as far as is known.
     pub(super) fn are_placed(&self, record: &Record, nics: &Nics) -> bool {
         let wanted = wanted(record, nics);
         wanted.is_subset(&self.placed) && owned(record).is_subset(&wanted)
@@ -133,7 +133,7 @@ impl Vips {
         };
     }
 
-    /// Puts a VIP on a NIC and announces it. None: that has failed, and will be tried again.
+    /// Puts a VIP on a NIC and announces it. None: that failed, and is retried later.
     async fn put(&mut self, site: Site<'_>, place: &Place) -> Option<VipAdded> {
         let (interface, vip) = place;
         let ifindex = site.ifindex(interface)?;
@@ -168,7 +168,7 @@ impl Site<'_> {
         }
     }
 
-    /// Takes a VIP off its NIC, and says whether it is gone from there.
+    /// Removes a VIP from its NIC. Returns whether it is gone.
     async fn remove(&self, gone: &OwnedVip) -> bool {
         // It may be on a NIC that is no longer served.
         let ifindex = self.ifindex(&gone.interface);
@@ -218,12 +218,12 @@ fn wanted(record: &Record, nics: &Nics) -> BTreeSet<Place> {
     there.flat_map(|(name, _)| vips.iter().map(|vip| (name.clone(), *vip))).collect()
 }
 
-/// Those that are ours.
+/// Those that the controller added.
 fn owned(record: &Record) -> BTreeSet<Place> {
     record.vips.iter().map(key).collect()
 }
 
-/// Takes VIPs off their NICs; the record says that they are ours until all are gone.
+/// Removes VIPs from their NICs; the record lists them until all are gone.
 async fn remove_each(site: Site<'_>, store: &mut Store, gone: &[OwnedVip]) {
     let mut removed = HashSet::new();
     for vip in gone {
@@ -239,7 +239,7 @@ async fn remove_each(site: Site<'_>, store: &mut Store, gone: &[OwnedVip]) {
 fn report_found_missing(events: &Events, (interface, vip): &Place) {
     tracing::info!("{interface}: VIP {vip} was missing, put back");
     let (interface, vip) = (interface.clone(), *vip);
-    events.tell_readers(EventKind::VipRestored { interface, vip, losses: 1, taken_by: None });
+    events.send(EventKind::VipRestored { interface, vip, losses: 1, taken_by: None });
 }
 
 fn owned_vip((interface, vip): Place) -> OwnedVip {

@@ -39,7 +39,7 @@ pub(super) enum Outcome {
     Timeout,
 }
 
-/// Runs a command, at most so long; then it is killed with all of its process group. So it is when this future is dropped.
+/// Runs a command for this time at most; then it is killed with its process group, as when this future is dropped.
 pub(super) async fn run(words: &[String], event: &Event, at_most: Duration) -> Outcome {
     let failed = |what: &str, e: &dyn std::fmt::Display| Outcome::Failure(format!("{what}: {e}"));
     let json = match serde_json::to_value(event) {
@@ -85,7 +85,7 @@ async fn start(words: &[String], event: &serde_json::Value) -> Result<Child, Fil
     PRIVATE.iter().for_each(|name| {
         command.env_remove(name);
     });
-    // What an event does not say is not there: only where the daemon listens is left as it is.
+    // Variables of other events are removed; the daemon's own address stays.
     for (name, _) in std::env::vars_os() {
         let is_ours = name.as_encoded_bytes().starts_with(b"DISPATCHER_");
         if is_ours && name != "DISPATCHER_API_SOCKET" {
@@ -97,7 +97,7 @@ async fn start(words: &[String], event: &serde_json::Value) -> Result<Child, Fil
     // numbers; it allocates nothing and takes no lock.
     unsafe {
         command.pre_exec(|| {
-            // Whatever the daemon itself was left by who started it. (On exec, for the standard library's own pipe is in use.)
+            // Descriptors that the daemon inherited. (On exec, because the standard library still uses its own pipe.)
             let flags = libc::CLOSE_RANGE_CLOEXEC.cast_signed();
             match libc::close_range(3, libc::c_uint::MAX, flags) {
                 0 => Ok(()),
@@ -125,7 +125,7 @@ fn environment(event: &serde_json::Value) -> Vec<(String, String)> {
     said.collect()
 }
 
-/// Its end, and the first line of what it said on standard error until then.
+/// Its end, and the first line that it wrote to standard error until then.
 async fn wait(child: &mut Child) -> (io::Result<std::process::ExitStatus>, String) {
     let Some(mut stderr) = child.stderr.take() else { return (child.wait().await, String::new()) };
     let mut said = Vec::new();

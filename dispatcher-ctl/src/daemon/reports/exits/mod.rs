@@ -45,7 +45,7 @@ struct Counts {
 }
 
 impl Exits {
-    /// Goes by these settings from now on; what waits, too.
+    /// Takes new settings, also for events that wait.
     pub(in crate::daemon) fn set(&self, settings: &Settings) {
         let mut inner = self.inner();
         if inner.settings != *settings {
@@ -53,7 +53,7 @@ impl Exits {
         }
     }
 
-    /// Takes in an event, if there is a command for it.
+    /// Queues an event, if there is a command for it.
     pub(in crate::daemon) fn push(&self, event: &Event) {
         let mut inner = self.inner();
         if inner.settings.command(event.kind.word()).is_none() {
@@ -126,16 +126,15 @@ impl Exits {
     /// How commands have ended: of every event that has a command, or had one that ran.
     pub(in crate::daemon) fn counts(&self) -> Vec<ExitCount> {
         let inner = self.inner();
-        let words = Settings::EVENTS.iter().filter(|word| {
-            inner.counts.contains_key(**word) || inner.settings.command(word).is_some()
-        });
-        words
-            .map(|word| {
-                let counts = inner.counts.get(word).copied().unwrap_or_default();
-                let Counts { success, failure, timeout, dropped } = counts;
-                ExitCount { event: (*word).into(), success, failure, timeout, dropped }
-            })
-            .collect()
+        let count = |(word, command): (&'static str, Option<_>)| {
+            let counts = inner.counts.get(word).copied();
+            let Counts { success, failure, timeout, dropped } = match command {
+                Some(_) => counts.unwrap_or_default(),
+                None => counts?,
+            };
+            Some(ExitCount { event: word.into(), success, failure, timeout, dropped })
+        };
+        inner.settings.commands().into_iter().filter_map(count).collect()
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {

@@ -1,6 +1,6 @@
 //! The kinds of advisors.
 
-use super::{Protocol, choice::choice};
+use super::{Protocol, choice};
 
 choice! {
     /// What a probe exchanges.
@@ -47,7 +47,7 @@ pub enum Transport {
     Tcp,
     /// UDP datagrams.
     Udp,
-    /// Whatever the service's clients use.
+    /// The protocol of the service's clients.
     Service,
     /// Neither TCP nor UDP: there is no port.
     None,
@@ -93,7 +93,7 @@ impl AdvisorKind {
 }
 
 choice! {
-    /// Whom a probe talks to.
+    /// The address that is probed.
     pub enum Target {
         /// The VIP, through this backend: as clients reach it.
         Vip = "vip",

@@ -3,6 +3,12 @@
 use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{ObjectBuilder, RefOr, Schema, Type, schema::OneOfBuilder},
+};
+
+use super::schema::text;
 
 /// A duration: `300`, `1.5`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -67,6 +73,17 @@ impl de::Visitor<'_> for Visitor {
             .map_err(|_| E::invalid_value(de::Unexpected::Str(text), &self))
     }
 }
+
+impl PartialSchema for Seconds {
+    fn schema() -> RefOr<Schema> {
+        let number = ObjectBuilder::new().schema_type(Type::Number).minimum(Some(0));
+        let duration = text().pattern(Some(r"^\d{1,6}(ms|s|m|h|d)$")).examples(["300s"]);
+        let description = "Seconds, or a duration as the configuration file has it";
+        OneOfBuilder::new().item(number).item(duration).description(Some(description)).into()
+    }
+}
+
+impl ToSchema for Seconds {}
 
 #[cfg(test)]
 mod tests {

@@ -6,13 +6,10 @@ use std::{
     str::FromStr,
 };
 
-use serde::{Deserialize, Serialize};
-
-use crate::model::choice::choice;
+use super::{Choice as _, as_text::as_text, choice};
 
 /// Client addresses from the first to the last, of one family.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientRange {
     /// The lowest.
     pub first: IpAddr,
@@ -21,8 +18,7 @@ pub struct ClientRange {
 }
 
 /// Ports from the first to the last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PortRange {
     /// The lowest.
     pub first: u16,
@@ -31,8 +27,7 @@ pub struct PortRange {
 }
 
 /// A period of the day; it spans midnight if it begins later than it ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimeRange {
     /// When it begins, in seconds since midnight.
     pub start: u32,
@@ -41,8 +36,7 @@ pub struct TimeRange {
 }
 
 /// TOS or traffic class under a mask.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tos {
     /// The value after masking.
     pub value: u8,
@@ -81,16 +75,8 @@ const DAY: u32 = 24 * 3600;
 impl Day {
     /// The day before.
     #[must_use]
-    pub const fn before(self) -> Self {
-        match self {
-            Self::Mon => Self::Sun,
-            Self::Tue => Self::Mon,
-            Self::Wed => Self::Tue,
-            Self::Thu => Self::Wed,
-            Self::Fri => Self::Thu,
-            Self::Sat => Self::Fri,
-            Self::Sun => Self::Sat,
-        }
+    pub fn before(self) -> Self {
+        Self::ALL[(self as usize + Self::ALL.len() - 1) % Self::ALL.len()]
     }
 }
 
@@ -264,24 +250,6 @@ impl fmt::Display for Tos {
 fn number<T: FromStr>(text: &str) -> Option<T> {
     let text = text.trim();
     text.starts_with(|c: char| c.is_ascii_digit()).then(|| text.parse().ok()).flatten()
-}
-
-macro_rules! as_text {
-    ($($name:ident),+) => { $(
-        impl TryFrom<String> for $name {
-            type Error = ParseRangeError;
-
-            fn try_from(text: String) -> Result<Self, ParseRangeError> {
-                text.parse()
-            }
-        }
-
-        impl From<$name> for String {
-            fn from(range: $name) -> Self {
-                range.to_string()
-            }
-        }
-    )+ };
 }
 
 as_text!(ClientRange, PortRange, TimeRange, Tos);

@@ -2,9 +2,7 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
-
-use super::choice::choice;
+use super::{as_text::as_text, choice};
 
 choice! {
     /// A request's method (`http`, `https`).
@@ -13,7 +11,7 @@ choice! {
         /// The resource.
         #[default]
         Get = "GET",
-        /// Only what is said of it: its answer has no body.
+        /// Only its headers: the answer has no body.
         Head = "HEAD",
         /// What may be done with it.
         Options = "OPTIONS",
@@ -65,7 +63,7 @@ impl QueryType {
 }
 
 choice! {
-    /// How a name server says that it went (`dns`); in the order of their numbers (RFC 1035).
+    /// The result that a name server reports (`dns`); in the order of their numbers (RFC 1035).
     #[derive(Default)]
     pub enum Rcode {
         /// The name is there.
@@ -85,8 +83,7 @@ choice! {
 }
 
 /// Bytes, written in hexadecimal digits.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Hex(pub Vec<u8>);
 
 impl Hex {
@@ -112,20 +109,6 @@ impl std::str::FromStr for Hex {
     }
 }
 
-impl TryFrom<String> for Hex {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
-    }
-}
-
-impl From<Hex> for String {
-    fn from(bytes: Hex) -> Self {
-        bytes.to_string()
-    }
-}
-
 impl fmt::Display for Hex {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
@@ -133,8 +116,7 @@ impl fmt::Display for Hex {
 }
 
 /// A set of HTTP or SIP statuses, as ranges: `200-399`, `200,204,301-302`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Statuses(pub Vec<(u16, u16)>);
 
 impl Statuses {
@@ -163,20 +145,6 @@ impl std::str::FromStr for Statuses {
     }
 }
 
-impl TryFrom<String> for Statuses {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
-    }
-}
-
-impl From<Statuses> for String {
-    fn from(statuses: Statuses) -> Self {
-        statuses.to_string()
-    }
-}
-
 impl fmt::Display for Statuses {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (i, (first, last)) in self.0.iter().enumerate() {
@@ -190,6 +158,8 @@ impl fmt::Display for Statuses {
         Ok(())
     }
 }
+
+as_text!(Hex, Statuses);
 
 #[cfg(test)]
 mod tests {

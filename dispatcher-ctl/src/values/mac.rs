@@ -2,7 +2,12 @@
 
 use std::{fmt, str::FromStr};
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{RefOr, Schema},
+};
+
+use super::{as_text::as_text, schema::text};
 
 /// A MAC address in transmission order; written `02:00:00:00:00:01`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
@@ -51,17 +56,18 @@ impl fmt::Debug for Mac {
     }
 }
 
-impl Serialize for Mac {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+as_text!(Mac);
+
+impl PartialSchema for Mac {
+    fn schema() -> RefOr<Schema> {
+        text()
+            .pattern(Some("^[0-9a-fA-F]{2}([:-][0-9a-fA-F]{2}){5}$"))
+            .examples(["02:00:00:00:00:01"])
+            .into()
     }
 }
 
-impl<'de> Deserialize<'de> for Mac {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
-    }
-}
+impl ToSchema for Mac {}
 
 #[cfg(test)]
 mod tests {

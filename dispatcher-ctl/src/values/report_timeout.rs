@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
 
-use crate::model::duration;
+use super::duration;
 
 /// The word for none.
 pub const UNLIMITED: &str = "unlimited";
@@ -17,7 +17,7 @@ pub fn text(value: Option<Duration>) -> String {
     value.map_or_else(|| UNLIMITED.to_owned(), duration::text)
 }
 
-/// From text; none where it is neither.
+/// From text; none if it is neither.
 #[must_use]
 pub fn parse(text: &str) -> Option<Option<Duration>> {
     match text {
@@ -37,7 +37,7 @@ pub fn serialize<S: Serializer>(value: &Option<Duration>, s: S) -> Result<S::Ok,
 /// Reads it.
 ///
 /// # Errors
-/// Where the text is neither.
+/// If the text is neither.
 pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Duration>, D::Error> {
     let text = String::deserialize(d)?;
     parse(&text).ok_or_else(|| D::Error::custom(format!("{text:?} is not {EXPECTED}")))

@@ -42,7 +42,7 @@ macro_rules! choice {
             $($(#[$variant_meta])* #[serde(rename = $word)] #[value(name = $word)] $variant,)+
         }
 
-        impl $crate::model::Choice for $name {
+        impl $crate::values::Choice for $name {
             const ALL: &'static [Self] = &[$(Self::$variant),+];
 
             fn word(self) -> &'static str {
@@ -52,7 +52,7 @@ macro_rules! choice {
 
         impl utoipa::PartialSchema for $name {
             fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
-                $crate::settings::schema::words(&[$($word),+])
+                $crate::values::schema::words(&[$($word),+])
             }
         }
 
@@ -60,7 +60,7 @@ macro_rules! choice {
 
         impl std::fmt::Display for $name {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.pad($crate::model::Choice::word(*self))
+                f.pad($crate::values::Choice::word(*self))
             }
         }
     };
@@ -71,7 +71,7 @@ pub(crate) use choice;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{ForwardMode, Orphan, Scheduler};
+    use crate::values::{ForwardMode, Orphan, Scheduler};
 
     #[test]
     fn a_word_is_the_same_in_api_and_command_line() {
