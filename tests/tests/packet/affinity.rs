@@ -27,6 +27,7 @@ pub(crate) fn cases() -> Vec<Case> {
                 .leaves(f.tcp(1004, ACK), Reason::OrphanAck)
                 .of_service(f.web()),
             case(f, "a record runs out when no new connection restarts it")
+                .then(|_| up_for(u64::from(TICKS) + 1))
                 .opens(f.tcp(1001, SYN), one)
                 // One less than the limit: a tick may end between two packets.
                 .then(|d| older(d, u64::from(TICKS) - 1))
@@ -112,10 +113,16 @@ fn masked() -> Case {
         .opens(from([100, 9], 1001), 11)
 }
 
-fn older(datapath: &mut Datapath, ticks: u64) -> Result<()> {
+/// Waits until the machine has been up for more than this many ticks. It must come before the first packet: a wait after it would
+/// age its record.
+fn up_for(ticks: u64) -> Result<()> {
     while mapped::now() <= ticks {
         std::thread::sleep(std::time::Duration::from_millis(100));
     }
+    Ok(())
+}
+
+fn older(datapath: &mut Datapath, ticks: u64) -> Result<()> {
     ensure!(datapath.age_records(ticks)? > 0, "there is no record");
     Ok(())
 }
