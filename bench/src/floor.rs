@@ -1,4 +1,4 @@
-//! The floors, loaded into the kernel: the least that forwarding by connections costs.
+//! The floor programs, loaded into the kernel: the least work that forwarding by connections needs.
 
 use anyhow::{Context as _, Result, ensure};
 use aya::{
@@ -58,10 +58,10 @@ impl Floor {
         Ok(HashMap::<_, FloorService, u32>::try_from(services)?.insert(key, 1, 0)?)
     }
 
-    /// The program, for a map of programs.
+    /// The program's file descriptor, for a map of programs.
     ///
     /// # Errors
-    /// Those of a program that is not loaded.
+    /// When the program is not loaded.
     pub fn program(&self) -> Result<&ProgramFd> {
         Ok(self.xdp()?.fd()?)
     }
@@ -89,5 +89,5 @@ impl Floor {
     }
 }
 
-/// The size of a line is what the floors claim.
+/// The floors rely on this size of a line.
 const _: () = assert!(size_of::<FloorLine>() == 64);
