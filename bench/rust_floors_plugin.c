@@ -1,7 +1,7 @@
-// The floor programs in Rust (lab/programs/src/floors.rs) as a plug-in of the xbench harness, beside its own in C.
+// The floor programs in Rust (lab/programs/src/floors.rs) as a plug-in of the xbench harness, next to its floors in C.
 //
-// `rust_service` does what its `set4_vip_1stat` does, `new/rust_lru` what its `new/lru` does, with as many places in the
-// table; `rust_line` what `set4` does.
+// `rust_service` does what the harness's `set4_vip_1stat` does, and `rust_line` what `set4` does. `new/rust_lru` does what its
+// `new/lru` does, with the same number of places in the table.
 //
 //   gcc -O2 -Wall -shared -fPIC -I HARNESS -o rust_floors_plugin.so rust_floors_plugin.c
 //   FLOORS_OBJECT=target/bpf/bpfel-unknown-none/bpf/bench-floors ./xbench ./floor_plugin.so ./rust_floors_plugin.so
@@ -14,7 +14,7 @@
 
 enum { BACKENDS = 64, WAYS = 4 };
 
-// arg: places of the table
+// arg: number of places in the table
 static int tune(struct bpf_object *o, const struct xb_case *c)
 {
 	int is_lru = !strcmp(c->prog, "lru");

@@ -1,4 +1,4 @@
-//! The floors, loaded into the kernel: the least that forwarding by connections costs.
+//! The floor programs, loaded into the kernel: the least work that forwarding by connections needs.
 
 use anyhow::{Context as _, Result, ensure};
 use aya::{
@@ -23,7 +23,7 @@ impl Floor {
     /// Loads a program of the object, with room for this many connections: a power of two.
     ///
     /// # Errors
-    /// Whatever the kernel refuses.
+    /// When the kernel refuses a call.
     pub fn load(program: &'static str, ways: u32) -> Result<Self> {
         ensure!(ways.is_power_of_two() && ways >= 4, "{ways} ways: expected a power of two");
         let lines = ways / FLOOR_WAYS as u32;
@@ -58,10 +58,10 @@ impl Floor {
         Ok(HashMap::<_, FloorService, u32>::try_from(services)?.insert(key, 1, 0)?)
     }
 
-    /// The program, for a map of programs.
+    /// The program's file descriptor, for a map of programs.
     ///
     /// # Errors
-    /// Those of a program that is not loaded.
+    /// When the program is not loaded.
     pub fn program(&self) -> Result<&ProgramFd> {
         Ok(self.xdp()?.fd()?)
     }
@@ -77,7 +77,7 @@ impl Floor {
     /// Connections opened so far.
     ///
     /// # Errors
-    /// As the map's.
+    /// Errors of the map.
     pub fn connections(&self) -> Result<u64> {
         let map = self.ebpf.map("STATE").context("no map STATE")?;
         Ok(Array::<_, [u64; 2]>::try_from(map)?.get(&0, 0)?[1])
@@ -89,5 +89,5 @@ impl Floor {
     }
 }
 
-/// The size of a line is what the floors claim.
+/// The floors rely on this size of a line.
 const _: () = assert!(size_of::<FloorLine>() == 64);

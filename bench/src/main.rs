@@ -1,4 +1,4 @@
-//! Measures what a packet costs, and prints a table. `cargo xtask bench` is how it is run.
+//! Measures what a packet costs, and prints a table. Run it by `cargo xtask bench`.
 
 use std::{collections::BTreeSet, fs, process::ExitCode};
 
@@ -54,7 +54,7 @@ fn run(options: &Options) -> Result<()> {
     }
     ensure!(!cases.is_empty(), "--cases: no case is named so\nhint: --list lists them");
     ensure!(datapath::available(), "the datapath cannot be loaded");
-    // What is measured was built from the tree as it is now, not as it is minutes later.
+    // Read the commit now: the programs were built from the present tree, which may change during the run.
     let machine = Machine::this();
     eprintln!("{} cases on CPU {}", cases.len(), stay()?);
     let mut cases: Vec<Measured> = cases.into_iter().map(Measured::new).collect();
@@ -74,7 +74,7 @@ fn run(options: &Options) -> Result<()> {
     publish(options, &Report::new(machine, (loads, rounds), &cases))
 }
 
-/// Prints the report, and writes it where it was asked for.
+/// Prints the report, and writes it to the files that the options name.
 fn publish(options: &Options, report: &Report<'_>) -> Result<()> {
     println!("{}", document::text_of(report));
     if let Some(path) = &options.json {
@@ -87,7 +87,7 @@ fn publish(options: &Options, report: &Report<'_>) -> Result<()> {
     Ok(())
 }
 
-/// The cases asked for, and those that they are compared with.
+/// The requested cases, and those that they are compared with.
 fn selected(options: &Options) -> Vec<Case> {
     let all = cases::all(Scale::FULL);
     let wanted = || all.iter().filter(|case| options.wants(&case.name));
@@ -99,7 +99,7 @@ fn selected(options: &Options) -> Vec<Case> {
     all.into_iter().filter(|case| names.contains(&case.name)).collect()
 }
 
-/// Stays on the last CPU that this process may use, before others where that is allowed.
+/// Pins this thread to the last CPU that the process may use, with raised priority where that is allowed.
 fn stay() -> Result<usize> {
     let allowed = sched_getaffinity(Pid::from_raw(0))?;
     let is_allowed = |cpu: &usize| allowed.is_set(*cpu).unwrap_or(false);
@@ -107,7 +107,7 @@ fn stay() -> Result<usize> {
     let mut one = CpuSet::new();
     one.set(cpu)?;
     sched_setaffinity(Pid::from_raw(0), &one)?;
-    // SAFETY: the call takes no pointers. Where it is refused, figures are only noisier.
+    // SAFETY: the call takes no pointers. If it is refused, figures are only noisier.
     unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, -20) };
     Ok(cpu)
 }

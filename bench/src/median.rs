@@ -1,6 +1,6 @@
 //! The median of figures.
 
-/// The middle of the figures, or what lies in the middle of two.
+/// The middle one of the figures, or the mean of the middle two.
 pub(crate) fn median(figures: impl Iterator<Item = f64>) -> Option<f64> {
     let mut figures: Vec<f64> = figures.collect();
     figures.sort_by(f64::total_cmp);

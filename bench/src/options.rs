@@ -59,7 +59,7 @@ impl Options {
         self.packets.unwrap_or(1 << 18)
     }
 
-    /// Frames of one measurement over a veth: to set one up takes as long as 100,000 of them.
+    /// Frames of one measurement over a veth: setting one up takes as long as 100,000 frames.
     #[must_use]
     pub fn frames(&self) -> u32 {
         self.packets.unwrap_or(1 << 22)
@@ -75,7 +75,7 @@ impl Options {
     }
 }
 
-/// Whether a name fits a pattern, in which `*` stands for anything.
+/// Whether a name matches a pattern, in which `*` matches anything.
 fn matches(pattern: &str, name: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == name,

@@ -1,4 +1,4 @@
-//! A program under test, the datapath or a floor: what it does with a packet, and what it has counted.
+//! A program under test, the datapath or a floor: runs packets through it and reads its counters.
 
 use std::collections::BTreeMap;
 
@@ -14,29 +14,29 @@ use crate::floor::Floor;
 
 /// The datapath or a floor, loaded and filled.
 pub enum Subject {
-    /// The product, and the slots of its backends.
+    /// The datapath, and the slots of its backends.
     Datapath(Box<Datapath>, Vec<u16>),
     /// A floor.
     Floor(Floor),
 }
 
-/// What a subject has counted so far.
+/// The counters of a subject at one moment.
 pub struct Counted {
     reasons: Option<Counts>,
     connections: u64,
 }
 
 impl Subject {
-    /// Loads the product, or takes one that was given up.
+    /// Loads the datapath, or takes one that was handed over for reuse.
     ///
     /// # Errors
-    /// Whatever the kernel refuses.
+    /// When the kernel refuses a call.
     pub fn datapath(world: &World) -> Result<Self> {
         let slots = world.backends.iter().map(|backend| backend.slot).collect();
         Ok(Self::Datapath(Box::new(Datapath::lend(world)?), slots))
     }
 
-    /// Gives it up, to who loads another one.
+    /// Hands the datapath over for reuse.
     pub fn give_up(self) {
         if let Self::Datapath(datapath, _) = self {
             datapath.give_back();
@@ -46,7 +46,7 @@ impl Subject {
     /// Loads a floor.
     ///
     /// # Errors
-    /// Whatever the kernel refuses.
+    /// When the kernel refuses a call.
     pub fn floor(program: &'static str, ways: u32) -> Result<Self> {
         Ok(Self::Floor(Floor::load(program, ways)?))
     }
@@ -54,7 +54,7 @@ impl Subject {
     /// The program.
     ///
     /// # Errors
-    /// Those of a program that is not loaded.
+    /// When the program is not loaded.
     pub fn program(&self) -> Result<&ProgramFd> {
         match self {
             Self::Datapath(datapath, _) => datapath.program(),
@@ -62,10 +62,10 @@ impl Subject {
         }
     }
 
-    /// Runs one packet, without the driver.
+    /// Runs one packet without the driver.
     ///
     /// # Errors
-    /// Whatever the kernel refuses.
+    /// When the kernel refuses a call.
     pub fn run(&self, frame: &[u8]) -> Result<Run> {
         let floor = match self {
             Self::Datapath(datapath, _) => return datapath.run(frame),
@@ -81,10 +81,10 @@ impl Subject {
         Ok(Run { action: result.return_value, bytes })
     }
 
-    /// What it has counted so far.
+    /// Its counters now.
     ///
     /// # Errors
-    /// As the maps'.
+    /// Errors of the map.
     pub fn counted(&self) -> Result<Counted> {
         match self {
             Self::Datapath(datapath, slots) => {
@@ -98,16 +98,16 @@ impl Subject {
         }
     }
 
-    /// Whether a forwarded frame is what came but for its addresses: to one of the backends, from the NIC.
+    /// Checks that a forwarded frame only changed its MAC addresses: to one of the backends, from the NIC.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// Says what is wrong with the frame.
     pub fn forwarded(&self, before: &[u8], after: &[u8]) -> Result<()> {
         ensure!(before.len() == after.len(), "{} bytes became {}", before.len(), after.len());
         ensure!(before[12..] == after[12..], "more than the addresses was changed");
         ensure!(after[6..12] == NIC_MAC, "not from the NIC");
         let is_backend = match self {
-            // As `usable` makes them.
+            // The MACs are those that `usable` makes.
             Self::Datapath(_, slots) => {
                 after[..4] == [2, 0, 0, 0xbe]
                     && slots.contains(&u16::from_be_bytes([after[4], after[5]]))
@@ -126,13 +126,13 @@ impl Counted {
         self.connections
     }
 
-    /// Connections opened since.
+    /// Connections opened since `before`.
     #[must_use]
     pub const fn connections_since(&self, earlier: &Self) -> u64 {
         self.connections - earlier.connections
     }
 
-    /// Packets counted since, by reason; none where the program counts no reasons.
+    /// Packets counted since `before`, by reason; none where the program counts no reasons.
     #[must_use]
     pub fn reasons_since(&self, earlier: &Self) -> Option<BTreeMap<Reason, u64>> {
         let (now, then) = (self.reasons.as_ref()?, earlier.reasons.as_ref()?);

@@ -1,4 +1,4 @@
-//! What the datapath under test is filled with: services and rings as the controller would make them.
+//! Fills the datapath under test: services and rings as the controller would make them.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -17,15 +17,15 @@ use rand::{Rng as _, rngs::SmallRng};
 
 /// Port of all services.
 pub const PORT: u16 = 80;
-/// Backends of a service where their number is of no account.
+/// Number of backends per service, where it does not matter.
 pub const BACKENDS: u16 = 8;
-/// The first VIP where there are many.
+/// The first one of many VIPs.
 pub const FIRST_VIP: Ipv4Addr = Ipv4Addr::new(192, 0, 4, 0);
 
-/// Idle ticks (of 4.3 s) after which established connections may be swept: longer than a run, which nobody sweeps for.
+/// Idle ticks (of 4.3 s) after which established connections may be swept: longer than a run, in which nothing sweeps.
 const LONG: u64 = 1000;
 
-/// What decides which flows share lines and pages: the keys of the hashes.
+/// The keys of the hashes: they decide which flows share lines and pages.
 #[derive(Clone, Copy, Debug)]
 pub struct Keys {
     hash: [u64; HASH_KEYS],
@@ -33,7 +33,7 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// Drawn, as the controller draws them: none is zero.
+    /// Draws random keys as the controller does: none is zero.
     pub fn draw(random: &mut SmallRng) -> Self {
         let mut keys = || random.random_range(1..=u64::MAX);
         Self { hash: std::array::from_fn(|_| keys()), schedule: std::array::from_fn(|_| keys()) }
@@ -47,7 +47,8 @@ impl Keys {
     }
 }
 
-/// TCP and UDP of a VIP of either family, with this scheduler, this many backends each, and a table of this many ways.
+/// TCP and UDP services on a VIP of either family, with this scheduler, this many backends each, and a table of this many
+/// ways.
 #[must_use]
 pub fn world(ways: u32, scheduler: Scheduler, backends: u16) -> World {
     [(VIP.into(), TCP), (VIP6.into(), TCP), (VIP.into(), UDP), (VIP6.into(), UDP)]
@@ -55,7 +56,7 @@ pub fn world(ways: u32, scheduler: Scheduler, backends: u16) -> World {
         .fold(empty(ways), |world, (vip, protocol)| with(world, vip, protocol, scheduler, backends))
 }
 
-/// TCP of this many VIPs, ten backends each.
+/// TCP services on this many VIPs, with ten backends each.
 #[must_use]
 pub fn many(ways: u32, services: u32) -> World {
     (0..services).fold(empty(ways), |world, number| {
@@ -72,7 +73,7 @@ pub fn with_affinity(mut world: World) -> World {
     world
 }
 
-/// With SYNs placed by hash as soon as one connection is half-open.
+/// Places SYNs by hash as soon as one connection is half-open.
 #[must_use]
 pub fn guarded(mut world: World) -> World {
     world.syn_guard = 0;
@@ -82,12 +83,12 @@ pub fn guarded(mut world: World) -> World {
 fn empty(ways: u32) -> World {
     let mut world = World::empty();
     world.buckets = ways / WAYS as u32;
-    // Established ones of UDP, and of TCP.
+    // Established connections: UDP's, and TCP's.
     (world.expiry_ticks[2], world.expiry_ticks[6]) = (LONG, LONG);
     world
 }
 
-/// With one more service.
+/// Adds one service.
 fn with(mut world: World, vip: IpAddr, protocol: u8, scheduler: Scheduler, backends: u16) -> World {
     let id = world.services.len() as u32 + 1;
     let first = world.backends.len() as u16 + 1;

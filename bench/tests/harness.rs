@@ -1,4 +1,4 @@
-//! The harness at work, without a clock: every case's packets meet the fate they should.
+//! Runs the harness without timing: every case's packets must have the expected outcome.
 
 use dispatcher_bench::{
     bench::{Loaded, Measured, Quiet},
@@ -8,9 +8,9 @@ use dispatcher_bench::{
 use dispatcher_tests::datapath;
 use rand::{SeedableRng as _, rngs::SmallRng};
 
-/// Packets of a case: more than it has flows.
+/// Packets per case: more than it has flows.
 const PACKETS: u32 = 4096;
-/// Cases by the first part of their name: those of a group run in one test, groups side by side.
+/// Groups of cases, by the first part of their name: each group runs in one test, and the groups run in parallel.
 const GROUPS: [&str; 5] = ["base", "floor", "other", "hit", "new"];
 
 fn drive(groups: &[&str]) {
@@ -21,7 +21,7 @@ fn drive(groups: &[&str]) {
     cases.retain(|case| groups.contains(&group(&case.name)));
     assert!(!cases.is_empty());
     let (mut driver, mut quiet) = (Driver::load().unwrap(), Quiet::default());
-    // One for all, so that who comes next finds a program that was loaded with its keys.
+    // One seed for all groups, so that a later group can reuse a program that was loaded with the same keys.
     let seed = rand::random();
     while let Some(first) = cases.first() {
         let subject = first.subject.clone();

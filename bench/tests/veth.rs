@@ -1,4 +1,4 @@
-//! Real frames over a veth, without a clock: all of them come back, whoever is at the far end.
+//! Sends real frames over a veth without timing: all of them must come back, whatever takes them at the far end.
 
 use dispatcher_bench::veth::{trial, wire::Wire};
 use dispatcher_tests::datapath;
@@ -11,7 +11,7 @@ fn frames_come_back_over_the_veth() {
     let mut wire = Wire::new().unwrap();
     for mut trial in trial::all(false) {
         let name = trial.name.clone();
-        // Fails itself when more than a few are missing.
+        // Fails by itself when more than a few frames are missing.
         trial.load(&mut wire).unwrap_or_else(|error| panic!("{name}: {error:#}"));
         let ns = trial.measure(&mut wire, 1 << 13).unwrap_or_else(|e| panic!("{name}: {e:#}"));
         assert!(ns > 0.0, "{name}: {ns} ns a frame");

@@ -1,4 +1,4 @@
-//! Checks that all packets of a measurement met their fate.
+//! Checks that the datapath treated all packets of a measurement as expected.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::{
     subject::{Counted, Subject},
 };
 
-/// How many of 1,000 packets of known connections may open one: of a floor, whose lines overflow, and of the product.
+/// How many of 1,000 packets of known connections may open a connection: in a floor, whose lines overflow, and in the product.
 const STRAYS: (u64, u64) = (150, 1);
 
 /// Packets of one measurement so far, in several runs.
@@ -31,10 +31,10 @@ impl Sent {
     }
 }
 
-/// Whether they did.
+/// Checks that the packets had the expected outcome.
 ///
 /// # Errors
-/// What is wrong with them.
+/// Says which packets had another outcome.
 pub(super) fn judge(
     case: &Case,
     subject: &Subject,
@@ -46,7 +46,7 @@ pub(super) fn judge(
         Fate::Passed(reason) => (false, reason),
         Fate::Known | Fate::Opened | Fate::Stateless => (true, Reason::Forwarded),
     };
-    // What became of a run's last one the driver does not see.
+    // The driver does not see the outcome of a run's last packet.
     let rewritten = if is_forwarded { packets - runs } else { 0 };
     ensure!(changed == rewritten, "{changed} of {packets} packets were rewritten");
     if let Some(reasons) = after.reasons_since(before) {

@@ -1,4 +1,4 @@
-//! A case and its figures, and which of its packets come next.
+//! A case with its figures, and the choice of its next packets.
 
 use anyhow::{Result, ensure};
 use dispatcher_lab_ebpf::Plan;
@@ -11,16 +11,16 @@ use crate::{
     subject::Subject,
 };
 
-/// Flows a round visits at most: with more of them, each round visits others.
+/// A round visits at most this many flows. If a case has more, each round visits other ones.
 pub(super) const SPAN: u32 = 1 << 20;
-/// Flows whose packets are looked at one by one.
+/// Flows whose packets are checked one by one.
 const SAMPLE: u32 = 64;
 
-/// A case and its figures, of all loads.
+/// A case and its figures from all loads.
 pub struct Measured {
     /// The case.
     pub case: Case,
-    /// One of each round.
+    /// One figure for each round.
     pub figures: Vec<Figure>,
     /// Rounds of this load so far.
     pub(super) turn: u32,
@@ -30,38 +30,38 @@ pub struct Measured {
     clients: u32,
 }
 
-/// What a round measured: nanoseconds a packet.
+/// The result of one round: nanoseconds per packet.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Figure {
     /// Number of the load, from 0.
     pub load: usize,
-    /// The case's, driver and all.
+    /// The case's time, including the driver's.
     pub gross: f64,
-    /// The driver's, with an empty program, at the same time.
+    /// The driver's time with an empty program, measured at the same time.
     pub empty: f64,
-    /// The same, the slower one of before and after.
+    /// As `empty`, but the slower one of the measurements before and after.
     pub slowest: f64,
-    /// Whether nobody disturbed, by all that is known at the end.
+    /// Whether nothing disturbed the round, judged by all that is known at the end.
     pub is_quiet: bool,
 }
 
-/// What was timed at once, nanoseconds a packet.
+/// One timed chunk of packets, in nanoseconds per packet.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Chunk {
     pub(super) gross: f64,
-    /// What the empty program took before and after.
+    /// Time of the empty program before and after.
     pub(super) empty: [f64; 2],
 }
 
 impl Chunk {
-    /// What the empty program took, the slower one of before and after.
+    /// Time of the empty program before or after, whichever is longer.
     pub(super) const fn slowest(&self) -> f64 {
         self.empty[0].max(self.empty[1])
     }
 }
 
 impl Figure {
-    /// The given number of chunks that were least disturbed.
+    /// A figure from the `wanted` chunks that were least disturbed.
     pub(super) fn of(mut chunks: Vec<Chunk>, wanted: usize, load: usize) -> Option<Self> {
         chunks.sort_by(|a, b| a.slowest().total_cmp(&b.slowest()));
         chunks.truncate(wanted);
@@ -75,7 +75,7 @@ impl Figure {
         })
     }
 
-    /// Without the driver.
+    /// The case's time without the driver's.
     #[must_use]
     pub const fn net(&self) -> f64 {
         self.gross - self.empty
@@ -89,12 +89,12 @@ impl Measured {
         Self { case, figures: Vec::new(), turn: 0, next: 0, clients: 0 }
     }
 
-    /// Begins a load.
+    /// Starts a load.
     pub(super) const fn begin(&mut self, clients: u32) {
         (self.turn, self.next, self.clients) = (0, 0, clients);
     }
 
-    /// How the driver makes a frame one of any of the case's flows, in order.
+    /// How the driver turns a frame into one of any flow of the case, in order.
     pub(super) fn every(&self, layout: Layout, frame: &[u8]) -> Result<Plan> {
         let mut plan = layout.plan(frame)?;
         plan.vip_mask = self.case.vip_mask;
@@ -102,13 +102,13 @@ impl Measured {
         Ok(plan)
     }
 
-    /// What the driver does next.
+    /// What the driver sends next.
     pub(super) fn plan(&self) -> Result<Plan> {
         let mut plan = self.every(self.case.layout, &self.case.frame)?;
         plan.multiplier = SCRAMBLED;
         plan.next = self.next;
         if let Flows::Of(flows) = self.case.flows {
-            // The largest power of two that divides them.
+            // The largest power of two that divides the number of flows.
             let span = (flows & flows.wrapping_neg()).min(SPAN);
             plan.mask = span - 1;
             plan.first = (self.turn % (flows / span)) * span;
@@ -116,10 +116,10 @@ impl Measured {
         Ok(plan)
     }
 
-    /// Sends packets of some flows, one by one and twice each, and looks at what comes out.
+    /// Sends the packets of some flows one by one, twice each, and checks each result.
     ///
     /// # Errors
-    /// What is wrong with one; whatever the kernel refuses.
+    /// Says what is wrong with a packet; when the kernel refuses a call.
     pub(super) fn look(&mut self, subject: &Subject) -> Result<()> {
         let plan = self.plan()?;
         for packet in self.next..self.next + u64::from(SAMPLE) {

@@ -1,32 +1,32 @@
 //! Waits until the kernel has freed maps that are no longer in use.
 //!
-//! It does so later than the last handle is closed, and all tables together may be gigabytes: two loads side by side may not
-//! fit.
+//! The kernel frees them some time after the last handle is closed. All tables together may take gigabytes, so two loads may
+//! not fit in memory at the same time.
 
 use std::{
     fs, thread,
     time::{Duration, Instant},
 };
 
-/// How often it is looked.
+/// Time between two looks.
 const PAUSE: Duration = Duration::from_millis(20);
-/// What is not given back for so long is somebody else's.
+/// Memory that is still mapped after this time belongs to another process.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// Less than this many KiB more than before are no table of ours.
+/// A growth of less than this, in KiB, is not one of our tables.
 const SLACK: u64 = 8 << 10;
 
-/// What the kernel had mapped at a time, KiB: large maps are vmalloc'ed.
+/// KiB that the kernel had mapped at one moment: it allocates large maps with vmalloc.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Memory(u64);
 
 impl Memory {
-    /// Now; 0 where the kernel does not say.
+    /// The value now; 0 where the kernel does not say.
     pub(super) fn now() -> Self {
         let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
         Self(used(&text).unwrap_or(0))
     }
 
-    /// Waits until no more is mapped than then, or it does not get less any more: others map and unmap, too.
+    /// Waits until no more than this is mapped, or until the amount stops falling: other processes map and unmap memory, too.
     pub(super) fn wait(self) {
         let (mut least, mut since) = (u64::MAX, Instant::now());
         loop {

@@ -1,7 +1,7 @@
-//! One load of all cases: each program and its maps loaded again, and rounds in which each is measured once.
+//! One load of all cases: loads every program and its maps again, then measures each case once per round.
 //!
-//! Where a table lies in memory, and which of its places flows fall on, is chance, and stays the same as long as it is loaded. So a
-//! measurement is of several loads, each with keys, client addresses and an order of loading of its own.
+//! Chance decides where a table lies in memory and which of its places the flows use, and this stays the same while the table
+//! is loaded. So a measurement takes several loads, each with its own keys, client addresses and order of loading.
 
 use std::collections::BTreeMap;
 
@@ -26,17 +26,18 @@ pub use measured::{Figure, Measured};
 use memory::Memory;
 pub use quiet::Quiet;
 
-/// Packets that are timed at once, between two looks at who disturbs; of those of an empty program, too.
+/// Packets timed in one chunk, before the next check for disturbance; the empty program gets the same number.
 const CHUNK: u32 = 1 << 15;
-/// Packets before those that are timed, where a round visits no more flows: they find what the case before left in the caches.
+/// Packets sent before the timed ones if a round visits no more flows than this: they replace what the case before left in the
+/// caches.
 const WARM: u32 = 1 << 16;
-/// Runs of it that tell what is quiet, before the first round.
+/// Runs of the empty program before the first round, to learn how long it takes undisturbed.
 const LISTEN: u32 = 16;
-/// Connections that are half-open at once while they are opened: in a full bucket one makes room for another.
+/// Connections that may be half-open at the same time during opening: in a full bucket, a half-open one gives way to another.
 const HALF_OPEN: u32 = 1 << 15;
-/// So many times the packets that were asked for are sent at most, where others disturb.
+/// If others disturb, at most this many times the requested packets are sent.
 const ATTEMPTS: usize = 4;
-/// Client addresses begin this far behind the cases' own, at most.
+/// Client addresses begin at most this far behind the cases' own.
 const CLIENTS: u32 = 1 << 20;
 
 /// Cases whose programs are loaded and whose flows are open.
@@ -51,10 +52,10 @@ pub struct Loaded<'a> {
 }
 
 impl<'a> Loaded<'a> {
-    /// Loads what the cases measure, in random order, opens their flows, and looks at what becomes of some of them.
+    /// Loads what the cases measure, in random order, opens their flows, and checks the outcome of some of their packets.
     ///
     /// # Errors
-    /// Whatever the kernel refuses; packets that meet another fate than they should.
+    /// When the kernel refuses a call, or a packet has another outcome than expected.
     pub fn new(
         driver: &'a mut Driver,
         cases: &'a mut [Measured],
@@ -74,7 +75,7 @@ impl<'a> Loaded<'a> {
         Ok(loaded)
     }
 
-    /// All cases, those of one program side by side and in order, programs in random order.
+    /// All cases: those of one program next to each other and in order, the programs in random order.
     fn by_subject(&self, random: &mut SmallRng) -> Vec<usize> {
         let mut subjects: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
         for (number, Measured { case, .. }) in self.cases.iter().enumerate() {
@@ -111,7 +112,7 @@ impl<'a> Loaded<'a> {
         Ok(())
     }
 
-    /// Measures every case once, in random order; those that are compared one after the other.
+    /// Measures every case once, in random order; cases that are compared follow each other directly.
     ///
     /// # Errors
     /// As [`Self::new`].
@@ -130,7 +131,7 @@ impl<'a> Loaded<'a> {
         Ok(())
     }
 
-    /// Sends packets of every case in order, however disturbed, and checks what becomes of them.
+    /// Sends packets of every case in order, even if others disturb, and checks their outcome.
     ///
     /// # Errors
     /// As [`Self::new`].
@@ -155,7 +156,7 @@ impl<'a> Loaded<'a> {
         judge(case, subject, sent, (&before, &subject.counted()?))
     }
 
-    /// Times a case's packets chunk by chunk, until enough of them were undisturbed; the least disturbed ones count.
+    /// Times a case's packets chunk by chunk until enough chunks were undisturbed; only the least disturbed chunks count.
     fn measure(&mut self, number: usize, load: usize, packets: u32) -> Result<Figure> {
         let case = self.cases[number].case.clone();
         if case.reopens {
@@ -187,7 +188,7 @@ impl<'a> Loaded<'a> {
         Figure::of(chunks, wanted, load).context("no chunk was sent")
     }
 
-    /// What an empty program takes right now: more than it can, where another thread shares this core.
+    /// Time of an empty program right now: it rises while another thread shares this core.
     fn probe(&mut self, layout: Layout) -> Result<f64> {
         self.driver.aim(self.empty.program()?)?;
         let frame = [0; 128];
@@ -206,20 +207,21 @@ impl<'a> Loaded<'a> {
         Ok(driven)
     }
 
-    /// Gives up all that was loaded, and waits until the kernel has its memory back.
+    /// Frees everything that was loaded, and waits until the kernel has its memory back.
     pub fn free(self) {
         let memory = self.memory;
         drop(self.subjects);
         memory.wait();
     }
 
-    /// Gives up what was loaded to who loads the like: where only fates are looked at, the verifier takes most of the time.
+    /// Hands the loaded programs over for reuse: where only outcomes are checked, the verifier takes most of the time.
     pub fn give_up(self) {
         self.subjects.into_values().for_each(Subject::give_up);
     }
 }
 
-/// All cases in random order, but those that are compared with one floor side by side: what disturbs one disturbs the other.
+/// All cases in random order, except that cases compared with the same floor stay together: a disturbance then hits all of
+/// them.
 fn order(cases: &[Measured], random: &mut SmallRng) -> Vec<usize> {
     let mut groups: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (number, Measured { case, .. }) in cases.iter().enumerate() {

@@ -1,18 +1,18 @@
 //! Tells whether something else ran on this core.
 //!
-//! A thread on the other half of a core makes whatever runs here take about twice as long, an empty program, too; a case that
-//! waits for memory less so. So figures of disturbed and quiet rounds cannot be compared.
+//! A thread on the other half of the core makes code here take about twice as long, also an empty program. A case that waits
+//! for memory slows down less. So figures of disturbed and quiet rounds cannot be compared.
 
 use std::collections::BTreeMap;
 
 use super::Measured;
 use crate::driver::Layout;
 
-/// So many times the least that an empty program took is quiet enough: it takes 1.0 to 1.3 times as long alone, 1.7 to 2.5 in
-/// company.
+/// A round is quiet if the empty program took at most this many times its least time: 1.0 to 1.3 times alone, 1.7 to 2.5 times
+/// with another thread on the core.
 const ENOUGH: f64 = 1.4;
 
-/// The least that a packet took in an empty program, nanoseconds, by driver.
+/// The least time of a packet in an empty program, in nanoseconds, by driver.
 #[derive(Clone, Debug, Default)]
 pub struct Quiet(BTreeMap<Layout, f64>);
 
@@ -22,19 +22,19 @@ impl Quiet {
         !self.0.contains_key(&layout)
     }
 
-    /// What the empty program took now.
+    /// Records a time of the empty program.
     pub(super) fn heard(&mut self, layout: Layout, ns: f64) {
         let least = self.0.entry(layout).or_insert(ns);
         *least = least.min(ns);
     }
 
-    /// Whether it takes so long when nobody disturbs, as far as is known.
+    /// Whether the empty program takes this long when nothing disturbs, as far as is known.
     #[must_use]
     pub(super) fn is_quiet(&self, layout: Layout, ns: f64) -> bool {
         self.0.get(&layout).is_some_and(|least| ns < least * ENOUGH)
     }
 
-    /// Says of all figures whether they were disturbed: at the end more is known than when they were measured.
+    /// Marks every figure as disturbed or not. This happens at the end, when more is known than during the measurements.
     pub fn judge(&self, cases: &mut [Measured]) {
         for Measured { case, figures, .. } in cases {
             for figure in figures {

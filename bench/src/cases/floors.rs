@@ -1,4 +1,4 @@
-//! The floors, and what the driver itself costs.
+//! The floors, and the cost of the driver itself.
 
 use dispatcher_common::reason::Reason;
 
@@ -17,7 +17,7 @@ pub(super) fn cases(scale: Scale) -> Vec<Case> {
     .map(|(layout, frame)| {
         let name = format!("base/{}", layout.program());
         Case::new(name, "base", |_| Subject::floor("pass", 4), (layout, frame))
-            // No reason is counted.
+            // The program counts no reasons.
             .fate(Fate::Passed(Reason::NotOurs))
     })
     .collect();

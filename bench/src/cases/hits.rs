@@ -1,4 +1,4 @@
-//! Packets of connections that are known.
+//! Packets of known connections.
 
 use dispatcher_ctl::model::Scheduler;
 use dispatcher_tests::{
@@ -13,51 +13,51 @@ use crate::{
     worlds::{self, BACKENDS, FIRST_VIP, Keys, PORT},
 };
 
-/// A client's SYN and the request that follows it: flags and payload. What a client that asks for nothing has opened gives way
-/// when the table is full, so it would not be there when it is measured.
+/// A client's SYN and the request that follows it: flags and payload. When the table is full, a connection without a request
+/// gives way to others, and would be missing in the measurement.
 const OPENING: [(u8, &[u8]); 2] = [(SYN, &[]), (ACK, &[7; 12])];
 
-/// A client's SYN, and what follows it.
+/// A client's SYN and the packet that follows it.
 pub(super) fn tcp4() -> [Vec<u8>; 2] {
     OPENING.map(|(flags, payload)| {
         eth().ipv4(CLIENT, VIP).tcp(0x8000, PORT, flags).payload(payload).build().bytes
     })
 }
 
-/// The same in IPv6.
+/// As [`tcp4`], in IPv6.
 pub(super) fn tcp6() -> [Vec<u8>; 2] {
     OPENING.map(|(flags, payload)| {
         eth().ipv6(CLIENT6, VIP6).tcp(0x8000, PORT, flags).payload(payload).build().bytes
     })
 }
 
-/// The same behind a tag.
+/// As [`tcp4`], behind a VLAN tag.
 pub(super) fn vlan() -> [Vec<u8>; 2] {
     OPENING.map(|(flags, payload)| {
         eth().vlan(7).ipv4(CLIENT, VIP).tcp(0x8000, PORT, flags).payload(payload).build().bytes
     })
 }
 
-/// Two packets in UDP: the second shows that the client goes on.
+/// Two UDP packets: the second shows that the client continues.
 pub(super) fn udp4() -> [Vec<u8>; 2] {
     let frame = eth().ipv4(CLIENT, VIP).udp(0x8000, PORT).payload(&[7; 12]).build().bytes;
     [frame.clone(), frame]
 }
 
-/// The same in IPv6.
+/// As [`udp4`], in IPv6.
 pub(super) fn udp6() -> [Vec<u8>; 2] {
     let frame = eth().ipv6(CLIENT6, VIP6).udp(0x8000, PORT).payload(&[7; 12]).build().bytes;
     [frame.clone(), frame]
 }
 
-/// To the first of many services.
+/// Packets to the first of many services.
 pub(super) fn many4() -> [Vec<u8>; 2] {
     OPENING.map(|(flags, payload)| {
         eth().ipv4(CLIENT, FIRST_VIP).tcp(0x8000, PORT, flags).payload(payload).build().bytes
     })
 }
 
-/// A kind of hit: its name, its packets, and how many of the sizes there are.
+/// A kind of hit: its name, its layout, its packets, and how many of the sizes it is measured with.
 type Kind = (&'static str, Layout, [Vec<u8>; 2], usize);
 
 pub(super) fn cases(scale: Scale) -> Vec<Case> {
@@ -72,7 +72,8 @@ pub(super) fn cases(scale: Scale) -> Vec<Case> {
     let mut cases = Vec::new();
     for (name, layout, frames, sizes) in kinds {
         for size in scale.sizes(sizes) {
-            // One table for each kind and number of places, as of the other kinds below: what shares it changes what a hit takes.
+            // Each kind and table size gets a table of its own, also for the kinds below: sharing a table would change the
+            // cost of a hit.
             let subject = format!("plain/{name}/{}", scale.ways(SIZES[size].2));
             cases.push(known(scale, name, subject, (layout, &frames), size, plain));
         }
@@ -103,7 +104,7 @@ pub(super) fn cases(scale: Scale) -> Vec<Case> {
     cases
 }
 
-/// A case of known connections of one of the sizes.
+/// A case of known connections, with one of the sizes.
 fn known(
     scale: Scale,
     name: &str,

@@ -1,4 +1,4 @@
-//! What is measured: each case a program, the packets it is given, and what must become of them.
+//! The cases: each has a program, the packets it gets, and their expected outcome.
 
 use std::rc::Rc;
 
@@ -12,66 +12,66 @@ mod hits;
 mod new;
 mod others;
 
-/// Loads a program, with a load's keys.
+/// Loads a program with the keys of a load.
 pub type Load = dyn Fn(&Keys) -> Result<Subject>;
 
-/// Something measured.
+/// One measured case.
 #[derive(Clone)]
 pub struct Case {
     /// Its name, parts separated by slashes.
     pub name: String,
-    /// What is measured; cases with one name here share one loaded program.
+    /// The program under test; cases with the same name here share one loaded program.
     pub subject: String,
-    /// Loads it.
+    /// Loads the program.
     pub load: Rc<Load>,
-    /// Where its frames have what tells their flow.
+    /// Where its frames have the fields that identify their flow.
     pub layout: Layout,
-    /// The frames that go through all flows beforehand, one after the other.
+    /// The frames that open the connections: each goes through all flows beforehand, one after the other.
     pub opening: Vec<(Layout, Vec<u8>)>,
-    /// Whether they do so before each measurement, since the datapath forgets.
+    /// Whether they are sent again before each measurement, because the datapath forgets.
     pub reopens: bool,
-    /// The frame measured, of flow 0.
+    /// The measured frame, as flow 0 has it.
     pub frame: Vec<u8>,
-    /// VIPs that flows go to by turns − 1.
+    /// Number of VIPs that the flows take in turn, minus 1.
     pub vip_mask: u32,
-    /// How many flows there are.
+    /// Its number of flows.
     pub flows: Flows,
-    /// What becomes of its packets.
+    /// The expected outcome of its packets.
     pub fate: Fate,
-    /// The case of a floor that it is compared with.
+    /// Name of the floor's case that it is compared with.
     pub floor: Option<String>,
 }
 
-/// How many flows there are.
+/// The number of flows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flows {
-    /// So many, visited in scrambled order.
+    /// This many, visited in scrambled order.
     Of(u32),
-    /// Each packet is one never seen. So many packets before the first measurement fill the table.
+    /// Each packet belongs to a new flow. This many packets before the first measurement fill the table.
     New(u32),
 }
 
-/// What becomes of packets.
+/// The expected outcome of packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// Forwarded, of a known connection.
+    /// Forwarded, as part of a known connection.
     Known,
-    /// Forwarded, each a connection more.
+    /// Forwarded; each packet opens a connection.
     Opened,
-    /// Forwarded, but no connection is entered.
+    /// Forwarded, but no connection is entered in the table.
     Stateless,
-    /// Left to the kernel.
+    /// Passed to the kernel.
     Passed(Reason),
 }
 
-/// Bounds of what is measured: none in a measurement, tight ones where only correctness is looked at.
+/// Bounds of the cases' sizes: none in a measurement, small ones where only correctness is checked.
 #[derive(Clone, Copy, Debug)]
 pub struct Scale {
-    /// Flows of a case, at most: a power of two.
+    /// Greatest number of flows per case: a power of two.
     pub flows: u32,
-    /// Ways of a table, at most: a power of two.
+    /// Greatest number of ways per table: a power of two.
     pub ways: u32,
-    /// Services, at most: a power of two.
+    /// Greatest number of services: a power of two.
     pub services: u32,
 }
 
@@ -89,7 +89,7 @@ impl Scale {
         if ways < self.ways { ways } else { self.ways }
     }
 
-    /// Sizes, by their number, that differ within these bounds: the first of those that do not.
+    /// Indices of the sizes that differ within these bounds; of equal ones only the first.
     fn sizes(self, sizes: usize) -> impl Iterator<Item = usize> {
         (0..sizes).filter(move |size| {
             let flows = |size: usize| self.flows(SIZES[size].1);
@@ -102,15 +102,15 @@ impl Scale {
     }
 }
 
-/// Flow counts, with their names and how many ways the table then has.
+/// Flow counts, with their names and the number of ways of the table.
 const SIZES: [(&str, u32, u32); 4] = [
     ("1k", 1 << 10, 1 << 20),
     ("64k", 1 << 16, 1 << 20),
     ("1M", 1 << 20, 1 << 21),
-    // Ten times as many in a table that they fill to 62 %.
+    // Ten times as many flows, in a table that they fill to 62 %.
     ("10M", 10 << 20, 1 << 24),
 ];
-/// Without the largest one.
+/// Number of sizes without the largest one.
 const USUAL: usize = 3;
 /// Ways of a table that fills with new connections.
 const NEW_WAYS: u32 = 1 << 20;
@@ -122,7 +122,7 @@ pub fn all(scale: Scale) -> Vec<Case> {
 }
 
 impl Case {
-    /// Of a program that is loaded so; its packets are these.
+    /// A case of the program that `load` loads, with these packets.
     fn new(
         name: impl Into<String>,
         subject: impl Into<String>,
@@ -164,7 +164,7 @@ impl Case {
         self
     }
 
-    /// The case of an empty program that takes the same packets.
+    /// The case of an empty program that gets the same packets.
     #[must_use]
     pub fn base(&self) -> String {
         format!("base/{}", self.layout.program())

@@ -1,4 +1,4 @@
-//! Packets that open connections: each is the first of a flow.
+//! Packets that open connections: each is the first one of its flow.
 
 use dispatcher_ctl::model::Scheduler;
 use dispatcher_tests::datapath::World;

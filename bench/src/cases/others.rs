@@ -1,4 +1,4 @@
-//! Packets of other kinds: not for a service, fragments, ICMP errors.
+//! Packets of other kinds: for no service, fragments, ICMP errors.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -16,19 +16,19 @@ use crate::{
     worlds::{self, BACKENDS, Keys, PORT},
 };
 
-/// Addresses that are no VIPs.
+/// An address that is no VIP.
 const STRANGER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 9);
 const STRANGER6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 9, 0, 0, 0, 0, 9);
 
-/// The first fragment of a datagram, and one that follows.
+/// The first fragment of a datagram, and a later one.
 pub(super) fn fragments() -> [Vec<u8>; 2] {
     let first = eth().ipv4(CLIENT, VIP).fragment(0, true).udp(0x8000, PORT).payload(&[7; 64]);
     let next = eth().ipv4(CLIENT, VIP).fragment(9, true).protocol(UDP).payload(&[7; 64]);
-    // The UDP header says how long all of it is.
+    // The UDP header has the length of the whole datagram.
     [first.patch(At::L4, 4, &[1, 0]).build().bytes, next.build().bytes]
 }
 
-/// "Fragmentation needed", of a packet from the service to its client.
+/// "Fragmentation needed", about a packet from the service to its client.
 pub(super) fn icmp() -> Vec<u8> {
     let answer = eth().ipv4(VIP, CLIENT).tcp(PORT, 0x8000, ACK);
     eth().ipv4(STRANGER, VIP).icmp(3, 4, 1400).quoting(answer, 28).build().bytes

@@ -1,8 +1,8 @@
-//! Lets a test run start at once.
+//! Lets a test run start without a wait.
 //!
-//! The kernel jumps into XDP programs by a table of those that are in use. A test run of many packets puts its program there
-//! before and takes it out after, and waits both times until no CPU can be inside the old table: some 20 ms, in which
-//! others have the CPU and its caches. A program that is attached somewhere stays in the table, and there is no wait.
+//! The kernel jumps into XDP programs through a table of the programs in use. A test run of many packets adds its program
+//! before and removes it after. Both times it waits until no CPU can be inside the old table. This takes some 20 ms, in which
+//! other tasks use the CPU and its caches. A program that is attached somewhere stays in the table, and needs no wait.
 
 use std::{fs::File, io, thread};
 
@@ -10,21 +10,21 @@ use anyhow::{Context as _, Result};
 use aya::programs::{Xdp, xdp::XdpMode};
 use nix::sched::{CloneFlags, unshare};
 
-/// Every namespace's loopback.
+/// Interface index of the loopback in every namespace.
 const LOOPBACK: u32 = 1;
 
-/// Attaches a program to the loopback of a namespace of its own, by which nothing ever comes. The namespace has no name, and
-/// ends with the file.
+/// Attaches a program to the loopback of its own network namespace, which never gets a packet. The namespace has no name, and
+/// ends when the file is closed.
 ///
 /// # Errors
-/// When there can be no namespace, or as the kernel's.
+/// When no namespace can be made, or the kernel refuses the program.
 pub(super) fn hold(program: &mut Xdp) -> Result<File> {
     let attach = || -> Result<File> {
         unshare(CloneFlags::CLONE_NEWNET).context("cannot make a network namespace")?;
         program.attach_to_if_index(LOOPBACK, XdpMode::Skb)?;
         Ok(File::open("/proc/thread-self/ns/net")?)
     };
-    // A thread of its own goes there: this one stays where it is.
+    // A thread of its own enters the namespace, so that this thread stays in the present one.
     let held = thread::scope(|scope| scope.spawn(attach).join());
     held.map_err(|_| io::Error::other("the thread that attaches a program panicked"))?
 }

@@ -1,4 +1,4 @@
-//! The driver in the kernel: packets of many flows into one program.
+//! The driver in the kernel: sends packets of many flows into one program.
 
 use std::fs::File;
 
@@ -15,12 +15,12 @@ mod hold;
 
 use hold::hold;
 
-/// Spreads the flows over a round: the golden ratio in 32 bits, odd.
+/// Step that spreads the flows over a round: the golden ratio in 32 bits, odd.
 pub const SCRAMBLED: u32 = 0x9E37_79B1;
-/// Flows one after the other.
+/// Step that visits the flows one after the other.
 pub const IN_ORDER: u32 = 1;
 
-/// Where a frame has what tells its flow.
+/// Where a frame has the fields that identify its flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Layout {
     /// IPv4's client address and port.
@@ -29,7 +29,7 @@ pub enum Layout {
     Ipv6,
     /// As [`Self::Ipv4`], behind a VLAN tag.
     Vlan,
-    /// IPv4's client address and the identification.
+    /// IPv4's client address and identification.
     Fragment,
     /// Client address and port in the packet that an ICMP error quotes.
     Icmp,
@@ -48,7 +48,7 @@ impl Layout {
         }
     }
 
-    /// Offsets of the address and of the word with the port, and how far the port is shifted in it.
+    /// Offset of the address, offset of the word with the port, and the port's shift in that word.
     const fn places(self) -> (usize, usize, u32) {
         match self {
             Self::Ipv4 => (26, 34, 0),
@@ -59,7 +59,7 @@ impl Layout {
         }
     }
 
-    /// How the driver makes this frame one of any flow, in order; the frame is that of flow 0.
+    /// How the driver turns this frame into one of any flow, in order; the frame must be that of flow 0.
     ///
     /// # Errors
     /// The frame is too short.
@@ -84,7 +84,7 @@ impl Layout {
         })
     }
 
-    /// The frame, as the driver makes it one of a flow.
+    /// The frame as the driver changes it for one of the flows.
     ///
     /// # Errors
     /// The frame is too short.
@@ -102,16 +102,16 @@ impl Layout {
 /// The driver's object, loaded.
 pub struct Driver {
     ebpf: Ebpf,
-    /// Where its programs are attached. Dropped after them.
+    /// Namespaces in which its programs are attached. Dropped after the programs.
     _namespaces: Vec<File>,
 }
 
-/// What a run was.
+/// The result of a run.
 #[derive(Clone, Copy, Debug)]
 pub struct Driven {
-    /// Nanoseconds a packet of this thread's own time.
+    /// Nanoseconds per packet, of this thread's own CPU time.
     pub ns: f64,
-    /// Packets that the program had rewritten, of all but the last.
+    /// Number of packets that the program rewrote, without the run's last one.
     pub changed: u64,
 }
 
@@ -119,7 +119,7 @@ impl Driver {
     /// Loads the object.
     ///
     /// # Errors
-    /// Whatever the kernel refuses.
+    /// When the kernel refuses a call.
     pub fn load() -> Result<Self> {
         let mut ebpf = Ebpf::load(objects::DRIVER).context("cannot load the driver")?;
         let mut namespaces = Vec::new();
@@ -131,21 +131,21 @@ impl Driver {
         Ok(Self { ebpf, _namespaces: namespaces })
     }
 
-    /// Has the driver jump into a program from now on.
+    /// Makes the driver jump into this program from now on.
     ///
     /// # Errors
-    /// As the map's: a program of another kind, for one.
+    /// Errors of the map, for example for a program of another type.
     pub fn aim(&mut self, target: &ProgramFd) -> Result<()> {
         let map = self.ebpf.map_mut("TARGET").context("no map TARGET")?;
         Ok(ProgramArray::try_from(map)?.set(0, target, 0)?)
     }
 
-    /// Runs packets, and says what one took.
+    /// Runs packets, and returns the time per packet.
     ///
-    /// The time is the thread's own: a test run happens in it, and what else the machine does is not in it.
+    /// It is this thread's own CPU time: a test run happens in the thread, and the time of other tasks does not count.
     ///
     /// # Errors
-    /// As the kernel's; when not every packet reached the program.
+    /// Errors of the kernel; also when a packet did not reach the program.
     pub fn run(
         &mut self,
         layout: Layout,
@@ -179,13 +179,13 @@ impl Driver {
 #[repr(transparent)]
 pub(crate) struct Record(pub(crate) Plan);
 
-// SAFETY: a plan is integers without padding between or after them, and any bytes are one.
+// SAFETY: a plan consists of integers without padding between or after them, and any bytes are a valid plan.
 unsafe impl aya::Pod for Record {}
 
-/// Nanoseconds that this thread has run.
+/// Nanoseconds of CPU time that this thread has used.
 pub(crate) fn thread_time() -> f64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the kernel writes into `time`, which lives through the call; the clock is one of every thread's.
+    // SAFETY: the kernel writes into `time`, which lives through the call; every thread has this clock.
     unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
     time.tv_sec as f64 * 1e9 + time.tv_nsec as f64
 }
@@ -206,7 +206,7 @@ mod tests {
         let plan = Layout::Ipv4.plan(&template).unwrap();
         let frame = Layout::Ipv4.frame(&template, &plan, 5 + (1 << 15)).unwrap();
         let expected = packet((u32::from(CLIENT) + 1).into(), 0x8005);
-        // All but IPv4's checksum, and TCP's.
+        // Compares everything except the checksums of IPv4 and TCP.
         assert_eq!((&frame[..24], &frame[26..50]), (&expected[..24], &expected[26..50]));
     }
 

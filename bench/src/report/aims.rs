@@ -1,4 +1,4 @@
-//! What this project wants its figures to be, and what they are.
+//! The project's aims for its figures, and the figures reached.
 
 use super::{
     figures::{best, of},
@@ -6,7 +6,7 @@ use super::{
 };
 use crate::bench::Measured;
 
-/// One figure by another.
+/// An aim: the ratio of one case's figure to another's.
 struct Aim {
     what: &'static str,
     case: &'static str,
@@ -18,7 +18,7 @@ const fn aim(what: &'static str, case: &'static str, than: &'static str, most: f
     Aim { what, case, than, most }
 }
 
-/// Ratios, net.
+/// The aims, as ratios of net figures.
 const AIMS: [Aim; 20] = [
     aim("hit", "hit/ipv4-tcp/1k", "floor/service/1k", 1.0),
     aim("hit", "hit/ipv4-tcp/64k", "floor/service/64k", 1.0),
@@ -47,26 +47,26 @@ const AIMS: [Aim; 20] = [
 pub struct Reached {
     /// What is compared.
     pub what: &'static str,
-    /// The case.
+    /// The measured case.
     pub case: &'static str,
-    /// What it is compared with; empty: nothing, the figure is nanoseconds.
+    /// The case that it is compared with; empty: none, the figure is in nanoseconds.
     pub than: &'static str,
-    /// The most that it should be.
+    /// The greatest figure that meets the aim.
     pub most: f64,
-    /// What it is, net, round by round.
+    /// The net figure, compared round by round.
     pub is: Paired,
-    /// What it is by the least of each, net.
+    /// The net figure from the least time of each case.
     pub best: f64,
 }
 
 impl Reached {
-    /// Whether it is what is wanted.
+    /// Whether the figure meets the aim.
     #[must_use]
     pub fn is_met(&self) -> bool {
         self.is.median <= self.most
     }
 
-    /// In how many loads it is.
+    /// The number of loads in which it does.
     #[must_use]
     pub fn loads_met(&self) -> usize {
         self.is.by_load.iter().filter(|is| **is <= self.most).count()

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 
 use super::{Report, Row, aims::Reached, machine::Machine, table::table};
 
-/// Where the results are in the page: between these.
+/// The results stand between these lines of the page.
 const MARKS: [&str; 2] = ["<!-- results -->\n", "<!-- /results -->"];
 
 /// Writes the results into `docs/benchmarks.md`.
@@ -21,7 +21,7 @@ pub fn write(report: &Report<'_>) -> Result<()> {
     fs::write(&page, text).with_context(named)
 }
 
-/// The page with other results.
+/// The page with its results replaced.
 fn placed(page: &str, results: &str) -> Result<String> {
     let [begin, end] = MARKS;
     let (before, rest) =
@@ -30,7 +30,7 @@ fn placed(page: &str, results: &str) -> Result<String> {
     Ok(format!("{before}{begin}\n{results}\n{end}{after}"))
 }
 
-/// Machine and method, the table, and the aims.
+/// The report: machine and method, the table, and the aims.
 #[must_use]
 pub fn text_of(report: &Report<'_>) -> String {
     let Machine { processor, cpus, kernel, commit } = &report.machine;
@@ -93,7 +93,7 @@ fn aims(reached: &[Reached]) -> String {
     table(head, &rows.collect::<Vec<_>>())
 }
 
-/// With commas between thousands.
+/// The number with commas between thousands.
 fn grouped(number: u32) -> String {
     let digits = number.to_string();
     let groups = digits.as_bytes().rchunks(3).rev();

@@ -1,11 +1,11 @@
-//! The figures for programs.
+//! The figures as JSON.
 
 use serde_json::{Value, json};
 
 use super::{Report, Row, aims::Reached, figures::of};
 use crate::bench::Figure;
 
-/// Machine, cases with every round's figure (nanoseconds a packet), and aims.
+/// Machine, cases with the figures of all rounds (nanoseconds per packet), and aims.
 #[must_use]
 pub fn document(report: &Report<'_>) -> Value {
     let figure = |figure: &Figure| {

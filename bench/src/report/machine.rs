@@ -1,22 +1,22 @@
-//! Where the figures are from.
+//! Describes the machine of the figures.
 
 use std::{fs, path::Path, process::Command};
 
 /// The machine, its kernel, and the version of the sources.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Machine {
-    /// The processor, as it calls itself.
+    /// The processor's own name.
     pub processor: String,
-    /// How many of them there are.
+    /// The number of CPUs.
     pub cpus: usize,
     /// The kernel's release.
     pub kernel: String,
-    /// The commit, `-dirty` if the sources were changed since.
+    /// The commit, with `-dirty` if the sources differ from it.
     pub commit: String,
 }
 
 impl Machine {
-    /// This one. What cannot be told is "unknown".
+    /// This machine. What cannot be found out is "unknown".
     #[must_use]
     pub fn this() -> Self {
         let unknown = || "unknown".to_owned();

@@ -1,4 +1,4 @@
-//! Figures: medians, what they are net of the driver, and how they compare with a floor.
+//! The report: medians, net figures without the driver's time, and comparisons with floors.
 
 use crate::{bench::Measured, cases::Flows, median::median};
 
@@ -15,63 +15,63 @@ use figures::{best, bounds, counted, of};
 use machine::Machine;
 use paired::Paired;
 
-/// A measurement's outcome.
+/// The result of a measurement.
 pub struct Report<'a> {
-    /// Where it was made.
+    /// The machine it ran on.
     pub machine: Machine,
-    /// How many times everything was loaded.
+    /// The number of loads.
     pub loads: u32,
     /// Rounds of each load.
     pub rounds: u32,
-    /// All figures.
+    /// The cases with all their figures.
     pub cases: &'a [Measured],
-    /// The table's lines.
+    /// The rows of the table.
     pub rows: Vec<Row>,
     /// The aims whose cases were measured.
     pub reached: Vec<Reached>,
 }
 
-/// A line of the table: nanoseconds a packet.
+/// A row of the table, in nanoseconds per packet.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Row {
     /// The case.
     pub name: String,
-    /// How many flows, none where each packet is a new one.
+    /// The number of flows; none where each packet belongs to a new one.
     pub flows: Option<u32>,
-    /// Median over rounds, driver and all; of quiet rounds, if there is one.
+    /// Median over the rounds, including the driver's time; over quiet rounds only, if there are any.
     pub median: f64,
-    /// The least.
+    /// The least figure.
     pub min: f64,
-    /// The most.
+    /// The greatest figure.
     pub max: f64,
-    /// Without what the driver took in the same round.
+    /// The figures minus the driver's time in the same round.
     pub net: Paired,
-    /// The least without the least of the driver: what is left when nobody disturbs.
+    /// The least figure minus the driver's least: the time when nothing disturbs.
     pub best: f64,
-    /// Both by those of a floor.
+    /// The ratio to the floor's case.
     pub ratio: Option<Ratio>,
 }
 
-/// A case by a floor.
+/// A case's ratio to its floor.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ratio {
     /// The floor's case.
     pub floor: String,
-    /// Net, round by round.
+    /// Ratio of net figures, round by round.
     pub net: Paired,
-    /// The least, net.
+    /// Ratio of the least net figures.
     pub best: f64,
 }
 
 impl<'a> Report<'a> {
-    /// Of these figures. Cases without figures have no lines.
+    /// The report of these figures. Cases without figures get no row.
     #[must_use]
     pub fn new(machine: Machine, (loads, rounds): (u32, u32), cases: &'a [Measured]) -> Self {
         let rows = cases.iter().filter_map(|measured| row(cases, measured)).collect();
         Self { machine, loads, rounds, cases, rows, reached: aims::reached(cases) }
     }
 
-    /// The least and the most that a packet took in an empty program, and of all measurements the share that was disturbed.
+    /// The least and the greatest time of a packet in an empty program, and the share of all measurements that was disturbed.
     #[must_use]
     pub fn noise(&self) -> (f64, f64, f64) {
         let all = || self.cases.iter().flat_map(|measured| &measured.figures);

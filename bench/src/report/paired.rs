@@ -1,4 +1,4 @@
-//! Compares two cases round by round: what disturbs a round disturbs both.
+//! Compares two cases round by round: a disturbance hits both cases of a round.
 
 use super::figures::quiet_or_all;
 use crate::{
@@ -6,18 +6,18 @@ use crate::{
     median::median,
 };
 
-/// Net figures of one case, or by those of another.
+/// Net figures of one case, or their ratios to another case's.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Paired {
     /// Median over all rounds.
     pub median: f64,
-    /// Medians of the loads of which something counts.
+    /// Medians of the loads with figures that count.
     pub by_load: Vec<f64>,
 }
 
 impl Paired {
-    /// What a case took, round by round, or how many times what another did in the same round of the same load. Of quiet
-    /// rounds, if there is one. None where either has no figures.
+    /// The net figures of a case by round, or their ratios to `than`'s in the same round of the same load. Only quiet rounds
+    /// count, if there are any. `None` if either case has no figures.
     #[must_use]
     pub fn of(case: &Measured, than: Option<&Measured>) -> Option<Self> {
         let by = |number: usize| match than {
@@ -38,13 +38,13 @@ impl Paired {
         })
     }
 
-    /// The least of the loads.
+    /// The least of the loads' medians.
     #[must_use]
     pub fn least(&self) -> f64 {
         self.by_load.iter().copied().fold(f64::INFINITY, f64::min)
     }
 
-    /// The most of the loads.
+    /// The greatest of the loads' medians.
     #[must_use]
     pub fn most(&self) -> f64 {
         self.by_load.iter().copied().fold(f64::NEG_INFINITY, f64::max)
@@ -59,7 +59,7 @@ mod tests {
         cases::{Scale, all},
     };
 
-    /// Two rounds of each of two loads, the driver's 10 ns in all.
+    /// Two rounds in each of two loads; the driver takes 10 ns in all of them.
     fn measured(gross: [f64; 4], quiet: [bool; 4]) -> Measured {
         let mut measured = Measured::new(all(Scale::SMALL).remove(0));
         let figure = |number: usize| Figure {
@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn figures_of_one_round_are_compared() {
-        // The second round took both twice as long, the second load the case alone.
+        // In the second round both took twice as long; in the second load only the case did.
         let case = measured([30.0, 50.0, 50.0, 50.0], [true; 4]);
         let paired = Paired::of(&case, Some(&measured([20.0, 30.0, 20.0, 20.0], [true; 4])));
         let expected = Paired { median: 3.0, by_load: vec![2.0, 4.0] };
@@ -97,7 +97,7 @@ mod tests {
             median([false, true, false, false]),
             Paired { median: 20.0, by_load: vec![20.0] }
         );
-        // Both must be.
+        // A round is quiet only if it was quiet for both cases.
         let than = measured([11.0; 4], [false, false, true, true]);
         let paired = Paired::of(&case([true, true, true, false]), Some(&than));
         assert_eq!(paired, Some(Paired { median: 40.0, by_load: vec![40.0] }));

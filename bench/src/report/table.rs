@@ -1,6 +1,6 @@
-//! A table of Markdown whose columns are aligned, so that a terminal shows it as well.
+//! A Markdown table with aligned columns, so that it also reads well on a terminal.
 
-/// The table: names of columns, and rows of as many cells. The first column is text, the others are figures.
+/// The table: the columns' names, and rows with one cell for each column. The first column is text, the others are figures.
 #[must_use]
 pub fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> String {
     let widths: [usize; N] = std::array::from_fn(|column| {

@@ -1,7 +1,7 @@
-//! How long a CPU has worked for frames, without what else it did meanwhile.
+//! Measures how long a CPU worked on frames, without its other work.
 //!
-//! The thread that makes frames also takes them in at the other end, in what the kernel does on its way back to the thread;
-//! what gets too much for that is left to the CPU's `ksoftirqd`. Both together are the work; other processes' time is not.
+//! The thread that makes frames also receives them at the other end, inside the kernel on its way back to the thread. If that
+//! is too much work, the kernel leaves it to the CPU's `ksoftirqd`. The time of both counts; that of other processes does not.
 
 use std::{fs, path::PathBuf, time::Instant};
 
@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 
 use crate::driver::thread_time;
 
-/// A beginning.
+/// The start of a measurement.
 pub(super) struct Busy {
     wall: Instant,
     thread: f64,
@@ -17,7 +17,7 @@ pub(super) struct Busy {
 }
 
 impl Busy {
-    /// Now, for the calling thread, which stays on one CPU.
+    /// Starts a measurement for the calling thread, which must stay on one CPU.
     pub(super) fn start() -> Result<Self> {
         let statistics = kernel_thread()?.map(|directory| directory.join("schedstat"));
         let kernel = statistics.and_then(|path| Some((run_time(&path)?, path)));
@@ -25,7 +25,7 @@ impl Busy {
         Ok(Self { wall: Instant::now(), thread: thread_time(), kernel })
     }
 
-    /// Nanoseconds of work since; where the kernel does not say what its own thread did, of the clock.
+    /// Nanoseconds of work since the start; by the clock, if the kernel does not show the times of its own thread.
     pub(super) fn elapsed(&self) -> f64 {
         let thread = thread_time() - self.thread;
         let kernel = self.kernel.as_ref().and_then(|(path, start)| Some(run_time(path)? - start));
@@ -33,7 +33,7 @@ impl Busy {
     }
 }
 
-/// Where /proc has the `ksoftirqd` of this CPU, if it shows it.
+/// Directory of this CPU's `ksoftirqd` in /proc, if /proc shows it.
 fn kernel_thread() -> Result<Option<PathBuf>> {
     let cpu = nix::sched::sched_getcpu().context("which CPU is this")?;
     let name = format!("ksoftirqd/{cpu}\n");
@@ -45,7 +45,7 @@ fn kernel_thread() -> Result<Option<PathBuf>> {
     Ok(None)
 }
 
-/// Nanoseconds that a thread has run: the first number in its `schedstat`.
+/// Nanoseconds of CPU time that a thread has used: the first number in its `schedstat`.
 fn run_time(statistics: &PathBuf) -> Option<f64> {
     fs::read_to_string(statistics).ok()?.split_whitespace().next()?.parse().ok()
 }

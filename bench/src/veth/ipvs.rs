@@ -8,19 +8,19 @@ use dispatcher_tests::datapath::VIP;
 
 use crate::worlds::PORT;
 
-/// What a taker has counted so far.
+/// The counters of a taker at one moment.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Seen {
-    /// Packets, where others could have sent them back.
+    /// Packets taken; only for takers where something else could have sent the packets back.
     pub(super) packets: Option<u64>,
     /// Connections opened.
     pub(super) connections: u64,
 }
 
-/// Address of the first backend; they are in the network of the NIC.
+/// Address of the first backend; all are in the NIC's network.
 const FIRST: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 101);
 
-/// Without what only costs here: frames of many flows by turns can never be put together.
+/// Switches GRO off, which only costs here: it cannot merge frames of many interleaved flows.
 ///
 /// # Errors
 /// When a command fails.
@@ -29,10 +29,10 @@ pub fn prepare(host: &Node) -> Result<()> {
     Ok(())
 }
 
-/// Has IPVS take the VIP's connections, for this many backends of one weight. Their MACs are those that the datapath's have.
+/// Makes IPVS serve the VIP with this many backends of equal weight. They have the same MACs as the datapath's backends.
 ///
 /// # Errors
-/// When a command fails: without the module `ip_vs`, for one.
+/// When a command fails, for example because the module `ip_vs` is missing.
 pub fn serve(host: &Node, backends: u16) -> Result<()> {
     for (key, value) in [("eth0.rp_filter", "0"), ("eth0.send_redirects", "0")] {
         host.sysctl(&format!("net.ipv4.conf.{key}"), value)?;
@@ -54,13 +54,13 @@ pub fn serve(host: &Node, backends: u16) -> Result<()> {
     Ok(())
 }
 
-/// What IPVS has counted so far.
+/// The counters of IPVS now.
 pub(super) fn seen(host: &Node) -> Result<Seen> {
-    // What there is without "percpu" is up to two seconds old.
+    // The file without "percpu" is up to two seconds old.
     let text = host.run("cat /proc/net/ip_vs_stats_percpu")?;
     let mut sums = (0, 0);
-    // In hexadecimal: the CPU, connections, packets in and out, bytes in and out. Other lines are headings, begin with
-    // "~", or have rates in five numbers.
+    // In hexadecimal: the CPU, connections, packets in and out, bytes in and out. Other lines are headings, begin with "~", or
+    // hold five rates.
     for line in text.lines() {
         let words: Result<Vec<u64>, _> =
             line.split_whitespace().map(|word| u64::from_str_radix(word, 16)).collect();
@@ -71,7 +71,7 @@ pub(super) fn seen(host: &Node) -> Result<Seen> {
     Ok(Seen { packets: Some(sums.0), connections: sums.1 })
 }
 
-/// Has every frame sent back as it comes, or no longer.
+/// Makes traffic control send every frame back unchanged, or stops that.
 ///
 /// # Errors
 /// When a command fails.

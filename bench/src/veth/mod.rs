@@ -1,4 +1,4 @@
-//! How many real packets per second go through a veth.
+//! Measures how many real packets per second go through a veth pair.
 //!
 //! ```text
 //!  near                                    far
@@ -6,9 +6,10 @@
 //!   sink, counts and drops ◄──── eth0 ◄─── eth0 ◄── out by where it came
 //! ```
 //!
-//! Two namespaces, one CPU: a program writes frames of many flows ([`wire`]), the kernel sends them as if a NIC had received
-//! them (`BPF_F_TEST_XDP_LIVE_FRAMES`), and everything up to the sink happens on the CPU of the generator ([`busy`]). So what
-//! a frame takes is the whole way; what the way takes without work ([`trial`], `bounce`) is taken off for the net figure.
+//! There are two namespaces and one CPU: a program writes frames of many flows ([`wire`]), and the kernel sends them as if a
+//! NIC had received them (`BPF_F_TEST_XDP_LIVE_FRAMES`). Everything up to the sink happens on the CPU of the generator
+//! ([`busy`]), so the time of a frame covers the whole path. The net figure is that minus the time of an empty path
+//! ([`trial`], `bounce`).
 
 use anyhow::{Context as _, Result, ensure};
 use rand::{rngs::SmallRng, seq::SliceRandom as _};
@@ -27,14 +28,14 @@ use wire::Wire;
 /// A trial and its figures.
 pub struct Measured {
     trial: Trial,
-    /// Nanoseconds a frame, by round.
+    /// Nanoseconds per frame, by round.
     figures: Vec<f64>,
 }
 
 /// Loads the trials, sends their frames in interleaved rounds, and prints a table.
 ///
 /// # Errors
-/// Whatever the kernel refuses; frames that do not come back.
+/// When the kernel refuses a call, or frames do not come back.
 pub fn run(options: &Options, random: &mut SmallRng) -> Result<()> {
     let mut wire = Wire::new()?;
     let mut trials = Vec::new();

@@ -1,11 +1,11 @@
-//! The figures of frames over the veth, for readers and for programs.
+//! The figures of frames over the veth, as text and as JSON.
 
 use serde_json::{Value, json};
 
 use super::Measured;
 use crate::report::{machine::Machine, table::table};
 
-/// Nanoseconds a frame: median, least, most.
+/// Nanoseconds per frame: median, least, greatest.
 fn spread(measured: &Measured) -> (f64, f64, f64) {
     let mut figures = measured.figures.clone();
     figures.sort_by(f64::total_cmp);
@@ -17,15 +17,15 @@ fn of<'m>(all: &'m [Measured], name: &str) -> Option<&'m Measured> {
     all.iter().find(|measured| measured.trial.name == name)
 }
 
-/// Median and least, net of the trial's base.
+/// Median and least, minus those of the trial's base.
 fn net(all: &[Measured], measured: &Measured) -> (f64, f64) {
     let (median, least, _) = spread(measured);
     let base = of(all, measured.trial.base()).map_or((0.0, 0.0, 0.0), spread);
     (median - base.0, least - base.1)
 }
 
-/// A trial compared with its rival: the rival's share of the time for the whole way, by medians and by the least disturbed rounds,
-/// and for the net of it by medians.
+/// A trial compared with its rival: the rival's time divided by the trial's. For the whole path by medians and by the least
+/// disturbed rounds; for the net time by medians.
 struct Ratio {
     rival: String,
     whole: f64,
@@ -46,7 +46,7 @@ fn head(what: &str) -> String {
     format!("{what}; {processor}, {cpus} CPUs, Linux {kernel}, {commit}\n\n")
 }
 
-/// The table as text. Millions per second are of the median; ns are of the whole way, and net of it.
+/// The table as text. Millions per second are medians; nanoseconds are of the whole path, and net.
 pub(super) fn text(all: &[Measured]) -> String {
     let columns =
         ["case", "Mpps", "least", "most", "ns", "net", "best", "Mpps by", "best by", "rival"];
@@ -65,7 +65,7 @@ pub(super) fn text(all: &[Measured]) -> String {
     head("frames over veth") + &table(columns, &rows.collect::<Vec<_>>())
 }
 
-/// The table of a machine whose nanoseconds are instructions: how many times those of its rival each takes.
+/// The table of a machine whose nanoseconds are instructions: how many times its rival's instructions each trial takes.
 pub(super) fn instructions(all: &[Measured]) -> String {
     let columns = ["case", "all", "least", "most", "net", "all by", "net by", "rival"];
     let rows = all.iter().map(|measured| {
@@ -80,7 +80,7 @@ pub(super) fn instructions(all: &[Measured]) -> String {
     head("instructions per frame over veth") + &table(columns, &rows.collect::<Vec<_>>())
 }
 
-/// The same, with every round's figure.
+/// As [`text`], with the figures of all rounds.
 pub(super) fn json(all: &[Measured], unit: &str) -> Value {
     let Machine { processor, cpus, kernel, commit } = Machine::this();
     let case = |measured: &Measured| {

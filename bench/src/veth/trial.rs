@@ -1,4 +1,4 @@
-//! What is at the far end of the veth, and which frames it is given.
+//! The programs at the far end of the veth, and the frames that they get.
 
 use anyhow::{Result, ensure};
 use dispatcher_ctl::model::Scheduler;
@@ -18,12 +18,12 @@ use crate::{
     worlds::{self, BACKENDS, PORT},
 };
 
-/// Places for connections: as many as the cases without a veth have.
+/// Number of ways: the same as in the cases without a veth.
 const WAYS: u32 = 1 << 20;
-/// How many of 1,000 frames may be lost.
+/// Of 1,000 frames, this many may be lost.
 const LOST: u64 = 2;
 
-/// Who takes the frames at the far end.
+/// The taker: what takes the frames at the far end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Taker {
     /// A program that only sends them back.
@@ -32,24 +32,24 @@ pub enum Taker {
     Floor,
     /// The datapath.
     Datapath,
-    /// The kernel, by a rule of traffic control that sends them back.
+    /// The kernel, with a rule of traffic control that sends them back.
     Mirror,
-    /// The kernel, by IPVS in direct routing.
+    /// The kernel, with IPVS in direct routing.
     Ipvs,
 }
 
-/// Frames to one taker.
+/// Frames that are sent to one taker.
 pub struct Trial {
     /// Its name.
     pub name: String,
     taker: Taker,
-    /// Flows; none: each frame is a new one.
+    /// Number of flows; none: each frame belongs to a new one.
     flows: Option<u32>,
     subject: Option<Subject>,
     next: u64,
 }
 
-/// All trials; those of the kernel's own forwarding only where IPVS is asked for.
+/// All trials; those of the kernel's own forwarding only if IPVS was requested.
 #[must_use]
 pub fn all(with_ipvs: bool) -> Vec<Trial> {
     let trial = |name: &str, taker, flows| Trial {
@@ -57,7 +57,7 @@ pub fn all(with_ipvs: bool) -> Vec<Trial> {
         taker,
         flows,
         subject: None,
-        // New ones are none of those that are known to whom keeps one table for all trials.
+        // Some takers keep one table for all trials: new flows must differ from the known ones.
         next: if flows.is_some() { 0 } else { 1 << 20 },
     };
     let sizes = |name: &str, taker| {
@@ -80,13 +80,13 @@ pub fn all(with_ipvs: bool) -> Vec<Trial> {
 }
 
 impl Trial {
-    /// Whether others are taken net of it.
+    /// Whether it is the base of other trials.
     #[must_use]
     pub const fn is_base(&self) -> bool {
         matches!(self.taker, Taker::Bounce | Taker::Mirror)
     }
 
-    /// The trial that this one is taken net of.
+    /// The trial whose time is subtracted from this one's for the net figure.
     #[must_use]
     pub const fn base(&self) -> &'static str {
         match self.taker {
@@ -95,7 +95,8 @@ impl Trial {
         }
     }
 
-    /// The trial that this one is compared with: the floor, or for the kernel's own ways ours of the same kind.
+    /// The trial that this one is compared with: the floor; for the kernel's own forwarding, the datapath's trial of the same
+    /// kind.
     #[must_use]
     pub fn rival(&self) -> Option<String> {
         match self.taker {
@@ -108,7 +109,7 @@ impl Trial {
     /// Loads the taker, and opens the connections.
     ///
     /// # Errors
-    /// Whatever the kernel refuses; frames that do not come back.
+    /// When the kernel refuses a call, or frames do not come back.
     pub fn load(&mut self, wire: &mut Wire) -> Result<()> {
         self.subject = match self.taker {
             Taker::Floor => Some(Subject::floor("service", WAYS)?),
@@ -128,7 +129,7 @@ impl Trial {
             let Some(flows) = self.flows else { break };
             let (frame, mut plan) = self.frame(flags)?;
             plan.multiplier = IN_ORDER;
-            // Twice: of the first frames through a new program some find no memory yet.
+            // Send twice: the first frames through a new program may find no memory yet.
             let _ = wire.send(&frame, plan, flows)?;
             let _ = wire.send(&frame, plan, flows)?;
         }
@@ -136,10 +137,10 @@ impl Trial {
         Ok(())
     }
 
-    /// Nanoseconds a frame.
+    /// Nanoseconds per frame.
     ///
     /// # Errors
-    /// As the kernel's; frames that do not come back.
+    /// Errors of the kernel; also when frames do not come back.
     pub fn measure(&mut self, wire: &mut Wire, frames: u32) -> Result<f64> {
         self.take(wire)?;
         let (frame, mut plan) = self.frame(if self.flows.is_some() { ACK } else { SYN })?;
@@ -154,12 +155,12 @@ impl Trial {
         Ok(sent.ns * f64::from(frames) / sent.sunk as f64)
     }
 
-    /// Whether all frames came back, and were what they should be to the taker.
+    /// Checks that all frames came back, and that the taker counted them as expected.
     fn judge(&self, frames: u64, sunk: u64, (before, after): (Seen, Seen)) -> Result<()> {
         let few = frames * LOST / 1000;
         ensure!(sunk <= frames && sunk + few >= frames, "{sunk} frames of {frames} came back");
         let packets = after.packets.unwrap_or(sunk) - before.packets.unwrap_or(0);
-        // What IPVS does not take, the host's own TCP would answer: that came back, too.
+        // The host's own TCP would answer a packet that IPVS does not take, and that answer would come back, too.
         ensure!(packets >= sunk, "IPVS took {packets} frames of {frames}");
         let opened = after.connections - before.connections;
         let is_right = match (self.taker, self.flows) {
@@ -192,7 +193,7 @@ impl Trial {
         }
     }
 
-    /// A frame with these TCP flags, and how it is made one of other flows.
+    /// A frame with these TCP flags, and the plan that turns it into frames of other flows.
     ///
     /// # Errors
     /// The frame is too short.

@@ -15,30 +15,30 @@ use dispatcher_tests::packet_builder::NIC_MAC;
 use super::busy::Busy;
 use crate::driver::Record;
 
-/// Frames that the kernel sends on before it makes the next: its default, and what a NIC hands over at once.
+/// Frames that the kernel sends before it makes the next ones: its default, and what a NIC passes on in one batch.
 const BATCH: u32 = 64;
 
-/// Both ends, and the programs at the near one.
+/// Both ends of the veth, and the programs at the near one.
 pub struct Wire {
     ebpf: Ebpf,
     pair: Pair,
     near: u32,
 }
 
-/// What became of frames.
+/// The result of sending frames.
 #[derive(Clone, Copy, Debug)]
 pub struct Sent {
-    /// Nanoseconds of the CPU's work a frame.
+    /// Nanoseconds of CPU work per frame.
     pub ns: f64,
-    /// Frames that came to the sink.
+    /// Frames that reached the sink.
     pub sunk: u64,
 }
 
 impl Wire {
-    /// Makes the namespaces and loads the programs; the far end leaves all to the kernel.
+    /// Makes the namespaces and loads the programs; the far end passes all frames to the kernel.
     ///
     /// # Errors
-    /// When a command fails, or as the kernel's.
+    /// When a command fails, or the kernel refuses a call.
     pub fn new() -> Result<Self> {
         let mut ebpf = Ebpf::load(objects::LIVE).context("cannot load the generator")?;
         for (name, program) in ebpf.programs_mut() {
@@ -62,34 +62,34 @@ impl Wire {
         &self.pair.far
     }
 
-    /// Has a program at the far end from now on.
+    /// Puts a program at the far end from now on.
     ///
     /// # Errors
-    /// As the kernel's.
+    /// Errors of the kernel.
     pub fn put(&self, program: &ProgramFd) -> Result<()> {
         xdp::put(&self.pair.far, "eth0", program.as_fd())
     }
 
-    /// Sends all back at the far end from now on, without a look.
+    /// Makes the far end send all frames back from now on, without reading them.
     ///
     /// # Errors
-    /// As the kernel's.
+    /// Errors of the kernel.
     pub fn bounce(&self) -> Result<()> {
         self.put(self.program("bounce")?.fd()?)
     }
 
-    /// Leaves all to the kernel at the far end from now on.
+    /// Makes the far end pass all frames to the kernel from now on.
     ///
     /// # Errors
-    /// As the kernel's.
+    /// Errors of the kernel.
     pub fn leave(&self) -> Result<()> {
         self.put(self.program("leave")?.fd()?)
     }
 
-    /// Sends this many frames, made of this one as the plan says.
+    /// Sends this many frames, made from `frame` as the plan says.
     ///
     /// # Errors
-    /// As the kernel's; when not every frame was made.
+    /// Errors of the kernel; also when a frame was not made.
     pub fn send(&mut self, frame: &[u8], plan: Plan, frames: u32) -> Result<Sent> {
         let map = self.ebpf.map_mut("PLAN").context("no map PLAN")?;
         Array::try_from(map)?.set(0, Record(plan), 0)?;
