@@ -1,7 +1,7 @@
 // The dispatcher's object as a plug-in of the xbench harness (ns/packet by BPF_PROG_TEST_RUN, driven flow by flow).
 //
-// One NIC (index 0) whose address the harness's frames carry; services on 192.0.2.1 and 2001:db8:1::1, TCP and UDP, port
-// 80, eight backends each. The layouts are those of dispatcher-common.
+// There is one NIC (index 0) with the address that the harness's frames carry. Services on 192.0.2.1 and 2001:db8:1::1, TCP
+// and UDP, port 80, have eight backends each. The layouts are those of dispatcher-common.
 //
 //   gcc -O2 -Wall -shared -fPIC -I HARNESS -o dispatcher_plugin.so dispatcher_plugin.c
 //   DISPATCHER_OBJECT=target/bpf/bpfel-unknown-none/bpf/datapath ./xbench ./floor_plugin.so ./dispatcher_plugin.so
@@ -64,7 +64,7 @@ static uint32_t filter_bit(const uint8_t *a)
 	return (f * 0x9E3779B1u) >> 16 & (FILTER_BITS - 1);
 }
 
-// arg: log2 of the ways, and whether connections are measured
+// arg: log2 of the number of ways, and whether connections are measured
 static int tune(struct bpf_object *o, const struct xb_case *c)
 {
 	uint32_t buckets = 1u << (c->arg & 255) >> 3;
@@ -93,7 +93,7 @@ static int fill_settings(struct bpf_object *o, uint32_t buckets)
 	return xb_put(o, "SETTINGS", &zero, &s);
 }
 
-// The memory of measurement; the maps hold it from then on.
+// Allocates the memory of measurement; the maps hold it from then on.
 static int fill_measurement(struct bpf_object *o, uint32_t ways)
 {
 	LIBBPF_OPTS(bpf_map_create_opts, flags, .map_flags = BPF_F_MMAPABLE | BPF_F_INNER_MAP);
@@ -124,7 +124,7 @@ static int put_sections(struct bpf_object *o, const struct sections *s)
 static int fill_service(struct bpf_object *o, uint32_t id, const char *vip, uint8_t protocol, struct sections *sections, uint64_t measured)
 {
 	struct service_key k = {.port = {0, 80}, .protocol = protocol};
-	// Orphans are scheduled: an ACK enters as a SYN would, and the flow's next packet makes it established.
+	// Orphans are scheduled: an ACK creates an entry as a SYN would, and the flow's next packet makes it established.
 	struct policy p = {.schedule = (uint64_t)(id * SPACE) << 32 | BACKENDS, .choices = 1, .stale_ticks = 70};
 	uint32_t services = 2;
 	if (strchr(vip, ':')) {
@@ -138,7 +138,7 @@ static int fill_service(struct bpf_object *o, uint32_t id, const char *vip, uint
 		uint64_t way = forward(slot, USABLE | UP | NEW | PRESENT) | measured;
 		sections->backends[slot] = (struct backend){.forward = way, .service = id, .share = 1u << 24};
 	}
-	// The ring, the number of its members, and they.
+	// The ring, the number of its members, and the members.
 	uint16_t ring[SPACE] = {[BACKENDS] = BACKENDS};
 	for (uint32_t i = 0; i < BACKENDS; i++) ring[i] = ring[BACKENDS + 1 + i] = 1 + id * BACKENDS + i;
 	for (uint32_t i = 0; i < SPACE; i += 4) {
@@ -175,7 +175,7 @@ static int untouched(const struct xb_case *c, const uint8_t *in, int il, const u
 	return il != ol || memcmp(in, out, il);
 }
 
-// The reasons counted, and how many connections the backends were given.
+// Prints the reasons counted, and how many connections the backends got.
 static void report(struct bpf_object *o, const struct xb_case *c, char *s, int n)
 {
 	int cpus = libbpf_num_possible_cpus(), fd = xb_map(o, "PACKET_COUNTS"), used = 0;
