@@ -24,7 +24,7 @@ pub(crate) fn start(stage: &mut Stage, show: &mut Show) -> Result<()> {
     Ok(())
 }
 
-/// Weights 3:2:1, for both families.
+/// Checks the shares of weights 3:2:1, in both families.
 pub(crate) fn shares(stage: &mut Stage, show: &mut Show) -> Result<()> {
     show.step("Shares: weights 3:2:1");
     stage.expect_shares(show, VIP4.into(), 600, [3, 2, 1])?;
@@ -58,7 +58,7 @@ pub(crate) fn counters(stage: &mut Stage, show: &mut Show) -> Result<()> {
     Ok(())
 }
 
-/// SIGTERM detaches.
+/// SIGTERM detaches the datapath.
 pub(crate) fn stop(stage: &mut Stage, show: &mut Show) -> Result<()> {
     show.step("The controller is stopped and detaches");
     show.command(&format!("kill -TERM {}", stage.daemon.process()?.pid()));

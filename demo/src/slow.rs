@@ -1,4 +1,4 @@
-//! A backend becomes slow under load, and the manager gives it less.
+//! A backend becomes slow under load, and the manager lowers its weight.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -21,7 +21,7 @@ const QUICK: Duration = Duration::from_millis(20);
 const SLOW: Duration = Duration::from_millis(160);
 /// Requests per second of the load.
 const RATE: f64 = 120.0;
-/// So many requests show who gets what share.
+/// Number of requests that is enough to show the shares.
 const SEEN: f64 = 240.0;
 /// Index of the server that becomes slow.
 const SERVER: usize = 1;
@@ -29,7 +29,7 @@ const BACKEND: &str = "web-2";
 
 const MANAGER: &str = "[manager]\nenabled = true\ninterval = \"500ms\"\n\
     proportions = { active = 40, new = 20, advisor = 40, system = 0 }\n\n";
-/// A probe waits in the same queue as requests: its time counts, and its timeout is longer than any queue here.
+/// A probe waits in the same queue as requests, so its time shows the load. Its timeout is longer than any queue here.
 const SETTINGS: &str = "measure = true\n\
     advisor = { kind = \"http\", interval = \"500ms\", receive_timeout = \"20s\" }\n";
 
@@ -38,7 +38,7 @@ const PROBE: Series = ("dispatcher_advisor_load_seconds", "");
 const RESPONSES: Series = ("dispatcher_backend_response_seconds_count", "");
 const RESPONSE_TIME: Series = ("dispatcher_backend_response_seconds_sum", "");
 
-/// The act.
+/// Plays the act.
 pub(crate) fn slows_down(stage: &mut Stage, show: &mut Show) -> Result<()> {
     show.step("A backend becomes slow under load, and the manager lowers its weight");
     let servers = serve(stage)?;
@@ -102,7 +102,7 @@ fn weights(stage: &Stage) -> Result<[u64; 3]> {
     Ok(weights)
 }
 
-/// Shows what the manager goes by, for this service.
+/// Shows the manager's inputs for this service.
 fn report(stage: &Stage, show: &Show) -> Result<()> {
     let report = stage.dispatcher(show, "manager report")?;
     for line in report.lines().take(2).chain(report.lines().filter(|l| l.starts_with("app "))) {
