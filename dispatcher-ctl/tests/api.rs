@@ -129,9 +129,9 @@ fn refusals_say_what_was_expected_and_change_nothing() {
     let daemon = Daemon::start();
     let web1 = "/v1/services/web/backends/web-1";
     let cases = [
-        ("GET", "/v1/nothing", "", 404, "path /v1/nothing: is none of the api's"),
-        ("GET", "/v1/services/", "", 404, "path /v1/services/: is none of the api's"),
-        ("POST", "/v1/status", "", 405, "method POST: is none that /v1/status has"),
+        ("GET", "/v1/nothing", "", 404, "path /v1/nothing: is unknown"),
+        ("GET", "/v1/services/", "", 404, "path /v1/services/: is unknown"),
+        ("POST", "/v1/status", "", 405, "method POST: is not allowed for /v1/status"),
         ("GET", "/v1/services/nope", "", 404, "service nope: is not there"),
         ("GET", "/v1/interfaces/nope0", "", 404, "interface nope0: "),
         ("PATCH", web1, r#"{"weight": 21}"#, 422, "weight 21 is above weight_bound 20"),

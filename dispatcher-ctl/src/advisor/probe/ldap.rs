@@ -52,7 +52,7 @@ fn result_code(answer: &[u8]) -> Result<Option<&[u8]>, String> {
         .and_then(|(response, _)| element(response, ENUMERATED))
         .map(|(code, _)| code)
         .filter(|code| (1..=4).contains(&code.len()));
-    inner.map(Some).ok_or_else(|| "the answer is none to a bind".to_owned())
+    inner.map(Some).ok_or_else(|| "the answer is not a bind response".to_owned())
 }
 
 /// Contents of an element with this tag (BER, definite length), and the bytes after it.

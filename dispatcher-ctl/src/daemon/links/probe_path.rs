@@ -146,7 +146,7 @@ async fn open_path(datapath: &Datapath, record: &Record, nics: &Nics) -> Result<
         let _best_effort = path.close().await;
         return Err(error.into());
     }
-    tracing::info!("VIPs are probed by way of {name}");
+    tracing::info!("VIPs are probed through {name}");
     Ok(Open { programs, path: Arc::new(path), nics: BTreeMap::new() })
 }
 
