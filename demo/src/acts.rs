@@ -54,7 +54,9 @@ pub(crate) fn counters(stage: &mut Stage, show: &mut Show) -> Result<()> {
         let counted = stage.daemon.metric("dispatcher_backend_connections_total", &labels)?;
         ensure!(counted == f64::from(*count), "{backend}: {counted} counted, {count} made");
     }
-    show.good("connections counted are those the client made, over both controllers; none is active any more");
+    show.good(
+        "both controllers together counted exactly the client's connections; none is active now",
+    );
     Ok(())
 }
 

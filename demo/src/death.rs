@@ -184,15 +184,12 @@ fn check_events(show: &Show, events: &Process) -> Result<()> {
 fn check_metrics(show: &Show, scrapes: &Scrapes) -> Result<()> {
     scrapes.show(show, &[UP, WEIGHT_OF, GOOD, BAD])?;
     let ups = scrapes.values(UP)?;
-    ensure!(ups == [1.0, 0.0, 1.0, 1.0], "the metrics have it up: {ups:?}");
+    ensure!(ups == [1.0, 0.0, 1.0, 1.0], "its metric \"up\" was {ups:?}");
     let weights = scrapes.values(WEIGHT_OF)?;
-    ensure!(
-        weights[2] < weights[3] && weights[3] == weights[0],
-        "the metrics have weights {weights:?}"
-    );
+    ensure!(weights[2] < weights[3] && weights[3] == weights[0], "its weights were {weights:?}");
     let (good, bad) = (scrapes.values(GOOD)?, scrapes.values(BAD)?);
-    ensure!(bad[1] > bad[0], "the metrics have bad probes {bad:?}");
-    ensure!(good[3] > good[2] && good[2] > good[0], "the metrics have good probes {good:?}");
+    ensure!(bad[1] > bad[0], "its failed probes were {bad:?}");
+    ensure!(good[3] > good[2] && good[2] > good[0], "its good probes were {good:?}");
     show.good(&format!(
         "by the metrics, {:.0} probes failed and have it down, {:.0} were good since and have it up",
         bad[1] - bad[0],

@@ -46,7 +46,7 @@ pub(crate) fn weights_in_flight(stage: &mut Stage, show: &mut Show) -> Result<()
 
 /// A backend is quiesced: its connections continue, and it gets no new ones.
 pub(crate) fn quiesce(stage: &mut Stage, show: &mut Show) -> Result<()> {
-    show.step("A server is quiesced: its transfer goes on, nothing new comes");
+    show.step("A server is quiesced: its transfer continues, and it gets no new connections");
     let (mut transfer, _) = begin(stage, show, "second")?;
     let backend = transfer.backend.clone();
     stage.dispatcher(show, &format!("quiesce web {backend}"))?;
@@ -75,7 +75,7 @@ pub(crate) fn kill_and_take_over(stage: &mut Stage, show: &mut Show) -> Result<(
     show.good("dispatcher status: exit 3, no daemon");
     stage.expect_shares(show, VIP4.into(), 80, [3, 2, 3])?;
     transfer.ensure_in_flight()?;
-    show.say("requests go on while a new controller starts:");
+    show.say("requests continue while a new controller starts:");
     show.command(&format!("dispatcher run -c {} &", stage.daemon.config().display()));
     let began = Instant::now();
     let client = stage.lab.client().clone();

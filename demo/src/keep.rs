@@ -37,7 +37,7 @@ impl Stage {
         self.daemon.release();
         let take_down = self.lab.keep();
         show.say("");
-        show.say("and to take it all down:");
+        show.say("to remove everything:");
         show.say(&take_down);
     }
 }
