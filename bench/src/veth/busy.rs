@@ -35,7 +35,7 @@ impl Busy {
 
 /// Directory of this CPU's `ksoftirqd` in /proc, if /proc shows it.
 fn kernel_thread() -> Result<Option<PathBuf>> {
-    let cpu = nix::sched::sched_getcpu().context("which CPU is this")?;
+    let cpu = nix::sched::sched_getcpu().context("cannot find out the CPU of this thread")?;
     let name = format!("ksoftirqd/{cpu}\n");
     for entry in fs::read_dir("/proc").context("/proc")?.flatten() {
         if fs::read_to_string(entry.path().join("comm")).is_ok_and(|comm| comm == name) {

@@ -48,7 +48,7 @@ pub fn run(options: &Options, random: &mut SmallRng) -> Result<()> {
         trial.load(&mut wire).with_context(|| format!("case {}", trial.name))?;
         trials.push(Measured { trial, figures: Vec::new() });
     }
-    ensure!(trials.len() > 1, "--cases: no case is named so");
+    ensure!(trials.len() > 1, "--cases: no case has such a name");
     for round in 1..=options.veth_rounds() {
         eprintln!("round {round} of {}", options.veth_rounds());
         let mut order: Vec<usize> = (0..trials.len()).collect();
