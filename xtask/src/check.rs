@@ -30,7 +30,7 @@ pub(crate) fn run() -> Result<()> {
         if workspace::find_program(program).is_some() {
             Cmd::new(program).args(args).run()?;
         } else {
-            eprintln!("check: {program} is not installed, not run\nhint: {hint}");
+            eprintln!("check: {program} is not installed, so it is not run\nhint: {hint}");
         }
     }
     println!("checked");

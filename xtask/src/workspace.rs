@@ -14,8 +14,8 @@ pub(crate) fn root() -> &'static Path {
 /// # Errors
 /// When the program's own path cannot be found out.
 pub(crate) fn target() -> Result<PathBuf> {
-    let program = std::env::current_exe().context("cannot tell the path of this program")?;
-    let target = program.ancestors().nth(2).context("this program lies in no target directory")?;
+    let program = std::env::current_exe().context("cannot find out the path of this program")?;
+    let target = program.ancestors().nth(2).context("this program is not in a target directory")?;
     Ok(target.to_owned())
 }
 

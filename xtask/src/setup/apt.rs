@@ -40,7 +40,7 @@ pub(super) fn install_missing(tools: &[Tool]) -> Result<()> {
     }
     install(&missing)?;
     match tools.iter().find(|tool| !tool.is_present()) {
-        Some(tool) => bail!("package {} is installed and {tool:?} still not there", tool.package),
+        Some(tool) => bail!("package {} is installed, but {tool:?} is still missing", tool.package),
         None => Ok(()),
     }
 }
