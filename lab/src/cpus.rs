@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 ///
 /// # Errors
 ///
-/// As of `sched_getaffinity(2)`.
+/// Errors of `sched_getaffinity(2)`.
 pub fn available() -> Result<Vec<usize>> {
     // SAFETY: all-zero is the empty set.
     let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
@@ -27,7 +27,7 @@ pub fn available() -> Result<Vec<usize>> {
 ///
 /// # Errors
 ///
-/// As of the work; also when a thread panics.
+/// Errors of the work; also when a thread panics.
 pub fn on_two<T: Send>(work: impl Fn(usize) -> Result<T> + Sync) -> Result<Option<[T; 2]>> {
     let cpus = available()?;
     let [first, second, ..] = cpus[..] else {
