@@ -10,7 +10,7 @@ use std::{
 
 use dispatcher_ctl::{
     datapath::{Datapath, Document, remove_all},
-    model::{Config, OwnedVip, Record, State, XdpMode},
+    model::{Config, OwnedVip, SavedState, State, XdpMode},
 };
 use nix::{
     net::if_::if_nametoindex,
@@ -60,7 +60,7 @@ fn leftovers_are_removed(pins: &Path) {
     let (mut datapath, _) = Datapath::open(pins, 1_000).unwrap();
     datapath.attach(0, "dt0", if_nametoindex("dt0").unwrap(), XdpMode::Native).unwrap();
     // As the controller saves it, without services.
-    let head = serde_json::json!({ "applied_services": 0, "record": record(&socket) });
+    let head = serde_json::json!({ "applied_services": 0, "record": saved(&socket) });
     let head = Document::New(head.to_string().into_bytes());
     datapath.saved_documents().save(&[head]).unwrap();
 
@@ -92,14 +92,14 @@ fn leftovers_are_removed(pins: &Path) {
     assert!(stdout.ends_with(": nothing is left there\n"), "{stdout}");
 }
 
-fn record(socket: &Path) -> Record {
+fn saved(socket: &Path) -> SavedState {
     let mut applied = Config::new(vec!["dt0".to_owned()]);
     applied.api_socket = socket.to_owned();
     let vip = |interface: &str, vip: &str| OwnedVip {
         interface: interface.to_owned(),
         vip: vip.parse().unwrap(),
     };
-    Record {
+    SavedState {
         applied,
         state: State::default(),
         // One NIC was removed meanwhile.

@@ -7,7 +7,7 @@ use crate::{
     api::{routes, server::remove_dead},
     capabilities::{Capability, Missing, missing},
     daemon,
-    datapath::{self, DatapathError, SavedState},
+    datapath::{self, DatapathError, SavedTexts},
     model::{Config, OwnedVip},
     network::{Network, NetworkError},
     prober,
@@ -62,11 +62,11 @@ fn dead(pin_dir: &Path) -> Outcome {
 }
 
 /// Removes what was added in addition to the datapath, as the saved state lists it.
-fn vips(pin_dir: &Path, saved: Option<SavedState>, socket: Option<PathBuf>) -> Outcome {
+fn vips(pin_dir: &Path, saved: Option<SavedTexts>, socket: Option<PathBuf>) -> Outcome {
     let Some(saved) = saved else { return Ok(String::new()) };
     let record = daemon::read_saved(&saved).map_err(|e| {
         CliError::failed(format!(
-            "pin directory {}: removed, but the record of the vips added is not understood: {e}",
+            "pin directory {}: removed, but its saved state, which lists added VIPs, is not understood: {e}",
             pin_dir.display()
         ))
         .hint("ip address show, and remove the vips with ip address delete")

@@ -82,7 +82,7 @@ impl Handle {
         for _ in 0..SAVES {
             let (applied, state) = {
                 let core = self.core().await;
-                (core.record.applied.clone(), core.in_file(edit(&core)?))
+                (core.store.applied.clone(), core.in_file(edit(&core)?))
             };
             let (saved, draft) = file.draft(&before, applied, state).await?;
             let mut core = self.core().await;
@@ -269,7 +269,7 @@ impl Core {
     fn edit(&self) -> Edit<'_> {
         Edit {
             state: self.state(),
-            retired: &self.record.retired_slots,
+            retired: &self.store.retired_slots,
             now_ms: clock::epoch_ms(),
             rings: self.rings,
         }
@@ -295,12 +295,12 @@ impl Core {
     async fn planned(&self, config: &Config) -> Done<Planned> {
         let (named, names) = self.kernel_names(config).await?;
         let applied = self.applied_names();
-        let retired = &self.record.retired_slots;
+        let retired = &self.store.retired_slots;
         let wanted =
             reconcile::merge(Some(&applied), &named, self.state(), retired, clock::epoch_ms())?;
         let change = self.change_to(wanted);
         let changes = reconcile::plan(&change);
-        let settings = reconcile::plan_settings(&self.record.applied, config);
+        let settings = reconcile::plan_settings(&self.store.applied, config);
         let notes = self.links.stale_names(&names, &self.reports.config().file);
         Ok(Planned { change, changes, settings, notes, names })
     }

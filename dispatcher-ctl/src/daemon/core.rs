@@ -32,7 +32,7 @@ use crate::{
     api::types::ApiError,
     config::check,
     datapath::Datapath,
-    model::{Config, NicName, OnDown, Record, RetiredSlot, Service, State},
+    model::{Config, NicName, OnDown, RetiredSlot, SavedState, Service, State},
     network::Network,
     reconcile::{Change, Dirty},
 };
@@ -44,10 +44,10 @@ pub(super) const RESOLVE_WAIT: Duration = Duration::from_millis(300);
 #[derive(Debug)]
 pub(super) struct Core {
     /// The saved state, which the next controller reads.
-    pub(super) record: Store,
+    pub(super) store: Store,
     /// Slots that all schedules of the running state take, as the check counts them.
     pub(super) rings: usize,
-    /// Whether kernel and network agree with the record, as far as is known.
+    /// Whether kernel and network agree with the saved state, as far as is known.
     pub(super) in_force: bool,
     /// Whether a change freed memory that should be returned to the system.
     pub(super) is_untidy: bool,
@@ -69,19 +69,19 @@ impl Core {
     /// Makes the core from its rooms; nothing is written yet.
     pub(super) fn new(
         file: &Path,
-        record: Record,
+        saved: SavedState,
         datapath: Datapath,
         network: Network,
         advisors: Advisors,
         problems: Problems,
         is_takeover: bool,
     ) -> Result<Self, ApiError> {
-        let rings = record.state.services.iter().map(|s| check::ring_slots_in_force(s)).sum();
+        let rings = saved.state.services.iter().map(|s| check::ring_slots_in_force(s)).sum();
         let documents = datapath.saved_documents();
-        let plane = Plane::new(datapath, &record)?;
-        let record = Store::new(record, documents);
+        let plane = Plane::new(datapath, &saved)?;
+        let store = Store::new(saved, documents);
         Ok(Self {
-            record,
+            store,
             rings,
             in_force: false,
             is_untidy: false,
@@ -96,13 +96,13 @@ impl Core {
 
     /// The running state.
     pub(super) fn state(&self) -> &State {
-        &self.record.state
+        &self.store.state
     }
 
     /// The links, with everything they work on.
     pub(super) fn links(&mut self) -> (&mut Links, &mut Store, &mut Datapath, &Events) {
-        let Self { links, record, plane, reports, .. } = self;
-        (links, record, plane.datapath_mut(), reports.events())
+        let Self { links, store, plane, reports, .. } = self;
+        (links, store, plane.datapath_mut(), reports.events())
     }
 
     /// The change from the running state to another one.
@@ -126,23 +126,23 @@ impl Core {
     /// Carries out a change of the running state, records the configuration as last applied, and reports the change.
     ///
     /// # Errors
-    /// When the kernel refuses. The record then holds the desired state; the next try continues from there.
+    /// When the kernel refuses. The saved state then holds the desired state; the next try continues from there.
     pub(super) async fn carry_out(
         &mut self,
         change: Change,
         applied: Option<Config>,
         cause: Cause,
     ) -> Result<(), ApiError> {
-        let interface_names = number_nics(&self.record.interface_names, change.state())?;
+        let interface_names = number_nics(&self.store.interface_names, change.state())?;
         let gone = removed_slots(&change);
         let dirty = self.dirty(&change, applied.as_ref());
-        self.record.commit(|record| {
-            record.state = change.state().clone();
+        self.store.commit(|saved| {
+            saved.state = change.state().clone();
             if let Some(applied) = applied {
-                record.applied = applied;
+                saved.applied = applied;
             }
-            record.interface_names = interface_names;
-            record.retired_slots.extend(&gone);
+            saved.interface_names = interface_names;
+            saved.retired_slots.extend(&gone);
         })?;
         self.rings = ring_slots_after(self.rings, &change);
         self.report_change(&change, cause);
@@ -154,18 +154,18 @@ impl Core {
     fn dirty(&self, change: &Change, applied: Option<&Config>) -> Dirty {
         let is_rest_in_force = self.in_force
             && self.links.nics().are_attached()
-            && applied.is_none_or(|applied| self.record.applied.settings == applied.settings);
+            && applied.is_none_or(|applied| self.store.applied.settings == applied.settings);
         if is_rest_in_force { change.dirty().clone() } else { Dirty::All }
     }
 
     /// Effects of a change outside the kernel.
     fn report_change(&mut self, change: &Change, cause: Cause) {
-        self.reports.events().exits().set(&self.record.applied.exits);
-        // The record already has the change, even if the kernel does not yet.
+        self.reports.events().exits().set(&self.store.applied.exits);
+        // The saved state already has the change, even if the kernel does not yet.
         self.reports.report_change(change, cause);
     }
 
-    /// Makes kernel and network agree with the record, as far as it is dirty. If only words of services are dirty,
+    /// Makes kernel and network agree with the saved state, as far as it is dirty. If only words of services are dirty,
     /// NICs, VIPs and advisors do not change.
     ///
     /// # Errors
@@ -186,8 +186,8 @@ impl Core {
         links.check_vips_soon();
         links.follow_probes(datapath, store).await;
         // Last: by then a backend on this host has its VIP, so its first probe gets an answer.
-        self.health.follow(&self.record.state, self.links.prober());
-        self.in_force = attached.is_ok() && self.links.has_placed_vips(&self.record);
+        self.health.follow(&self.store.state, self.links.prober());
+        self.in_force = attached.is_ok() && self.links.has_placed_vips(&self.store);
         self.is_untidy = true;
         attached
     }
@@ -197,23 +197,23 @@ impl Core {
         &self,
         config: &'c Config,
     ) -> Result<(Cow<'c, Config>, Vec<NicName>), ApiError> {
-        self.links.kernel_names(config, &self.record.nic_names).await
+        self.links.kernel_names(config, &self.store.nic_names).await
     }
 
     /// A state with its NICs named as the file names them.
     pub(super) fn in_file(&self, state: State) -> State {
-        self.links.as_in_file(state, &self.record.nic_names)
+        self.links.as_in_file(state, &self.store.nic_names)
     }
 
     /// The file as last applied, with the kernel's names of its NICs.
     pub(super) fn applied_names(&self) -> Cow<'_, Config> {
-        with_names(&self.record.applied, &self.record.nic_names)
+        with_names(&self.store.applied, &self.store.nic_names)
     }
 
     /// Stores which NICs have another name in the file than in the kernel.
     pub(super) fn keep_names(&mut self, names: Vec<NicName>) {
-        if self.record.nic_names != names {
-            self.record.note(|record| record.nic_names.clone_from(&names));
+        if self.store.nic_names != names {
+            self.store.note(|saved| saved.nic_names.clone_from(&names));
         }
     }
 

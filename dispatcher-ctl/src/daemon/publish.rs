@@ -6,16 +6,16 @@ use super::core::Core;
 use crate::{api::types::ApiError, model::Service, network::NetworkEvent, reconcile::Dirty};
 
 impl Core {
-    /// Writes the dirty part of the record to the maps, and reports what follows for backends.
+    /// Writes the dirty part of the saved state to the maps, and reports what follows for backends.
     ///
     /// # Errors
     /// Where the kernel refuses, or the schedule pool is full.
     pub(super) fn publish(&mut self, dirty: &Dirty) -> Result<(), ApiError> {
         let hops = self.links.next_hops();
-        let written = self.plane.publish(&self.record, dirty, &hops, self.links.network());
+        let written = self.plane.publish(&self.store, dirty, &hops, self.links.network());
         self.in_force &= written.is_ok();
         let dirty = written?;
-        let services = dirty.services(&self.record.state);
+        let services = dirty.services(&self.store.state);
         let is_part = *dirty != Dirty::All;
         self.reports.report_health(self.health.report(&services, &hops, is_part));
         Ok(())
@@ -41,7 +41,7 @@ impl Core {
         let has_one = |service: &Service| {
             service.backends.iter().any(|backend| addresses.contains(&backend.config.address))
         };
-        let services = &self.record.state.services;
+        let services = &self.store.state.services;
         let places = (0..).zip(services).filter(|(_, service)| has_one(service));
         let places: Vec<usize> = places.map(|(at, _)| at).collect();
         // For most of them it is quicker to use what is known of all.

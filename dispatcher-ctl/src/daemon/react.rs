@@ -21,18 +21,18 @@ impl Core {
             memory::give_back();
         }
         self.health.watch_standstill();
-        let syn_guard = self.record.applied.connections.syn_guard;
+        let syn_guard = self.store.applied.connections.syn_guard;
         self.reports.watch_guard(self.plane.table().active().half_open(), syn_guard);
         self.report_draining();
         self.links.count_refused(self.plane.datapath());
-        self.links.watch_probes(self.plane.datapath(), &self.record).await;
+        self.links.watch_probes(self.plane.datapath(), &self.store).await;
         let (links, store, _, events) = self.links();
         links.tend_vips(store, events).await;
         for result in [
             self.watch_handshakes().await,
-            self.plane.release_slots(&mut self.record),
-            self.plane.sample_rates(&self.record.retired_slots),
-            self.plane.watch_rules(&self.record),
+            self.plane.release_slots(&mut self.store),
+            self.plane.sample_rates(&self.store.retired_slots),
+            self.plane.watch_rules(&self.store),
             self.keep_deadlines().await,
         ] {
             if let Err(error) = result {
@@ -72,9 +72,9 @@ impl Core {
             tracing::error!("{error}");
         }
         if reports.iter().any(|e| matches!(e, NetworkEvent::LinkGone { .. })) {
-            self.links.watch_probes(self.plane.datapath(), &self.record).await;
+            self.links.watch_probes(self.plane.datapath(), &self.store).await;
         }
-        if self.links.has_lost_vips(&reports, &self.record) {
+        if self.links.has_lost_vips(&reports, &self.store) {
             let (links, store, _, events) = self.links();
             links.check_vips(store, events, &reports).await;
         }
@@ -82,7 +82,7 @@ impl Core {
 
     /// Follows NICs that came, went or changed.
     async fn follow_links(&mut self, reports: &[NetworkEvent]) -> Result<(), ApiError> {
-        if !self.links.are_ours(reports, &self.record.nic_names) {
+        if !self.links.are_ours(reports, &self.store.nic_names) {
             return self.publish(&Dirty::All);
         }
         let (links, store, datapath, _) = self.links();
@@ -106,12 +106,12 @@ impl Core {
 
     /// Ends windows of passive signals that are over: backends go down by them.
     async fn watch_handshakes(&mut self) -> Result<(), ApiError> {
-        let syn_guard = self.record.applied.connections.syn_guard;
-        if !self.health.is_window_over(&self.record.state, self.plane.table(), syn_guard) {
+        let syn_guard = self.store.applied.connections.syn_guard;
+        if !self.health.is_window_over(&self.store.state, self.plane.table(), syn_guard) {
             return Ok(());
         }
-        let (_, counters) = self.plane.recent_counters(&self.record.retired_slots)?;
-        let changed = self.health.judge_windows(&self.record.state, self.plane.table(), &counters);
+        let (_, counters) = self.plane.recent_counters(&self.store.retired_slots)?;
+        let changed = self.health.judge_windows(&self.store.state, self.plane.table(), &counters);
         self.advise(changed).await
     }
 
@@ -126,18 +126,18 @@ impl Core {
     /// What the manager has to do several times a second.
     pub(super) async fn manage(&mut self) -> Result<(), ApiError> {
         let now = clock::now();
-        self.weights.sample(now, &self.record.state, &self.health, self.plane.table());
-        if self.weights.is_interval_over(now, &self.record.state.manager) {
-            if self.weights.is_reread_due(&self.record.state.manager) {
-                let (_, counters) = self.plane.recent_counters(&self.record.retired_slots)?;
+        self.weights.sample(now, &self.store.state, &self.health, self.plane.table());
+        if self.weights.is_interval_over(now, &self.store.state.manager) {
+            if self.weights.is_reread_due(&self.store.state.manager) {
+                let (_, counters) = self.plane.recent_counters(&self.store.retired_slots)?;
                 self.weights.reread(&counters);
             }
             let events = self.reports.events();
-            if let Some(state) = self.weights.weigh(&self.record.state, &self.health, events) {
+            if let Some(state) = self.weights.weigh(&self.store.state, &self.health, events) {
                 self.commit(state, None, Cause::Manager).await?;
             }
         }
-        match self.weights.ramp_up(now, &self.record.state) {
+        match self.weights.ramp_up(now, &self.store.state) {
             Some(state) => self.commit(state, None, Cause::Manager).await,
             None => Ok(()),
         }
@@ -145,7 +145,7 @@ impl Core {
 
     fn report_draining(&mut self) {
         let (table, swept) = (self.plane.table(), self.plane.swept());
-        self.reports.report_draining(&self.record.state, |backend| {
+        self.reports.report_draining(&self.store.state, |backend| {
             let active = table.active().slot(backend.slot).active();
             Left::new(active, swept.slot(backend.slot))
         });

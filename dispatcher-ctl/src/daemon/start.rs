@@ -1,6 +1,6 @@
 //! The start: takes over the existing datapath, or makes a new one.
 //!
-//! A takeover must not lose a packet: the new controller writes nothing until it knows as much as the old one did (record,
+//! A takeover must not lose a packet: the new controller writes nothing until it knows as much as the old one did (saved state,
 //! NICs, MACs of backends). In the meantime the datapath continues with the maps as they are.
 
 use std::{io, net::TcpListener as StdTcpListener, path::PathBuf, time::Duration};
@@ -19,7 +19,7 @@ use crate::{
     api::{server::Socket, types::ApiError},
     capabilities::{Capability, Missing, missing},
     datapath::{Datapath, Origin, remove_all, remove_dead_namespaces},
-    model::{AdvisorKind, Config, Record, ServiceConfig, State, Target},
+    model::{AdvisorKind, Config, SavedState, ServiceConfig, State, Target},
     network::{Network, NetworkEvent},
     reconcile,
 };
@@ -151,19 +151,12 @@ async fn set_up(
     let socket = Socket::bind(path)?;
     let metrics_listener = listen(&config)?;
     let (network, kernel_reports) = Network::start().await?;
-    let found = found_record(&datapath)?;
+    let found = found_state(&datapath)?;
     let takeover = found.is_some();
-    let record = found.unwrap_or_else(|| empty_record(&config));
+    let saved = found.unwrap_or_else(|| empty_state(&config));
     let (advisors, outcomes) = Advisors::new();
-    let mut core = Core::new(
-        &options.config,
-        record,
-        datapath,
-        network,
-        advisors,
-        options.problems,
-        takeover,
-    )?;
+    let mut core =
+        Core::new(&options.config, saved, datapath, network, advisors, options.problems, takeover)?;
     if takeover {
         let (links, store, datapath, _) = core.links();
         links.follow_former_renames(store, datapath)?;
@@ -171,7 +164,7 @@ async fn set_up(
     let (named, names) = core.kernel_names(&config).await?;
     let wanted = {
         let applied = takeover.then(|| core.applied_names());
-        let retired = &core.record.retired_slots;
+        let retired = &core.store.retired_slots;
         reconcile::merge(applied.as_deref(), &named, core.state(), retired, clock::epoch_ms())?
     };
     drop(named);
@@ -196,7 +189,7 @@ async fn set_up(
     core.resolve_wait = super::core::RESOLVE_WAIT;
     core.keep_names(names);
     core.links
-        .stale_names(&core.record.nic_names, &core.reports.config().file)
+        .stale_names(&core.store.nic_names, &core.reports.config().file)
         .iter()
         .for_each(|warning| tracing::warn!("{warning}"));
     let (links, store, datapath, events) = core.links();
@@ -220,18 +213,18 @@ fn listen(config: &Config) -> Result<tokio::net::TcpListener, StartError> {
 }
 
 /// The former controller's saved state.
-fn found_record(datapath: &Datapath) -> Result<Option<Record>, StartError> {
+fn found_state(datapath: &Datapath) -> Result<Option<SavedState>, StartError> {
     let stored = datapath.saved_state()?;
     let Some(stored) = stored else { return Ok(None) };
-    let record = read_saved(&stored).map_err(|e| {
-        ApiError::failed(format!("the record of the former controller cannot be read: {e}"))
+    let saved = read_saved(&stored).map_err(|e| {
+        ApiError::failed(format!("the saved state of the former controller cannot be read: {e}"))
             .hint("dispatcher detach --all")
     })?;
-    Ok(Some(record))
+    Ok(Some(saved))
 }
 
-fn empty_record(config: &Config) -> Record {
-    Record {
+fn empty_state(config: &Config) -> SavedState {
+    SavedState {
         applied: Config { services: Vec::new(), ..config.clone() },
         state: State::default(),
         vips: Vec::new(),

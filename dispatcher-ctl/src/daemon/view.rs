@@ -54,7 +54,7 @@ impl Core {
     }
 
     fn reading(&self, sweep: Arc<SweepResult>) -> Result<Reading, ApiError> {
-        let counters = self.plane.counters().read(&self.record.retired_slots)?;
+        let counters = self.plane.counters().read(&self.store.retired_slots)?;
         Ok(self.reading_of(counters, sweep))
     }
 
@@ -66,7 +66,7 @@ impl Core {
     pub(super) fn status(&self) -> Result<Status, ApiError> {
         let reading = self.read()?;
         let started = self.reports.started();
-        let services = &self.record.state.services;
+        let services = &self.store.state.services;
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
@@ -79,7 +79,7 @@ impl Core {
             weight_updates: self.reports.events().weight_updates(),
             probe_lateness: self.health.lateness(),
             exits: self.reports.exits(),
-            warnings: self.links.warnings(&self.record, &self.reports.config().file),
+            warnings: self.links.warnings(&self.store, &self.reports.config().file),
             last_errors: self.reports.last_errors(),
         })
     }
@@ -98,7 +98,7 @@ impl Core {
     pub(super) fn service_view(&self, service: &Service, reading: &Reading) -> types::Service {
         let backends: Vec<_> =
             service.backends.iter().map(|b| self.backend_view(b, reading)).collect();
-        let retired = self.record.retired_slots.iter().filter(|r| r.service == service.id);
+        let retired = self.store.retired_slots.iter().filter(|r| r.service == service.id);
         let former = retired
             .fold(self.plane.former(service.id), |total, RetiredSlot { slot, .. }| {
                 sum(total, reading.counters.backend(*slot))
@@ -146,7 +146,7 @@ impl Core {
             address: config.address,
             mac: next_hop.map(|hop| hop.mac),
             interface: next_hop.map(|hop| hop.nic.name.clone()),
-            weight: weights::shown_weight(backend, &self.record.state.manager),
+            weight: weights::shown_weight(backend, &self.store.state.manager),
             fixed_weight: backend.is_fixed(),
             sorry: config.sorry,
             up: !backend.down
@@ -181,7 +181,7 @@ impl Core {
             connections: sweep.connections(),
             connections_capacity: capacity,
             half_open_connections: self.plane.table().active().half_open(),
-            syn_guard: self.record.applied.connections.syn_guard,
+            syn_guard: self.store.applied.connections.syn_guard,
             syn_guard_since: self.reports.guarded_since(),
             overflow_connections: u64::from(sweep.overflow),
             fill: sweep.connections() as f64 / capacity.max(1) as f64,
@@ -202,7 +202,7 @@ impl Core {
     /// # Errors
     /// There is no such service or backend.
     pub(super) fn search(&self, query: &ConnectionQuery) -> Result<Search, ApiError> {
-        let state = &self.record.state;
+        let state = &self.store.state;
         let services: Vec<&Service> = match &query.service {
             Some(name) => vec![edit::find_service(state, name)?],
             None => state.services.iter().map(|service| &**service).collect(),

@@ -32,7 +32,7 @@ use super::{
     pins::{LinkName, PinDir},
     publish::{Changes, Contents, Publisher},
     refusal::{self, Refusal},
-    saved::{self, SavedDocuments, SavedState},
+    saved::{self, SavedDocuments, SavedTexts},
     sections,
     tables::Tables,
 };
@@ -128,7 +128,7 @@ impl Datapath {
     ///
     /// # Errors
     /// As the kernel.
-    pub fn saved_state(&self) -> Result<Option<SavedState>, DatapathError> {
+    pub fn saved_state(&self) -> Result<Option<SavedTexts>, DatapathError> {
         saved::read(&self.pins.path)
     }
 
@@ -331,11 +331,11 @@ impl Datapath {
 /// A controller holds the pins, or the kernel refuses.
 pub fn remove_all(
     pin_dir: &Path,
-    before: impl FnOnce(Option<SavedState>),
+    before: impl FnOnce(Option<SavedTexts>),
 ) -> Result<(), DatapathError> {
     let Some(pins) = PinDir::existing(pin_dir)? else { return Ok(()) };
     before(saved::read(&pins.path).unwrap_or_else(|error| {
-        tracing::warn!(%error, "the controller's record is lost");
+        tracing::warn!(%error, "the controller's saved state is lost");
         None
     }));
     pins.remove().map(drop)

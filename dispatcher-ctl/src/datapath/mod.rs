@@ -39,7 +39,7 @@ pub use namespace::remove_dead_namespaces;
 pub use probes::{ProbeEnds, ProbePrograms, is_attached, leaves_filters, remove_filter};
 pub use publish::Changes;
 pub use refused::{Refused, RefusedRedirects};
-pub use saved::{Document, Place, SavedDocuments, SavedState};
+pub use saved::{Document, Place, SavedDocuments, SavedTexts};
 
 /// The datapath as built: a relocatable BPF object, aligned as the loader wants it.
 pub static OBJECT: &[u8] =

@@ -48,7 +48,7 @@ const LEAST_ROOM: usize = 8192;
 
 /// The saved state as found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SavedState {
+pub enum SavedTexts {
     /// Documents, in the order in which they were saved.
     Documents(Vec<Vec<u8>>),
     /// The former format: one document, and amendments to it in their order.
@@ -90,7 +90,7 @@ struct Layout {
 }
 
 /// Reads the saved state of a pin directory, if there is one.
-pub(super) fn read(dir: &Path) -> Result<Option<SavedState>, DatapathError> {
+pub(super) fn read(dir: &Path) -> Result<Option<SavedTexts>, DatapathError> {
     let path = dir.join(RECORD);
     if !path.exists() {
         return Ok(None);
@@ -246,7 +246,7 @@ fn filled(documents: &[Document]) -> io::Result<(Map, Mapped<Chunk>, Layout)> {
 }
 
 /// The state that these words describe; `None` if they contradict each other.
-fn saved_state(words: &[AtomicU64]) -> Option<SavedState> {
+fn saved_state(words: &[AtomicU64]) -> Option<SavedTexts> {
     let word = |at: usize| Some(words.get(at)?.load(Ordering::Acquire));
     let head = word(0)?;
     if head != FORMAT {
@@ -256,12 +256,12 @@ fn saved_state(words: &[AtomicU64]) -> Option<SavedState> {
     let (offset, count) = ((saved >> 32) as usize, saved as u32 as usize);
     let index = words.get(offset..)?.get(..count)?.iter();
     let places = index.map(|word| Place::of_word(word.load(Ordering::Relaxed)));
-    places.map(|place| place.read(words)).collect::<Option<_>>().map(SavedState::Documents)
+    places.map(|place| place.read(words)).collect::<Option<_>>().map(SavedTexts::Documents)
 }
 
 /// The former format: word 0 has the document's length in bytes (lower half) and the number of words that amendments take (upper
 /// half); each amendment is a word with its length in bytes, and its bytes. Document and amendments end at a word's end.
-fn amended(words: &[AtomicU64], head: u64) -> Option<SavedState> {
+fn amended(words: &[AtomicU64], head: u64) -> Option<SavedTexts> {
     let document = Place { offset: 1, length: head as u32 };
     let mut next = 1 + document.length.div_ceil(8);
     let end = next.checked_add((head >> 32) as u32)?;
@@ -271,7 +271,7 @@ fn amended(words: &[AtomicU64], head: u64) -> Option<SavedState> {
         amendments.push(Place { offset: next + 1, length }.read(words)?);
         next = (next + 1).checked_add(length.div_ceil(8))?;
     }
-    (next == end).then_some(SavedState::Amended(document.read(words)?, amendments))
+    (next == end).then_some(SavedTexts::Amended(document.read(words)?, amendments))
 }
 
 const BLOCK: usize = size_of::<Block>() / 8;
@@ -290,8 +290,8 @@ mod tests {
         words.iter().map(|word| word.load(Ordering::Relaxed)).collect()
     }
 
-    fn documents(texts: &[&str]) -> SavedState {
-        SavedState::Documents(texts.iter().map(|text| text.as_bytes().to_vec()).collect())
+    fn documents(texts: &[&str]) -> SavedTexts {
+        SavedTexts::Documents(texts.iter().map(|text| text.as_bytes().to_vec()).collect())
     }
 
     fn new(text: &str) -> Document {
@@ -363,11 +363,11 @@ mod tests {
             let head = document | amended << 32;
             let words: Vec<_> = [head].iter().chain(&body).map(|w| AtomicU64::new(*w)).collect();
             match saved_state(&words)? {
-                SavedState::Amended(document, amendments) => {
+                SavedTexts::Amended(document, amendments) => {
                     assert_eq!(document, b"the document");
                     Some(amendments)
                 }
-                SavedState::Documents(_) => panic!("the former format"),
+                SavedTexts::Documents(_) => panic!("the former format"),
             }
         };
         assert_eq!(amendments(12, 0), Some(vec![]));

@@ -1,7 +1,7 @@
 //! What a configuration asks for and what runs: plain data made of [settings](crate::settings), without I/O.
 //!
 //! [`Config`] is a valid configuration. [`State`] is what runs: the same services and backends with everything that was set
-//! at runtime. Both are part of the saved state ([`Record`]), which is kept with the pinned maps.
+//! at runtime. Both are part of the saved state ([`SavedState`]), which is kept with the pinned maps.
 
 use std::ops::{Deref, DerefMut};
 
@@ -29,7 +29,8 @@ pub use affinity::affinity_groups;
 pub use service::{Outline, ServiceConfig};
 pub use shared::Shared;
 pub use state::{
-    ArpIgnored, Backend, NicName, OwnedVip, Record, RetiredSlot, Rule, Service, SlowStart, State,
+    ArpIgnored, Backend, NicName, OwnedVip, RetiredSlot, Rule, SavedState, Service, SlowStart,
+    State,
 };
 
 /// A valid configuration: what a file says, defaults filled in. Its settings can be read as its own fields.

@@ -1,4 +1,4 @@
-//! The running state, and the record that the controller keeps of it.
+//! The running state, and the saved state that the controller keeps of it.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -92,9 +92,9 @@ pub struct OwnedVip {
     pub vip: IpAddr,
 }
 
-/// The controller's own record, kept with the pinned maps.
+/// The saved state, kept with the pinned maps.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Record {
+pub struct SavedState {
     /// The file as last applied.
     pub applied: Config,
     /// What runs.

@@ -8,7 +8,7 @@ use std::{
 
 use dispatcher_common::{connection::Bucket, maps};
 use dispatcher_ctl::{
-    datapath::{Datapath, Document, Origin, SavedState, remove_all, remove_dead_namespaces},
+    datapath::{Datapath, Document, Origin, SavedTexts, remove_all, remove_dead_namespaces},
     model::XdpMode,
 };
 use nix::{
@@ -220,8 +220,8 @@ fn save(datapath: &Datapath, text: &[u8]) {
     datapath.saved_documents().save(&[Document::New(text.to_vec())]).unwrap();
 }
 
-fn saved(text: &[u8]) -> Option<SavedState> {
-    Some(SavedState::Documents(vec![text.to_vec()]))
+fn saved(text: &[u8]) -> Option<SavedTexts> {
+    Some(SavedTexts::Documents(vec![text.to_vec()]))
 }
 
 #[test]
@@ -239,7 +239,7 @@ fn the_saved_state_is_replaced_whole() {
             let places = documents.save(&all).unwrap();
             all = places.into_iter().map(Document::Kept).collect();
             let saved = datapath.saved_state().unwrap().unwrap();
-            assert!(saved == SavedState::Documents(wanted.clone()), "{length} bytes");
+            assert!(saved == SavedTexts::Documents(wanted.clone()), "{length} bytes");
         }
         // Somebody died after pinning the next one.
         let pins = namespace_dir(dir);

@@ -1,6 +1,6 @@
 //! NICs without the datapath that answer ARP requests for VIPs: the operator is warned, or with `manage_arp` they are silenced.
 //!
-//! The record has the former `arp_ignore` of such a NIC before it is changed. It is restored at the end, also by the next
+//! The saved state has the former `arp_ignore` of such a NIC before it is changed. It is restored at the end, also by the next
 //! controller or by `detach --all`.
 
 use std::{
@@ -79,7 +79,7 @@ impl Answers {
             }
         }
         // Before anything is set: if this controller is killed, the next one knows what to restore.
-        store.note(|record| record.arp_ignored.clone_from(&known));
+        store.note(|saved| saved.arp_ignored.clone_from(&known));
         for nic in loud {
             match arp::set_arp_ignore(&nic.name, arp::OWN_ONLY) {
                 Ok(()) => tracing::info!("{}: arp_ignore is {} now", nic.name, arp::OWN_ONLY),
@@ -96,7 +96,7 @@ pub(super) fn give_back_unless(store: &mut Store, is_kept: impl Fn(&ArpIgnored) 
         return;
     }
     back.iter().for_each(give_back);
-    store.note(|record| record.arp_ignored.clone_from(&kept));
+    store.note(|saved| saved.arp_ignored.clone_from(&kept));
 }
 
 fn ipv4_vips(state: &State) -> BTreeSet<std::net::Ipv4Addr> {

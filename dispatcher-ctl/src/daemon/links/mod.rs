@@ -28,7 +28,7 @@ use super::{reports::Events, store::Store};
 use crate::{
     api::types::{ApiError, Interface},
     datapath::{Counters, Datapath},
-    model::{Config, NicName, Record, State, XdpMode},
+    model::{Config, NicName, SavedState, State, XdpMode},
     network::{Link, Network, NetworkEvent},
     prober::Prober,
 };
@@ -84,7 +84,7 @@ impl Links {
         self.nics.choose_mode(name, mode);
     }
 
-    /// Takes the NICs of the record's state, and finds out which of them exist.
+    /// Takes the NICs of the running state, and finds out which of them exist.
     pub(super) async fn adopt(
         &mut self,
         store: &mut Store,
@@ -194,23 +194,23 @@ impl Links {
     }
 
     /// Whether reports of the kernel are about VIPs that should be there.
-    pub(super) fn has_lost_vips(&self, reports: &[NetworkEvent], record: &Record) -> bool {
-        vips::has_lost(reports, record, &self.nics)
+    pub(super) fn has_lost_vips(&self, reports: &[NetworkEvent], saved: &SavedState) -> bool {
+        vips::has_lost(reports, saved, &self.nics)
     }
 
     /// Whether VIPs are on the NICs where they belong and on no others, as far as is known.
-    pub(super) fn has_placed_vips(&self, record: &Record) -> bool {
-        self.vips.are_placed(record, &self.nics)
+    pub(super) fn has_placed_vips(&self, saved: &SavedState) -> bool {
+        self.vips.are_placed(saved, &self.nics)
     }
 
     /// Opens, closes or adapts the path of probes of VIPs to what is wanted and which NICs there are.
-    pub(super) async fn follow_probes(&mut self, datapath: &Datapath, record: &Record) {
-        self.probe_path.follow(datapath, record, &self.nics).await;
+    pub(super) async fn follow_probes(&mut self, datapath: &Datapath, saved: &SavedState) {
+        self.probe_path.follow(datapath, saved, &self.nics).await;
     }
 
     /// Tries again to open the path of probes, and replaces one that somebody has broken.
-    pub(super) async fn watch_probes(&mut self, datapath: &Datapath, record: &Record) {
-        self.probe_path.watch(datapath, record, &self.nics).await;
+    pub(super) async fn watch_probes(&mut self, datapath: &Datapath, saved: &SavedState) {
+        self.probe_path.watch(datapath, saved, &self.nics).await;
     }
 
     /// Closes the path of probes; probes of VIPs then fail for this reason.
@@ -231,8 +231,8 @@ impl Links {
     }
 
     /// What an operator should know. `file`: what the configuration file is called.
-    pub(super) fn warnings(&self, record: &Record, file: &str) -> Vec<String> {
-        let names = names::stale(&record.nic_names, &self.nics, file);
+    pub(super) fn warnings(&self, saved: &SavedState, file: &str) -> Vec<String> {
+        let names = names::stale(&saved.nic_names, &self.nics, file);
         [names, self.vips.warnings(), self.answers.warnings()].concat()
     }
 
@@ -321,6 +321,6 @@ impl Links {
         }
         self.nics.rename(renames, datapath);
         self.vips.rename(renames);
-        store.note(|record| names::rename(record, renames));
+        store.note(|saved| names::rename(saved, renames));
     }
 }

@@ -10,7 +10,7 @@ use super::nics::Nics;
 use crate::{
     api::types::ApiError,
     datapath::Attached,
-    model::{Config, NicName, Record, State},
+    model::{Config, NicName, SavedState, State},
     network::Link,
 };
 
@@ -134,26 +134,26 @@ pub(super) fn renamed(name: &str, renames: &Renames) -> String {
     found.map_or(name, |(_, to)| to).to_owned()
 }
 
-/// Gives NICs their present names in the whole record.
-pub(super) fn rename(record: &mut Record, renames: &Renames) {
-    for name in record.state.interfaces.iter_mut().chain(&mut record.interface_names) {
+/// Gives NICs their present names in the whole saved state.
+pub(super) fn rename(saved: &mut SavedState, renames: &Renames) {
+    for name in saved.state.interfaces.iter_mut().chain(&mut saved.interface_names) {
         *name = renamed(name, renames);
     }
-    for vip in &mut record.vips {
+    for vip in &mut saved.vips {
         vip.interface = renamed(&vip.interface, renames);
     }
     for (from, to) in renames {
-        let written = record.applied.interfaces.contains(from);
-        match record.nic_names.iter_mut().find(|known| known.name == *from) {
+        let written = saved.applied.interfaces.contains(from);
+        match saved.nic_names.iter_mut().find(|known| known.name == *from) {
             Some(known) => to.clone_into(&mut known.name),
             None if written => {
                 let (written, name) = (from.clone(), to.clone());
-                record.nic_names.push(NicName { written, name });
+                saved.nic_names.push(NicName { written, name });
             }
             None => {}
         }
     }
-    record.nic_names.retain(|known| known.written != known.name);
+    saved.nic_names.retain(|known| known.written != known.name);
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! NICs: which of the wanted ones exist and are attached.
 //!
-//! Every NIC has a number in the datapath (its interface index) for as long as it is wanted, kept in the record: words of
+//! Every NIC has a number in the datapath (its interface index) for as long as it is wanted, kept in the saved state: words of
 //! backends name it. A NIC that goes and comes back has a new ifindex, and is attached again under its old number.
 
 use std::{
@@ -14,7 +14,7 @@ use crate::{
     api::types::{ApiError, EventKind, Interface, ReasonCount},
     daemon::{clock, reports::Events},
     datapath::{Counters, Datapath},
-    model::{NicName, Record, XdpMode},
+    model::{NicName, SavedState, XdpMode},
     network::{Link, NetworkEvent},
     reconcile,
 };
@@ -46,9 +46,9 @@ struct Nic {
 }
 
 impl Nics {
-    /// Takes the NICs of the record's state: new ones get a number, those that are no longer wanted are detached.
-    pub(super) fn adopt(&mut self, record: &Record, datapath: &mut Datapath, events: &Events) {
-        let wanted: BTreeSet<&String> = record.state.interfaces.iter().collect();
+    /// Takes the NICs of the running state: new ones get a number, those that are no longer wanted are detached.
+    pub(super) fn adopt(&mut self, saved: &SavedState, datapath: &mut Datapath, events: &Events) {
+        let wanted: BTreeSet<&String> = saved.state.interfaces.iter().collect();
         let unwanted: Vec<_> =
             self.wanted.keys().filter(|name| !wanted.contains(name)).cloned().collect();
         for name in unwanted {
@@ -60,10 +60,10 @@ impl Nics {
             events.log_and_send(EventKind::Detached { interface: name });
         }
         for name in wanted {
-            let Some(index) = record.interface_names.iter().position(|n| n == name) else {
+            let Some(index) = saved.interface_names.iter().position(|n| n == name) else {
                 continue;
             };
-            let mode = self.modes.get(name).copied().unwrap_or(record.applied.xdp_mode);
+            let mode = self.modes.get(name).copied().unwrap_or(saved.applied.xdp_mode);
             self.wanted.entry(name.clone()).or_insert_with(|| Nic {
                 index: index as u8,
                 mode,

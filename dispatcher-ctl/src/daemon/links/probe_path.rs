@@ -11,7 +11,7 @@ use super::nics::Nics;
 use crate::{
     daemon::clock,
     datapath::{Datapath, ProbePrograms},
-    model::{Record, Service, State, Target},
+    model::{SavedState, Service, State, Target},
     prober::{self, OpenError, Path, Prober, Surroundings},
 };
 
@@ -57,12 +57,12 @@ impl ProbePath {
     }
 
     /// Opens, closes or adapts the path to what is wanted and which NICs there are.
-    pub(super) async fn follow(&mut self, datapath: &Datapath, record: &Record, nics: &Nics) {
-        if !record.state.services.iter().any(|service| probes_vip(service)) {
+    pub(super) async fn follow(&mut self, datapath: &Datapath, saved: &SavedState, nics: &Nics) {
+        if !saved.state.services.iter().any(|service| probes_vip(service)) {
             self.close("no advisor probes a VIP").await;
             return;
         }
-        match self.adapt(datapath, record, nics).await {
+        match self.adapt(datapath, saved, nics).await {
             Ok(()) => self.failed = None,
             Err(error) => {
                 let text = error.to_string();
@@ -77,7 +77,7 @@ impl ProbePath {
     }
 
     /// Tries again to open the path, and replaces one that somebody has broken.
-    pub(super) async fn watch(&mut self, datapath: &Datapath, record: &Record, nics: &Nics) {
+    pub(super) async fn watch(&mut self, datapath: &Datapath, saved: &SavedState, nics: &Nics) {
         let is_due = |at: Instant, pause| clock::now().saturating_duration_since(at) >= pause;
         if let Some(open) = &self.open
             && let Err(why) = Arc::clone(&open.path).is_whole().await
@@ -87,9 +87,9 @@ impl ProbePath {
                 self.broken = Some(clock::now());
             }
             self.close(&why).await;
-            self.follow(datapath, record, nics).await;
+            self.follow(datapath, saved, nics).await;
         } else if self.failed.as_ref().is_some_and(|(_, at)| is_due(*at, RETRY)) {
-            self.follow(datapath, record, nics).await;
+            self.follow(datapath, saved, nics).await;
         }
     }
 
@@ -109,13 +109,13 @@ impl ProbePath {
     async fn adapt(
         &mut self,
         datapath: &Datapath,
-        record: &Record,
+        saved: &SavedState,
         nics: &Nics,
     ) -> Result<(), OpenError> {
         let attached = nics.attached();
         let mut open = match self.open.take() {
             Some(open) => open,
-            None => open_path(datapath, record, nics).await?,
+            None => open_path(datapath, saved, nics).await?,
         };
         let followed = open.programs.follow(&attached);
         for (ifindex, name) in &open.nics {
@@ -124,7 +124,7 @@ impl ProbePath {
             }
         }
         let names = attached.values().cloned().collect();
-        open.path.set_surroundings(Surroundings { vips: vips(&record.state), nics: names });
+        open.path.set_surroundings(Surroundings { vips: vips(&saved.state), nics: names });
         let path = Arc::clone(&open.path);
         path.set_programs(open.programs.attached(path.host_end(), &attached));
         open.nics = attached;
@@ -135,10 +135,14 @@ impl ProbePath {
     }
 }
 
-async fn open_path(datapath: &Datapath, record: &Record, nics: &Nics) -> Result<Open, OpenError> {
+async fn open_path(
+    datapath: &Datapath,
+    saved: &SavedState,
+    nics: &Nics,
+) -> Result<Open, OpenError> {
     let (mut programs, ends) = datapath.probe_programs()?;
     let mtu = nics.present().map(|link| link.mtu).min().unwrap_or(ETHERNET_MTU);
-    let owner = record.applied.pin_dir.display().to_string();
+    let owner = saved.applied.pin_dir.display().to_string();
     let path = Path::open(ends, mtu, &owner).await?;
     let name = path.host_end();
     if let Err(error) = programs.attach_prober(name) {

@@ -16,7 +16,7 @@ use crate::{
         CounterReader, Counters, Datapath,
         connections::{ConnectionTable, SweepResult, Sweeper},
     },
-    model::{Record, RetiredSlot, State},
+    model::{RetiredSlot, SavedState, State},
     reconcile::Change,
     schedule::Schedules,
 };
@@ -52,14 +52,14 @@ pub(in crate::daemon) struct Plane {
 
 impl Plane {
     /// Maps the table and starts to sweep it.
-    pub(in crate::daemon) fn new(datapath: Datapath, record: &Record) -> Result<Self, ApiError> {
+    pub(in crate::daemon) fn new(datapath: Datapath, saved: &SavedState) -> Result<Self, ApiError> {
         let table = datapath.table()?;
-        let sweeper = Sweeper::start(Arc::clone(&table), timeouts(record))?;
+        let sweeper = Sweeper::start(Arc::clone(&table), timeouts(saved))?;
         let counters = datapath.counters();
         let cleaner = Cleaner::new(datapath.affinity_records());
         // Slots that an earlier controller retired: only a sweep that begins later can show that they are free.
         let mut counts = Counts::default();
-        record.retired_slots.iter().for_each(|r| counts.retire(r.slot, clock::now()));
+        saved.retired_slots.iter().for_each(|r| counts.retire(r.slot, clock::now()));
         Ok(Self {
             datapath,
             table,
@@ -133,13 +133,13 @@ impl Plane {
     }
 
     /// Turns rules on and off by the rates of the last second.
-    pub(in crate::daemon) fn watch_rules(&mut self, record: &Record) -> Result<(), ApiError> {
-        let go_by_rates = rules::go_by_rates(&record.state);
+    pub(in crate::daemon) fn watch_rules(&mut self, saved: &SavedState) -> Result<(), ApiError> {
+        let go_by_rates = rules::go_by_rates(&saved.state);
         let counted =
-            if go_by_rates { Some(self.recent_counters(&record.retired_slots)?) } else { None };
+            if go_by_rates { Some(self.recent_counters(&saved.retired_slots)?) } else { None };
         self.rules.update(counted.as_ref().map(|(at, counters)| (*at, &**counters)));
-        let active = self.active_rules(&record.state);
-        rules::log_changes(&record.state, self.datapath.contents(), &active);
+        let active = self.active_rules(&saved.state);
+        rules::log_changes(&saved.state, self.datapath.contents(), &active);
         self.datapath.set_active(&active)?;
         Ok(())
     }
@@ -164,7 +164,7 @@ impl Plane {
             return Ok(());
         }
         let counters = self.counters.read(retired)?;
-        store.commit(|record| record.retired_slots = kept)?;
+        store.commit(|saved| saved.retired_slots = kept)?;
         // The slot's counters keep their values until a backend is published there; nothing reads them before.
         for retired in released {
             self.counts.fold(retired, counters.backend(retired.slot));

@@ -1,4 +1,4 @@
-//! Writes the record's state to the maps.
+//! Writes the running state to the maps.
 
 use dispatcher_common::net::address;
 
@@ -7,7 +7,7 @@ use crate::{
     api::types::ApiError,
     daemon::links::NextHops,
     datapath::{DatapathError, tables::Tables},
-    model::{Record, State},
+    model::{SavedState, State},
     network::Network,
     reconcile::{self, Dirty},
     schedule::Schedules,
@@ -21,18 +21,18 @@ impl Plane {
     /// When the kernel refuses, or the schedule pool is full.
     pub(in crate::daemon) fn publish<'d>(
         &mut self,
-        record: &Record,
+        saved: &SavedState,
         dirty: &'d Dirty,
         hops: &NextHops,
         network: &Network,
     ) -> Result<&'d Dirty, ApiError> {
         if *dirty == Dirty::All {
-            self.sweeper.set_timeouts(timeouts(record));
+            self.sweeper.set_timeouts(timeouts(saved));
         }
-        let tables = self.tables(record, dirty, hops, network);
+        let tables = self.tables(saved, dirty, hops, network);
         match self.datapath.publish(&tables) {
             Err(DatapathError::NotInForce) if *dirty != Dirty::All => {
-                self.publish(record, &Dirty::All, hops, network)
+                self.publish(saved, &Dirty::All, hops, network)
             }
             written => Ok(written.map(|_| dirty)?),
         }
@@ -41,13 +41,13 @@ impl Plane {
     /// The desired content of the dirty part of the maps.
     fn tables(
         &mut self,
-        record: &Record,
+        saved: &SavedState,
         dirty: &Dirty,
         hops: &NextHops,
         network: &Network,
     ) -> Tables {
         let resolve = |address| hops.resolution(address);
-        let Record { state, applied, retired_slots, .. } = record;
+        let SavedState { state, applied, retired_slots, .. } = saved;
         // Schedules of single services change too often to be kept.
         let (all, mut some) = (&mut self.schedules, Schedules::default());
         let schedules = if *dirty == Dirty::All { all } else { &mut some };

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use crate::{
     datapath::connections::{ServiceTimeouts, Timeouts},
-    model::{Record, RetiredSlot},
+    model::{RetiredSlot, SavedState},
 };
 
 /// How long connections may be idle, by slot.
-pub(super) fn timeouts(record: &Record) -> Timeouts {
+pub(super) fn timeouts(saved: &SavedState) -> Timeouts {
     let mut timeouts = Timeouts::default();
-    for service in &record.state.services {
+    for service in &saved.state.services {
         let config = &service.config;
         let of_service = ServiceTimeouts {
             stale: config.stale_timeout,
@@ -20,7 +20,7 @@ pub(super) fn timeouts(record: &Record) -> Timeouts {
         };
         timeouts.service(of_service, service.backends.iter().map(|b| b.slot));
     }
-    for RetiredSlot { slot, lingers, .. } in &record.retired_slots {
+    for RetiredSlot { slot, lingers, .. } in &saved.retired_slots {
         if lingers.is_zero() {
             timeouts.gone(*slot);
         } else {

@@ -2,7 +2,7 @@
 //! the next tick.
 //!
 //! At its deadline a backend that has connections left goes down, as by hand: its connections are broken as `on_down` says. A
-//! backend without connections stays quiesced. The deadline is in the record: it outlasts the controller, and the next one keeps
+//! backend without connections stays quiesced. The deadline is in the saved state: it outlasts the controller, and the next one keeps
 //! it. A deadline that passes while the controller stands still is kept a few seconds after that, when expired connections
 //! have been swept.
 

@@ -1,12 +1,12 @@
-//! The former format of the saved state, before each service was a document: the JSON of a [`Record`], and amendments to it.
+//! The former format of the saved state, before each service was a document: the JSON of a [`SavedState`], and amendments to it.
 
 use std::collections::HashMap;
 
 use serde::{Deserialize, de::Error as _};
 
-use crate::model::{OwnedVip, Record, RetiredSlot, Service, ServiceConfig, Shared};
+use crate::model::{OwnedVip, RetiredSlot, SavedState, Service, ServiceConfig, Shared};
 
-/// The parts of a record that changed.
+/// The parts of a saved state that changed.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Amendment {
@@ -24,13 +24,13 @@ struct Amendment {
     retired_slots: Option<Vec<RetiredSlot>>,
 }
 
-/// A record with its amendments.
+/// A saved state with its amendments.
 ///
 /// # Errors
 /// It is not understood.
-pub(super) fn read(document: &[u8], amendments: &[Vec<u8>]) -> serde_json::Result<Record> {
-    let mut record: Record = serde_json::from_slice(document)?;
-    let (applied, state) = (&record.applied.services, &record.state.services);
+pub(super) fn read(document: &[u8], amendments: &[Vec<u8>]) -> serde_json::Result<SavedState> {
+    let mut saved: SavedState = serde_json::from_slice(document)?;
+    let (applied, state) = (&saved.applied.services, &saved.state.services);
     let by_name: HashMap<_, _> = applied.iter().map(|s| s.name.clone()).zip(0..).collect();
     let by_id: HashMap<u32, usize> = state.iter().map(|s| s.id).zip(0..).collect();
     let unknown = || serde_json::Error::custom("an amendment names an unknown service");
@@ -39,14 +39,14 @@ pub(super) fn read(document: &[u8], amendments: &[Vec<u8>]) -> serde_json::Resul
             serde_json::from_slice(amendment)?;
         for service in applied {
             let at = *by_name.get(&service.name).ok_or_else(unknown)?;
-            record.applied.services[at] = service;
+            saved.applied.services[at] = service;
         }
         for service in running {
             let at = *by_id.get(&service.id).ok_or_else(unknown)?;
-            record.state.services[at] = service;
+            saved.state.services[at] = service;
         }
-        record.vips = vips.unwrap_or(record.vips);
-        record.retired_slots = retired_slots.unwrap_or(record.retired_slots);
+        saved.vips = vips.unwrap_or(saved.vips);
+        saved.retired_slots = retired_slots.unwrap_or(saved.retired_slots);
     }
-    Ok(record)
+    Ok(saved)
 }

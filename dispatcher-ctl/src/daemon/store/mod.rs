@@ -9,16 +9,16 @@ use serde::{Deserialize, Serialize, de::Error as _};
 
 use crate::{
     api::types::ApiError,
-    datapath::{Document, Place, SavedDocuments, SavedState},
-    model::{Record, Service, ServiceConfig, Shared},
+    datapath::{Document, Place, SavedDocuments, SavedTexts},
+    model::{SavedState, Service, ServiceConfig, Shared},
 };
 
 mod amended;
 
-/// The record in force, and where it is saved. It reads as a [`Record`]; only [`Store::commit`] and [`Store::note`] change it.
+/// The saved state in force, and where it is saved. It reads as a [`SavedState`]; only [`Store::commit`] and [`Store::note`] change it.
 #[derive(Debug)]
 pub(super) struct Store {
-    record: Arc<Record>,
+    current: Arc<SavedState>,
     documents: SavedDocuments,
     /// What was last saved by this controller, once something was.
     saved: Option<Saved>,
@@ -26,11 +26,11 @@ pub(super) struct Store {
 
 #[derive(Debug)]
 struct Saved {
-    record: Arc<Record>,
+    state: Arc<SavedState>,
     texts: Texts,
 }
 
-/// How a record is saved.
+/// How it is saved.
 #[derive(Debug)]
 struct Texts {
     /// The head's text.
@@ -39,59 +39,60 @@ struct Texts {
     places: Vec<Place>,
 }
 
-/// The first document: a record without its services.
+/// The first document: a saved state without its services.
 #[derive(Serialize, Deserialize)]
 struct Head<R> {
     /// How many of the documents that follow are services of the file as last applied; the others are services that run.
     applied_services: usize,
-    record: R,
+    #[serde(rename = "record")]
+    rest: R,
 }
 
 impl Deref for Store {
-    type Target = Record;
+    type Target = SavedState;
 
-    fn deref(&self) -> &Record {
-        &self.record
+    fn deref(&self) -> &SavedState {
+        &self.current
     }
 }
 
 impl Store {
     /// A store that has not saved anything yet.
-    pub(super) fn new(record: Record, documents: SavedDocuments) -> Self {
-        Self { record: Arc::new(record), documents, saved: None }
+    pub(super) fn new(state: SavedState, documents: SavedDocuments) -> Self {
+        Self { current: Arc::new(state), documents, saved: None }
     }
 
-    /// Changes the record and saves it. If it cannot be saved, nothing changes.
-    pub(super) fn commit(&mut self, change: impl FnOnce(&mut Record)) -> Result<(), ApiError> {
-        let mut record = Record::clone(&self.record);
-        change(&mut record);
-        let texts = self.save(&mut record)?;
-        self.record = Arc::new(record);
-        self.saved = Some(Saved { record: Arc::clone(&self.record), texts });
+    /// Changes the state and saves it. If it cannot be saved, nothing changes.
+    pub(super) fn commit(&mut self, change: impl FnOnce(&mut SavedState)) -> Result<(), ApiError> {
+        let mut next = SavedState::clone(&self.current);
+        change(&mut next);
+        let texts = self.save(&mut next)?;
+        self.current = Arc::new(next);
+        self.saved = Some(Saved { state: Arc::clone(&self.current), texts });
         Ok(())
     }
 
-    /// Changes the record to what has happened, or is about to. If it cannot be saved, it changes in memory, and the next change
+    /// Changes the state to what has happened, or is about to. If it cannot be saved, it changes in memory, and the next change
     /// saves it.
-    pub(super) fn note(&mut self, change: impl Fn(&mut Record)) {
+    pub(super) fn note(&mut self, change: impl Fn(&mut SavedState)) {
         if let Err(error) = self.commit(&change) {
-            tracing::error!("the controller's record cannot be written: {error}");
-            change(Arc::make_mut(&mut self.record));
+            tracing::error!("the saved state cannot be written: {error}");
+            change(Arc::make_mut(&mut self.current));
         }
     }
 
-    fn save(&mut self, record: &mut Record) -> Result<Texts, ApiError> {
-        let head = head(record)?;
-        let documents = self.changed(record, &head)?;
+    fn save(&mut self, next: &mut SavedState) -> Result<Texts, ApiError> {
+        let head = head(next)?;
+        let documents = self.changed(next, &head)?;
         let places = self.documents.save(&documents)?;
         Ok(Texts { head, places })
     }
 
-    /// All documents of a record; those that are saved already stay where they are.
-    fn changed(&self, record: &Record, head: &[u8]) -> serde_json::Result<Vec<Document>> {
-        let (applied, running) = (&record.applied.services, &record.state.services);
+    /// All documents of a saved state; those that are saved already stay where they are.
+    fn changed(&self, next: &SavedState, head: &[u8]) -> serde_json::Result<Vec<Document>> {
+        let (applied, running) = (&next.applied.services, &next.state.services);
         let mut documents = Vec::with_capacity(1 + applied.len() + running.len());
-        let Some(Saved { record: saved, texts }) = &self.saved else {
+        let Some(Saved { state: saved, texts }) = &self.saved else {
             documents.push(Document::New(head.to_vec()));
             compare(applied, &[], &[], applied_name, &mut documents)?;
             compare(running, &[], &[], running_name, &mut documents)?;
@@ -110,11 +111,11 @@ impl Store {
     }
 }
 
-/// The head's text: the record without its services.
-fn head(record: &mut Record) -> serde_json::Result<Vec<u8>> {
-    let services = (take(&mut record.applied.services), take(&mut record.state.services));
-    let head = serde_json::to_vec(&Head { applied_services: services.0.len(), record: &*record });
-    (record.applied.services, record.state.services) = services;
+/// The head's text: the saved state without its services.
+fn head(next: &mut SavedState) -> serde_json::Result<Vec<u8>> {
+    let services = (take(&mut next.applied.services), take(&mut next.state.services));
+    let head = serde_json::to_vec(&Head { applied_services: services.0.len(), rest: &*next });
+    (next.applied.services, next.state.services) = services;
     head
 }
 
@@ -149,26 +150,26 @@ fn compare<T: PartialEq + Serialize>(
     Ok(())
 }
 
-/// The record that was saved, by this version or the one before.
+/// Reads the saved state, as this version or the previous one wrote it.
 ///
 /// # Errors
 /// It is not understood.
-pub fn read_saved(state: &SavedState) -> serde_json::Result<Record> {
+pub fn read_saved(state: &SavedTexts) -> serde_json::Result<SavedState> {
     let documents = match state {
-        SavedState::Documents(documents) => documents,
-        SavedState::Amended(document, amendments) => return amended::read(document, amendments),
+        SavedTexts::Documents(documents) => documents,
+        SavedTexts::Amended(document, amendments) => return amended::read(document, amendments),
     };
     let (head, services) =
         documents.split_first().ok_or_else(|| serde_json::Error::custom("it is empty"))?;
-    let Head { applied_services, mut record }: Head<Record> = serde_json::from_slice(head)?;
+    let Head { applied_services, rest: mut next }: Head<SavedState> = serde_json::from_slice(head)?;
     let (applied, running) = services
         .split_at_checked(applied_services)
         .ok_or_else(|| serde_json::Error::custom("services are missing"))?;
     let service = |document: &Vec<u8>| serde_json::from_slice::<Shared<ServiceConfig>>(document);
-    record.applied.services = applied.iter().map(service).collect::<Result<_, _>>()?;
+    next.applied.services = applied.iter().map(service).collect::<Result<_, _>>()?;
     let service = |document: &Vec<u8>| serde_json::from_slice::<Shared<Service>>(document);
-    record.state.services = running.iter().map(service).collect::<Result<_, _>>()?;
-    Ok(record)
+    next.state.services = running.iter().map(service).collect::<Result<_, _>>()?;
+    Ok(next)
 }
 
 #[cfg(test)]
@@ -180,10 +181,10 @@ mod tests {
         reconcile::{self, testing},
     };
 
-    fn record(text: &str) -> Record {
+    fn sample(text: &str) -> SavedState {
         let applied = config::parse(text, "test.toml").unwrap();
         let state = reconcile::merge(None, &applied, &State::default(), &[], 7).unwrap();
-        Record {
+        SavedState {
             applied,
             state,
             vips: vec![OwnedVip { interface: "eth0".into(), vip: "192.0.2.80".parse().unwrap() }],
@@ -203,15 +204,15 @@ mod tests {
     }
 
     impl Fake {
-        /// Saves a record, and returns how many documents that writes. What is read afterwards is the record.
-        fn save(&mut self, record: &Record) -> usize {
+        /// Saves a state, and returns how many documents that writes. Reading it returns the same state.
+        fn save(&mut self, next: &SavedState) -> usize {
             let documents = SavedDocuments::new("/nowhere".into());
             let saved = self.saved.take();
-            let store = Store { record: Arc::new(record.clone()), documents, saved };
-            let head = head(&mut record.clone()).unwrap();
+            let store = Store { current: Arc::new(next.clone()), documents, saved };
+            let head = head(&mut next.clone()).unwrap();
             let before = self.texts.len();
             let mut places = Vec::new();
-            for document in store.changed(record, &head).unwrap() {
+            for document in store.changed(next, &head).unwrap() {
                 places.push(match document {
                     Document::Kept(place) => place,
                     Document::New(text) => {
@@ -222,36 +223,36 @@ mod tests {
             }
             let at = |place| (0..).map(Place::of_word).position(|at| at == place).unwrap();
             let texts = places.iter().map(|place| self.texts[at(*place)].clone()).collect();
-            assert_eq!(read_saved(&SavedState::Documents(texts)).unwrap(), *record);
-            self.saved = Some(Saved { record: store.record, texts: Texts { head, places } });
+            assert_eq!(read_saved(&SavedTexts::Documents(texts)).unwrap(), *next);
+            self.saved = Some(Saved { state: store.current, texts: Texts { head, places } });
             self.texts.len() - before
         }
     }
 
     #[test]
     fn a_change_writes_what_differs_and_the_whole_is_what_is_read() {
-        let mut record = record(include_str!("../../../../examples/full.toml"));
+        let mut next = sample(include_str!("../../../../examples/full.toml"));
         let mut fake = Fake::default();
-        let all = 1 + record.applied.services.len() + record.state.services.len();
-        assert_eq!(fake.save(&record), all);
-        assert_eq!(fake.save(&record), 0);
-        record.state.services[0].backends[0].quiesced = true;
-        assert_eq!(fake.save(&record), 1);
-        record.applied.services[1].fin_count += 1;
-        record.state.services[1].config.fin_count += 1;
-        assert_eq!(fake.save(&record), 2);
-        record.retired_slots.push(RetiredSlot::new(10, 3));
-        record.vips.clear();
-        assert_eq!(fake.save(&record), 1, "the head");
-        record.state.services.reverse();
-        record.state.services.push(testing::service("new \"quoted\"", "192.0.2.99", 99).into());
-        assert_eq!(fake.save(&record), 1, "a new service; others have moved");
-        record.state.services.remove(0);
-        assert_eq!(fake.save(&record), 0, "a service that is gone leaves the others as they are");
-        record.state.services[0].config.name = "renamed".into();
-        assert_eq!(fake.save(&record), 1);
-        (record.state, record.applied.services) = (State::default(), Vec::new());
-        fake.save(&record);
+        let all = 1 + next.applied.services.len() + next.state.services.len();
+        assert_eq!(fake.save(&next), all);
+        assert_eq!(fake.save(&next), 0);
+        next.state.services[0].backends[0].quiesced = true;
+        assert_eq!(fake.save(&next), 1);
+        next.applied.services[1].fin_count += 1;
+        next.state.services[1].config.fin_count += 1;
+        assert_eq!(fake.save(&next), 2);
+        next.retired_slots.push(RetiredSlot::new(10, 3));
+        next.vips.clear();
+        assert_eq!(fake.save(&next), 1, "the head");
+        next.state.services.reverse();
+        next.state.services.push(testing::service("new \"quoted\"", "192.0.2.99", 99).into());
+        assert_eq!(fake.save(&next), 1, "a new service; others have moved");
+        next.state.services.remove(0);
+        assert_eq!(fake.save(&next), 0, "a service that is gone leaves the others as they are");
+        next.state.services[0].config.name = "renamed".into();
+        assert_eq!(fake.save(&next), 1);
+        (next.state, next.applied.services) = (State::default(), Vec::new());
+        fake.save(&next);
     }
 
     /// What a controller saved that knew documents with amendments only.
@@ -265,13 +266,13 @@ mod tests {
         let sample: Sample = serde_json::from_str(include_str!("amended.json")).unwrap();
         let bytes = |value: &serde_json::Value| value.to_string().into_bytes();
         let amendments = sample.amendments.iter().map(bytes).collect();
-        let saved = SavedState::Amended(bytes(&sample.document), amendments);
-        let record = read_saved(&saved).unwrap();
-        let [web, dns] = &record.state.services[..] else { panic!("two services") };
+        let saved = SavedTexts::Amended(bytes(&sample.document), amendments);
+        let next = read_saved(&saved).unwrap();
+        let [web, dns] = &next.state.services[..] else { panic!("two services") };
         let backends = web.backends.iter().map(|b| (b.config.weight, b.quiesced));
         assert_eq!(backends.collect::<Vec<_>>(), [(7, false), (10, true)]);
-        assert_eq!((web.rules.len(), dns.backends.len(), record.vips.len()), (1, 1, 2));
-        assert_eq!(record.retired_slots.len(), 1);
-        assert_eq!(record.applied.services[1].backends.len(), 2, "as in the file");
+        assert_eq!((web.rules.len(), dns.backends.len(), next.vips.len()), (1, 1, 2));
+        assert_eq!(next.retired_slots.len(), 1);
+        assert_eq!(next.applied.services[1].backends.len(), 2, "as in the file");
     }
 }

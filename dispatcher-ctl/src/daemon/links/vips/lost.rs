@@ -11,7 +11,7 @@ use super::{Contest, Place, Site, Vips, owned, wanted};
 use crate::{
     api::types::EventKind,
     daemon::{clock, reports::Events},
-    model::Record,
+    model::SavedState,
     network::{HeldAddress, Link, NetworkEvent},
 };
 
@@ -38,12 +38,12 @@ impl Vips {
     pub(in crate::daemon::links) async fn put_back(
         &mut self,
         site: Site<'_>,
-        record: &Record,
+        saved: &SavedState,
         found: (&[HeldAddress], &[Link], &[NetworkEvent]),
         now: Instant,
     ) {
         let (held, links, reports) = found;
-        let lost = self.find_lost(site, record, (held, links), &takers(reports), now);
+        let lost = self.find_lost(site, saved, (held, links), &takers(reports), now);
         self.put_each(site, lost, now).await;
         self.report_contests(site.events, now);
     }
@@ -52,7 +52,7 @@ impl Vips {
     fn find_lost(
         &mut self,
         site: Site<'_>,
-        record: &Record,
+        saved: &SavedState,
         (held, links): (&[HeldAddress], &[Link]),
         takers: &HashMap<(u32, IpAddr), String>,
         now: Instant,
@@ -60,7 +60,7 @@ impl Vips {
         let there: HashMap<_, _> =
             held.iter().map(|held| ((held.ifindex, held.address), held.is_duplicate)).collect();
         let up: HashSet<u32> = links.iter().filter(|l| l.set_up).map(|l| l.ifindex).collect();
-        let (wanted, owned) = (wanted(record, site.nics), owned(record));
+        let (wanted, owned) = (wanted(saved, site.nics), owned(saved));
         self.contests.retain(|place, _| wanted.contains(place));
         self.missed.retain(|place, _| wanted.contains(place));
         let mut lost = Vec::new();

@@ -1,6 +1,6 @@
 //! VIPs on NICs: put there, announced, followed (`lost`), and taken away.
 //!
-//! The record lists a VIP before the controller puts it on a NIC, and until it is gone from the NIC: whenever the controller
+//! The saved state lists a VIP before the controller puts it on a NIC, and until it is gone from the NIC: whenever the controller
 //! dies, the next one knows what to remove. An address that somebody else put there is left alone.
 
 mod contest;
@@ -17,7 +17,7 @@ use super::{names::renamed, nics::Nics};
 use crate::{
     api::types::EventKind,
     daemon::{clock, reports::Events, store::Store},
-    model::{OwnedVip, Record},
+    model::{OwnedVip, SavedState},
     network::{Network, NetworkEvent, VipAdded},
 };
 
@@ -82,7 +82,7 @@ impl Vips {
         let added: Vec<Place> =
             open.iter().filter(is_new).filter(|p| !is_there(p)).cloned().collect();
         if !added.is_empty() {
-            store.note(|record| record.vips.extend(added.iter().cloned().map(owned_vip)));
+            store.note(|saved| saved.vips.extend(added.iter().cloned().map(owned_vip)));
         }
         let mut foreign = BTreeSet::new();
         for place in &open {
@@ -105,7 +105,7 @@ impl Vips {
             self.placed.insert(place.clone());
         }
         if !foreign.is_empty() {
-            store.note(|record| record.vips.retain(|vip| !foreign.contains(&key(vip))));
+            store.note(|saved| saved.vips.retain(|vip| !foreign.contains(&key(vip))));
         }
     }
 
@@ -116,9 +116,9 @@ impl Vips {
     }
 
     /// Whether VIPs are on the NICs where they belong and on no others, as far as is known.
-    pub(super) fn are_placed(&self, record: &Record, nics: &Nics) -> bool {
-        let wanted = wanted(record, nics);
-        wanted.is_subset(&self.placed) && owned(record).is_subset(&wanted)
+    pub(super) fn are_placed(&self, saved: &SavedState, nics: &Nics) -> bool {
+        let wanted = wanted(saved, nics);
+        wanted.is_subset(&self.placed) && owned(saved).is_subset(&wanted)
     }
 
     /// Gives NICs their present names: former and present.
@@ -185,7 +185,7 @@ impl Site<'_> {
 }
 
 /// Whether reports of the kernel are about VIPs that should be there.
-pub(super) fn has_lost(reports: &[NetworkEvent], record: &Record, nics: &Nics) -> bool {
+pub(super) fn has_lost(reports: &[NetworkEvent], saved: &SavedState, nics: &Nics) -> bool {
     if reports.contains(&NetworkEvent::ReadAgain) {
         return true;
     }
@@ -198,20 +198,20 @@ pub(super) fn has_lost(reports: &[NetworkEvent], record: &Record, nics: &Nics) -
         | NetworkEvent::ResolutionChanged { .. } => None,
     };
     let gone: Vec<_> = reports.iter().filter_map(gone).collect();
-    if gone.is_empty() || !record.applied.manage_vips {
+    if gone.is_empty() || !saved.applied.manage_vips {
         return false;
     }
-    let vips: HashSet<_> = record.state.services.iter().map(|s| s.config.vip).collect();
+    let vips: HashSet<_> = saved.state.services.iter().map(|s| s.config.vip).collect();
     let nics: HashSet<_> = nics.present().map(|link| link.ifindex).collect();
     gone.iter().any(|(ifindex, vip)| nics.contains(ifindex) && vips.contains(vip))
 }
 
 /// NIC and VIP for every VIP on every NIC that is there.
-fn wanted(record: &Record, nics: &Nics) -> BTreeSet<Place> {
-    if !record.applied.manage_vips {
+fn wanted(saved: &SavedState, nics: &Nics) -> BTreeSet<Place> {
+    if !saved.applied.manage_vips {
         return BTreeSet::new();
     }
-    let vips = record.state.services.iter().map(|s| s.config.vip);
+    let vips = saved.state.services.iter().map(|s| s.config.vip);
     // A service on any address has none of its own.
     let vips: BTreeSet<_> = vips.filter(|vip| !vip.is_unspecified()).collect();
     let there = nics.links().filter(|(_, link)| link.is_some());
@@ -219,11 +219,11 @@ fn wanted(record: &Record, nics: &Nics) -> BTreeSet<Place> {
 }
 
 /// Those that the controller added.
-fn owned(record: &Record) -> BTreeSet<Place> {
-    record.vips.iter().map(key).collect()
+fn owned(saved: &SavedState) -> BTreeSet<Place> {
+    saved.vips.iter().map(key).collect()
 }
 
-/// Removes VIPs from their NICs; the record lists them until all are gone.
+/// Removes VIPs from their NICs; the saved state lists them until all are gone.
 async fn remove_each(site: Site<'_>, store: &mut Store, gone: &[OwnedVip]) {
     let mut removed = HashSet::new();
     for vip in gone {
@@ -232,7 +232,7 @@ async fn remove_each(site: Site<'_>, store: &mut Store, gone: &[OwnedVip]) {
         }
     }
     if !removed.is_empty() {
-        store.note(|record| record.vips.retain(|vip| !removed.contains(vip)));
+        store.note(|saved| saved.vips.retain(|vip| !removed.contains(vip)));
     }
 }
 
