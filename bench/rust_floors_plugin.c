@@ -1,7 +1,7 @@
 // The floor programs in Rust (lab/programs/src/floors.rs) as a plug-in of the xbench harness, next to its floors in C.
 //
-// `rust_service` does what the harness's `set4_vip_1stat` does, and `rust_line` what `set4` does. `new/rust_lru` does what
-// its `new/lru` does, with the same number of places in the table.
+// `rust_service` does what the harness's `set4_vip_1stat` does, and `rust_line` what `set4` does. `new/rust_lru` does what its
+// `new/lru` does, with the same number of places in the table.
 //
 //   gcc -O2 -Wall -shared -fPIC -I HARNESS -o rust_floors_plugin.so rust_floors_plugin.c
 //   FLOORS_OBJECT=target/bpf/bpfel-unknown-none/bpf/bench-floors ./xbench ./floor_plugin.so ./rust_floors_plugin.so

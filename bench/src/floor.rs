@@ -23,7 +23,7 @@ impl Floor {
     /// Loads a program of the object, with room for this many connections: a power of two.
     ///
     /// # Errors
-    /// Whatever the kernel refuses.
+    /// When the kernel refuses a call.
     pub fn load(program: &'static str, ways: u32) -> Result<Self> {
         ensure!(ways.is_power_of_two() && ways >= 4, "{ways} ways: expected a power of two");
         let lines = ways / FLOOR_WAYS as u32;
@@ -77,7 +77,7 @@ impl Floor {
     /// Connections opened so far.
     ///
     /// # Errors
-    /// As the map's.
+    /// Errors of the map.
     pub fn connections(&self) -> Result<u64> {
         let map = self.ebpf.map("STATE").context("no map STATE")?;
         Ok(Array::<_, [u64; 2]>::try_from(map)?.get(&0, 0)?[1])

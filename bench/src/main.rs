@@ -52,7 +52,7 @@ fn run(options: &Options) -> Result<()> {
         cases.iter().for_each(|case| println!("{}", case.name));
         return Ok(());
     }
-    ensure!(!cases.is_empty(), "--cases: no case is named so\nhint: --list lists them");
+    ensure!(!cases.is_empty(), "--cases: no case has such a name\nhint: --list lists the cases");
     ensure!(datapath::available(), "the datapath cannot be loaded");
     // Read the commit now: the programs were built from the present tree, which may change during the run.
     let machine = Machine::this();

@@ -30,7 +30,7 @@ impl Subject {
     /// Loads the datapath, or takes one that was handed over for reuse.
     ///
     /// # Errors
-    /// Whatever the kernel refuses.
+    /// When the kernel refuses a call.
     pub fn datapath(world: &World) -> Result<Self> {
         let slots = world.backends.iter().map(|backend| backend.slot).collect();
         Ok(Self::Datapath(Box::new(Datapath::lend(world)?), slots))
@@ -46,7 +46,7 @@ impl Subject {
     /// Loads a floor.
     ///
     /// # Errors
-    /// Whatever the kernel refuses.
+    /// When the kernel refuses a call.
     pub fn floor(program: &'static str, ways: u32) -> Result<Self> {
         Ok(Self::Floor(Floor::load(program, ways)?))
     }
@@ -65,7 +65,7 @@ impl Subject {
     /// Runs one packet without the driver.
     ///
     /// # Errors
-    /// Whatever the kernel refuses.
+    /// When the kernel refuses a call.
     pub fn run(&self, frame: &[u8]) -> Result<Run> {
         let floor = match self {
             Self::Datapath(datapath, _) => return datapath.run(frame),
@@ -84,7 +84,7 @@ impl Subject {
     /// Its counters now.
     ///
     /// # Errors
-    /// As the maps'.
+    /// Errors of the map.
     pub fn counted(&self) -> Result<Counted> {
         match self {
             Self::Datapath(datapath, slots) => {

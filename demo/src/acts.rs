@@ -24,7 +24,7 @@ pub(crate) fn start(stage: &mut Stage, show: &mut Show) -> Result<()> {
     Ok(())
 }
 
-/// Weights 3:2:1, for both families.
+/// Checks the shares of weights 3:2:1, in both families.
 pub(crate) fn shares(stage: &mut Stage, show: &mut Show) -> Result<()> {
     show.step("Shares: weights 3:2:1");
     stage.expect_shares(show, VIP4.into(), 600, [3, 2, 1])?;
@@ -54,11 +54,13 @@ pub(crate) fn counters(stage: &mut Stage, show: &mut Show) -> Result<()> {
         let counted = stage.daemon.metric("dispatcher_backend_connections_total", &labels)?;
         ensure!(counted == f64::from(*count), "{backend}: {counted} counted, {count} made");
     }
-    show.good("connections counted are those the client made, over both controllers; none is active any more");
+    show.good(
+        "both controllers together counted exactly the client's connections; none is active now",
+    );
     Ok(())
 }
 
-/// SIGTERM detaches.
+/// SIGTERM detaches the datapath.
 pub(crate) fn stop(stage: &mut Stage, show: &mut Show) -> Result<()> {
     show.step("The controller is stopped and detaches");
     show.command(&format!("kill -TERM {}", stage.daemon.process()?.pid()));

@@ -1,4 +1,4 @@
-//! A backend dies under load, its advisor takes it out, and it ramps up over `slow_start` when it is back.
+//! A backend dies under load. Its advisor takes it out; once it is back, it ramps up over `slow_start`.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -18,7 +18,7 @@ const BACKEND: &str = "web-2";
 const WEIGHT: u32 = 10;
 /// Requests per second of the load.
 const RATE: f64 = 60.0;
-/// So many requests show who gets what share.
+/// Number of requests that is enough to show the shares.
 const SEEN: f64 = 60.0;
 const SETTINGS: &str = "slow_start = \"6s\"\n\
     advisor = { kind = \"http\", interval = \"1s\", connect_timeout = \"2s\" }\n";
@@ -30,17 +30,17 @@ const WEIGHT_OF: Series = ("dispatcher_backend_weight", "");
 const GOOD: Series = ("dispatcher_advisor_probes_total", "result=\"success\"");
 const BAD: Series = ("dispatcher_advisor_probes_total", "result=\"failure\"");
 
-/// Moments of the act, from the beginning of the load.
+/// Moments of the act, counted from the start of the load.
 struct Times {
     died: Duration,
     out: Duration,
     back: Duration,
-    /// Each weight of the backend as it comes back, and when it was first seen.
+    /// Each weight of the returning backend, and when it was first seen.
     weights: Vec<(u64, Duration)>,
     end: Duration,
 }
 
-/// The act.
+/// Plays the act.
 pub(crate) fn dies_and_returns(stage: &mut Stage, show: &mut Show) -> Result<()> {
     show.step(
         "A backend dies under load, its advisor takes it out, and it comes back with slow_start",
@@ -50,7 +50,7 @@ pub(crate) fn dies_and_returns(stage: &mut Stage, show: &mut Show) -> Result<()>
     let web6 = stage::service("web6", VIP6.into(), 80, "", stage::WEIGHTS);
     stage.reload(show, &(web + &web6))?;
     eventually(Duration::from_secs(10), "first event", || {
-        // Events are not told again to a listener that connects later.
+        // A listener that connects later does not get earlier events.
         let listens = events.log().contains("reloaded");
         if !listens {
             stage.daemon.ok("reload")?;
@@ -139,7 +139,7 @@ fn check_outage(
 ) -> Result<()> {
     let found = times.out - times.died;
     ensure!(found < FOUND_OUT, "it was out after {found:?}, expected less than {FOUND_OUT:?}");
-    // One request in three fails until it is out, and those that were in flight when it died.
+    // One request in three fails until the backend is out, and those that were in progress when it died.
     let (most, failed) = (counts[1].total() / 3 + 10, counts[0].failed + counts[1].failed);
     ensure!(failed <= most, "{failed} requests failed, expected {most} at most");
     let late = answered.iter().filter(|one| one.by.is_none() && one.due >= times.out).count();
@@ -184,15 +184,12 @@ fn check_events(show: &Show, events: &Process) -> Result<()> {
 fn check_metrics(show: &Show, scrapes: &Scrapes) -> Result<()> {
     scrapes.show(show, &[UP, WEIGHT_OF, GOOD, BAD])?;
     let ups = scrapes.values(UP)?;
-    ensure!(ups == [1.0, 0.0, 1.0, 1.0], "the metrics have it up: {ups:?}");
+    ensure!(ups == [1.0, 0.0, 1.0, 1.0], "its metric \"up\" was {ups:?}");
     let weights = scrapes.values(WEIGHT_OF)?;
-    ensure!(
-        weights[2] < weights[3] && weights[3] == weights[0],
-        "the metrics have weights {weights:?}"
-    );
+    ensure!(weights[2] < weights[3] && weights[3] == weights[0], "its weights were {weights:?}");
     let (good, bad) = (scrapes.values(GOOD)?, scrapes.values(BAD)?);
-    ensure!(bad[1] > bad[0], "the metrics have bad probes {bad:?}");
-    ensure!(good[3] > good[2] && good[2] > good[0], "the metrics have good probes {good:?}");
+    ensure!(bad[1] > bad[0], "its failed probes were {bad:?}");
+    ensure!(good[3] > good[2] && good[2] > good[0], "its good probes were {good:?}");
     show.good(&format!(
         "by the metrics, {:.0} probes failed and have it down, {:.0} were good since and have it up",
         bad[1] - bad[0],

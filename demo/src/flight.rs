@@ -44,9 +44,9 @@ pub(crate) fn weights_in_flight(stage: &mut Stage, show: &mut Show) -> Result<()
     Ok(())
 }
 
-/// A backend is quiesced: what it has goes on, nothing new comes.
+/// A backend is quiesced: its connections continue, and it gets no new ones.
 pub(crate) fn quiesce(stage: &mut Stage, show: &mut Show) -> Result<()> {
-    show.step("A server is quiesced: its transfer goes on, nothing new comes");
+    show.step("A server is quiesced: its transfer continues, and it gets no new connections");
     let (mut transfer, _) = begin(stage, show, "second")?;
     let backend = transfer.backend.clone();
     stage.dispatcher(show, &format!("quiesce web {backend}"))?;
@@ -64,7 +64,7 @@ pub(crate) fn quiesce(stage: &mut Stage, show: &mut Show) -> Result<()> {
     stage.expect_shares(show, VIP4.into(), 60, [3, 2, 1])
 }
 
-/// The controller is killed; traffic goes on; the next one takes over.
+/// The controller is killed; traffic continues; the next controller takes over.
 pub(crate) fn kill_and_take_over(stage: &mut Stage, show: &mut Show) -> Result<()> {
     show.step("The controller is killed, and another takes over");
     stage.dispatcher(show, "weight web web-3 3")?;
@@ -75,7 +75,7 @@ pub(crate) fn kill_and_take_over(stage: &mut Stage, show: &mut Show) -> Result<(
     show.good("dispatcher status: exit 3, no daemon");
     stage.expect_shares(show, VIP4.into(), 80, [3, 2, 3])?;
     transfer.ensure_in_flight()?;
-    show.say("requests go on while a new controller starts:");
+    show.say("requests continue while a new controller starts:");
     show.command(&format!("dispatcher run -c {} &", stage.daemon.config().display()));
     let began = Instant::now();
     let client = stage.lab.client().clone();
@@ -96,7 +96,7 @@ pub(crate) fn kill_and_take_over(stage: &mut Stage, show: &mut Show) -> Result<(
     Ok(())
 }
 
-/// Starts a transfer; returns it and the bytes forwarded for the service before.
+/// Starts a transfer; returns it, and the service's forwarded bytes before it.
 fn begin(stage: &mut Stage, show: &Show, name: &str) -> Result<(Transfer, f64)> {
     let before = stage.daemon.metric("dispatcher_service_bytes_total", &["service=\"web\""])?;
     let transfer = Transfer::start(&stage.lab, name)?;

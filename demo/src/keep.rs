@@ -1,11 +1,11 @@
-//! `--keep`: the laboratory stays up, and the demo says what to try in it.
+//! `--keep`: the laboratory stays up, and the demo lists what to try in it.
 
 use dispatcher_lab::VIP4;
 
 use crate::{show::Show, stage::Stage};
 
 impl Stage {
-    /// Leaves everything up and says what to try.
+    /// Leaves everything up, and lists what to try.
     pub(crate) fn keep(self, show: &mut Show) {
         show.step("The lab stays up; this is what to try in it");
         let (lb, client) = (self.lab.lb.namespace(), self.lab.client().namespace());
@@ -37,7 +37,7 @@ impl Stage {
         self.daemon.release();
         let take_down = self.lab.keep();
         show.say("");
-        show.say("and to take it all down:");
+        show.say("to remove everything:");
         show.say(&take_down);
     }
 }

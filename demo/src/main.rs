@@ -1,4 +1,4 @@
-//! The demo: the dispatcher at work on real traffic, in network namespaces, each step checked.
+//! The demo: shows the dispatcher with real traffic in network namespaces, and checks each step.
 //!
 //! `cargo xtask demo` builds and runs it. It makes a client, the dispatcher and three web servers, uses them, and removes them
 //! again, also on Ctrl-C; with `--keep` they stay. It ends with status 0 only if every step did what it says. `DISPATCHER_BIN`
@@ -51,7 +51,7 @@ fn run(words: &[String]) -> Result<()> {
     played
 }
 
-/// All acts. The stage removes what was made, also after an error.
+/// Plays all acts. The stage removes everything that was made, also after an error.
 fn play(binary: &Path, keep: bool, show: &mut Show) -> Result<()> {
     show.step("A laboratory: client, dispatcher and three web servers, each a network namespace");
     let lab = Lab::new(&Plan::new("demo"))?;
@@ -77,7 +77,7 @@ fn play(binary: &Path, keep: bool, show: &mut Show) -> Result<()> {
     Ok(())
 }
 
-/// What a laboratory leaves behind if it is not taken away.
+/// The traces that a laboratory leaves if it is not removed.
 struct Traces {
     prefix: String,
     paths: [std::path::PathBuf; 2],

@@ -1,4 +1,4 @@
-//! Who answered the requests of a load, phase by phase.
+//! Counts which servers answered the requests of a load, phase by phase.
 
 use std::{ops::Range, time::Duration};
 
@@ -6,7 +6,7 @@ use dispatcher_lab::Answered;
 
 use crate::show::Show;
 
-/// Part of a load: what happened in it, from when to when.
+/// A part of a load: its name, start and end.
 #[derive(Debug)]
 pub(crate) struct Phase {
     pub(crate) name: String,
@@ -18,7 +18,7 @@ impl Phase {
         Self { name: name.into(), time }
     }
 
-    /// What became of the requests that were due in it.
+    /// Results of the requests that were due in it.
     pub(crate) fn count(&self, answered: &[Answered]) -> Counts {
         let mut counts = Counts::default();
         for one in answered.iter().filter(|one| self.time.contains(&one.due)) {
@@ -32,28 +32,28 @@ impl Phase {
     }
 }
 
-/// What became of some requests.
+/// Results of some requests.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Counts {
-    /// Answered by each of the three servers.
+    /// Requests that each of the three servers answered.
     pub(crate) answered: [u32; 3],
-    /// Answered by none.
+    /// Requests without an answer.
     pub(crate) failed: u32,
 }
 
 impl Counts {
-    /// All of them.
+    /// All requests.
     pub(crate) fn total(&self) -> u32 {
         self.answered.iter().sum::<u32>() + self.failed
     }
 
-    /// The part that one server answered, from 0 to 1.
+    /// The share that one server answered, from 0 to 1.
     pub(crate) fn share(&self, server: usize) -> f64 {
         f64::from(self.answered[server]) / f64::from(self.total().max(1))
     }
 }
 
-/// Shows who answered in each phase, and what part the given server did; returns the counts.
+/// Shows which servers answered in each phase, and the share of the given server; returns the counts.
 pub(crate) fn show(
     show: &Show,
     answered: &[Answered],

@@ -1,14 +1,14 @@
-//! The metrics of one backend, scraped at several moments and shown next to one another.
+//! The metrics of one backend, scraped at several moments and shown side by side.
 
 use anyhow::{Context as _, Result};
 use dispatcher_lab::{Daemon, sample};
 
 use crate::show::Show;
 
-/// A metric's name, and labels beyond service and backend.
+/// A metric's name, and its labels in addition to service and backend.
 pub(crate) type Series = (&'static str, &'static str);
 
-/// Pages that Prometheus would have got.
+/// Pages as Prometheus would get them.
 #[derive(Debug)]
 pub(crate) struct Scrapes {
     labels: [String; 2],
@@ -16,7 +16,7 @@ pub(crate) struct Scrapes {
 }
 
 impl Scrapes {
-    /// None so far, of a backend of a service.
+    /// No pages yet, for this backend of a service.
     pub(crate) fn of(service: &str, backend: &str) -> Self {
         let labels = [format!("service=\"{service}\""), format!("backend=\"{backend}\"")];
         Self { labels, pages: Vec::new() }
@@ -25,15 +25,15 @@ impl Scrapes {
     /// A metric's value now.
     ///
     /// # Errors
-    /// When it is not there.
+    /// When the metric is missing.
     pub(crate) fn now(&self, daemon: &Daemon, series: Series) -> Result<f64> {
         self.sample(&daemon.metrics()?, series)?.with_context(|| format!("no {} now", series.0))
     }
 
-    /// Scrapes now, and keeps it.
+    /// Scrapes now, and keeps the page.
     ///
     /// # Errors
-    /// When the page cannot be had.
+    /// When the page cannot be read.
     pub(crate) fn take(&mut self, when: &'static str, daemon: &Daemon) -> Result<()> {
         self.pages.push((when, daemon.metrics()?));
         Ok(())
@@ -42,7 +42,7 @@ impl Scrapes {
     /// A metric's value at each moment.
     ///
     /// # Errors
-    /// When it was not there at one of them.
+    /// When it was missing at one of the moments.
     pub(crate) fn values(&self, series: Series) -> Result<Vec<f64>> {
         let values = self.pages.iter().map(|(when, page)| {
             self.sample(page, series)?.with_context(|| format!("no {} {when}", series.0))
@@ -50,7 +50,7 @@ impl Scrapes {
         values.collect()
     }
 
-    /// Shows all moments, one row for each metric; `-` where it was not there.
+    /// Shows all moments, one row for each metric; `-` where the metric was missing.
     ///
     /// # Errors
     /// When a value is no number.
@@ -81,7 +81,7 @@ fn name((name, more): Series) -> String {
     if more.is_empty() { name.to_owned() } else { format!("{name}{{{more}}}") }
 }
 
-/// Whole numbers as they are, others with three digits after the point.
+/// Shows whole numbers unchanged, and others with three decimal places.
 fn short(value: f64) -> String {
     if value.fract() == 0.0 { value.to_string() } else { format!("{value:.3}") }
 }

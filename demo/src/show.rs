@@ -1,4 +1,4 @@
-//! How the demo looks: in colour on a terminal, readable in a log.
+//! The demo's output: coloured on a terminal, readable in a log.
 
 use std::{io::IsTerminal as _, time::Duration};
 
@@ -28,36 +28,36 @@ impl Show {
         println!("\n{}", self.paint("1;36", &format!("{}. {title}", self.steps)));
     }
 
-    /// Says what is about to happen, or what can be seen.
+    /// Tells what happens next, or what can be seen.
     pub(crate) fn say(&self, text: &str) {
         for line in text.lines() {
             println!("   {line}");
         }
     }
 
-    /// A command that is run.
+    /// Shows a command that is run.
     pub(crate) fn command(&self, line: &str) {
         println!("   {}", self.paint("2", &format!("$ {line}")));
     }
 
-    /// Something was checked and is as it should be.
+    /// Reports a check that succeeded.
     pub(crate) fn good(&self, text: &str) {
         println!("   {} {text}", self.paint("32", "ok"));
     }
 
-    /// Something is not as it should be.
+    /// Reports a check that failed.
     pub(crate) fn bad(&self, text: &str) {
         println!("   {} {text}", self.paint("1;31", "FAILED"));
     }
 
-    /// One row of a chart.
+    /// Shows one row of a chart.
     pub(crate) fn bar(&self, name: &str, number: u32, total: u32) {
         let filled = (number * BAR).checked_div(total).unwrap_or(0);
         let bar: String = (0..BAR).map(|i| if i < filled { '#' } else { '.' }).collect();
         println!("   {name:8} {number:5}  {}", self.paint("34", &bar));
     }
 
-    /// The last word.
+    /// Shows the summary.
     pub(crate) fn end(&self, took: Duration) {
         let text = format!(
             "demo: {} steps, each did what it says, in {:.0} s",

@@ -1,4 +1,4 @@
-//! A backend becomes slow under load, and the manager gives it less.
+//! A backend becomes slow under load, and the manager lowers its weight.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -21,7 +21,7 @@ const QUICK: Duration = Duration::from_millis(20);
 const SLOW: Duration = Duration::from_millis(160);
 /// Requests per second of the load.
 const RATE: f64 = 120.0;
-/// So many requests show who gets what share.
+/// Number of requests that is enough to show the shares.
 const SEEN: f64 = 240.0;
 /// Index of the server that becomes slow.
 const SERVER: usize = 1;
@@ -29,7 +29,7 @@ const BACKEND: &str = "web-2";
 
 const MANAGER: &str = "[manager]\nenabled = true\ninterval = \"500ms\"\n\
     proportions = { active = 40, new = 20, advisor = 40, system = 0 }\n\n";
-/// A probe waits in the same queue as requests: its time counts, and its timeout is longer than any queue here.
+/// A probe waits in the same queue as requests, so its time shows the load. Its timeout is longer than any queue here.
 const SETTINGS: &str = "measure = true\n\
     advisor = { kind = \"http\", interval = \"500ms\", receive_timeout = \"20s\" }\n";
 
@@ -38,11 +38,13 @@ const PROBE: Series = ("dispatcher_advisor_load_seconds", "");
 const RESPONSES: Series = ("dispatcher_backend_response_seconds_count", "");
 const RESPONSE_TIME: Series = ("dispatcher_backend_response_seconds_sum", "");
 
-/// The act.
+/// Plays the act.
 pub(crate) fn slows_down(stage: &mut Stage, show: &mut Show) -> Result<()> {
     show.step("A backend becomes slow under load, and the manager lowers its weight");
     let servers = serve(stage)?;
-    show.say(&format!("a new service, app: {WORKERS} workers on each server, {QUICK:?} a request"));
+    show.say(&format!(
+        "a new service, app: {WORKERS} workers on each server, {QUICK:?} per request"
+    ));
     let app = stage::service("app", VIP4.into(), PORT, SETTINGS, [10; 3]);
     stage.reload(show, &format!("{MANAGER}{}{app}", stage::services()))?;
     eventually(Duration::from_secs(10), "all of app up", || {
@@ -63,7 +65,9 @@ pub(crate) fn slows_down(stage: &mut Stage, show: &mut Show) -> Result<()> {
 
     let slowed = load.elapsed();
     servers[SERVER].takes(SLOW);
-    show.say(&format!("{BACKEND} now takes {SLOW:?}: 25 requests a second, and a third is 40"));
+    show.say(&format!(
+        "{BACKEND} now takes {SLOW:?} per request: 25 per second, but a third of the load is 40"
+    ));
     let weights = until(Duration::from_secs(20), "fall of web-2's weight", || {
         let weights = weights(stage)?;
         let [first, second, third] = weights;
@@ -102,7 +106,7 @@ fn weights(stage: &Stage) -> Result<[u64; 3]> {
     Ok(weights)
 }
 
-/// Shows what the manager goes by, for this service.
+/// Shows the manager's inputs for this service.
 fn report(stage: &Stage, show: &Show) -> Result<()> {
     let report = stage.dispatcher(show, "manager report")?;
     for line in report.lines().take(2).chain(report.lines().filter(|l| l.starts_with("app "))) {
@@ -135,12 +139,12 @@ fn check_shares(show: &Show, load: Load, slowed: Duration, fallen: Duration) -> 
 fn check_metrics(show: &Show, scrapes: &Scrapes) -> Result<()> {
     scrapes.show(show, &[WEIGHT, PROBE, RESPONSES, RESPONSE_TIME])?;
     let weight = scrapes.values(WEIGHT)?;
-    ensure!(weight[1] < weight[0], "the metrics have weights {weight:?}");
+    ensure!(weight[1] < weight[0], "its weights were {weight:?}");
     let probe = scrapes.values(PROBE)?;
-    ensure!(probe[1] >= SLOW.as_secs_f64(), "the metrics have probes' times {probe:?}");
+    ensure!(probe[1] >= SLOW.as_secs_f64(), "its probe times were {probe:?}");
     let (count, sum) = (scrapes.values(RESPONSES)?, scrapes.values(RESPONSE_TIME)?);
     let (quick, slow) = (sum[0] / count[0], (sum[1] - sum[0]) / (count[1] - count[0]));
-    ensure!(slow > quick + 0.1, "the metrics have mean response times {quick} s, {slow} s");
+    ensure!(slow > quick + 0.1, "its mean response times were {quick} s and {slow} s");
     show.good(&format!(
         "by the metrics, {BACKEND}'s mean response time went from {:.0} to {:.0} ms",
         1000.0 * quick,

@@ -1,4 +1,4 @@
-//! What the acts play on: the laboratory, its servers, the daemon, and what was sent so far.
+//! The stage of the acts: the laboratory, its servers, the daemon, and what was sent so far.
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
@@ -19,11 +19,11 @@ pub(crate) struct Stage {
     pub(crate) sent: Tally,
     /// The daemon.
     pub(crate) daemon: Daemon,
-    /// The product.
+    /// The dispatcher's binary.
     pub(crate) binary: PathBuf,
     /// The web servers.
     pub(crate) servers: Vec<Process>,
-    // Last: it takes down what the others live in.
+    // Last, because dropping it removes what the other fields need.
     /// The namespaces.
     pub(crate) lab: Lab,
 }
@@ -32,7 +32,7 @@ impl Stage {
     /// Starts the servers and writes the configuration.
     ///
     /// # Errors
-    /// When a server does not come up.
+    /// When a server does not start.
     pub(crate) fn set(lab: Lab, binary: PathBuf) -> Result<Self> {
         let servers = lab.serve_web()?;
         let checksum = transfer::prepare(&lab)?;
@@ -40,7 +40,7 @@ impl Stage {
         Ok(Self { checksum, sent: Tally::new(), daemon, binary, servers, lab })
     }
 
-    /// Says who is there.
+    /// Introduces the hosts.
     pub(crate) fn introduce(&self, show: &Show) {
         let lab = &self.lab;
         show.say(&format!("client      {:10} {}", lab.client().v4(), lab.client().v6()));
@@ -54,7 +54,7 @@ impl Stage {
         }
     }
 
-    /// Runs a command of the product's and shows it.
+    /// Runs a `dispatcher` command and shows it.
     ///
     /// # Errors
     /// When it fails.
@@ -63,17 +63,17 @@ impl Stage {
         self.daemon.ok(line)
     }
 
-    /// Puts other services into the configuration file, and has the daemon read it again.
+    /// Replaces the services in the configuration file, and makes the daemon read it again.
     ///
     /// # Errors
-    /// When it is refused.
+    /// When the daemon refuses the file.
     pub(crate) fn reload(&self, show: &Show, services: &str) -> Result<()> {
         self.daemon.write(&(self.lab.general(&["eth0"]) + services))?;
         show.say(&self.dispatcher(show, "plan")?);
         self.dispatcher(show, "reload").map(drop)
     }
 
-    /// Waits until this many more connections of a service were placed.
+    /// Waits until the service has placed this many more connections than at the time of the call.
     ///
     /// # Errors
     /// When they do not come within 15 s.
@@ -86,11 +86,11 @@ impl Stage {
         })
     }
 
-    /// Makes requests to a VIP, each on a connection of its own, and checks that the answers are shared out exactly by
-    /// these weights (in the servers' order).
+    /// Sends requests to a VIP, each on a connection of its own, and checks that the servers' shares of the answers match
+    /// these weights exactly (in the servers' order).
     ///
     /// # Errors
-    /// When one is lost or the shares differ.
+    /// When a request is lost or the shares differ.
     pub(crate) fn expect_shares(
         &mut self,
         show: &Show,
@@ -103,10 +103,10 @@ impl Stage {
         self.check_shares(show, vip, &tally, number, weights)
     }
 
-    /// The check of [`Stage::expect_shares`], for answers that came in already.
+    /// Checks as [`Stage::expect_shares`] does, for answers that have already arrived.
     ///
     /// # Errors
-    /// As there.
+    /// As [`Stage::expect_shares`].
     pub(crate) fn check_shares(
         &mut self,
         show: &Show,
@@ -139,7 +139,7 @@ pub(crate) fn services() -> String {
     service("web", VIP4.into(), 80, "", WEIGHTS) + &service("web6", VIP6.into(), 80, "", WEIGHTS)
 }
 
-/// A service on all servers, as the configuration file has it; `settings` are lines of it.
+/// A service on all servers, as text of the configuration file; `settings` are further lines of it.
 pub(crate) fn service(
     name: &str,
     vip: IpAddr,

@@ -1,4 +1,4 @@
-//! A long download through the VIP, during which other things happen.
+//! A long download through the VIP, while other things happen.
 
 use std::{
     fs,
@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use dispatcher_lab::{self as lab, Lab, Process};
 
-/// What is transferred: at [`RATE`] it takes some seconds.
+/// Bytes of the file: at [`RATE`] its transfer takes some seconds.
 const SIZE: u64 = 40 << 20;
 /// Bytes per second that the client takes.
 const RATE: &str = "8M";
@@ -63,10 +63,10 @@ impl Transfer {
         Ok(Self { process, file: client.directory().join(name), backend })
     }
 
-    /// Makes sure that it is still under way, so that the acts fell into it; returns the bytes so far.
+    /// Checks that the download is still in progress, so that the acts happened during it; returns the bytes so far.
     ///
     /// # Errors
-    /// When it has ended.
+    /// When it has already ended.
     pub(crate) fn ensure_in_flight(&mut self) -> Result<u64> {
         ensure!(self.process.runs()?, "the transfer ended too early: {}", self.process.log());
         Ok(fs::metadata(&self.file)?.len())
@@ -86,13 +86,13 @@ impl Transfer {
     }
 }
 
-/// What sha256sum says.
+/// The checksum that sha256sum prints.
 fn checksum(file: &Path) -> Result<String> {
     let said = lab::run(&format!("sha256sum {}", file.display()))?;
     said.split(' ').next().map(str::to_owned).context("sha256sum says nothing")
 }
 
-/// Megabytes, for people.
+/// Bytes as megabytes, for people.
 pub(crate) fn megabytes(bytes: u64) -> String {
     format!("{:.1} MB", bytes as f64 / 1e6)
 }

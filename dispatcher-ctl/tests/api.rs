@@ -14,13 +14,13 @@ mod support;
 
 const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
 
-/// One request as anybody would send it; status and body of the answer.
+/// Sends one request; returns status and body of the answer.
 fn request(daemon: &Daemon, method: &str, path: &str, body: &str) -> (u16, Value) {
     let mut stream = UnixStream::connect(&daemon.socket).unwrap();
     let (method, length) = (method.to_uppercase(), body.len());
     let head = format!("{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n");
     let request = format!("{head}content-length: {length}\r\n\r\n{body}");
-    // A server that has its answer need not wait for the end of a body: only the answer counts.
+    // A server that has answered need not read the rest of a body: only the answer counts.
     drop(stream.write_all(request.as_bytes()));
     let mut answer = Vec::new();
     drop(stream.read_to_end(&mut answer));
@@ -129,9 +129,9 @@ fn refusals_say_what_was_expected_and_change_nothing() {
     let daemon = Daemon::start();
     let web1 = "/v1/services/web/backends/web-1";
     let cases = [
-        ("GET", "/v1/nothing", "", 404, "path /v1/nothing: is none of the api's"),
-        ("GET", "/v1/services/", "", 404, "path /v1/services/: is none of the api's"),
-        ("POST", "/v1/status", "", 405, "method POST: is none that /v1/status has"),
+        ("GET", "/v1/nothing", "", 404, "path /v1/nothing: is unknown"),
+        ("GET", "/v1/services/", "", 404, "path /v1/services/: is unknown"),
+        ("POST", "/v1/status", "", 405, "method POST: is not allowed for /v1/status"),
         ("GET", "/v1/services/nope", "", 404, "service nope: is not there"),
         ("GET", "/v1/interfaces/nope0", "", 404, "interface nope0: "),
         ("PATCH", web1, r#"{"weight": 21}"#, 422, "weight 21 is above weight_bound 20"),
@@ -186,7 +186,7 @@ fn garbage_and_silent_clients_hinder_nobody() {
     assert!(!daemon.socket.exists(), "the socket's file stays behind");
 }
 
-/// What a connection has to say until its other end closes it, and how long that took.
+/// What a connection sends until its other end closes it, and how long that takes.
 fn until_closed(mut stream: UnixStream) -> (String, Duration) {
     let begin = Instant::now();
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
@@ -236,7 +236,7 @@ fn a_connection_in_use_outlasts_the_patience() {
     }
 }
 
-/// Every route of the description is served, and no method that it does not have.
+/// Every route of the description is served, and no method that the description lacks.
 #[test]
 fn the_description_has_the_routes() {
     let daemon = Daemon::start();
@@ -248,7 +248,7 @@ fn the_description_has_the_routes() {
         for method in METHODS {
             let described = operations.get(method).is_some();
             if path == "/v1/events" && described {
-                // An answer without end: see tests/events.rs.
+                // An answer without end: tests/events.rs tests it.
                 continue;
             }
             let (status, answer) = request(&daemon, method, &real, "{}");
@@ -262,7 +262,7 @@ fn the_description_has_the_routes() {
     }
 }
 
-/// Answers that have everything fit the schemas of the description.
+/// Answers with all fields fit the schemas of the description.
 #[test]
 fn answers_fit_the_description() {
     let mut status = serde_json::to_value(support::sample()).unwrap();
@@ -274,7 +274,7 @@ fn answers_fit_the_description() {
     {
         support::fits(name, value).unwrap();
     }
-    // And others do not.
+    // An answer that lacks a field does not fit.
     status["services"][0]["backends"][0].as_object_mut().unwrap().remove("agent");
     support::fits("Status", &status).unwrap_err();
     let wrong = json!({ "changes": [{ "action": "x", "object": "y", "detail": "" }], "notes": [] });

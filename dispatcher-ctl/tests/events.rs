@@ -1,4 +1,4 @@
-//! The stream of events over a real Unix socket: what it says, to whom, and how it ends.
+//! The stream of events over a real Unix socket: its contents, its listeners, and its end.
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
@@ -16,7 +16,7 @@ use support::Daemon;
 
 mod support;
 
-/// A request for events, and the answer's head.
+/// Sends a request for events; returns the answer's head and the stream.
 fn listen(daemon: &Daemon, query: &str) -> (String, BufReader<UnixStream>) {
     let mut stream = UnixStream::connect(&daemon.socket).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
@@ -28,7 +28,7 @@ fn listen(daemon: &Daemon, query: &str) -> (String, BufReader<UnixStream>) {
     (head, answer)
 }
 
-/// The next event: its id and word as the stream has them, and its data.
+/// The next event: its id and word in the stream, and its data.
 fn next(answer: &mut BufReader<UnixStream>) -> (String, String, Value) {
     let (mut id, mut word) = (String::new(), String::new());
     loop {
@@ -82,7 +82,7 @@ fn a_slow_reader_learns_what_it_missed_and_holds_up_nobody() {
     let daemon = Daemon::start();
     let (_, mut slow) = listen(&daemon, "");
     let (_, mut quick) = listen(&daemon, "");
-    // More than socket buffers and the bus hold.
+    // More events than socket buffers and the bus hold.
     let start = Instant::now();
     for id in 1..=20_000 {
         daemon.memory.events.send(weight(id, "web")).unwrap();
@@ -114,14 +114,14 @@ fn streams_are_few_and_end_with_the_daemon() {
     let mut streams: Vec<_> = (0..32).map(|_| listen(&daemon, "").1).collect();
     let (head, _) = listen(&daemon, "");
     assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
-    // Others are answered all the same.
+    // Other requests are still answered.
     assert_eq!(daemon.cli("services").status.code(), Some(0));
     drop(streams.pop());
     let deadline = Instant::now() + Duration::from_secs(5);
     while !listen(&daemon, "").0.starts_with("HTTP/1.1 200 ") {
         assert!(Instant::now() < deadline, "a stream that was closed still counts");
         std::thread::sleep(Duration::from_millis(10));
-        // The server sees that it is gone when it has something to say.
+        // The server notices that the client has gone when it next sends something.
         daemon.memory.events.send(weight(1, "web")).unwrap();
     }
     let start = Instant::now();
@@ -168,7 +168,7 @@ fn the_command_line_prints_a_line_an_event() {
     }
 }
 
-/// Every word of the description is an event, which fits it.
+/// Every word of the description is an event, and the event fits the description.
 #[test]
 fn events_fit_the_description() {
     // A value for every field that an event may have.

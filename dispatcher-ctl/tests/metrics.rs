@@ -1,4 +1,4 @@
-//! The metrics: promtool accepts them, and names and labels are the promised ones.
+//! The metrics: promtool accepts them, and names and labels are the documented ones.
 
 use std::{
     collections::BTreeSet,

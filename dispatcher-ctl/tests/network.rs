@@ -301,7 +301,7 @@ fn ten_thousand_backends_are_bounded_work() {
         let used = cpu() - before;
         println!("cpu: {used:?} in {:?}", took + Duration::from_secs(10));
         assert!(used < Duration::from_secs(4), "{used:?}");
-        // Which of these it is depends on whether its place in the table was needed for another.
+        // The reason depends on whether the kernel has reused the entry's place in the table.
         let why = why(&network, "10.9.1.1");
         let said = ["does not answer", "is being resolved", "neighbour table, which is full"];
         assert!(said.iter().any(|said| why.contains(said)), "{why}");

@@ -1,4 +1,4 @@
-//! Output for people: every table against a golden file.
+//! Output for people: compares every table with a golden file.
 
 use dispatcher_ctl::{
     api::types::{

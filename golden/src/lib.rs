@@ -9,7 +9,7 @@ use std::{env, fs, path::Path};
 pub const MADE_FROM_CODE: &str =
     "<!-- Made from the code by `cargo xtask docs`: change it there. -->\n\n";
 
-/// Compares a file, named from the workspace's directory, with its text; with `DISPATCHER_BLESS=1` writes it.
+/// Compares a file, named relative to the workspace's directory, with its text; with `DISPATCHER_BLESS=1` writes it.
 ///
 /// # Panics
 /// When the file differs or cannot be written.

@@ -1,5 +1,5 @@
-//! Removes a laboratory, however its process ends. A shell waits for the end of a pipe that only this process holds open; then
-//! it ends what runs in the laboratory's namespaces and removes them.
+//! Removes a laboratory, however its process ends. A shell waits for the end of a pipe that only this process holds open. Then
+//! it ends the processes in the laboratory's namespaces and removes them.
 
 use std::{
     io::Write as _,
@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-/// `$1`: the prefix of the namespaces, `$2`: the directory. A line on the pipe means that everything stays.
+/// `$1`: the prefix of the namespaces, `$2`: the directory. A line on the pipe means: keep everything.
 const SCRIPT: &str = r#"
 read -r keep && exit 0
 for ns in $(ip netns list | cut -d' ' -f1 | grep "^$1-"); do
@@ -49,10 +49,10 @@ impl Cleaner {
         Ok(Self { shell, by_hand })
     }
 
-    /// Leaves all as it is, and returns the command that takes it away.
+    /// Keeps everything, and returns the command that removes it.
     pub(super) fn disarm(mut self) -> String {
         if let Some(mut pipe) = self.shell.stdin.take() {
-            // When the shell is gone already, nothing is left to keep.
+            // An error means that the shell is gone already.
             let _ = pipe.write_all(b"keep\n");
         }
         std::mem::take(&mut self.by_hand)

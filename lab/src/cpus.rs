@@ -1,4 +1,4 @@
-//! Threads on CPUs of their own, so that packets are handled at the same time.
+//! Runs threads on CPUs of their own, so that packets are handled at the same time.
 
 use std::{io, thread};
 
@@ -8,11 +8,11 @@ use anyhow::{Context as _, Result};
 ///
 /// # Errors
 ///
-/// As `sched_getaffinity(2)`'s.
+/// Errors of `sched_getaffinity(2)`.
 pub fn available() -> Result<Vec<usize>> {
     // SAFETY: all-zero is the empty set.
     let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
-    // SAFETY: the set is a valid one of the size that is passed.
+    // SAFETY: the set is valid, and has the size that is passed.
     if unsafe { libc::sched_getaffinity(0, size_of_val(&set), &raw mut set) } != 0 {
         return Err(io::Error::last_os_error()).context("cannot read this process's CPUs");
     }
@@ -22,12 +22,12 @@ pub fn available() -> Result<Vec<usize>> {
         .collect())
 }
 
-/// Runs the work on two CPUs at once and returns both results; the work gets 0 on the first and 1 on the second. `None` where
-/// there is only one CPU, which it says.
+/// Runs the work on two CPUs at once and returns both results; the work gets 0 on the first and 1 on the second. If there is
+/// only one CPU, prints that and returns `None`.
 ///
 /// # Errors
 ///
-/// Those of the work; a thread that panicked.
+/// Errors of the work; also when a thread panics.
 pub fn on_two<T: Send>(work: impl Fn(usize) -> Result<T> + Sync) -> Result<Option<[T; 2]>> {
     let cpus = available()?;
     let [first, second, ..] = cpus[..] else {
@@ -50,13 +50,13 @@ pub fn on_two<T: Send>(work: impl Fn(usize) -> Result<T> + Sync) -> Result<Optio
 ///
 /// # Errors
 ///
-/// The CPU is not one that this process may use.
+/// When this process may not use the CPU.
 pub fn pin(cpu: usize) -> Result<()> {
     // SAFETY: all-zero is the empty set.
     let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
     // SAFETY: the number comes from a set of this type.
     unsafe { libc::CPU_SET(cpu, &mut set) };
-    // SAFETY: the set is a valid one of the size that is passed.
+    // SAFETY: the set is valid, and has the size that is passed.
     if unsafe { libc::sched_setaffinity(0, size_of_val(&set), &raw const set) } != 0 {
         return Err(io::Error::last_os_error()).with_context(|| format!("cannot use CPU {cpu}"));
     }

@@ -1,4 +1,4 @@
-//! The product under test: `dispatcher run` in the laboratory, and its command line.
+//! The dispatcher under test: `dispatcher run` in the laboratory, and its command line.
 
 use std::{
     ffi::OsStr,
@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::{Lab, Node, Process, eventually};
 
-/// The binary: `DISPATCHER_BIN`, or what was built last of `target/release/dispatcher` and `target/debug/dispatcher`.
+/// The binary: `DISPATCHER_BIN`, or the newer one of `target/release/dispatcher` and `target/debug/dispatcher`.
 ///
 /// # Errors
 /// When there is none.
@@ -31,7 +31,7 @@ pub fn binary() -> Result<PathBuf> {
         .context("no dispatcher binary (hint: cargo xtask build, or set DISPATCHER_BIN)")
 }
 
-/// What a command line of the product said.
+/// The result of a `dispatcher` command.
 #[derive(Clone, Debug)]
 pub struct Said {
     /// Exit status; -1 when a signal ended it.
@@ -54,7 +54,7 @@ pub struct Daemon {
     process: Option<Process>,
 }
 
-/// The command line of strace that injects this. (Its `--seccomp-bpf` would be quicker, but miscounts `when=`.)
+/// The strace command that injects this. (Its option `--seccomp-bpf` would be quicker, but miscounts `when=`.)
 fn strace(inject: &str) -> Vec<String> {
     let calls = inject.split(':').next().unwrap_or_default();
     let words = ["strace", "-f", "-qq", "-o", "/dev/null", "-e"];
@@ -64,8 +64,8 @@ fn strace(inject: &str) -> Vec<String> {
 }
 
 impl Lab {
-    /// Prepares a daemon on the dispatcher's host, with this configuration; `services` is what follows the general part
-    /// (NIC, sockets and pins of this laboratory are filled in). It does not run yet: see [`Daemon::start`].
+    /// Prepares a daemon on the dispatcher's host with this configuration. `services` follows the general part, which names
+    /// the NIC, sockets and pins of this laboratory. The daemon does not run yet: see [`Daemon::start`].
     ///
     /// # Errors
     /// When there is no binary, or the file cannot be written.
@@ -89,7 +89,7 @@ impl Lab {
         Ok(daemon)
     }
 
-    /// Prepares a second daemon, on another node: with its `eth0`, and a general part that begins with this.
+    /// Prepares a second daemon on another node, with that node's `eth0`; `general` is the start of its general part.
     ///
     /// # Errors
     /// As [`Lab::daemon`].
@@ -101,7 +101,7 @@ impl Lab {
             socket: node.directory().join("api.sock"),
             process: None,
         };
-        // Pins of several network namespaces lie side by side.
+        // One pin directory can hold the pins of several network namespaces.
         let own = self.general(&["eth0"]).replace(
             &format!("{:?}", self.directory().join("api.sock")),
             &format!("{:?}", daemon.socket),
@@ -155,13 +155,13 @@ impl Daemon {
     /// Starts it and waits until it answers `status`.
     ///
     /// # Errors
-    /// When it ends, or does not answer within 15 s; with its log.
+    /// When it ends, or does not answer within 15 s; the message contains its log.
     pub fn start(&mut self) -> Result<()> {
         self.launch()?;
         self.wait_ready()
     }
 
-    /// Starts it, and does not wait.
+    /// Starts it without waiting.
     ///
     /// # Errors
     /// When it cannot be started.
@@ -169,7 +169,7 @@ impl Daemon {
         self.launch_with(&[])
     }
 
-    /// Starts it with further options, and does not wait.
+    /// Starts it with further options, without waiting.
     ///
     /// # Errors
     /// When it cannot be started.
@@ -177,7 +177,7 @@ impl Daemon {
         self.launch_in(&[], options)
     }
 
-    /// Starts it under strace, which does to it what `inject` says (`bpf:signal=SIGKILL:when=7`), and does not wait.
+    /// Starts it under strace, which injects what `inject` says (`bpf:signal=SIGKILL:when=7`), without waiting.
     ///
     /// # Errors
     /// When it cannot be started.
@@ -186,7 +186,7 @@ impl Daemon {
         self.launch_in(&strace.iter().map(String::as_str).collect::<Vec<_>>(), &[])
     }
 
-    /// Starts it with no other capabilities than these (`CAP_BPF`, …) and no way to more, and does not wait.
+    /// Starts it with only these capabilities (`CAP_BPF`, …) and no way to get more, without waiting.
     ///
     /// # Errors
     /// When it cannot be started.
@@ -199,16 +199,17 @@ impl Daemon {
         self.launch_in(&wrapper, options)
     }
 
-    /// Puts a running daemon under strace, which does to it what `inject` says. Keep what it returns: dropped, it lets go.
+    /// Puts a running daemon under strace, which injects what `inject` says. Keep the returned process: dropping it ends the
+    /// trace.
     ///
     /// # Errors
-    /// When strace does not come up.
+    /// When strace does not start.
     pub fn trace(&mut self, inject: &str) -> Result<Process> {
         let pid = self.process()?.pid().to_string();
         let words = strace(inject);
         let mut command = self.node.command(&words[0]);
         command.args(words[1..].iter().filter(|word| *word != "-qq")).args(["-p", &pid]);
-        // What an earlier one said would be taken for this one's.
+        // Output of an earlier strace would be mistaken for this one's.
         let _ = fs::remove_file(self.node.directory().join("strace.log"));
         let strace = self.node.spawn_command("strace", command)?;
         eventually(Duration::from_secs(5), "strace to attach", || {
@@ -274,7 +275,7 @@ impl Daemon {
         }
     }
 
-    /// What it has logged, in all its lives.
+    /// Its log since the first start.
     #[must_use]
     pub fn log(&self) -> String {
         fs::read_to_string(self.node.directory().join("dispatcher.log")).unwrap_or_default()
@@ -297,7 +298,7 @@ impl Daemon {
         process.wait(Duration::from_secs(10))
     }
 
-    /// The command that runs a verb of the product's command line against this daemon.
+    /// The command that runs a `dispatcher` verb against this daemon.
     #[must_use]
     pub fn command<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
         let mut command = self.node.command(&self.binary);
@@ -305,7 +306,7 @@ impl Daemon {
         command
     }
 
-    /// Runs a verb of the product's command line against this daemon.
+    /// Runs a `dispatcher` verb against this daemon.
     ///
     /// # Errors
     /// When the binary cannot be run. A verb that fails is no error: see [`Said::status`].
@@ -324,7 +325,7 @@ impl Daemon {
     /// Runs a verb, words separated by spaces, that must succeed, and returns what it printed.
     ///
     /// # Errors
-    /// When it fails; with what it said.
+    /// When it fails; the message contains its error output.
     pub fn ok(&self, line: &str) -> Result<String> {
         let said = self.cli(line.split_whitespace())?;
         ensure!(said.status == 0, "dispatcher {line}: exit {}: {}", said.status, said.err.trim());
@@ -343,22 +344,22 @@ impl Daemon {
     /// The metrics page.
     ///
     /// # Errors
-    /// When it cannot be had.
+    /// When the page cannot be read.
     pub fn metrics(&self) -> Result<String> {
         self.node.run("curl -s --fail --max-time 5 http://127.0.0.1:9464/metrics")
     }
 
-    /// The sum of all samples of a metric whose labels contain all of these (`backend="web-1"`).
+    /// The sum of a metric's samples whose labels contain all of these (`backend="web-1"`).
     ///
     /// # Errors
-    /// When the page cannot be had, or has no such sample.
+    /// When the page cannot be read, or has no such sample.
     pub fn metric(&self, name: &str, labels: &[&str]) -> Result<f64> {
         sample(&self.metrics()?, name, labels)?
             .with_context(|| format!("no sample {name}{{{}}} in metrics", labels.join(",")))
     }
 }
 
-/// The sum of all samples of a metric on a metrics page whose labels contain all of these; `None` where there is none.
+/// The sum of a metric's samples on a page whose labels contain all of these; `None` if there is no such sample.
 ///
 /// # Errors
 /// When a value is no number.

@@ -1,4 +1,4 @@
-//! Honest TCP clients: connections that stay, whose bytes are echoed and checked, and new ones at a steady rate.
+//! Honest TCP clients: long-lived connections whose bytes are echoed and checked, and new connections at a steady rate.
 
 use std::{
     io::{Read as _, Write as _},
@@ -15,23 +15,23 @@ use anyhow::{Context as _, Result, anyhow, ensure};
 
 use super::{Node, listen::Threads};
 
-/// Bytes that are sent and echoed at a time.
+/// Bytes that are sent and echoed in one piece.
 const PIECE: usize = 64;
-/// How long a piece may take.
+/// Time limit for a piece.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long a new connection may take, retransmitted SYNs included.
+/// Time limit for a new connection, including retransmitted SYNs.
 const OPENING: Duration = Duration::from_secs(4);
-/// Threads that open connections: those that wait must not hold up the others.
+/// Number of threads that open connections: a waiting one must not delay the others.
 const OPENERS: u32 = 24;
 
-/// A server that sends back what it gets, until this value is dropped.
+/// A server that sends back what it receives, until this value is dropped.
 #[derive(Debug)]
 pub struct EchoServer {
     _threads: Threads,
 }
 
 impl EchoServer {
-    /// Starts one on a node, on this port of all addresses.
+    /// Starts a server on a node, on this port of all addresses.
     ///
     /// # Errors
     /// When the port is taken.
@@ -48,7 +48,7 @@ impl EchoServer {
     }
 }
 
-/// Connections that stay, each with a trickle of bytes that are echoed and checked.
+/// Long-lived connections, each with a trickle of bytes that are echoed and checked.
 #[derive(Debug)]
 pub struct Established {
     stop: Arc<AtomicBool>,
@@ -57,7 +57,7 @@ pub struct Established {
 }
 
 impl Established {
-    /// Opens this many from a node, and begins.
+    /// Opens this many connections from a node, and starts the trickle.
     ///
     /// # Errors
     /// When one cannot be opened.
@@ -75,10 +75,10 @@ impl Established {
         Ok(Self { stop, pieces, client })
     }
 
-    /// Stops the trickle, and returns the connections, still open, and how many pieces were echoed.
+    /// Stops the trickle. Returns the connections, still open, and the number of echoed pieces.
     ///
     /// # Errors
-    /// What went wrong with the first connection on which something did.
+    /// The first connection's error, if there was one.
     pub fn stop(self) -> Result<(Vec<TcpStream>, u64)> {
         self.stop.store(true, Ordering::Relaxed);
         let streams = self.client.join().map_err(|_| anyhow!("the client panicked"))??;
@@ -112,7 +112,7 @@ fn trickle(
     Ok(streams)
 }
 
-/// Bytes that tell connection and round.
+/// Bytes that identify connection and round.
 fn piece(connection: u64, round: u64) -> [u8; PIECE] {
     let mut piece = [0; PIECE];
     for (i, word) in (0..).zip(piece.chunks_exact_mut(8)) {
@@ -132,7 +132,7 @@ pub struct Honest {
 }
 
 impl Honest {
-    /// Begins to open this many per second from a node.
+    /// Starts to open this many connections per second from a node.
     #[must_use]
     pub fn start(node: &Node, to: SocketAddr, rate: u32) -> Self {
         let (stop, next) = (Arc::<AtomicBool>::default(), Arc::<AtomicU32>::default());
@@ -158,10 +158,10 @@ impl Honest {
         Self { stop, succeeded, failed, openers }
     }
 
-    /// Ends it, and returns how many connections succeeded and how many failed.
+    /// Stops, and returns how many connections succeeded and how many failed.
     ///
     /// # Errors
-    /// When it could not work at all.
+    /// When the client could not run at all.
     pub fn stop(self) -> Result<(u32, u32)> {
         self.stop.store(true, Ordering::Relaxed);
         for opener in self.openers {

@@ -1,5 +1,5 @@
-//! A flood of SYNs from spoofed addresses, made by a BPF program in live frames: `BPF_PROG_TEST_RUN` sends what the program
-//! writes out of a NIC, a million frames a second and more from one CPU.
+//! A flood of SYNs from spoofed addresses, made by a BPF program in live frames: `BPF_PROG_TEST_RUN` sends the frames that the
+//! program writes out of a NIC, a million per second and more from one CPU.
 
 use std::{
     net::SocketAddrV4,
@@ -19,16 +19,16 @@ use super::{Node, objects};
 
 /// The network of the senders' addresses.
 pub const SPOOFED_NET: &str = "100.0.0.0/8";
-/// Frames of one call where there is no limit: a call costs some milliseconds.
+/// Frames per call when there is no limit: a call costs some milliseconds.
 const MOST: u32 = 200_000;
 /// How often a limited flood sends its share.
 const PERIOD: Duration = Duration::from_millis(100);
-/// Frames that the kernel sends on before it makes the next: its default.
+/// Frames that the kernel sends before it makes the next ones: its default.
 const BATCH: u32 = 64;
 /// Bytes of a frame: Ethernet, IPv4 and TCP headers.
 const FRAME: usize = 2 * SYN_WORDS;
 
-/// A flood that is going on; it ends with the value.
+/// A running flood; it ends when this value is dropped.
 #[derive(Debug)]
 pub struct Flood {
     stop: Arc<AtomicBool>,
@@ -37,11 +37,11 @@ pub struct Flood {
 }
 
 impl Node {
-    /// Sends SYNs to `to`, in frames to the MAC `at`, out of a NIC whose other end runs XDP: this many per second, or as many as
-    /// one CPU makes.
+    /// Sends SYNs to `to`, in frames to the MAC `at`, out of a NIC whose other end runs XDP: this many per second, or as many
+    /// as one CPU makes.
     ///
     /// # Errors
-    /// When the program is refused.
+    /// When the kernel refuses the program.
     pub fn flood(
         &self,
         nic: &str,
@@ -68,10 +68,10 @@ impl Flood {
         self.sent.load(Ordering::Relaxed)
     }
 
-    /// Ends it, and returns how many SYNs were sent.
+    /// Stops, and returns how many SYNs were sent.
     ///
     /// # Errors
-    /// When sending had failed.
+    /// When sending failed.
     pub fn stop(mut self) -> Result<u64> {
         self.stop.store(true, Ordering::Relaxed);
         if let Some(sender) = self.sender.take() {
@@ -85,7 +85,7 @@ impl Drop for Flood {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         if let Some(sender) = self.sender.take() {
-            // Who drops it asks for no result.
+            // A caller who only drops the flood does not need its result.
             let _ = sender.join();
         }
     }
@@ -112,7 +112,7 @@ fn send(
     Ok(())
 }
 
-/// Loads the program, which makes its frames of this one.
+/// Loads the program, which makes its frames from this one.
 fn load(template: &[u8; FRAME]) -> Result<Ebpf> {
     let words: [u16; SYN_WORDS] =
         std::array::from_fn(|i| u16::from_ne_bytes([template[2 * i], template[2 * i + 1]]));
@@ -123,7 +123,7 @@ fn load(template: &[u8; FRAME]) -> Result<Ebpf> {
     Ok(ebpf)
 }
 
-/// Runs the program on this many frames, which really leave.
+/// Runs the program on this many frames, which the kernel really sends.
 fn live(program: &Xdp, ifindex: u32, frames: u32) -> Result<()> {
     // struct xdp_md: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
     let context = [0, FRAME as u32, 0, ifindex, 0, 0].map(u32::to_ne_bytes);

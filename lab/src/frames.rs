@@ -1,4 +1,4 @@
-//! Frames as they are on the wire: sent raw, and captured by tcpdump.
+//! Sends raw frames, and captures frames with tcpdump.
 
 use std::{
     fs, io,
@@ -16,7 +16,7 @@ use nix::sys::{
 use super::{Node, Process, eventually};
 
 impl Node {
-    /// Sends frames out of a NIC as they are.
+    /// Sends frames out of a NIC unchanged.
     ///
     /// # Errors
     /// When a frame cannot be sent.
@@ -32,14 +32,14 @@ impl Node {
         })
     }
 
-    /// Captures what passes a NIC, in both directions, as tcpdump's `filter` says, until [`Capture::stop`].
+    /// Captures the frames on a NIC, in both directions, that match tcpdump's `filter`, until [`Capture::stop`].
     ///
     /// # Errors
-    /// When tcpdump does not come up.
+    /// When tcpdump does not start.
     pub fn capture(&self, nic: &str, filter: &str) -> Result<Capture> {
         let file = self.directory().join(format!("{nic}-{:?}.pcap", std::thread::current().id()));
         let log = format!("tcpdump-{nic}");
-        // What an earlier capture said would be taken for this one's.
+        // Output of an earlier capture would be mistaken for this one's.
         let _ = fs::remove_file(self.directory().join(format!("{log}.log")));
         let mut command = self.command("tcpdump");
         command.args(["-Z", "root", "-U", "--immediate-mode", "-s", "0", "-i", nic, "-w"]);
@@ -54,12 +54,11 @@ impl Node {
 }
 
 fn send(socket: &OwnedFd, ifindex: i32, frame: &[u8]) -> io::Result<()> {
-    // SAFETY: `sockaddr_ll` is made of integers, for which all-zero is a value.
+    // SAFETY: `sockaddr_ll` consists of integers, for which all-zero is a valid value.
     let mut to: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
     to.sll_family = libc::AF_PACKET as libc::sa_family_t;
     to.sll_ifindex = ifindex;
-    // SAFETY: `frame` and `to` live through the call, their lengths are given as they are, and the kernel only reads
-    // them.
+    // SAFETY: `frame` and `to` live through the call, the lengths passed are their lengths, and the kernel only reads them.
     let sent = unsafe {
         libc::sendto(
             socket.as_raw_fd(),
@@ -73,7 +72,7 @@ fn send(socket: &OwnedFd, ifindex: i32, frame: &[u8]) -> io::Result<()> {
     if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// A capture that is going on.
+/// A running capture.
 #[derive(Debug)]
 pub struct Capture {
     process: Process,
@@ -81,7 +80,7 @@ pub struct Capture {
 }
 
 impl Capture {
-    /// Frames captured so far; the last may be missing for a moment.
+    /// Frames captured so far; the last ones may be missing for a moment.
     ///
     /// # Errors
     /// When the file is not tcpdump's.
@@ -89,7 +88,7 @@ impl Capture {
         Ok(self.timed()?.into_iter().map(|captured| captured.frame).collect())
     }
 
-    /// The same with their times.
+    /// As [`Self::frames`], with the frames' times.
     ///
     /// # Errors
     /// As [`Self::frames`].
@@ -97,10 +96,10 @@ impl Capture {
         parse(&fs::read(&self.file).with_context(|| format!("read {}", self.file.display()))?)
     }
 
-    /// Waits for this many frames, then ends the capture and returns them.
+    /// Waits for this many frames, then stops the capture and returns them.
     ///
     /// # Errors
-    /// When fewer come within 5 s.
+    /// When fewer arrive within 5 s.
     pub fn frames_at_least(self, number: usize) -> Result<Vec<Vec<u8>>> {
         let enough = eventually(Duration::from_secs(5), &format!("{number} frames"), || {
             Ok(self.frames()?.len() >= number)
@@ -110,7 +109,7 @@ impl Capture {
         Ok(frames)
     }
 
-    /// Ends the capture and returns the frames.
+    /// Stops the capture and returns the frames.
     ///
     /// # Errors
     /// When tcpdump does not end, or its file is broken.
@@ -118,12 +117,12 @@ impl Capture {
         Ok(self.stop_timed()?.into_iter().map(|captured| captured.frame).collect())
     }
 
-    /// As [`Self::stop`], with their times.
+    /// As [`Self::stop`], with the frames' times.
     ///
     /// # Errors
     /// As [`Self::stop`].
     pub fn stop_timed(mut self) -> Result<Vec<Captured>> {
-        // What is on its way through the kernel shall be in it.
+        // Wait for frames that are still on their way through the kernel.
         std::thread::sleep(Duration::from_millis(200));
         self.process.signal(Signal::SIGINT)?;
         self.process.wait(Duration::from_secs(5))?;
@@ -131,16 +130,16 @@ impl Capture {
     }
 }
 
-/// A frame that was captured.
+/// A captured frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Captured {
-    /// When, since the epoch, to the microsecond.
+    /// Its time since the epoch, to the microsecond.
     pub time: Duration,
     /// The frame.
     pub frame: Vec<u8>,
 }
 
-/// Frames of a pcap file in host byte order; a record that is cut short at the end is left out.
+/// Frames of a pcap file in host byte order; an incomplete record at the end is left out.
 fn parse(file: &[u8]) -> Result<Vec<Captured>> {
     if file.is_empty() {
         return Ok(Vec::new());

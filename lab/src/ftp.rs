@@ -1,4 +1,4 @@
-//! FTP servers: vsftpd on a node, anonymous, with a directory that everybody may write to.
+//! FTP servers: vsftpd on a node, with anonymous access and a directory that everybody may write to.
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf, time::Duration};
 
@@ -10,10 +10,10 @@ use super::{Node, Process, eventually};
 const PASSIVE_PORTS: std::ops::RangeInclusive<u16> = 40_000..=40_100;
 
 impl Node {
-    /// Starts vsftpd here, in both families. Files are in [`Node::ftp_directory`], `/pub` to clients.
+    /// Starts vsftpd on this node, in both families. Its files are in [`Node::ftp_directory`], which clients see as `/pub`.
     ///
     /// # Errors
-    /// When it does not come up.
+    /// When it does not start.
     pub fn serve_ftp(&self) -> Result<Process> {
         let root = self.directory().join("ftp");
         let empty = self.directory().join("empty");
@@ -54,7 +54,7 @@ isolate_network=NO
         Ok(server)
     }
 
-    /// Where this node's FTP server has its files.
+    /// The directory of this node's FTP server.
     #[must_use]
     pub fn ftp_directory(&self) -> PathBuf {
         self.directory().join("ftp/pub")

@@ -1,11 +1,11 @@
-//! A client that is reached only over a hop whose MTU is smaller than that of all others.
+//! A client behind a hop whose MTU is smaller than that of all other links.
 //!
 //! ```text
 //!  switch's router ──── MTU 1,400 ──── hop ──── MTU 1,500 ──── remote
 //!     10.0.8.254               10.0.8.1  10.0.9.254           10.0.9.21
 //! ```
 //!
-//! Neither end can see it: the client announces segments for 1,500 bytes, and the router must tell the server.
+//! Neither end can see the small MTU: the client announces segments for 1,500 bytes, and the router must tell the server.
 
 use anyhow::Result;
 
@@ -13,11 +13,11 @@ use super::{Lab, Node, v4, v6};
 
 /// Network of the narrow hop.
 const NARROW: u8 = 8;
-/// Network behind it.
+/// Network behind the narrow hop.
 const BEHIND: u8 = 9;
 
 impl Lab {
-    /// Adds the hop, with an MTU in bytes, and returns hop and client. Keep both.
+    /// Adds the hop, with this MTU in bytes, and returns hop and client. Keep both.
     ///
     /// # Errors
     /// When a command fails.

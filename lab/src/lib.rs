@@ -8,12 +8,12 @@
 //!        web-1 10.0.0.11, web-2 …              far-1 10.0.1.11, …
 //! ```
 //!
-//! IPv6 likewise: `fd00:0:0:0::/64` and `fd00:0:0:1::/64` with the same last numbers, written in hexadecimal as they
-//! look in decimal (`fd00::11`). The VIPs, [`VIP4`] and [`VIP6`] (and one more of each), are on every backend's loopback.
-//! Replies go straight from backend to client, for `far` backends through the switch's router.
+//! IPv6 addresses: `fd00:0:0:0::/64` and `fd00:0:0:1::/64` with the same last numbers, whose decimal digits are written as
+//! hexadecimal (`fd00::11`). Every backend has the VIPs, [`VIP4`] and [`VIP6`] (and one more of each), on its loopback.
+//! Replies go straight from backend to client; those of `far` backends pass the switch's router.
 //!
-//! All names begin with a prefix that has the process's number. Everything is removed when the [`Lab`] is dropped, or when the
-//! process ends, however it ends: see [`cleaner`]. [`Lab::keep`] leaves it.
+//! All names begin with a prefix that contains the process's number. Everything is removed when the [`Lab`] is dropped or the
+//! process ends, however it ends: see [`cleaner`]. [`Lab::keep`] keeps it.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
@@ -73,7 +73,7 @@ pub const VIP6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0x80);
 /// A second IPv6 VIP.
 pub const OTHER_VIP6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0x81);
 
-/// What a laboratory has.
+/// The size of a laboratory.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// Short name, part of the namespaces' names.
@@ -82,7 +82,7 @@ pub struct Plan {
     pub clients: u8,
     /// Backends on the dispatcher's first NIC: `web-1`, `web-2`, …
     pub backends: u8,
-    /// Backends on the dispatcher's second NIC, which there is only then: `far-1`, …
+    /// Backends on the dispatcher's second NIC: `far-1`, … Without any, there is no second NIC.
     pub far_backends: u8,
 }
 
@@ -115,12 +115,12 @@ impl Plan {
     }
 }
 
-/// Namespaces, bridges and servers that are up.
+/// The namespaces, bridges and servers of a running laboratory.
 #[derive(Debug)]
 pub struct Lab {
     prefix: String,
     directory: PathBuf,
-    /// The switch; it holds no addresses but its router's.
+    /// The switch; it has no addresses except its router's.
     pub switch: Node,
     /// The dispatcher's host.
     pub lb: Node,
@@ -128,11 +128,11 @@ pub struct Lab {
     pub clients: Vec<Node>,
     /// Backends on the first NIC, then those on the second.
     pub backends: Vec<Node>,
-    // Last, so that processes held by nodes' owners are gone before.
+    // Last, so that the owners of nodes drop their processes before.
     cleaner: cleaner::Cleaner,
 }
 
-/// What a laboratory needs and this machine lacks, if anything.
+/// What a laboratory needs but this machine lacks, if anything.
 #[must_use]
 pub fn missing() -> Option<String> {
     if !nix::unistd::geteuid().is_root() {
@@ -143,7 +143,7 @@ pub fn missing() -> Option<String> {
     missing_of(&tools)
 }
 
-/// What [`Node::serve_protocols`] needs and this machine lacks, if anything.
+/// What [`Node::serve_protocols`] needs but this machine lacks, if anything.
 #[must_use]
 pub fn missing_servers() -> Option<String> {
     missing_of(&["dovecot", "smtpd", "dnsmasq", "slapd", "kamailio", "snntpd", "openssl", "socat"])
@@ -197,13 +197,13 @@ impl Lab {
         Ok(lab)
     }
 
-    /// Where logs, configurations and documents are.
+    /// The directory of logs, configurations and documents.
     #[must_use]
     pub fn directory(&self) -> &Path {
         &self.directory
     }
 
-    /// A directory on the bpffs that is this laboratory's own, and is removed with it.
+    /// This laboratory's own directory on the bpffs, which is removed with it.
     #[must_use]
     pub fn pin_dir(&self) -> PathBuf {
         Path::new("/sys/fs/bpf").join(&self.prefix)
@@ -215,7 +215,7 @@ impl Lab {
         &self.clients[0]
     }
 
-    /// The node of that name.
+    /// The node with this name.
     ///
     /// # Errors
     /// When there is none.
@@ -228,14 +228,13 @@ impl Lab {
             .with_context(|| format!("node {name} is not in the laboratory"))
     }
 
-    /// Leaves everything as it is when the process ends: namespaces and servers stay. Returns the command that removes
-    /// it.
+    /// Keeps everything when the process ends: namespaces and servers stay. Returns the command that removes them.
     #[must_use]
     pub fn keep(self) -> String {
         self.cleaner.disarm()
     }
 
-    /// Joins the nodes and gives them their addresses.
+    /// Connects the nodes and gives them their addresses.
     fn wire(&self, second_nic: bool) -> Result<()> {
         for bridge in if second_nic { &["br0", "br1"][..] } else { &["br0"] } {
             self.switch.ip(&format!("link add {bridge} type bridge mcast_snooping 0"))?;
@@ -264,8 +263,8 @@ impl Lab {
         Ok(())
     }
 
-    /// Joins a node to a bridge by a new NIC, with the node's addresses in that network. Also brings back a NIC that a
-    /// test deleted.
+    /// Connects a node to a bridge by a new NIC, with the node's addresses in that network. Also restores a NIC that a test
+    /// deleted.
     ///
     /// # Errors
     /// When a command fails.
@@ -278,8 +277,8 @@ impl Lab {
         node.ip(&format!("addr add {}/24 dev {nic}", v4(net, host)))?;
         node.ip(&format!("addr add {}/64 dev {nic} nodad", v6(net, host)))?;
         if node.name() == self.lb.name() {
-            // Frames that XDP sends arrive at the other end of a veth only if that end runs XDP as well. What the
-            // other end leaves to "the hardware" (checksums, VLAN tags) would never be done.
+            // Frames that XDP sends arrive at the other end of a veth only if that end runs XDP, too. Nothing would do the
+            // work that the other end leaves to "the hardware" (checksums, VLAN tags).
             xdp::pass(&self.switch, &port)?;
             self.switch
                 .run(&format!("ethtool -K {port} tx off txvlan off tx-vlan-stag-hw-insert off"))?;
@@ -304,7 +303,7 @@ pub const fn v4(net: u8, host: u8) -> Ipv4Addr {
     Ipv4Addr::new(10, 0, net, host)
 }
 
-/// The IPv6 address of a host: its number's decimal digits, read as hexadecimal.
+/// The IPv6 address of a host: the decimal digits of its number, read as hexadecimal.
 #[must_use]
 pub const fn v6(net: u8, host: u8) -> Ipv6Addr {
     let digits = (host / 100) as u16 * 0x100 + (host / 10 % 10) as u16 * 0x10 + (host % 10) as u16;
@@ -320,7 +319,7 @@ pub fn mac(net: u8, host: u8) -> String {
 /// Runs a command line to its end, and returns its output.
 ///
 /// # Errors
-/// When it cannot be run or fails; the message carries what it said.
+/// When it cannot be run or fails; the message contains its error output.
 pub fn run(line: &str) -> Result<String> {
     let words: Vec<_> = line.split_whitespace().collect();
     let (program, arguments) = words.split_first().context("empty command")?;

@@ -1,4 +1,4 @@
-//! Servers on threads of this process: one accept loop, and a closure for what a server does with its connections.
+//! Servers on threads of this process: one accept loop, and a closure that handles the connections.
 
 use std::{
     io::ErrorKind,
@@ -15,7 +15,7 @@ use anyhow::{Context as _, Result};
 
 use super::Node;
 
-/// Threads of servers, which are told to stop and waited for when this is dropped.
+/// Threads of servers; dropping this value stops them and waits for their end.
 #[derive(Debug, Default)]
 pub(crate) struct Threads {
     stop: Arc<AtomicBool>,
@@ -23,13 +23,13 @@ pub(crate) struct Threads {
 }
 
 impl Threads {
-    /// Adds a thread; the work ends when the flag is set.
+    /// Adds a thread; its work must end when the flag is set.
     pub(crate) fn spawn(&mut self, work: impl FnOnce(&AtomicBool) + Send + 'static) {
         let stop = Arc::clone(&self.stop);
         self.threads.push(spawn(move || work(&stop)));
     }
 
-    /// Listens on a node's address, and hands over each connection, one after the other.
+    /// Listens on a node's address, and passes on the connections one after the other.
     ///
     /// # Errors
     /// When the address cannot be bound.
@@ -56,7 +56,7 @@ impl Threads {
         Ok(())
     }
 
-    /// Listens on a node's address, and serves each connection on a thread of its own. A client that goes ends it.
+    /// Listens on a node's address, and serves each connection on its own thread, which ends when the client goes.
     ///
     /// # Errors
     /// When the address cannot be bound.
@@ -77,7 +77,7 @@ impl Drop for Threads {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         for thread in self.threads.drain(..) {
-            // A panic there was said on standard error.
+            // The thread has reported its panic on standard error.
             let _ = thread.join();
         }
     }

@@ -1,5 +1,5 @@
-//! Clients that do not wait for one another. The effect of a weight shows in who answers, and in how long requests take from
-//! the moment at which they were due.
+//! Clients that do not wait for one another. A weight's effect shows in which server answers, and in the time from the moment
+//! at which a request was due until its answer.
 
 use std::{
     io::{Read as _, Write as _},
@@ -17,14 +17,14 @@ use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
 
 use super::Node;
 
-/// What became of a request.
+/// The result of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Answered {
-    /// When it was due, from the beginning.
+    /// When it was due, since the start.
     pub due: Duration,
-    /// How long it took from then on.
+    /// Time from then until the answer.
     pub took: Duration,
-    /// Number of the server that answered; none: nobody did within 10 s.
+    /// Number of the server that answered; none: no answer within 10 s.
     pub by: Option<u8>,
 }
 
@@ -37,11 +37,11 @@ pub struct Load {
 }
 
 impl Node {
-    /// Makes requests to port 80 of an address at random moments, on average this many per second, each on a connection of its own,
-    /// whether those before were answered or not.
+    /// Sends requests to port 80 of an address at random moments, on average this many per second. Each has its own
+    /// connection, and does not wait for the answers to earlier ones.
     ///
     /// # Errors
-    /// When the client cannot be entered.
+    /// When the client's namespace cannot be entered.
     pub fn open_loop(
         &self,
         address: IpAddr,
@@ -52,7 +52,7 @@ impl Node {
         self.enter(|| requests(address, per_second, Instant::now(), |due| due < lasting))
     }
 
-    /// Starts such requests to an address and port, and does not wait for their end.
+    /// As [`Self::open_loop`], to an address and port; does not wait for the end.
     #[must_use]
     pub fn start_load(&self, address: SocketAddr, per_second: f64) -> Load {
         let (began, stop) = (Instant::now(), Arc::new(AtomicBool::new(false)));
@@ -66,16 +66,16 @@ impl Node {
 }
 
 impl Load {
-    /// Time since the beginning, as in [`Answered::due`].
+    /// Time since the start, as in [`Answered::due`].
     #[must_use]
     pub fn elapsed(&self) -> Duration {
         self.began.elapsed()
     }
 
-    /// Makes no more requests, waits for the answers to those that were made, and returns all.
+    /// Sends no more requests, waits for the outstanding answers, and returns all of them.
     ///
     /// # Errors
-    /// When the client could not be entered.
+    /// When the client's namespace could not be entered.
     pub fn stop(mut self) -> Result<Vec<Answered>> {
         self.stop.store(true, Ordering::Relaxed);
         let thread = self.thread.take().context("the load was stopped before")?;
@@ -86,12 +86,12 @@ impl Load {
 impl Drop for Load {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
-        // A panic there was said on standard error.
+        // The thread has reported its panic on standard error.
         let _ = self.thread.take().map(JoinHandle::join);
     }
 }
 
-/// Makes requests while `goes_on` says so of the moment at which the next is due.
+/// Sends requests as long as `goes_on` returns true for the moment at which the next one is due.
 fn requests(
     address: SocketAddr,
     per_second: f64,
@@ -101,7 +101,7 @@ fn requests(
     let mut random = SmallRng::seed_from_u64(7);
     let (mut due, mut requests) = (Duration::ZERO, Vec::new());
     loop {
-        // Exponential pauses: requests know nothing of one another.
+        // Exponential pauses: requests are independent of one another.
         due += Duration::from_secs_f64(-(1.0 - random.random::<f64>()).ln() / per_second);
         if !goes_on(due) {
             break;
@@ -123,12 +123,12 @@ fn request(address: SocketAddr) -> Result<u8> {
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     ensure!(answer.starts_with("HTTP/1.1 200 "), "{answer:?}");
-    // A number, or a backend's name that ends in one.
+    // A number, or a backend's name that ends in a number.
     let body = answer.trim_end().rsplit(['\n', '-']).next().context("a body")?;
     Ok(body.parse()?)
 }
 
-/// A percentile of how long requests took, of those that were due from this moment on.
+/// A percentile of the answer times, over the requests that were due from this moment on.
 #[must_use]
 pub fn percentile(answered: &[Answered], percent: f64, from: Duration) -> Duration {
     let late = answered.iter().filter(|answered| answered.due >= from);

@@ -1,4 +1,4 @@
-//! A server that takes connections and datagrams, and never answers.
+//! A server that accepts connections and datagrams, and never answers.
 
 use std::net::{Ipv4Addr, UdpSocket};
 
@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::{Node, listen::Threads};
 
-/// It listens until this value is dropped.
+/// A mute server; it listens until this value is dropped.
 #[derive(Debug)]
 pub struct Mute {
     _threads: Threads,
@@ -14,10 +14,10 @@ pub struct Mute {
 }
 
 impl Node {
-    /// Starts one on a port, TCP and UDP.
+    /// Starts one on a port, for TCP and UDP.
     ///
     /// # Errors
-    /// When a socket cannot be had.
+    /// When a socket cannot be opened.
     pub fn serve_mute(&self, port: u16) -> Result<Mute> {
         let any = (Ipv4Addr::UNSPECIFIED, port);
         let datagrams = self.enter(|| Ok(UdpSocket::bind(any)?))?;

@@ -1,4 +1,4 @@
-//! A host of the laboratory: a network namespace, and what is done inside it.
+//! A host of the laboratory: a network namespace, and operations inside it.
 
 use std::{
     fs::File,
@@ -40,7 +40,7 @@ impl Node {
         std::fs::create_dir_all(&directory)?;
         let node = Self { name: name.to_owned(), namespace, directory, net, host };
         for (key, value) in [
-            // Solicitations come from the link-local address: it must not be tentative at first.
+            // Neighbour solicitations come from the link-local address, so it must not be tentative at first.
             ("net.ipv6.conf.all.accept_dad", "0"),
             ("net.ipv6.conf.default.accept_dad", "0"),
             ("net.ipv4.conf.all.rp_filter", "0"),
@@ -96,8 +96,9 @@ impl Node {
         super::mac(self.net, self.host)
     }
 
-    /// A command that runs inside, with no signal ignored, as a service manager would start it, whatever whoever started this
-    /// process ignores (a shell's `&` does). The process is the program itself: killing it leaves nothing.
+    /// A command that runs inside the namespace. It ignores no signal, as when a service manager starts it, whatever signals
+    /// this process inherited as ignored (a shell's `&` does that). The process is the program itself: killing it leaves
+    /// nothing.
     #[must_use]
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new("nsenter");
@@ -107,10 +108,10 @@ impl Node {
         command
     }
 
-    /// Runs a command line inside, words separated by spaces, and returns what it printed.
+    /// Runs a command line inside, with words separated by spaces, and returns its output.
     ///
     /// # Errors
-    /// When it cannot be run, or fails; with what it said.
+    /// When it cannot be run or fails; the message contains its error output.
     pub fn run(&self, line: &str) -> Result<String> {
         let output = self.output(line)?;
         let error = String::from_utf8_lossy(&output.stderr);
@@ -124,7 +125,7 @@ impl Node {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
-    /// Runs a command line inside, and returns how it ended and what it printed.
+    /// Runs a command line inside, and returns its exit status and output.
     ///
     /// # Errors
     /// When it cannot be run.
@@ -143,7 +144,7 @@ impl Node {
         super::run(&format!("ip -n {} {arguments}", self.namespace))
     }
 
-    /// Starts a command line in the background; what it prints goes to `LOG.log` in the node's directory.
+    /// Starts a command line in the background; its output goes to `LOG.log` in the node's directory.
     ///
     /// # Errors
     /// When it cannot be started.
@@ -171,13 +172,13 @@ impl Node {
         Ok(Process { child, log })
     }
 
-    /// Does something on a thread that is in this network namespace: sockets made there are the node's.
+    /// Runs the work on a thread in this network namespace: sockets that it opens belong to the node.
     ///
     /// # Errors
-    /// When the namespace cannot be entered, and as the work.
+    /// When the namespace cannot be entered; and the work's own errors.
     ///
     /// # Panics
-    /// When the work does.
+    /// When the work panics.
     pub fn enter<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
         let path = format!("/run/netns/{}", self.namespace);
         std::thread::scope(|scope| {
@@ -194,25 +195,25 @@ impl Node {
     /// Sets a kernel parameter of the namespace, by its name with dots.
     ///
     /// # Errors
-    /// When there is none such.
+    /// When there is no such parameter.
     pub fn sysctl(&self, key: &str, value: &str) -> Result<()> {
         let path = format!("/proc/sys/{}", key.replace('.', "/"));
         self.enter(|| std::fs::write(&path, value).with_context(|| format!("write {path}")))
     }
 
-    /// Has one CPU see to all packets of a flow that come by a NIC, as the queues of a real NIC have it (RPS). Else a handshake's
-    /// last packet and the request behind it may be seen to by two CPUs at once, and now and then, once in millions of
-    /// connections, the kernel answers one of them with an RST.
+    /// Makes one CPU handle all packets of a flow on this NIC, as the queues of a real NIC do (RPS). Otherwise two CPUs may
+    /// handle a handshake's last packet and the request after it at the same time. Then the kernel answers one of them with an
+    /// RST, about once in millions of connections.
     ///
     /// # Errors
-    /// When the kernel cannot.
+    /// When the kernel refuses.
     pub(super) fn steer(&self, nic: &str) -> Result<()> {
         let cpus = std::thread::available_parallelism()?.get().min(32);
         let script = format!(
             "for queue in /sys/class/net/{nic}/queues/rx-*; do echo {:x} > $queue/rps_cpus; done",
             u32::MAX >> (32 - cpus)
         );
-        // With a mount of its own of what is below /sys, which shows the NICs of whoever mounted it.
+        // Needs its own mount of /sys, which shows the NICs of the namespace that mounted it.
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.namespace, "sh", "-ec", &script]);
         let output = command.output().with_context(|| format!("run {command:?}"))?;
@@ -221,7 +222,7 @@ impl Node {
         Ok(())
     }
 
-    /// Puts a VIP on the loopback, silently: what a backend needs for direct routing.
+    /// Puts a VIP on the loopback without answering for it on the network, as a backend needs it for direct routing.
     ///
     /// # Errors
     /// When a command fails.
@@ -240,7 +241,7 @@ impl Node {
     /// The kernel's index of a NIC.
     ///
     /// # Errors
-    /// When there is none such.
+    /// When there is no such NIC.
     pub fn ifindex(&self, nic: &str) -> Result<u32> {
         let line = self.ip(&format!("-o link show {nic}"))?;
         let number = line.split(':').next().unwrap_or_default().trim();
@@ -248,7 +249,7 @@ impl Node {
     }
 }
 
-/// A process in the background; killed, with all it started, when dropped.
+/// A process in the background; dropping it kills it and everything that it started.
 #[derive(Debug)]
 pub struct Process {
     child: Child,
@@ -256,13 +257,13 @@ pub struct Process {
 }
 
 impl Process {
-    /// Its number.
+    /// Its process id.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// What it has printed so far.
+    /// Its output so far.
     #[must_use]
     pub fn log(&self) -> String {
         std::fs::read(&self.log)
@@ -270,10 +271,10 @@ impl Process {
             .unwrap_or_default()
     }
 
-    /// Sends a signal to it alone.
+    /// Sends a signal to this process only.
     ///
     /// # Errors
-    /// When it is gone.
+    /// When it has ended.
     pub fn signal(&self, signal: Signal) -> Result<()> {
         let pid = Pid::from_raw(i32::try_from(self.child.id())?);
         nix::sys::signal::kill(pid, signal).with_context(|| format!("{signal} to {pid}"))
@@ -282,12 +283,12 @@ impl Process {
     /// Whether it still runs.
     ///
     /// # Errors
-    /// When that cannot be found out.
+    /// When this cannot be found out.
     pub fn runs(&mut self) -> io::Result<bool> {
         Ok(self.child.try_wait()?.is_none())
     }
 
-    /// Waits for its end, at most so long, and returns its exit status; `None` when a signal ended it.
+    /// Waits for its end, at most this long, and returns its exit status; `None` if a signal ended it.
     ///
     /// # Errors
     /// When it does not end in time.
@@ -299,10 +300,10 @@ impl Process {
         })
     }
 
-    /// Kills it, and all it started, at once.
+    /// Kills it and everything that it started.
     pub fn kill(&mut self) {
         if let (Ok(None), Ok(pid)) = (self.child.try_wait(), i32::try_from(self.child.id())) {
-            // It is the leader of a group of its own. An error says that it has just ended.
+            // It is the leader of its own process group. An error means that it has just ended.
             let _ = killpg(Pid::from_raw(pid), Signal::SIGKILL);
         }
         let _ = self.child.wait();

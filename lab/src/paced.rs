@@ -1,6 +1,7 @@
-//! TCP servers that send as many bytes as a request asks for, after the wait that it asks for.
+//! TCP servers that answer a request with as many bytes as it asks for, after the wait that it asks for.
 //!
-//! A request is two big-endian words: bytes of the answer (at least 1), and milliseconds until it. Every byte of the answer is the server's number.
+//! A request consists of two big-endian words: bytes of the answer (at least 1), and milliseconds until the answer. Every byte
+//! of the answer is the server's number.
 
 use std::{
     io::{Read as _, Write as _},
@@ -20,11 +21,11 @@ pub struct Paced {
 }
 
 impl Lab {
-    /// Starts a server on every backend, numbered from 1, for every given address (a VIP) and port. `slower` is added to
-    /// each answer's time, in milliseconds, by backend; those not in it add nothing.
+    /// Starts a server on every backend, numbered from 1, for every given address (a VIP) and port. `slower` lists
+    /// milliseconds by backend that are added to each wait; backends not in it add nothing.
     ///
     /// # Errors
-    /// When a socket cannot be had.
+    /// When a socket cannot be opened.
     pub fn serve_paced(&self, addresses: &[SocketAddr], slower: &[u64]) -> Result<Paced> {
         let mut threads = Threads::default();
         for (number, backend) in (1..).zip(&self.backends) {
@@ -69,7 +70,7 @@ impl Node {
 /// Asks for this many bytes after a wait, and returns the number of the server that sent them.
 ///
 /// # Errors
-/// When they do not come, or come from two servers.
+/// When the bytes do not arrive, or come from two servers.
 pub fn ask_paced(mut stream: &TcpStream, bytes: u32, wait: Duration) -> Result<u8> {
     let [a, b, c, d] = bytes.to_be_bytes();
     let [e, f, g, h] = u32::try_from(wait.as_millis())?.to_be_bytes();

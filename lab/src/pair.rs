@@ -1,4 +1,4 @@
-//! The smallest laboratory: two hosts, joined by a veth, `eth0` on both.
+//! The smallest laboratory: two hosts connected by a veth, called `eth0` on both.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -6,22 +6,22 @@ use anyhow::{Result, ensure};
 
 use super::{Node, cleaner::Cleaner, missing_of};
 
-/// Two hosts; they are removed when this is dropped or the process ends.
+/// Two hosts; they are removed when this value is dropped or the process ends.
 #[derive(Debug)]
 pub struct Pair {
-    /// One, 10.0.0.1.
+    /// The first host, 10.0.0.1.
     pub near: Node,
-    /// The other, 10.0.0.2.
+    /// The second host, 10.0.0.2.
     pub far: Node,
-    // Last, so that the nodes' owners are gone before.
+    // Last, so that the owners of nodes are dropped before.
     _cleaner: Cleaner,
 }
 
 impl Pair {
-    /// Makes both, silent: without IPv6, which would speak unasked.
+    /// Makes both hosts. They have no IPv6, which would send packets by itself.
     ///
     /// # Errors
-    /// When a command fails; what was made is taken away.
+    /// When a command fails; everything made so far is removed.
     pub fn new(name: &str) -> Result<Self> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         ensure!(nix::unistd::geteuid().is_root(), "network namespaces need root");

@@ -16,7 +16,7 @@ use anyhow::{Context as _, Result};
 
 use super::{Lab, listen::Threads};
 
-/// A server: workers take requests in turn, and each request takes its time.
+/// A server whose workers take requests in turn; each request takes a set time.
 #[derive(Debug)]
 pub struct Queueing {
     /// Microseconds that a request takes.
@@ -25,10 +25,11 @@ pub struct Queueing {
 }
 
 impl Lab {
-    /// Starts such a server on port 80 of these addresses (VIPs), on a backend, whose number from 1 is what it answers.
+    /// Starts such a server on a backend, on port 80 of these addresses (VIPs). It answers with the backend's number, counted
+    /// from 1.
     ///
     /// # Errors
-    /// When a socket cannot be had.
+    /// When a socket cannot be opened.
     pub fn serve_queueing(
         &self,
         number: usize,
@@ -43,7 +44,7 @@ impl Lab {
     /// As [`Lab::serve_queueing`], on these addresses and ports.
     ///
     /// # Errors
-    /// When a socket cannot be had.
+    /// When a socket cannot be opened.
     pub fn serve_queueing_on(
         &self,
         number: usize,
@@ -58,11 +59,11 @@ impl Lab {
         for _ in 0..workers {
             let (queue, time) = (Arc::clone(&queue), Arc::clone(&time));
             threads.spawn(move |_| {
-                // The listeners' end ends the queue.
+                // When the listeners end, the queue ends, too.
                 let next = || queue.lock().ok()?.recv().ok();
                 while let Some(stream) = next() {
                     let time = Duration::from_micros(time.load(Ordering::Relaxed));
-                    // A client that goes ends its request.
+                    // When a client goes, its request ends.
                     let _ = answer(&stream, number, time);
                 }
             });
@@ -76,7 +77,7 @@ impl Lab {
 }
 
 impl Queueing {
-    /// Sets how long a request takes from now on.
+    /// Sets the time of each request from now on.
     pub fn takes(&self, time: Duration) {
         self.time.store(time.as_micros() as u64, Ordering::Relaxed);
     }

@@ -1,4 +1,4 @@
-//! Servers of protocols that advisors probe, from the distribution: mail, names, directory, telephony, news, TLS.
+//! Servers from the distribution for the protocols that advisors probe: mail, DNS, directory, telephony, news, TLS.
 
 use std::{fs, net::Ipv4Addr, path::PathBuf};
 
@@ -8,14 +8,14 @@ use super::{Node, Process};
 
 /// The name that the certificates of [`Node::serve_tls`] are for.
 pub const TLS_NAME: &str = "good.example";
-/// When the expired one ended: 2020-02-01, in seconds since the epoch.
+/// End of the expired certificate: 2020-02-01, in seconds since the epoch.
 pub const EXPIRED: i64 = 1_580_515_200;
 
 impl Node {
     /// Starts a server of every protocol; each listens on its usual port. They may take seconds to answer.
     ///
     /// # Errors
-    /// When one cannot be started.
+    /// When a server cannot be started.
     pub fn serve_protocols(&self) -> Result<Vec<Process>> {
         Ok(vec![
             self.serve_tls()?,
@@ -28,8 +28,8 @@ impl Node {
         ])
     }
 
-    /// nginx on 443 with a certificate that `ca.pem` in the node's directory signed, which is itself; on 8443 with one that
-    /// has expired. `/sick` is answered with status 503.
+    /// Starts nginx on port 443 with a certificate that is its own CA, `ca.pem` in the node's directory; on port 8443 with an
+    /// expired one. It answers `/sick` with status 503.
     ///
     /// # Errors
     /// When it cannot be started.
@@ -67,7 +67,7 @@ http {{
         self.spawn("tls", &format!("nginx -p {directory} -c {path} -e {directory}/error.log"))
     }
 
-    /// Two self-signed certificates of one key: `good.pem` (also `ca.pem`), and `expired.pem`.
+    /// Makes two self-signed certificates with one key: `good.pem` (also `ca.pem`), and `expired.pem`.
     fn certificates(&self, directory: &std::path::Path) -> Result<()> {
         let here = directory.display();
         fs::write(directory.join("index"), "")?;
@@ -91,13 +91,14 @@ http {{
         Ok(())
     }
 
-    /// OpenSMTPD on 25. It takes mail for nobody.
+    /// Starts OpenSMTPD on port 25. It accepts no mail.
     fn serve_mail(&self) -> Result<Process> {
         let configuration = "listen on 0.0.0.0 port 25\n\
                              action \"drop\" expand-only alias { \"nobody\" = \"/dev/null\" }\n\
                              match for local action \"drop\"\n";
         let path = self.written("smtpd.conf", configuration)?;
-        // It asks for each client's name before it greets: of this node's own server, which knows at once that there is none.
+        // It looks up each client's name before it greets. It asks this node's own server, which answers at once that there is
+        // none.
         let resolver = self.written("resolv.conf", "nameserver 127.0.0.1\n")?;
         let script = format!("mount --bind {resolver} /etc/resolv.conf && exec smtpd -d -f {path}");
         let mut command = self.command("unshare");
@@ -105,9 +106,9 @@ http {{
         self.spawn_command("smtpd", command)
     }
 
-    /// Dovecot on 143 (IMAP) and 110 (POP3).
+    /// Starts Dovecot on ports 143 (IMAP) and 110 (POP3).
     fn serve_mailboxes(&self) -> Result<Process> {
-        // Paths of its sockets must be short: a Unix socket's has at most 107 bytes.
+        // The paths of its sockets must be short: a Unix socket's path has at most 107 bytes.
         let base = self.directory().join("dc");
         let configuration = format!(
             "base_dir = {}\nlog_path = /dev/stderr\nprotocols = imap pop3\nssl = no\nlisten = 0.0.0.0\n\
@@ -120,7 +121,8 @@ http {{
         self.spawn("dovecot", &format!("dovecot -F -c {path}"))
     }
 
-    /// dnsmasq on 53: `up.example` has an address, no other name in `example` is there, and all else is refused.
+    /// Starts dnsmasq on port 53: `up.example` has an address, other names in `example` do not exist, and all other queries
+    /// are refused.
     ///
     /// # Errors
     /// When it cannot be started.
@@ -135,7 +137,7 @@ http {{
         )
     }
 
-    /// OpenLDAP on 389; anonymous binds are allowed.
+    /// Starts OpenLDAP on port 389; it allows anonymous binds.
     fn serve_directory(&self) -> Result<Process> {
         let data = self.directory().join("ldap");
         fs::create_dir_all(&data)?;
@@ -147,7 +149,7 @@ http {{
         self.spawn("slapd", &format!("slapd -h ldap://0.0.0.0:389 -f {path} -d 0"))
     }
 
-    /// Kamailio on 5060, UDP and TCP: what is sent to the user `sick` is answered with 503, all else with 200.
+    /// Starts Kamailio on port 5060, UDP and TCP: it answers requests to the user `sick` with 503, and all others with 200.
     fn serve_telephony(&self) -> Result<Process> {
         let directory = self.directory().join("sip");
         fs::create_dir_all(&directory)?;
@@ -172,7 +174,7 @@ request_route {
         )
     }
 
-    /// sn on 119, one process a connection.
+    /// Starts sn on port 119, with one process per connection.
     fn serve_news(&self) -> Result<Process> {
         let root = self.directory().join("news");
         fs::create_dir_all(&root)?;
@@ -181,7 +183,7 @@ request_route {
         self.spawn_command("news", command)
     }
 
-    /// A port whose connections or datagrams go to another of this node's, each two seconds later.
+    /// Opens a port that passes connections or datagrams to another port of this node, each two seconds later.
     ///
     /// # Errors
     /// When it cannot be started.

@@ -1,4 +1,4 @@
-//! A transfer that lasts as long as a test needs it: a client that reads slowly until [`SlowDownload::finish`].
+//! A transfer that lasts as long as a test needs: the client reads slowly until [`SlowDownload::finish`].
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
@@ -18,10 +18,10 @@ use super::Node;
 /// Bytes read between two pauses; some megabytes per second.
 const PIECE: usize = 32 * 1024;
 const PAUSE: Duration = Duration::from_millis(10);
-/// How long nothing may come once it reads fast.
+/// Time limit without any byte while it reads fast.
 const STALLED: Duration = Duration::from_secs(60);
 
-/// A transfer under way.
+/// A transfer in progress.
 #[derive(Debug)]
 pub struct SlowDownload {
     server: String,
@@ -31,7 +31,7 @@ pub struct SlowDownload {
 }
 
 impl Node {
-    /// Begins to get `path` from port 80 of an address, and returns when the head of the answer is there.
+    /// Starts to download `path` from port 80 of an address, and returns when the head of the answer has arrived.
     ///
     /// # Errors
     /// When there is no good answer within 5 s.
@@ -80,7 +80,7 @@ fn read(
 }
 
 impl SlowDownload {
-    /// Who serves it.
+    /// The server's name.
     #[must_use]
     pub fn server(&self) -> &str {
         &self.server
@@ -95,7 +95,7 @@ impl SlowDownload {
     /// Reads the rest at full speed and returns the body.
     ///
     /// # Errors
-    /// When it was over before (it then proved nothing), or breaks off.
+    /// When the transfer had ended before (then it proves nothing), or breaks off.
     pub fn finish(self) -> Result<Vec<u8>> {
         ensure!(!self.reader.is_finished(), "the transfer was over before its end was awaited");
         self.hurry.store(true, Ordering::Relaxed);

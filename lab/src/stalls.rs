@@ -1,5 +1,5 @@
-//! Moments in which the machine stood still. A busy host takes the CPUs of a virtual machine away, sometimes for tenths of a
-//! second; what a test says about times does not hold then.
+//! Finds moments in which the machine stood still. A busy host takes the CPUs of a virtual machine away, sometimes for tenths
+//! of a second; a test's times mean nothing then.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
@@ -18,11 +18,11 @@ use crate::cpus;
 const ATTEMPTS: u32 = 4;
 const NAP: Duration = Duration::from_millis(1);
 
-/// Tries again what failed while a CPU stood still for so long: `shortest` is the shortest stall that can make it fail. What
-/// fails on a machine that ran all the time has failed; nothing is tried again for any other reason.
+/// Repeats a failed attempt if a CPU stood still meanwhile: `shortest` is the shortest stall that can make it fail. A failure
+/// without a stall is final; nothing is repeated for any other reason.
 ///
 /// # Errors
-/// As the attempt; and when several attempts failed, each of them disturbed.
+/// As the attempt; also when several attempts failed, each with a stall.
 ///
 /// # Panics
 /// As the attempt.
@@ -42,7 +42,7 @@ pub fn undisturbed<T>(shortest: Duration, mut attempt: impl FnMut() -> Result<T>
     bail!("{ATTEMPTS} attempts failed, and in each a CPU stood still for {shortest:?} or longer")
 }
 
-/// A thread on each CPU that sleeps a little again and again, and in the end says how long that took at most.
+/// A thread on each CPU that sleeps briefly in a loop, and at the end reports its longest delay.
 struct Watch {
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<Duration>>,
@@ -55,12 +55,12 @@ impl Watch {
         for cpu in cpus::available()? {
             let stop = Arc::clone(&watch.stop);
             watch.threads.push(spawn(move || {
-                // A CPU that is gone by now says nothing of itself: its thread sees another's stalls.
+                // If the CPU has disappeared meanwhile, this thread sees the stalls of another one.
                 let _ = cpus::pin(cpu);
                 let (mut last, mut longest) = (began, Duration::ZERO);
                 loop {
                     sleep(NAP);
-                    // From the time before, and once more after the end: no moment is left out.
+                    // Measure from the end of the previous nap, and once more after the stop, so that no moment is left out.
                     let now = Instant::now();
                     longest = longest.max((now - last).saturating_sub(NAP));
                     if stop.load(Ordering::Relaxed) {
@@ -73,7 +73,7 @@ impl Watch {
         Ok(watch)
     }
 
-    /// The longest stall, also one that has only just ended.
+    /// The longest stall, including one that has only just ended.
     fn end(self) -> Duration {
         self.stop.store(true, Ordering::Relaxed);
         let stalls = self.threads.into_iter().map(|thread| thread.join().expect("no panic"));
@@ -117,7 +117,7 @@ mod tests {
     #[test]
     fn a_stall_is_seen() -> Result<()> {
         let watch = Watch::start()?;
-        // This process is stopped, as its machine might be.
+        // Stop this process, as a host may stop its machine.
         let stall = format!("kill -STOP {0}; sleep 0.2; kill -CONT {0}", std::process::id());
         assert!(std::process::Command::new("sh").args(["-c", &stall]).status()?.success());
         let longest = watch.end();

@@ -18,10 +18,11 @@ pub struct UdpEcho {
 }
 
 impl Lab {
-    /// Starts a server on every backend for every given address (a VIP) and port: it answers each datagram with its name.
+    /// Starts a server on every backend for every given address (a VIP) and port. It answers each datagram with the backend's
+    /// name.
     ///
     /// # Errors
-    /// When a socket cannot be had.
+    /// When a socket cannot be opened.
     pub fn serve_udp(&self, addresses: &[SocketAddr]) -> Result<UdpEcho> {
         let mut threads = Threads::default();
         for backend in &self.backends {
@@ -44,11 +45,11 @@ impl Lab {
     }
 }
 
-/// Sends datagrams of this many flows from a node, each flow from a socket (so a port) of its own, and counts who answered. Each socket
-/// sends `packets` of them; answers of different servers to one socket are counted as `error split`.
+/// Sends datagrams of this many flows from a node, and counts which servers answered. Each flow has its own socket, so its own
+/// port, and sends `packets` datagrams. Answers from different servers to one socket are counted as `error split`.
 ///
 /// # Errors
-/// When a socket cannot be had.
+/// When a socket cannot be opened.
 pub fn udp_flows(
     node: &Node,
     to: SocketAddr,
@@ -58,7 +59,7 @@ pub fn udp_flows(
     node.enter(|| {
         let any: IpAddr = if to.is_ipv4() { [0; 4].into() } else { [0; 16].into() };
         let mut tally = BTreeMap::new();
-        // Kept open: a port that is used again would be the same flow.
+        // Keep the sockets open: a port that is used again would be the same flow.
         let mut sockets = Vec::new();
         for _ in 0..flows {
             let socket = UdpSocket::bind((any, 0))?;

@@ -1,4 +1,4 @@
-//! Waiting for what must come, with a deadline.
+//! Waits for an expected event, with a deadline.
 
 use std::time::{Duration, Instant};
 
@@ -6,10 +6,10 @@ use anyhow::{Result, bail};
 
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Asks again and again until there is an answer.
+/// Asks repeatedly until there is an answer.
 ///
 /// # Errors
-/// When there is none in time (`what` names it), and as the question.
+/// When there is no answer in time (`what` names it); and the question's own errors.
 pub fn until<T>(
     at_most: Duration,
     what: &str,
@@ -27,10 +27,10 @@ pub fn until<T>(
     }
 }
 
-/// Waits until something holds; an error counts as "not yet", and the last one is reported at the deadline.
+/// Waits until a condition holds. An error means "not yet", and the last error is reported at the deadline.
 ///
 /// # Errors
-/// When it does not hold in time.
+/// When the condition does not hold in time.
 pub fn eventually(
     at_most: Duration,
     what: &str,

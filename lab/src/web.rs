@@ -1,4 +1,4 @@
-//! Real web servers: nginx on every backend, and requests to it by curl.
+//! Real web servers: nginx on every backend. Requests are made by curl.
 
 use std::{collections::BTreeMap, fmt::Write as _, fs, net::IpAddr, time::Duration};
 
@@ -7,17 +7,18 @@ use anyhow::{Context as _, Result, ensure};
 use super::{Lab, Node, Process, eventually};
 
 impl Lab {
-    /// Starts nginx on every backend, on ports 80 and (IPv4) 8080 of every address: `/` answers with the backend's name, a GET of `/files/…`
-    /// reads and a PUT writes a file below the node's directory (`files/`). Keep what it returns: the servers end with it.
+    /// Starts nginx on every backend, on ports 80 and (IPv4) 8080 of every address. `/` answers with the backend's name; a GET
+    /// of `/files/…` reads and a PUT writes a file in `files/` below the node's directory. Keep the returned processes:
+    /// dropping them ends the servers.
     ///
     /// # Errors
-    /// When a server does not come up.
+    /// When a server does not start.
     pub fn serve_web(&self) -> Result<Vec<Process>> {
         self.backends.iter().map(Node::serve_web).collect()
     }
 }
 
-/// How a request is made: its answer, then curl's exit status on a line.
+/// curl's options for a request: they print its answer, then curl's exit status on a line.
 const EACH: &str = "silent\ngloboff\nmax-time = 5\nheader = \"Connection: close\"\nwrite-out = \"%{exitcode}\\n\"\n";
 
 fn serve(node: &Node) -> Result<Process> {
@@ -62,7 +63,7 @@ http {{
     Ok(server)
 }
 
-/// Lines of nginx's configuration that have it put what is temporary into a directory.
+/// Lines of nginx's configuration that put temporary files into a directory.
 pub(super) fn temporary(directory: &impl std::fmt::Display) -> String {
     let kinds = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
     let lines = kinds.map(|kind| format!("    {kind}_temp_path {directory}/{kind};"));
@@ -78,20 +79,20 @@ pub fn url(address: IpAddr, path: &str) -> String {
     }
 }
 
-/// How many answers came from whom. What failed is counted under `error …`.
+/// Number of answers by server. Failed requests are counted as `error …`.
 pub type Tally = BTreeMap<String, u32>;
 
 impl Node {
-    /// Starts nginx here, as [`Lab::serve_web`] does on the backends.
+    /// Starts nginx on this node, as [`Lab::serve_web`] does on the backends.
     ///
     /// # Errors
-    /// When it does not come up.
+    /// When it does not start.
     pub fn serve_web(&self) -> Result<Process> {
         serve(self)
     }
 
-    /// Makes this many requests, one after the other, each on a connection of its own by a curl process of its own, and counts
-    /// who answered.
+    /// Sends this many requests, one after the other, and counts which servers answered. Each has its own connection and its
+    /// own curl process.
     ///
     /// # Errors
     /// When curl cannot be run.
@@ -110,7 +111,7 @@ impl Node {
         Ok(tally)
     }
 
-    /// As [`Node::requests`], but all by one curl process: much quicker.
+    /// As [`Node::requests`], but with one curl process for all: much quicker.
     ///
     /// # Errors
     /// When curl cannot be run.
@@ -118,7 +119,8 @@ impl Node {
         self.curl(address, number, None)
     }
 
-    /// As [`Node::quick_requests`], by a process that runs on one CPU only, each from a port of its own: at most 1,000.
+    /// As [`Node::quick_requests`], but curl runs on one CPU only, and each request has a port of its own: at most 1,000
+    /// requests.
     ///
     /// # Errors
     /// When curl cannot be run.
@@ -130,7 +132,7 @@ impl Node {
         let mut list = EACH.to_owned();
         for i in 0..number {
             if let Some(cpu) = cpu {
-                // Below the ports that the kernel gives out. What stands before "next" does not hold after it.
+                // These ports are below those that the kernel assigns. Options before "next" do not apply after it.
                 let next = if i == 0 { "" } else { "next\n" };
                 let family = if address.is_ipv4() { 10_000 } else { 20_000 };
                 let port = family + cpu * 1000 + i as usize;

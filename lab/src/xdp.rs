@@ -1,7 +1,7 @@
-//! XDP programs on the NICs of hosts, attached natively.
+//! Attaches XDP programs to the NICs of hosts, in native mode.
 //!
-//! A veth accepts frames that XDP sends from its other end only if it runs XDP as well. Programs are attached by netlink, where they
-//! stay until the NIC goes; aya attaches by links, which end with their process or need a pin.
+//! A veth accepts frames that XDP sends from its other end only if it runs XDP as well. Programs are attached by netlink, so
+//! that they stay until the NIC goes. aya attaches by links, which end with their process or need a pin.
 
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
 
@@ -21,18 +21,18 @@ use super::{Node, objects};
 /// `XDP_FLAGS_DRV_MODE`.
 const NATIVE: u32 = 1 << 2;
 
-/// Has a NIC of a node leave all that comes to the kernel.
+/// Makes a node's NIC pass all incoming frames to the kernel.
 ///
 /// # Errors
-/// What the kernel refuses.
+/// When the kernel refuses.
 pub fn pass(node: &Node, nic: &str) -> Result<()> {
     attach(node, nic, "pass")
 }
 
-/// Has a NIC of a node discard all that comes, before the kernel sees it.
+/// Makes a node's NIC discard all incoming frames before the kernel sees them.
 ///
 /// # Errors
-/// What the kernel refuses.
+/// When the kernel refuses.
 pub fn swallow(node: &Node, nic: &str) -> Result<()> {
     attach(node, nic, "swallow")
 }
@@ -44,10 +44,10 @@ fn attach(node: &Node, nic: &str, name: &str) -> Result<()> {
     put(node, nic, program.fd()?.as_fd())
 }
 
-/// Attaches a loaded program to a NIC of a node, in place of the one that is there.
+/// Attaches a loaded program to a node's NIC, and replaces the present one.
 ///
 /// # Errors
-/// What the kernel refuses.
+/// When the kernel refuses.
 pub fn put(node: &Node, nic: &str, program: BorrowedFd<'_>) -> Result<()> {
     let mut link = LinkMessage::default();
     link.header.index = node.ifindex(nic)?;

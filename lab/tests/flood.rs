@@ -1,11 +1,11 @@
-//! The flood's frames, as the other end of a veth gets them.
+//! Checks the flood's frames as they arrive at the other end of a veth.
 
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use dispatcher_lab::{Pair, xdp};
 
-/// The checksum over half words (RFC 1071), 0 where it is right.
+/// The checksum over 16-bit words (RFC 1071); 0 if the frame is correct.
 fn checksum(bytes: &[u8]) -> u16 {
     let sum: u32 = bytes.chunks(2).map(|b| u32::from(u16::from_be_bytes([b[0], b[1]]))).sum();
     !((sum >> 16) + (sum & 0xffff)) as u16

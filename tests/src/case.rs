@@ -1,9 +1,8 @@
-//! Packet cases as data: packets in, and what must become of each.
+//! Packet cases as data: packets in, and the expected outcome of each.
 //!
-//! A [`Case`] is a name, a [`World`] and steps. For every packet the runner checks the verdict, the frame byte for byte
-//! (a forwarded one differs from what came in by its two MAC addresses and nothing else), that exactly one reason was
-//! counted, with the packet's L3 bytes, and that the counters of backends and services moved as the step says and not
-//! otherwise.
+//! A [`Case`] has a name, a [`World`] and steps. For every packet the runner checks the verdict and the frame byte for byte
+//! (forwarding changes only the two MAC addresses). It checks that exactly one reason was counted, with the packet's L3 bytes.
+//! It also checks that the counters of backends and services moved as the step says, and in no other way.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +18,7 @@ use crate::{
     packet_builder::{Packet, PacketBuilder},
 };
 
-/// A named sequence of packets with what must become of them.
+/// A named sequence of packets and their expected outcomes.
 pub struct Case {
     name: String,
     world: World,
@@ -34,17 +33,17 @@ enum Step {
 
 type Action = dyn Fn(&mut Datapath) -> Result<()>;
 
-/// What must become of a packet.
+/// The expected outcome of a packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Expect {
     reason: Reason,
-    /// The backend that gets it, by slot.
+    /// Slot of the backend that gets it.
     slot: Option<u16>,
-    /// The backend on which a connection is placed.
+    /// Slot of the backend on which a connection is placed.
     places: Option<u16>,
-    /// Whether it is counted as a SYN seen again.
+    /// Whether it is counted as a repeated SYN.
     repeats: bool,
-    /// The service under which an early exit is counted.
+    /// The service that counts its early exit.
     service: Option<u32>,
     /// The frame that is sent back.
     answer: Option<Vec<u8>>,
@@ -75,7 +74,7 @@ impl Case {
         self.goes(packet, slot, |_| {})
     }
 
-    /// The packet is a half-open connection's SYN seen again.
+    /// The packet is the repeated SYN of a half-open connection.
     #[must_use]
     pub fn repeats(self, packet: PacketBuilder, slot: u16) -> Self {
         self.goes(packet, slot, |expect| expect.repeats = true)
@@ -103,19 +102,19 @@ impl Case {
         self
     }
 
-    /// The last packet goes to its backend by another reason than [`Reason::Forwarded`].
+    /// The last packet goes to its backend with another reason than [`Reason::Forwarded`].
     #[must_use]
     pub fn by(self, reason: Reason) -> Self {
         self.last(|expect| expect.reason = reason)
     }
 
-    /// The last packet's early exit is counted for this service.
+    /// The last packet's early exit is counted by this service.
     #[must_use]
     pub fn of_service(self, service: u32) -> Self {
         self.last(|expect| expect.service = Some(service))
     }
 
-    /// The last packet opens a connection on the backend in this slot, although it does not get there.
+    /// The last packet opens a connection on the backend in this slot, although it does not reach the backend.
     #[must_use]
     pub fn places(self, slot: u16) -> Self {
         self.last(|expect| expect.places = Some(slot))
@@ -130,7 +129,7 @@ impl Case {
         self
     }
 
-    /// Something changes, or is looked at.
+    /// Changes or checks something.
     #[must_use]
     pub fn then(mut self, action: impl Fn(&mut Datapath) -> Result<()> + 'static) -> Self {
         self.steps.push(Step::Do(Box::new(action)));
@@ -149,7 +148,7 @@ impl Case {
     ///
     /// # Errors
     ///
-    /// The first step that did not come out as it says.
+    /// The first step whose outcome differs.
     pub fn run(&self) -> Result<()> {
         Datapath::with(&self.world, |datapath| {
             for (i, step) in self.steps.iter().enumerate() {
@@ -217,7 +216,7 @@ impl Case {
         Ok(())
     }
 
-    /// The frame as it must come out: on its way to a backend, with new MAC addresses and otherwise as it came in.
+    /// The expected frame: on its way to a backend, with new MAC addresses and otherwise unchanged.
     fn output(&self, packet: &Packet, expect: &Expect) -> Result<Vec<u8>> {
         if let Some(answer) = &expect.answer {
             return Ok(answer.clone());
@@ -269,10 +268,10 @@ pub const fn action_of(verdict: Verdict) -> u32 {
     }
 }
 
-/// Where the IP header starts behind two VLAN tags: behind more it is not looked for.
+/// Offset of the IP header behind two VLAN tags; the datapath does not search behind more.
 const MOST_TAGS: usize = 14 + 2 * 4;
 
-/// L3 bytes as the frame's IP header states them; of what is not IP, all that follows the Ethernet header.
+/// L3 bytes as the frame's IP header states them; for other frames, all bytes after the Ethernet header.
 fn l3_bytes(packet: &Packet) -> u64 {
     let ethertype = &packet.bytes[packet.l3 - 2..packet.l3];
     let header = packet.bytes.get(packet.l3..).unwrap_or_default();
@@ -285,7 +284,7 @@ fn l3_bytes(packet: &Packet) -> u64 {
     }
 }
 
-/// Compares the table's ways with what is expected, and each established way with its flow record.
+/// Compares the table's ways with the expected ones, and each established way with its flow record.
 fn check_table(datapath: &Datapath, expected: &[(State, u16)]) -> Result<()> {
     let found = datapath.ways()?;
     let mut ways: Vec<_> = found.iter().map(|(_, w)| (w.state(), w.slot() as u16)).collect();
@@ -301,7 +300,7 @@ fn check_table(datapath: &Datapath, expected: &[(State, u16)]) -> Result<()> {
     Ok(())
 }
 
-/// Runs cases, where that is possible, and reports all that fail.
+/// Runs cases, where this is possible, and reports all that fail.
 ///
 /// # Panics
 ///

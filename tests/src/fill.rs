@@ -1,4 +1,4 @@
-//! A connection table full of connections, written into the pinned maps as memory: a million real ones would take too long.
+//! Fills a connection table through the memory of the pinned maps: a million real connections would take too long.
 
 use std::{
     fs,
@@ -23,11 +23,11 @@ use dispatcher_lab::Lab;
 
 use crate::datapath::mapped::{self, Mapped};
 
-/// Enters established connections to a VIP's port, evenly on these slots, in the maps of this laboratory's
-/// daemon. Clients are 10.128.0.0 and on, each with 1,000 connections.
+/// Enters established connections to a VIP's port, spread evenly over these slots, into the maps of this laboratory's daemon.
+/// Client addresses start at 10.128.0.0; each has 1,000 connections.
 ///
 /// # Errors
-/// When the maps cannot be mapped, or the table has no room.
+/// When a map cannot be mapped.
 pub fn fill_table(lab: &Lab, vip: Ipv4Addr, port: u16, slots: &[u32], number: u32) -> Result<()> {
     let settings = pinned(lab, maps::SETTINGS, size_of::<Settings>() / 8)?;
     let word = |offset: usize| settings.words()[offset / 8].load(Ordering::Acquire);
@@ -43,7 +43,7 @@ pub fn fill_table(lab: &Lab, vip: Ipv4Addr, port: u16, slots: &[u32], number: u3
         let flow = flow(vip, port, n, now);
         let hash = flow.hash(&keys);
         let mask = buckets as u32 - 1;
-        // The emptier of the two, so that a full table is no fuller in places than the datapath makes it.
+        // Use the emptier bucket, as the datapath does, so that a full table is evenly full.
         let free = [first_bucket(hash, mask), second_bucket(hash, mask)].map(|bucket| {
             let places = (0..WAYS).map(|way| bucket as usize * WAYS + way);
             let is_free = |place: &usize| ways.words()[*place].load(Ordering::Relaxed) == 0;
@@ -62,8 +62,8 @@ pub fn fill_table(lab: &Lab, vip: Ipv4Addr, port: u16, slots: &[u32], number: u3
     Ok(())
 }
 
-/// Makes the maps of this laboratory's daemon, which does not run, look like those of the layout before: by their version, and
-/// by the mark of TCP connections, which means nothing there. Returns how many connections of TCP there are.
+/// Makes the maps of this laboratory's daemon, which must not run, look like those of the previous layout: by their version,
+/// and by the bit of TCP connections that is now the mark and had no meaning there. Returns the number of TCP connections.
 ///
 /// # Errors
 /// When the maps cannot be mapped.
@@ -74,10 +74,10 @@ pub fn make_layout_before(lab: &Lab) -> Result<usize> {
     let ways = pinned(lab, maps::CONNECTIONS, buckets as usize * WAYS)?;
     let mut number = 0;
     for place in ways.words() {
-        // The datapath goes on, and changes them, too.
+        // The datapath continues meanwhile, and changes ways, too.
         let scrambled = place.fetch_update(Ordering::AcqRel, Ordering::Acquire, |word| {
             let way = Way(word);
-            // That layout knows no aborted ones; neither these nor closing ones count as active.
+            // The previous layout has no aborted connections. Neither aborted nor closing ones count as active.
             let is_aborted = way.state() == State::Aborted;
             let state = if is_aborted { State::Closing } else { way.state() };
             way.is_tcp().then(|| way.staged(state as u64 | rand::random::<u64>() & 4).0)
@@ -89,7 +89,7 @@ pub fn make_layout_before(lab: &Lab) -> Result<usize> {
     Ok(number)
 }
 
-/// The bytes that each pinned map takes, as the kernel accounts for them.
+/// The bytes of each pinned map, as the kernel accounts for them.
 ///
 /// # Errors
 /// When a map cannot be opened.
@@ -132,6 +132,6 @@ fn flow(vip: Ipv4Addr, port: u16, number: u32, now: u64) -> Flow {
 }
 
 fn words(flow: &Flow) -> [u64; FLOW_WORDS] {
-    // SAFETY: a `Flow` is integers without padding, and so as many words as `FLOW_WORDS`.
+    // SAFETY: a `Flow` consists of integers without padding, and is `FLOW_WORDS` words long.
     unsafe { std::mem::transmute::<Flow, [u64; FLOW_WORDS]>(*flow) }
 }

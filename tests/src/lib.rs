@@ -1,5 +1,6 @@
 //! The packet harness, shared by the packet tests, the end-to-end tests and the benchmark: packets, the loaded datapath with
-//! maps filled from plain values, and a reference model of it. Laboratories of network namespaces are `dispatcher-lab`'s.
+//! maps filled from plain values, and its reference model. The crate `dispatcher-lab` has the laboratories of network
+//! namespaces.
 
 pub mod case;
 pub mod datapath;

@@ -1,7 +1,7 @@
-//! Random traffic: packets that could be anything, and changes in between.
+//! Random traffic: all kinds of packets, and changes in between.
 //!
-//! Flows come from a small pool, so that they recur, end and start again; flags, tags, options and extension headers are
-//! mixed; some frames are then damaged.
+//! Flows come from a small pool, so that they recur, end and start again. Flags, tags, options and extension headers are
+//! mixed, and some frames are damaged.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -31,9 +31,9 @@ pub enum Event {
     Backend(Backend),
     /// A service gets another ring.
     Ring(u32, Vec<u16>),
-    /// A rule of a service gets another ring, or begins or ceases to hold.
+    /// A rule of a service gets another ring, or becomes active or inactive.
     Rule(u32, Rule),
-    /// A service gets another scheduler, and other affinity.
+    /// A service gets another scheduler and affinity.
     Choices(u32, u8, Affinity),
     /// This many half-open connections are allowed from now on.
     Guard(u64),
@@ -41,10 +41,10 @@ pub enum Event {
     Pass(u64),
 }
 
-/// How traffic is mixed.
+/// The mix of traffic.
 #[derive(Clone, Copy, Debug)]
 pub struct Mix {
-    /// One event in this many is a change; 0: none is.
+    /// One event in this many is a change; 0: no changes.
     pub changes: u32,
     /// One frame in this many is damaged.
     pub damaged: u32,
@@ -57,8 +57,8 @@ const STRANGER6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x99);
 const OWN: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const OWN6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
 
-/// Services of every kind: both families and protocols, one port and all, each orphan policy; backends here, behind
-/// another NIC and on this host.
+/// Services of every kind: both families and protocols, one port and all ports, each orphan policy. Backends are behind this
+/// NIC, behind another one, and on this host.
 #[must_use]
 pub fn world() -> World {
     let mut world = World::standard()
@@ -89,14 +89,14 @@ pub fn world() -> World {
     world.services[4].orphan = orphan::PASS;
     world.services[7].orphan = orphan::RESET;
     world.services[8].orphan = orphan::RESET;
-    // One backend each behind ports 80 and 81 of the VIP.
+    // The same backends serve ports 80 and 81 of the VIP.
     world.peers = vec![(1, 91, 11), (1, 92, 12), (9, 11, 91), (9, 12, 92)];
     world.interfaces.push(Interface { index: 1, mac: [2, 0, 0, 0, 0xdd, 2], ifindex: 1, mtu: 0 });
     world.buckets = 4096;
     world
 }
 
-/// Rules of every kind, two of the second service's on one backend.
+/// Rules of every kind; two rules of the second service use one backend.
 fn rules() -> Vec<(u32, Rule)> {
     let v4 = |last| Ipv4Addr::new(198, 51, 100, last);
     let v6 = |last| Ipv6Addr::new(0x2001, 0xdb8, 0xc, 0, 0, 0, 0, last);
@@ -199,7 +199,7 @@ fn choices(rng: &mut SmallRng, world: &World) -> Event {
         scheduler::CLIENT_HASH,
     ];
     let scheduler = *schedulers.choose(rng).unwrap_or(&scheduler::RING);
-    // Services 1 and 9 share records.
+    // Services 1 and 9 share affinity records.
     let group = if service.id == 9 { 1 } else { service.id as u16 };
     let ticks = *[0, 10, 10, 50].choose(rng).unwrap_or(&0);
     let (v4, v6) = *[(32, 128), (32, 128), (24, 64), (0, 0)].choose(rng).unwrap_or(&(32, 128));
@@ -219,7 +219,7 @@ fn frame(rng: &mut SmallRng, mix: Mix) -> Vec<u8> {
 fn packet(rng: &mut SmallRng) -> PacketBuilder {
     let mut frame = eth();
     if one_in(rng, 6) {
-        // From a backend: it comes back.
+        // A frame from a backend: it comes back.
         let slot = 10 * rng.random_range(1..9) + rng.random_range(1..4);
         frame = frame.from([2, 0, rng.random_range(0..2), 0xbe, 0, slot]);
     }
@@ -289,12 +289,12 @@ fn ipv6(rng: &mut SmallRng, frame: PacketBuilder) -> PacketBuilder {
     ip
 }
 
-/// TOS or traffic class: usually none.
+/// TOS or traffic class: usually 0.
 fn tos(rng: &mut SmallRng) -> u8 {
     [0, 0, 0, 0, 0xb8, 0xba, 0x10, 0xff].choose(rng).copied().unwrap_or(0)
 }
 
-/// One of a few datagrams' first fragments, or a later one, or all of it.
+/// The first fragment of one of a few datagrams, a later fragment, or a whole datagram.
 fn fragment(rng: &mut SmallRng, ip: PacketBuilder) -> PacketBuilder {
     let offset = [0, 0, 1, 185].choose(rng).copied().unwrap_or(0);
     ip.fragment(offset, rng.random()).id(rng.random_range(0..4))
@@ -317,7 +317,7 @@ fn transport(rng: &mut SmallRng, ip: PacketBuilder) -> PacketBuilder {
     }
 }
 
-/// An ICMP error, or another ICMP message, that quotes what a backend may have sent to a client.
+/// An ICMP error, or another ICMP message, that quotes a packet that a backend may have sent to a client.
 fn error(rng: &mut SmallRng, ip: PacketBuilder) -> PacketBuilder {
     let is_v4 = ip.is_ipv4();
     let client = rng.random_range(1..4);
@@ -353,7 +353,7 @@ fn flags(rng: &mut SmallRng) -> u8 {
     if one_in(rng, 10) { rng.random() } else { *usual.choose(rng).unwrap_or(&SYN) }
 }
 
-/// Damages a frame in one of the ways in which frames are damaged, or made by those who mean harm.
+/// Damages a frame as errors or attackers do.
 fn damage(rng: &mut SmallRng, bytes: &mut Vec<u8>) {
     let length = bytes.len();
     let near_the_front = length.min(80);
@@ -368,7 +368,7 @@ fn damage(rng: &mut SmallRng, bytes: &mut Vec<u8>) {
         4 => bytes.truncate(rng.random_range(14..=length)),
         5 => bytes.resize(length + rng.random_range(1..60), 0),
         6 => {
-            // A length that is off by a little.
+            // A length that is wrong by a little.
             let at = rng.random_range(12..near_the_front);
             bytes[at] = bytes[at].wrapping_add(rng.random_range(-4_i8..=4).cast_unsigned());
         }

@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: what a packet costs, or a change.
+//! `cargo xtask bench`: measures what a packet costs, or a change.
 //!
 //! By default the package `dispatcher-bench` runs: packets of many flows through the loaded datapath, compared with floor
 //! programs; with `--veth`, real frames through two NICs. `--ipvs` does the latter in a virtual machine that counts
@@ -22,12 +22,12 @@ mod packets;
 
 /// The harness's cases to compare with.
 const CASES: &str = "base_pass,set4_vip_1stat*,new/lru,*dispatcher*,*rust_*";
-/// What is compiled against a harness.
+/// The plug-ins that are compiled against a harness.
 const PLUGINS: [&str; 2] =
     ["dispatcher-ebpf/bench/dispatcher_plugin.c", "bench/rust_floors_plugin.c"];
 
-/// What the kernel loads for `--ipvs`. The connection table of IPVS has a million lines instead of 4,096, as hosts with many
-/// connections set it.
+/// Modules that the kernel loads for `--ipvs`. The connection table of IPVS gets a million lines instead of 4,096, a usual
+/// setting on hosts with many connections.
 const MODULES: &str = "veth sch_ingress cls_matchall act_mirred ip_vs ip_vs_wrr";
 const PARAMETERS: &str = "ip_vs.conn_tab_bits=20";
 
@@ -74,15 +74,15 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         return harness(directory, &options.xbench);
     }
     setup::ensure(setup::Need::Build)?;
-    // The profile does not matter: what is measured runs in the kernel.
+    // The profile does not matter: the measured code runs in the kernel.
     Cmd::new("cargo")
         .args(["run", "--quiet", "--package", "dispatcher-bench", "--"])
-        // All that follows `cargo xtask bench`: those are its options.
+        // Passes on everything after `cargo xtask bench`: these are the benchmark's options.
         .args(std::env::args_os().skip(2))
         .run()
 }
 
-/// On an emulated CPU whose clock advances by one nanosecond per instruction.
+/// Measures on an emulated CPU whose clock advances by one nanosecond per instruction.
 fn ipvs(version: &str) -> Result<()> {
     setup::ensure(setup::Need::Ipvs)?;
     Cmd::new("cargo").args(["build", "--quiet", "--package", "dispatcher-bench"]).run()?;
@@ -104,12 +104,12 @@ fn harness(directory: &Path, options: &[String]) -> Result<()> {
         bail!("{}: no such file, expected a harness's interface", header.display());
     }
     setup::ensure(setup::Need::Bench)?;
-    // Builds the datapath's object and the floors'.
+    // Build the datapath's object and the floors' object.
     Cmd::new("cargo").args(["build", "--quiet", "--package", "dispatcher-bench"]).run()?;
     let target = workspace::target()?;
     let place = target.join("bench");
     fs::create_dir_all(&place).with_context(|| place.display().to_string())?;
-    // A copy: nothing is built in a directory that is not ours.
+    // Work on a copy, so that nothing is built in the user's directory.
     Cmd::new("cp").arg("-rT").arg(directory).arg(place.join("harness")).run()?;
     let place = place.join("harness");
     Cmd::new("make")

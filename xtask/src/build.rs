@@ -6,12 +6,12 @@ use anyhow::{Result, ensure};
 
 use crate::{setup, shell::Cmd, workspace};
 
-/// How the product is built.
+/// How to build the product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Profile {
-    /// As it is shipped.
+    /// For release.
     Release,
-    /// For the demo: built sooner.
+    /// For the demo: the build takes less time.
     Demo,
 }
 
@@ -37,8 +37,8 @@ pub(crate) fn run() -> Result<()> {
 
 /// Sets up for a task, and builds the product.
 ///
-/// If there is no BPF linker yet, it is built while the binary's dependencies are: cargo comes to the datapath last, and then
-/// waits for it. Neither keeps two CPUs busy on its own.
+/// If there is no BPF linker yet, it is built in parallel with the binary's dependencies: cargo reaches the datapath last, and
+/// then waits for the linker. Neither build keeps two CPUs busy on its own.
 ///
 /// # Errors
 /// When set-up or the build fails.
@@ -49,7 +49,7 @@ pub(crate) fn from_cold(need: setup::Need, profile: Profile) -> Result<()> {
     }
     let mut build = profile.cargo().env("DISPATCHER_AWAIT_LINKER", "1").announced().spawn()?;
     if let Err(error) = setup::ensure(need) {
-        // Its build script sees that this process is gone. The build may have ended by itself.
+        // Its build script notices that this process is gone. The build may also have ended by itself.
         let _ = build.kill();
         build.wait()?;
         return Err(error);

@@ -1,10 +1,10 @@
-//! `cargo xtask check`: everything that can be said about the code without running it.
+//! `cargo xtask check`: all checks of the code that do not run it.
 
 use anyhow::{Context as _, Result};
 
 use crate::{docs, setup, shell::Cmd, wording, workspace};
 
-/// Tools beyond the toolchain: used where they are there, named where they are not.
+/// Tools beyond the toolchain: used if installed, otherwise named in a message.
 const OPTIONAL: [(&str, &[&str], &str); 2] = [
     ("cargo-deny", &["check", "--hide-inclusion-graph"], "cargo install --locked cargo-deny"),
     ("typos", &[], "cargo install --locked typos-cli"),
@@ -30,14 +30,14 @@ pub(crate) fn run() -> Result<()> {
         if workspace::find_program(program).is_some() {
             Cmd::new(program).args(args).run()?;
         } else {
-            eprintln!("check: {program} is not installed, not run\nhint: {hint}");
+            eprintln!("check: {program} is not installed, so it is not run\nhint: {hint}");
         }
     }
     println!("checked");
     Ok(())
 }
 
-/// clippy for the datapath and the benchmark's programs as they are built: for the BPF target, with that toolchain.
+/// Runs clippy on the datapath and the benchmark's programs as they are built: for the BPF target, with its toolchain.
 fn datapath() -> Result<()> {
     let file = workspace::tools()?.join("bpf-toolchain");
     let choice = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;

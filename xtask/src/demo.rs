@@ -1,4 +1,4 @@
-//! `cargo xtask demo`: builds the product and the demo, and becomes the demo.
+//! `cargo xtask demo`: builds the product and the demo, and replaces itself by the demo.
 
 use anyhow::{Result, bail};
 use clap::Args;
@@ -18,7 +18,7 @@ pub(crate) struct Options {
     keep: bool,
 }
 
-/// Runs the task. `DISPATCHER_BIN` names a binary to show instead of the one that is built.
+/// Runs the task. `DISPATCHER_BIN` names a binary to show instead of a newly built one.
 ///
 /// # Errors
 /// When not root, when set-up or build fails, or when the demo cannot be started.

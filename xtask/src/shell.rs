@@ -56,7 +56,7 @@ impl Cmd {
         self
     }
 
-    /// Takes a variable out of the command's environment.
+    /// Removes a variable from the command's environment.
     pub(crate) fn env_remove(mut self, name: &str) -> Self {
         self.command.env_remove(name);
         self
@@ -96,10 +96,10 @@ impl Cmd {
         self.command
     }
 
-    /// Runs the command without printing it (it only asks), and returns its output.
+    /// Runs a command that only reads, without printing it, and returns its output.
     ///
     /// # Errors
-    /// When it cannot be started or does not end with status 0; the message has what it printed.
+    /// When it cannot be started or does not end with status 0; the message contains its output.
     pub(crate) fn read(mut self) -> Result<String> {
         let output = self.command.output().with_context(|| format!("cannot run {}", self.shown))?;
         if !output.status.success() {
@@ -116,7 +116,7 @@ impl Cmd {
     }
 }
 
-/// A word as a shell would take it.
+/// Quotes a word for a shell.
 fn quote(word: &OsStr) -> String {
     let text = word.to_string_lossy();
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@%+".contains(c);

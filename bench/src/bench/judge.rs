@@ -11,8 +11,7 @@ use crate::{
     subject::{Counted, Subject},
 };
 
-/// How many of 1,000 packets of known connections may open a connection: in a floor, whose lines overflow, and in the
-/// product.
+/// How many of 1,000 packets of known connections may open a connection: in a floor, whose lines overflow, and in the product.
 const STRAYS: (u64, u64) = (150, 1);
 
 /// Packets of one measurement so far, in several runs.

@@ -26,8 +26,7 @@ impl Memory {
         Self(used(&text).unwrap_or(0))
     }
 
-    /// Waits until no more than this is mapped, or until the amount stops falling: other processes map and unmap memory,
-    /// too.
+    /// Waits until no more than this is mapped, or until the amount stops falling: other processes map and unmap memory, too.
     pub(super) fn wait(self) {
         let (mut least, mut since) = (u64::MAX, Instant::now());
         loop {

@@ -1,8 +1,7 @@
 //! One load of all cases: loads every program and its maps again, then measures each case once per round.
 //!
-//! Chance decides where a table lies in memory and which of its places the flows use, and this stays the same while the
-//! table is
-//! loaded. So a measurement takes several loads, each with its own keys, client addresses and order of loading.
+//! Chance decides where a table lies in memory and which of its places the flows use, and this stays the same while the table
+//! is loaded. So a measurement takes several loads, each with its own keys, client addresses and order of loading.
 
 use std::collections::BTreeMap;
 
@@ -29,14 +28,12 @@ pub use quiet::Quiet;
 
 /// Packets timed in one chunk, before the next check for disturbance; the empty program gets the same number.
 const CHUNK: u32 = 1 << 15;
-/// Packets sent before the timed ones if a round visits no more flows than this: they replace what the case before left in
-/// the
+/// Packets sent before the timed ones if a round visits no more flows than this: they replace what the case before left in the
 /// caches.
 const WARM: u32 = 1 << 16;
 /// Runs of the empty program before the first round, to learn how long it takes undisturbed.
 const LISTEN: u32 = 16;
-/// Connections that may be half-open at the same time during opening: in a full bucket, a half-open one gives way to
-/// another.
+/// Connections that may be half-open at the same time during opening: in a full bucket, a half-open one gives way to another.
 const HALF_OPEN: u32 = 1 << 15;
 /// If others disturb, at most this many times the requested packets are sent.
 const ATTEMPTS: usize = 4;

@@ -1,16 +1,14 @@
 //! Tells whether something else ran on this core.
 //!
 //! A thread on the other half of the core makes code here take about twice as long, also an empty program. A case that waits
-//! for
-//! memory slows down less. So figures of disturbed and quiet rounds cannot be compared.
+//! for memory slows down less. So figures of disturbed and quiet rounds cannot be compared.
 
 use std::collections::BTreeMap;
 
 use super::Measured;
 use crate::driver::Layout;
 
-/// A round is quiet if the empty program took at most this many times its least time: 1.0 to 1.3 times alone, 1.7 to 2.5
-/// times
+/// A round is quiet if the empty program took at most this many times its least time: 1.0 to 1.3 times alone, 1.7 to 2.5 times
 /// with another thread on the core.
 const ENOUGH: f64 = 1.4;
 

@@ -1,8 +1,7 @@
 //! Lets a test run start without a wait.
 //!
 //! The kernel jumps into XDP programs through a table of the programs in use. A test run of many packets adds its program
-//! before and removes it after. Both times it waits until no CPU can be inside the old table. This takes some 20 ms, in
-//! which
+//! before and removes it after. Both times it waits until no CPU can be inside the old table. This takes some 20 ms, in which
 //! other tasks use the CPU and its caches. A program that is attached somewhere stays in the table, and needs no wait.
 
 use std::{fs::File, io, thread};
@@ -14,9 +13,8 @@ use nix::sched::{CloneFlags, unshare};
 /// Interface index of the loopback in every namespace.
 const LOOPBACK: u32 = 1;
 
-/// Attaches a program to the loopback of its own network namespace, which never gets a packet. The namespace has no name,
-/// and ends
-/// when the file is closed.
+/// Attaches a program to the loopback of its own network namespace, which never gets a packet. The namespace has no name, and
+/// ends when the file is closed.
 ///
 /// # Errors
 /// When no namespace can be made, or the kernel refuses the program.

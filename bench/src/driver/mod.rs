@@ -119,7 +119,7 @@ impl Driver {
     /// Loads the object.
     ///
     /// # Errors
-    /// Whatever the kernel refuses.
+    /// When the kernel refuses a call.
     pub fn load() -> Result<Self> {
         let mut ebpf = Ebpf::load(objects::DRIVER).context("cannot load the driver")?;
         let mut namespaces = Vec::new();
@@ -134,7 +134,7 @@ impl Driver {
     /// Makes the driver jump into this program from now on.
     ///
     /// # Errors
-    /// As the map's, for example for a program of another type.
+    /// Errors of the map, for example for a program of another type.
     pub fn aim(&mut self, target: &ProgramFd) -> Result<()> {
         let map = self.ebpf.map_mut("TARGET").context("no map TARGET")?;
         Ok(ProgramArray::try_from(map)?.set(0, target, 0)?)
@@ -145,7 +145,7 @@ impl Driver {
     /// It is this thread's own CPU time: a test run happens in the thread, and the time of other tasks does not count.
     ///
     /// # Errors
-    /// As the kernel's; also when a packet did not reach the program.
+    /// Errors of the kernel; also when a packet did not reach the program.
     pub fn run(
         &mut self,
         layout: Layout,

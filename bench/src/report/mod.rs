@@ -71,8 +71,7 @@ impl<'a> Report<'a> {
         Self { machine, loads, rounds, cases, rows, reached: aims::reached(cases) }
     }
 
-    /// The least and the greatest time of a packet in an empty program, and the share of all measurements that was
-    /// disturbed.
+    /// The least and the greatest time of a packet in an empty program, and the share of all measurements that was disturbed.
     #[must_use]
     pub fn noise(&self) -> (f64, f64, f64) {
         let all = || self.cases.iter().flat_map(|measured| &measured.figures);

@@ -17,8 +17,7 @@ pub struct Paired {
 
 impl Paired {
     /// The net figures of a case by round, or their ratios to `than`'s in the same round of the same load. Only quiet rounds
-    /// count,
-    /// if there are any. `None` if either case has no figures.
+    /// count, if there are any. `None` if either case has no figures.
     #[must_use]
     pub fn of(case: &Measured, than: Option<&Measured>) -> Option<Self> {
         let by = |number: usize| match than {

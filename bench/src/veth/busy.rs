@@ -1,9 +1,7 @@
 //! Measures how long a CPU worked on frames, without its other work.
 //!
-//! The thread that makes frames also receives them at the other end, inside the kernel on its way back to the thread. If
-//! that
-//! is too much work, the kernel leaves it to the CPU's `ksoftirqd`. The time of both counts; that of other processes does
-//! not.
+//! The thread that makes frames also receives them at the other end, inside the kernel on its way back to the thread. If that
+//! is too much work, the kernel leaves it to the CPU's `ksoftirqd`. The time of both counts; that of other processes does not.
 
 use std::{fs, path::PathBuf, time::Instant};
 
@@ -37,7 +35,7 @@ impl Busy {
 
 /// Directory of this CPU's `ksoftirqd` in /proc, if /proc shows it.
 fn kernel_thread() -> Result<Option<PathBuf>> {
-    let cpu = nix::sched::sched_getcpu().context("which CPU is this")?;
+    let cpu = nix::sched::sched_getcpu().context("cannot find out the CPU of this thread")?;
     let name = format!("ksoftirqd/{cpu}\n");
     for entry in fs::read_dir("/proc").context("/proc")?.flatten() {
         if fs::read_to_string(entry.path().join("comm")).is_ok_and(|comm| comm == name) {

@@ -59,8 +59,8 @@ pub(super) fn seen(host: &Node) -> Result<Seen> {
     // The file without "percpu" is up to two seconds old.
     let text = host.run("cat /proc/net/ip_vs_stats_percpu")?;
     let mut sums = (0, 0);
-    // In hexadecimal: the CPU, connections, packets in and out, bytes in and out. Other lines are headings, begin with
-    // "~", or hold five rates.
+    // In hexadecimal: the CPU, connections, packets in and out, bytes in and out. Other lines are headings, begin with "~", or
+    // hold five rates.
     for line in text.lines() {
         let words: Result<Vec<u64>, _> =
             line.split_whitespace().map(|word| u64::from_str_radix(word, 16)).collect();

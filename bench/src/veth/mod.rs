@@ -7,10 +7,9 @@
 //! ```
 //!
 //! There are two namespaces and one CPU: a program writes frames of many flows ([`wire`]), and the kernel sends them as if a
-//! NIC
-//! had received them (`BPF_F_TEST_XDP_LIVE_FRAMES`). Everything up to the sink happens on the CPU of the generator
-//! ([`busy`]), so
-//! the time of a frame covers the whole path. The net figure is that minus the time of an empty path ([`trial`], `bounce`).
+//! NIC had received them (`BPF_F_TEST_XDP_LIVE_FRAMES`). Everything up to the sink happens on the CPU of the generator
+//! ([`busy`]), so the time of a frame covers the whole path. The net figure is that minus the time of an empty path
+//! ([`trial`], `bounce`).
 
 use anyhow::{Context as _, Result, ensure};
 use rand::{rngs::SmallRng, seq::SliceRandom as _};
@@ -49,7 +48,7 @@ pub fn run(options: &Options, random: &mut SmallRng) -> Result<()> {
         trial.load(&mut wire).with_context(|| format!("case {}", trial.name))?;
         trials.push(Measured { trial, figures: Vec::new() });
     }
-    ensure!(trials.len() > 1, "--cases: no case is named so");
+    ensure!(trials.len() > 1, "--cases: no case has such a name");
     for round in 1..=options.veth_rounds() {
         eprintln!("round {round} of {}", options.veth_rounds());
         let mut order: Vec<usize> = (0..trials.len()).collect();

@@ -95,8 +95,8 @@ impl Trial {
         }
     }
 
-    /// The trial that this one is compared with: the floor; for the kernel's own forwarding, the datapath's trial of the
-    /// same kind.
+    /// The trial that this one is compared with: the floor; for the kernel's own forwarding, the datapath's trial of the same
+    /// kind.
     #[must_use]
     pub fn rival(&self) -> Option<String> {
         match self.taker {
@@ -140,7 +140,7 @@ impl Trial {
     /// Nanoseconds per frame.
     ///
     /// # Errors
-    /// As the kernel's; also when frames do not come back.
+    /// Errors of the kernel; also when frames do not come back.
     pub fn measure(&mut self, wire: &mut Wire, frames: u32) -> Result<f64> {
         self.take(wire)?;
         let (frame, mut plan) = self.frame(if self.flows.is_some() { ACK } else { SYN })?;

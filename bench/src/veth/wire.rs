@@ -65,7 +65,7 @@ impl Wire {
     /// Puts a program at the far end from now on.
     ///
     /// # Errors
-    /// As the kernel's.
+    /// Errors of the kernel.
     pub fn put(&self, program: &ProgramFd) -> Result<()> {
         xdp::put(&self.pair.far, "eth0", program.as_fd())
     }
@@ -73,7 +73,7 @@ impl Wire {
     /// Makes the far end send all frames back from now on, without reading them.
     ///
     /// # Errors
-    /// As the kernel's.
+    /// Errors of the kernel.
     pub fn bounce(&self) -> Result<()> {
         self.put(self.program("bounce")?.fd()?)
     }
@@ -81,7 +81,7 @@ impl Wire {
     /// Makes the far end pass all frames to the kernel from now on.
     ///
     /// # Errors
-    /// As the kernel's.
+    /// Errors of the kernel.
     pub fn leave(&self) -> Result<()> {
         self.put(self.program("leave")?.fd()?)
     }
@@ -89,7 +89,7 @@ impl Wire {
     /// Sends this many frames, made from `frame` as the plan says.
     ///
     /// # Errors
-    /// As the kernel's; also when a frame was not made.
+    /// Errors of the kernel; also when a frame was not made.
     pub fn send(&mut self, frame: &[u8], plan: Plan, frames: u32) -> Result<Sent> {
         let map = self.ebpf.map_mut("PLAN").context("no map PLAN")?;
         Array::try_from(map)?.set(0, Record(plan), 0)?;

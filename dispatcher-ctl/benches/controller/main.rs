@@ -1,8 +1,8 @@
 //! Measures how long changes take, and what a scrape costs, with 1,000 services of 10 backends each.
 //!
-//! The real daemon runs in a network namespace with a veth pair. Requests go over its socket; times are from the request to the
-//! answer, which the daemon gives when the change is in force. Half of the services have `wrr`, half `maglev`; ten services share a VIP.
-//! Needs root. With `--brief` it leaves out the manager, which takes three minutes.
+//! The real daemon runs in a network namespace with a veth pair. Requests go over its socket. Times are from the request to
+//! the answer, which the daemon sends when the change is in force. Half of the services have `wrr`, half `maglev`; ten
+//! services share a VIP. Needs root. With `--brief` it leaves out the manager, which takes three minutes.
 
 use std::{
     fmt::Write as _,
@@ -24,11 +24,11 @@ use swaps::Policies;
 
 const SERVICES: usize = 1000;
 const BACKENDS: usize = 10;
-/// Measurements of a line.
+/// Measurements for each line of the output.
 const ROUNDS: usize = 21;
-/// Of a change of a weight.
+/// Measurements for the change of a weight.
 const CHANGES: usize = 2000;
-/// The first backend's weight and machine, to begin with.
+/// The first backend's weight and machine at the start.
 const FIRST: (usize, usize) = (10, 0);
 
 fn main() -> Result<()> {
@@ -108,9 +108,9 @@ async fn measure(place: &Place) -> Result<()> {
     manager(&daemon).await
 }
 
-/// Weights by hand, of one backend after the other, as fast as they are answered.
+/// Changes the weight of one backend after the other, each as soon as the change before is answered.
 fn weights(place: &Place) -> Result<()> {
-    // Until then it has its start's reports of the kernel to take in.
+    // By then the daemon has read the reports that the kernel sends after the start.
     std::thread::sleep(Duration::from_secs(2));
     let policies = Policies::open(Path::new(&place.pins()))?;
     let (mut swapped, mut answered) = (Vec::new(), Vec::new());
@@ -122,7 +122,7 @@ fn weights(place: &Place) -> Result<()> {
         }
         swapped.push(swap);
         answered.push(answer);
-        // Not in step with what the daemon does of itself.
+        // Keep out of step with the daemon's own timers.
         std::thread::sleep(Duration::from_micros(500 + round as u64 % 7 * 300));
     }
     percentiles("a weight by hand: in the datapath", swapped);
@@ -130,7 +130,7 @@ fn weights(place: &Place) -> Result<()> {
     Ok(())
 }
 
-/// What the manager costs when nothing changes: the daemon's CPU time with it less that without it, for each interval.
+/// Measures the manager's cost when nothing changes: the daemon's CPU time per interval with it, minus that without it.
 async fn manager(daemon: &Daemon) -> Result<()> {
     const INTERVALS: u32 = 10;
     let interval = Duration::from_secs(1);
@@ -146,7 +146,7 @@ async fn manager(daemon: &Daemon) -> Result<()> {
     for _ in 0..3 {
         for (enabled, figures) in [(false, &mut idle), (true, &mut managed)] {
             daemon.client.change(&routes::PATCH_MANAGER, [], &patch(enabled), false).await?;
-            // Weights have gone to the middle of their bounds, where those without connections belong.
+            // By then weights are in the middle of their bounds, as without connections.
             tokio::time::sleep(20 * interval).await;
             let (before, cpu) = (updates().await?, daemon.cpu()?);
             tokio::time::sleep(INTERVALS * interval).await;
@@ -160,7 +160,7 @@ async fn manager(daemon: &Daemon) -> Result<()> {
     Ok(())
 }
 
-/// Reloads, as soon as slots of backends that went are free again, and says how long that took.
+/// Reloads as soon as the slots of removed backends are free again; returns how long the reload took.
 async fn reload(client: &Client) -> Result<Duration> {
     let begun = Instant::now();
     loop {
@@ -173,7 +173,7 @@ async fn reload(client: &Client) -> Result<Duration> {
     }
 }
 
-/// The daemon: `DISPATCHER_BIN`, or the one that is built with this.
+/// The daemon: `DISPATCHER_BIN`, or the binary that is built together with this benchmark.
 fn binary() -> PathBuf {
     std::env::var_os("DISPATCHER_BIN")
         .map_or_else(|| env!("CARGO_BIN_EXE_dispatcher").into(), PathBuf::from)
@@ -198,13 +198,13 @@ fn percentiles(name: &str, mut figures: Vec<Duration>) {
     );
 }
 
-/// A network namespace and a directory, gone when dropped.
+/// A network namespace and a directory; dropping this value removes both.
 struct Place {
     namespace: String,
     directory: PathBuf,
 }
 
-/// The daemon, killed when dropped.
+/// The daemon; dropping this value kills it.
 struct Daemon {
     child: Child,
     client: Client,
@@ -246,8 +246,8 @@ impl Place {
         self.directory.join("dispatcher.toml")
     }
 
-    /// Writes a configuration of so many services; the first backend in it has this weight and is this machine: 0, or one
-    /// that nothing else is.
+    /// Writes a configuration with this many services. The first backend has this weight and is this machine: 0, or one that
+    /// no other backend has.
     fn write(&self, services: usize, (first_weight, machine): (usize, usize)) -> Result<()> {
         let mut text = format!(
             "interfaces = [\"eth0\"]\nxdp_mode = \"generic\"\napi_socket = {:?}\npin_dir = {:?}\n\n",
@@ -297,7 +297,7 @@ impl Place {
         Ok(daemon)
     }
 
-    /// Gets the metrics, and says how long they are.
+    /// Fetches the metrics; returns their length.
     fn scrape(&self) -> Result<usize> {
         let output = self.enter("curl").args(["-sf", "http://127.0.0.1:9464/metrics"]).output()?;
         Ok(output.stdout.len())
@@ -323,19 +323,19 @@ impl Drop for Place {
 }
 
 impl Daemon {
-    /// MB of a line of its status.
+    /// A value in MB from a line of its status.
     fn memory(&self, key: &str) -> Result<f64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
         let line = status.lines().find_map(|line| line.strip_prefix(key)).context("status")?;
         Ok(line.trim().trim_end_matches(" kB").parse::<f64>()? / 1024.0)
     }
 
-    /// CPU time that it has taken, user and system.
+    /// CPU time that it has used, user and system.
     fn cpu(&self) -> Result<Duration> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
         let fields: Vec<_> = stat.rsplit(')').next().context("stat")?.split_whitespace().collect();
         let ticks: u64 = fields[11].parse::<u64>()? + fields[12].parse::<u64>()?;
-        // USER_HZ is 100 on all that this runs on.
+        // USER_HZ is 100 on all machines that run this.
         Ok(Duration::from_millis(ticks * 10))
     }
 }

@@ -1,4 +1,4 @@
-//! Measures the time from a request until the datapath acts on it: reads the policies of services in the datapath's own
+//! Measures the time from a request until the datapath acts on it, by reading the policies of services in the datapath's own
 //! map.
 
 use std::{
@@ -14,7 +14,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use aya::maps::MapData;
 use dispatcher_common::{limits::MAX_SERVICES, maps, service::Policy};
 
-/// No change takes as long.
+/// Time limit for a change.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The policies of all services, mapped.
@@ -23,19 +23,19 @@ pub(super) struct Policies {
 }
 
 impl Policies {
-    /// Those pinned under a directory.
+    /// Maps the policies that are pinned under a directory.
     pub(super) fn open(pins: &Path) -> Result<Self> {
         let of_namespace = fs::read_dir(pins)?.filter_map(Result::ok).map(|entry| entry.path());
         let pinned = of_namespace.map(|dir| dir.join(maps::POLICIES)).find(|path| path.exists());
         let map = MapData::from_pin(pinned.context("no policies are pinned")?)?;
         let length = MAX_SERVICES as usize * size_of::<Policy>();
-        // SAFETY: a new mapping of a map, which is as long as said, at an address of the kernel's choice.
+        // SAFETY: a new mapping of a map with this length, at an address that the kernel chooses.
         let memory = unsafe {
             let fd = std::os::fd::AsFd::as_fd(map.fd()).as_raw_fd();
             libc::mmap(std::ptr::null_mut(), length, libc::PROT_READ, libc::MAP_SHARED, fd, 0)
         };
         ensure!(memory != libc::MAP_FAILED, "mmap: {}", std::io::Error::last_os_error());
-        // SAFETY: the mapping is page-aligned, so long, and is never unmapped; all access is atomic.
+        // SAFETY: the mapping is page-aligned, has this length, and is never unmapped; all access is atomic.
         let words = unsafe { std::slice::from_raw_parts(memory.cast(), length / 8) };
         Ok(Self { words })
     }
@@ -45,8 +45,8 @@ impl Policies {
         self.words[word / 8].load(Ordering::Acquire)
     }
 
-    /// Sets a weight (by a raw request: no client's time is in it); says how long it took from before the request was sent
-    /// until the datapath had the new schedule, and until the answer was there.
+    /// Sets a weight by a raw request, so that no time of the client counts. Returns the times from just before the request
+    /// until the datapath had the new schedule, and until the answer arrived.
     pub(super) fn change(
         &self,
         socket: &Path,
@@ -68,7 +68,7 @@ impl Policies {
             if started.elapsed() > PATIENCE {
                 bail!("s{service}/b{backend} to {weight}: the datapath has no other schedule");
             }
-            // Where the daemon has no other CPU it gets this one.
+            // If the daemon has no other CPU, this lets it run on this one.
             std::thread::yield_now();
         }
         let swapped = started.elapsed();

@@ -39,7 +39,7 @@ impl Key {
         let Contents { bytes, metadata } = contents.map_err(|error| wrong(error.to_string()))?;
         if metadata.mode() & OTHERS != 0 {
             let mode = metadata.mode() & 0o777;
-            return Err(wrong(format!("mode {mode:03o} lets others at it, expected 600")));
+            return Err(wrong(format!("mode {mode:03o} gives others access, expected 600")));
         }
         Self::new(bytes.trim_ascii()).map_err(wrong)
     }
@@ -80,7 +80,7 @@ mod tests {
         let same = Key::new(b"0123456789abcdef").unwrap();
         assert!(key.is_signed(b"word", same.sign(b"word").as_ref()));
         for (text, mode, want) in [
-            ("0123456789abcdef", 0o640, "mode 640 lets others at it, expected 600"),
+            ("0123456789abcdef", 0o640, "mode 640 gives others access, expected 600"),
             ("0123456789abcde\n", 0o600, "has 15 bytes, expected at least 16"),
         ] {
             let error = put(text, mode).await.unwrap_err();

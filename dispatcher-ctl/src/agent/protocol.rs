@@ -126,7 +126,7 @@ fn hello() -> Result<[u8; HELLO], String> {
 async fn read_hello(stream: &mut (impl AsyncRead + Unpin)) -> Result<[u8; HELLO], Fault> {
     let mut hello = [0; HELLO];
     let read = stream.read_exact(&mut hello).await;
-    read.map_err(|error| format!("says no hello: {}", describe(&error)))?;
+    read.map_err(|error| format!("sends no hello: {}", describe(&error)))?;
     if !hello.starts_with(MAGIC) {
         return Err(Fault::Backend("does not speak the agent's protocol".to_owned()));
     }
@@ -302,7 +302,7 @@ mod tests {
         let error = ask(near, &shared()).await.unwrap_err();
         assert_eq!(
             error,
-            Fault::Backend("the agent says no hello: the connection ends".to_owned())
+            Fault::Backend("the agent sends no hello: the connection ends".to_owned())
         );
     }
 }

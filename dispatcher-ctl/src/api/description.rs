@@ -121,7 +121,7 @@ const ERRORS: [(u16, &str, &str); 8] = [
     (
         409,
         "Conflict",
-        "The object exists already, a name stands for several objects, or a reload or a save is under way.",
+        "The object exists already, a name matches several objects, or a reload or a save is under way.",
     ),
     (413, "TooLong", "The body is longer than 16 MiB."),
     (422, "Invalid", "A value is not valid."),

@@ -37,7 +37,7 @@ pub trait Controller: Send + Sync + 'static {
         let interfaces = self.status().await?.interfaces;
         let found = interfaces.into_iter().find(|interface| interface.name == name);
         found.ok_or_else(|| {
-            ApiError::not_found(format!("interface {name}: is not attached, nor is it to be"))
+            ApiError::not_found(format!("interface {name}: is neither attached nor configured"))
         })
     }
 

@@ -66,7 +66,7 @@ async fn wait(
             failed(format!("the deadline has passed, with connections left: {left}, now broken"))
         }
         End::Changed(what) => failed(what.to_owned()),
-        End::Untold => failed("the daemon has stopped, it stays quiesced".to_owned()),
+        End::Untold => failed("the daemon has stopped, the backend stays quiesced".to_owned()),
     })
 }
 

@@ -58,7 +58,7 @@ impl Handle {
             // A client that disconnects must not interrupt the save.
             tokio::spawn(async move { handle.change_and_save(edit).await })
                 .await
-                .map_err(|e| ApiError::failed(format!("the change was cut short: {e}")))??;
+                .map_err(|e| ApiError::failed(format!("the change was interrupted: {e}")))??;
             return Ok(self.core().await);
         }
         let mut core = self.core().await;
@@ -96,7 +96,10 @@ impl Handle {
                 return file.keep(draft).await;
             }
         }
-        Err(ApiError::conflict(format!("{}: what runs changes while it is saved", file.name())))
+        Err(ApiError::conflict(format!(
+            "{}: the running state changes while it is saved",
+            file.name()
+        )))
     }
 
     /// Rereads the file and applies the difference.
@@ -233,7 +236,7 @@ impl Controller for Handle {
         // To walk a large table takes long: release the core, and use a thread of its own.
         tokio::task::spawn_blocking(move || search.run())
             .await
-            .map_err(|e| ApiError::failed(format!("the search was cut short: {e}")))?
+            .map_err(|e| ApiError::failed(format!("the search was interrupted: {e}")))?
     }
 
     async fn plan(&self, other: Option<PlanSource>) -> Done<Plan> {

@@ -65,7 +65,7 @@ impl Reading {
         };
         match timeout(PATIENCE, done).await {
             Ok(Ok(done)) => Ok(done?),
-            Ok(Err(error)) => Err(ApiError::failed(format!("reading was cut short: {error}"))),
+            Ok(Err(error)) => Err(ApiError::failed(format!("reading was interrupted: {error}"))),
             Err(_) => {
                 let late = format!("configuration: not read within {} s", PATIENCE.as_secs());
                 Err(ApiError::failed(late))

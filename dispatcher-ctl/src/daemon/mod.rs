@@ -73,7 +73,7 @@ pub async fn run(options: RunOptions) -> Result<(), StartError> {
     tasks.spawn(metrics::server::serve(metrics_listener, controller, shutdown.clone()));
     tasks.spawn(reload_at(hangups, handle.clone(), shutdown.clone()));
     if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
-        tracing::warn!("the service manager was not told that we are ready: {error}");
+        tracing::warn!("cannot tell systemd that the daemon is ready: {error}");
     }
     tracing::info!("ready");
 

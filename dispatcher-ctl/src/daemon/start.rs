@@ -89,7 +89,9 @@ pub(super) async fn start(options: RunOptions) -> Result<Started, StartError> {
         Ok(removed) => removed.iter().for_each(|dir| {
             tracing::info!("{}: its network namespace is gone, removed", dir.display());
         }),
-        Err(error) => tracing::warn!("what other namespaces left behind stays: {error}"),
+        Err(error) => {
+            tracing::warn!("what other network namespaces left cannot be removed: {error}");
+        }
     }
     let fresh = matches!(origin, Origin::Fresh);
     let result = set_up(options, config.clone(), datapath, file).await;
@@ -123,7 +125,7 @@ fn require_capabilities(config: &Config) -> Result<(), StartError> {
         return Err(ApiError::failed(error).hint(hint).into());
     }
     if config.services.iter().any(|service| probes_vip_of(service)) {
-        let needs = [(Capability::SysAdmin, "probe VIPs: nothing is found out by their probes")];
+        let needs = [(Capability::SysAdmin, "probe VIPs: without it they are not probed")];
         if let Some(Missing { error, hint }) = missing(&needs) {
             tracing::warn!(
                 "{error}; hint: {hint}, or set target = \"address\" in [service.advisor]"

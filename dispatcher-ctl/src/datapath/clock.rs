@@ -69,7 +69,7 @@ impl Jiffies {
             }
             before = after;
         }
-        Err(io::Error::other("it does not stand still"))
+        Err(io::Error::other("it advances during every reading"))
     }
 }
 

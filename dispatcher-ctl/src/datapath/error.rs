@@ -134,7 +134,7 @@ pub enum DatapathError {
         source: io::Error,
     },
     /// The programs that carry probes of VIPs could not be attached.
-    #[error("interface {interface}: cannot attach what carries probes of VIPs: {}", chain(.source))]
+    #[error("interface {interface}: cannot attach the programs for probes of VIPs: {}", chain(.source))]
     AttachProbes {
         /// NIC.
         interface: String,
@@ -157,7 +157,7 @@ pub enum DatapathError {
     #[error("tables: {0}")]
     Invalid(String),
     /// Partial tables of services that are not in force with the same backends and rules.
-    #[error("tables: these are not the backends and rules that the services have")]
+    #[error("tables: backends and rules do not match the services")]
     NotInForce,
     /// The schedule pool is full.
     #[error("schedules: no room for a schedule of {wanted} slots, {free} of {total} are free")]

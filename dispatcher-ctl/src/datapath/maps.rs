@@ -101,7 +101,7 @@ pub(super) fn inspect(pins: &PinDir) -> Result<Found, DatapathError> {
         Some(0 | LAYOUT_BEFORE | LAYOUT_VERSION) => Err(DatapathError::Broken {
             dir: pins.path.clone(),
             what: if missing.is_empty() {
-                "their set-up was cut short".to_owned()
+                "their set-up was interrupted".to_owned()
             } else {
                 format!("{} missing", missing.join(", "))
             },

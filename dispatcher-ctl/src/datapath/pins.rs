@@ -189,7 +189,7 @@ pub(super) fn unpin(path: &Path) -> Result<(), DatapathError> {
 
 /// The directory of this thread's network namespace.
 fn namespace_dir(pin_dir: &Path) -> Result<PathBuf, DatapathError> {
-    let cookie = netns_cookie().map_err(DatapathError::system("tell the network namespace"))?;
+    let cookie = netns_cookie().map_err(DatapathError::system("identify the network namespace"))?;
     Ok(pin_dir.join(format!("{NAMESPACE}{cookie}")))
 }
 

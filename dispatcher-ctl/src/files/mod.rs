@@ -46,7 +46,7 @@ pub enum FileError {
     #[error("it is longer than {0} bytes")]
     Long(u64),
     /// Something is mounted on it.
-    #[error("it is a mount point, and no file can take the place of one")]
+    #[error("it is a mount point, which cannot be replaced")]
     Mount,
     /// It hangs.
     #[error("it does not answer within {} s", PATIENCE.as_secs())]
@@ -164,7 +164,9 @@ pub async fn in_time<T: Send + 'static>(
             drop(sender.send(work()));
             drop(turn);
         })?;
-        receiver.await.unwrap_or_else(|_| Err(FileError::System("the work was cut off".to_owned())))
+        receiver
+            .await
+            .unwrap_or_else(|_| Err(FileError::System("the work was interrupted".to_owned())))
     };
     timeout(PATIENCE, worked).await.unwrap_or(Err(FileError::Late))
 }

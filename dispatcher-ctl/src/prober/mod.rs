@@ -120,7 +120,7 @@ impl Through {
     pub async fn is_still(&self, path: &Arc<Path>) -> Result<(), String> {
         let now = self.prober.path()?;
         if !Arc::ptr_eq(&now, path) {
-            return Err("the way for probes of VIPs was opened anew meanwhile".to_owned());
+            return Err("the path for probes of VIPs was reopened meanwhile".to_owned());
         }
         path.is_whole().await
     }

@@ -57,7 +57,8 @@ impl Ids {
     /// There is none: those of removed rules are still in use.
     pub(super) fn rule(&mut self) -> Result<u32, ConfigError> {
         self.rules.give().ok_or_else(|| {
-            let message = format!("all {MAX_RULES} rule ids are in use, also by rules that go");
+            let message =
+                format!("all {MAX_RULES} rule ids are in use, some by rules to be removed");
             ConfigError::new("", message).with_hint("remove rules first, then add others")
         })
     }

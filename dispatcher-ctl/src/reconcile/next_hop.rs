@@ -113,7 +113,7 @@ fn only(nics: &[Nic], address: IpAddr) -> Result<&Nic, String> {
     match nics {
         [nic] => Ok(nic),
         [] => Err("no NIC is attached".to_owned()),
-        _ => Err(format!("{address} does not tell which of the attached NICs its mac is behind")),
+        _ => Err(format!("it is unknown which of the attached NICs leads to {address}")),
     }
 }
 
@@ -162,7 +162,7 @@ mod tests {
             &fixed,
             &nics,
             unresolved(),
-            Err("10.0.0.1 does not tell which of the attached NICs its mac is behind"),
+            Err("it is unknown which of the attached NICs leads to 10.0.0.1"),
         );
     }
 

@@ -21,7 +21,7 @@ fn records_that_have_run_out_and_those_of_given_slots_are_removed() {
     in_namespace("records", |dir| {
         let (datapath, _) = open(dir);
         let mut records = hash::<20>(dir, maps::AFFINITY);
-        // By client: its slot, and how many ticks ago.
+        // For each client: its slot, and its age in ticks.
         let all = [(1, 5, 0), (2, 5, 8), (3, 6, 1), (4, 7, 2), (5, 7, 9)];
         for (client, slot, age) in all {
             let record = AffinityRecord::new(slot, clock::now() - age);

@@ -157,7 +157,7 @@ fn connections_that_were_established_for_long_are_spared_and_those_that_never_we
         let swept = sweeper.count_now();
         assert_eq!((swept.slot(1).closing, swept.expired.fin, swept.expired.stale), (1, 2, 0));
         drop(sweeper);
-        // The table is as full as it was made for: that one goes, too.
+        // The table is as full as it was sized for, so that connection is removed, too.
         let mut full = ways[..3].to_vec();
         full.extend((0..13).map(|i| (TCP | i << 40, State::Established, 2, 0)));
         write(&full);

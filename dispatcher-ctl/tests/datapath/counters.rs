@@ -72,7 +72,7 @@ fn counters_are_summed_and_start_at_zero_with_a_new_backend() {
         assert_eq!(counters.backends[&2], BackendCounts::ZERO);
         assert_eq!(counters.services[&7].packets[9], 11 * n, "the service has not changed");
 
-        // Its number goes to another service.
+        // Its id goes to another service.
         datapath.publish(&Tables::default()).unwrap();
         datapath.publish(&wanted).unwrap();
         assert_eq!(reader.read(&[]).unwrap().services[&7], ServiceCounts::ZERO);

@@ -184,7 +184,7 @@ fn the_layout_before_is_taken_over_with_all_it_holds() {
         set_version(dir, maps::LAYOUT_BEFORE);
         let (mut datapath, origin) = open(dir);
         assert!(matches!(origin, Origin::TakenOver { .. }), "{origin:?}");
-        // Before the program is replaced: an older controller refuses from here on.
+        // The version changes before the program is replaced: an older controller refuses from then on.
         let settings = settings(dir).get(&0, 0).unwrap();
         assert_eq!((settings.layout_version, settings.hash_keys), (maps::LAYOUT_VERSION, keys));
         assert_eq!(datapath.attached().unwrap()[0].program_id, program);

@@ -1,5 +1,5 @@
-//! A daemon without a datapath: the API's server with a [`Controller`] that keeps its answers in memory. It serves the tests of
-//! server, client, command line and metrics over a real Unix socket. Its answers prove nothing of the datapath.
+//! A daemon without a datapath: the API's server with a [`Controller`] that keeps its answers in memory. Tests of server,
+//! client, command line and metrics use it over a real Unix socket. Its answers prove nothing about the datapath.
 
 #![allow(dead_code, unused_imports, reason = "each test binary uses a part of it")]
 
@@ -38,7 +38,7 @@ pub(crate) const MANY: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 77));
 pub(crate) struct Memory {
     status: Mutex<Status>,
     manager: Mutex<Manager>,
-    /// Every change, as it arrived.
+    /// All changes, in the order in which they arrived.
     pub(crate) changes: Mutex<Vec<String>>,
     /// Sends events to all streams.
     pub(crate) events: broadcast::Sender<Event>,
@@ -54,7 +54,7 @@ impl Memory {
         }
     }
 
-    /// Notes a change and makes it.
+    /// Records a change and applies it.
     fn change<T>(&self, note: String, make: impl FnOnce(&mut Status) -> Done<T>) -> Done<T> {
         let made = make(&mut self.status.lock().unwrap())?;
         self.changes.lock().unwrap().push(note);
@@ -283,12 +283,12 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
-    /// Starts one with the sample.
+    /// Starts a daemon with the sample.
     pub(crate) fn start() -> Self {
         Self::start_with(Patience::default())
     }
 
-    /// Starts one with the sample, and with this patience.
+    /// Starts a daemon with the sample and with these time limits.
     pub(crate) fn start_with(patience: Patience) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let socket = directory.path().join("api.sock");
@@ -346,7 +346,7 @@ pub(crate) fn cli(socket: &Path, arguments: &[&str]) -> Output {
         .unwrap()
 }
 
-/// Whether a value fits a schema of the API's description.
+/// Checks that a value fits a schema of the API's description.
 pub(crate) fn fits(name: &str, value: &serde_json::Value) -> Result<(), String> {
     let mut schema = description().0.clone();
     schema["$ref"] = format!("#/components/schemas/{name}").into();

@@ -1,4 +1,4 @@
-//! What the daemon without a datapath has to tell.
+//! The sample: the answers of the daemon without a datapath.
 
 use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
@@ -15,14 +15,14 @@ use dispatcher_ctl::{
     },
 };
 
-/// When the sample was taken: 2026-01-01T00:00:00Z.
+/// Time of the sample: 2026-01-01T00:00:00Z.
 pub(crate) const NOW: f64 = 1_767_225_600.0;
 
 pub(crate) fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
-/// Two services, one of them of IPv6 and without a backend that is up, and everything that can be odd.
+/// Two services with every oddity; the second is IPv6 and has no backend that is up.
 pub(crate) fn sample() -> Status {
     let mut web = a_service("web", "192.0.2.80", 80, Protocol::Tcp, web_backends());
     web.rules = vec![a_rule("rest", 20, "web-3", false), a_rule("office", 10, "web-1", true)];
@@ -119,7 +119,7 @@ fn interfaces() -> Vec<Interface> {
     vec![eth0, eth1]
 }
 
-/// What the manager made of the first service's backends.
+/// The manager's report on the first service's backends.
 pub(crate) fn managed() -> Vec<ManagedService> {
     let managed = |backend: &str, known: bool, weight: u32| ManagedBackend {
         backend: backend.to_owned(),
@@ -155,7 +155,7 @@ fn web_backends() -> Vec<Backend> {
     vec![a_backend("web-1", "10.0.0.11", 3), quiesced, down]
 }
 
-/// A rule that says something for every key, though no right one says all of it.
+/// A rule with a value for every key, although no valid rule has all of them.
 fn a_rule(name: &str, priority: u32, backend: &str, active: bool) -> Rule {
     let config = RuleConfig {
         name: name.to_owned(),

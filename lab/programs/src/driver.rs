@@ -1,5 +1,5 @@
-//! The driver: in each repetition of a test run it restores the frame, changes it to the next flow and hands it to the
-//! program under test. There is one program for each location of client address and port.
+//! The driver: in each repetition of a test run it restores the frame, changes it to the next flow and jumps into the program
+//! under test. There is one program for each location of client address and port.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 
 #[cfg(target_arch = "bpf")]
@@ -58,12 +58,13 @@ mod bpf {
             return XDP_ABORTED;
         }
         // SAFETY: the pointer comes from a lookup, and only this program, on one CPU, uses the element while it runs. The
-        // bytes written are in the frame by the check above. Stores are as wide as what a parser reads of the same bytes,
-        // or wider, so that the processor can hand them over; volatile keeps LLVM from splitting them.
+        // check above ensures that the written bytes are in the frame. Each store is at least as wide as a parser's load of
+        // the same bytes, so that the processor can forward it; volatile keeps LLVM from splitting it.
         unsafe {
             let packet = (*plan).next;
             (*plan).next = packet + 1;
-            // Without a branch, so that the time does not depend on the packet's outcome: 2³² − 1 carries if they differ.
+            // Without a branch, so that the time does not depend on the packet's outcome: adding 2³² − 1 carries if they
+            // differ.
             let differs = ptr::read_volatile((start + 8) as *const u32) ^ (*plan).mac_tail;
             (*plan).changed += (u64::from(differs) + u64::from(u32::MAX)) >> 32;
             let flow = (*plan).flow(packet);

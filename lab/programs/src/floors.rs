@@ -1,7 +1,8 @@
 //! Floors: programs that do the least work of any forwarder with a connection table. IPv4 and TCP, without options.
 //!
-//! `line`: parse, one cache line of a table by a hash of the flow, a backend's addresses, out. `service`: the same with a
-//! search for the service before and a counter after. `lru`: the table is one of the kernel's LRU hash maps. `pass`: nothing.
+//! `line` parses the packet, reads one cache line of a table by a hash of the flow, writes the backend's addresses and sends
+//! the packet. `service` does the same, but looks up the service before and counts the packet after. `lru` uses one of the
+//! kernel's LRU hash maps as its table. `pass` does nothing.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 
 #[cfg(target_arch = "bpf")]
@@ -19,12 +20,13 @@ mod bpf {
         FLOOR_BACKENDS, FLOOR_WAYS, FloorLine, FloorMacs, FloorService, FloorWay,
     };
 
-    // BTF maps, so that libbpf loads them, too.
+    // BTF maps, so that libbpf can load them, too.
 
-    /// Mapped arrays start at a page, so that a line is one line. The harness sizes it: a power of two.
+    /// A mapped array starts at a page boundary, so an element is exactly one cache line. The harness sets its size: a power
+    /// of two.
     #[btf_map]
     static TABLE: Array<FloorLine, 1, { BPF_F_MMAPABLE as usize }> = Array::new();
-    /// The harness sizes it.
+    /// The harness sets its size.
     #[btf_map]
     static LRU: LruHashMap<Key, FloorWay, 1> = LruHashMap::new();
     #[btf_map]
@@ -33,14 +35,14 @@ mod bpf {
     static SERVICES: HashMap<FloorService, u32, 512> = HashMap::new();
     #[btf_map]
     static COUNTS: PerCpuArray<[u64; 2], { FLOOR_BACKENDS as usize }> = PerCpuArray::new();
-    /// Lines of `TABLE` − 1, and packets that opened a connection.
+    /// The number of `TABLE`'s lines minus 1, and the packets that opened a connection.
     #[btf_map]
     static STATE: Array<[u64; 2], 1> = Array::new();
 
     type Key = [u32; 4];
 
     const TCP: u32 = 6;
-    /// The whole of the three headers.
+    /// Total length of the three headers.
     const HEADERS: usize = 54;
 
     #[xdp]
@@ -85,7 +87,7 @@ mod bpf {
             return packet.send(unsafe { (*way).backend });
         }
         let backend = packet.hash() >> 20 & (FLOOR_BACKENDS - 1);
-        // Sixteen bytes: the size of a backend and a time.
+        // Sixteen bytes: as large as a backend and a time.
         let way = FloorWay { backend, ..FloorWay::default() };
         if LRU.insert(key, way, 0).is_err() {
             return XDP_DROP;
@@ -104,14 +106,14 @@ mod bpf {
     }
 
     impl Packet {
-        /// Of TCP over IPv4, whole and without options.
+        /// Reads a TCP segment over IPv4 that is complete and without options.
         #[inline(always)]
         fn of(ctx: &XdpContext) -> Option<Self> {
             let (start, end) = (ctx.data(), ctx.data_end());
             if start + HEADERS > end {
                 return None;
             }
-            // SAFETY: the bytes are in the frame by the check above; BPF's machines load unaligned words.
+            // SAFETY: the check above ensures that the bytes are in the frame; BPF machines load unaligned words.
             unsafe {
                 let ethertype = *((start + 12) as *const u16);
                 let version = *((start + 14) as *const u8);
@@ -146,7 +148,7 @@ mod bpf {
         #[inline(always)]
         fn send(&self, backend: u32) -> u32 {
             let Some(macs) = BACKENDS.get_ptr(backend) else { return XDP_DROP };
-            // SAFETY: the pointer comes from a lookup, and the frame's first bytes are there by the check in `of`.
+            // SAFETY: the pointer comes from a lookup, and the check in `of` ensures that the frame has these bytes.
             unsafe {
                 *(self.start as *mut u32) = (*macs)[0];
                 *((self.start + 4) as *mut u32) = (*macs)[1];
@@ -164,7 +166,7 @@ mod bpf {
         // SAFETY: the pointer comes from a lookup.
         let line = TABLE.get_ptr_mut(hash & unsafe { (*state)[0] } as u32)?;
         for number in 0..FLOOR_WAYS {
-            // SAFETY: the pointer comes from a lookup, and the number is one of the line's.
+            // SAFETY: the pointer comes from a lookup, and the line has a way of this number.
             let way = unsafe { &(*line)[number] };
             let is_it = way.ports == packet.ports && way.client == packet.client;
             if is_it && way.vip == packet.vip {
@@ -188,7 +190,7 @@ mod bpf {
         Some(backend)
     }
 
-    /// Counts a connection. One CPU runs at a time.
+    /// Counts a connection. Only one CPU runs at a time.
     #[inline(always)]
     fn opened() {
         if let Some(state) = STATE.get_ptr_mut(0) {

@@ -1,4 +1,4 @@
-//! The contract between the programs and their users: the flood's frame, the order of a benchmark's flows, and the records in
+//! The contract between the programs and their users: the flood's frame, the order of a benchmark's flows, and the values of
 //! maps.
 #![cfg_attr(target_arch = "bpf", no_std)]
 
@@ -15,44 +15,44 @@ mod object {
     static LICENSE: [u8; 4] = *b"GPL\0";
 }
 
-/// Half words of the flood's frame: headers of Ethernet, IPv4 and TCP.
+/// Number of 16-bit words of the flood's frame: headers of Ethernet, IPv4 and TCP.
 pub const SYN_WORDS: usize = (14 + 20 + 20) / 2;
-/// First byte of the addresses that the flood comes from: 100.0.0.0/8.
+/// First byte of the flood's source addresses: 100.0.0.0/8.
 pub const SPOOFED: u8 = 100;
 
-/// The driver's input for each frame, and the next flow. The one element of the driver's map `PLAN`.
+/// The driver's input for each frame, and the next flow. The only element of the driver's map `PLAN`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Plan {
-    /// Number of the next packet; counts up.
+    /// Number of the next packet; increases by one with each.
     pub next: u64,
     /// Packets that the program under test rewrote: their source MAC differed.
     pub changed: u64,
-    /// Bytes 0 to 7 of the frame, as they stand.
+    /// Bytes 0 to 7 of the frame, in its byte order.
     pub mac_head: u64,
-    /// Bytes 8 to 11 of the frame, as they stand: the source MAC's last four.
+    /// Bytes 8 to 11 of the frame, in its byte order: the last four bytes of the source MAC.
     pub mac_tail: u32,
-    /// Bytes 12 and 13 of the frame, as they stand.
+    /// Bytes 12 and 13 of the frame, in its byte order.
     pub ethertype: u32,
     /// The four bytes after the client's address, host order: the VIP, or the start of an IPv6 one.
     pub vip: u32,
-    /// How many VIPs there are, from that one on: a power of two, of which this is one less.
+    /// The number of VIPs from that one on, minus 1. The number is a power of two.
     pub vip_mask: u32,
-    /// The word in which the client's port stands, without it, as it stands.
+    /// The word that contains the client's port, with the port zeroed, in the frame's byte order.
     pub ports: u32,
-    /// Where in that word the port stands: 0 for its first half, 16 for its second.
+    /// The port's place in that word: 0 for its first half, 16 for its second.
     pub shift: u32,
     /// The client's address of flow 0 (or the last four bytes of an IPv6 one), host order.
     pub address: u32,
-    /// Visiting order: packet n is of flow ([`Self::first`] + (n × multiplier mod 2^k)), of which this is 2^k − 1.
+    /// Order of the flows: packet n belongs to flow [`Self::first`] + (n × multiplier mod 2^k). This value is 2^k − 1.
     pub mask: u32,
-    /// Odd, so that each flow comes once in 2^k packets. 1: in order.
+    /// Odd, so that each flow occurs once in 2^k packets. 1: in order.
     pub multiplier: u32,
     /// The first flow.
     pub first: u32,
 }
 
-/// Client ports in use: as many flows have one client address.
+/// Number of client ports in use: one client address has as many flows.
 const PORTS: u32 = 1 << 15;
 
 impl Plan {
@@ -63,7 +63,7 @@ impl Plan {
         self.first.wrapping_add((packet as u32).wrapping_mul(self.multiplier) & self.mask)
     }
 
-    /// The client's address (or the end of it) and the VIP behind it, as they stand in the frame.
+    /// The client's address (or its end) and the VIP after it, in the frame's byte order.
     #[inline(always)]
     #[must_use]
     pub const fn address_of(&self, flow: u32) -> u64 {
@@ -72,7 +72,7 @@ impl Plan {
         address as u64 | (vip as u64) << 32
     }
 
-    /// The word with the client's port, as it stands in the frame.
+    /// The word with the client's port, in the frame's byte order.
     #[inline(always)]
     #[must_use]
     pub const fn ports_of(&self, flow: u32) -> u32 {
@@ -83,18 +83,18 @@ impl Plan {
 
 /// Ways in a line of the floors' table.
 pub const FLOOR_WAYS: usize = 4;
-/// Backends of the floors: a power of two.
+/// Number of the floors' backends: a power of two.
 pub const FLOOR_BACKENDS: u32 = 64;
 
-/// A connection in the floors' table; one without a backend + 1 is free.
+/// A connection in the floors' table; it is free if `backend` is 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct FloorWay {
-    /// Client, as it stands in the frame.
+    /// Client address, in the frame's byte order.
     pub client: u32,
-    /// VIP, as it stands in the frame.
+    /// VIP, in the frame's byte order.
     pub vip: u32,
-    /// Both ports, as they stand in the frame.
+    /// Both ports, in the frame's byte order.
     pub ports: u32,
     /// Number of the backend + 1.
     pub backend: u32,
@@ -103,10 +103,10 @@ pub struct FloorWay {
 /// One cache line of the floors' table.
 pub type FloorLine = [FloorWay; FLOOR_WAYS];
 
-/// The first twelve bytes of a frame to a backend, as they stand.
+/// The first twelve bytes of a frame to a backend, in the frame's byte order.
 pub type FloorMacs = [u32; 3];
 
-/// Key of the floors' services: VIP as it stands in the frame; port as it stands, and protocol << 16.
+/// Key of the floors' services: VIP in the frame's byte order; port in the frame's byte order, and protocol << 16.
 pub type FloorService = [u32; 2];
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! Programs for both ends of a veth with real frames: the generator that makes them, and the sink that counts those that
-//! come back. TCP over IPv4, without options.
+//! Programs for both ends of a veth with real frames: the generator makes them, and the sink counts those that come back. They
+//! handle TCP over IPv4 without options.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 
 #[cfg(target_arch = "bpf")]
@@ -14,17 +14,17 @@ mod bpf {
 
     #[btf_map]
     static PLAN: Array<Plan, 1> = Array::new();
-    /// Frames that came to the sink.
+    /// Number of frames that reached the sink.
     #[btf_map]
     static SUNK: PerCpuArray<u64, 1> = PerCpuArray::new();
 
-    /// Ethernet, IPv4 and the ports.
+    /// Length of Ethernet header, IPv4 header and ports.
     const HEADERS: usize = 38;
-    /// TTL 64, TCP, and no checksum yet, as they stand.
+    /// TTL 64, TCP, and no checksum yet, in the frame's byte order.
     const FRESH: u32 = u32::from_ne_bytes([64, 6, 0, 0]);
 
-    /// Changes a frame to the next flow and sends it out of the NIC on which it pretends to arrive. Frames come back changed,
-    /// so addresses, TTL and checksum are written again.
+    /// Changes a frame to the next flow and sends it out of the NIC on which it seems to arrive. Frames come back changed, so
+    /// this writes addresses, TTL and checksum again.
     #[xdp]
     fn generate(ctx: XdpContext) -> u32 {
         let Some(plan) = PLAN.get_ptr_mut(0) else { return XDP_ABORTED };
@@ -33,7 +33,7 @@ mod bpf {
             return XDP_ABORTED;
         }
         // SAFETY: the pointer comes from a lookup, and only this program, on one CPU, uses the element while it runs. The
-        // bytes written and read are in the frame by the check above.
+        // check above ensures that the bytes are in the frame.
         unsafe {
             let packet = (*plan).next;
             (*plan).next = packet + 1;
@@ -56,7 +56,7 @@ mod bpf {
         XDP_TX
     }
 
-    /// Counts and discards.
+    /// Counts frames and discards them.
     #[xdp]
     fn sink(_ctx: XdpContext) -> u32 {
         if let Some(sunk) = SUNK.get_ptr_mut(0) {
@@ -66,13 +66,13 @@ mod bpf {
         XDP_DROP
     }
 
-    /// The least work between the two: sends the frame out of the NIC on which it arrived.
+    /// The least work at the far end: sends the frame out of the NIC on which it arrived.
     #[xdp]
     fn bounce(_ctx: XdpContext) -> u32 {
         XDP_TX
     }
 
-    /// Leaves frames to the kernel.
+    /// Passes frames to the kernel.
     #[xdp]
     fn leave(_ctx: XdpContext) -> u32 {
         XDP_PASS

@@ -1,5 +1,5 @@
-//! What the kernel says that the programs take: verification, instructions and compiled bytes, by function. aya's `ProgramInfo` has
-//! no function lengths, so this asks bpf(2) with the generated types of aya-obj.
+//! Reads the costs of the programs from the kernel: verification, instructions and compiled bytes, by function. aya's
+//! `ProgramInfo` lacks function lengths, so this asks bpf(2) with the generated types of aya-obj.
 
 use std::{
     collections::BTreeMap,
@@ -17,18 +17,18 @@ use aya_obj::generated::{
 
 use super::Datapath;
 
-/// What one program takes.
+/// The costs of one program.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Costs {
-    /// Instructions that its verification walked.
+    /// Instructions that the verifier walked.
     pub verified: u32,
-    /// What is left of its instructions, and what the kernel added.
+    /// Its instructions after verification, including those that the kernel added.
     pub whole: Size,
-    /// Its functions by name, as laid out in memory; together they are the whole.
+    /// Its functions by name; together they are the whole program.
     pub functions: BTreeMap<String, Size>,
 }
 
-/// How large something is in the kernel.
+/// The size of a program or function in the kernel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Size {
     /// Instructions after verification.
@@ -38,11 +38,11 @@ pub struct Size {
 }
 
 impl Datapath {
-    /// What each program of the object takes, all of them loaded for this.
+    /// The costs of each program of the object; loads all of them.
     ///
     /// # Errors
     ///
-    /// Whatever the kernel refuses: machine code is hidden from who may not see its addresses.
+    /// When the kernel refuses: it hides machine code from processes that may not see its addresses.
     pub fn costs(&mut self) -> Result<BTreeMap<String, Costs>> {
         self.load_probes()?;
         for (_, program) in self.ebpf.programs_mut() {
@@ -76,7 +76,7 @@ struct Function {
 }
 
 fn of(program: BorrowedFd<'_>) -> Result<Costs> {
-    // SAFETY: it points to nothing.
+    // SAFETY: the record contains no pointers.
     let sizes: bpf_prog_info = unsafe { info(program, no_buffers()) }?;
     let count = sizes.nr_func_info as usize;
     ensure!(count > 0, "no function has a type");
@@ -88,7 +88,7 @@ fn of(program: BorrowedFd<'_>) -> Result<Costs> {
     wanted.func_info = functions.as_mut_ptr() as u64;
     wanted.nr_jited_func_lens = sizes.nr_func_info;
     wanted.jited_func_lens = lengths.as_mut_ptr() as u64;
-    // SAFETY: both vectors live through the call and have as many elements as it says.
+    // SAFETY: both vectors live through the call and have as many elements as the record says.
     let got: bpf_prog_info = unsafe { info(program, wanted) }?;
     ensure!(got.func_info_rec_size as usize == size_of::<Function>(), "other records of functions");
     let names = names(sizes.btf_id)?;
@@ -108,31 +108,31 @@ fn of(program: BorrowedFd<'_>) -> Result<Costs> {
 }
 
 const fn no_buffers() -> bpf_prog_info {
-    // SAFETY: integers only, for which zero is a value.
+    // SAFETY: the type consists of integers, for which zero is a valid value.
     unsafe { std::mem::zeroed() }
 }
 
 /// Names of the functions in a program's types, by type.
 fn names(id: u32) -> Result<BTreeMap<u32, String>> {
-    // SAFETY: an union of integers and records of them, for which zero is a value.
+    // SAFETY: a union of integers and of records of integers, for which zero is a valid value.
     let mut attributes: bpf_attr = unsafe { std::mem::zeroed() };
     attributes.__bindgen_anon_6.__bindgen_anon_1.btf_id = id;
-    // SAFETY: they point to nothing.
+    // SAFETY: the attributes contain no pointers.
     let types = unsafe { bpf(BPF_BTF_GET_FD_BY_ID as _, &mut attributes) };
     let types = types.context("the program's types")?;
-    // SAFETY: the kernel has just made this descriptor, and nobody else knows of it.
+    // SAFETY: the kernel has just made this descriptor, and nothing else uses it.
     let types = unsafe { OwnedFd::from_raw_fd(types) };
     let none = bpf_btf_info { btf: 0, btf_size: 0, id: 0, name: 0, name_len: 0, kernel_btf: 0 };
-    // SAFETY: it points to nothing.
+    // SAFETY: the record contains no pointers.
     let btf_size = unsafe { info(types.as_fd(), none) }?.btf_size;
     let mut bytes = vec![0; btf_size as usize];
     let wanted = bpf_btf_info { btf: bytes.as_mut_ptr() as u64, btf_size, ..none };
-    // SAFETY: the vector lives through the call and is as long as it says.
+    // SAFETY: the vector lives through the call and is as long as the record says.
     unsafe { info(types.as_fd(), wanted) }?;
     functions(&bytes).context("the program's types are cut short")
 }
 
-/// The functions in BTF (kernel documentation, "BPF Type Format"), in this machine's byte order.
+/// The functions in BTF data (kernel documentation, "BPF Type Format"), in this machine's byte order.
 fn functions(btf: &[u8]) -> Option<BTreeMap<u32, String>> {
     const FUNC: u32 = 12;
     let word = |at: usize| Some(u32::from_ne_bytes(btf.get(at..at + 4)?.try_into().ok()?));
@@ -147,8 +147,8 @@ fn functions(btf: &[u8]) -> Option<BTreeMap<u32, String>> {
             let name = btf.get(strings + name..)?.split(|byte| *byte == 0).next()?;
             names.insert(id, String::from_utf8_lossy(name).into_owned());
         }
-        // Three words, and what each kind has behind them: integers, variables and tags a word, arrays three; of
-        // records, sections and 64-bit enumerations three words an element, of enumerations and prototypes two.
+        // Each type starts with three words. Integers, variables and tags have one more word, and arrays three. Records,
+        // sections and 64-bit enumerations have three more words per element; enumerations and prototypes two.
         let words = match kind {
             1 | 14 | 17 => 1,
             3 => 3,
@@ -162,28 +162,28 @@ fn functions(btf: &[u8]) -> Option<BTreeMap<u32, String>> {
     Some(names)
 }
 
-/// What the kernel says of an object, into a record that says where there is room for more.
+/// Reads the kernel's information about an object into a record. The record says where there is room for more.
 ///
 /// # Safety
-/// Where the record points to there must be as much room as it says, for the kernel to write.
+/// The buffers to which the record points must be as long as it says: the kernel writes to them.
 unsafe fn info<T: Copy>(object: BorrowedFd<'_>, mut record: T) -> io::Result<T> {
     // SAFETY: as in `names`.
     let mut attributes: bpf_attr = unsafe { std::mem::zeroed() };
     attributes.info.bpf_fd = object.as_raw_fd() as u32;
     attributes.info.info_len = size_of::<T>() as u32;
     attributes.info.info = (&raw mut record) as u64;
-    // SAFETY: the record lives through the call, its size is given as it is, and the caller answers for the rest.
+    // SAFETY: the record lives through the call, the size passed is its size, and the caller vouches for the buffers.
     unsafe { bpf(BPF_OBJ_GET_INFO_BY_FD as _, &mut attributes) }?;
     Ok(record)
 }
 
-/// bpf(2).
+/// Calls bpf(2).
 ///
 /// # Safety
-/// What the attributes point to must live through the call and be as long as they say.
+/// Everything that the attributes point to must live through the call and be as long as they say.
 pub(super) unsafe fn bpf(command: libc::c_long, attributes: &mut bpf_attr) -> io::Result<i32> {
     let size = size_of::<bpf_attr>();
-    // SAFETY: the attributes' size is given as it is, and the caller answers for what they point to.
+    // SAFETY: the size passed is that of the attributes, and the caller vouches for what they point to.
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut *attributes, size) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as i32) }
 }

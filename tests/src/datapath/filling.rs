@@ -1,4 +1,4 @@
-//! Fills the maps, at the start and while packets flow. This is a second writer beside the controller's on purpose: tests of the
+//! Fills the maps, at the start and while packets flow. This second writer next to the controller's is intended: tests of the
 //! datapath must not depend on the code that they would then test as well.
 
 use std::net::IpAddr;
@@ -31,9 +31,9 @@ use super::{
 };
 
 impl Datapath {
-    /// Whether the loaded program has this world's constants, so that it can be refilled. Devices count among them: a
-    /// device map's element cannot be taken out again. Nor can a large world be refilled, or a world become a large one: what
-    /// is emptied are the elements that others use.
+    /// Whether the loaded program can be refilled with this world: it must have the world's constants and devices, because an
+    /// element of a device map cannot be removed. A large world cannot be refilled, nor can a world be refilled as a large
+    /// one: emptying only covers the elements that other worlds use.
     #[must_use]
     pub fn suits(&self, world: &World) -> bool {
         let is_same = config(world).is_ok_and(|config| self.config == config)
@@ -42,11 +42,11 @@ impl Datapath {
         is_same && !is_large && self.devices == devices(world)
     }
 
-    /// Empties all maps but the counters and fills them again: as good as loaded afresh, and quicker.
+    /// Empties all maps except the counters and fills them again: the same as a new load, but quicker.
     ///
     /// # Errors
     ///
-    /// The world's constants are not those the program was loaded with.
+    /// When the program was loaded with other constants.
     pub fn refill(&mut self, world: &World) -> Result<()> {
         ensure!(self.suits(world), "the program was loaded with other constants");
         self.empty()?;
@@ -112,13 +112,13 @@ impl Datapath {
 
     /// Forgets the RSTs that were sent.
     fn clear_reset_due(&mut self) -> Result<()> {
-        // The datapath's own, and no part of its contract with the controller.
+        // This map belongs to the datapath alone, and is not part of its contract with the controller.
         let map = self.ebpf.map_mut("RESET_DUE").context("no map RESET_DUE")?;
         let zeros = vec![0_u64; nr_cpus().map_err(|(_, error)| error)?];
         Ok(PerCpuArray::try_from(map)?.set(0, PerCpuValues::try_from(zeros)?, 0)?)
     }
 
-    /// Notes a NIC's record and, where it has an ifindex, writes its redirection target.
+    /// Records a NIC and, if it has an ifindex, writes its redirection target.
     fn put_interface(&mut self, interface: &Interface) -> Result<()> {
         let mac = Forward::new(interface.mac, 0, 1).0;
         let index = interface.index;
@@ -135,7 +135,7 @@ impl Datapath {
     ///
     /// # Errors
     ///
-    /// As the map's.
+    /// Errors of the map.
     pub fn set_backend(&mut self, backend: &Backend) -> Result<()> {
         self.set_backends(std::slice::from_ref(backend))
     }
@@ -144,7 +144,7 @@ impl Datapath {
     ///
     /// # Errors
     ///
-    /// As the map's.
+    /// Errors of the map.
     pub fn set_backends(&mut self, backends: &[Backend]) -> Result<()> {
         backends.iter().try_for_each(|backend| self.put_backend(backend))?;
         self.sections.write_backends(&mut self.ebpf)
@@ -162,11 +162,11 @@ impl Datapath {
         Ok(())
     }
 
-    /// Writes a service: ring, policy, key, VIP and filter bit, in the order that is safe while packets flow.
+    /// Writes a service: ring, policy, key, VIP and filter bit, in an order that is safe while packets flow.
     ///
     /// # Errors
     ///
-    /// As the maps'.
+    /// Errors of the map.
     pub fn add_service(&mut self, service: &Service) -> Result<()> {
         let policy = Policy {
             schedule: self.write_ring(&service.ring)?.0,
@@ -190,7 +190,7 @@ impl Datapath {
         self.open_filter(service.vip)
     }
 
-    /// Says that a family has services on any address, and sets all bits of the filter.
+    /// Marks a family as one with services on any address, and sets all bits of the filter.
     fn add_wildcard(&mut self, is_v6: bool) -> Result<()> {
         let mut map = self.array_mut::<Settings>(maps::SETTINGS)?;
         let mut settings = map.get(&0, 0)?;
@@ -204,17 +204,17 @@ impl Datapath {
     ///
     /// # Errors
     ///
-    /// As the map's.
+    /// Errors of the map.
     pub fn open_filter(&mut self, address: IpAddr) -> Result<()> {
         self.sections.open_filter(address);
         self.sections.write_filter(&mut self.ebpf)
     }
 
-    /// Swaps a service's ring; the old one is left where it lies, as long as somebody may read it.
+    /// Replaces a service's ring; the old one stays in the map, because packets may still read it.
     ///
     /// # Errors
     ///
-    /// As the maps'.
+    /// Errors of the map.
     pub fn set_ring(&mut self, service: u32, ring: &[u16]) -> Result<()> {
         let schedule = self.write_ring(ring)?;
         let mut policies = self.array_mut::<Policy>(maps::POLICIES)?;
@@ -223,11 +223,11 @@ impl Datapath {
         Ok(policies.set(service, policy, 0)?)
     }
 
-    /// Gives a service another scheduler and other affinity.
+    /// Gives a service another scheduler and affinity.
     ///
     /// # Errors
     ///
-    /// As the map's.
+    /// Errors of the map.
     pub fn set_choices(&mut self, service: u32, scheduler: u8, affinity: Affinity) -> Result<()> {
         let mut policies = self.array_mut::<Policy>(maps::POLICIES)?;
         let mut policy = policies.get(&service, 0)?;
@@ -241,18 +241,18 @@ impl Datapath {
     ///
     /// # Errors
     ///
-    /// As the map's.
+    /// Errors of the map.
     pub fn set_guard(&mut self, connections: u64) -> Result<()> {
         let mut map = self.array_mut::<Settings>(maps::SETTINGS)?;
         let settings = Settings { syn_guard: connections, ..map.get(&0, 0)? };
         Ok(map.set(0, settings, 0)?)
     }
 
-    /// Writes several rings for a service and returns where they are, without using any.
+    /// Writes several rings for a service and returns their places, without using any of them.
     ///
     /// # Errors
     ///
-    /// As the map's.
+    /// Errors of the map.
     pub fn rings(&mut self, rings: &[&[u16]]) -> Result<Vec<Schedule>> {
         rings.iter().map(|ring| self.write_ring(ring)).collect()
     }
@@ -261,7 +261,7 @@ impl Datapath {
     ///
     /// # Errors
     ///
-    /// As the maps'.
+    /// Errors of the map.
     pub fn set_rules(&mut self, service: &Service) -> Result<()> {
         let rules = self.write_rules(service)?;
         let mut policies = self.array_mut::<Policy>(maps::POLICIES)?;
@@ -270,11 +270,11 @@ impl Datapath {
         Ok(policies.set(service.id, policy, 0)?)
     }
 
-    /// Writes a rule: its ring, and whether it holds.
+    /// Writes a rule: its ring, and whether it is active.
     ///
     /// # Errors
     ///
-    /// As the maps'.
+    /// Errors of the map.
     pub fn set_rule(&mut self, service: u32, rule: &Rule) -> Result<()> {
         let Rule { id, active, ref ring, .. } = *rule;
         ensure!(id < USED_RULES, "rule {id}: below {USED_RULES} was expected");
@@ -285,7 +285,7 @@ impl Datapath {
         Ok(rules.set(id, value, 0)?)
     }
 
-    /// Writes a service's rules, and their conditions right behind the last one.
+    /// Writes a service's rules, and their conditions directly after the last ones.
     fn write_rules(&mut self, service: &Service) -> Result<RuleSet> {
         let offset = self.next_condition;
         for rule in &service.rules {
@@ -312,7 +312,7 @@ impl Datapath {
     ///
     /// # Errors
     ///
-    /// As the map's.
+    /// Errors of the map.
     pub fn set_way(&mut self, place: Place, word: Way) -> Result<()> {
         let mut map = self.array_mut::<Bucket>(maps::CONNECTIONS)?;
         let mut bucket = map.get(&place.bucket, 0)?;
@@ -324,12 +324,12 @@ impl Datapath {
     ///
     /// # Errors
     ///
-    /// As the map's.
+    /// Errors of the map.
     pub fn age_records(&mut self, ticks: u64) -> Result<usize> {
         let mut map = self.hash_mut::<AffinityKey, u64>(maps::AFFINITY)?;
         let records: Vec<(AffinityKey, u64)> = map.iter().collect::<Result<_, _>>()?;
         for (key, word) in &records {
-            // On a machine that has just started it is from before that.
+            // On a machine that has just started this wraps to a time before the start.
             let then = (word >> 32).wrapping_sub(ticks);
             let aged = AffinityRecord::new(AffinityRecord(*word).slot(), then);
             map.insert(key, aged.0, 0)?;
@@ -341,7 +341,7 @@ impl Datapath {
     ///
     /// # Errors
     ///
-    /// As the map's.
+    /// Errors of the map.
     pub fn clear_bucket(&mut self, bucket: u32) -> Result<()> {
         Ok(self.array_mut(maps::CONNECTIONS)?.set(bucket, Bucket::ZERO, 0)?)
     }
@@ -350,7 +350,7 @@ impl Datapath {
     ///
     /// # Errors
     ///
-    /// As the map's.
+    /// Errors of the map.
     pub fn set_flow(&mut self, place: Place, flow: Flow) -> Result<()> {
         let mut map = self.array_mut::<FlowBucket>(maps::FLOWS)?;
         let mut bucket = map.get(&place.bucket, 0)?;
@@ -358,11 +358,11 @@ impl Datapath {
         Ok(map.set(place.bucket, bucket, 0)?)
     }
 
-    /// Overwrites cursor and last placement by hash.
+    /// Overwrites a service's cursor and the time of its last placement by hash.
     ///
     /// # Errors
     ///
-    /// As the map's.
+    /// Errors of the map.
     pub fn set_service_state(&mut self, service: u32, state: ServiceState) -> Result<()> {
         Ok(self.array_mut(maps::SERVICE_STATE)?.set(service, state, 0)?)
     }
@@ -371,12 +371,12 @@ impl Datapath {
     ///
     /// # Errors
     ///
-    /// As the map's.
+    /// Errors of the map.
     pub fn age_fragments(&mut self, ns: u64) -> Result<()> {
         let mut map = self.hash_mut::<FragmentKey, u64>(maps::FRAGMENTS)?;
         let entries: Vec<_> = map.iter().collect::<Result<_, _>>()?;
         for (key, word) in entries {
-            // The slot stands in the lowest 14 bits.
+            // The lowest 14 bits hold the slot.
             map.insert(key, word.wrapping_sub(ns >> 14 << 14), 0)?;
         }
         Ok(())
@@ -386,7 +386,7 @@ impl Datapath {
     ///
     /// # Errors
     ///
-    /// As the maps'.
+    /// Errors of the map.
     pub fn clear_overflow(&mut self) -> Result<()> {
         self.clear_hash::<u64, u64>(maps::OVERFLOW)?;
         let mut map = self.array_mut::<Settings>(maps::SETTINGS)?;
@@ -394,7 +394,7 @@ impl Datapath {
         Ok(map.set(0, settings, 0)?)
     }
 
-    /// Writes a ring and its members right behind the last one, so that rings start at any place of a pack.
+    /// Writes a ring and its members directly after the last ring, so that rings start at any place of a pack.
     fn write_ring(&mut self, ring: &[u16]) -> Result<Schedule> {
         let offset = self.next_ring;
         let length = ring.len() as u32;
@@ -433,16 +433,16 @@ impl Datapath {
 }
 
 impl World {
-    /// Whether it uses more services or slots than others do.
+    /// Whether it uses service ids or slots above those that other worlds use.
     pub(super) fn is_large(&self) -> bool {
         self.services.iter().any(|service| service.id >= USED_SERVICES)
             || self.backends.iter().any(|backend| u32::from(backend.slot) >= USED_SLOTS)
     }
 }
 
-/// Service ids below this are used by all worlds but large ones.
+/// All worlds except large ones use service ids below this.
 pub(super) const USED_SERVICES: u32 = 64;
-/// Rule ids below this are used by worlds.
+/// Worlds use rule ids below this.
 const USED_RULES: u32 = 64;
-/// Slots below this are used by all worlds but large ones.
+/// All worlds except large ones use slots below this.
 pub(super) const USED_SLOTS: u32 = 1024;

@@ -1,4 +1,4 @@
-//! Maps as memory: words that change while another CPU's packets pass.
+//! Maps as memory: words that change while packets pass on another CPU.
 
 use std::{
     io,
@@ -25,7 +25,7 @@ pub struct Mapped {
     length: usize,
 }
 
-// SAFETY: the mapping belongs to the value until it is dropped, and is only handed out as atomics.
+// SAFETY: the mapping belongs to this value until it is dropped, and is only accessed as atomics.
 unsafe impl Send for Mapped {}
 // SAFETY: as above; atomics may be shared.
 unsafe impl Sync for Mapped {}
@@ -35,7 +35,7 @@ impl Datapath {
     ///
     /// # Errors
     ///
-    /// As mmap(2)'s.
+    /// Errors of mmap(2).
     pub fn mapped_table(&self) -> Result<Mapped> {
         self.mapped(maps::CONNECTIONS, (self.config.bucket_mask as usize + 1) * WAYS)
     }
@@ -44,7 +44,7 @@ impl Datapath {
     ///
     /// # Errors
     ///
-    /// As mmap(2)'s.
+    /// Errors of mmap(2).
     pub fn mapped_policies(&self) -> Result<Mapped> {
         self.mapped(maps::POLICIES, MAX_SERVICES as usize * size_of::<Policy>() / 8)
     }
@@ -61,7 +61,7 @@ impl Mapped {
     ///
     /// # Errors
     ///
-    /// As mmap(2)'s.
+    /// Errors of mmap(2).
     pub fn new(data: &MapData, name: &str, length: usize) -> Result<Self> {
         // SAFETY: a fresh shared mapping of the array's values, at an address the kernel chooses; the kernel checks its
         // length against the map.
@@ -84,26 +84,26 @@ impl Mapped {
     /// The words.
     #[must_use]
     pub const fn words(&self) -> &[AtomicU64] {
-        // SAFETY: the mapping is `length` words long, page-aligned, and lives as long as `self`; an array map's memory is
-        // initialised, and the kernel's program changes it by whole words only.
+        // SAFETY: the mapping is `length` words long, page-aligned, and lives as long as `self`. The memory of an array map is
+        // initialised, and the datapath changes it by whole words only.
         unsafe { slice::from_raw_parts(self.words.as_ptr(), self.length) }
     }
 }
 
 impl Drop for Mapped {
     fn drop(&mut self) {
-        // SAFETY: the mapping was made by `mapped` with this length and nobody else unmaps it.
+        // SAFETY: `new` made the mapping with this length, and nothing else unmaps it.
         unsafe { libc::munmap(self.words.as_ptr().cast(), self.length * 8) };
     }
 }
 
-/// Now, in ticks of the clock that the datapath stamps ways with.
+/// The present time, in ticks of the clock with which the datapath stamps ways.
 #[must_use]
 pub fn now() -> u64 {
     now_ns() >> TICK_SHIFT
 }
 
-/// Now, in nanoseconds of that clock.
+/// The present time, in nanoseconds of that clock.
 #[must_use]
 pub fn now_ns() -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };

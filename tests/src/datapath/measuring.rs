@@ -1,4 +1,4 @@
-//! Measurement: its memory, and what the datapath left in it.
+//! The memory of measurement, and the values that the datapath left in it.
 
 use anyhow::{Context as _, Result};
 use aya::maps::{Array, MapData, PerCpuArray, of_maps::ArrayOfMaps};
@@ -15,7 +15,7 @@ use super::{Datapath, Place};
 /// `BPF_F_MMAPABLE` and `BPF_F_INNER_MAP`.
 pub(super) const FLAGS: u32 = 1 << 10 | 1 << 12;
 
-/// The arrays that measurement takes.
+/// The arrays for measurement.
 pub(super) struct Measuring {
     exchanges: Array<MapData, Exchange>,
     responses: PerCpuArray<MapData, ResponseCounts>,
@@ -35,22 +35,22 @@ impl Datapath {
         Ok(())
     }
 
-    /// What is known of a way's connection.
+    /// The measured state of a way's connection.
     ///
     /// # Errors
     ///
-    /// As the map's; nothing is measured.
+    /// Errors of the map; also when nothing is measured.
     pub fn exchange(&self, place: Place) -> Result<Exchange> {
         let number = place.bucket * WAYS as u32 + place.way as u32;
         let measuring = self.measuring.as_ref().context("nothing is measured")?;
         Ok(measuring.exchanges.get(&number, 0)?)
     }
 
-    /// What was measured of a backend, summed over CPUs.
+    /// The measurements of a backend, summed over CPUs.
     ///
     /// # Errors
     ///
-    /// As the map's; nothing is measured.
+    /// Errors of the map; also when nothing is measured.
     pub fn responses(&self, slot: u16) -> Result<ResponseCounts> {
         let measuring = self.measuring.as_ref().context("nothing is measured")?;
         let mut sum = ResponseCounts::ZERO;
@@ -64,39 +64,39 @@ impl Datapath {
         Ok(sum)
     }
 
-    /// What was measured of a backend in its last window.
+    /// The measurements of a backend in its last window.
     ///
     /// # Errors
     ///
-    /// As the map's.
+    /// Errors of the map.
     pub fn window(&self, slot: u16) -> Result<MeasureWindow> {
         Ok(self.array(maps::WINDOWS)?.get(&slot.into(), 0)?)
     }
 
-    /// Sets what was measured of a backend in its last window.
+    /// Sets the measurements of a backend in its last window.
     ///
     /// # Errors
     ///
-    /// As the map's.
+    /// Errors of the map.
     pub fn set_window(&mut self, slot: u16, window: MeasureWindow) -> Result<()> {
         Ok(self.array_mut(maps::WINDOWS)?.set(slot.into(), window, 0)?)
     }
 
-    /// Sets how many connections a backend has, whatever the table says.
+    /// Sets the connection count of a backend, whatever the table contains.
     ///
     /// # Errors
     ///
-    /// As the map's.
+    /// Errors of the map.
     pub fn set_active_count(&mut self, slot: u16, count: ActiveCount) -> Result<()> {
         Ok(self.array_mut(maps::ACTIVE_COUNTS)?.set(slot.into(), count.0, 0)?)
     }
 }
 
-/// The number of the averaging window that it is now.
+/// The number of the current averaging window.
 #[must_use]
 pub fn this_window() -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the kernel writes one timespec, to the one that is passed.
+    // SAFETY: the kernel writes one timespec, to the reference that is passed.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &raw mut time) };
     window(time.tv_sec.cast_unsigned() * 1_000_000_000 + time.tv_nsec.cast_unsigned())
 }

@@ -1,8 +1,8 @@
-//! The datapath loaded into the kernel, and what it does with single packets.
+//! The datapath loaded into the kernel, and its results for single packets.
 //!
-//! Loads the object into the kernel, unpinned and attached to nothing, fills its maps from a [`World`], and runs packets
-//! through it with `BPF_PROG_TEST_RUN`. [`reading`] looks at what it left in its maps. No part of the controller is used
-//! but the object's bytes, and what it makes of the kernel's clock.
+//! Loads the object into the kernel, unpinned and not attached, fills its maps from a [`World`], and runs packets through it
+//! with `BPF_PROG_TEST_RUN`. [`reading`] reads what the datapath left in its maps. Of the controller only two parts are used:
+//! the object's bytes, and its reading of the kernel's clock.
 
 use std::{borrow::Cow, env, fs, sync::OnceLock};
 
@@ -46,7 +46,7 @@ pub struct Datapath {
     next_condition: u32,
 }
 
-/// What became of a packet.
+/// The result of a packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Run {
     /// The program's return value, an `xdp_action`.
@@ -59,11 +59,11 @@ pub struct Run {
 pub mod action {
     /// Discarded.
     pub const DROP: u32 = 1;
-    /// Left to the kernel.
+    /// Passed to the kernel.
     pub const PASS: u32 = 2;
-    /// Out of the NIC it came by.
+    /// Sent out of the NIC on which it arrived.
     pub const TX: u32 = 3;
-    /// Out of another NIC.
+    /// Sent out of another NIC.
     pub const REDIRECT: u32 = 4;
 }
 
@@ -72,7 +72,7 @@ impl Datapath {
     ///
     /// # Errors
     ///
-    /// Whatever the kernel refuses; a program that the verifier refuses comes with its log.
+    /// When the kernel refuses a call; if the verifier refuses a program, the error contains its log.
     pub fn load(world: &World) -> Result<Self> {
         ensure!(world.buckets.is_power_of_two(), "buckets {}: a power of two", world.buckets);
         let config = config(world)?;
@@ -110,12 +110,12 @@ impl Datapath {
     ///
     /// # Errors
     ///
-    /// Whatever the kernel refuses; frames shorter than an Ethernet header, for one.
+    /// When the kernel refuses the frame, for example because it is shorter than an Ethernet header.
     pub fn run(&self, frame: &[u8]) -> Result<Run> {
         self.run_times(frame, 1)
     }
 
-    /// Runs the same frame again and again, each time as the run before left it.
+    /// Runs the same frame repeatedly, each time as the previous run left it.
     ///
     /// # Errors
     ///
@@ -123,7 +123,7 @@ impl Datapath {
     pub fn run_times(&self, frame: &[u8], times: u32) -> Result<Run> {
         let program: &Xdp =
             self.ebpf.program("dispatcher").context("no program dispatcher")?.try_into()?;
-        // Room for a program that makes a frame longer: it would be seen, not lost.
+        // Room for a program that makes a frame longer: this must be seen, not cut off.
         let mut bytes = vec![0; frame.len() + 256];
         let options = TestRunOptions {
             data_in: Some(frame),
@@ -142,25 +142,25 @@ impl Datapath {
     ///
     /// # Errors
     ///
-    /// Those of a program that is not loaded.
+    /// When the program is not loaded.
     pub fn program(&self) -> Result<&ProgramFd> {
         let program: &Xdp =
             self.ebpf.program("dispatcher").context("no program dispatcher")?.try_into()?;
         Ok(program.fd()?)
     }
 
-    /// What the kernel says of the loaded program.
+    /// The kernel's information about the loaded program.
     ///
     /// # Errors
     ///
-    /// As the kernel's.
+    /// Errors of the kernel.
     pub fn program_info(&self) -> Result<aya::programs::ProgramInfo> {
         let program: &Xdp =
             self.ebpf.program("dispatcher").context("no program dispatcher")?.try_into()?;
         Ok(program.info()?)
     }
 
-    /// Index of the NIC the program was loaded for.
+    /// Index of the NIC for which the program was loaded.
     #[must_use]
     pub const fn interface(&self) -> u32 {
         self.config.interface
@@ -197,7 +197,7 @@ impl Datapath {
 ///
 /// # Errors
 ///
-/// That file cannot be read.
+/// When that file cannot be read.
 pub fn object() -> Result<Cow<'static, [u8]>> {
     match env::var_os("DISPATCHER_OBJECT") {
         None => Ok(Cow::Borrowed(dispatcher_ctl::datapath::OBJECT)),
@@ -221,7 +221,7 @@ fn config(world: &World) -> Result<Config> {
     })
 }
 
-/// How the clock follows from jiffies, found once: another look may be a jiffy off.
+/// The clock's relation to jiffies, found once: a second reading may differ by a jiffy.
 fn jiffies() -> Result<Jiffies> {
     static FOUND: OnceLock<Jiffies> = OnceLock::new();
     if let Some(jiffies) = FOUND.get() {
@@ -237,11 +237,11 @@ fn devices(world: &World) -> Vec<(u32, u32)> {
     real.map(|interface| (interface.index, interface.ifindex)).collect()
 }
 
-/// Whether this process may load the object. Says why not; with `DISPATCHER_REQUIRE_BPF=1` that is a failure.
+/// Whether this process may load the object. Prints why not; with `DISPATCHER_REQUIRE_BPF=1` that is a failure.
 ///
 /// # Panics
 ///
-/// When the object cannot be loaded and the environment says that it must be.
+/// When the object cannot be loaded although the environment requires it.
 #[must_use]
 pub fn available() -> bool {
     // SAFETY: geteuid has no preconditions and cannot fail.

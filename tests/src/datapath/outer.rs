@@ -1,6 +1,6 @@
-//! The arrays of maps, made before the object is loaded. Kernels compare what BTF says of the array that an array of maps was made
-//! with and of one that is put into it: those that the loader makes have BTF, those that tests make have none. aya makes no array
-//! of maps apart from an object, so this asks bpf(2).
+//! Makes the arrays of maps before the object is loaded. The kernel compares the BTF of an array's template with that of each
+//! map put into it. Maps made by the loader have BTF, and maps made by tests have none. aya cannot make an array of maps
+//! without an object, so this asks bpf(2).
 
 use std::{
     fs,
@@ -25,11 +25,11 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use super::{costs::bpf, measuring::FLAGS};
 
-/// Pins of both, on a bpffs of their own, which is removed with the value.
+/// The pins of both arrays, on their own bpffs, which is removed when this value is dropped.
 pub(super) struct Outer(PathBuf);
 
 impl Outer {
-    /// Makes and pins them.
+    /// Makes both arrays and pins them.
     pub(super) fn pinned() -> Result<Self> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -50,7 +50,7 @@ impl Outer {
         Ok(outer)
     }
 
-    /// Where a map is pinned.
+    /// Path of a map's pin.
     pub(super) fn path(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
@@ -63,17 +63,17 @@ impl Drop for Outer {
     }
 }
 
-/// Makes an array of one map of this kind.
+/// Makes an array of maps for maps like this one, with one element.
 fn array_of(inner: &MapData) -> Result<MapData> {
-    // SAFETY: an union of integers and records of them, for which zero is a value.
+    // SAFETY: a union of integers and of records of integers, for which zero is a valid value.
     let mut attributes: bpf_attr = unsafe { std::mem::zeroed() };
-    // SAFETY: integers, which are initialised.
+    // SAFETY: this member consists of integers, which are initialised.
     let map = unsafe { &mut attributes.__bindgen_anon_1 };
     map.map_type = BPF_MAP_TYPE_ARRAY_OF_MAPS as u32;
     (map.key_size, map.value_size, map.max_entries) = (4, 4, 1);
     map.inner_map_fd = inner.fd().as_fd().as_raw_fd().cast_unsigned();
-    // SAFETY: the attributes point to nothing.
+    // SAFETY: the attributes contain no pointers.
     let map = unsafe { bpf(BPF_MAP_CREATE as _, &mut attributes) }.context("make a map")?;
-    // SAFETY: the kernel has just made this descriptor, and nobody else knows of it.
+    // SAFETY: the kernel has just made this descriptor, and nothing else uses it.
     Ok(MapData::from_fd(unsafe { OwnedFd::from_raw_fd(map) })?)
 }

@@ -1,4 +1,4 @@
-//! Time that passes: everything gets older at once, and what is idle for too long is swept as the controller would.
+//! Lets time pass: all entries get older at once, and those idle for too long are swept as by the controller.
 
 use anyhow::Result;
 use dispatcher_common::{
@@ -15,16 +15,16 @@ use super::{
     mapped::{aged, now},
 };
 
-/// Ticks that no sequence lets pass altogether without a packet, in about an hour.
+/// More ticks than any sequence lets pass without a packet: about an hour.
 const PAST: u64 = 1000;
 
 impl Datapath {
-    /// Lets this many ticks pass, and removes the connections that have been idle for as long as their class may be. False
-    /// on a machine that has just started and has not that much of a past: nothing has changed then.
+    /// Lets this many ticks pass, and removes the connections whose idle time exceeds that of their class. Returns false, and
+    /// changes nothing, if the machine has just started and does not have that much past.
     ///
     /// # Errors
     ///
-    /// As the maps'.
+    /// Errors of the map.
     pub fn pass(&mut self, ticks: u64) -> Result<bool> {
         if now() < PAST {
             return Ok(false);
@@ -70,11 +70,11 @@ impl Datapath {
         Ok(())
     }
 
-    /// Makes the counts those of the table.
+    /// Sets the counts to those of the table.
     ///
     /// # Errors
     ///
-    /// As the maps'.
+    /// Errors of the map.
     pub fn counts_set(&mut self) -> Result<()> {
         let counts = self.recount()?;
         let half_open = counts.iter().map(|count| count.half_open()).sum();

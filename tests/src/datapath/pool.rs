@@ -1,4 +1,4 @@
-//! Loaded datapaths, kept for the next test: to verify one takes half a second, and minutes in an emulated VM.
+//! Keeps loaded datapaths for the next test: verifying one takes half a second, and minutes in an emulated VM.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -9,12 +9,11 @@ use super::{Datapath, World};
 static POOL: Mutex<Vec<Datapath>> = Mutex::new(Vec::new());
 
 impl Datapath {
-    /// Lends a datapath that is filled with this world: one that an earlier test left, or a new one. Its counters are not
-    /// at zero.
+    /// Lends a datapath filled with this world: one that an earlier test left, or a new one. Its counters need not be zero.
     ///
     /// # Errors
     ///
-    /// Those of loading and filling, and those of `work`.
+    /// Errors of loading and filling, and of `work`.
     pub fn with<T>(world: &World, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         let mut datapath = Self::lend(world)?;
         let result = work(&mut datapath);
@@ -22,18 +21,18 @@ impl Datapath {
         result
     }
 
-    /// As [`Self::with`], for who gives it back by hand.
+    /// As [`Self::with`], for callers that give it back themselves.
     ///
     /// # Errors
     ///
-    /// Those of loading and filling.
+    /// Errors of loading and filling.
     pub fn lend(world: &World) -> Result<Self> {
         let Some(mut datapath) = take(world) else { return Self::load(world) };
         datapath.refill(world)?;
         Ok(datapath)
     }
 
-    /// Leaves it to who needs one next.
+    /// Leaves it to the next test that needs one.
     pub fn give_back(self) {
         POOL.lock().unwrap_or_else(PoisonError::into_inner).push(self);
     }

@@ -12,7 +12,7 @@ use dispatcher_common::{maps, net, probe::ProbeEnd};
 use super::{Datapath, Run};
 use crate::packet_builder::Mac;
 
-/// Which of the two.
+/// One of the two programs for probes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProbeProgram {
     /// From the prober to backends.
@@ -30,13 +30,13 @@ impl ProbeProgram {
     }
 }
 
-/// What such a program returns (`TC_ACT_…`).
+/// Values that such a program returns (`TC_ACT_…`).
 pub mod tc_action {
-    /// To whom it may concern next; -1.
+    /// Left to the next program or the kernel; -1.
     pub const UNSPEC: u32 = u32::MAX;
     /// Discarded.
     pub const SHOT: u32 = 2;
-    /// Out of the NIC that it said.
+    /// Sent out of the NIC that it chose.
     pub const REDIRECT: u32 = 7;
 }
 
@@ -45,7 +45,7 @@ impl Datapath {
     ///
     /// # Errors
     ///
-    /// What the verifier says.
+    /// When the verifier refuses; the error contains its log.
     pub fn load_probes(&mut self) -> Result<[ProgramInfo; 2]> {
         let mut load = |program: ProbeProgram| {
             let name = program.name();
@@ -57,11 +57,11 @@ impl Datapath {
         Ok([load(ProbeProgram::Out)?, load(ProbeProgram::In)?])
     }
 
-    /// Runs a frame through one of them.
+    /// Runs a frame through one of the two programs.
     ///
     /// # Errors
     ///
-    /// As the kernel's; it is not loaded.
+    /// Errors of the kernel; also when the program is not loaded.
     pub fn probe(&self, program: ProbeProgram, frame: &[u8]) -> Result<Run> {
         let program = self.ebpf.program(program.name()).context("no such program")?;
         let program: &SchedClassifier = program.try_into()?;
@@ -76,11 +76,11 @@ impl Datapath {
         Ok(Run { action: result.return_value, bytes })
     }
 
-    /// Says where what answers probes from an address goes.
+    /// Sets the destination of answers to probes from an address.
     ///
     /// # Errors
     ///
-    /// As the map's.
+    /// Errors of the map.
     pub fn set_probe_end(&mut self, address: IpAddr, ifindex: u32, mac: Mac) -> Result<()> {
         let map = self.ebpf.map_mut(maps::PROBE_ENDS).context("no map PROBE_ENDS")?;
         let end = ProbeEnd { ifindex, mac, _reserved: [0; 2] };

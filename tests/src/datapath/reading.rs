@@ -1,4 +1,4 @@
-//! What the datapath left in its maps: counters, ways, flow records.
+//! Reads what the datapath left in its maps: counters, ways, flow records.
 
 use anyhow::{Context as _, Result, ensure};
 use aya::maps::PerCpuArray;
@@ -15,12 +15,12 @@ use dispatcher_common::{
 
 use super::{Datapath, filling::USED_SLOTS};
 
-/// Where a way stands in the table.
+/// The place of a way in the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Place {
-    /// Bucket.
+    /// The bucket.
     pub bucket: u32,
-    /// Way of the bucket.
+    /// The way within the bucket.
     pub way: usize,
 }
 
@@ -29,7 +29,7 @@ pub struct Place {
 pub struct Counts(Vec<(u64, u64)>);
 
 impl Counts {
-    /// Packets and bytes that came on top of `earlier`, by reason, without zeros.
+    /// Packets and bytes counted since `earlier`, by reason, without zeros.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Vec<(Reason, u64, u64)> {
         Reason::ALL
@@ -42,11 +42,11 @@ impl Counts {
 }
 
 impl Datapath {
-    /// Packets and bytes by reason on the NIC the program was loaded for.
+    /// Packets and bytes by reason, on the NIC for which the program was loaded.
     ///
     /// # Errors
     ///
-    /// As the map's.
+    /// Errors of the map.
     pub fn counts(&self) -> Result<Counts> {
         let map = self.per_cpu::<PacketCounts>(maps::PACKET_COUNTS)?;
         let first = self.interface() * REASONS as u32;
@@ -62,7 +62,7 @@ impl Datapath {
     ///
     /// # Errors
     ///
-    /// As the map's.
+    /// Errors of the map.
     pub fn backend_counts(&self, slot: u16) -> Result<BackendCounts> {
         let values = self.per_cpu::<BackendCounts>(maps::BACKEND_COUNTS)?.get(&slot.into(), 0)?;
         Ok(values.iter().fold(BackendCounts::ZERO, |sum, c| BackendCounts {
@@ -73,11 +73,11 @@ impl Datapath {
         }))
     }
 
-    /// Connections whose backend a rule chose.
+    /// Connections whose backend was chosen by a rule.
     ///
     /// # Errors
     ///
-    /// As the map's.
+    /// Errors of the map.
     pub fn rule_connections(&self, rule: u32) -> Result<u64> {
         Ok(self.array::<Rule>(maps::RULES)?.get(&rule, 0)?.connections)
     }
@@ -86,7 +86,7 @@ impl Datapath {
     ///
     /// # Errors
     ///
-    /// As the map's.
+    /// Errors of the map.
     pub fn service_counts(&self, service: u32) -> Result<[u64; REASONS]> {
         let values = self.per_cpu::<ServiceCounts>(maps::SERVICE_COUNTS)?.get(&service, 0)?;
         let mut sum = [0; REASONS];
@@ -100,35 +100,35 @@ impl Datapath {
     ///
     /// # Errors
     ///
-    /// As the map's.
+    /// Errors of the map.
     pub fn hashed(&self, service: u32) -> Result<u64> {
         let values = self.per_cpu::<ServiceCounts>(maps::SERVICE_COUNTS)?.get(&service, 0)?;
         Ok(values.iter().map(|counts| counts.hashed).sum())
     }
 
-    /// Cursor and last placement by hash.
+    /// A service's cursor and the time of its last placement by hash.
     ///
     /// # Errors
     ///
-    /// As the map's.
+    /// Errors of the map.
     pub fn service_state(&self, service: u32) -> Result<ServiceState> {
         Ok(self.array::<ServiceState>(maps::SERVICE_STATE)?.get(&service, 0)?)
     }
 
-    /// How many connections a backend is said to have.
+    /// The datapath's count of a backend's connections.
     ///
     /// # Errors
     ///
-    /// As the map's.
+    /// Errors of the map.
     pub fn active_count(&self, slot: u16) -> Result<ActiveCount> {
         Ok(ActiveCount(self.array::<u64>(maps::ACTIVE_COUNTS)?.get(&slot.into(), 0)?))
     }
 
-    /// How many connections are said to be half-open.
+    /// The datapath's count of half-open connections.
     ///
     /// # Errors
     ///
-    /// As the map's.
+    /// Errors of the map.
     pub fn half_open(&self) -> Result<u64> {
         Ok(self.array::<TableCounts>(maps::TABLE_COUNTS)?.get(&0, 0)?.half_open)
     }
@@ -144,11 +144,11 @@ impl Datapath {
         Ok(counts)
     }
 
-    /// Checks what is said of connections against a recount of table and overflow map.
+    /// Compares the datapath's counts of connections with a recount of table and overflow map.
     ///
     /// # Errors
     ///
-    /// A count that is not true.
+    /// When a count is wrong.
     pub fn counts_are_true(&self) -> Result<()> {
         let mut half_open = 0;
         for (slot, counted) in (0..).zip(self.recount()?) {
@@ -167,7 +167,7 @@ impl Datapath {
     ///
     /// # Errors
     ///
-    /// As the map's.
+    /// Errors of the map.
     pub fn ways(&self) -> Result<Vec<(Place, Way)>> {
         let map = self.array::<Bucket>(maps::CONNECTIONS)?;
         let mut found = Vec::new();
@@ -185,7 +185,7 @@ impl Datapath {
     ///
     /// # Errors
     ///
-    /// As the map's.
+    /// Errors of the map.
     pub fn flow(&self, place: Place) -> Result<Flow> {
         debug_assert!(place.way < WAYS);
         Ok(self.array::<FlowBucket>(maps::FLOWS)?.get(&place.bucket, 0)?.flows[place.way])
@@ -195,18 +195,18 @@ impl Datapath {
     ///
     /// # Errors
     ///
-    /// As the map's.
+    /// Errors of the map.
     pub fn overflow(&self) -> Result<Vec<(u64, Way)>> {
         let map = self.hash::<u64, u64>(maps::OVERFLOW)?;
         let entries: Result<Vec<_>, _> = map.iter().collect();
         Ok(entries?.into_iter().map(|(hash, word)| (hash, Way(word))).collect())
     }
 
-    /// How many connections the overflow map is said to hold.
+    /// The datapath's count of connections in the overflow map.
     ///
     /// # Errors
     ///
-    /// As the map's.
+    /// Errors of the map.
     pub fn overflow_entries(&self) -> Result<u64> {
         Ok(self.array::<Settings>(maps::SETTINGS)?.get(&0, 0)?.overflow_entries)
     }

@@ -1,4 +1,4 @@
-//! The maps that are sections of the object: one value each, written whole.
+//! The maps that are sections of the object: each has one value, which is written as a whole.
 
 use std::net::IpAddr;
 
@@ -12,15 +12,15 @@ use dispatcher_common::{
     net,
 };
 
-/// A section's elements as one value of its map.
+/// The elements of a section, as the one value of its map.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
 struct Elements<T, const N: usize>([T; N]);
 
-// SAFETY: an array of values without padding has none, and any bytes are a value.
+// SAFETY: an array of values without padding has no padding, and any bytes are a valid value.
 unsafe impl<T: Pod, const N: usize> Pod for Elements<T, N> {}
 
-/// What is in them, or will be when it is written.
+/// The contents of the sections, now or after the next write.
 pub(super) struct Sections {
     filter: Box<Elements<u64, { ADDRESS_FILTER_BITS as usize / 64 }>>,
     backends: Box<Elements<BackendValue, { MAX_SLOTS as usize }>>,
@@ -28,7 +28,7 @@ pub(super) struct Sections {
 }
 
 impl Sections {
-    /// Nothing.
+    /// Empty sections.
     pub(super) fn empty() -> Self {
         Self {
             filter: Box::new(Elements([0; _])),

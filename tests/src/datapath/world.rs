@@ -1,4 +1,4 @@
-//! What the maps are filled with: the datapath's surroundings, as plain values.
+//! The contents of the maps: the datapath's surroundings as plain values.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -12,24 +12,24 @@ use dispatcher_common::{
 
 use crate::packet_builder::{Mac, NIC_MAC};
 
-/// Everything that the maps hold before the first packet.
+/// All contents of the maps before the first packet.
 #[derive(Clone, Debug)]
 pub struct World {
     /// Buckets of the connection table: a power of two.
     pub buckets: u32,
-    /// Connections that the overflow map takes.
+    /// Size of the overflow map, in connections.
     pub overflow: u32,
-    /// Index of the NIC that packets come by.
+    /// Index of the NIC on which packets arrive.
     pub interface: u32,
     /// Keys of the table's hash.
     pub hash_keys: [u64; HASH_KEYS],
-    /// Keys of the placement by hash.
+    /// Keys for placement by hash.
     pub schedule_keys: [u64; 2],
     /// Idle ticks after which a way may be reused, by expiry class.
     pub expiry_ticks: [u64; EXPIRY_CLASSES],
     /// Half-open connections above which SYNs are placed by hash.
     pub syn_guard: u64,
-    /// Nanoseconds between two RSTs of a CPU; 1: as many as may be asked for.
+    /// Nanoseconds between two RSTs of a CPU; 1: no limit.
     pub reset_interval: u64,
     /// NICs.
     pub interfaces: Vec<Interface>,
@@ -37,7 +37,7 @@ pub struct World {
     pub services: Vec<Service>,
     /// Backends.
     pub backends: Vec<Backend>,
-    /// Addresses of the dispatcher's own host: no service on any address takes what is sent to them.
+    /// Addresses of the dispatcher's own host: services on any address never take packets to them.
     pub own_addresses: Vec<IpAddr>,
     /// Slots of one backend in two services of an affinity group: service, slot of another service, its own slot.
     pub peers: Vec<(u32, u16, u16)>,
@@ -71,30 +71,30 @@ pub struct Service {
     pub orphan: u8,
     /// Scheduler ([`dispatcher_common::service::scheduler`]).
     pub scheduler: u8,
-    /// How its clients stay with their backends.
+    /// Affinity of its clients.
     pub affinity: Affinity,
-    /// How long orphans are placed by hash after a placement by hash.
+    /// Ticks after a placement by hash in which orphans are placed by hash, too.
     pub stale_ticks: u64,
     /// Slot of its local backend; 0: it has none.
     pub local: u16,
-    /// Its ring: backend slots. Its members are each of them once, in the order in which they are first met.
+    /// Its ring: backend slots. Its members are the ring's slots, each once, in the order of their first occurrence.
     pub ring: Vec<u16>,
     /// Its rules, in ascending priority.
     pub rules: Vec<Rule>,
 }
 
-/// A rule of a service: what must hold, and the ring of those that then take a connection.
+/// A rule of a service: its conditions, and the ring for connections that meet them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
     /// Its id, unique over all services.
     pub id: u32,
-    /// Clients, as the first and the last address of each range; one that is not there: all of them.
+    /// Clients, as the first and the last address of each range; empty: all clients.
     pub clients: Vec<(IpAddr, IpAddr)>,
     /// The first and the last client port.
     pub ports: (u16, u16),
-    /// What is left of TOS or traffic class under the mask, and the mask.
+    /// The expected TOS or traffic class under the mask, and the mask.
     pub tos: (u8, u8),
-    /// Whether it holds as far as the controller can tell.
+    /// Whether it is active, as far as the controller decides that.
     pub active: bool,
     /// Its ring: backend slots.
     pub ring: Vec<u16>,
@@ -108,7 +108,7 @@ impl Rule {
         Self { id, clients: Vec::new(), ports, tos, active: true, ring: ring.to_vec() }
     }
 
-    /// For one more range of clients.
+    /// With one more range of clients.
     #[must_use]
     pub fn clients(mut self, first: impl Into<IpAddr>, last: impl Into<IpAddr>) -> Self {
         self.clients.push((first.into(), last.into()));
@@ -125,13 +125,13 @@ pub struct Backend {
     pub service: u32,
     /// Its MAC.
     pub mac: Mac,
-    /// Index of the NIC it lives on.
+    /// Index of the NIC that leads to it.
     pub interface: u8,
     /// Flags of [`dispatcher_common::backend`].
     pub flags: u8,
-    /// Its weight, for schedulers that do not go by the ring.
+    /// Its weight, for schedulers that do not use the ring.
     pub weight: u8,
-    /// Active connections it takes; 0: any number.
+    /// Most active connections; 0: unlimited.
     pub max_connections: u32,
     /// Whether its connections are measured.
     pub measured: bool,
@@ -156,7 +156,7 @@ pub const fn usable(slot: u16, service: u32) -> Backend {
     Backend { slot, service, mac, interface, flags, weight, max_connections, measured }
 }
 
-/// The members of a ring: each slot once, in the order in which they are first met.
+/// The members of a ring: each slot once, in the order of their first occurrence.
 #[must_use]
 pub(super) fn members(ring: &[u16]) -> Vec<u16> {
     let mut members = Vec::new();
@@ -186,7 +186,7 @@ impl World {
             interface: 0,
             hash_keys,
             schedule_keys: [keys[HASH_KEYS], keys[HASH_KEYS + 1]],
-            // None, half-open, established, none of UDP; aborted, half-open, established, closing of TCP.
+            // Unused, half-open, established, unused of UDP; aborted, half-open, established, closing of TCP.
             expiry_ticks: [0, 8, 8, 8, 8, 8, 71, 8],
             syn_guard: u64::MAX,
             reset_interval: 1,
@@ -200,7 +200,7 @@ impl World {
 
     /// TCP port 80 and UDP port 53 of the VIP of either family (services 1 to 4), three backends each.
     ///
-    /// The slots of service n are 10·n + 1 to 10·n + 3, and its ring has each once.
+    /// The slots of service n are 10·n + 1 to 10·n + 3, and its ring contains each of them once.
     #[must_use]
     pub fn standard() -> Self {
         let tcp = dispatcher_common::net::TCP;
@@ -258,7 +258,7 @@ impl World {
         self
     }
 
-    /// With connections measured, of every backend.
+    /// With measurement of the connections of every backend.
     #[must_use]
     pub fn measured(mut self) -> Self {
         self.backends.iter_mut().for_each(|backend| backend.measured = true);

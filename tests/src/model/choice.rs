@@ -1,4 +1,4 @@
-//! Whom a new connection goes to: affinity, scheduler, and the hash that places what is not entered.
+//! Chooses the backend of a new connection: affinity, scheduler, and the hash that places packets without an entry.
 
 use std::net::IpAddr;
 
@@ -15,24 +15,24 @@ use crate::{
     packet_builder::{ACK, FIN, RST, SYN, protocol::TCP},
 };
 
-/// A client's record: the slot of its last new connection, and ticks since.
+/// A client's record: the slot of its last new connection, and the ticks since then.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Record {
     slot: u16,
     age: u64,
 }
 
-/// Whose turn it is that goes on from connection to connection.
+/// The owner of a cursor, which advances with every connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Turn {
-    /// A service's.
+    /// A service.
     Service(u32),
-    /// A rule's.
+    /// A rule.
     Rule(u32),
 }
 
 impl Model {
-    /// The backend of a flow that has none, or needs another; the packet has these flags and this TOS.
+    /// The backend of a flow that has none or needs another one; the packet has these flags and this TOS.
     pub(super) fn choose(
         &mut self,
         flow: &Flow,
@@ -44,7 +44,7 @@ impl Model {
         if is_orphan && self.was_hashed(service) {
             return self.by_hash(flow, service, tos).ok_or(nobody);
         }
-        // A client may accept what its server opens: it is known by its record.
+        // A client may accept a connection that its server opens: its record identifies it.
         let is_answer = flags & (SYN | ACK | RST | FIN) == SYN | ACK;
         let known = if is_orphan && !is_answer { None } else { self.remembered(flow, service) };
         if known.is_none() && is_orphan && !self.is_hashed(service) {
@@ -56,7 +56,7 @@ impl Model {
         Ok(slot)
     }
 
-    /// By the service's scheduler.
+    /// The choice of the service's scheduler.
     fn scheduled(&mut self, flow: &Flow, service: u32, tos: u8) -> Option<u16> {
         let (turn, ring) = self.ring(flow, service, tos);
         match self.policies[&service].scheduler {
@@ -67,12 +67,12 @@ impl Model {
         }
     }
 
-    /// Whether a packet tells its backend without an entry.
+    /// Whether a packet determines its backend without an entry.
     fn is_hashed(&self, service: u32) -> bool {
         [scheduler::FLOW_HASH, scheduler::CLIENT_HASH].contains(&self.policies[&service].scheduler)
     }
 
-    /// The ring of the first rule that holds and has a backend that takes connections, else the service's.
+    /// The ring of the first rule that is active, applies and has a backend that takes connections; otherwise the service's.
     fn ring(&self, flow: &Flow, service: u32, tos: u8) -> (Turn, Vec<u16>) {
         let policy = &self.policies[&service];
         let is_available = |rule: &&Rule| rule.ring.iter().any(|slot| self.takes(*slot, NEW));
@@ -83,7 +83,7 @@ impl Model {
         )
     }
 
-    /// The next of the ring, or the next after it that takes connections.
+    /// The ring's next slot; if that takes no connections, the next one after it that does.
     fn in_turn(&mut self, turn: Turn, ring: &[u16]) -> Option<u16> {
         if ring.is_empty() {
             return None;
@@ -94,12 +94,12 @@ impl Model {
         self.from(ring, place)
     }
 
-    /// The one at a place of the ring, or the next after it that takes connections.
+    /// The slot at a place of the ring; if that takes no connections, the next one after it that does.
     fn from(&self, ring: &[u16], place: usize) -> Option<u16> {
         (0..ring.len()).map(|i| ring[(place + i) % ring.len()]).find(|slot| self.takes(*slot, NEW))
     }
 
-    /// The one with the fewest active connections for its share, the first of equals in the ring.
+    /// The slot with the fewest active connections for its share; of equals, the first in the ring.
     fn least(&self, ring: &[u16], share: fn(u8) -> u64) -> Option<u16> {
         let takers = ring.iter().copied().filter(|slot| self.takes(*slot, NEW));
         takers.min_by(|a, b| {
@@ -109,7 +109,7 @@ impl Model {
         })
     }
 
-    /// By a keyed hash of the flow, or of the client alone.
+    /// The choice of a keyed hash of the flow, or of the client alone.
     fn by_hash(&self, flow: &Flow, service: u32, tos: u8) -> Option<u16> {
         let (protocol, client, vip) = *flow;
         let mut bytes = [0; 40];
@@ -131,7 +131,7 @@ impl Model {
         self.from(&ring, (hash >> 32) as usize)
     }
 
-    /// Places a packet by hash, without an entry; the service's orphans are placed alike for a while.
+    /// Places a packet by hash, without an entry; for a while, the service's orphans are placed in the same way.
     pub(super) fn place(&mut self, flow: &Flow, service: u32, tos: u8) -> Result<u16, Outcome> {
         self.hashed.insert(service, 0);
         self.by_hash(flow, service, tos).ok_or(leave(Reason::NoBackend, Some(service)))
@@ -142,7 +142,7 @@ impl Model {
         age.is_some_and(|age| *age <= self.policies[&service].stale_ticks)
     }
 
-    /// The backend of the client's record, if it takes its clients back.
+    /// The backend of the client's record, if it accepts returning clients.
     fn remembered(&self, flow: &Flow, service: u32) -> Option<u16> {
         let affinity = self.policies[&service].affinity;
         let record = self.records.get(&key(flow, affinity))?;
@@ -165,7 +165,7 @@ impl Model {
         }
     }
 
-    /// Whether there are more half-open connections than are allowed.
+    /// Whether there are more half-open connections than the guard allows.
     pub(super) fn is_guarded(&self) -> bool {
         let is_half_open =
             |(flow, phase): (&Flow, Phase)| flow.0 == TCP && phase == Phase::HalfOpen;
@@ -173,14 +173,14 @@ impl Model {
         connections.filter(|c| is_half_open(*c)).count() as u64 > self.syn_guard
     }
 
-    /// Whether a backend takes a connection: one for which it has this flag, and room.
+    /// Whether a backend takes a connection: it has this flag, and room.
     pub(super) fn takes(&self, slot: u16, flag: u8) -> bool {
         let Some(backend) = self.backends.get(&slot) else { return false };
         let most = backend.max_connections;
         backend.flags & flag != 0 && (most == 0 || self.filling(slot, most.into()) < most.into())
     }
 
-    /// What a backend's connections count for its bound: half-open ones for half of it at most, rounded up.
+    /// The count of a backend's connections for its bound: half-open ones count for at most half of it, rounded up.
     fn filling(&self, slot: u16, most: u64) -> u64 {
         let of_slot = self.connections.iter().filter(|(_, c)| c.slot == slot);
         let half_open =
@@ -196,7 +196,7 @@ impl Model {
         of_slot.filter(|c| !has_ended(c.phase)).count() as u64
     }
 
-    /// Time passes, and what has been idle for too long is removed.
+    /// Lets time pass, and removes what was idle for too long.
     pub fn pass(&mut self, ticks: u64) {
         self.records.values_mut().for_each(|record| record.age += ticks);
         self.hashed.values_mut().for_each(|age| *age += ticks);
@@ -214,7 +214,7 @@ const fn opens(flags: u8) -> bool {
     flags & (SYN | ACK | RST | FIN) == SYN
 }
 
-/// The client's address under the service's mask, and the group whose services share its records.
+/// The client's address under the service's mask, and the group of services that share its records.
 fn key(flow: &Flow, affinity: Affinity) -> (IpAddr, u32) {
     let client = match flow.1.0 {
         IpAddr::V4(address) => {
@@ -229,7 +229,7 @@ fn key(flow: &Flow, affinity: Affinity) -> (IpAddr, u32) {
     (client, affinity.group())
 }
 
-/// Whether a rule holds for a packet of this flow.
+/// Whether a rule applies to a packet of this flow.
 fn holds(rule: &Rule, (_, (client, port), _): &Flow, tos: u8) -> bool {
     let in_range = |(first, last): &(IpAddr, IpAddr)| first <= client && client <= last;
     let is_meant = rule.clients.is_empty() || rule.clients.iter().any(in_range);

@@ -1,7 +1,7 @@
-//! The reference: what a plain load balancer would do with this packet.
+//! The reference model: what a plain load balancer does with a packet.
 //!
-//! Hash maps and `if`s after the specification, without BPF, tables of words, hashes or atomics. It shares no code with
-//! the datapath: it gets the same [`World`] and the same frames, and must come to the same result. It has no bound on
+//! It follows the specification with hash maps and `if`s, without BPF, tables of words, hashes or atomics. It shares no code
+//! with the datapath: it gets the same [`World`] and the same frames, and must have the same results. It has no bound on
 //! connections, and knows only the time that it is given: its caller makes sure that neither matters.
 
 use std::{
@@ -39,7 +39,7 @@ pub struct Model {
     cursors: HashMap<Turn, usize>,
     backends: HashMap<u16, Backend>,
     connections: HashMap<Flow, Connection>,
-    /// Slots of one backend in two services: by service and the slot in another one.
+    /// Slots of one backend in two services: by service, and by its slot in the other service.
     peers: HashMap<(u32, u16), u16>,
     /// Clients' records, by masked address and group.
     records: HashMap<(IpAddr, u32), Record>,
@@ -48,10 +48,10 @@ pub struct Model {
     syn_guard: u64,
     schedule_keys: [u64; 2],
     expiry_ticks: [u64; EXPIRY_CLASSES],
-    /// Where the first parts of datagrams went; without a backend: to the kernel.
+    /// Destinations of datagrams' first fragments; without a backend: the kernel.
     first_parts: HashMap<(IpAddr, IpAddr, Identity), Option<u16>>,
     counts: HashMap<u16, Counts>,
-    /// Who sent the frame at hand.
+    /// The source MAC of the present frame.
     sender: Mac,
 }
 
@@ -71,14 +71,14 @@ struct Connection {
     idle: u64,
 }
 
-/// Where a connection is in its life.
+/// The phase of a connection's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
-    /// One packet seen.
+    /// One packet was seen.
     HalfOpen,
-    /// More than one, none of which had payload.
+    /// More than one packet was seen, all without payload.
     Unproven,
-    /// More than one, of TCP with payload.
+    /// More than one packet was seen, of TCP at least one with payload.
     Proven,
     /// The client has ended it by a FIN.
     Finished,
@@ -90,33 +90,33 @@ pub enum Phase {
     Aborted,
 }
 
-/// What becomes of a packet.
+/// The outcome of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outcome {
     /// The one reason counted.
     pub reason: Reason,
-    /// L3 bytes counted: the IP length; of what is not IP, all that follows the Ethernet header.
+    /// L3 bytes counted: the IP length; for other frames, all bytes after the Ethernet header.
     pub bytes: u64,
     /// The backend that gets it.
     pub slot: Option<u16>,
-    /// The service for which an early exit is counted.
+    /// The service that counts an early exit.
     pub service: Option<u32>,
 }
 
 /// A backend's counters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Packets given to it.
+    /// Packets forwarded to it.
     pub packets: u64,
     /// Their L3 bytes.
     pub bytes: u64,
     /// Connections placed on it.
     pub connections: u64,
-    /// SYNs seen again.
+    /// Repeated SYNs.
     pub retransmissions: u64,
 }
 
-/// What a packet wants of its connection.
+/// What a packet does to its connection.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Wish {
     Open,
@@ -142,7 +142,7 @@ impl Wish {
 }
 
 impl Phase {
-    /// Where a connection is after a packet that is its own.
+    /// The phase of a connection after one of its own packets.
     const fn after(self, wish: Wish) -> Self {
         match self {
             Self::HalfOpen => match wish {
@@ -178,7 +178,7 @@ impl Phase {
         }
     }
 
-    /// Index into expiry times: of UDP, and 4 less than of TCP.
+    /// Index into the expiry times; for TCP, add 4.
     const fn class(self) -> usize {
         match self {
             Self::Left | Self::Aborted => 0,
@@ -189,11 +189,11 @@ impl Phase {
     }
 }
 
-/// Ticks without a packet after which a connection may be given up for a new one on its port.
+/// Ticks without a packet after which a new connection on its port may replace a connection.
 const IDLE: u64 = 2;
 
 impl Model {
-    /// A load balancer in this world.
+    /// A load balancer for this world.
     #[must_use]
     pub fn new(world: &World) -> Self {
         let nic = |mac, ifindex| Nic { mac, has_device: ifindex != 0 };
@@ -224,32 +224,32 @@ impl Model {
         }
     }
 
-    /// A backend changes.
+    /// Changes a backend.
     pub fn set_backend(&mut self, backend: Backend) {
         self.backends.insert(backend.slot, backend);
     }
 
-    /// A service's ring changes; its turn goes on.
+    /// Changes a service's ring; its cursor continues.
     pub fn set_ring(&mut self, service: u32, ring: &[u16]) {
         if let Some(policy) = self.policies.get_mut(&service) {
             policy.ring = ring.to_vec();
         }
     }
 
-    /// A rule of a service changes; its turn goes on.
+    /// Changes a rule of a service; its cursor continues.
     pub fn set_rule(&mut self, service: u32, rule: &Rule) {
         let rules = self.policies.get_mut(&service).into_iter().flat_map(|p| &mut p.rules);
         rules.filter(|known| known.id == rule.id).for_each(|known| known.clone_from(rule));
     }
 
-    /// A service's choices change.
+    /// Changes a service's scheduler and affinity.
     pub fn set_choices(&mut self, service: u32, scheduler: u8, affinity: Affinity) {
         if let Some(policy) = self.policies.get_mut(&service) {
             (policy.scheduler, policy.affinity) = (scheduler, affinity);
         }
     }
 
-    /// Another number of half-open connections is allowed.
+    /// Allows another number of half-open connections.
     pub const fn set_guard(&mut self, connections: u64) {
         self.syn_guard = connections;
     }
@@ -277,14 +277,14 @@ impl Model {
             return Err(leave(Reason::NotOurs, None));
         }
         let outcome = self.serve(datagram).unwrap_or_else(|exit| exit);
-        // What no service has seen to is dropped only for a VIP; to another address it is the kernel's.
+        // A packet that no service handles is dropped only if it is for a VIP; for another address, the kernel gets it.
         if outcome.slot.is_none() && outcome.service.is_none() && !is_vip {
             return Err(leave(Reason::NotOurs, None));
         }
         Ok(outcome)
     }
 
-    /// Whether services on any address may take what is sent to this one, which is no VIP.
+    /// Whether services on any address may take packets to this address, which is no VIP.
     fn is_for_any(&self, address: IpAddr) -> bool {
         let is_local = match address {
             IpAddr::V4(v4) => {
@@ -292,7 +292,7 @@ impl Model {
                 [0, 127].contains(&first) || first >= 224 || v4.is_link_local()
             }
             IpAddr::V6(v6) => {
-                // An IPv4 address in IPv6 clothes has no business on the wire.
+                // An IPv4 address in IPv6 form must not appear on the wire.
                 let is_v4 = v6.segments()[..6] == [0; 6] || v6.to_ipv4_mapped().is_some();
                 v6.is_multicast() || v6.is_unicast_link_local() || is_v4
             }
@@ -337,7 +337,7 @@ impl Model {
         Ok(outcome)
     }
 
-    /// Whether a packet that comes to this end is answered, but for an RST and a fragment.
+    /// Whether a packet with this outcome is answered by an RST, if it is neither an RST nor a fragment.
     fn is_reset(&self, flow: &Flow, outcome: &Outcome) -> bool {
         let orphans = [Reason::OrphanFin, Reason::OrphanAck, Reason::OrphanOther];
         if orphans.contains(&outcome.reason) {
@@ -349,7 +349,8 @@ impl Model {
         flow.0 == TCP && known.is_some_and(|known| self.flags(known.slot) & RESET != 0)
     }
 
-    /// An ICMP error goes to the backend of the connection whose packet it quotes: a backend's answer, from the VIP.
+    /// An ICMP error goes to the backend of the connection whose packet it quotes: a packet from the VIP, which that backend
+    /// sent.
     fn error(&self, to: IpAddr, quote: Option<Quote>) -> Result<Outcome, Outcome> {
         let known = quote.and_then(|(protocol, vip, client)| {
             self.connections.get(&(protocol, client, vip)).filter(|_| vip.0 == to)
@@ -357,7 +358,7 @@ impl Model {
         known.map(|known| self.deliver(known.slot)).ok_or(leave(Reason::Icmp, None))
     }
 
-    /// A later part of a datagram goes where its first part went.
+    /// A later fragment of a datagram goes where the first one went.
     fn follow(&self, (from, to): (IpAddr, IpAddr), identity: Identity) -> Result<Outcome, Outcome> {
         match self.first_parts.get(&(from, to, identity)) {
             Some(Some(slot)) => Ok(self.deliver(*slot)),
@@ -366,7 +367,7 @@ impl Model {
         }
     }
 
-    /// The frame as it leaves.
+    /// The frame as it is sent.
     #[must_use]
     pub fn sent(&self, frame: &[u8], outcome: &Outcome) -> Vec<u8> {
         if outcome.reason == Reason::Reset {
@@ -389,7 +390,7 @@ impl Model {
         self.counts.get(&slot).copied().unwrap_or_default()
     }
 
-    /// Every connection's phase and backend.
+    /// The phase and backend of every connection.
     pub fn connections(&self) -> impl Iterator<Item = (Phase, u16)> {
         self.connections.values().map(|connection| (connection.phase, connection.slot))
     }
@@ -415,7 +416,7 @@ impl Model {
             return Ok(self.open(flow, slot));
         }
         if wish == Wish::Open {
-            // A SYN that the backend sent back is not the client's once more.
+            // A SYN that the backend sent back is not a repetition by the client.
             let is_back = self.backends[&known.slot].mac == self.sender;
             let counts = self.counts.entry(known.slot).or_default();
             match known.phase {
@@ -432,8 +433,8 @@ impl Model {
         Ok(known.slot)
     }
 
-    /// Whether a known flow gets a new backend: whatever need not stay where it is down, and a SYN that comes when the
-    /// connection is over, or its backend takes no other, and has been idle.
+    /// Whether a known flow gets a new backend. If its backend is down, a SYN moves it, or any packet that is not TCP.
+    /// Otherwise a SYN moves it if it has been idle, and has ended or its backend takes no new connections.
     fn is_to_move(&self, flow: &Flow, known: Connection, wish: Wish) -> bool {
         let flags = self.flags(known.slot);
         let is_well = flags & USABLE != 0 && flags & UP != 0;
@@ -457,7 +458,7 @@ impl Model {
         service.copied().ok_or(leave(Reason::NoService, None))
     }
 
-    /// A TCP packet that opens nothing and has no connection: only under one policy it goes on.
+    /// A TCP packet that opens no connection and has none: it continues under only one policy.
     fn orphan(&self, service: u32, flags: u8) -> Result<(), Outcome> {
         let reason = match self.policies[&service].orphan {
             orphan::SCHEDULE => return Ok(()),
@@ -498,13 +499,13 @@ impl Model {
         leave(reason, Some(backend.service))
     }
 
-    /// The backend for a new connection: not the one that sent the packet.
+    /// The backend for a new connection; if it sent the packet itself, the local backend instead.
     fn away(&self, slot: u16) -> Result<u16, Outcome> {
         let is_back = self.flags(slot) & LOCAL == 0 && self.backends[&slot].mac == self.sender;
         if is_back { self.stand_in(slot) } else { Ok(slot) }
     }
 
-    /// The local backend that takes what another one sent back.
+    /// The local backend, which takes packets that another backend sent back.
     fn stand_in(&self, slot: u16) -> Result<u16, Outcome> {
         let service = self.backends[&slot].service;
         let local = self.policies[&service].local;

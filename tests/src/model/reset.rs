@@ -1,11 +1,12 @@
-//! The answer to a segment that nobody answers, after RFC 9293 §3.10.7.1.
+//! The answer to a segment without a connection, after RFC 9293 §3.10.7.1.
 
 use std::net::IpAddr;
 
 use super::wire;
 use crate::packet_builder::{ACK, FIN, PacketBuilder, RST, SYN, eth};
 
-/// The frame that goes back to where a TCP packet came from: an RST, behind the packet's own tags. At least 60 bytes long, if
+/// The frame that is sent back to the sender of a TCP packet: an RST, with the packet's own tags. It is at least 60 bytes long
+/// if the packet's frame was.
 /// the packet's frame was.
 #[must_use]
 pub fn answer(frame: &[u8]) -> Option<Vec<u8>> {
@@ -32,7 +33,7 @@ pub fn answer(frame: &[u8]) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// IP from the VIP to the client, in a frame back to the sender of one with this Ethernet header and these tags.
+/// An IP packet from the VIP to the client, in a frame back to the sender of a frame with this Ethernet header and these tags.
 fn back(ethernet: &[u8], vip: IpAddr, client: IpAddr) -> PacketBuilder {
     let mac = |at: usize| <[u8; 6]>::try_from(&ethernet[at..at + 6]).unwrap_or_default();
     let mut frame = eth().to(mac(6)).from(mac(0));

@@ -1,4 +1,4 @@
-//! Reading frames as the specification says, byte by byte.
+//! Reads frames byte by byte as the specification says.
 
 use std::net::IpAddr;
 
@@ -17,24 +17,24 @@ pub struct Datagram {
     pub destination: IpAddr,
     /// TOS or traffic class.
     pub tos: u8,
-    /// Its length as its header says.
+    /// Its length according to its header.
     pub bytes: u64,
-    /// What it carries.
+    /// Its contents.
     pub contents: Contents,
 }
 
-/// What an IP packet carries.
+/// The contents of an IP packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Contents {
-    /// A later part of a TCP segment or UDP datagram.
+    /// A later fragment of a TCP segment or UDP datagram.
     Fragment(Identity),
-    /// ICMP or ICMPv6, whole or in part; of an error the packet it quotes, as far as that is there.
+    /// ICMP or ICMPv6, whole or in part; of an error, the quoted packet, if enough of it is there.
     Icmp(Option<Quote>),
-    /// A header is cut short or contradicts itself.
+    /// A header is truncated or contradicts itself.
     Malformed,
     /// Something else.
     OtherProtocol,
-    /// A TCP segment or UDP datagram, or its first part.
+    /// A TCP segment or UDP datagram, or its first fragment.
     Segment {
         /// TCP or UDP.
         protocol: u8,
@@ -42,22 +42,22 @@ pub enum Contents {
         ports: (u16, u16),
         /// TCP's flags; 0 for UDP.
         flags: u8,
-        /// Whether bytes follow the header; without meaning for UDP.
+        /// Whether bytes follow the header; meaningless for UDP.
         has_payload: bool,
-        /// Set if it is only the first part.
+        /// Set if it is only the first fragment.
         fragment: Option<Identity>,
     },
-    /// More IPv6 extension headers than are walked.
+    /// More IPv6 extension headers than the datapath walks.
     TooManyExtensions,
 }
 
 /// A packet that an ICMP error quotes: protocol, source and destination with their ports.
 pub type Quote = (u8, (IpAddr, u16), (IpAddr, u16));
 
-/// What the parts of a datagram have in common besides their addresses: identification and, in IPv4, protocol.
+/// What the fragments of a datagram have in common besides their addresses: identification and, in IPv4, protocol.
 pub type Identity = (u32, u8);
 
-/// The IP packet in a frame; none where there is no whole fixed IP header of the EtherType's version.
+/// The IP packet in a frame; none if the frame lacks a whole fixed IP header of the EtherType's version.
 #[must_use]
 pub fn read(frame: &[u8]) -> Option<Datagram> {
     let mut at = 12;
@@ -136,7 +136,7 @@ fn ipv6_addresses(packet: &[u8]) -> Option<(IpAddr, IpAddr)> {
     Some((address(8), address(24)))
 }
 
-/// An error where more extension headers follow than are walked.
+/// An error if there are more extension headers than the datapath walks.
 fn ipv6_carried(packet: &[u8], bytes: usize) -> Option<Result<Carried<'_>, TooMany>> {
     let mut carried = Carried {
         is_v4: false,
@@ -171,14 +171,14 @@ fn ipv6_carried(packet: &[u8], bytes: usize) -> Option<Result<Carried<'_>, TooMa
     Some(Ok(carried))
 }
 
-/// What an IP header and its extension headers lead to.
+/// What follows an IP header and its extension headers.
 struct Carried<'a> {
     is_v4: bool,
     protocol: u8,
     payload: &'a [u8],
-    /// Set if it is only a part.
+    /// Set if it is only a fragment.
     fragment: Option<Identity>,
-    /// Whether it is not the first part.
+    /// Whether it is a later fragment.
     is_later: bool,
 }
 
@@ -214,7 +214,7 @@ fn quote(message: &[u8], is_v4: bool) -> Option<Quote> {
     if !errors.contains(&message[0]) || packet.first()? >> 4 != if is_v4 { 4 } else { 6 } {
         return None;
     }
-    // The packet is cut: how long it was does not matter.
+    // The quoted packet is truncated: its original length does not matter.
     let (addresses, carried) = if is_v4 {
         (ipv4_addresses(packet)?, ipv4_carried(packet, packet.len())?)
     } else {
@@ -234,7 +234,7 @@ const fn is_extension(next: u8) -> bool {
 fn transport(protocol: u8, payload: &[u8], fragment: Option<Identity>) -> Option<Contents> {
     let (least, length, flags) = match protocol {
         TCP => (20, usize::from(payload.get(12)? >> 4) * 4, *payload.get(13)?),
-        // The first part of a datagram says how long all of it is.
+        // The first fragment of a datagram states the length of the whole.
         UDP if fragment.is_some() => (8, usize::from(number(payload, 4)?).clamp(0, 8), 0),
         UDP => (8, usize::from(number(payload, 4)?), 0),
         _ => return Some(Contents::OtherProtocol),

@@ -1,4 +1,4 @@
-//! Headers as bytes, from the inside out: lengths and checksums need what follows.
+//! Turns headers into bytes, from the inside out: lengths and checksums depend on what follows.
 
 use super::{Network, PacketBuilder, Transport, checksum, protocol};
 
@@ -37,7 +37,7 @@ impl PacketBuilder {
         }
     }
 
-    /// What the next-header field of the header before the i-th extension header says.
+    /// The value of the next-header field before the i-th extension header.
     fn next_header(&self, i: usize) -> u8 {
         match &self.network {
             Network::V6 { extensions, .. } => {
@@ -97,7 +97,7 @@ impl PacketBuilder {
         b
     }
 
-    /// What the transport checksum covers besides the segment (RFC 9293 §3.1, RFC 8200 §8.1).
+    /// What the transport checksum covers in addition to the segment (RFC 9293 §3.1, RFC 8200 §8.1).
     fn pseudo_header(&self, length: usize) -> Vec<u8> {
         let mut b = match &self.network {
             Network::V4 { .. } if self.protocol_number() == protocol::ICMP => return Vec::new(),

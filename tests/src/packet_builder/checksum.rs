@@ -1,6 +1,6 @@
 //! The Internet checksum (RFC 1071).
 
-/// The checksum of several pieces, each of which but the last has an even length, as it stands in a header.
+/// The checksum of several pieces, in the order of a header's bytes. All pieces except the last must have an even length.
 #[must_use]
 pub fn of(pieces: &[&[u8]]) -> [u8; 2] {
     let mut sum = 0u32;

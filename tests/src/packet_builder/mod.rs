@@ -1,8 +1,8 @@
 //! Builds packets byte by byte.
 //!
 //! A frame is built from the outside in: `eth().vlan(7).ipv4(client, vip).tcp(40_000, 80, SYN).payload(b"x").build()`.
-//! Lengths and checksums come out right by themselves; [`PacketBuilder::patch`] and [`PacketBuilder::cut`] then break what
-//! a case wants broken. Deliberately its own bytes: it shares nothing with the datapath's parser or the model's.
+//! Lengths and checksums are correct by default; [`PacketBuilder::patch`] and [`PacketBuilder::cut`] then break what a case
+//! needs broken. The builder shares no code with the datapath's parser or the model's: this is intended.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -12,7 +12,7 @@ pub mod checksum;
 /// Ethernet address in transmission order.
 pub type Mac = [u8; 6];
 
-/// MAC of the router that clients' packets come through.
+/// MAC of the router through which clients' packets arrive.
 pub const ROUTER_MAC: Mac = [0x02, 0, 0, 0, 0xaa, 0x01];
 /// MAC of the dispatcher's NIC.
 pub const NIC_MAC: Mac = [0x02, 0, 0, 0, 0xdd, 0x01];
@@ -28,7 +28,7 @@ pub const PSH: u8 = 0x08;
 /// TCP flag ACK.
 pub const ACK: u8 = 0x10;
 
-/// Protocol numbers as they stand in IPv4's protocol and IPv6's next-header field.
+/// Protocol numbers for IPv4's protocol and IPv6's next-header field.
 pub mod protocol {
     /// IPv6 hop-by-hop options.
     pub const HOP_BY_HOP: u8 = 0;
@@ -54,7 +54,7 @@ pub mod protocol {
     pub const DESTINATION_OPTIONS: u8 = 60;
 }
 
-/// Which header an offset counts from.
+/// The header from which an offset counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum At {
     /// The Ethernet header.
@@ -123,14 +123,14 @@ pub fn eth() -> PacketBuilder {
 }
 
 impl PacketBuilder {
-    /// To another MAC than the NIC's.
+    /// Sent to another MAC than the NIC's.
     #[must_use]
     pub fn to(mut self, destination: Mac) -> Self {
         self.destination = destination;
         self
     }
 
-    /// From another MAC than the router's.
+    /// Sent from another MAC than the router's.
     #[must_use]
     pub const fn from(mut self, source: Mac) -> Self {
         self.source = source;
@@ -196,7 +196,7 @@ impl PacketBuilder {
         self
     }
 
-    /// Not to be fragmented (IPv6 never is).
+    /// With fragmentation forbidden (as always in IPv6).
     #[must_use]
     pub const fn dont_fragment(mut self) -> Self {
         if let Network::V4 { fragment, .. } = &mut self.network {
@@ -227,7 +227,7 @@ impl PacketBuilder {
         self
     }
 
-    /// With one more extension header of this many bytes (a multiple of 8; an authentication header: of 4).
+    /// With one more extension header of this many bytes (a multiple of 8; for an authentication header, of 4).
     #[must_use]
     pub fn extension(mut self, kind: u8, length: usize) -> Self {
         if let Network::V6 { extensions, .. } = &mut self.network {
@@ -236,7 +236,7 @@ impl PacketBuilder {
                 protocol::AUTHENTICATION => (length / 4 - 2) as u8,
                 _ => (length / 8 - 1) as u8,
             };
-            // Options: one PadN over what is left of the header (RFC 8200 §4.2).
+            // Options: one PadN fills the rest of the header (RFC 8200 §4.2).
             bytes[2] = 1;
             bytes[3] = (length - 4).min(255) as u8;
             extensions.push((kind, bytes));
@@ -293,7 +293,7 @@ impl PacketBuilder {
         self
     }
 
-    /// With at most this many bytes of a packet's IP header and what follows it as payload.
+    /// With a packet as payload, from its IP header on, cut to at most this many bytes.
     #[must_use]
     pub fn quoting(self, packet: Self, length: usize) -> Self {
         let packet = packet.build();
@@ -301,7 +301,7 @@ impl PacketBuilder {
         self.payload(&quote[..length.min(quote.len())])
     }
 
-    /// With nothing this module knows after IP; the payload follows.
+    /// With a protocol after IP that this module does not know; the payload follows.
     #[must_use]
     pub fn protocol(mut self, protocol: u8) -> Self {
         self.transport = Transport::None { protocol };
@@ -315,14 +315,14 @@ impl PacketBuilder {
         self
     }
 
-    /// Overwrites bytes of the finished frame; checksums are not mended.
+    /// Overwrites bytes of the finished frame; checksums are not corrected.
     #[must_use]
     pub fn patch(mut self, at: At, offset: usize, bytes: &[u8]) -> Self {
         self.patches.push((at, offset, bytes.to_vec()));
         self
     }
 
-    /// Cuts the finished frame, or fills it up with zeros, to this many bytes from the start of a header.
+    /// Cuts the finished frame to this many bytes from the start of a header, or pads it with zeros.
     #[must_use]
     pub fn cut(mut self, at: At, length: usize) -> Self {
         let packet = self.clone().build();
@@ -330,7 +330,7 @@ impl PacketBuilder {
         self
     }
 
-    /// Whether its IP header is IPv4's.
+    /// Whether its IP header is of IPv4.
     #[must_use]
     pub const fn is_ipv4(&self) -> bool {
         matches!(self.network, Network::V4 { .. })

@@ -1,4 +1,4 @@
-//! The builder against an independent parser.
+//! Compares the builder with an independent parser.
 
 use etherparse::{NetHeaders, PacketHeaders, TransportHeader};
 

@@ -154,7 +154,7 @@ fn lies(files: &Path) -> Vec<Case> {
             "kind = \"sip\", port = 5060, host = \"sick@lab\"",
             Bad("status 503, expected 200-299"),
         ),
-        udp("kind = \"sip\", port = 7", Bad("the answer is no SIP")),
+        udp("kind = \"sip\", port = 7", Bad("the answer is not SIP")),
         udp(
             "kind = \"udp\", port = 7, response = \"0000\"",
             Bad("the answer begins with \"7765\", expected \"0000\""),
@@ -164,7 +164,7 @@ fn lies(files: &Path) -> Vec<Case> {
         tcp("kind = \"pop3\", port = 143", Bad("the greeting is \"* OK")),
         tcp("kind = \"ftp\", port = 119", Bad("the greeting is \"200 ")),
         tcp("kind = \"nntp\", port = 25", Bad("the greeting is \"220 ")),
-        tcp("kind = \"ldap\", port = 25", Bad("the answer is no LDAP")),
+        tcp("kind = \"ldap\", port = 25", Bad("the answer is not LDAP")),
         tcp(&format!("kind = \"agent\", key_file = {other_key:?}"), Bad("it has another key")),
         tcp(
             &format!("kind = \"agent\", port = {STRANGER}, key_file = {key:?}"),

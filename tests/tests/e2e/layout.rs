@@ -1,9 +1,9 @@
 //! Takeover from a datapath of the previous layout: no connection is lost or moved, at whatever step the new controller
 //! dies.
 //!
-//! In the previous layout a TCP connection's mark was a bit of its hash. So maps with the previous version number and a
-//! random bit there are what a controller would find. `DISPATCHER_BEFORE` names a binary of the previous release, to do
-//! the same with its program:
+//! In the previous layout a bit of the hash had the place of a TCP connection's mark. So maps with the previous version number
+//! and a random bit there look as a new controller would find them. `DISPATCHER_BEFORE` names a binary of the previous
+//! release, to do the same with its program:
 //!
 //! `cargo test -p dispatcher-tests --test e2e layout -- --ignored --nocapture`
 
@@ -61,7 +61,7 @@ fn the_layout_before_is_taken_over_wherever_the_new_controller_dies() -> Result<
     exact_shares(&lab)
 }
 
-/// How a release before refuses: by the layout of the maps, or by the format of the saved state.
+/// The errors of earlier releases, which refuse the layout of the maps or the format of the saved state.
 const NO_WAY_BACK: [&str; 2] =
     ["layout version 6, this controller has 5", "map RECORD: cannot read it: invalid data"];
 

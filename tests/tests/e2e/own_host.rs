@@ -242,7 +242,7 @@ fn what_the_own_host_lacks_is_held_against_no_backend() -> Result<()> {
     // The key that was read stays in use: agents are still asked.
     without(&key, || {
         eventually(Duration::from_secs(10), "a word on the key", || {
-            Ok(daemon.log().contains("what was last read from it stays in force"))
+            Ok(daemon.log().contains("its last content that was read stays in use"))
         })?;
         all_up(&daemon)
     })?;

@@ -1,5 +1,6 @@
-//! The HTTP API against its own description: schemathesis makes valid and invalid requests of it, sends them to the daemon, and
-//! checks each answer: its status and content type are described, its body fits the schema, and nothing fails inside.
+//! Tests the HTTP API against its own description. schemathesis makes valid and invalid requests from the description, sends
+//! them to the daemon, and checks each answer: its status and content type are described, its body fits the schema, and no
+//! internal error occurs.
 
 use std::{
     io,
@@ -15,9 +16,9 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::common::Web;
 
-/// Requests for each operation and phase; `DISPATCHER_EXAMPLES` in the environment has it otherwise.
+/// Requests for each operation and phase; `DISPATCHER_EXAMPLES` in the environment overrides it.
 const EXAMPLES: &str = "5";
-/// A stream without end; tests/events.rs of dispatcher-ctl reads it.
+/// A stream without end; tests/events.rs of dispatcher-ctl tests it.
 const ENDLESS: &str = "/v1/events";
 
 #[test]
@@ -44,7 +45,7 @@ fn the_api_is_as_it_describes_itself() -> Result<()> {
     let described = dispatcher_ctl::api::description().0.clone();
     let file = directory.join("openapi.json");
 
-    // A description that is wrong is found out.
+    // A wrong description is detected.
     let mut wrong = described.clone();
     wrong["components"]["schemas"]["Plan"]["properties"]["notes"]["type"] = "string".into();
     std::fs::write(&file, wrong.to_string())?;
@@ -60,7 +61,7 @@ fn the_api_is_as_it_describes_itself() -> Result<()> {
     Ok(())
 }
 
-/// Its program, or none and why on standard error.
+/// The path of schemathesis; prints why if there is none.
 fn schemathesis() -> Result<Option<PathBuf>> {
     let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/tools");
     let program = tools.join("schemathesis/bin/schemathesis");
@@ -77,13 +78,13 @@ fn sources() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("schemathesis")
 }
 
-/// Carries connections from a port of the loopback interface to a Unix socket, which schemathesis cannot use.
+/// Forwards connections from a port of the loopback interface to a Unix socket, which schemathesis cannot use.
 fn proxy(socket: PathBuf) -> Result<SocketAddr> {
     let listener = TcpListener::bind(("127.0.0.1", 0))?;
     let address = listener.local_addr()?;
     thread::spawn(move || {
         while let Ok((client, _)) = listener.accept() {
-            // A connection that fails is seen by the client.
+            // The client notices if this connection fails.
             if let Ok(server) = UnixStream::connect(&socket) {
                 drop(carry(client, server));
             }

@@ -139,7 +139,7 @@ fn controllers_killed_at_any_moment_of_a_reload_lose_nothing() -> Result<()> {
         Ok(())
     })?;
     assert_eq!(errors(&traffic), 0, "{traffic:?}");
-    // Whatever was applied before a kill, the last start applied the current file.
+    // Whatever was applied before a kill, the last start has applied the current file.
     exact_shares(&lab)
 }
 
@@ -254,7 +254,8 @@ fn set_weight(socket: &Path, weight: u32) -> bool {
     answer().is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
 }
 
-/// Each change amends the controller's record by more than a kilobyte, and after 32 of these at most it is written whole, beside
+/// Each change amends the controller's record by more than a kilobyte. After at most 32 changes it is written as a whole, next
+/// to later changes.
 /// the changes that follow.
 #[test]
 fn a_controller_killed_while_weights_change_has_set_what_it_said() -> Result<()> {

@@ -68,7 +68,7 @@ fn too_big(f: Family) -> PacketBuilder {
     }
 }
 
-/// What the kernel answers, or nobody.
+/// Messages that the kernel answers, or nobody.
 fn kernels(f: Family) -> Vec<Case> {
     vec![
         f.case("echo to a vip").leaves(f.ip().echo().payload(b"ping"), Reason::Icmp),
@@ -85,7 +85,7 @@ fn kernels(f: Family) -> Vec<Case> {
     ]
 }
 
-/// Which messages follow a connection, and that the connection stays as it is.
+/// Messages that follow a connection without changing it.
 fn errors(f: Family) -> Vec<Case> {
     let (errors, others): (&[u8], &[u8]) = match f {
         Family::V4 => (&[3, 11, 12], &[0, 4, 5, 8, 13, 35, 43]),
@@ -135,7 +135,7 @@ fn errors(f: Family) -> Vec<Case> {
     ]
 }
 
-/// What must be quoted.
+/// The part of a packet that must be quoted.
 fn quotes(f: Family) -> Vec<Case> {
     let with = |quote: PacketBuilder| too_big(f).quoting(quote, 200);
     let to_vip = f.tcp(1001, ACK);
@@ -150,7 +150,7 @@ fn quotes(f: Family) -> Vec<Case> {
         ),
     };
     let opened = |name: &str| f.case(name).opens(f.tcp(1001, SYN), f.web_slot(1));
-    // Up to the ports.
+    // Enough to include the ports.
     let needed = if f == Family::V4 { 24 } else { 44 };
     let mut short = opened("an error that quotes too little");
     for length in 0..needed {
@@ -189,7 +189,7 @@ fn quotes(f: Family) -> Vec<Case> {
     ]
 }
 
-/// The backend's place.
+/// Effects of the backend's state and place.
 fn backends(f: Family) -> Vec<Case> {
     let slot = f.web_slot(1);
     let local = World::standard().backend(slot, |b| b.flags |= LOCAL);

@@ -19,7 +19,7 @@ use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
 
 use crate::{flows::Family, tcp_established::age_all};
 
-/// The server's initial sequence number in most cases: its bytes pass 2³².
+/// The server's initial sequence number in most cases: its bytes wrap past 2³².
 const ISN: u32 = u32::MAX - 700;
 
 pub(crate) fn cases() -> Vec<Case> {

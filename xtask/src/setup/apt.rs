@@ -1,4 +1,4 @@
-//! Installing Debian packages: only what is missing, without starting services, without removing anything.
+//! Installs Debian packages: only missing ones, without starting services or removing anything.
 
 use std::{
     fs,
@@ -11,11 +11,11 @@ use anyhow::{Context as _, Result, bail};
 use super::packages::Tool;
 use crate::{shell::Cmd, workspace};
 
-/// Package lists older than this are fetched again: a mirror may have dropped what they name.
+/// Package lists older than this are fetched again: a mirror may have dropped packages that they name.
 const LISTS_ARE_OLD: Duration = Duration::from_secs(24 * 3600);
-/// Answers "do not start it" to whatever a package wants to start.
+/// A file that answers "do not start it" when a package wants to start a service.
 const POLICY: &str = "/usr/sbin/policy-rc.d";
-/// Packages that would enable a service of the whole system, and that service.
+/// Packages that would enable a system-wide service, and that service.
 const SERVICES: [(&str, &str); 9] = [
     ("nginx", "nginx"),
     ("prometheus", "prometheus"),
@@ -28,7 +28,7 @@ const SERVICES: [(&str, &str); 9] = [
     ("ipvsadm", "ipvsadm"),
 ];
 
-/// Installs the packages of the tools that are not there.
+/// Installs the packages of the missing tools.
 ///
 /// # Errors
 /// As [`install`].
@@ -40,7 +40,7 @@ pub(super) fn install_missing(tools: &[Tool]) -> Result<()> {
     }
     install(&missing)?;
     match tools.iter().find(|tool| !tool.is_present()) {
-        Some(tool) => bail!("package {} is installed and {tool:?} still not there", tool.package),
+        Some(tool) => bail!("package {} is installed, but {tool:?} is still missing", tool.package),
         None => Ok(()),
     }
 }
@@ -73,7 +73,7 @@ pub(super) fn install(packages: &[&str]) -> Result<()> {
     disable_services(packages)
 }
 
-/// Fetches apt's package lists when they are missing or old and this process may.
+/// Fetches apt's package lists if they are missing or old and this process may do so.
 ///
 /// # Errors
 /// When apt fails.
@@ -98,7 +98,7 @@ fn get(verb: &[&str], packages: &[&str]) -> Result<()> {
         .run()
 }
 
-/// Keeps the next boot from starting what was installed for the tests.
+/// Prevents the services that were installed for the tests from starting at the next boot.
 fn disable_services(packages: &[&str]) -> Result<()> {
     if workspace::find_program("systemctl").is_none() {
         return Ok(());
@@ -114,13 +114,13 @@ fn disable_services(packages: &[&str]) -> Result<()> {
 fn lists_are_fresh() -> bool {
     let Ok(entries) = fs::read_dir("/var/lib/apt/lists") else { return false };
     let lists = entries.flatten().filter(|e| e.file_name().to_string_lossy().contains("_Packages"));
-    // apt leaves a list's time as the mirror has it; when it was last asked shows in the directory's own.
+    // apt gives a list the time that the mirror states; the directory's own time shows when apt last asked.
     let asked = fs::metadata("/var/lib/apt/lists/partial").and_then(|m| m.modified());
     let age = asked.ok().and_then(|time| SystemTime::now().duration_since(time).ok());
     lists.count() > 0 && age.is_some_and(|age| age < LISTS_ARE_OLD)
 }
 
-/// Whether this process is root's.
+/// Whether this process runs as root.
 ///
 /// # Errors
 /// When /proc does not say.
@@ -129,7 +129,7 @@ pub(crate) fn is_root() -> Result<bool> {
     Ok(fs::metadata("/proc/self").context("cannot read /proc/self")?.uid() == 0)
 }
 
-/// The policy file, taken away again unless it was there before.
+/// The policy file; removed at the end unless it was there before.
 #[derive(Debug)]
 struct Policy {
     ours: bool,
@@ -150,7 +150,7 @@ impl Policy {
 impl Drop for Policy {
     fn drop(&mut self) {
         if self.ours {
-            // Nothing better can be done about a file that does not go: the next set-up would find it.
+            // If the file cannot be removed there is nothing better to do: the next set-up finds it.
             let _ = fs::remove_file(POLICY);
         }
     }

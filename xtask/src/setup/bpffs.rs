@@ -1,4 +1,4 @@
-//! The BPF file system, in which the datapath pins what outlives the controller.
+//! Mounts the BPF file system, in which the datapath pins what outlives the controller.
 
 use std::fs;
 
@@ -9,10 +9,10 @@ use crate::shell::Cmd;
 
 const DIR: &str = "/sys/fs/bpf";
 
-/// Mounts bpffs unless it is mounted.
+/// Mounts bpffs unless it is already mounted.
 ///
 /// # Errors
-/// When it is not mounted and this process may not.
+/// When it is not mounted and this process may not mount it.
 pub(super) fn ensure() -> Result<()> {
     let mounts =
         fs::read_to_string("/proc/self/mounts").context("cannot read /proc/self/mounts")?;

@@ -1,4 +1,4 @@
-//! bpf-linker, built into the target directory against the LLVM that made the bitcode.
+//! Builds bpf-linker in the target directory, against the LLVM version of the bitcode.
 
 use std::path::{Path, PathBuf};
 
@@ -7,19 +7,19 @@ use anyhow::{Context as _, Result, bail};
 use super::apt;
 use crate::{shell::Cmd, workspace};
 
-/// LLVM of the bitcode and of the linker; also bpf-linker's feature `llvm-22`.
+/// LLVM version of the bitcode and of the linker; also selects bpf-linker's feature `llvm-22`.
 pub(super) const LLVM_MAJOR: u32 = 22;
 const VERSION: &str = "0.13.0";
 
-/// Whether there is none yet, not even an old one.
+/// Whether there is no linker yet, not even an old one.
 ///
 /// # Errors
-/// Where the target directory cannot be told.
+/// When the target directory cannot be found out.
 pub(super) fn is_missing() -> Result<bool> {
     Ok(!workspace::tools()?.join("bin/bpf-linker").exists())
 }
 
-/// Builds bpf-linker unless it is there and runs.
+/// Builds bpf-linker unless it is installed and runs.
 ///
 /// # Errors
 /// When LLVM is missing and cannot be installed, or the build fails.
@@ -32,7 +32,8 @@ pub(super) fn ensure() -> Result<()> {
     }
     let prefix = llvm_prefix()?;
     eprintln!("setup: building bpf-linker {VERSION} with {}", prefix.display());
-    // Unoptimised it is built in 52 s instead of 92, and links our object, which is LLVM's work, in 4 s more.
+    // Without optimisation it is built in 52 s instead of 92. Linking our object is mostly LLVM's work, and takes only 4 s
+    // more.
     Cmd::new("cargo")
         .args(["install", "bpf-linker", "--version", VERSION, "--locked", "--force", "--quiet"])
         .arg("--debug")
@@ -43,7 +44,7 @@ pub(super) fn ensure() -> Result<()> {
         .run()
 }
 
-/// LLVM's directory: `LLVM_PREFIX`, or Debian's, installed where it is missing.
+/// LLVM's directory: `LLVM_PREFIX`, or the one of Debian's package, which is installed if it is missing.
 fn llvm_prefix() -> Result<PathBuf> {
     if let Some(prefix) = std::env::var_os("LLVM_PREFIX") {
         let prefix = PathBuf::from(prefix);

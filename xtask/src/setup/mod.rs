@@ -1,6 +1,6 @@
-//! `cargo xtask setup`: installs what is missing, or names it with the command that gets it.
+//! `cargo xtask setup`: installs what is missing, or names it with the command that installs it.
 //!
-//! To find out what is missing costs only look-ups of files and four short commands, so every task begins with it.
+//! Finding out what is missing only takes look-ups of files and four short commands, so every task starts with it.
 
 mod apt;
 mod bpffs;
@@ -43,7 +43,7 @@ pub(crate) enum Need {
     Bench,
 }
 
-/// Installs all that build, demo and tests need, or only what `--for TASK` names.
+/// Installs everything that build, demo and tests need, or only what the task of `--for TASK` needs.
 ///
 /// # Errors
 /// When something is missing and cannot be installed.
@@ -51,7 +51,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     ensure(options.need)
 }
 
-/// Installs what is missing except the BPF linker; returns whether that is missing.
+/// Installs everything that is missing except the BPF linker; returns whether the linker is missing.
 ///
 /// # Errors
 /// As [`ensure`].
@@ -64,7 +64,7 @@ pub(crate) fn lacks_linker_only(need: Need) -> Result<bool> {
 /// Installs what is missing, and announces what it installs.
 ///
 /// # Errors
-/// When something is missing and cannot be installed; the message names it and the command that gets it.
+/// When something is missing and cannot be installed; the message names it and the command that installs it.
 pub(crate) fn ensure(need: Need) -> Result<()> {
     apt::install_missing(&packages::of(need))?;
     let toolchain = toolchain::choose(need == Need::Check)?;

@@ -1,16 +1,16 @@
-//! Which Debian package brings which program.
+//! Lists the Debian packages of the programs that tasks need.
 
 use std::path::Path;
 
 use super::Need;
 use crate::workspace;
 
-/// Something that a package brings. It shows whether the package is there, without asking dpkg.
+/// A file of a package. It shows without dpkg whether the package is installed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Tool {
-    /// A program of the search path, or a file where it starts with a slash.
+    /// A program of the search path; if it starts with a slash, a file.
     probe: &'static str,
-    /// The package that brings it.
+    /// The package that contains it.
     pub(super) package: &'static str,
 }
 
@@ -29,7 +29,7 @@ impl Tool {
     }
 }
 
-/// Demo and tests. The toolchain for BPF and LLVM have rules of their own: see their modules.
+/// For demo and tests. The BPF toolchain and LLVM have their own rules: see their modules.
 const RUN: [Tool; 17] = [
     Tool::new("nginx", "nginx"),
     Tool::new("curl", "curl"),
@@ -50,7 +50,7 @@ const RUN: [Tool; 17] = [
     Tool::new("lftp", "lftp"),
 ];
 
-/// Servers that only the tests probe.
+/// Servers that only tests probe.
 const TEST: [Tool; 9] = [
     Tool::new("dovecot", "dovecot-core"),
     Tool::new("/usr/lib/dovecot/imap", "dovecot-imapd"),
@@ -63,7 +63,7 @@ const TEST: [Tool; 9] = [
     Tool::new("openssl", "openssl"),
 ];
 
-/// Booting a Debian kernel under qemu.
+/// For booting a Debian kernel under qemu.
 const VM: [Tool; 6] = [
     Tool::new("qemu-system-x86_64", "qemu-system-x86"),
     Tool::new("busybox", "busybox-static"),
@@ -73,7 +73,7 @@ const VM: [Tool; 6] = [
     Tool::new("dpkg-deb", "dpkg"),
 ];
 
-/// What is measured in such a kernel in addition to this product.
+/// For measuring IPVS in such a kernel.
 const IPVS: [Tool; 4] = [
     Tool::new("ipvsadm", "ipvsadm"),
     Tool::new("ethtool", "ethtool"),
@@ -81,7 +81,7 @@ const IPVS: [Tool; 4] = [
     Tool::new("nsenter", "util-linux"),
 ];
 
-/// Building the measuring harness, which is in C.
+/// For building the C harness.
 const BENCH: [Tool; 4] = [
     Tool::new("clang-19", "clang-19"),
     Tool::new("gcc", "gcc"),
@@ -89,7 +89,7 @@ const BENCH: [Tool; 4] = [
     Tool::new("/usr/include/bpf/libbpf.h", "libbpf-dev"),
 ];
 
-/// Programs that a task needs in addition to what builds the product.
+/// Programs that a task needs in addition to those that build the product.
 pub(super) fn of(need: Need) -> Vec<Tool> {
     match need {
         Need::Build | Need::Check => Vec::new(),

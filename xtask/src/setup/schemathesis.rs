@@ -1,4 +1,5 @@
-//! schemathesis, which tests the HTTP API by its description, in a Python environment of its own in the target directory.
+//! Installs schemathesis, which tests the HTTP API by its description. It gets its own Python environment in the target
+//! directory.
 
 use std::fs;
 
@@ -7,7 +8,7 @@ use anyhow::{Context as _, Result};
 use super::apt;
 use crate::{shell::Cmd, workspace};
 
-/// Installs it unless what is there was made from the same requirements.
+/// Installs it, unless it was already installed from the same requirements.
 ///
 /// # Errors
 /// When Python cannot be installed, or a package cannot be fetched.
@@ -19,7 +20,7 @@ pub(super) fn ensure() -> Result<()> {
     if fs::read(&made_from).is_ok_and(|made| made == requirements) {
         return Ok(());
     }
-    // Debian has the part of venv that installs pip in a package of its own.
+    // Debian has the part of venv that installs pip in a separate package.
     if Cmd::new("python3").args(["-c", "import ensurepip"]).read().is_err() {
         apt::install(&["python3-venv"])?;
     }

@@ -1,8 +1,8 @@
-//! Which Rust toolchain builds for `bpfel-unknown-none`.
+//! Chooses the Rust toolchain that builds for `bpfel-unknown-none`.
 //!
 //! In this order: `DISPATCHER_BPF_TOOLCHAIN` ("NAME", or "NAME build-std"); a rustup nightly with rust-src, for which cargo
-//! builds `core`; Debian's rustc-web, which brings a prebuilt `core`, linked to rustup as `dispatcher-bpf`. Each only if
-//! its LLVM is the one that bpf-linker is built with: bitcode of another is not read.
+//! builds `core`; Debian's rustc-web, which contains a prebuilt `core` and is linked to rustup as `dispatcher-bpf`. A
+//! toolchain must have the LLVM version that bpf-linker is built with, because the linker cannot read other bitcode.
 
 use std::{fs, path::Path};
 
@@ -11,13 +11,14 @@ use anyhow::{Context as _, Result, bail};
 use super::{apt, linker::LLVM_MAJOR};
 use crate::{shell::Cmd, workspace};
 
-/// Under which name Debian's toolchain is linked.
+/// The name under which Debian's toolchain is linked.
 const LINKED: &str = "dispatcher-bpf";
-/// What brings it.
+/// Its Debian packages.
 const PACKAGES: [&str; 3] = ["rustc-web", "cargo-web", "libstd-rust-web-dev-bpf"];
 const TARGET: &str = "bpfel-unknown-none";
 
-/// Chooses the toolchain, records it for dispatcher-ctl's build script and describes it; `lints`: sees to its clippy.
+/// Chooses the toolchain, records it for dispatcher-ctl's build script and describes it; with `lints`, also installs its
+/// clippy.
 ///
 /// # Errors
 /// When there is none and none can be installed.
@@ -42,7 +43,7 @@ pub(super) fn choose(lints: bool) -> Result<String> {
     Ok(format!("toolchain {choice}, {version}"))
 }
 
-/// rustup's toolchains: names and directories.
+/// Names and directories of rustup's toolchains.
 fn installed() -> Result<Vec<(String, String)>> {
     let list = Cmd::new("rustup")
         .args(["toolchain", "list", "--verbose"])
@@ -67,7 +68,7 @@ fn is_usable_nightly(name: &str, dir: &str) -> bool {
     usable
 }
 
-/// Installs and links Debian's toolchain where that is not done.
+/// Installs and links Debian's toolchain, unless this was done before.
 fn debian(installed: &[(String, String)]) -> Result<String> {
     let core = Path::new("/usr/lib/rustlib").join(TARGET);
     if !core.exists() || !Path::new("/usr/bin/cargo").exists() {
@@ -81,7 +82,7 @@ fn debian(installed: &[(String, String)]) -> Result<String> {
     Ok(LINKED.to_owned())
 }
 
-/// "rustc 1.96.0, LLVM 22.1.8".
+/// The toolchain's versions, such as "rustc 1.96.0, LLVM 22.1.8".
 fn version(name: &str) -> Result<String> {
     let said = Cmd::new("rustup").args(["run", name, "rustc", "-vV"]).read()?;
     let field = |key: &str| {
@@ -96,7 +97,7 @@ fn llvm_major(version: &str) -> Option<u32> {
     version.split("LLVM ").nth(1)?.split('.').next()?.parse().ok()
 }
 
-/// Writes the choice down, touching the file only when it changes: the build script watches it.
+/// Writes the choice to a file. Leaves an unchanged file alone, because the build script watches it.
 fn record(choice: &str) -> Result<()> {
     let tools = workspace::tools()?;
     let file = tools.join("bpf-toolchain");

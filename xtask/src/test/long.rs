@@ -1,4 +1,4 @@
-//! `cargo xtask test --long`: what takes too long for every change.
+//! `cargo xtask test --long`: runs what takes too long for every change.
 
 use anyhow::Result;
 
@@ -31,7 +31,7 @@ pub(super) fn run(summary: &mut Summary) -> Result<bool> {
     Ok(all_well)
 }
 
-/// The measurements among the end-to-end tests, which are ignored otherwise: of a release build, one at a time.
+/// Runs the measurements among the end-to-end tests, which are otherwise ignored: with a release build, one at a time.
 fn measurements(summary: &mut Summary) -> Result<bool> {
     build::from_cold(setup::Need::Test, Profile::Release)?;
     let mut command = cargo_test(&["--test", "e2e", "--", "--ignored", "--test-threads", "1"])?

@@ -1,7 +1,7 @@
-//! `cargo xtask test`: every test, as root, with BPF; nothing is skipped in silence.
+//! `cargo xtask test`: runs every test, as root, with BPF; skips nothing silently.
 //!
-//! All of it is one build: one profile (dev), one selection of packages, one set of features. The feature `datapath-log` only
-//! adds the datapath that logs; what the other tests load is the object that is shipped.
+//! There is only one build: one profile (dev), one selection of packages, one set of features. The feature `datapath-log` only
+//! adds the datapath that logs; the other tests load the object that is shipped.
 
 mod long;
 mod summary;
@@ -55,7 +55,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     summary.judge(all_well)
 }
 
-/// The end-to-end tests start the binary that is built with dispatcher-ctl's own tests.
+/// The end-to-end tests start the binary that is built together with dispatcher-ctl's own tests.
 fn cargo_test(arguments: &[&str]) -> Result<Cmd> {
     Ok(Cmd::new("cargo")
         .args(["test", "--workspace", "--features", "dispatcher-ctl/datapath-log"])
@@ -87,7 +87,7 @@ fn require_privileges() -> Result<()> {
     Ok(())
 }
 
-/// Asks the kernel for its BPF programs: refused without CAP_BPF or without the system call.
+/// Asks the kernel for its BPF programs. It refuses without CAP_BPF or without the system call.
 fn require_bpf() -> Result<()> {
     Cmd::new("bpftool").args(["prog", "list"]).read().context("no BPF here")?;
     Ok(())

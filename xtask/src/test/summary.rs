@@ -1,4 +1,4 @@
-//! What cargo test said, added up over all test programs.
+//! Adds up the results of cargo test over all test programs.
 
 use std::fmt;
 
@@ -16,7 +16,7 @@ pub(super) struct Summary {
 }
 
 impl Summary {
-    /// Takes in a line of cargo test's output.
+    /// Reads a line of cargo test's output.
     pub(super) fn read(&mut self, line: &str) {
         if let Some(name) = line.strip_prefix("test ").and_then(|l| l.strip_suffix(" ... FAILED")) {
             self.names.push(name.to_owned());
@@ -38,10 +38,10 @@ impl Summary {
         }
     }
 
-    /// Whether the run is good: something ran, nothing failed, and the programs ended well.
+    /// Checks the run: something ran, nothing failed, and the programs ended with status 0.
     ///
     /// # Errors
-    /// When it is not; the message names the tests that failed.
+    /// When the run is not good; the message names the tests that failed.
     pub(super) fn judge(&self, all_well: bool) -> Result<()> {
         if self.failed > 0 || !all_well {
             bail!("{}", self.failures());
@@ -52,7 +52,7 @@ impl Summary {
         Ok(())
     }
 
-    /// Which tests failed, in one line.
+    /// The tests that failed, in one line.
     fn failures(&self) -> String {
         if self.names.is_empty() {
             "a test program did not build or did not end well".to_owned()

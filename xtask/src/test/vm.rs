@@ -1,7 +1,7 @@
-//! `cargo xtask test --kernel VERSION`: the packet tests under one of Debian's kernels, booted with qemu.
+//! `cargo xtask test --kernel VERSION`: runs the packet tests under one of Debian's kernels, booted with qemu.
 //!
-//! The kernel's package is downloaded, not installed; `tests/vm/vmrun` boots it on this machine's file system, which the
-//! guest sees but cannot change. 6.1 and 6.12 are the kernels of Debian 12 and 13.
+//! The kernel's package is downloaded, but not installed. `tests/vm/vmrun` boots it on this machine's file system, which the
+//! guest can read but not change. 6.1 and 6.12 are the kernels of Debian 12 and 13.
 
 use std::{
     fs,
@@ -14,10 +14,10 @@ use anyhow::{Context as _, Result, bail};
 use super::{cargo_test, stream, summary::Summary};
 use crate::{setup, shell::Cmd, workspace};
 
-/// The guest runs on an emulated CPU: about ten times slower than this machine.
+/// Time limit for the guest: its CPU is emulated, and about ten times slower than this machine.
 const TIMEOUT_SECONDS: &str = "1500";
 
-/// A kernel's package, and the directory of what was downloaded and unpacked.
+/// A kernel's package, and the directory for downloaded and unpacked files.
 pub(crate) struct Kernel {
     /// The package's file.
     pub(crate) deb: PathBuf,
@@ -61,7 +61,7 @@ pub(crate) fn kernel(version: &str) -> Result<Kernel> {
     Ok(Kernel { deb: download(&package(version)?, &cache)?, cache })
 }
 
-/// The newest package of this kernel version that apt knows: neither cloud (it lacks 9p) nor rt, debug or unsigned.
+/// The newest package of this kernel version that apt knows, except the variants cloud (it lacks 9p), rt, debug and unsigned.
 fn package(version: &str) -> Result<String> {
     let prefix = format!("linux-image-{version}.");
     let names = Cmd::new("apt-cache").args(["pkgnames", &prefix]).read()?;
@@ -75,12 +75,12 @@ fn package(version: &str) -> Result<String> {
     })
 }
 
-/// The numbers in a package's name, in which versions differ.
+/// The numbers in a package's name, by which versions are compared.
 fn numbers(name: &str) -> Vec<u32> {
     name.split(|c: char| !c.is_ascii_digit()).filter_map(|part| part.parse().ok()).collect()
 }
 
-/// The package's file, fetched unless it was before.
+/// The package's file; fetched unless it was fetched before.
 fn download(package: &str, cache: &Path) -> Result<PathBuf> {
     let find = || -> Option<PathBuf> {
         let files = fs::read_dir(cache).ok()?.flatten().map(|entry| entry.path());
@@ -94,7 +94,7 @@ fn download(package: &str, cache: &Path) -> Result<PathBuf> {
     find().with_context(|| format!("apt-get download left no {package} in {}", cache.display()))
 }
 
-/// The built test programs that need a kernel but no network namespaces: `packet` and what begins with `packet_`.
+/// The built test programs that need a kernel but no network namespaces: `packet` and all whose names begin with `packet_`.
 fn test_programs() -> Result<Vec<PathBuf>> {
     let output = cargo_test(&["--test", "packet", "--no-run", "--message-format=json"])?
         .announced()
@@ -113,7 +113,7 @@ fn test_programs() -> Result<Vec<PathBuf>> {
     Ok(programs)
 }
 
-/// The program that a message of cargo's names: messages are JSON, one a line, and paths here need no escapes.
+/// The program that a cargo message names. There is one JSON message per line, and paths here need no escapes.
 fn executable(message: &str) -> Option<PathBuf> {
     let path = message.split_once("\"executable\":\"")?.1.split('"').next()?;
     Some(PathBuf::from(path))

@@ -20,6 +20,8 @@ pub(super) async fn ask_load(advisor: &Advisor, stream: TcpStream) -> Result<Loa
     match ask(stream, &key).await? {
         Report::Load(load) => Ok(Load::System(load)),
         Report::Down => Err(Fault::Backend("the agent says that it is down".to_owned())),
-        Report::Unknown(why) => Err(Fault::Backend(format!("the agent does not know: {why}"))),
+        Report::Unknown(why) => {
+            Err(Fault::Backend(format!("the agent does not know its load: {why}")))
+        }
     }
 }

@@ -82,7 +82,7 @@ impl<T> Cached<T> {
             Ok(new) => Self { good: Some(Arc::new(new)), wrong: None, read: now },
             Err(wrong) => {
                 if good.is_some() && was_wrong.as_ref() != Some(&wrong) {
-                    tracing::warn!("{wrong}: what was last read from it stays in force");
+                    tracing::warn!("{wrong}: its last content that was read stays in use");
                 }
                 Self { good, wrong: Some(wrong), read: now }
             }

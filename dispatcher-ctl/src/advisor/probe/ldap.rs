@@ -24,7 +24,7 @@ pub(super) async fn check(mut stream: impl Stream) -> Result<(), String> {
             break code;
         }
         if length == 0 || answer.len() > LONGEST {
-            return Err("the answer has no end".to_owned());
+            return Err("the answer is incomplete".to_owned());
         }
     };
     // The answer is here: an error of the unbind says nothing about the server.
@@ -44,7 +44,7 @@ fn number(bytes: &[u8]) -> u64 {
 fn result_code(answer: &[u8]) -> Result<Option<&[u8]>, String> {
     let is_other = |byte: Option<&u8>, tag| byte.is_some_and(|byte| *byte != tag);
     if is_other(answer.first(), SEQUENCE) {
-        return Err("the answer is no LDAP".to_owned());
+        return Err("the answer is not LDAP".to_owned());
     }
     let Some((message, _)) = element(answer, SEQUENCE) else { return Ok(None) };
     let inner = element(message, INTEGER)
@@ -52,7 +52,7 @@ fn result_code(answer: &[u8]) -> Result<Option<&[u8]>, String> {
         .and_then(|(response, _)| element(response, ENUMERATED))
         .map(|(code, _)| code)
         .filter(|code| (1..=4).contains(&code.len()));
-    inner.map(Some).ok_or_else(|| "the answer is none to a bind".to_owned())
+    inner.map(Some).ok_or_else(|| "the answer is not a bind response".to_owned())
 }
 
 /// Contents of an element with this tag (BER, definite length), and the bytes after it.

@@ -186,7 +186,7 @@ async fn over_tcp(
         return Ok(sip::over_tcp(advisor, target, stream).await?);
     }
     if advisor.tls {
-        seen.set_missing("the TLS handshake has no end");
+        seen.set_missing("the TLS handshake is incomplete");
         let stream = tls::handshake(advisor, target, stream, &mut seen.certificate_expiry).await?;
         seen.missing = None;
         Ok(over_stream(advisor, target, stream, seen).await?)
@@ -302,7 +302,7 @@ mod tests {
             (
                 http(),
                 Some("SSH-2.0-OpenSSH_9.2\r\n"),
-                "the answer is no HTTP, it begins with \"SSH-2.0-OpenSSH_9.2\"",
+                "the answer is not HTTP, it begins with \"SSH-2.0-OpenSSH_9.2\"",
             ),
             (expects("hello"), Some("HTTP/1.1 200 OK\r\ncontent-length: 50\r\n\r\nhel"), "body: "),
         ] {

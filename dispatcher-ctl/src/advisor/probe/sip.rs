@@ -42,7 +42,7 @@ pub(super) async fn over_tcp(
         }
         let length = stream.read_buf(&mut answer).await.map_err(told)?;
         if length == 0 || answer.len() > LONGEST {
-            return Err("the answer has no end".to_owned());
+            return Err("the answer is incomplete".to_owned());
         }
     }
 }
@@ -93,7 +93,7 @@ fn judge(advisor: &Advisor, call: &str, answer: &[u8]) -> Option<Result<(), Stri
     let mut words = text.split_ascii_whitespace();
     let is_sip = words.next().is_some_and(|version| version.eq_ignore_ascii_case("SIP/2.0"));
     let status = words.next().filter(|_| is_sip).and_then(|status| status.parse::<u16>().ok());
-    let Some(status) = status else { return Some(Err("the answer is no SIP".to_owned())) };
+    let Some(status) = status else { return Some(Err("the answer is not SIP".to_owned())) };
     if !text.contains(call) || status < 200 {
         return None;
     }
@@ -120,7 +120,7 @@ mod tests {
         assert_eq!((next_message(&mut come), &come[..]), (None, &b"SIP"[..]));
         for (said, want) in [
             (&b"SIP/2.0 503 No\r\nCall-ID: c1\r\n\r\n"[..], "status 503, expected 200-299"),
-            (b"HTTP/1.1 200 OK\r\n\r\n", "the answer is no SIP"),
+            (b"HTTP/1.1 200 OK\r\n\r\n", "the answer is not SIP"),
         ] {
             assert_eq!(judge(&advisor, "c1", said).unwrap().unwrap_err(), want);
         }

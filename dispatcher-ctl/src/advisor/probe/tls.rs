@@ -121,7 +121,7 @@ fn name(host: &str) -> Result<ServerName<'static>, String> {
         None => host,
     };
     let name = ServerName::try_from(bare.to_owned());
-    name.map_err(|_| format!("host {host:?} is no name that a certificate could be for"))
+    name.map_err(|_| format!("host {host:?} is not a name that a certificate can have"))
 }
 
 fn validity(certificate: &CertificateDer<'_>) -> Result<Validity, String> {
@@ -194,7 +194,7 @@ async fn read_roots(file: Option<&Path>) -> Result<Roots, String> {
     }
     if store.is_empty() {
         let file = file.map_or("the system".to_owned(), |f| format!("tls_ca_file {}", f.display()));
-        return Err(format!("{file} has no certificates of those who may sign"));
+        return Err(format!("{file} contains no CA certificate"));
     }
     let provider = Arc::new(ring::default_provider());
     let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider).build();

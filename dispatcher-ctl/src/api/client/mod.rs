@@ -206,7 +206,7 @@ async fn in_time<T>(step: impl Future<Output = hyper::Result<T>>) -> io::Result<
         io::Error::new(io::ErrorKind::TimedOut, reason)
     };
     let done = tokio::time::timeout(TIMEOUT, step).await.map_err(late)?;
-    done.map_err(|e| io::Error::other(format!("the daemon broke off: {e}")))
+    done.map_err(|e| io::Error::other(format!("the daemon broke the connection: {e}")))
 }
 
 /// The error of a bad answer.

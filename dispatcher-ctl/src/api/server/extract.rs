@@ -66,7 +66,7 @@ pub(super) async fn asked<const NAMES: usize, Q: Query, B: Body>(
             // A large one is not read on a thread that others wait for.
             tokio::task::spawn_blocking(|| B::read(text))
                 .await
-                .map_err(|e| ApiError::failed(format!("body: reading it was cut short: {e}")))?
+                .map_err(|e| ApiError::failed(format!("body: reading it was interrupted: {e}")))?
         }
     };
     Ok((names, query, body.map_err(unreadable)?))
@@ -108,7 +108,7 @@ async fn text(request: Request, patience: Duration) -> Result<String, Refusal> {
     visit.iter().for_each(|visit| visit.work());
     let bytes = bytes
         .map_err(|_| {
-            let late = format!("body: has not come within {} s", patience.as_secs_f32());
+            let late = format!("body: has not arrived within {} s", patience.as_secs_f32());
             Refusal::new(StatusCode::REQUEST_TIMEOUT, late)
         })?
         .map_err(|e| match e.status() {

@@ -118,11 +118,11 @@ fn filter(method: &Method) -> MethodFilter {
 }
 
 async fn no_route(uri: Uri) -> Refusal {
-    let error = format!("path {}: is none of the api's, see /v1/openapi.json", uri.path());
+    let error = format!("path {}: is unknown, see /v1/openapi.json", uri.path());
     ApiError::not_found(error).into()
 }
 
 async fn no_method(method: Method, uri: Uri) -> Refusal {
-    let error = format!("method {method}: is none that {} has, see /v1/openapi.json", uri.path());
+    let error = format!("method {method}: is not allowed for {}, see /v1/openapi.json", uri.path());
     Refusal::new(StatusCode::METHOD_NOT_ALLOWED, error)
 }

@@ -30,7 +30,7 @@ pub enum SocketError {
     )]
     InUse(PathBuf),
     /// There is a file that is not a socket.
-    #[error("api_socket {0}: is there and no socket, expected a free path")]
+    #[error("api_socket {0}: exists and is not a socket, expected a free path")]
     NotASocket(PathBuf),
     /// The system refused.
     #[error("api_socket {path}: {action}: {source}")]

@@ -23,7 +23,7 @@ pub(super) fn warnings(status: &Status) -> String {
     {
         if late >= bound {
             text += &line(format!(
-                "warning: probes of backends {whose} begin up to {} late: more are due than this host can make",
+                "warning: probes of backends {whose} begin up to {} late: this host cannot make all of them in time",
                 span(late),
             ));
         }

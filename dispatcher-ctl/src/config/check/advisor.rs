@@ -55,14 +55,15 @@ impl Found {
 
     fn what_is_asked(&mut self, advisor: &Advisor) {
         if !advisor.path.starts_with('/') || advisor.path.contains(char::is_whitespace) {
-            let message = format!("path {:?} is none, expected a path from /", advisor.path);
+            let message = format!("path {:?} is not valid, expected a path from /", advisor.path);
             self.say("path", &message);
         }
         if let Some(host) = &advisor.host
             && (host.is_empty() || !host.chars().all(|c| c.is_ascii_graphic()))
         {
-            let message =
-                format!("host {host:?} is none, expected a host's name such as \"example.com\"");
+            let message = format!(
+                "host {host:?} is not valid, expected a host's name such as \"example.com\""
+            );
             self.say("host", &message);
         }
         if advisor.method == Method::Head && advisor.expect_body.is_some() {
@@ -110,7 +111,7 @@ impl Found {
             }
         }
         if advisor.tls_ca_file.is_some() && !advisor.tls_verify {
-            let message = "tls_ca_file is not looked at, expected tls_verify true beside it";
+            let message = "tls_ca_file is not used without tls_verify, expected tls_verify true";
             self.say("tls_ca_file", message);
         }
     }

@@ -14,7 +14,8 @@ impl Found {
                     self.say(event, &format!("{event} is empty, expected a program"));
                 }
                 Some(program) if !program.starts_with('/') => {
-                    let message = format!("{event} {program:?} is none, expected a path from /");
+                    let message =
+                        format!("{event} {program:?} is not valid, expected a path from /");
                     self.say(&format!("{event}[0]"), &message);
                 }
                 Some(_) => {}

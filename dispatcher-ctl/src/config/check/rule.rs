@@ -60,7 +60,7 @@ impl Found {
         self.complain("name", name(&rule.name));
         self.rule_backends(i, service, rule, known);
         if rule.always && rule.has_condition() {
-            self.say("always", "always stands beside other conditions, expected it alone");
+            self.say("always", "always is set together with other conditions, expected it alone");
         }
         if !rule.always && !rule.has_condition() {
             let problem = self.say("name", "it has no condition, expected one, or always = true");
@@ -136,11 +136,12 @@ impl Found {
                 ["measure", "scheduler"].map(|key| format!("service[{i}].{key}")).into();
         }
         if rule.evaluate != Evaluate::default() && !rule.is_evaluated() {
-            let message = format!("evaluate {} has no rate or count to be taken", rule.evaluate);
+            let message =
+                format!("evaluate {} needs a condition on a rate or count", rule.evaluate);
             self.say("evaluate", &message);
         }
         if rule.share != Share::default() && rule.shared_bandwidth.is_none() {
-            let message = format!("share {} has no shared_bandwidth to be shared", rule.share);
+            let message = format!("share {} needs shared_bandwidth", rule.share);
             self.say("share", &message);
         }
     }

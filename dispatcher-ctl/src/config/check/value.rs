@@ -69,7 +69,7 @@ fn unicast_address(key: &str, address: IpAddr) -> Result<(), String> {
     if let IpAddr::V6(v6) = address
         && let Some(v4) = v6.to_ipv4_mapped()
     {
-        return Err(format!("{key} {address} is an IPv4 address in disguise, expected {v4}"));
+        return Err(format!("{key} {address} is an IPv4-mapped IPv6 address, expected {v4}"));
     }
     Ok(())
 }

@@ -83,7 +83,7 @@ fn described(config: &Config) -> Vec<Outline<'_>> {
 }
 
 fn unwritable(file_name: &str) -> ConfigError {
-    ConfigError::new("", format!("{file_name} cannot be rewritten to say what runs"))
+    ConfigError::new("", format!("{file_name} cannot be changed to match the running state"))
 }
 
 /// Whether a configuration describes what runs; the order does not matter.

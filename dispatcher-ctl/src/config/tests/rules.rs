@@ -57,7 +57,7 @@ fn what_is_wrong_with_a_rule_is_named() {
     );
     said(
         "always = true\ntos = \"0x10\"",
-        "17:10: service[0].rule[0].always: rule web/office: always stands beside other conditions, expected it alone",
+        "17:10: service[0].rule[0].always: rule web/office: always is set together with other conditions, expected it alone",
     );
     said(
         "clients = [\"198.51.100.7/24\"]",
@@ -100,11 +100,11 @@ fn what_is_wrong_with_a_rule_is_named() {
     );
     said(
         "tos = \"0x10\"\nevaluate = \"rule\"",
-        "18:12: service[0].rule[0].evaluate: rule web/office: evaluate rule has no rate or count to be taken",
+        "18:12: service[0].rule[0].evaluate: rule web/office: evaluate rule needs a condition on a rate or count",
     );
     said(
         "tos = \"0x10\"\nshare = \"vip\"",
-        "18:9: service[0].rule[0].share: rule web/office: share vip has no shared_bandwidth to be shared",
+        "18:9: service[0].rule[0].share: rule web/office: share vip needs shared_bandwidth",
     );
 }
 

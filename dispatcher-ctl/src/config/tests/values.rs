@@ -138,11 +138,11 @@ fn an_advisor_is_read_and_a_wrong_one_is_named() {
             "kind = \"http\", method = \"HEAD\", expect_body = \"x\"",
             "expect_body cannot be met: the answer to method \"HEAD\" has no body, expected method \"GET\"",
         ),
-        ("kind = \"http\", host = \"a b\"", "host \"a b\" is none, expected a host's name"),
+        ("kind = \"http\", host = \"a b\"", "host \"a b\" is not valid, expected a host's name"),
         ("kind = \"imap\", tls_verify = true", "tls_verify needs TLS, expected tls true"),
         (
             "kind = \"https\", tls_ca_file = \"/ca.pem\"",
-            "tls_ca_file is not looked at, expected tls_verify true beside it",
+            "tls_ca_file is not used without tls_verify, expected tls_verify true",
         ),
         (
             "kind = \"https\", tls_verify = true, tls_ca_file = \"ca.pem\"",
@@ -163,7 +163,10 @@ fn an_advisor_is_read_and_a_wrong_one_is_named() {
             "kind = \"ping\", port = 7",
             "port means nothing for kind \"ping\", expected kind connect,",
         ),
-        ("kind = \"http\", path = \"health\"", "path \"health\" is none, expected a path from /"),
+        (
+            "kind = \"http\", path = \"health\"",
+            "path \"health\" is not valid, expected a path from /",
+        ),
         ("kind = \"http\", interval = \"10ms\"", "interval 10ms is out of range"),
         ("kind = \"http\", down_interval = \"2h\"", "down_interval 7200s is out of range"),
         ("kind = \"http\", expect_status = \"2xx\"", "expect_status \"2xx\" is not"),
@@ -316,7 +319,7 @@ fn addresses_must_be_ones_that_packets_can_go_to() {
         ("127.0.0.1", "vip 127.0.0.1 is a loopback address, expected one that clients reach"),
         (
             "::ffff:192.0.2.1",
-            "vip ::ffff:192.0.2.1 is an IPv4 address in disguise, expected 192.0.2.1",
+            "vip ::ffff:192.0.2.1 is an IPv4-mapped IPv6 address, expected 192.0.2.1",
         ),
         ("192.0.2.256", "vip \"192.0.2.256\" is not an IPv4 or IPv6 address"),
     ] {
@@ -394,7 +397,7 @@ fn exits_are_commands_with_a_path() {
         ),
         &[
             "lab.toml:3:13: exits.server_up: exits: server_up is empty, expected a program",
-            "lab.toml:4:16: exits.server_down[0]: exits: server_down \"mail\" is none, expected a path from /",
+            "lab.toml:4:16: exits.server_down[0]: exits: server_down \"mail\" is not valid, expected a path from /",
             "lab.toml:5:17: exits.manager_alert: exits: manager_alert \"/bin/true\" is a string, expected an \
              array of program and arguments",
             "  hint: manager_alert = [\"/bin/true\"]",

@@ -176,7 +176,7 @@ impl Links {
         let (held, links) = match found {
             (Ok(held), Ok(links)) => (held, links),
             (Err(error), _) | (_, Err(error)) => {
-                tracing::warn!("VIPs cannot be looked after: {error}");
+                tracing::warn!("VIPs cannot be checked: {error}");
                 return;
             }
         };

@@ -150,7 +150,7 @@ async fn open_path(
         let _best_effort = path.close().await;
         return Err(error.into());
     }
-    tracing::info!("VIPs are probed by way of {name}");
+    tracing::info!("VIPs are probed through {name}");
     Ok(Open { programs, path: Arc::new(path), nics: BTreeMap::new() })
 }
 

@@ -50,7 +50,7 @@ impl Cleaner {
             return Ok(());
         }
         if let Some((walk, of)) = self.walk.take() {
-            let ended = walk.join().map_err(|_| io::Error::other("cleaning was cut short"))?;
+            let ended = walk.join().map_err(|_| io::Error::other("cleaning was interrupted"))?;
             let removed = ended.map_err(io::Error::other)?;
             tracing::debug!("{removed} affinity records removed");
             self.cleared.extend(of.intersection(&slots));

@@ -33,7 +33,7 @@ pub(super) fn read(document: &[u8], amendments: &[Vec<u8>]) -> serde_json::Resul
     let (applied, state) = (&saved.applied.services, &saved.state.services);
     let by_name: HashMap<_, _> = applied.iter().map(|s| s.name.clone()).zip(0..).collect();
     let by_id: HashMap<u32, usize> = state.iter().map(|s| s.id).zip(0..).collect();
-    let unknown = || serde_json::Error::custom("an amendment is of a service that is not there");
+    let unknown = || serde_json::Error::custom("an amendment names an unknown service");
     for amendment in amendments {
         let Amendment { applied, running, vips, retired_slots } =
             serde_json::from_slice(amendment)?;

@@ -107,13 +107,15 @@ fn set_right(counts: &ActiveCounts, index: usize, count: u64, held: u64) {
     let by = held.wrapping_sub(count);
     if index == HALF_OPEN {
         counts.add_half_open(by);
-        tracing::info!("half-open connections: {count} counted, {held} there: set right");
+        tracing::info!(
+            "half-open connections: {count} counted, {held} in the table: count corrected"
+        );
         return;
     }
     counts.add(index, by);
     let (count, held) = (ActiveCount(count), ActiveCount(held));
     tracing::info!(
-        "slot {index}: {} active and {} half-open connections counted, {} and {} there: set right",
+        "slot {index}: {} active and {} half-open connections counted, {} and {} in the table: count corrected",
         count.active(),
         count.half_open(),
         held.active(),

@@ -214,7 +214,7 @@ impl Edit<'_> {
             return Err(ApiError::invalid("deadline is for quiesce, expected quiesced true"));
         }
         if deadline.is_some_and(|after| after.is_zero()) {
-            return Err(ApiError::invalid("deadline 0 is no time, expected more than 0 s"));
+            return Err(ApiError::invalid("deadline 0 is not valid, expected more than 0 s"));
         }
         // A new request replaces the former deadline, even if it has none.
         let ms = |after: Duration| u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
@@ -339,7 +339,7 @@ fn shown(wanted: &str) -> String {
 
 fn exists(object: String, verb: &str) -> ApiError {
     ApiError::conflict(format!("{object} is there already, expected a new name"))
-        .hint(format!("{verb} changes one that is there"))
+        .hint(format!("{verb} changes an existing one"))
 }
 
 fn unknown(message: String, what: &str, names: &[&str]) -> ApiError {

@@ -41,7 +41,7 @@ impl Answer {
             let Some(status) = status(stream, &mut allowance, seen).await? else {
                 return Ok(None);
             };
-            seen.set_missing("the headers have no end");
+            seen.set_missing("the headers are incomplete");
             // Interim answers come before the answer; after 101 there is none.
             let is_interim = matches!(status, 100 | 102..=199);
             if !is_interim && !expected.contains(status) {
@@ -52,7 +52,7 @@ impl Answer {
             if !is_interim {
                 return Ok(Some(answer));
             }
-            seen.set_missing("there is only an interim one");
+            seen.set_missing("there is only an interim answer");
         }
     }
 
@@ -127,7 +127,7 @@ async fn status(
         if !is_blank && !begun[..known].eq_ignore_ascii_case(&PREFIX[..known]) {
             return Err(no_http(begun));
         }
-        seen.set_missing("the status line has no end");
+        seen.set_missing("the status line is incomplete");
         let line = allowance.line(stream).await?.unwrap_or_default();
         if !line.is_empty() {
             return status_of(&line).map(Some).ok_or_else(|| no_http(&line));
@@ -154,5 +154,5 @@ fn no_http(begun: &[u8]) -> String {
     const SHOWN: usize = 40;
     let line = begun.split(|byte| *byte == b'\n').next().unwrap_or(begun);
     let line = String::from_utf8_lossy(&line[..line.len().min(SHOWN)]);
-    format!("the answer is no HTTP, it begins with {:?}", line.trim_end())
+    format!("the answer is not HTTP, it begins with {:?}", line.trim_end())
 }

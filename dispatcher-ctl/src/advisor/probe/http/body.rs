@@ -142,6 +142,6 @@ fn chunk_size(line: &[u8]) -> Result<u64, String> {
     let end = digits.find(|c: char| !c.is_ascii_hexdigit()).unwrap_or(digits.len());
     u64::from_str_radix(&digits[..end], 16).map_err(|_| {
         let begun: String = text.chars().take(40).collect();
-        format!("body: the chunk size {begun:?} is no hexadecimal number")
+        format!("body: the chunk size {begun:?} is not a hexadecimal number")
     })
 }

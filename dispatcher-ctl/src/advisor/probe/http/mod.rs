@@ -31,7 +31,7 @@ pub(super) async fn check(
             .unwrap_or_else(|| "the connection ends before an answer".to_owned()));
     };
     let Some(text) = &advisor.expect_body else { return Ok(()) };
-    seen.set_missing(format!("the body lacks {text:?} and has no end"));
+    seen.set_missing(format!("the body lacks {text:?} and is incomplete"));
     let has_body = advisor.method != Method::Head && !matches!(answer.status, 204 | 304);
     let framing = if has_body { answer.framing() } else { Framing::Length(0) };
     Search::new(text).run(framing, &mut stream).await

@@ -71,7 +71,7 @@ impl Vips {
         let held: HashSet<_> = match site.network.held().await {
             Ok(held) => held.iter().map(|held| (held.ifindex, held.address)).collect(),
             Err(error) => {
-                tracing::error!("VIPs cannot be seen to: {error}");
+                tracing::error!("VIPs cannot be placed: {error}");
                 return;
             }
         };

@@ -108,7 +108,7 @@ fn quiesce_may_have_a_deadline_which_goes_with_it() {
     let none = patch(&state, serde_json::json!({ "quiesced": false })).unwrap();
     assert_eq!(of(&none), (false, false, None));
     for (bad, why) in [
-        (with(0), "deadline 0 is no time, expected more than 0 s"),
+        (with(0), "deadline 0 is not valid, expected more than 0 s"),
         (
             serde_json::json!({ "quiesced": false, "deadline": 5 }),
             "deadline is for quiesce, expected quiesced true",
@@ -148,7 +148,7 @@ fn backends_come_and_go() {
         edit(&added).put_backend("web", "web-3", &json(third), false),
         ErrorKind::Conflict,
         "backend web/web-3 is there already, expected a new name",
-        Some("backend set changes one that is there"),
+        Some("backend set changes an existing one"),
     );
     assert_eq!(edit(&added).remove_backend("web", "10.0.0.13").unwrap(), state);
 }

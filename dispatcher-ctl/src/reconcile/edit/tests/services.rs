@@ -15,7 +15,7 @@ fn services_come_change_and_go() {
         edit(&added).put_service("mail", &json(mail), false),
         ErrorKind::Conflict,
         "service mail is there already, expected a new name",
-        Some("service set changes one that is there"),
+        Some("service set changes an existing one"),
     );
     let patch = json(serde_json::json!({ "scheduler": "wrr", "stale_timeout": 60 }));
     let patched = edit(&added).patch_service("192.0.2.25:25", &patch).unwrap();
