@@ -120,6 +120,17 @@ pub trait Answer: 'static {
 
 const JSON: Option<&str> = Some("application/json");
 
+/// Reads JSON; the error names the key of a value that is not of its type.
+fn placed<T: DeserializeOwned>(json: &str) -> serde_json::Result<T> {
+    let mut reader = serde_json::Deserializer::from_str(json);
+    let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+        let (path, is_data) = (error.path().to_string(), error.inner().is_data());
+        let error = error.into_inner();
+        if is_data && path != "." { de::Error::custom(format!("{path}: {error}")) } else { error }
+    })?;
+    reader.end().map(|()| value)
+}
+
 /// No body, of a request or an answer.
 #[derive(Clone, Copy, Debug)]
 pub struct Nothing;
@@ -182,7 +193,7 @@ impl<T: Serialize + DeserializeOwned + ToSchema + Send + 'static> Body for Json<
             json if json.starts_with('[') => {
                 Err(de::Error::invalid_type(Unexpected::Seq, &"an object"))
             }
-            json => serde_json::from_str(json),
+            json => placed(json),
         }
     }
 

@@ -49,6 +49,9 @@ impl Bounds {
     /// What is wrong with a number that is not valid, and what is valid. A duration is given in seconds.
     pub(crate) fn complaint(self, number: f64) -> Option<(&'static str, String)> {
         let (least, greatest) = self.ends();
+        if number >= UNWRITABLE && greatest >= UNWRITABLE {
+            return Some(("is out of range", format!("{least}..={}", i64::MAX)));
+        }
         if (least..=greatest).contains(&number) && !(self.is_open() && number == least) {
             return None;
         }
@@ -77,6 +80,9 @@ impl Bounds {
     }
 }
 
+/// The first number that the configuration file cannot have: an integer of TOML has 64 bits with a sign.
+const UNWRITABLE: f64 = (1_u64 << 63) as f64;
+
 /// A duration in the largest unit of which it is a whole number: `72h`, `5m`, `100ms`.
 pub(crate) fn short(time: Duration) -> String {
     let millis = time.as_millis();
@@ -97,7 +103,13 @@ mod tests {
         let (tenth, hour) = (Duration::from_millis(100), Duration::from_secs(3600));
         for (bounds, good, bad, message) in [
             (Bounds::Numbers(1, 100), 1.0, 100.5, "is out of range, expected 1..=100"),
-            (Bounds::Numbers(0, i64::MAX), 1e300, -1.0, "is out of range, expected 0 or more"),
+            (Bounds::Numbers(0, i64::MAX), 9e18, -1.0, "is out of range, expected 0 or more"),
+            (
+                Bounds::Numbers(0, i64::MAX),
+                0.0,
+                9_223_372_036_854_775_808.0,
+                "is out of range, expected 0..=9223372036854775807",
+            ),
             (Bounds::Times(tenth, hour), 0.1, 0.0, "is out of range, expected 100ms to 1h"),
             (Bounds::Timeouts(hour), 1e-9, 0.0, "is zero, expected more than 0s and at most 1h"),
             (Bounds::Timeouts(hour), 3600.0, 3600.5, "is too long, expected at most 1h"),

@@ -159,7 +159,8 @@ macro_rules! settings {
         pub struct $request {
             $($(
                 $(#[doc = $must_doc])+
-                #[arg(long, value_names = $crate::settings::names::<$must_ty>())]
+                #[arg(long, allow_negative_numbers = true)]
+                #[arg(value_names = $crate::settings::names::<$must_ty>())]
                 #[arg(value_parser = $crate::settings::parser::<$must_ty>())]
                 pub $must: $crate::settings::SaidOf<$must_ty>,
             )*)*
@@ -167,7 +168,8 @@ macro_rules! settings {
                 $(#[doc = $doc])+
                 #[serde(default, skip_serializing_if = "Option::is_none")]
                 #[serde(deserialize_with = "crate::settings::from_json")]
-                #[arg(long $(= $option)?, value_names = $crate::settings::names::<$ty>())]
+                #[arg(long $(= $option)?, allow_negative_numbers = true)]
+                #[arg(value_names = $crate::settings::names::<$ty>())]
                 #[arg(value_parser = $crate::settings::parser::<$ty>())]
                 $(#[cfg_attr($is_alone, arg(num_args = 0..=1, require_equals = true, default_missing_value = $alone))])?
                 pub $key: Option<$crate::settings::SaidOf<$ty>>,

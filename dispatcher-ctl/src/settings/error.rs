@@ -37,6 +37,22 @@ pub struct Problem {
     pub causes: Vec<String>,
 }
 
+impl Problem {
+    /// The error of a change at runtime, where no path shows the table of a setting: its message names it.
+    pub(crate) fn pathless(self) -> ConfigError {
+        let ConfigError { path, message, .. } = &self.error;
+        let table = path.rsplit_once('.').and_then(|(at, key)| Some((at.rsplit('.').next()?, key)));
+        let is_nested = |table: &str| !table.ends_with(']') && !message.starts_with(table);
+        let message = match table.filter(|(table, _)| is_nested(table)) {
+            Some((table, key)) => {
+                message.replacen(&format!(": {key} "), &format!(": {table}.{key} "), 1)
+            }
+            None => message.clone(),
+        };
+        ConfigError { path: String::new(), message, ..self.error }
+    }
+}
+
 /// All errors: never empty.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub struct ConfigErrors {

@@ -154,7 +154,8 @@ impl<'d, 'a> Section<'d, 'a> {
         let value = item.as_float().or(whole).filter(|value| value.is_finite());
         if value.is_none() {
             let bare = item.as_str().filter(|text| text.parse::<f64>().is_ok());
-            self.mistyped(key, item, "a number", bare.map(|text| format!("{key} = {text}")));
+            let expected = if item.is_float() { "a finite number" } else { "a number" };
+            self.mistyped(key, item, expected, bare.map(|text| format!("{key} = {text}")));
         }
         value
     }

@@ -147,8 +147,20 @@ macro_rules! known_to_clap {
 
 known_to_clap! {
     &["true|false"] => bool;
-    &["N"] => u8, u16, u32, u64, f64;
+    &["N"] => u8, u16, u32, u64;
     &["ADDRESS"] => IpAddr;
+}
+
+/// JSON has only finite numbers: it would write others as `null`, which means that the request does not have the setting.
+impl Said for f64 {
+    const NAMES: &'static [&'static str] = &["N"];
+
+    fn parser() -> ValueParser {
+        ValueParser::new(|text: &str| match text.parse::<Self>() {
+            Ok(number) if number.is_finite() => Ok(number),
+            Ok(_) | Err(_) => Err("expected a number"),
+        })
+    }
 }
 
 impl<T: Choice + ToSchema> Stated for T {

@@ -9,7 +9,7 @@ use utoipa::IntoParams;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 pub struct Save {
-    /// Also write the change to the configuration file.
+    /// Also write what runs, with this change, to the configuration file.
     #[serde(default)]
     pub save: bool,
 }

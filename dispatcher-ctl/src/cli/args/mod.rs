@@ -171,7 +171,7 @@ pub enum Format {
 /// Arguments of every verb that changes something.
 #[derive(Clone, Copy, Debug, Args)]
 pub struct Changing {
-    /// Also write the change to the configuration file
+    /// Also write what runs, with this change, to the configuration file
     #[arg(long)]
     pub save: bool,
 }

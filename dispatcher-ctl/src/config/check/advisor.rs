@@ -20,7 +20,7 @@ impl Found {
     fn advisor(&mut self, service: &ServiceSettings, advisor: &Advisor) {
         self.bounds("", advisor);
         if let Some(message) = port(service, advisor) {
-            self.say("port", &message);
+            self.say("port", &message).causes = self.of_service(&["port", "protocol"]);
         }
         if advisor.target == Target::Vip {
             self.vip(service, advisor.kind);
@@ -34,11 +34,18 @@ impl Found {
         if service.vip.is_unspecified() {
             let message =
                 "target vip needs a VIP, and this service is on any address, expected address";
-            self.say("target", message);
+            self.say("target", message).causes = self.of_service(&["vip"]);
         } else if kind.asks_host() {
             let message = format!("target vip is not for kind {kind}, expected address");
             self.say("target", &message);
         }
+    }
+
+    /// Paths of settings of the service whose advisor is checked.
+    fn of_service(&self, keys: &[&str]) -> Vec<String> {
+        let advisor = self.prefix.trim_end_matches('.');
+        let service = advisor.rsplit_once('.').map_or("", |(service, _)| service);
+        keys.iter().map(|key| format!("{service}.{key}")).collect()
     }
 
     fn passive(&mut self, service: &ServiceSettings, advisor: &Advisor) {

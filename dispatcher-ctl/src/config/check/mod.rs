@@ -132,8 +132,7 @@ impl Found {
     }
 
     fn pathless(self) -> Result<(), ConfigErrors> {
-        let pathless = |p: Problem| ConfigError { path: String::new(), ..p.error };
-        let errors: Vec<_> = self.problems.into_iter().map(pathless).collect();
+        let errors: Vec<_> = self.problems.into_iter().map(Problem::pathless).collect();
         if errors.is_empty() { Ok(()) } else { Err(ConfigErrors::new(errors, 0)) }
     }
 

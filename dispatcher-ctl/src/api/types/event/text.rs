@@ -56,6 +56,7 @@ impl fmt::Display for EventKind {
             }
             Self::Attached { interface, mode } => write!(f, "{interface}: attached, {mode} mode"),
             Self::Detached { interface } => write!(f, "{interface}: detached"),
+            Self::Reloaded { changes: 1 } => f.write_str("reloaded, 1 change"),
             Self::Reloaded { changes } => write!(f, "reloaded, {changes} changes"),
             Self::ServiceAdded { .. } | Self::BackendAdded { .. } => f.write_str("added"),
             Self::ServiceRemoved { .. } | Self::BackendRemoved { .. } => f.write_str("removed"),
