@@ -1,8 +1,12 @@
 //! Builds the BPF objects, so that the binary carries them. Tells utoipa how the API spells types that are not its own.
 
-use std::{env, fs, path::PathBuf};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, Result};
+use object::{build::elf, elf::SHT_STRTAB};
 
 #[path = "build/bpf.rs"]
 mod bpf;
@@ -40,8 +44,26 @@ fn build(builder: &bpf::Builder, features: &[&str], copies: &[(&str, &str)]) -> 
     let place = builder.build("dispatcher-ebpf", features, "dispatcher_ebpf,datapath")?;
     for (object, name) in copies {
         let object = place.join(object);
-        fs::copy(&object, builder.out_dir.join(name))
+        strip(&object, &builder.out_dir.join(name))
             .with_context(|| format!("cannot copy {}", object.display()))?;
     }
     Ok(())
+}
+
+/// Copies an object without its DWARF, of which the linker made the BTF: only that is loaded. It would be most of the object.
+fn strip(object: &Path, copy: &Path) -> Result<()> {
+    let bytes = fs::read(object)?;
+    let mut builder = elf::Builder::read(&*bytes)?;
+    for section in &mut builder.sections {
+        let name = section.name.as_slice();
+        section.delete = name.starts_with(b".debug_") || name.starts_with(b".rel.debug_");
+    }
+    builder.delete_orphans();
+    // The linker put the names of sections among those of symbols, which the writer does not.
+    let names = builder.sections.add();
+    (names.name, names.sh_type, names.sh_addralign) = (b".shstrtab"[..].into(), SHT_STRTAB, 1);
+    names.data = elf::SectionData::SectionString;
+    let mut stripped = Vec::new();
+    builder.write(&mut stripped)?;
+    Ok(fs::write(copy, stripped)?)
 }

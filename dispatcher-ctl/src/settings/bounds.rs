@@ -83,6 +83,11 @@ impl Bounds {
 /// The first number that the configuration file cannot have: an integer of TOML has 64 bits with a sign.
 const UNWRITABLE: f64 = (1_u64 << 63) as f64;
 
+/// A number that may have 64 bits, none if TOML cannot have it, to compare with bounds: rounded, but never across that limit.
+pub(crate) fn large(number: Option<i64>) -> f64 {
+    number.map_or(UNWRITABLE, |number| (number as f64).min(UNWRITABLE.next_down()))
+}
+
 /// A duration in the largest unit of which it is a whole number: `72h`, `5m`, `100ms`.
 pub(crate) fn short(time: Duration) -> String {
     let millis = time.as_millis();
@@ -103,11 +108,16 @@ mod tests {
         let (tenth, hour) = (Duration::from_millis(100), Duration::from_secs(3600));
         for (bounds, good, bad, message) in [
             (Bounds::Numbers(1, 100), 1.0, 100.5, "is out of range, expected 1..=100"),
-            (Bounds::Numbers(0, i64::MAX), 9e18, -1.0, "is out of range, expected 0 or more"),
+            (
+                Bounds::Numbers(0, i64::MAX),
+                large(Some(i64::MAX)),
+                -1.0,
+                "is out of range, expected 0 or more",
+            ),
             (
                 Bounds::Numbers(0, i64::MAX),
                 0.0,
-                9_223_372_036_854_775_808.0,
+                large(None),
                 "is out of range, expected 0..=9223372036854775807",
             ),
             (Bounds::Times(tenth, hour), 0.1, 0.0, "is out of range, expected 100ms to 1h"),

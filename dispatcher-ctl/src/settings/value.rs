@@ -9,7 +9,7 @@ use std::{
 
 use toml_edit::{Array, Value as Toml};
 
-use super::{section::Section, spec::Spec};
+use super::{bounds::large, section::Section, spec::Spec};
 use crate::values::{
     Choice, ClientRange, Day, Hex, Mac, PortRange, Statuses, TimeRange, Tos, duration,
     report_timeout,
@@ -108,7 +108,7 @@ values! {
         |v| Some(i64::from(*v).into()), v.to_string(), Some(f64::from(*v));
     "whole number": u64, usize =>
         |s, key, spec| s.integer(key, spec),
-        |v| i64::try_from(*v).ok().map(Toml::from), v.to_string(), Some(*v as f64);
+        |v| i64::try_from(*v).ok().map(Toml::from), v.to_string(), Some(large(i64::try_from(*v).ok()));
     "text": String, Statuses, Hex, PortRange, TimeRange, Tos =>
         |s, key, spec| s.parsed(key, spec.expected), |v| Some(v.to_string().into()), v.to_string(), None;
     "address": IpAddr =>

@@ -20,7 +20,9 @@ impl Found {
     fn advisor(&mut self, service: &ServiceSettings, advisor: &Advisor) {
         self.bounds("", advisor);
         if let Some(message) = port(service, advisor) {
-            self.say("port", &message).causes = self.of_service(&["port", "protocol"]);
+            let mut causes = self.of_service(&["port", "protocol"]);
+            causes.push(format!("{}kind", self.prefix));
+            self.say("port", &message).causes = causes;
         }
         if advisor.target == Target::Vip {
             self.vip(service, advisor.kind);
