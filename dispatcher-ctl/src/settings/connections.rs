@@ -21,9 +21,9 @@ settings! {
         capacity: u64 = 1_000_000 => Spec::NEW.numbers(16, MOST).note(FRESH);
         /// Half-open connections of all backends above which SYNs are placed by hash, without an entry in the table.
         ///
-        /// So a SYN flood leaves established connections alone. A client that goes on is entered with its next packet.
+        /// So a SYN flood leaves established connections alone. A client that continues gets its entry with its next packet.
         syn_guard: u64 = 100_000 => Spec::NEW.numbers(0, MOST);
-        /// What becomes of a TCP packet that is no SYN and has no connection.
+        /// What happens to a TCP packet that has no connection and is not a SYN.
         ///
         /// `"drop"`: dropped and counted by kind. `"schedule"`: treated as new. `"reset"`: answered with an RST, at most a
         /// thousand a second and CPU; the others are dropped. `"pass"`: left to the kernel.

@@ -77,9 +77,9 @@ settings! {
         /// Closing connections that are kept until `stale_timeout`.
         ///
         /// Beyond it, connections that were established for longer than `fin_timeout` are kept, too, while the table holds
-        /// fewer than `capacity`. Handshakes that the client broke off do not count; they are removed after `fin_timeout`.
+        /// fewer than `capacity`. Aborted handshakes do not count; they are removed after `fin_timeout`.
         fin_count: u64 = 4000 => Spec::NEW.numbers(0, i64::MAX);
-        /// What becomes of established connections of a backend that goes down.
+        /// What happens to established connections of a backend that goes down.
         ///
         /// `"keep"`: forwarded as long as they live. `"drop"`: dropped. `"reset"`: a packet of the client is answered with an
         /// RST, so that it connects again at once; limited as for `orphan`. The same holds for a backend that is removed:
