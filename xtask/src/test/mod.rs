@@ -2,6 +2,9 @@
 //!
 //! There is only one build: one profile (dev), one selection of packages, one set of features. The feature `datapath-log` only
 //! adds the datapath that logs; the other tests load the object that is shipped.
+//!
+//! cargo-nextest would have to be compiled on a fresh machine: 12 minutes of CPU time. It could save no more than the minute and a
+//! half for which test programs other than `e2e` run, because `e2e` alone keeps all CPUs busy.
 
 mod long;
 mod summary;
