@@ -168,15 +168,13 @@ async fn set_up(
         reconcile::merge(applied.as_deref(), &named, core.state(), retired, clock::epoch_ms())?
     };
     drop(named);
-    let capacity = core.plane.table().capacity();
-    if config.connections.capacity != capacity {
-        let asked = config.connections.capacity;
-        core.reports.note_config(format!(
-            "connections.capacity {asked} waits for the next fresh start, the table has {capacity}"
-        ));
-    }
+    core.started_with.clone_from(&config.settings);
+    core.started_with.connections.capacity = core.plane.table().capacity();
     for attached in core.plane.datapath().attached()? {
         core.links.choose_mode(&attached.name, attached.mode);
+        if attached.mode != config.xdp_mode {
+            core.started_with.xdp_mode = attached.mode;
+        }
     }
     core.resolve_wait = RESOLVE_WAIT;
     if !takeover {
