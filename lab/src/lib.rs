@@ -13,7 +13,7 @@
 //! Replies go straight from backend to client; those of `far` backends pass the switch's router.
 //!
 //! All names begin with a prefix that contains the process's number. Everything is removed when the [`Lab`] is dropped or the
-//! process ends, however it ends: see [`cleaner`]. [`Lab::keep`] keeps it.
+//! process ends, however it ends: see `cleaner`. [`Lab::keep`] keeps it.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},

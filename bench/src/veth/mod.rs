@@ -8,7 +8,7 @@
 //!
 //! There are two namespaces and one CPU: a program writes frames of many flows ([`wire`]), and the kernel sends them as if a
 //! NIC had received them (`BPF_F_TEST_XDP_LIVE_FRAMES`). Everything up to the sink happens on the CPU of the generator
-//! ([`busy`]), so the time of a frame covers the whole path. The net figure is that minus the time of an empty path
+//! (`busy`), so the time of a frame covers the whole path. The net figure is that minus the time of an empty path
 //! ([`trial`], `bounce`).
 
 use anyhow::{Context as _, Result, ensure};

@@ -59,10 +59,7 @@ impl From<ConfigErrors> for CliError {
         if let [error] = &errors.listed[..] {
             return Self { hint: error.hint.clone(), ..Self::usage(error.to_string()) };
         }
-        let place = errors.listed.iter().find_map(|error| error.place.as_ref());
-        let file = place.map_or("configuration", |place| place.file.as_str());
-        let sum = format!("{file}: {} errors", errors.count());
-        Self { details: errors.lines(), ..Self::usage(sum) }
+        Self { details: errors.lines(), ..Self::usage(errors.summary()) }
     }
 }
 

@@ -300,7 +300,10 @@ impl Core {
             reconcile::merge(Some(&applied), &named, self.state(), retired, clock::epoch_ms())?;
         let change = self.change_to(wanted);
         let changes = reconcile::plan(&change);
-        let settings = reconcile::plan_settings(&self.store.applied, config);
+        let mut settings = reconcile::plan_settings(&self.store.applied, config);
+        let waiting = self.waiting(config).into_iter();
+        let is_new = |line: &PlanLine| settings.iter().all(|known| known.field != line.field);
+        settings.extend(waiting.filter(is_new).collect::<Vec<_>>());
         let notes = self.links.stale_names(&names, &self.reports.config().file);
         Ok(Planned { change, changes, settings, notes, names })
     }

@@ -32,9 +32,9 @@ use crate::{
     api::types::ApiError,
     config::check,
     datapath::Datapath,
-    model::{Config, NicName, OnDown, RetiredSlot, SavedState, Service, State},
+    model::{Config, GlobalSettings, NicName, OnDown, RetiredSlot, SavedState, Service, State},
     network::Network,
-    reconcile::{Change, Dirty},
+    reconcile::{self, Change, Dirty, PlanLine},
 };
 
 /// How long a change waits for the MACs of new backends, before it is published without them.
@@ -47,6 +47,8 @@ pub(super) struct Core {
     pub(super) store: Store,
     /// Slots that all schedules of the running state take, as the check counts them.
     pub(super) rings: usize,
+    /// The global settings with which this daemon and its datapath were started.
+    pub(super) started_with: GlobalSettings,
     /// Whether kernel and network agree with the saved state, as far as is known.
     pub(super) in_force: bool,
     /// Whether a change freed memory that should be returned to the system.
@@ -79,10 +81,12 @@ impl Core {
         let rings = saved.state.services.iter().map(|s| check::ring_slots_in_force(s)).sum();
         let documents = datapath.saved_documents();
         let plane = Plane::new(datapath, &saved)?;
+        let started_with = saved.applied.settings.clone();
         let store = Store::new(saved, documents);
         Ok(Self {
             store,
             rings,
+            started_with,
             in_force: false,
             is_untidy: false,
             plane,
@@ -198,6 +202,16 @@ impl Core {
         config: &'c Config,
     ) -> Result<(Cow<'c, Config>, Vec<NicName>), ApiError> {
         self.links.kernel_names(config, &self.store.nic_names).await
+    }
+
+    /// Settings of a file that wait: they take effect at the next start, or when a NIC is next attached.
+    pub(super) fn waiting(&self, file: &GlobalSettings) -> Vec<PlanLine> {
+        let mut lines = reconcile::plan_settings(&self.started_with, file);
+        let has_other_mode = self.links.nics().has_other_mode(file.xdp_mode);
+        lines.retain(|line| {
+            line.note.is_some() && (line.field.as_deref() != Some("xdp_mode") || has_other_mode)
+        });
+        lines
     }
 
     /// A state with its NICs named as the file names them.

@@ -3,17 +3,22 @@
 //! The text is written next to the file and renamed over it. The new file gets owner, group, mode, access lists and other
 //! attributes of the one before; if that fails, nothing is changed. A symbolic link stays: the file that it points to is
 //! replaced.
+//!
+//! The new text's file is locked until it has replaced the one before. A process that is killed in between leaves it behind;
+//! the next save removes it, because nobody holds its lock.
 
 use std::{
     fs::{self, File, Metadata, OpenOptions, Permissions},
     io::{self, Write as _},
-    os::unix::fs::{MetadataExt as _, PermissionsExt as _, fchown},
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown},
     path::{Path, PathBuf},
 };
 
 use rustix::fs::{
-    AtFlags, CWD, StatxAttributes, StatxFlags, XattrFlags, fgetxattr, flistxattr, fsetxattr, statx,
+    AtFlags, CWD, FlockOperation, StatxAttributes, StatxFlags, XattrFlags, fgetxattr, flistxattr,
+    flock, fsetxattr, statx,
 };
+use rustix::io::Errno;
 use tempfile::{Builder, NamedTempFile};
 
 use crate::files::{self, FileError};
@@ -22,6 +27,10 @@ use crate::files::{self, FileError};
 const MODE: u32 = 0o7777;
 /// Longest list of names, and longest value, of extended attributes (Linux: XATTR_LIST_MAX, XATTR_SIZE_MAX).
 const LONGEST_ATTRIBUTE: usize = 65_536;
+/// Random letters and digits in the name of a draft.
+const RANDOM: usize = 6;
+/// How the name of a draft ends.
+const SUFFIX: &str = ".new";
 
 /// The file as it stands.
 #[derive(Clone, Debug)]
@@ -49,6 +58,36 @@ impl Before {
     fn folder(&self) -> &Path {
         self.path.parent().unwrap_or(Path::new("/"))
     }
+
+    /// How the name of a draft begins.
+    fn prefix(&self) -> String {
+        format!(".{}.", self.path.file_name().unwrap_or_default().to_string_lossy())
+    }
+
+    /// Removes drafts of this file whose writers were killed. What cannot be removed stays.
+    fn remove_leftovers(&self) {
+        let prefix = self.prefix();
+        let is_draft = |name: &str| {
+            let random = name.strip_prefix(&prefix).and_then(|rest| rest.strip_suffix(SUFFIX));
+            let is_random = |r: &str| r.bytes().all(|b| b.is_ascii_alphanumeric());
+            random.is_some_and(|random| random.len() == RANDOM && is_random(random))
+        };
+        for entry in fs::read_dir(self.folder()).into_iter().flatten().flatten() {
+            if entry.file_name().to_str().is_some_and(is_draft) && self.is_leftover(&entry.path()) {
+                drop(fs::remove_file(entry.path()));
+            }
+        }
+    }
+
+    /// Whether a draft is a regular file of this process's user or of the file's owner, and nobody writes it.
+    fn is_leftover(&self, draft: &Path) -> bool {
+        let owners = [nix::unistd::geteuid().as_raw(), self.metadata.uid()];
+        let is_ours = |m: &Metadata| m.is_file() && owners.contains(&m.uid());
+        let mut options = OpenOptions::new();
+        options.read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+        fs::symlink_metadata(draft).is_ok_and(|metadata| is_ours(&metadata))
+            && options.open(draft).is_ok_and(|file| lock(&file).is_ok())
+    }
 }
 
 /// The file that is to replace it; removed when dropped.
@@ -61,13 +100,17 @@ pub(super) struct Draft {
 impl Draft {
     /// Writes it next to the file.
     pub(super) fn write(before: Before, text: &str) -> Result<Self, FileError> {
-        let name = before.path.file_name().unwrap_or_default().to_string_lossy();
-        let prefix = format!(".{name}.");
-        let folder = before.folder();
-        let file = Builder::new().prefix(&prefix).suffix(".new").tempfile_in(folder);
+        before.remove_leftovers();
+        let (prefix, folder) = (before.prefix(), before.folder());
+        let mut builder = Builder::new();
+        let file = builder.prefix(&prefix).suffix(SUFFIX).rand_bytes(RANDOM).tempfile_in(folder);
         let mut file = file.map_err(|error| {
             FileError::from(error).about(&format!("no file can be made in {}", folder.display()))
         })?;
+        // Another process that saves may have found it before it was locked. Some file systems have no locks.
+        if matches!(lock(file.as_file()), Err(Errno::WOULDBLOCK)) || !file.path().exists() {
+            return Err(FileError::System("another process saves it".to_owned()));
+        }
         file.write_all(text.as_bytes())?;
         take_over(&before, file.as_file())?;
         file.as_file().sync_all()?;
@@ -88,6 +131,11 @@ impl Draft {
         }
         Ok(())
     }
+}
+
+/// Locks a draft, unless another process or thread writes it.
+fn lock(draft: &File) -> rustix::io::Result<()> {
+    flock(draft, FlockOperation::NonBlockingLockExclusive)
 }
 
 /// Gives a new file owner, mode and attributes of the one before.
@@ -122,7 +170,7 @@ fn attributes(file: &File) -> Result<Vec<Vec<u8>>, FileError> {
     let mut names = Vec::with_capacity(LONGEST_ATTRIBUTE);
     match flistxattr(file, rustix::buffer::spare_capacity(&mut names)) {
         Ok(_) => {}
-        Err(rustix::io::Errno::OPNOTSUPP) => return Ok(Vec::new()),
+        Err(Errno::OPNOTSUPP) => return Ok(Vec::new()),
         Err(error) => return Err(io::Error::from(error).into()),
     }
     let names = names.split(|byte| *byte == 0).filter(|name| !name.is_empty());
@@ -173,6 +221,32 @@ mod tests {
         }
         let names = fs::read_dir(&directory).unwrap().count();
         assert_eq!(names, 2, "nothing is left beside it");
+    }
+
+    #[test]
+    fn drafts_that_nobody_writes_are_removed() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        let file = at("file.toml");
+        fs::write(&file, "old").unwrap();
+        let others = [
+            ".file.toml.abc12.new",
+            ".file.toml.abc-12.new",
+            ".file.toml.abc123.old",
+            ".other.toml.abc123.new",
+            "file.toml.abc123.new",
+        ];
+        for name in others.iter().chain(&[".file.toml.abc123.new"]) {
+            fs::write(at(name), "left").unwrap();
+        }
+        symlink("file.toml", at(".file.toml.abc124.new")).unwrap();
+        fs::create_dir(at(".file.toml.abc125.new")).unwrap();
+        let written = Draft::write(Before::open(&file).unwrap(), "now").unwrap();
+        save(&file, "new").unwrap();
+        assert!(!at(".file.toml.abc123.new").exists());
+        assert!(written.file.path().exists(), "another save writes it");
+        assert_eq!(fs::read_dir(&directory).unwrap().count(), others.len() + 4);
+        assert_eq!(fs::read_to_string(&file).unwrap(), "new");
     }
 
     #[test]

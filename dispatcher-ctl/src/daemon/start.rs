@@ -168,15 +168,13 @@ async fn set_up(
         reconcile::merge(applied.as_deref(), &named, core.state(), retired, clock::epoch_ms())?
     };
     drop(named);
-    let capacity = core.plane.table().capacity();
-    if config.connections.capacity != capacity {
-        let asked = config.connections.capacity;
-        core.reports.note_config(format!(
-            "connections.capacity {asked} waits for the next fresh start, the table has {capacity}"
-        ));
-    }
+    core.started_with.clone_from(&config.settings);
+    core.started_with.connections.capacity = core.plane.table().capacity();
     for attached in core.plane.datapath().attached()? {
         core.links.choose_mode(&attached.name, attached.mode);
+        if attached.mode != config.xdp_mode {
+            core.started_with.xdp_mode = attached.mode;
+        }
     }
     core.resolve_wait = RESOLVE_WAIT;
     if !takeover {
@@ -195,12 +193,8 @@ async fn set_up(
     let (links, store, datapath, events) = core.links();
     links.nics().detach_unwanted(datapath, events)?;
     links.check_vips(store, events, &[]).await;
-    tracing::info!(
-        "{} services on {}, {}",
-        core.state().services.len(),
-        core.state().interfaces.join(", "),
-        if takeover { "taken over" } else { "fresh start" },
-    );
+    let origin = if takeover { "taken over" } else { "fresh start" };
+    tracing::info!("{}, {origin}", summary(core.state()));
     Ok(Started { core, file, kernel_reports, outcomes, socket, metrics_listener })
 }
 
@@ -210,6 +204,18 @@ fn listen(config: &Config) -> Result<tokio::net::TcpListener, StartError> {
     let listener = StdTcpListener::bind(address).map_err(failed)?;
     listener.set_nonblocking(true).map_err(failed)?;
     tokio::net::TcpListener::from_std(listener).map_err(failed)
+}
+
+/// How many services run, and on which NICs.
+fn summary(state: &State) -> String {
+    let services = match state.services.len() {
+        1 => "1 service".to_owned(),
+        number => format!("{number} services"),
+    };
+    match &state.interfaces[..] {
+        [] => format!("{services}, no NIC"),
+        nics => format!("{services} on {}", nics.join(", ")),
+    }
 }
 
 /// The former controller's saved state.
@@ -232,5 +238,21 @@ fn empty_state(config: &Config) -> SavedState {
         interface_names: Vec::new(),
         nic_names: Vec::new(),
         arp_ignored: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reconcile::testing;
+
+    #[test]
+    fn the_summary_counts_services_and_names_nics() {
+        let mut state = State::default();
+        assert_eq!(summary(&state), "0 services, no NIC");
+        state.services.push(testing::service("web", "192.0.2.80", 80).into());
+        assert_eq!(summary(&state), "1 service, no NIC");
+        state.interfaces = vec!["eth0".to_owned(), "eth1".to_owned()];
+        assert_eq!(summary(&state), "1 service on eth0, eth1");
     }
 }

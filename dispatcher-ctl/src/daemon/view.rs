@@ -13,15 +13,15 @@ use dispatcher_common::{
 use super::{clock, core::Core, health::Shown, links::NextHops, plane::sum, weights};
 use crate::{
     api::types::{
-        self, ApiError, Connection, ConnectionQuery, ConnectionTable, Connections, Interface,
-        ManagerReport, Rates, ResponseBucket, ResponseSeconds, Status,
+        self, ApiError, ConfigStatus, Connection, ConnectionQuery, ConnectionTable, Connections,
+        Interface, ManagerReport, Rates, ResponseBucket, ResponseSeconds, Status,
     },
     datapath::{
         Counters, Responses,
         connections::{ConnectionTable as Table, Filter, SweepResult},
     },
     model::{Backend, Protocol, RetiredSlot, Rule, Service},
-    reconcile::edit,
+    reconcile::{PlanLine, edit},
 };
 
 /// Counters and table at one time, for views.
@@ -75,13 +75,20 @@ impl Core {
             interfaces: self.interfaces(&reading),
             services: services.iter().map(|s| self.service_view(s, &reading)).collect(),
             connections: self.table_view(&reading),
-            config: self.reports.config().clone(),
+            config: self.config_status(),
             weight_updates: self.reports.events().weight_updates(),
             probe_lateness: self.health.lateness(),
             exits: self.reports.exits(),
             warnings: self.links.warnings(&self.store, &self.reports.config().file),
             last_errors: self.reports.last_errors(),
         })
+    }
+
+    fn config_status(&self) -> ConfigStatus {
+        let waiting: Vec<_> =
+            self.waiting(&self.store.applied).iter().map(PlanLine::detail).collect();
+        let note = (!waiting.is_empty()).then(|| waiting.join("; "));
+        ConfigStatus { note, ..self.reports.config().clone() }
     }
 
     /// The NICs.

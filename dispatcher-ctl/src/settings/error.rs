@@ -80,6 +80,15 @@ impl ConfigErrors {
         self.listed.len() + self.more
     }
 
+    /// One line: the file, if it is known, and how many errors there are.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        match self.listed.iter().find_map(|error| error.place.as_ref()) {
+            Some(place) => format!("{}: {} errors", place.file, self.count()),
+            None => format!("{} values are not valid", self.count()),
+        }
+    }
+
     /// Each error with its hint, and how many more there are.
     #[must_use]
     pub fn lines(&self) -> Vec<String> {

@@ -24,10 +24,12 @@ pub fn cut(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// Whether a service, a backend or a rule may be called so.
+/// Whether a service, a backend or a rule may be called so. Clients remove `.` and `..` from an API path.
 pub(crate) fn is_name(name: &str) -> bool {
     let is_part = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
-    (1..=LONGEST_NAME).contains(&name.len()) && name.bytes().all(is_part)
+    (1..=LONGEST_NAME).contains(&name.len())
+        && name.bytes().all(is_part)
+        && !matches!(name, "." | "..")
 }
 
 /// Longest name of a service, a backend or a rule.

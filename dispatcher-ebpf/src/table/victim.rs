@@ -16,7 +16,7 @@ const UNPROVEN: u64 = 1 << (0b10 | (State::Established as u64) << 2);
 /// Bits of a rank below age and expiry: the number of the way, counted down.
 const NUMBER_BITS: u32 = 4;
 
-/// How well a way in use suits a new flow. Above [`NUMBER_BITS`]: 0 if not at all, else the age with two bits above it. None of
+/// How well a way in use suits a new flow. Above the way's number: 0 if not at all, else the age with two bits above it. None of
 /// these is set for a last resort, the lower one for an entry that may be evicted at any time, both for an expired entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rank(u64);

@@ -1,7 +1,7 @@
 //! The datapath loaded into the kernel, and its results for single packets.
 //!
 //! Loads the object into the kernel, unpinned and not attached, fills its maps from a [`World`], and runs packets through it
-//! with `BPF_PROG_TEST_RUN`. [`reading`] reads what the datapath left in its maps. Of the controller only two parts are used:
+//! with `BPF_PROG_TEST_RUN`. `reading` reads what the datapath left in its maps. Of the controller only two parts are used:
 //! the object's bytes, and its reading of the kernel's clock.
 
 use std::{borrow::Cow, env, fs, sync::OnceLock};

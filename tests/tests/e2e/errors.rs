@@ -62,6 +62,15 @@ fn a_daemon_that_cannot_start_says_why() -> Result<()> {
     let status = daemon.process()?.wait(std::time::Duration::from_secs(10))?;
     assert_eq!(status, Some(2), "{}", daemon.log());
     assert!(daemon.log().contains("70000"), "{}", daemon.log());
+    // Several errors: the summary is that of `check`.
+    daemon.edit("protocol = \"tcp\"", "protocol = \"sctp\"")?;
+    let check = daemon.cli(["check", "-c", &daemon.config().display().to_string()])?;
+    let summary = check.err.lines().last().unwrap_or_default();
+    assert!(summary.ends_with(" errors"), "{}", check.err);
+    daemon.launch()?;
+    let status = daemon.process()?.wait(std::time::Duration::from_secs(10))?;
+    assert_eq!(status, Some(2), "{}", daemon.log());
+    assert!(daemon.log().contains(summary), "{}", daemon.log());
     Ok(())
 }
 

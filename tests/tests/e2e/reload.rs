@@ -122,3 +122,33 @@ fn a_reload_applies_the_difference_and_spares_what_was_set_by_hand() -> Result<(
     assert_eq!(web.requests(vip, 10)?, tally([("web-1", 8), ("web-3", 2)]));
     Ok(())
 }
+
+#[test]
+fn status_and_plan_show_settings_that_wait() -> Result<()> {
+    let Some(mut web) = Web::start("waiting", &[1])? else { return Ok(()) };
+    let note =
+        |web: &Web| Ok::<_, anyhow::Error>(web.daemon.json("status")?["config"]["note"].clone());
+    assert!(note(&web)?.is_null());
+    let text = std::fs::read_to_string(web.daemon.config())?;
+    let changed = text.replacen("capacity = 65536", "capacity = 32768", 1);
+    web.daemon.write(&format!("metrics_listen = \"127.0.0.1:9465\"\n{changed}"))?;
+    web.daemon.ok("reload")?;
+    let capacity = "capacity 65536 → 32768 (takes effect at the next fresh start";
+    let listen = "metrics_listen 127.0.0.1:9464 → 127.0.0.1:9465 (takes effect when the daemon is";
+    for verb in ["status", "plan"] {
+        let shown = web.daemon.ok(verb)?;
+        assert!(shown.contains(capacity) && shown.contains(listen), "{verb}: {shown}");
+    }
+    web.daemon.write(&changed)?;
+    web.daemon.ok("reload")?;
+    let shown = note(&web)?.to_string();
+    assert!(shown.contains(capacity) && !shown.contains("metrics_listen"), "{shown}");
+    // A restart keeps the table.
+    web.daemon.kill();
+    web.daemon.start()?;
+    assert_eq!(note(&web)?.to_string(), shown);
+    web.daemon.write(&text)?;
+    web.daemon.ok("reload")?;
+    assert!(note(&web)?.is_null());
+    Ok(())
+}

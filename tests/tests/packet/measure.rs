@@ -141,40 +141,54 @@ fn delivered(d: &Datapath, slot: u16, want: u64) -> Result<()> {
 
 /// SYN, wait, ACK, request in two segments, wait, answer: the measured times are those that passed.
 fn timed(f: Family, name: &str, ack: impl Fn(u32) -> PacketBuilder + Copy + 'static) -> Case {
-    let slot = f.web_slot(1);
-    f.case_in(World::standard().measured(), name).then(move |d| {
-        let run = |packet: PacketBuilder| {
-            let ran = d.run(&packet.build().bytes)?;
-            ensure!(ran.action == action::TX, "{ran:?}");
-            Ok(())
-        };
-        let (shake, think) = (Duration::from_millis(5), Duration::from_millis(30));
-        let began = Instant::now();
-        run(f.tcp(1001, SYN))?;
-        sleep(shake);
-        run(ack(0))?;
-        let longest_shake = began.elapsed();
-        let began = Instant::now();
-        run(request(ack(0)))?;
-        sleep(think);
-        run(request(ack(0)))?;
-        run(ack(900))?;
-        let longest = began.elapsed();
-        run(ack(1800))?;
-        let (exchange, counts) = (exchange(d)?, d.responses(slot)?);
-        let (handshake, response) = (exchange.times & 0xffff_ffff, exchange.times >> 32);
-        within(handshake, shake, longest_shake).context("handshake")?;
-        within(response, think.saturating_sub(longest_shake), longest - shake)
-            .context("response")?;
-        ensure!(counts.micros == response && counts.delivered == 1800, "{counts:?}");
-        let mut buckets = [0; 14];
-        buckets[bucket(response)] = 1;
-        ensure!(counts.buckets == buckets && exchange.pending == 0, "{counts:?}");
-        let mean = ResponseWindow(d.window(slot)?.responses).0 & 0xffff_ffff;
-        ensure!(mean == response, "{mean}, expected {response}");
-        ensure!(d.ways()?[0].1.state() == State::Established);
-        Ok(())
+    let world = || World::standard().measured();
+    f.case_in(world(), name).then(move |d| {
+        for _ in 0..5 {
+            if exchange_is_timed(d, f, ack)? {
+                return Ok(());
+            }
+            d.refill(&world())?;
+        }
+        anyhow::bail!("five handshakes took longer than the server thinks")
     })
+}
+
+/// Whether one exchange was timed. If the machine stands still during the handshake, nothing is left of the response's time.
+fn exchange_is_timed(d: &Datapath, f: Family, ack: impl Fn(u32) -> PacketBuilder) -> Result<bool> {
+    let slot = f.web_slot(1);
+    let run = |packet: PacketBuilder| {
+        let ran = d.run(&packet.build().bytes)?;
+        ensure!(ran.action == action::TX, "{ran:?}");
+        Ok(())
+    };
+    let (shake, think) = (Duration::from_millis(5), Duration::from_millis(30));
+    let began = Instant::now();
+    run(f.tcp(1001, SYN))?;
+    sleep(shake);
+    run(ack(0))?;
+    let longest_shake = began.elapsed();
+    if longest_shake >= think {
+        return Ok(false);
+    }
+    let began = Instant::now();
+    run(request(ack(0)))?;
+    sleep(think);
+    run(request(ack(0)))?;
+    run(ack(900))?;
+    let longest = began.elapsed();
+    run(ack(1800))?;
+    let (exchange, counts) = (exchange(d)?, d.responses(slot)?);
+    let (handshake, response) = (exchange.times & 0xffff_ffff, exchange.times >> 32);
+    within(handshake, shake, longest_shake).context("handshake")?;
+    within(response, think.saturating_sub(longest_shake), longest - shake).context("response")?;
+    ensure!(counts.micros == response && counts.delivered == 1800, "{counts:?}");
+    let mut buckets = [0; 14];
+    buckets[bucket(response)] = 1;
+    ensure!(counts.buckets == buckets && exchange.pending == 0, "{counts:?}");
+    let mean = ResponseWindow(d.window(slot)?.responses).0 & 0xffff_ffff;
+    ensure!(mean == response, "{mean}, expected {response}");
+    ensure!(d.ways()?[0].1.state() == State::Established);
+    Ok(true)
 }
 
 fn within(micros: u64, least: Duration, most: Duration) -> Result<()> {

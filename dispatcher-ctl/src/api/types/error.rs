@@ -113,10 +113,7 @@ impl From<ConfigErrors> for ApiError {
     fn from(errors: ConfigErrors) -> Self {
         match &errors.listed[..] {
             [only] => Self { hint: only.hint.clone(), ..Self::invalid(only.to_string()) },
-            _ => {
-                let sum = format!("{} values are not valid", errors.count());
-                Self::invalid(sum).errors(errors.lines())
-            }
+            _ => Self::invalid(errors.summary()).errors(errors.lines()),
         }
     }
 }

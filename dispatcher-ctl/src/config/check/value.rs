@@ -27,8 +27,9 @@ pub(super) fn name(name: &str) -> Result<(), String> {
     if is_name(name) {
         return Ok(());
     }
+    let but = if matches!(name, "." | "..") { ", but not \".\" or \"..\"" } else { "" };
     Err(format!(
-        "name {} is not valid, expected 1 to {LONGEST_NAME} of A-Z a-z 0-9 '_' '.' '-'",
+        "name {} is not valid, expected 1 to {LONGEST_NAME} of A-Z a-z 0-9 '_' '.' '-'{but}",
         quoted(name)
     ))
 }

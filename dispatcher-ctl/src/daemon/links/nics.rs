@@ -185,6 +185,11 @@ impl Nics {
         self.wanted.values().all(Nic::is_attached)
     }
 
+    /// Whether one is attached in another mode than this.
+    pub(in crate::daemon) fn has_other_mode(&self, mode: XdpMode) -> bool {
+        self.wanted.values().any(|nic| nic.is_attached() && nic.mode != mode)
+    }
+
     /// ifindexes of those that are there and down.
     pub(super) fn down(&self) -> BTreeSet<u32> {
         self.present().filter(|link| !link.up).map(|link| link.ifindex).collect()

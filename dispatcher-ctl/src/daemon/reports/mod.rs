@@ -120,12 +120,7 @@ impl Reports {
         }
     }
 
-    /// Notes what of the configuration is not in force.
-    pub(super) fn note_config(&mut self, note: String) {
-        self.config.note = Some(note);
-    }
-
-    /// The configuration file, and how its last reload ended.
+    /// The configuration file, and how its last reload ended; without a note.
     pub(super) const fn config(&self) -> &ConfigStatus {
         &self.config
     }

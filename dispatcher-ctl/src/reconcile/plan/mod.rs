@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::change::Change as StateChange;
 use crate::{
     api::types::{Action, Change},
-    model::{Backend, BackendConfig, Config, Rule, RuleConfig, Service},
+    model::{Backend, BackendConfig, GlobalSettings, Rule, RuleConfig, Service},
     settings::row::{Row, changes},
 };
 
@@ -61,11 +61,10 @@ pub fn plan(change: &StateChange) -> Vec<PlanLine> {
 
 /// The difference between two files except for NICs and services; a line says if it needs a restart.
 #[must_use]
-pub fn plan_settings(applied: &Config, new: &Config) -> Vec<PlanLine> {
+pub fn plan_settings(applied: &GlobalSettings, new: &GlobalSettings) -> Vec<PlanLine> {
     let mut lines = Vec::new();
     let no_table = |row: &str| !["interfaces", "connections", "manager", "exits"].contains(&row);
-    let settings =
-        changes(&applied.settings, &new.settings).filter(|change| no_table(change.0.key));
+    let settings = changes(applied, new).filter(|change| no_table(change.0.key));
     lines.extend(settings.map(|change| PlanLine::setting("settings", change)));
     let connections = changes(&applied.connections, &new.connections);
     lines.extend(connections.map(|change| PlanLine::setting("connections", change)));
