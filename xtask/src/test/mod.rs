@@ -4,7 +4,7 @@
 //! adds the datapath that logs; the other tests load the object that is shipped.
 //!
 //! cargo-nextest would have to be compiled on a fresh machine: 12 minutes of CPU time. It could save no more than the minute and a
-//! half for which test programs other than `e2e` run, because `e2e` alone keeps all CPUs busy.
+//! half for which test programs other than `e2e` run: the tests of `e2e` already run side by side.
 
 mod long;
 mod summary;
