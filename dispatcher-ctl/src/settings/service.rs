@@ -105,7 +105,7 @@ settings! {
         slow_start: Duration = Duration::ZERO => Spec::NEW.within(Bounds::UpTo(LONGEST_SLOW_START));
     }
     tables {
-        /// How clients stay with their backends. Of its parts, too, what a request leaves out stays.
+        /// How clients stay with their backends. A part that is left out takes its default; with `PATCH`, it stays as it is.
         #[serde(default)]
         affinity: Affinity = Affinity::new() => Spec::NEW.default_is("`{}`")
             .more("See [affinity](#affinity)");
