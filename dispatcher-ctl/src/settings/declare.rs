@@ -60,8 +60,8 @@ macro_rules! settings {
         $(#[doc = $doc:literal])+ $(#[serde($($serde:tt)+)])?
         $key:ident $(as $option:literal)? $(alone $alone:literal)?: $ty:ty $(= $default:expr)? $(=> $spec:expr)?;
     )*})*) => {
-        $($meta)*
         #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+        $($meta)*
         pub struct $name {$($(
             $(#[doc = $doc])+
             $(#[serde($($serde)+)])?
@@ -177,6 +177,7 @@ macro_rules! settings {
             $(
                 $(#[doc = $table_doc])+
                 #[serde(default, skip_serializing_if = "Option::is_none")]
+                #[serde(deserialize_with = "crate::values::Object::or_null")]
                 #[command(flatten)]
                 pub $table: Option<$crate::settings::SaidOf<$table_ty>>,
             )*
