@@ -223,6 +223,15 @@ macro_rules! settings {
             $($(required $key [$($doc),+] <$ty as $crate::settings::Stated>::schema;)*)*
         }
 
+        impl $view {
+            /// Its fields as text, with their keys, in their order.
+            #[must_use]
+            pub fn texts(&self) -> Vec<(&'static str, String)> {
+                use $crate::settings::Stated;
+                vec![$($((stringify!($key), <$ty as Stated>::shown_text(&self.$key)),)*)*]
+            }
+        }
+
         impl From<&$name> for $view {
             fn from(of: &$name) -> Self {
                 use $crate::settings::Stated;
