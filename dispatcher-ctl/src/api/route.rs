@@ -192,8 +192,11 @@ impl<T: Serialize + DeserializeOwned + ToSchema + Send + 'static> Body for Json<
 
     /// An empty body is an object without fields.
     fn read(text: String) -> serde_json::Result<T> {
-        let json = if text.trim().is_empty() { "{}" } else { &text };
-        placed(json).map(|Object(value)| value)
+        match text.trim() {
+            "" => serde_json::from_str("{}"),
+            json if json.starts_with('{') => placed(json),
+            json => serde_json::from_str(json).map(|Object(value)| value),
+        }
     }
 
     fn schema(schemas: &mut Schemas) -> Value {
