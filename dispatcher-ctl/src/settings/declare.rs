@@ -160,6 +160,8 @@ macro_rules! settings {
             $($(
                 $(#[doc = $must_doc])+
                 #[arg(long, allow_negative_numbers = true)]
+                #[arg(help = $crate::settings::help::help::<$name>(stringify!($must), $is_alone, false))]
+                #[arg(long_help = $crate::settings::help::help::<$name>(stringify!($must), $is_alone, true))]
                 #[arg(value_names = $crate::settings::names::<$must_ty>())]
                 #[arg(value_parser = $crate::settings::parser::<$must_ty>())]
                 pub $must: $crate::settings::SaidOf<$must_ty>,
@@ -169,6 +171,8 @@ macro_rules! settings {
                 #[serde(default, skip_serializing_if = "Option::is_none")]
                 #[serde(deserialize_with = "crate::settings::from_json")]
                 #[arg(long $(= $option)?, allow_negative_numbers = true)]
+                #[arg(help = $crate::settings::help::help::<$name>(stringify!($key), $is_alone, false))]
+                #[arg(long_help = $crate::settings::help::help::<$name>(stringify!($key), $is_alone, true))]
                 #[arg(value_names = $crate::settings::names::<$ty>())]
                 #[arg(value_parser = $crate::settings::parser::<$ty>())]
                 $(#[cfg_attr($is_alone, arg(num_args = 0..=1, require_equals = true, default_missing_value = $alone))])?
