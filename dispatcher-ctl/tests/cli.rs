@@ -105,7 +105,9 @@ fn changing_verbs_say_what_holds_now() {
         ),
         (
             "service set web --scheduler rr --stale-timeout 5m",
-            "scheduler rr, forward mac, stale_timeout 5m",
+            "scheduler rr, forward mac, stale_timeout 5m, syn_timeout 30s, fin_timeout 1s 500ms, \
+             fin_count 4000, on_down keep, measure true, weight_bound 20, proportions the manager's, \
+             slow_start 0s, affinity { timeout = ",
             "Some(Rr)",
         ),
         (

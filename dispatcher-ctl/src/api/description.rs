@@ -7,7 +7,7 @@ use utoipa::openapi::path::ParameterIn;
 
 use super::{
     route::{Answer, Body, Query, Route},
-    schema::{Schemas, forbid_null},
+    schema::{Schemas, forbid_null, forget_width},
     types::{ApiError, Description},
 };
 use crate::values::schema::IpAddress;
@@ -30,16 +30,15 @@ impl Draft {
             .map(|parameter| {
                 let mut parameter = json!(parameter);
                 forbid_null(&mut parameter);
+                forget_width(&mut parameter);
                 parameter
             })
             .collect();
         let mut errors: BTreeSet<u16> = route.errors.iter().copied().collect();
-        errors.insert(500);
+        // Every route refuses a query that it does not know.
+        errors.extend([400, 500]);
         if NAMES > 0 {
-            errors.extend([400, 404]);
-        }
-        if !query.is_empty() {
-            errors.insert(400);
+            errors.insert(404);
         }
         let text = route.text.iter().map(|line| line.trim());
         let mut operation = json!({
@@ -52,7 +51,7 @@ impl Draft {
             operation["description"] = more.trim().into();
         }
         if let Some(content_type) = B::CONTENT_TYPE {
-            errors.extend([400, 408, 413, 422]);
+            errors.extend([408, 413, 422]);
             let schema = B::schema(&mut self.schemas);
             // Whoever needs no field may leave the body out.
             let required = B::read(String::new()).is_err();

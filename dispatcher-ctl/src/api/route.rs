@@ -10,12 +10,13 @@ use axum::{
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{
     Deserialize, Serialize,
-    de::{self, DeserializeOwned, Unexpected},
+    de::{self, DeserializeOwned},
 };
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
 use super::{schema::Schemas, types::Event};
+use crate::values::Object;
 
 /// A method on a path: with `NAMES` names in the path, a query, a body and an answer.
 pub struct Route<const NAMES: usize, Q, B, A> {
@@ -69,6 +70,7 @@ impl<T: Serialize + DeserializeOwned + IntoParams + Send + 'static> Query for T 
 
 /// The query of a route that has none.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 pub struct NoQuery {}
 
 /// The body of a request.
@@ -77,6 +79,8 @@ pub trait Body: 'static {
     type Value: Send + 'static;
     /// Its content type; none: there is no body.
     const CONTENT_TYPE: Option<&'static str>;
+    /// The status of the error if it is not text.
+    const NOT_TEXT: StatusCode = StatusCode::BAD_REQUEST;
 
     /// The body as it is sent.
     ///
@@ -186,14 +190,12 @@ impl<T: Serialize + DeserializeOwned + ToSchema + Send + 'static> Body for Json<
         serde_json::to_vec(value)
     }
 
-    /// An empty body is an object without fields. serde would also take an array, with the fields in their order.
+    /// An empty body is an object without fields.
     fn read(text: String) -> serde_json::Result<T> {
         match text.trim() {
             "" => serde_json::from_str("{}"),
-            json if json.starts_with('[') => {
-                Err(de::Error::invalid_type(Unexpected::Seq, &"an object"))
-            }
-            json => placed(json),
+            json if json.starts_with('{') => placed(json),
+            json => serde_json::from_str(json).map(|Object(value)| value),
         }
     }
 
@@ -297,6 +299,7 @@ pub struct Toml;
 impl Body for Toml {
     type Value = String;
     const CONTENT_TYPE: Option<&'static str> = Some("application/toml");
+    const NOT_TEXT: StatusCode = StatusCode::UNPROCESSABLE_ENTITY;
 
     fn write(value: &String) -> serde_json::Result<Vec<u8>> {
         Ok(value.clone().into_bytes())

@@ -42,7 +42,25 @@ impl Schemas {
 fn schemas<T: ToSchema>() -> impl Iterator<Item = (String, Value)> {
     let mut found = vec![(T::name().into_owned(), T::schema())];
     T::schemas(&mut found);
-    found.into_iter().map(|(name, schema)| (name, json!(schema)))
+    found.into_iter().map(|(name, schema)| {
+        let mut schema = json!(schema);
+        forget_width(&mut schema);
+        (name, schema)
+    })
+}
+
+/// Removes the formats of whole numbers: `int32` and `int64` have a sign, which the numbers of the API have not.
+pub(super) fn forget_width(schema: &mut Value) {
+    if let Value::Object(fields) = schema
+        && fields.get("format").is_some_and(|format| format == "int32" || format == "int64")
+    {
+        fields.remove("format");
+    }
+    match schema {
+        Value::Object(fields) => fields.values_mut().for_each(forget_width),
+        Value::Array(items) => items.iter_mut().for_each(forget_width),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
 }
 
 fn reference<T: ToSchema>() -> Value {

@@ -111,7 +111,8 @@ impl Core {
                 sum(total, reading.counters.backend(*slot))
             });
         let total = |of: fn(&types::Backend) -> u64| backends.iter().map(of).sum::<u64>();
-        let rate = |of: fn(&Rates) -> f64| backends.iter().map(|b| of(&b.rates)).sum::<f64>();
+        // The sum of nothing is -0.
+        let rate = |of: fn(&Rates) -> f64| backends.iter().map(|b| of(&b.rates)).sum::<f64>() + 0.0;
         types::Service {
             settings: (&service.config).into(),
             packets: total(|b| b.packets) + former.packets,

@@ -73,6 +73,10 @@ impl Stated for Affinity {
         self.into()
     }
 
+    fn shown_text(shown: &AffinityView) -> String {
+        shown.to_string()
+    }
+
     fn schema(schemas: &mut Named) -> RefOr<Schema> {
         named::<AffinityView>(schemas)
     }

@@ -1,10 +1,11 @@
 //! The settings of a backend.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use dispatcher_common::backend::Share;
 
 use super::{
+    help::Typical,
     row::{read_required, read_rest},
     section::Section,
     settings,
@@ -79,6 +80,12 @@ settings! {
 /// `sticky` in a state that was saved before the setting existed.
 const fn sticky() -> bool {
     true
+}
+
+impl Typical for BackendConfig {
+    fn typical() -> Self {
+        Self::new(String::new(), Ipv4Addr::UNSPECIFIED.into(), 0)
+    }
 }
 
 impl BackendConfig {

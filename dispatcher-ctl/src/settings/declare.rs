@@ -60,8 +60,8 @@ macro_rules! settings {
         $(#[doc = $doc:literal])+ $(#[serde($($serde:tt)+)])?
         $key:ident $(as $option:literal)? $(alone $alone:literal)?: $ty:ty $(= $default:expr)? $(=> $spec:expr)?;
     )*})*) => {
-        $($meta)*
         #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+        $($meta)*
         pub struct $name {$($(
             $(#[doc = $doc])+
             $(#[serde($($serde)+)])?
@@ -160,6 +160,8 @@ macro_rules! settings {
             $($(
                 $(#[doc = $must_doc])+
                 #[arg(long, allow_negative_numbers = true)]
+                #[arg(help = $crate::settings::help::help::<$name>(stringify!($must), $is_alone, false))]
+                #[arg(long_help = $crate::settings::help::help::<$name>(stringify!($must), $is_alone, true))]
                 #[arg(value_names = $crate::settings::names::<$must_ty>())]
                 #[arg(value_parser = $crate::settings::parser::<$must_ty>())]
                 pub $must: $crate::settings::SaidOf<$must_ty>,
@@ -169,6 +171,8 @@ macro_rules! settings {
                 #[serde(default, skip_serializing_if = "Option::is_none")]
                 #[serde(deserialize_with = "crate::settings::from_json")]
                 #[arg(long $(= $option)?, allow_negative_numbers = true)]
+                #[arg(help = $crate::settings::help::help::<$name>(stringify!($key), $is_alone, false))]
+                #[arg(long_help = $crate::settings::help::help::<$name>(stringify!($key), $is_alone, true))]
                 #[arg(value_names = $crate::settings::names::<$ty>())]
                 #[arg(value_parser = $crate::settings::parser::<$ty>())]
                 $(#[cfg_attr($is_alone, arg(num_args = 0..=1, require_equals = true, default_missing_value = $alone))])?
@@ -177,6 +181,7 @@ macro_rules! settings {
             $(
                 $(#[doc = $table_doc])+
                 #[serde(default, skip_serializing_if = "Option::is_none")]
+                #[serde(deserialize_with = "crate::values::Object::or_null")]
                 #[command(flatten)]
                 pub $table: Option<$crate::settings::SaidOf<$table_ty>>,
             )*
@@ -220,6 +225,15 @@ macro_rules! settings {
 
         $crate::settings::settings! { @schema $view of $name [$($about),+]
             $($(required $key [$($doc),+] <$ty as $crate::settings::Stated>::schema;)*)*
+        }
+
+        impl $view {
+            /// Its fields as text, with their keys, in their order.
+            #[must_use]
+            pub fn texts(&self) -> Vec<(&'static str, String)> {
+                use $crate::settings::Stated;
+                vec![$($((stringify!($key), <$ty as Stated>::shown_text(&self.$key)),)*)*]
+            }
         }
 
         impl From<&$name> for $view {

@@ -20,6 +20,7 @@ pub(crate) mod document;
 mod error;
 mod exits;
 mod global;
+pub(crate) mod help;
 pub(crate) mod keys;
 mod manager;
 mod passive;

@@ -3,21 +3,27 @@
 use std::{fmt, str::FromStr};
 
 use clap::builder::ValueParser;
+use serde::Deserializer;
 use toml_edit::Value as Toml;
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{RefOr, Schema},
+};
 
 use super::{
-    row::{Table as _, inline, read_over_default},
-    schema::named,
+    row::{Row, Table as _, inline, read_over_default},
+    schema::{Fields, named},
     section::Section,
     settings,
     spec::Spec,
     stated::{Nullable, Said, as_is, typed},
     value::{OrNone, Value},
 };
+use crate::values::Object;
 
 settings! {
     /// How much each of the four inputs counts: percent, together 100.
-    #[derive(Copy, Eq, utoipa::ToSchema)]
+    #[derive(Copy, Eq)]
     #[serde(deny_unknown_fields)]
     Proportions at "in proportions", also [], later [];
     given {}
@@ -100,11 +106,29 @@ impl Value for Proportions {
 
 as_is! { named::<Proportions>: Proportions; }
 
+impl PartialSchema for Proportions {
+    fn schema() -> RefOr<Schema> {
+        let add = |fields: Fields<Self>, row: &Row<Self>| {
+            fields.optional(row.key, row.doc, u32::schema())
+        };
+        Self::ROWS
+            .iter()
+            .fold(Fields::new(), add)
+            .described(&["How much each of the four inputs counts: percent, together 100."])
+    }
+}
+
+impl ToSchema for Proportions {}
+
 impl Said for Proportions {
     const NAMES: &'static [&'static str] = &["A,N,A,S"];
 
     fn parser() -> ValueParser {
         typed::<Self>()
+    }
+
+    fn from_json<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Self>, D::Error> {
+        Object::or_null(d)
     }
 }
 
@@ -114,4 +138,8 @@ impl OrNone for Proportions {
 
 impl Nullable for Proportions {
     const NONE: &'static str = "manager";
+
+    fn or_null<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Self>, D::Error> {
+        Object::or_null(d)
+    }
 }

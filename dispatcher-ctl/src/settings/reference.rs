@@ -1,31 +1,29 @@
 //! The tables of `docs/configuration.md`.
 
-use std::net::Ipv4Addr;
-
 use dispatcher_golden::{cell, check_between};
 
 use super::{
     Advisor, Affinity, BackendConfig, Connections, Exits, GlobalSettings, Manager, Passive,
     Proportions, RuleConfig, ServiceSettings,
     bounds::short,
+    help::Typical as _,
     row::{Row, Table},
 };
-use crate::values::{AdvisorKind, Choice as _, Protocol};
+use crate::values::{AdvisorKind, Choice as _};
 
 #[test]
 fn reference_page_of_settings() {
-    let vip = Ipv4Addr::UNSPECIFIED.into();
     for (name, table) in [
         ("global", rows(&GlobalSettings::new(Vec::new()))),
         ("connections", rows(&Connections::default())),
         ("manager", rows(&Manager::default())),
         ("proportions", rows(&Proportions::default())),
         ("exits", rows(&Exits::default())),
-        ("service", rows(&ServiceSettings::new(String::new(), vip, 80, Protocol::Tcp))),
+        ("service", rows(&ServiceSettings::typical())),
         ("affinity", rows(&Affinity::default())),
         ("advisor", rows(&Advisor::new(AdvisorKind::Http))),
         ("passive", rows(&Passive::default())),
-        ("backend", rows(&BackendConfig::new(String::new(), vip, 0))),
+        ("backend", rows(&BackendConfig::typical())),
         ("rule", rows(&RuleConfig::default())),
     ] {
         let begin =
@@ -38,17 +36,11 @@ fn reference_page_of_settings() {
 fn rows<T: Table>(default: &T) -> String {
     let mut out = "\n| key | type | default | bounds | |\n|---|---|---|---|---|\n".to_owned();
     for (i, row) in T::ROWS.iter().enumerate() {
-        let default = match row.spec.default {
-            _ if i < T::PRESET || row.spec.required.is_some() => "required".to_owned(),
-            Some(default) => default.to_owned(),
-            None => (row.written)(default, &row.spec)
-                .map_or_else(|| "none".to_owned(), |value| format!("`{value}`")),
+        let default = match i < T::PRESET || row.spec.required.is_some() {
+            true => "required".to_owned(),
+            false => row.default(default),
         };
-        let quoted = |time| format!("`\"{}\"`", short(time));
-        let bounds = match row.spec.bounds {
-            Some(bounds) => row.spec.explained(bounds.text(quoted)),
-            None => row.spec.may_be.to_owned(),
-        };
+        let bounds = row.valid(|time| format!("`\"{}\"`", short(time)));
         let (key, kind) = (row.key, (row.kind)());
         out += &format!("| `{key}` | {kind} | {default} | {bounds} | {} |\n", description(row));
     }

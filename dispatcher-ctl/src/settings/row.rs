@@ -1,5 +1,7 @@
 //! The table of an object: one row per setting. A whole table can be read, compared and merged.
 
+use std::time::Duration;
+
 use toml_edit::{InlineTable, Value as Toml};
 
 use super::{bounds::Bounds, keys::Keys, section::Section, spec::Spec, value::Required};
@@ -76,6 +78,23 @@ pub(crate) fn inline_but<T: Table>(of: &T, default: &T) -> InlineTable {
 }
 
 impl<T> Row<T> {
+    /// Its default in this object, as documentation has it.
+    pub(crate) fn default(&self, object: &T) -> String {
+        let written = || match (self.written)(object, &self.spec) {
+            Some(value) => format!("`{value}`"),
+            None => "none".to_owned(),
+        };
+        self.spec.default.map_or_else(written, ToOwned::to_owned)
+    }
+
+    /// Its valid values, as documentation has them; `time` is how a duration is written.
+    pub(crate) fn valid(&self, time: fn(Duration) -> String) -> String {
+        match self.spec.bounds {
+            Some(bounds) => self.spec.explained(bounds.text(time)),
+            None => self.spec.may_be.to_owned(),
+        }
+    }
+
     /// Reads it, if the file has it.
     pub(crate) fn read_to(&self, s: &mut Section<'_, '_>, to: &mut T) {
         if let Some(expected) = self.spec.required {
@@ -145,6 +164,12 @@ macro_rules! tables {
     ($($type:ty),+) => {$(
         impl Default for $type {
             fn default() -> Self {
+                Self::new()
+            }
+        }
+
+        impl $crate::settings::help::Typical for $type {
+            fn typical() -> Self {
                 Self::new()
             }
         }

@@ -29,10 +29,24 @@ impl<T: Table> Fields<T> {
 
     /// Adds a field that may be left out. A setting of `T` has its bounds.
     pub(crate) fn optional(self, key: &str, doc: &[&str], schema: RefOr<Schema>) -> Self {
-        let mut described = AllOfBuilder::new().item(schema).description(Some(text(doc)));
-        if let Some(bounds) = bounds_of::<T>(key) {
-            described = described.item(within(bounds));
-        }
+        let bounds = bounds_of::<T>(key);
+        let described: RefOr<Schema> = match schema {
+            RefOr::T(Schema::Object(mut object)) => {
+                if let Some(bounds) = bounds {
+                    let within = within(bounds).build();
+                    object.minimum = within.minimum;
+                    object.maximum = within.maximum;
+                    object.exclusive_minimum = within.exclusive_minimum;
+                }
+                object.description = Some(text(doc));
+                object.into()
+            }
+            schema => {
+                let described = AllOfBuilder::new().item(schema).description(Some(text(doc)));
+                let within = bounds.map(within);
+                within.into_iter().fold(described, AllOfBuilder::item).into()
+            }
+        };
         Self(self.0.property(key, described), PhantomData)
     }
 

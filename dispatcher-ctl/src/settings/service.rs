@@ -1,7 +1,7 @@
 //! The settings of a service.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     time::Duration,
 };
 
@@ -10,6 +10,7 @@ use dispatcher_common::limits::MAX_WEIGHT_BOUND;
 use super::{
     Advisor, Affinity, Proportions,
     bounds::Bounds,
+    help::Typical,
     row::{read_required, read_rest},
     section::Section,
     settings,
@@ -105,7 +106,7 @@ settings! {
         slow_start: Duration = Duration::ZERO => Spec::NEW.within(Bounds::UpTo(LONGEST_SLOW_START));
     }
     tables {
-        /// How clients stay with their backends. Of its parts, too, what a request leaves out stays.
+        /// How clients stay with their backends. A part that is left out takes its default; with `PATCH`, it stays as it is.
         #[serde(default)]
         affinity: Affinity = Affinity::new() => Spec::NEW.default_is("`{}`")
             .more("See [affinity](#affinity)");
@@ -118,6 +119,12 @@ settings! {
         /// How the metric agents of its backends are asked, in addition; none: they are not.
         #[serde(default)]
         agent: Option<Advisor> = None => Spec::NEW.agent().more("See [agent](#serviceagent)");
+    }
+}
+
+impl Typical for ServiceSettings {
+    fn typical() -> Self {
+        Self::new(String::new(), Ipv4Addr::UNSPECIFIED.into(), 80, Protocol::Tcp)
     }
 }
 

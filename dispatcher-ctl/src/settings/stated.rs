@@ -15,7 +15,10 @@ use utoipa::{
     openapi::{RefOr, Schema},
 };
 
-use super::schema::{Named, named, or_null, plain};
+use super::{
+    schema::{Named, named, or_null, plain},
+    value::OrNone,
+};
 use crate::values::{Choice, Mac, Seconds, report_timeout::UNLIMITED, schema::IpAddress};
 
 /// A value that requests state and answers show.
@@ -30,6 +33,9 @@ pub trait Stated {
 
     /// As an answer shows it.
     fn shown(&self) -> Self::Shown;
+
+    /// What an answer shows, as text.
+    fn shown_text(shown: &Self::Shown) -> String;
 
     /// The schema of its value in requests and answers; adds the schemas that have names.
     fn schema(named: &mut Named) -> RefOr<Schema>;
@@ -108,6 +114,10 @@ macro_rules! as_is {
                 self.clone()
             }
 
+            fn shown_text(shown: &Self) -> String {
+                $crate::settings::value::Value::text(shown)
+            }
+
             fn schema(
                 named: &mut $crate::settings::schema::Named,
             ) -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
@@ -149,6 +159,7 @@ known_to_clap! {
     &["true|false"] => bool;
     &["N"] => u8, u16, u32, u64;
     &["ADDRESS"] => IpAddr;
+    &["TEXT"] => String;
 }
 
 /// JSON has only finite numbers: it would write others as `null`, which means that the request does not have the setting.
@@ -175,6 +186,10 @@ impl<T: Choice + ToSchema> Stated for T {
         *self
     }
 
+    fn shown_text(shown: &Self) -> String {
+        shown.word().to_owned()
+    }
+
     fn schema(schemas: &mut Named) -> RefOr<Schema> {
         named::<T>(schemas)
     }
@@ -193,7 +208,7 @@ where
 
 impl<T> Stated for Option<T>
 where
-    T: Stated<Said: Clone> + From<<T as Stated>::Said>,
+    T: Stated<Said: Clone> + From<<T as Stated>::Said> + OrNone,
 {
     type Said = Option<T::Said>;
     type Shown = Option<T::Shown>;
@@ -204,6 +219,10 @@ where
 
     fn shown(&self) -> Self::Shown {
         self.as_ref().map(Stated::shown)
+    }
+
+    fn shown_text(shown: &Self::Shown) -> String {
+        shown.as_ref().map_or_else(|| <T as OrNone>::NONE.to_owned(), T::shown_text)
     }
 
     fn schema(named: &mut Named) -> RefOr<Schema> {
@@ -236,6 +255,10 @@ impl Stated for Duration {
 
     fn shown(&self) -> Seconds {
         Seconds(*self)
+    }
+
+    fn shown_text(shown: &Seconds) -> String {
+        humantime::format_duration(shown.0).to_string()
     }
 
     fn schema(schemas: &mut Named) -> RefOr<Schema> {

@@ -37,7 +37,7 @@ macro_rules! choice {
     ) => {
         $(#[$meta])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        #[derive(serde::Serialize, serde::Deserialize, clap::ValueEnum)]
+        #[derive(serde::Serialize, clap::ValueEnum)]
         pub enum $name {
             $($(#[$variant_meta])* #[serde(rename = $word)] #[value(name = $word)] $variant,)+
         }
@@ -47,6 +47,15 @@ macro_rules! choice {
 
             fn word(self) -> &'static str {
                 match self { $(Self::$variant => $word),+ }
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            /// As a text: serde's derived reader takes a number for broken JSON.
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let word = <String as serde::Deserialize>::deserialize(deserializer)?;
+                <Self as $crate::values::Choice>::from_word(&word)
+                    .ok_or_else(|| serde::de::Error::unknown_variant(&word, &[$($word),+]))
             }
         }
 

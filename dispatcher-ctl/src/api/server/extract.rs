@@ -62,7 +62,7 @@ pub(super) async fn asked<const NAMES: usize, Q: Query, B: Body>(
     let body = match B::CONTENT_TYPE {
         None => B::read(String::new()),
         Some(_) => {
-            let text = text(Request::from_parts(parts, body), patience).await?;
+            let text = text(Request::from_parts(parts, body), patience, B::NOT_TEXT).await?;
             // A large one is not read on a thread that others wait for.
             tokio::task::spawn_blocking(|| B::read(text))
                 .await
@@ -85,7 +85,7 @@ async fn names<const NAMES: usize>(parts: &mut Parts) -> Result<[String; NAMES],
 fn query<Q: Query>(uri: &Uri) -> Result<Q, Refusal> {
     axum::extract::Query::try_from_uri(uri).map(|query| query.0).map_err(|e| {
         let cause = std::error::Error::source(&e).map_or(e.to_string(), ToString::to_string);
-        Refusal::new(StatusCode::BAD_REQUEST, format!("query: {cause}"))
+        Refusal::new(StatusCode::BAD_REQUEST, format!("query: {}", plain(cause)))
     })
 }
 
@@ -95,12 +95,32 @@ fn unreadable(error: serde_json::Error) -> Refusal {
         Category::Data => StatusCode::UNPROCESSABLE_ENTITY,
         Category::Eof | Category::Io | Category::Syntax => StatusCode::BAD_REQUEST,
     };
-    let what: String = error.to_string().chars().take(LONGEST_ERROR).collect();
+    let what: String = plain(error.to_string()).chars().take(LONGEST_ERROR).collect();
     Refusal::new(status, format!("body: {what}"))
 }
 
-/// The body as text.
-async fn text(request: Request, patience: Duration) -> Result<String, Refusal> {
+/// A message of a library without the words of its language.
+fn plain(message: String) -> String {
+    const PLAIN: [(&str, &str); 9] = [
+        ("expected u8", "expected a whole number from 0 to 255"),
+        ("expected u16", "expected a whole number from 0 to 65535"),
+        ("expected u32", "expected a whole number from 0 to 4294967295"),
+        ("expected u64", "expected a whole number, 0 or more"),
+        ("expected f64", "expected a number"),
+        ("invalid digit found in string", "expected a whole number"),
+        ("cannot parse integer from empty string", "expected a whole number"),
+        ("number too large to fit in target type", "the number is too large"),
+        ("provided string was not `true` or `false`", "expected true or false"),
+    ];
+    PLAIN.iter().fold(message, |message, (theirs, ours)| message.replace(theirs, ours))
+}
+
+/// The body as text. What is not text is refused with `not_text`.
+async fn text(
+    request: Request,
+    patience: Duration,
+    not_text: StatusCode,
+) -> Result<String, Refusal> {
     let visit = request.extensions().get::<Arc<Visit>>().cloned();
     // While it sends, a client can give way to others.
     visit.iter().for_each(|visit| visit.wait());
@@ -120,6 +140,6 @@ async fn text(request: Request, patience: Duration) -> Result<String, Refusal> {
         })?;
     files::text(bytes.into()).map_err(|NotText { line, column, message, hint }| {
         let error = format!("body: {line}:{column}: {message}");
-        Refusal { status: StatusCode::BAD_REQUEST, error: ApiError::invalid(error).hint(hint) }
+        Refusal { status: not_text, error: ApiError::invalid(error).hint(hint) }
     })
 }

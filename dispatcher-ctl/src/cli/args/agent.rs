@@ -2,17 +2,17 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use clap::{Args, ValueHint};
+use clap::{ArgGroup, Args, ValueHint};
 
 use super::LogFormat;
 use crate::agent::Metric;
 
 /// `agent`.
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("key").args(["config", "key_file"]).required(true).multiple(true))]
 pub struct Agent {
     /// Configuration file; options given here override it
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    #[arg(required_unless_present = "key_file")]
     pub config: Option<PathBuf>,
     /// File with the key that is shared with the dispatcher
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]

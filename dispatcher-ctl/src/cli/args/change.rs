@@ -2,13 +2,13 @@
 
 use clap::{
     Args, Subcommand,
-    builder::{NonEmptyStringValueParser as Name, PossibleValuesParser},
+    builder::{NonEmptyStringValueParser as Name, PossibleValue, PossibleValuesParser},
 };
 
 use super::{Changing, Reading};
 use crate::{
     api::types::{PatchBackend, PatchService, PutBackend, PutService, Seconds},
-    settings::{self, row::Table as _},
+    settings::{self, help::help, row::Table as _},
 };
 
 /// `service`.
@@ -175,7 +175,7 @@ pub enum Manager {
 #[derive(Debug, Args)]
 pub struct ManagerSet {
     /// Which setting, as the configuration names it
-    #[arg(value_parser = PossibleValuesParser::new(settings::Manager::KEYS.known))]
+    #[arg(value_parser = PossibleValuesParser::new(manager_keys()))]
     pub key: String,
     /// Its value, as the configuration writes it; proportions as active,new,advisor,system
     #[arg(value_parser = Name::new())]
@@ -183,6 +183,12 @@ pub struct ManagerSet {
     /// Whether the change is also written to the file.
     #[command(flatten)]
     pub changing: Changing,
+}
+
+/// The keys of the manager's settings, with their help.
+fn manager_keys() -> impl Iterator<Item = PossibleValue> {
+    let keys = settings::Manager::ROWS.iter().map(|row| row.key);
+    keys.map(|key| PossibleValue::new(key).help(help::<settings::Manager>(key, false, false)))
 }
 
 fn some_seconds(text: &str) -> Result<Seconds, &'static str> {

@@ -82,11 +82,14 @@ fn response(backend: &Backend) -> String {
 /// One backend in one line, for verbs that change it. `service` as it was typed.
 #[must_use]
 pub fn line(service: &str, backend: &Backend) -> String {
+    let weight = match is_weightless(backend) {
+        true => String::new(),
+        false => format!(", weight {}", backend.weight),
+    };
     super::line(format!(
-        "backend {service}/{}: {}, weight {}, {} active",
+        "backend {service}/{}: {}{weight}, {} active",
         backend.name,
         state(backend, Style::of_stdout().now).0,
-        backend.weight,
         whole(backend.active_connections)
     ))
 }
@@ -100,7 +103,8 @@ pub(super) fn state(backend: &Backend, now: f64) -> (String, Paint) {
         Backend { weight: 0, .. } => Paint::Odd,
         Backend { .. } => Paint::Good,
     };
-    let mut state = if backend.up && backend.quiesced && !backend.state.contains("quiesced") {
+    let is_said = backend.state.contains("quiesced") || is_weightless(backend);
+    let mut state = if backend.up && backend.quiesced && !is_said {
         format!("{}, quiesced", shortened(&backend.state))
     } else {
         shortened(&backend.state)
@@ -109,4 +113,9 @@ pub(super) fn state(backend: &Backend, now: f64) -> (String, Paint) {
         state += &format!(", down in {}", span(deadline - now));
     }
     (state, paint)
+}
+
+/// Whether its state says that its weight is 0.
+fn is_weightless(backend: &Backend) -> bool {
+    backend.weight == 0 && backend.state.contains("weight 0")
 }

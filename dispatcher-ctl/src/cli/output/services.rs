@@ -5,7 +5,11 @@ use super::{
     table::{nonzero, number, plain, text},
     units::{bytes, si, whole},
 };
-use crate::{api::types::Service, model::Choice as _};
+use crate::{
+    api::types::Service,
+    model::Choice as _,
+    settings::{ServiceSettings, row::Table as _},
+};
 
 const COLUMNS: &[Column] = &[
     text("SERVICE"),
@@ -55,23 +59,11 @@ pub fn address(service: &Service) -> String {
     }
 }
 
-/// A service's settings, after `service set`.
+/// A service's settings that can change, after `service set`.
 #[must_use]
 pub fn settings(service: &Service) -> String {
-    let time = |seconds: crate::api::types::Seconds| humantime::format_duration(seconds.0);
-    format!(
-        "scheduler {}, forward {}, stale_timeout {}, syn_timeout {}, fin_timeout {}, fin_count {}, on_down {}, measure {}, weight_bound {}, affinity {}",
-        service.scheduler.word(),
-        service.forward.word(),
-        time(service.stale_timeout),
-        time(service.syn_timeout),
-        time(service.fin_timeout),
-        service.fin_count,
-        service.on_down.word(),
-        service.measure,
-        service.weight_bound,
-        service.affinity,
-    )
+    let settings = service.settings.texts().into_iter().skip(ServiceSettings::PRESET);
+    settings.map(|(key, text)| format!("{key} {text}")).collect::<Vec<_>>().join(", ")
 }
 
 /// How many of its backends are up.
