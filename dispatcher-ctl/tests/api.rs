@@ -141,7 +141,7 @@ fn refusals_say_what_was_expected_and_change_nothing() {
             web1,
             r#"{"weight": -1}"#,
             422,
-            "body: invalid value: integer `-1`, expected a whole number from 0 to",
+            "body: weight: invalid value: integer `-1`, expected a whole number from 0 to",
         ),
         ("PATCH", web1, r#"{"weight": "#, 400, "body: EOF while parsing"),
         ("PATCH", web1, "[1, true]", 422, "body: invalid type: sequence, expected an object"),

@@ -124,13 +124,17 @@ pub trait Answer: 'static {
 
 const JSON: Option<&str> = Some("application/json");
 
-/// Reads JSON; the error names the key of a value that is not of its type.
+/// Reads JSON. The error names the key of a value that is not of its type; that of an unknown key does so anyway.
 fn placed<T: DeserializeOwned>(json: &str) -> serde_json::Result<T> {
     let mut reader = serde_json::Deserializer::from_str(json);
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
-        let (path, is_data) = (error.path().to_string(), error.inner().is_data());
+        let path = error.path().to_string();
         let error = error.into_inner();
-        if is_data && path != "." { de::Error::custom(format!("{path}: {error}")) } else { error }
+        let message = error.to_string();
+        match error.is_data() && path != "." && !message.starts_with("unknown field") {
+            true => de::Error::custom(format!("{path}: {message}")),
+            false => error,
+        }
     })?;
     reader.end().map(|()| value)
 }
