@@ -2,6 +2,7 @@
 #![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
 
 #[cfg(target_arch = "bpf")]
+#[allow(clippy::needless_borrows_for_generic_args, reason = "a key by value would be copied")]
 mod bpf {
     // The two paths, and the data that all stages use.
     mod context;

@@ -41,7 +41,7 @@ impl<T: Table> Fields<T> {
                 object.description = Some(text(doc));
                 object.into()
             }
-            schema => {
+            schema @ (RefOr::Ref(_) | RefOr::T(_)) => {
                 let described = AllOfBuilder::new().item(schema).description(Some(text(doc)));
                 let within = bounds.map(within);
                 within.into_iter().fold(described, AllOfBuilder::item).into()

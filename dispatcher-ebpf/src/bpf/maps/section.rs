@@ -13,6 +13,7 @@ unsafe impl<T, const N: usize> Sync for Section<T, N> {}
 
 impl<T: Shared, const N: usize> Section<T, N> {
     /// All bytes 0.
+    #[allow(clippy::declare_interior_mutable_const, reason = "it only initialises statics")]
     pub(crate) const EMPTY: Self = Self(UnsafeCell::new([T::ZERO; N]));
 
     /// The element at an index; for an index that is too large, another element.

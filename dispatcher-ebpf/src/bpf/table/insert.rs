@@ -48,7 +48,9 @@ pub(crate) fn claim(packet: &Packet, slot: u32) -> Claim {
             match settle(packet, word, claimed) {
                 // Both CPUs backed out; retry so that exactly one entry remains.
                 Claim::Withdrawn(None) => missed = Claim::Withdrawn(None),
-                settled => return settled,
+                settled @ (Claim::Entered | Claim::Withdrawn(Some(_)) | Claim::Full) => {
+                    return settled;
+                }
             }
         }
     }
