@@ -23,8 +23,9 @@ pub(crate) fn run() -> Result<()> {
     datapath()?;
     docs::check()?;
     Cmd::new("cargo")
-        .args(["doc", "--workspace", "--no-deps", "--quiet"])
-        .env("RUSTDOCFLAGS", "-D warnings")
+        // Readers of these pages read the code: links go to private items, too.
+        .args(["doc", "--workspace", "--no-deps", "--document-private-items", "--quiet"])
+        .env("RUSTDOCFLAGS", "-D warnings -A rustdoc::private-intra-doc-links")
         .run()?;
     for (program, args, hint) in OPTIONAL {
         if workspace::find_program(program).is_some() {

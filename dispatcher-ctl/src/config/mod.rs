@@ -1,7 +1,7 @@
 //! Configuration: a TOML file, read whole, every error found, turned into a valid [`crate::model::Config`].
 //!
-//! The document is walked with its spans ([`read`]); what has the right shape is then checked as a whole ([`check`]), by the
-//! same functions that check a change at runtime. Every error carries its place in the file.
+//! The document is walked with its spans ([`mod@read`]). What has the right shape is then checked as a whole ([`check`]), by
+//! the same functions that check a change at runtime. Every error carries its place in the file.
 
 use std::path::Path;
 

@@ -17,8 +17,12 @@ pub struct Agent {
     /// File with the key that is shared with the dispatcher
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub key_file: Option<PathBuf>,
-    /// Where the agent listens [default: [::]:10004]
-    #[arg(long, value_name = "ADDRESS:PORT")]
+    /// Where the agent listens
+    #[arg(
+        long,
+        value_name = "ADDRESS:PORT",
+        help = "Where the agent listens [default: [::]:10004]"
+    )]
     pub listen: Option<SocketAddr>,
     /// Interval of measurements [default: 2s]
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
