@@ -136,14 +136,18 @@ fn compare<T: PartialEq + Serialize>(
     name: fn(&T) -> &str,
     documents: &mut Vec<Document>,
 ) -> serde_json::Result<()> {
-    let saved: Vec<_> = saved.iter().zip(places).collect();
+    let mut in_order = saved.iter().zip(places);
     let by_name = LazyCell::new(|| {
-        saved.iter().map(|saved| (name(saved.0), *saved)).collect::<HashMap<_, _>>()
+        saved
+            .iter()
+            .zip(places)
+            .map(|(was, place)| (name(was), (was, place)))
+            .collect::<HashMap<_, _>>()
     });
-    for (i, service) in services.iter().enumerate() {
-        let in_place = saved.get(i).filter(|(was, _)| name(was) == name(service));
-        documents.push(match in_place.or_else(|| by_name.get(name(service))) {
-            Some((was, place)) if *was == service => Document::Kept(**place),
+    for service in services {
+        let in_place = in_order.next().filter(|(was, _)| name(was) == name(service));
+        documents.push(match in_place.or_else(|| by_name.get(name(service)).copied()) {
+            Some((was, place)) if was == service => Document::Kept(*place),
             Some(_) | None => Document::New(serde_json::to_vec(service)?),
         });
     }
